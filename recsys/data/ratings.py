@@ -1,0 +1,68 @@
+"""Ratings as columns: what every model, metric and split works on.
+
+``users`` and ``items`` are row numbers, dense from 0; the outside world's ids live in ``Dataset``.
+Columns may be memory maps: nothing here copies them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from recsys.types import IntArray
+
+
+@dataclass(frozen=True)
+class RatingScale:
+    """The lowest and highest rating that can be given, in stars."""
+
+    low: float
+    high: float
+
+    def __post_init__(self) -> None:
+        if not (np.isfinite(self.low) and np.isfinite(self.high) and self.low < self.high):
+            raise ValueError(f"a rating scale needs low < high, got {self.low} .. {self.high}")
+
+    @property
+    def span(self) -> float:
+        return self.high - self.low
+
+
+@dataclass(frozen=True)
+class Ratings:
+    """``users``, ``items`` (n,) int32 rows; ``values`` (n,) float32 stars; ``times`` (n,) int64 Unix seconds.
+
+    ``user_count`` and ``item_count`` cover the whole dataset, also those without a rating in this slice.
+    """
+
+    users: NDArray[np.int32]
+    items: NDArray[np.int32]
+    values: NDArray[np.float32]
+    times: NDArray[np.int64] | None
+    scale: RatingScale
+    user_count: int
+    item_count: int
+
+    def __post_init__(self) -> None:
+        lengths = {len(self.users), len(self.items), len(self.values)}
+        if self.times is not None:
+            lengths.add(len(self.times))
+        if len(lengths) != 1:
+            raise ValueError(f"rating columns differ in length: {sorted(lengths)}")
+
+    def __len__(self) -> int:
+        return len(self.users)
+
+    def take(self, rows: IntArray) -> Ratings:
+        """The ratings at ``rows``, in that order."""
+        return Ratings(
+            users=self.users[rows],
+            items=self.items[rows],
+            values=self.values[rows],
+            times=None if self.times is None else self.times[rows],
+            scale=self.scale,
+            user_count=self.user_count,
+            item_count=self.item_count,
+        )

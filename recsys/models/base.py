@@ -1,0 +1,102 @@
+"""What a model family is: Config + Trainer for learning, a packed member + Scorer for answering.
+
+Learning runs in torch on any device. Answering runs in numpy alone, on memory-mapped arrays, so that
+a serving process needs no torch and shares its pages; a contract test holds the two to the same numbers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from recsys.data.ratings import Ratings, RatingScale
+from recsys.data.split import TrainingData
+from recsys.models.ranges import Range
+from recsys.types import Arrays, FloatArray, IntArray, JsonObject
+
+
+@dataclass(frozen=True)
+class PackedMember:
+    """A trained model as arrays: ``settings`` is plain JSON, ``arrays`` needs no pickle.
+
+    Arrays over users have the user row first, over items the item row first.
+    """
+
+    family: str
+    settings: JsonObject
+    arrays: Arrays
+    scale: RatingScale
+
+
+@dataclass(frozen=True)
+class History:
+    """One user's ratings: ``items`` (n,) rows, ``values`` (n,) stars, oldest first."""
+
+    items: NDArray[np.int32]
+    values: NDArray[np.float32]
+
+
+class Scorer(Protocol):
+    """Predicts one user's ratings. A state is whatever the family computes once for a user."""
+
+    def known_user(self, user: int) -> Any:
+        """The state of a user row that the model was trained on."""
+
+    def fold_in(self, history: History, user: int | None = None) -> Any:
+        """The state of a user with these ratings, without training: a new one, or, with ``user``,
+        a known one whose ``history`` now holds more than training saw. An empty history is valid."""
+
+    def score(self, state: Any, items: IntArray) -> FloatArray:
+        """(len(items),) predicted ratings in stars, inside the scale."""
+
+
+class Trainer(Protocol):
+    """A model being trained. The same seed and data give the same numbers on one device."""
+
+    def train_epoch(self) -> dict[str, float]:
+        """One pass over train. Gives at least ``train_loss``; also ``gradient_norm``, ``kl_weight``,
+        ``learning_rate`` where the family has them."""
+
+    def predict(self, ratings: Ratings) -> NDArray[np.float32]:
+        """(n,) stars for the pairs of ``ratings``, evaluation mode; its values are never read."""
+
+    def latent(self, ratings: Ratings) -> tuple[float, float]:
+        """KL (mean over latent dimensions, nats) and share of active dimensions; (0, 1) without a latent."""
+
+    def validated(self, loss: float) -> None:
+        """Told valid loss after each epoch (plateau schedules)."""
+
+    def state(self) -> Arrays:
+        """All that is needed to go on exactly: weights, optimizer, averages, schedules, random state."""
+
+    def load_state(self, state: Mapping[str, NDArray[Any]]) -> None: ...
+
+    def pack(self) -> PackedMember:
+        """The model as it predicts now (averaged weights where it has them)."""
+
+    @property
+    def parameters(self) -> int:
+        """Trainable numbers, every table counted."""
+
+
+@dataclass(frozen=True)
+class Family:
+    """A kind of model: one line in the registry.
+
+    ``config_type`` is a frozen dataclass whose defaults are the family's own; ``ranges`` are what the
+    search may vary; ``build(config, data, epochs=, seed=, device=)`` makes a Trainer;
+    ``scorer(member, histories)`` answers for a packed one, where ``histories(user)`` gives the ratings
+    that the release keeps of a known user. ``parameter_count(config, users, items, features)``
+    tells capacity without building.
+    """
+
+    name: str
+    config_type: type[Any]
+    build: Callable[..., Trainer]
+    scorer: Callable[[PackedMember, Callable[[int], History]], Scorer]
+    ranges: Mapping[str, Range] = field(default_factory=dict)
+    check: Callable[[Any, TrainingData], None] | None = None

@@ -1,0 +1,68 @@
+"""What serving writes down: exposures, feedback and the state of an experiment, as plain values."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+FeedbackKind = Literal["impression", "click", "rating"]
+Owner = Literal["manual", "rollout"]
+
+
+@dataclass(frozen=True)
+class Exposure:
+    """One answer given (or, ``shadow``, computed and kept back). ``at`` is Unix seconds, ``items`` the
+    outside world's ids, best first; ``predicted`` the predicted ratings beside them."""
+
+    exposure_id: str
+    at: float
+    user_id: str
+    experiment: str
+    arm: str
+    revision: int
+    release_id: str
+    items: tuple[str, ...]
+    predicted: tuple[float, ...]
+    source: str
+    milliseconds: float
+    shadow: bool = False
+
+
+@dataclass(frozen=True)
+class Feedback:
+    """What a user did. ``value`` is the rating in stars, None for impressions and clicks.
+
+    ``predicted`` is what the arm that the user is in predicted before it learned ``value``."""
+
+    event_id: str
+    exposure_id: str | None
+    user_id: str
+    kind: FeedbackKind
+    item_id: str | None
+    value: float | None
+    at: float
+    predicted: float | None = None
+
+
+@dataclass(frozen=True)
+class ArmSpec:
+    """``share`` in [0, 1] of the users; ``shadow`` arms answer beside the chosen one, unseen."""
+
+    name: str
+    release: str
+    share: float
+    shadow: bool = False
+
+
+@dataclass(frozen=True)
+class ExperimentState:
+    """Changed by compare-and-set on ``revision``; ``owner`` is the one writer. ``holdout`` is the share
+    of users kept out (they get the first arm and are not counted); ``overrides`` maps testers to arms."""
+
+    name: str
+    revision: int
+    salt: str
+    arms: tuple[ArmSpec, ...]
+    owner: Owner = "manual"
+    holdout: float = 0.0
+    overrides: dict[str, str] = field(default_factory=dict)
