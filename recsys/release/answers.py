@@ -55,7 +55,7 @@ class Recommendation:
 
 @dataclass(frozen=True)
 class Answer:
-    """One list, best first, and where it came from. ``milliseconds`` by stage (fold_in, retrieve, score, blend)."""
+    """One list, best first, and its source. ``milliseconds`` by stage (fold_in, retrieve, score, blend)."""
 
     recommendations: tuple[Recommendation, ...]
     source: Source
