@@ -1,0 +1,68 @@
+"""Did each arm get the share of users that it was meant to get? Asked first: if not, nothing else counts.
+
+An anytime-valid multinomial test (Lindon and Malek, "Anytime-valid inference for multinomial count
+data", NeurIPS 2022): the Bayes factor of a Dirichlet around the planned shares against the shares
+themselves is a martingale without a mismatch, so it may be looked at after every user.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.special import gammaln
+
+# Weight of the Dirichlet prior: how tightly the alternative sits around the planned shares.
+CONCENTRATION = 100.0
+
+
+@dataclass(frozen=True)
+class SampleRatio:
+    """``p_value`` is valid at every look; ``mismatch`` is p < ``threshold``."""
+
+    counts: tuple[int, ...]
+    shares: tuple[float, ...]
+    p_value: float
+    threshold: float = 0.001
+
+    @property
+    def mismatch(self) -> bool:
+        return self.p_value < self.threshold
+
+
+def log_bayes_factor(counts: Sequence[int], shares: Sequence[float]) -> float:
+    """Evidence for other shares than ``shares``, in nats, after ``counts`` users an arm."""
+    seen = np.asarray(counts, dtype=np.float64)
+    planned = np.asarray(shares, dtype=np.float64)
+    if len(seen) != len(planned) or np.any(planned <= 0):
+        raise ValueError(
+            f"expected one positive share for each of {len(seen)} arms, got shares {list(shares)}"
+        )
+    planned = planned / planned.sum()
+    prior = CONCENTRATION * planned
+    posterior = prior + seen
+    alternative = (
+        gammaln(prior.sum()) - gammaln(posterior.sum()) + np.sum(gammaln(posterior) - gammaln(prior))
+    )
+    return float(alternative - np.sum(seen * np.log(planned)))
+
+
+def check(
+    stages: Sequence[tuple[Sequence[int], Sequence[float]]], *, threshold: float = 0.001
+) -> SampleRatio:
+    """Test users who entered while each set of shares held: ``stages`` of (counts, shares).
+
+    A ramp changes the shares; a user counts in the stage of their first exposure. Evidence adds up.
+    """
+    total = sum(log_bayes_factor(counts, shares) for counts, shares in stages)
+    counts = np.sum([list(counts) for counts, _ in stages], axis=0)
+    expected = np.sum(
+        [np.asarray(shares) / np.sum(shares) * np.sum(counts) for counts, shares in stages], axis=0
+    )
+    return SampleRatio(
+        counts=tuple(int(count) for count in counts),
+        shares=tuple(float(share) for share in expected / max(expected.sum(), 1e-12)),
+        p_value=min(1.0, float(np.exp(-total))),
+        threshold=threshold,
+    )
