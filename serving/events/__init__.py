@@ -1,0 +1,1 @@
+"""What happened, kept: exposures, feedback, experiments and a journal, in SQLite or PostgreSQL."""

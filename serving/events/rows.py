@@ -1,0 +1,62 @@
+"""Records as rows and back: the one place that knows how a dataclass lies in a table."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from recsys.types import JsonObject
+from serving.records import ArmSpec, ExperimentState, Exposure, Feedback
+
+FEEDBACK_FIELDS = tuple(Feedback.__dataclass_fields__)
+
+
+@dataclass(frozen=True)
+class JournalEntry:
+    """Something that was done or seen. ``kind`` is its family ("audit", "rollout", "drift", "gap"),
+    ``subject`` what it is about, ``at`` Unix seconds; ``seq`` is 0 until it is stored."""
+
+    at: float
+    kind: str
+    subject: str
+    data: JsonObject
+    seq: int = 0
+
+
+def exposure_row(exposure: Exposure) -> dict[str, Any]:
+    row = dict(exposure.__dict__)
+    row["items"] = json.dumps(exposure.items)
+    row["predicted"] = json.dumps([round(stars, 4) for stars in exposure.predicted])
+    return row
+
+
+def exposure_from(row: Any) -> Exposure:
+    return Exposure(
+        exposure_id=row.exposure_id,
+        at=row.at,
+        user_id=row.user_id,
+        experiment=row.experiment,
+        arm=row.arm,
+        revision=row.revision,
+        release_id=row.release_id,
+        items=tuple(json.loads(row.items)),
+        predicted=tuple(json.loads(row.predicted)),
+        source=row.source,
+        milliseconds=row.milliseconds,
+        shadow=row.shadow,
+    )
+
+
+def feedback_from(row: Any) -> Feedback:
+    return Feedback(**{name: getattr(row, name) for name in FEEDBACK_FIELDS})
+
+
+def state_text(state: ExperimentState) -> str:
+    return json.dumps(asdict(state))
+
+
+def state_from(text: str) -> ExperimentState:
+    fields = json.loads(text)
+    fields["arms"] = tuple(ArmSpec(**arm) for arm in fields["arms"])
+    return ExperimentState(**fields)

@@ -1,0 +1,266 @@
+"""The event store: a batch written in one transaction, everything read back in chunks.
+
+Calls block: a server writes through ``writer.EventWriter`` and reads from threads.
+
+A PostgreSQL sequence is drawn before the commit, so two writers could commit out of order and a reader
+that polls by ``seq`` would skip a row; writers therefore take one advisory lock for their (grouped,
+short) transaction. SQLite has one writer at a time anyway.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, replace
+from typing import Any
+
+from sqlalchemy import Connection, Select, Table, func, insert, select, text
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.exc import IntegrityError
+
+from serving.events import rows
+from serving.events.connection import FileWatch, connect
+from serving.events.rows import JournalEntry
+from serving.events.tables import EXPERIMENTS, EXPOSURES, FEEDBACK, JOURNAL, METADATA
+from serving.records import ExperimentState, Exposure, Feedback
+
+CHUNK = 5_000  # rows held in memory by a reader
+LOCK = 72_179_001  # an arbitrary number that our PostgreSQL writers agree on
+
+
+class Conflict(RuntimeError):
+    """Somebody else changed the experiment since it was read. ``current`` is what it is now."""
+
+    def __init__(self, current: ExperimentState | None) -> None:
+        super().__init__("the experiment has changed since it was read; read it again and retry")
+        self.current = current
+
+
+class EventStore:
+    """Reads and writes what happened. Safe to use from several threads and processes."""
+
+    def __init__(self, url: str) -> None:
+        self.engine = connect(url)
+        self.postgres = self.engine.dialect.name == "postgresql"
+        self._watch = FileWatch(self.engine)
+        self._insert: Any = postgresql.insert if self.postgres else sqlite.insert
+
+    def create_tables(self) -> None:
+        """Once, before anything is read or written; harmless when they are there."""
+        with self.engine.begin() as connection:
+            if self.postgres:  # two replicas that start together would both try to create
+                connection.execute(select(func.pg_advisory_xact_lock(LOCK)))
+            METADATA.create_all(connection)
+        self._watch.check()
+
+    def ping(self) -> None:
+        """Raises when the store cannot be reached."""
+        self._present()
+        with self.engine.connect() as connection:
+            connection.execute(text("SELECT 1"))
+
+    def close(self) -> None:
+        self.engine.dispose()
+
+    # -- writing -----------------------------------------------------------------------------------
+
+    def add(self, *, exposures: Sequence[Exposure] = (), feedback: Sequence[Feedback] = ()) -> set[str]:
+        """Both in one transaction; returns the event ids that were new (the rest were there already)."""
+        return self.add_rows([rows.exposure_row(row) for row in exposures], feedback)
+
+    def add_rows(self, exposures: Sequence[dict[str, Any]], feedback: Sequence[Feedback]) -> set[str]:
+        """As ``add``, with exposures already as rows of their table."""
+        new: set[str] = set()
+        self._present()
+        with self.engine.begin() as connection:
+            self._in_order(connection)
+            if exposures:
+                skip = self._insert(EXPOSURES).on_conflict_do_nothing(index_elements=["exposure_id"])
+                connection.execute(skip, list(exposures))
+            if feedback:
+                skip = self._insert(FEEDBACK).on_conflict_do_nothing(index_elements=["event_id"])
+                told = connection.execute(
+                    skip.returning(FEEDBACK.c.event_id), [dict(row.__dict__) for row in feedback]
+                )
+                new = set(told.scalars())
+        return new
+
+    def append(self, kind: str, subject: str, data: dict[str, Any], *, at: float | None = None) -> None:
+        """One line in the journal."""
+        self._present()
+        with self.engine.begin() as connection:
+            self._in_order(connection)
+            _note(connection, JournalEntry(time.time() if at is None else at, kind, subject, data))
+
+    def save_experiment(
+        self, state: ExperimentState, *, expected: int, actor: str, reason: str = "", at: float | None = None
+    ) -> ExperimentState:
+        """``state`` becomes revision ``expected`` + 1 (0 + 1 for a new one), or raises ``Conflict``.
+
+        The journal gets an "audit" entry in the same transaction.
+        """
+        now = time.time() if at is None else at
+        before = self.experiment(state.name)
+        state = replace(state, revision=expected + 1)
+        row = {"name": state.name, "revision": state.revision, "at": now, "actor": actor}
+        if (before.revision if before else 0) != expected:
+            raise Conflict(before)
+        try:
+            with self.engine.begin() as connection:
+                self._in_order(connection)
+                connection.execute(insert(EXPERIMENTS), row | {"state": rows.state_text(state)})
+                change = {"actor": actor, "reason": reason, "revision": state.revision}
+                change |= {"before": asdict(before) if before else None, "after": asdict(state)}
+                _note(connection, JournalEntry(now, "audit", state.name, change))
+        except IntegrityError:
+            raise Conflict(self.experiment(state.name)) from None
+        return state
+
+    def _present(self) -> None:
+        """Raises ``Gone`` for a vanished SQLite file; one that was put in its place gets its tables."""
+        if self._watch.check():
+            self.create_tables()
+
+    def _in_order(self, connection: Connection) -> None:
+        if self.postgres:
+            connection.execute(select(func.pg_advisory_xact_lock(LOCK)))
+
+    # -- reading -----------------------------------------------------------------------------------
+
+    def experiment(self, name: str) -> ExperimentState | None:
+        """Its latest revision."""
+        history = self.experiment_history(name, count=1)
+        return history[0] if history else None
+
+    def experiments(self) -> list[ExperimentState]:
+        """The latest revision of each, by name."""
+        newest = select(EXPERIMENTS.c.name, func.max(EXPERIMENTS.c.revision).label("revision"))
+        latest = newest.group_by(EXPERIMENTS.c.name).subquery()
+        query = select(EXPERIMENTS.c.state).join(
+            latest,
+            (EXPERIMENTS.c.name == latest.c.name) & (EXPERIMENTS.c.revision == latest.c.revision),
+        )
+        with self.engine.connect() as connection:
+            return [
+                rows.state_from(found) for found in connection.scalars(query.order_by(EXPERIMENTS.c.name))
+            ]
+
+    def experiment_history(self, name: str, *, count: int = 100) -> list[ExperimentState]:
+        """Newest first."""
+        query = select(EXPERIMENTS.c.state).where(EXPERIMENTS.c.name == name)
+        query = query.order_by(EXPERIMENTS.c.revision.desc()).limit(count)
+        with self.engine.connect() as connection:
+            return [rows.state_from(found) for found in connection.scalars(query)]
+
+    def exposures(
+        self,
+        *,
+        since: float | None = None,
+        until: float | None = None,
+        experiment: str | None = None,
+        user_id: str | None = None,
+        after: int = 0,
+    ) -> Iterator[Exposure]:
+        """Those with since <= at < until, oldest stored first, a chunk at a time."""
+        query = _between(select(EXPOSURES), EXPOSURES, since, until)
+        if experiment is not None:
+            query = query.where(EXPOSURES.c.experiment == experiment)
+        if user_id is not None:
+            query = query.where(EXPOSURES.c.user_id == user_id)
+        return (rows.exposure_from(row) for row in self._chunks(query, EXPOSURES, after))
+
+    def exposure(self, exposure_id: str) -> Exposure | None:
+        with self.engine.connect() as connection:
+            row = connection.execute(select(EXPOSURES).where(EXPOSURES.c.exposure_id == exposure_id)).first()
+        return None if row is None else rows.exposure_from(row)
+
+    def feedback(
+        self,
+        *,
+        since: float | None = None,
+        until: float | None = None,
+        kind: str | None = None,
+        user_id: str | None = None,
+        after: int = 0,
+    ) -> Iterator[Feedback]:
+        """Those with since <= at < until, oldest stored first, a chunk at a time."""
+        found = self.numbered_feedback(since=since, until=until, kind=kind, user_id=user_id, after=after)
+        return (row for _, row in found)
+
+    def numbered_feedback(
+        self,
+        *,
+        since: float | None = None,
+        until: float | None = None,
+        kind: str | None = None,
+        user_id: str | None = None,
+        after: int = 0,
+    ) -> Iterator[tuple[int, Feedback]]:
+        """As ``feedback``, each with its ``seq``: what a poller remembers."""
+        query = _between(select(FEEDBACK), FEEDBACK, since, until)
+        if kind is not None:
+            query = query.where(FEEDBACK.c.kind == kind)
+        if user_id is not None:
+            query = query.where(FEEDBACK.c.user_id == user_id)
+        return ((row.seq, rows.feedback_from(row)) for row in self._chunks(query, FEEDBACK, after))
+
+    def joined(
+        self, *, experiment: str, since: float | None = None, until: float | None = None, after: int = 0
+    ) -> Iterator[tuple[Feedback, Exposure]]:
+        """Feedback with the exposure that it answers, for one experiment; times are the feedback's."""
+        columns = [*FEEDBACK.c, *(column.label(f"x_{column.name}") for column in EXPOSURES.c)]
+        query = select(*columns).join(EXPOSURES, EXPOSURES.c.exposure_id == FEEDBACK.c.exposure_id)
+        query = _between(query, FEEDBACK, since, until).where(EXPOSURES.c.experiment == experiment)
+        for row in self._chunks(query, FEEDBACK, after):
+            yield rows.feedback_from(row), rows.exposure_from(_Prefixed(row))
+
+    def journal(
+        self,
+        *,
+        kind: str | None = None,
+        subject: str | None = None,
+        since: float | None = None,
+        until: float | None = None,
+        after: int = 0,
+    ) -> Iterator[JournalEntry]:
+        """Oldest first, a chunk at a time."""
+        query = _between(select(JOURNAL), JOURNAL, since, until)
+        if kind is not None:
+            query = query.where(JOURNAL.c.kind == kind)
+        if subject is not None:
+            query = query.where(JOURNAL.c.subject == subject)
+        for row in self._chunks(query, JOURNAL, after):
+            yield JournalEntry(row.at, row.kind, row.subject, json.loads(row.data), row.seq)
+
+    def _chunks(self, query: Select[Any], table: Table, after: int) -> Iterator[Any]:
+        """Rows by ``seq``, a new short query for each chunk, so that no reader holds a snapshot open."""
+        while True:
+            page = query.where(table.c.seq > after).order_by(table.c.seq).limit(CHUNK)
+            with self.engine.connect() as connection:
+                found = connection.execute(page).all()
+            yield from found
+            if len(found) < CHUNK:
+                return
+            after = found[-1].seq
+
+
+class _Prefixed:
+    """A joined row seen as its exposure half."""
+
+    def __init__(self, row: Any) -> None:
+        self._row = row
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._row, f"x_{name}")
+
+
+def _between(query: Select[Any], table: Table, since: float | None, until: float | None) -> Select[Any]:
+    if since is not None:
+        query = query.where(table.c.at >= since)
+    return query if until is None else query.where(table.c.at < until)
+
+
+def _note(connection: Connection, entry: JournalEntry) -> None:
+    row = {"at": entry.at, "kind": entry.kind, "subject": entry.subject, "data": json.dumps(entry.data)}
+    connection.execute(insert(JOURNAL), row)

@@ -1,0 +1,76 @@
+"""The event store's tables, as SQLAlchemy knows them; the same in SQLite and in PostgreSQL.
+
+Everything is appended, nothing is updated: an experiment's state is a new row with the next revision,
+so that the primary key itself is the compare-and-set and the old rows are its history. ``seq`` grows
+with every commit (see ``store.py`` for how PostgreSQL is held to that), so a reader that remembers the
+last one it saw misses nothing. Lists are JSON text: they are read whole or not at all.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import BigInteger, Boolean, Column, Double, Index, Integer, MetaData, Table, Text
+
+METADATA = MetaData()
+# SQLite gives rowids only to "INTEGER PRIMARY KEY", PostgreSQL's plain integer ends at 2 billion.
+SEQUENCE = BigInteger().with_variant(Integer(), "sqlite")
+
+EXPOSURES = Table(
+    "exposures",
+    METADATA,
+    Column("seq", SEQUENCE, primary_key=True, autoincrement=True),
+    Column("exposure_id", Text, nullable=False, unique=True),
+    Column("at", Double, nullable=False),
+    Column("user_id", Text, nullable=False),
+    Column("experiment", Text, nullable=False),
+    Column("arm", Text, nullable=False),
+    Column("revision", Integer, nullable=False),
+    Column("release_id", Text, nullable=False),
+    Column("items", Text, nullable=False),
+    Column("predicted", Text, nullable=False),
+    Column("source", Text, nullable=False),
+    Column("milliseconds", Double, nullable=False),
+    Column("shadow", Boolean, nullable=False),
+    Index("exposures_at", "at"),
+    Index("exposures_user", "user_id"),
+    sqlite_autoincrement=True,
+)
+
+FEEDBACK = Table(
+    "feedback",
+    METADATA,
+    Column("seq", SEQUENCE, primary_key=True, autoincrement=True),
+    Column("event_id", Text, nullable=False, unique=True),
+    Column("exposure_id", Text),
+    Column("user_id", Text, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("item_id", Text),
+    Column("value", Double),
+    Column("at", Double, nullable=False),
+    Column("predicted", Double),
+    Index("feedback_at", "at"),
+    Index("feedback_user", "user_id"),
+    Index("feedback_exposure", "exposure_id"),
+    sqlite_autoincrement=True,
+)
+
+EXPERIMENTS = Table(
+    "experiments",
+    METADATA,
+    Column("name", Text, primary_key=True),
+    Column("revision", Integer, primary_key=True, autoincrement=False),
+    Column("at", Double, nullable=False),
+    Column("actor", Text, nullable=False),
+    Column("state", Text, nullable=False),
+)
+
+JOURNAL = Table(
+    "journal",
+    METADATA,
+    Column("seq", SEQUENCE, primary_key=True, autoincrement=True),
+    Column("at", Double, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("subject", Text, nullable=False),
+    Column("data", Text, nullable=False),
+    Index("journal_kind", "kind", "subject"),
+    sqlite_autoincrement=True,
+)

@@ -1,0 +1,90 @@
+"""Makers of records, and the checks that every kind of store must pass."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+
+import pytest
+
+from serving.events.store import Conflict, EventStore
+from serving.records import ArmSpec, ExperimentState, Exposure, Feedback
+
+STATE = ExperimentState(
+    name="main",
+    revision=0,
+    salt="s",
+    arms=(ArmSpec("a", "runs/a/release", 0.9), ArmSpec("b", "runs/b/release", 0.1)),
+    overrides={"tester": "b"},
+)
+
+
+def exposure(name: str, at: float = 1.0, **changes: object) -> Exposure:
+    made = Exposure(
+        exposure_id=name,
+        at=at,
+        user_id="7",
+        experiment="main",
+        arm="a",
+        revision=3,
+        release_id="r1",
+        items=("10", "é"),
+        predicted=(4.5, 3.25),
+        source="personal",
+        milliseconds=2.5,
+    )
+    return replace(made, **changes)  # type: ignore[arg-type]
+
+
+def told(name: str, at: float = 2.0, **changes: object) -> Feedback:
+    made = Feedback(name, "x1", "7", "rating", "10", 4.0, at, 4.5)
+    return replace(made, **changes)  # type: ignore[arg-type]
+
+
+def check_records(store: EventStore) -> None:
+    store.create_tables()
+    store.create_tables()
+    first, second = exposure("x1"), exposure("x2", 5.0, experiment="other", shadow=True)
+    assert store.add(exposures=[first, second], feedback=[told("e1")]) == {"e1"}
+    assert store.add(exposures=[first], feedback=[told("e1", value=1.0), told("e2", 3.0)]) == {"e2"}
+    assert list(store.exposures()) == [first, second]
+    assert list(store.exposures(since=1.0, until=5.0)) == [first]
+    assert list(store.exposures(experiment="other")) == [second]
+    assert store.exposure("x2") == second
+    assert store.exposure("none") is None
+    assert [row.value for row in store.feedback()] == [4.0, 4.0]
+    numbered = list(store.numbered_feedback())
+    assert list(store.feedback(after=numbered[0][0])) == [told("e2", 3.0)]
+    lone = told("e3", exposure_id=None, kind="click", value=None, predicted=None, item_id="11")
+    store.add(feedback=[lone])
+    assert list(store.feedback(kind="click", user_id="7")) == [lone]
+    assert list(store.joined(experiment="main", since=2.5)) == [(told("e2", 3.0), first)]
+    assert list(store.joined(experiment="other")) == []
+
+
+def check_many(store: EventStore) -> None:
+    """More than a reader's chunk, in order and complete."""
+    store.create_tables()
+    total = 12_001
+    for start in range(0, total, 3_000):
+        store.add(exposures=[exposure(f"m{n}", n) for n in range(start, min(total, start + 3_000))])
+    assert [row.at for row in store.exposures()] == list(range(total))
+
+
+def check_experiments(store: EventStore) -> None:
+    store.create_tables()
+    saved = store.save_experiment(STATE, expected=0, actor="anna", reason="begin", at=1.0)
+    assert saved == replace(STATE, revision=1)
+    ramped = replace(STATE, arms=(replace(STATE.arms[0], share=0.8), replace(STATE.arms[1], share=0.2)))
+    store.save_experiment(ramped, expected=1, actor="ben", at=time.time())
+    with pytest.raises(Conflict) as conflict:
+        store.save_experiment(STATE, expected=1, actor="carl")
+    assert conflict.value.current == replace(ramped, revision=2)
+    assert store.experiment("main") == replace(ramped, revision=2)
+    assert store.experiments() == [replace(ramped, revision=2)]
+    assert [state.revision for state in store.experiment_history("main")] == [2, 1]
+    entries = list(store.journal(kind="audit", subject="main"))
+    assert [entry.data["actor"] for entry in entries] == ["anna", "ben"]
+    assert entries[1].data["before"]["arms"][0]["share"] == 0.9
+    store.append("drift", "release r1", {"psi": 0.3}, at=9.0)
+    assert [entry.data for entry in store.journal(since=9.0, until=9.5)] == [{"psi": 0.3}]

@@ -1,0 +1,77 @@
+"""The same store in a real PostgreSQL, which is taken away and brought back."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from sqlalchemy import text
+
+from serving.events.store import EventStore
+from serving.events.tables import METADATA
+from serving.events.writer import EventWriter, StoreUnavailable
+from tests.serving.events.checks import check_experiments, check_many, check_records, exposure, told
+from tests.serving.events.test_writer import wait_for
+from tests.serving.postgres import Postgres, postgres
+
+pytestmark = pytest.mark.system
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Postgres]:
+    with postgres() as running:
+        yield running
+
+
+@pytest.fixture
+def store(server: Postgres) -> EventStore:
+    made = EventStore(server.url)
+    METADATA.drop_all(made.engine)
+    return made
+
+
+def test_records(store: EventStore) -> None:
+    check_records(store)
+
+
+def test_many(store: EventStore) -> None:
+    check_many(store)
+
+
+def test_experiments(store: EventStore) -> None:
+    check_experiments(store)
+
+
+def test_feedback_is_committed_in_the_order_of_its_numbers(store: EventStore, server: Postgres) -> None:
+    """A reader that polls by number while eight writers commit misses nothing."""
+    store.create_tables()
+    writers = [EventStore(server.url) for _ in range(8)]
+    with ThreadPoolExecutor(8) as pool:
+        work = [
+            pool.submit(lambda w=w, n=n: [w.add(feedback=[told(f"{n}-{i}")]) for i in range(60)])
+            for n, w in enumerate(writers)
+        ]
+        seen, last = 0, 0
+        while not all(done.done() for done in work) or seen < 480:
+            for number, _ in store.numbered_feedback(after=last):
+                seen, last = seen + 1, number
+    assert seen == 480
+
+
+def test_the_server_goes_away_and_comes_back(store: EventStore, server: Postgres, tmp_path: Path) -> None:
+    writer = EventWriter(store, folder=tmp_path / "spool")
+    writer.tell([told("before")]).result(timeout=10)
+    server.stop()
+    with pytest.raises(StoreUnavailable):
+        writer.tell([told("during")]).result(timeout=30)
+    for n in range(100):
+        writer.expose(exposure(f"x{n}"))
+    server.start()
+    wait_for(lambda: writer.available and len(list(store.exposures())) == 100)
+    assert writer.tell([told("after")]).result(timeout=10) == {"after"}
+    assert {row.event_id for row in store.feedback()} == {"before", "after"}
+    with store.engine.connect() as connection:
+        assert connection.scalar(text("SELECT count(*) FROM exposures")) == 100
+    writer.close()

@@ -1,0 +1,111 @@
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from serving.events.store import EventStore
+from serving.events.writer import EventWriter, StoreUnavailable
+from tests.serving.events.checks import exposure, told
+
+
+def wait_for(done: Callable[[], bool], seconds: float = 20.0) -> None:
+    end = time.monotonic() + seconds
+    while not done():
+        assert time.monotonic() < end, "it did not come to be in time"
+        time.sleep(0.02)
+
+
+def test_feedback_is_acknowledged_after_its_commit(tmp_path: Path) -> None:
+    store = EventStore(str(tmp_path / "events.db"))
+    writer = EventWriter(store, folder=tmp_path / "spool")
+    futures = [writer.tell([told(f"e{n}"), told("same")]) for n in range(50)]
+    new = [future.result(timeout=10) for future in futures]
+    assert [f"e{n}" in found for n, found in enumerate(new)] == [True] * 50
+    assert sum("same" in found for found in new) == 1
+    assert len(list(EventStore(str(tmp_path / "events.db")).feedback())) == 51
+    writer.close()
+
+
+def test_exposures_are_written_behind_and_on_closing(tmp_path: Path) -> None:
+    store = EventStore(str(tmp_path / "events.db"))
+    writer = EventWriter(store, folder=tmp_path / "spool", flush_seconds=60)
+    for n in range(1_234):
+        writer.expose(exposure(f"x{n}"))
+    writer.close()
+    assert len(list(store.exposures())) == 1_234
+    assert list((tmp_path / "spool").iterdir()) == []
+
+
+def test_a_store_that_is_away_loses_no_exposure_and_acknowledges_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "events.db"
+    store = EventStore(str(path))
+    writer = EventWriter(store, folder=tmp_path / "spool", queue=10)
+    writer.tell([told("before")]).result(timeout=10)
+    path.rename(tmp_path / "away.db")
+    with pytest.raises(StoreUnavailable):
+        writer.tell([told("lost?")]).result(timeout=10)
+    assert not writer.available
+    for n in range(100):  # ten times what the queue holds
+        writer.expose(exposure(f"x{n}"))
+    assert writer.waiting == 10
+    (tmp_path / "away.db").rename(path)
+    wait_for(lambda: writer.available and len(list(store.exposures())) == 100)
+    assert writer.tell([told("after")]).result(timeout=10) == {"after"}
+    assert [row.event_id for row in store.feedback()] == ["before", "after"]
+    assert writer.lost == 0
+    writer.close()
+    assert list((tmp_path / "spool").iterdir()) == []
+
+
+def test_what_the_store_cannot_take_does_not_hold_up_the_rest(tmp_path: Path) -> None:
+    store = EventStore(str(tmp_path / "events.db"))
+    writer = EventWriter(store, folder=tmp_path / "spool")
+    writer.tell([told("warm")]).result(timeout=10)
+    bad = writer.tell([told("bad", user_id="\ud800")])
+    good = writer.tell([told("good")])
+    assert good.result(timeout=10) == {"good"}
+    with pytest.raises(UnicodeError):
+        bad.result(timeout=10)
+    writer.close()
+
+
+PROGRAM = """
+import sys
+from pathlib import Path
+from serving.events.store import EventStore
+from serving.events.writer import EventWriter
+from tests.serving.events.checks import exposure, told
+writer = EventWriter(EventStore(sys.argv[1]), folder=Path(sys.argv[2]), flush_seconds=0.05)
+for n in range(10**9):
+    writer.expose(exposure(f"x{n}"))
+    print(f"x{n}", flush=True)
+    if n % 20 == 0:
+        writer.tell([told(f"e{n}")]).result(timeout=30)
+        print(f"e{n}", flush=True)
+"""
+
+
+def test_kill_9_loses_nothing_that_was_answered_or_acknowledged(tmp_path: Path) -> None:
+    url, folder = str(tmp_path / "events.db"), tmp_path / "spool"
+    command = [sys.executable, "-c", PROGRAM, url, str(folder)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    answered = [process.stdout.readline().strip() for _ in range(700)]
+    os.kill(process.pid, signal.SIGKILL)
+    answered += process.stdout.read().split("\n")[:-1]
+    process.wait()
+    store = EventStore(url)
+    writer = EventWriter(store, folder=folder)
+    writer.tell([told("later")]).result(timeout=20)
+    stored = {row.exposure_id for row in store.exposures()} | {row.event_id for row in store.feedback()}
+    assert set(answered) - stored == set()
+    assert sum(name.startswith("e") for name in answered) > 10
+    assert len(list(folder.iterdir())) == 1  # the dead process's file is gone
+    writer.close()
