@@ -1,0 +1,266 @@
+"""Telling people what happens: Discord and any JSON webhook, never in the way of the work.
+
+Messages go through a bounded queue to one background thread, which waits between posts, retries with
+back-off and honours Retry-After. When the queue is full the oldest message that is not important goes;
+nothing here blocks or raises once it is made. A webhook's URL is a secret: it stays out of every log,
+message and exception, so failures are named by the webhook's place ("Discord", "webhook") and the
+kind of error alone.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import threading
+import time
+from collections import deque
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from urllib.parse import urlsplit
+
+import requests
+
+from recsys.errors import InputError
+from recsys.training.trials import EventKind, RunEvent
+
+log = logging.getLogger(__name__)
+
+DISCORD_VARIABLE = "DISCORD_WEBHOOK_URL"
+QUEUE = 100
+TRIES = 5
+TIMEOUT_S = 5.0
+BACKOFF_S = 1.0
+LONGEST_WAIT_S = 60.0
+THREAD = "notify-"
+BETWEEN_POSTS_S = 0.5  # Discord allows 5 posts in 2 seconds for a webhook
+
+# Embed colours, and what may not be dropped when the queue is full.
+GOOD, PLAIN, WARN, BAD = 0x2E7D32, 0x1565C0, 0xB26A00, 0xB3261E
+LOOK: dict[EventKind, tuple[str, int]] = {
+    EventKind.STARTED: ("Search started", PLAIN),
+    EventKind.NEW_BEST: ("New best", GOOD),
+    EventKind.BUDGET: ("Budget", WARN),
+    EventKind.CONTINGENCY: ("Contingency", WARN),
+    EventKind.TRIAL_FAILED: ("Trial failed", BAD),
+    EventKind.DIVERGED: ("Training diverged", BAD),
+    EventKind.OUT_OF_MEMORY: ("Out of memory", BAD),
+    EventKind.FINISHED: ("Search finished", GOOD),
+}
+IMPORTANT = frozenset({EventKind.STARTED, EventKind.BUDGET, EventKind.FINISHED, EventKind.TRIAL_FAILED})
+
+
+@dataclass(frozen=True)
+class Message:
+    """One thing to tell. ``fields`` are shown as a small table; ``image`` is a PNG or None."""
+
+    title: str
+    text: str = ""
+    fields: Mapping[str, str] = field(default_factory=dict)
+    colour: int = PLAIN
+    image: bytes | None = None
+    important: bool = False
+    event: Mapping[str, object] | None = None
+
+
+def event_message(event: RunEvent) -> Message:
+    """What a person reads of a run's event, and a program under ``event``."""
+    title, colour = LOOK.get(event.kind, (f"Warning sign: {event.kind.value.replace('_', ' ')}", WARN))
+    if event.trial is not None:
+        title += f" in trial {event.trial}" + (f", epoch {event.epoch}" if event.epoch is not None else "")
+    rows = {
+        "Seen": "" if event.value is None else f"{event.value:.4g}",
+        "Threshold": "" if event.threshold is None else f"{event.threshold:.4g}",
+        "Done": event.action,
+        "Outcome": event.outcome,
+    }
+    return Message(
+        title=title,
+        text=event.message,
+        fields={name: text for name, text in rows.items() if text},
+        colour=colour,
+        important=event.kind in IMPORTANT,
+        event={
+            "kind": event.kind.value,
+            "at": event.at,
+            "trial": event.trial,
+            "epoch": event.epoch,
+            "value": event.value,
+            "threshold": event.threshold,
+            "message": event.message,
+            "action": event.action,
+            "outcome": event.outcome,
+        },
+    )
+
+
+@dataclass(frozen=True)
+class Webhook:
+    """Where to post. ``name`` is what logs call it; the URL is in no representation of it."""
+
+    name: str
+    url: str = field(repr=False)
+    discord: bool = False
+
+    def __post_init__(self) -> None:
+        parts = urlsplit(self.url)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise InputError(
+                f"{self.name}: the webhook is not a URL (its text is kept out of this message): "
+                "expected https://host/path, "
+                + (f"in the environment variable {DISCORD_VARIABLE}" if self.discord else "after --notify")
+            )
+
+    def post(self, message: Message) -> requests.Response:
+        """One try. A requests exception's text holds the URL: never log it."""
+        if not self.discord:
+            body = {"title": message.title, "text": message.text, "fields": dict(message.fields)}
+            return requests.post(
+                self.url, json={**body, "event": message.event}, timeout=TIMEOUT_S, allow_redirects=False
+            )
+        embed: dict[str, object] = {
+            "title": message.title[:256],
+            "description": message.text[:2000],
+            "color": message.colour,
+            "fields": [
+                {"name": name[:256], "value": value[:1000], "inline": True}
+                for name, value in list(message.fields.items())[:20]
+            ],
+        }
+        if message.image is None:
+            return requests.post(self.url, json={"embeds": [embed]}, timeout=TIMEOUT_S, allow_redirects=False)
+        embed["image"] = {"url": "attachment://plot.png"}
+        return requests.post(
+            self.url,
+            data={"payload_json": json.dumps({"embeds": [embed]})},
+            files={"files[0]": ("plot.png", message.image, "image/png")},
+            timeout=TIMEOUT_S,
+            allow_redirects=False,
+        )
+
+
+class Notifier:
+    """Tells every webhook, each from its own thread, so that a dead one does not hold up the others."""
+
+    def __init__(self, webhooks: Sequence[Webhook], *, pause_s: float = BETWEEN_POSTS_S) -> None:
+        logging.getLogger("urllib3.connectionpool").addFilter(_outside_senders)
+        self._senders = [_Sender(webhook, pause_s=pause_s) for webhook in webhooks]
+
+    @classmethod
+    def from_environment(
+        cls, url: str | None = None, *, environment: Mapping[str, str] | None = None
+    ) -> Notifier:
+        """The webhooks of DISCORD_WEBHOOK_URL and ``url``; none is fine. InputError for what is no URL."""
+        discord = (environment if environment is not None else os.environ).get(DISCORD_VARIABLE, "").strip()
+        webhooks = [Webhook("Discord", discord, discord=True)] if discord else []
+        if url is not None:
+            webhooks.append(Webhook("webhook", url))
+        return cls(webhooks)
+
+    def event(self, event: RunEvent) -> None:
+        """Tell of an event, soon; returns at once."""
+        self.tell(event_message(event))
+
+    def finish(self, text: str, image: bytes | None = None) -> None:
+        """The run's end: its result and a plot (PNG)."""
+        self.tell(Message("Search finished", text, colour=GOOD, image=image, important=True))
+
+    def tell(self, message: Message) -> None:
+        """Tell of anything (a roll-out's step, a drift alarm); returns at once."""
+        for sender in self._senders:
+            sender.put(message)
+
+    def close(self, deadline_s: float = 5.0) -> int:
+        """Wait at most ``deadline_s`` for what is queued, then stop. Gives the number never delivered."""
+        end = time.monotonic() + deadline_s
+        for sender in self._senders:
+            sender.stop()
+        return sum(sender.join(end) for sender in self._senders)
+
+
+class _Sender:
+    """One webhook's queue and thread."""
+
+    def __init__(self, webhook: Webhook, *, pause_s: float) -> None:
+        self._webhook = webhook
+        self._pause_s = pause_s
+        self._queue: deque[Message] = deque()
+        self._changed = threading.Condition()
+        self._closing = False
+        self._gave_up = threading.Event()  # the deadline passed: stop waiting between tries
+        self._lost = 0
+        self._thread = threading.Thread(target=self._run, name=f"{THREAD}{webhook.name}", daemon=True)
+        self._thread.start()
+
+    def put(self, message: Message) -> None:
+        with self._changed:
+            if self._closing:
+                return
+            if len(self._queue) >= QUEUE:
+                waiting = range(1, len(self._queue))  # the first is being sent
+                spare = next((place for place in waiting if not self._queue[place].important), 1)
+                del self._queue[spare]
+                self._lost += 1
+            self._queue.append(message)
+            self._changed.notify()
+
+    def stop(self) -> None:
+        with self._changed:
+            self._closing = True
+            self._changed.notify()
+
+    def join(self, end: float) -> int:
+        self._thread.join(max(0.0, end - time.monotonic()))
+        self._gave_up.set()
+        with self._changed:
+            return self._lost + len(self._queue)
+
+    def _run(self) -> None:
+        while not self._gave_up.is_set():
+            with self._changed:
+                self._changed.wait_for(lambda: self._queue or self._closing)
+                if not self._queue:
+                    return
+                message = self._queue[0]  # stays in the queue, and so is counted, until it is delivered
+            delivered = self._deliver(message)
+            with self._changed:
+                if self._queue and self._queue[0] is message:
+                    self._queue.popleft()
+                    self._lost += not delivered
+            self._gave_up.wait(self._pause_s)
+
+    def _deliver(self, message: Message) -> bool:
+        """Whether it arrived. 4xx other than 408 and 429 is final: the same post would fail again."""
+        problem = "no answer"
+        for attempt in range(TRIES):
+            wait_s = BACKOFF_S * 2**attempt
+            try:
+                response = self._webhook.post(message)
+            except Exception as error:  # whatever it is, the search goes on; its text may hold the URL
+                problem = type(error).__name__
+            else:
+                if (
+                    200 <= response.status_code < 300
+                ):  # a redirect is not followed: it would carry the message off
+                    return True
+                problem = f"HTTP {response.status_code}"
+                if response.status_code < 500 and response.status_code not in (408, 429):
+                    break
+                wait_s = max(wait_s, _retry_after_s(response))
+            if attempt + 1 < TRIES and self._gave_up.wait(min(wait_s, LONGEST_WAIT_S)):
+                break
+        log.warning("%s did not take the message %r (%s)", self._webhook.name, message.title, problem)
+        return False
+
+
+def _outside_senders(record: logging.LogRecord) -> bool:
+    """Keeps urllib3's debug lines, which hold the URL's path, out of the log for our posts."""
+    return not (record.threadName or "").startswith(THREAD)
+
+
+def _retry_after_s(response: requests.Response) -> float:
+    """Seconds that the server asks for: the header (Discord's may be a fraction), or 0."""
+    try:
+        return max(0.0, float(response.headers.get("Retry-After", "0")))
+    except ValueError:  # an HTTP date: back-off will do
+        return 0.0
