@@ -38,7 +38,10 @@ class Catalogue:
 
 @dataclass(frozen=True)
 class Quality:
-    """What was found wrong at load. Rows counted in the first four are left out of the ratings."""
+    """What was found wrong at load. ``rows`` were read; those counted in the next four are left out of
+    the ratings. ``few`` is how many ratings are fewer than enough; ``examples`` name file lines, and
+    ``notes`` say what is odd without being wrong.
+    """
 
     rows: int = 0
     unparsable: int = 0
@@ -47,11 +50,28 @@ class Quality:
     impossible_times: int = 0
     users_with_few: int = 0
     items_with_few: int = 0
+    few: int = 5
     examples: tuple[str, ...] = field(default=())
+    notes: tuple[str, ...] = field(default=())
 
     @property
     def left_out(self) -> int:
         return self.unparsable + self.outside_scale + self.duplicate_pairs + self.impossible_times
+
+    def lines(self) -> list[str]:
+        """The report, a finding a line; what was not found is not said."""
+        kinds = {
+            "rows that do not parse": self.unparsable,
+            "ratings outside the scale": self.outside_scale,
+            "repeated user-item pairs (the last one is kept)": self.duplicate_pairs,
+            "rows with impossible timestamps": self.impossible_times,
+        }
+        told = [f"{self.rows:,} rows read, {self.left_out:,} left out"]
+        told += [f"{count:,} {kind}" for kind, count in kinds.items() if count]
+        told += [f"e.g. {example}" for example in self.examples]
+        few = f"{self.users_with_few:,} users and {self.items_with_few:,} items"
+        told.append(f"{few} have fewer than {self.few} ratings")
+        return [*told, *self.notes]
 
 
 @dataclass(frozen=True)
@@ -59,7 +79,7 @@ class Dataset:
     """Ratings with their ids. ``user_ids`` (users,) unicode; ``sha256`` is of the rating columns and ids.
 
     ``user_features`` and ``item_features`` are (rows, columns) float32 side information (demographics,
-    genres) where the dataset has any.
+    genres) where the dataset has any. ``source`` says in one line where the ratings came from.
     """
 
     name: str
@@ -71,3 +91,4 @@ class Dataset:
     quality: Quality
     user_features: NDArray[np.float32] | None = None
     item_features: NDArray[np.float32] | None = None
+    source: str = ""

@@ -1,0 +1,114 @@
+"""MovieLens's layouts on disk, and what each one's files are called and hold.
+
+A folder is known by its ratings file; items and users are then looked for under every layout's names,
+since parts of several may lie together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from recsys.data.columns import Columns
+from recsys.data.parquet import read_parquet
+from recsys.data.ratings import RatingScale
+from recsys.data.raw import RawRatings
+from recsys.data.text import Progress, read_text, separator_of
+from recsys.errors import InputError
+
+MOVIELENS_LICENCE = "GroupLens: research use, no redistribution (https://grouplens.org/datasets/movielens/)"
+WHOLE_STARS = RatingScale(1.0, 5.0)
+HALF_STARS = RatingScale(0.5, 5.0)
+ITEM_FILES = ("u.item", "movies.dat", "movies.csv", "movies.parquet")
+PEOPLE_FILES = ("u.user", "users.dat", "users.parquet")
+RATING_COLUMNS = Columns("userId", "movieId", "rating", "timestamp")
+NAMES = ("userId", "movieId", "rating", "timestamp")
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How to read one kind of ratings file. ``names`` None: it has a header; ``scale`` None: see values."""
+
+    ratings: str
+    separator: str
+    names: Sequence[str] | None
+    scale: RatingScale | None
+
+
+LAYOUTS = (
+    Layout("u.data", "\t", NAMES, WHOLE_STARS),
+    Layout("ratings.dat", "::", NAMES, None),
+    Layout("ratings.csv", ",", None, HALF_STARS),
+    Layout("ratings.parquet", "", None, None),
+)
+
+
+@dataclass(frozen=True)
+class Source:
+    """The files that make a dataset; ``layout`` None is a file of the user's own."""
+
+    name: str
+    ratings: Path
+    layout: Layout | None
+    items: Path | None = None
+    people: Path | None = None
+    licence: str = ""
+    origin: str = ""
+
+    def files(self) -> list[Path]:
+        return [path for path in (self.ratings, self.items, self.people) if path is not None]
+
+
+def folder_source(folder: Path) -> Source:
+    """The source that a folder in an official layout is."""
+    for layout in LAYOUTS:
+        if (folder / layout.ratings).is_file():
+            return Source(
+                name=folder.resolve().name,
+                ratings=folder / layout.ratings,
+                layout=layout,
+                items=first_of(folder, ITEM_FILES),
+                people=first_of(folder, PEOPLE_FILES),
+                licence=MOVIELENS_LICENCE,
+                origin=f"the folder {folder}",
+            )
+    there = sorted(path.name for path in folder.iterdir())[:8]
+    raise InputError(
+        f"{folder}: no ratings file in it; expected one of "
+        f"{', '.join(layout.ratings for layout in LAYOUTS)}; it holds {', '.join(there) or 'nothing'}"
+    )
+
+
+def first_of(folder: Path, names: Sequence[str]) -> Path | None:
+    return next((folder / name for name in names if (folder / name).is_file()), None)
+
+
+def read_source(source: Source, *, columns: Columns | None, progress: Progress | None) -> RawRatings:
+    """All rows of the source's ratings file, unjudged."""
+    path, layout = source.ratings, source.layout
+    if path.stat().st_size == 0:
+        raise InputError(f"{path}: the file is empty; expected ratings")
+    if path.suffix == ".parquet":
+        return read_parquet(path, columns=columns or (Columns() if layout is None else RATING_COLUMNS))
+    if layout is None:
+        return read_text(path, columns=columns or Columns(), separator=separator_of(path), progress=progress)
+    return read_text(
+        path,
+        columns=columns or RATING_COLUMNS,
+        names=layout.names,
+        separator=layout.separator,
+        integer_ids=True,
+        progress=progress,
+    )
+
+
+def layout_scale(source: Source, raw: RawRatings) -> RatingScale | None:
+    """The scale that a MovieLens release rates on; None for a user's own file.
+
+    Layouts shared by releases of both kinds are told apart by whether any rating is a half star.
+    """
+    if source.layout is None or source.layout.scale is not None:
+        return source.layout.scale if source.layout else None
+    halves = bool((raw.values % 1 == 0.5).any())
+    return HALF_STARS if halves else WHOLE_STARS
