@@ -1,0 +1,85 @@
+"""The event store read into tallies, a little at a time: only rows that are new since the last look.
+
+An answer's exposure may be stored a moment after the feedback on it (two replicas, two batches), so
+feedback whose exposure is not there yet waits ``PATIENCE`` seconds before it counts as unknown.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from sqlalchemy import select
+
+from serving.comparison.tally import Done, Shown, Tally
+from serving.events.store import EventStore
+from serving.events.tables import EXPOSURES, FEEDBACK
+
+CHUNK = 5_000
+PATIENCE = 60.0
+DONE = ("event_id", "exposure_id", "user_id", "kind", "item_id", "value", "predicted", "at")
+
+
+@dataclass
+class Reader:
+    """Keeps one experiment's tally up to date. Not safe for two threads at once."""
+
+    store: EventStore
+    experiment: str
+    tally: Tally
+    since: float = 0.0
+    _exposures_seen: int = 0
+    _feedback_seen: int = 0
+    _waiting: list[Done] = field(default_factory=list)
+
+    def catch_up(self, now: float) -> Tally:
+        """Read what is new; ``now`` decides which feedback has waited long enough."""
+        for row in self._pages(EXPOSURES, "_exposures_seen"):
+            if row.experiment == self.experiment and row.at >= self.since:
+                self.tally.show(_shown(row))
+        waiting, self._waiting = self._waiting, []
+        for row in self._pages(FEEDBACK, "_feedback_seen"):
+            if row.exposure_id is not None and row.at >= self.since:
+                waiting.append(Done(**{name: getattr(row, name) for name in DONE}))
+        for start in range(0, len(waiting), 500):
+            self._match(waiting[start : start + 500], now)
+        return self.tally
+
+    def _match(self, rows: list[Done], now: float) -> None:
+        wanted = [row.exposure_id for row in rows]
+        with self.store.engine.connect() as connection:
+            found = connection.execute(select(EXPOSURES).where(EXPOSURES.c.exposure_id.in_(wanted))).all()
+        exposures = {row.exposure_id: row for row in found}
+        for done in rows:
+            row = exposures.get(done.exposure_id)
+            if row is None and now - done.at < PATIENCE:
+                self._waiting.append(done)
+            elif row is None or row.experiment == self.experiment:
+                self.tally.act(done, None if row is None else _shown(row))
+
+    def _pages(self, table: Any, seen: str) -> Iterator[Any]:
+        while True:
+            query = select(table).where(table.c.seq > getattr(self, seen)).order_by(table.c.seq).limit(CHUNK)
+            with self.store.engine.connect() as connection:
+                rows = connection.execute(query).all()
+            if rows:
+                setattr(self, seen, rows[-1].seq)
+            yield from rows
+            if len(rows) < CHUNK:
+                return
+
+
+def _shown(row: Any) -> Shown:
+    return Shown(
+        exposure_id=row.exposure_id,
+        at=row.at,
+        user_id=row.user_id,
+        arm=row.arm,
+        revision=row.revision,
+        items=tuple(json.loads(row.items)),
+        source=row.source,
+        milliseconds=row.milliseconds,
+        shadow=row.shadow,
+    )

@@ -1,0 +1,157 @@
+"""Exposures and feedback added up for each user and arm, as they arrive: memory grows with users only.
+
+The unit is the user, because the user is what was randomised. A user belongs to the arm of their first
+exposure; one who was later shown another arm (a ramp moved them) is left out of differences and counted.
+A conversion is feedback (a click or a rating) on an item that the exposure had shown. A user's outcome
+is fixed ``window_seconds`` after their first exposure: only then do they enter the comparison, so the
+sequence that the intervals see is one fixed value a user.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from dataclasses import dataclass, field
+
+import numpy as np
+
+# Latencies in bins of 2%, from 0.01 ms: p99 to within 1%, in 1,000 numbers an arm.
+BIN_GROWTH = math.log(1.02)
+LATENCY_BINS = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """What the comparison needs of an exposure. ``items`` are the outside world's ids."""
+
+    exposure_id: str
+    at: float
+    user_id: str
+    arm: str
+    revision: int
+    items: tuple[str, ...]
+    source: str
+    milliseconds: float
+    shadow: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """What the comparison needs of feedback."""
+
+    event_id: str
+    exposure_id: str | None
+    user_id: str
+    kind: str
+    item_id: str | None
+    value: float | None
+    predicted: float | None
+    at: float
+
+
+@dataclass(slots=True)
+class UserTally:
+    arm: str
+    revision: int
+    first_at: float
+    crossed: bool = False
+    exposures: int = 0
+    hits: int = 0
+    squared_error: float = 0.0
+    rated: int = 0
+
+
+@dataclass(slots=True)
+class ArmTally:
+    exposures: int = 0
+    shadows: int = 0
+    conversions: int = 0
+    squared_error: float = 0.0
+    rated: int = 0
+    sources: Counter[str] = field(default_factory=Counter)
+    items: set[str] = field(default_factory=set)
+    latency: list[int] = field(default_factory=lambda: [0] * LATENCY_BINS)
+
+    def percentile(self, share: float) -> float | None:
+        """Milliseconds that ``share`` of the answers stayed under, None before any."""
+        counts = np.cumsum(self.latency)
+        if counts[-1] == 0:
+            return None
+        place = int(np.searchsorted(counts, share * counts[-1]))
+        return 0.01 * math.exp((place + 0.5) * BIN_GROWTH)
+
+    def slower_than(self, milliseconds: float) -> int:
+        return sum(self.latency[latency_bin(milliseconds) + 1 :])
+
+
+def latency_bin(milliseconds: float) -> int:
+    return min(LATENCY_BINS - 1, max(0, int(math.log(max(milliseconds, 0.01) / 0.01) / BIN_GROWTH)))
+
+
+@dataclass
+class Tally:
+    """One experiment. ``left_out`` counts, by reason, what no comparison may use."""
+
+    arms: frozenset[str]
+    window_seconds: float
+    users: dict[str, UserTally] = field(default_factory=dict)
+    by_arm: dict[str, ArmTally] = field(default_factory=dict)
+    left_out: Counter[str] = field(default_factory=Counter)
+    latest_at: float = 0.0
+
+    def show(self, shown: Shown) -> None:
+        """Add an exposure. From an arm the experiment does not have: counted and left out."""
+        if shown.arm not in self.arms:
+            self.left_out["unknown arm"] += 1
+            return
+        arm = self.by_arm.setdefault(shown.arm, ArmTally())
+        arm.latency[latency_bin(shown.milliseconds)] += 1
+        arm.items.update(shown.items)
+        if shown.shadow:
+            arm.shadows += 1
+            return
+        arm.exposures += 1
+        arm.sources[shown.source] += 1
+        user = self.users.get(shown.user_id)
+        if user is None:
+            user = self.users[shown.user_id] = UserTally(shown.arm, shown.revision, shown.at)
+        user.crossed |= user.arm != shown.arm
+        if shown.at < user.first_at:
+            # A clock went back, or a replica's batch came late: the earlier time is the true entry.
+            self.left_out["late exposure, entry moved back"] += 1
+            user.first_at = shown.at
+        if shown.at < user.first_at + self.window_seconds:
+            user.exposures += 1
+        self.latest_at = max(self.latest_at, shown.at)
+
+    def act(self, done: Done, shown: Shown | None) -> None:
+        """Add feedback with the exposure that it answers, None when nobody knows that one."""
+        if done.exposure_id is not None and shown is None:
+            self.left_out["unknown exposure"] += 1
+            return
+        if shown is None or done.kind == "impression" or shown.shadow:
+            return
+        if shown.arm not in self.arms:
+            self.left_out["unknown arm"] += 1
+            return
+        if shown.user_id != done.user_id:
+            self.left_out["another user's exposure"] += 1
+            return
+        if done.at < shown.at - 1.0:
+            self.left_out["before its exposure"] += 1
+            return
+        arm = self.by_arm.setdefault(shown.arm, ArmTally())
+        user = self.users.get(shown.user_id)
+        inside = user is not None and done.at < user.first_at + self.window_seconds
+        if done.item_id is not None and done.item_id in shown.items:
+            arm.conversions += 1
+            if user is not None and inside:
+                user.hits += 1
+        if done.kind == "rating" and done.value is not None and done.predicted is not None:
+            error = (done.value - done.predicted) ** 2
+            arm.squared_error += error
+            arm.rated += 1
+            if user is not None and inside:
+                user.squared_error += error
+                user.rated += 1
+        self.latest_at = max(self.latest_at, done.at)

@@ -1,0 +1,1 @@
+"""Live events against the profile that the release was packed with."""

@@ -1,0 +1,1 @@
+"""A release that rolls out, and back, by itself."""

@@ -1,0 +1,111 @@
+"""When a roll-out goes on, holds or goes back: pure rules over what was read from the event store.
+
+A stage lasts until it has held for ``hold_seconds`` with ``minimum_exposures`` answers. A guardrail goes
+back at once, at any stage. Latency and fallbacks are judged by a binomial test on the newest answers;
+the online error by an interval that may be looked at at every tick.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+from scipy.stats import binom
+
+STAGES = (0.0, 0.01, 0.05, 0.25, 0.5, 1.0)
+# A guardrail is looked at every tick: one look's chance of a false alarm must be tiny.
+ONE_LOOK = 1e-6
+
+
+@dataclass(frozen=True)
+class RolloutPlan:
+    """``stages`` are the candidate's shares in turn, 0 being shadow. ``slow_share`` of the answers may
+    take longer than ``slow_milliseconds``; ``fallback_share`` of the answers may be fallbacks beyond
+    the baseline's; a rise of mean squared error (stars squared) beyond ``error_margin`` goes back."""
+
+    experiment: str
+    baseline: str
+    candidate: str
+    release: str
+    stages: tuple[float, ...] = STAGES
+    hold_seconds: float = 3600.0
+    minimum_exposures: int = 200
+    slow_milliseconds: float = 50.0
+    slow_share: float = 0.01
+    fallback_share: float = 0.05
+    error_margin: float = 0.0
+
+    def __post_init__(self) -> None:
+        rising = all(low < high for low, high in zip(self.stages, self.stages[1:], strict=False))
+        if not rising or not self.stages or self.stages[0] < 0 or self.stages[-1] != 1.0:
+            raise ValueError(f"stages must rise to 1.0, got {list(self.stages)}")
+
+
+@dataclass(frozen=True)
+class Reading:
+    """The candidate since its stage began. ``slow`` and ``fallbacks`` count among ``exposures``;
+    ``baseline_fallback_share`` is the baseline's; ``error_low`` the lower end of an anytime-valid
+    interval of its squared error minus the baseline's, None while too few users."""
+
+    exposures: int
+    slow: int
+    fallbacks: int
+    baseline_fallback_share: float
+    error_low: float | None
+    holes: int = 0
+
+
+class Step(Enum):
+    HOLD = "hold"
+    RAISE = "raise"
+    BACK = "roll back"
+    DONE = "done"
+
+
+@dataclass(frozen=True)
+class Decision:
+    step: Step
+    share: float
+    reason: str
+
+
+def too_many(count: int, trials: int, allowed: float) -> bool:
+    """Whether ``count`` of ``trials`` cannot be chance if the true share is ``allowed``."""
+    return trials > 0 and float(binom.sf(count - 1, trials, allowed)) < ONE_LOOK
+
+
+def broken(plan: RolloutPlan, reading: Reading) -> str | None:
+    """The first guardrail that is broken, in words with its figures."""
+    if too_many(reading.slow, reading.exposures, plan.slow_share):
+        return (
+            f"{reading.slow} of {reading.exposures} answers took over {plan.slow_milliseconds:g} ms; "
+            f"{plan.slow_share:.0%} may"
+        )
+    allowed = min(1.0, reading.baseline_fallback_share + plan.fallback_share)
+    if too_many(reading.fallbacks, reading.exposures, allowed):
+        return f"{reading.fallbacks} of {reading.exposures} answers were fallbacks; {allowed:.0%} may"
+    if reading.error_low is not None and reading.error_low > plan.error_margin:
+        return (
+            f"squared error is at least {reading.error_low:.4f} above the baseline's; "
+            f"{plan.error_margin:g} may"
+        )
+    return None
+
+
+def decide(plan: RolloutPlan, share: float, *, seconds: float, reading: Reading) -> Decision:
+    """What to do after ``seconds`` at ``share``. A share between two stages counts as the lower one."""
+    reason = broken(plan, reading)
+    if reason is not None:
+        return Decision(Step.BACK, 0.0, reason)
+    if share >= plan.stages[-1] and seconds >= plan.hold_seconds:
+        return Decision(Step.DONE, share, f"held {seconds:.0f} s at {share:.0%}")
+    if reading.holes:
+        return Decision(Step.HOLD, share, f"{reading.holes} events are missing: no step on data with holes")
+    if seconds < plan.hold_seconds:
+        return Decision(Step.HOLD, share, f"{plan.hold_seconds - seconds:.0f} s left at {share:.0%}")
+    if reading.exposures < plan.minimum_exposures:
+        return Decision(
+            Step.HOLD, share, f"{reading.exposures} of {plan.minimum_exposures} answers at {share:.0%}"
+        )
+    following = next(stage for stage in plan.stages if stage > share)
+    return Decision(Step.RAISE, following, f"{reading.exposures} answers in {seconds:.0f} s, guardrails held")
