@@ -93,7 +93,7 @@ def mark_future_holdout(
     order = by_time(dataset, plan)
     older = len(order) - round(FUTURE_SHARE * len(order))
     labels[order[older:]] = SLICES.index("future")
-    held_out = round(HELD_OUT_SHARE * older) - np.count_nonzero(labels == SLICES.index("gate"))
+    held_out = round(HELD_OUT_SHARE * older) - int(np.count_nonzero(labels == SLICES.index("gate")))
     test = round(HOLDOUT_TEST_SHARE * older)
     draw(labels, test, "test", random)
     draw(labels, max(0, held_out - test), "valid", random)

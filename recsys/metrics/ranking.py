@@ -1,0 +1,132 @@
+"""Top-k lists over the full catalogue, and how good they are.
+
+Lists are made for blocks of users at once: one score matrix, seen items set to -inf, one partition.
+Relevance is binary. Precision divides by k however short the list is; recall by the relevant items;
+NDCG's ideal and MAP's divisor are min(k, relevant items). Users with nothing relevant do not count.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse import csr_matrix
+
+from recsys.data.ratings import Ratings
+from recsys.types import BoolArray, FloatArray, IntArray
+
+NO_ITEM = -1
+BLOCK_CELLS = 1 << 24  # scores held at a time: 64 MB of float32
+Lists = NDArray[np.int32]  # (users, k) item rows, best first, NO_ITEM after the last
+
+
+@dataclass(frozen=True)
+class RankingScores:
+    """Means over the users that count, and (users,) arrays for intervals; ``rows`` are their list rows."""
+
+    count: int
+    precision: float
+    recall: float
+    ndcg: float
+    map: float
+    rows: NDArray[np.int64]
+    precision_by_user: NDArray[np.float64]
+    recall_by_user: NDArray[np.float64]
+    ndcg_by_user: NDArray[np.float64]
+    map_by_user: NDArray[np.float64]
+
+    def figures(self) -> dict[str, float]:
+        """The means by their name in results.json, e.g. ``precision_at_10``."""
+        names = ("precision", "recall", "ndcg", "map")
+        return {f"{name}_at_{self.count}": getattr(self, name) for name in names}
+
+
+def pair_matrix(ratings: Ratings, *, at_least: float | None = None) -> csr_matrix:
+    """(users, items) bool: the pairs of ``ratings``, of those rated ``at_least`` stars where given."""
+    users, items = ratings.users, ratings.items
+    if at_least is not None:
+        keep = ratings.values >= at_least
+        users, items = users[keep], items[keep]
+    marks = np.ones(len(users), dtype=np.bool_)
+    return csr_matrix((marks, (users, items)), shape=(ratings.user_count, ratings.item_count))
+
+
+def rank_all(
+    score_block: Callable[[IntArray], FloatArray], users: IntArray, seen: csr_matrix, *, count: int = 10
+) -> Lists:
+    """The ``count`` best unseen items of each of ``users``, (len(users), count), best first.
+
+    ``score_block(users)`` gives (len(users), items) scores; NaN and -inf are never listed. ``seen`` is
+    (all users, items). Of equal scores the lower item row comes first, wherever both are listed.
+    """
+    item_count = seen.shape[1]
+    lists = np.full((len(users), count), NO_ITEM, dtype=np.int32)
+    block = max(1, BLOCK_CELLS // max(item_count, 1))
+    for start in range(0, len(users), block):
+        rows = users[start : start + block]
+        scores: FloatArray = np.array(score_block(rows))
+        if scores.shape != (len(rows), item_count):
+            raise ValueError(f"expected scores of shape {(len(rows), item_count)}, got {scores.shape}")
+        scores[np.isnan(scores)] = -np.inf
+        known = seen[rows]
+        scores[np.repeat(np.arange(len(rows)), np.diff(known.indptr)), known.indices] = -np.inf
+        lists[start : start + block] = best_of(scores, count)
+    return lists
+
+
+def best_of(scores: FloatArray, count: int) -> Lists:
+    """(rows, count) columns of each row's highest scores, best first; -inf is nobody's."""
+    rows = np.arange(len(scores))[:, None]
+    width = min(count, scores.shape[1])
+    chosen = np.argpartition(scores, scores.shape[1] - width, axis=1)[:, scores.shape[1] - width :]
+    chosen = np.sort(chosen, axis=1)
+    order = np.argsort(-scores[rows, chosen], axis=1, kind="stable")
+    chosen = chosen[rows, order]
+    best = np.full((len(scores), count), NO_ITEM, dtype=np.int32)
+    best[:, :width] = np.where(np.isneginf(scores[rows, chosen]), NO_ITEM, chosen)
+    return best
+
+
+def hits_of(lists: Lists, relevant: csr_matrix) -> BoolArray:
+    """(users, k) True where the listed item is relevant."""
+    width = np.int64(relevant.shape[1])
+    wanted = np.repeat(np.arange(relevant.shape[0]), np.diff(relevant.indptr)) * width + relevant.indices
+    listed = np.arange(len(lists))[:, None] * width + lists
+    hits: BoolArray = np.isin(listed, wanted) & (lists != NO_ITEM)
+    return hits
+
+
+def evaluate_lists(lists: Lists, relevant: csr_matrix) -> RankingScores:
+    """Scores of ``lists`` (users, k) against ``relevant`` (users, items), row for row.
+
+    ``ValueError`` where the rows differ in number or no user has a relevant item.
+    """
+    if len(lists) != relevant.shape[0]:
+        raise ValueError(f"expected a list for each of {relevant.shape[0]} users, got {len(lists)}")
+    wanted = np.diff(relevant.indptr)
+    rows = np.flatnonzero(wanted)
+    if len(rows) == 0:
+        raise ValueError("no user has a relevant item, so there is nothing to evaluate")
+    count = lists.shape[1]
+    hits = hits_of(lists, relevant)[rows].astype(np.float64)
+    ideal = np.minimum(wanted[rows], count)
+    discounts = 1 / np.log2(np.arange(2, count + 2))
+    found = hits.sum(axis=1)
+    precision = found / count
+    recall = found / wanted[rows]
+    ndcg = hits @ discounts / np.cumsum(discounts)[ideal - 1]
+    average = (hits * np.cumsum(hits, axis=1) / np.arange(1, count + 1)).sum(axis=1) / ideal
+    return RankingScores(
+        count=count,
+        precision=float(precision.mean()),
+        recall=float(recall.mean()),
+        ndcg=float(ndcg.mean()),
+        map=float(average.mean()),
+        rows=rows,
+        precision_by_user=precision,
+        recall_by_user=recall,
+        ndcg_by_user=ndcg,
+        map_by_user=average,
+    )

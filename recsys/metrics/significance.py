@@ -1,0 +1,132 @@
+"""Is a difference more than luck? Paired bootstrap intervals, and intervals over seeds.
+
+Both sides are measured on the same ratings, so whole pairs (or whole users, whose ratings go
+together) are drawn again with replacement; the interval holds the middle ``level`` of the drawn
+differences (Efron and Tibshirani 1993, percentile interval). Above ``MAX_UNITS`` the units are put at
+random into that many equal groups, drawn whole: the mean's variance stays, the cost does not grow.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import t as student
+
+from recsys.types import FloatArray, IntArray
+
+RESAMPLES = 2000
+MAX_UNITS = 20_000
+BLOCK_CELLS = 1 << 22
+
+
+@dataclass(frozen=True)
+class Interval:
+    """``value`` as measured, and the ``level`` interval around it."""
+
+    value: float
+    low: float
+    high: float
+    level: float = 0.95
+
+    @property
+    def below_zero(self) -> bool:
+        """Surely negative: for ``rmse_difference(new, old)``, the new one is better."""
+        return self.high < 0
+
+
+def rmse_difference(
+    first: FloatArray,
+    second: FloatArray,
+    *,
+    seed: int,
+    clusters: IntArray | None = None,
+    resamples: int = RESAMPLES,
+    level: float = 0.95,
+) -> Interval:
+    """rmse of ``first`` less that of ``second``, stars; below 0 the first is better.
+
+    ``first`` and ``second`` (n,) are squared errors on the same ratings; ``clusters`` (n,) whole numbers
+    (user rows) that are drawn together.
+    """
+    sums = unit_sums(first, second, clusters=clusters, seed=seed)
+    drawn = np.sqrt(draw_means(sums, resamples=resamples, seed=seed))
+    value = float(np.sqrt(np.mean(first, dtype=np.float64)) - np.sqrt(np.mean(second, dtype=np.float64)))
+    return interval(value, drawn[:, 0] - drawn[:, 1], level)
+
+
+def mean_difference(
+    first: FloatArray,
+    second: FloatArray,
+    *,
+    seed: int,
+    clusters: IntArray | None = None,
+    resamples: int = RESAMPLES,
+    level: float = 0.95,
+) -> Interval:
+    """Mean of ``first`` less mean of ``second``, (n,) each on the same units, e.g. NDCG by user."""
+    sums = unit_sums(first, second, clusters=clusters, seed=seed)
+    drawn = draw_means(sums, resamples=resamples, seed=seed)
+    value = float(np.mean(first, dtype=np.float64) - np.mean(second, dtype=np.float64))
+    return interval(value, drawn[:, 0] - drawn[:, 1], level)
+
+
+def rmse_interval(
+    errors: FloatArray,
+    *,
+    seed: int,
+    clusters: IntArray | None = None,
+    resamples: int = RESAMPLES,
+    level: float = 0.95,
+) -> Interval:
+    """rmse, stars, of (n,) squared errors."""
+    sums = unit_sums(errors, errors, clusters=clusters, seed=seed)
+    drawn = np.sqrt(draw_means(sums, resamples=resamples, seed=seed))
+    return interval(float(np.sqrt(np.mean(errors, dtype=np.float64))), drawn[:, 0], level)
+
+
+def over_seeds(values: Sequence[float], *, level: float = 0.95) -> Interval:
+    """Mean of runs that differ in their seed, with Student's t interval; NaN bounds for fewer than two."""
+    count = len(values)
+    mean = float(np.mean(values))
+    if count < 2:
+        return Interval(mean, float("nan"), float("nan"), level)
+    half = float(student.ppf((1 + level) / 2, count - 1) * np.std(values, ddof=1) / np.sqrt(count))
+    return Interval(mean, mean - half, mean + half, level)
+
+
+def unit_sums(
+    first: FloatArray, second: FloatArray, *, clusters: IntArray | None, seed: int
+) -> NDArray[np.float64]:
+    """(units, 3): each unit's sum of ``first``, of ``second``, and its number of rows."""
+    if len(first) != len(second) or len(first) == 0:
+        raise ValueError(f"expected two columns of one length, got {len(first)} and {len(second)}")
+    units = np.arange(len(first)) if clusters is None else np.unique(clusters, return_inverse=True)[1]
+    count = int(units.max()) + 1
+    if count > MAX_UNITS:
+        groups = np.random.default_rng(seed).permutation(count) % MAX_UNITS
+        units, count = groups[units], MAX_UNITS
+    return np.column_stack(
+        [np.bincount(units, weights=weights, minlength=count) for weights in (first, second, None)]
+    )
+
+
+def draw_means(sums: NDArray[np.float64], *, resamples: int, seed: int) -> NDArray[np.float64]:
+    """(resamples, 2) means of both columns over units drawn with replacement."""
+    random = np.random.default_rng(seed)
+    block = max(1, BLOCK_CELLS // len(sums))
+    drawn = np.empty((resamples, 3))
+    for start in range(0, resamples, block):
+        size = min(block, resamples - start)
+        picks = random.integers(len(sums), size=(size, len(sums)))
+        for column in range(3):
+            drawn[start : start + size, column] = sums[:, column][picks].sum(axis=1)
+    means: NDArray[np.float64] = drawn[:, :2] / drawn[:, 2:]
+    return means
+
+
+def interval(value: float, drawn: NDArray[np.float64], level: float) -> Interval:
+    low, high = np.quantile(drawn, [(1 - level) / 2, (1 + level) / 2])
+    return Interval(value, float(low), float(high), level)

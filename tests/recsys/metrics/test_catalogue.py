@@ -1,0 +1,46 @@
+"""Coverage, diversity and novelty against loops and hand-worked lists."""
+
+from __future__ import annotations
+
+from itertools import combinations
+
+import numpy as np
+import pytest
+from scipy.spatial.distance import cosine
+
+from recsys.metrics import catalogue
+from recsys.metrics.catalogue import coverage, diversity, novelty
+from recsys.metrics.ranking import NO_ITEM
+
+
+def test_coverage_counts_items_once() -> None:
+    lists = np.array([[0, 1], [1, NO_ITEM]], dtype=np.int32)
+    assert coverage(lists, item_count=8) == 0.25
+
+
+def test_diversity_against_scipy_pair_by_pair(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(catalogue, "BLOCK", 4)
+    random = np.random.default_rng(0)
+    features = (random.random((30, 6)) < 0.5).astype(np.float32)
+    features[:, 0] = 1
+    lists = np.array([random.choice(30, 5, replace=False) for _ in range(11)], dtype=np.int32)
+    lists[3, 2:] = NO_ITEM
+    expected = [
+        np.mean([cosine(features[a], features[b]) for a, b in combinations(row[row >= 0], 2)])
+        for row in lists
+    ]
+    assert diversity(lists, features) == pytest.approx(np.mean(expected), abs=1e-6)
+
+
+def test_diversity_of_clones_and_strangers() -> None:
+    features = np.array([[1, 0], [2, 0], [0, 1], [0, 0]], dtype=np.float32)
+    assert diversity(np.array([[0, 1]], dtype=np.int32), features) == pytest.approx(0)
+    assert diversity(np.array([[0, 2], [0, 3]], dtype=np.int32), features) == pytest.approx(1)
+    assert np.isnan(diversity(np.array([[0, NO_ITEM]], dtype=np.int32), features))
+
+
+def test_novelty_in_bits() -> None:
+    popularity = np.array([4, 1, 0])
+    lists = np.array([[0, 1], [2, NO_ITEM]], dtype=np.int32)
+    # Rated by half of 8 users: 1 bit; by one of 8, or by none: 3 bits.
+    assert novelty(lists, popularity, user_count=8) == pytest.approx((1 + 3 + 3) / 3)
