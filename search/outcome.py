@@ -39,6 +39,7 @@ class Entry:
     valid: Figures | None
     test: Figures | None
     test_predictions: NDArray[np.float32] | None = None
+    note: str = ""
 
 
 @dataclass(frozen=True)
@@ -69,6 +70,8 @@ class Outcome:
 
     ``tuning`` counts trials by family: the budget that the comparison states. ``front`` are the trials
     that no other beats in both loss and NDCG@10, () with one objective. ``seconds`` by stage.
+    ``template`` is the plan's optimised template. ``gate_predictions`` (gate rows,) stars are the
+    ensemble's before any refit, in the split's gate order: promotion compares them with the champion.
     """
 
     name: str
@@ -98,3 +101,5 @@ class Outcome:
     cluster: JsonObject = field(default_factory=dict)
     refit: JsonObject | None = None
     warm_start: str | None = None
+    template: Entry | None = None
+    gate_predictions: NDArray[np.float32] | None = None

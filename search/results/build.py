@@ -1,0 +1,264 @@
+"""From what a run came to (``Outcome``) to its results.json: figures, intervals, groups, verdicts."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from recsys.seeds import derive_seed
+from recsys.training.trials import EventKind, RunEvent, TrialResult
+from recsys.types import JsonObject
+from search.outcome import Entry, Outcome
+from search.results.files import plain
+from search.results.groups import error_groups
+from search.results.intervals import Bootstrap
+from search.results.schema import (
+    Budget,
+    DatasetFacts,
+    EnsembleResult,
+    Event,
+    Figures,
+    Member,
+    ModelResult,
+    QualityFacts,
+    RecommenderResult,
+    Results,
+    Sample,
+    SampleItem,
+    SplitFacts,
+)
+from search.results.targets import judge
+
+MILESTONES = frozenset(
+    {EventKind.STARTED, EventKind.NEW_BEST, EventKind.BUDGET, EventKind.TRIAL_FAILED, EventKind.FINISHED}
+)
+SAMPLES = 6
+IMPROVEMENT = 0.01  # of rmse: the unit of "cost per improvement"
+
+
+def build_results(outcome: Outcome, *, promotion: JsonObject | None = None) -> Results:
+    """The document of a run, with a verdict for every target."""
+    ensemble = _ensemble(outcome)
+    look = _Look(outcome)
+    results = Results(
+        name=outcome.name,
+        command=list(outcome.command),
+        seed=int(outcome.plan.get("seed", outcome.split.seed)),
+        started=outcome.created,
+        status=outcome.status,
+        warm_start=outcome.warm_start,
+        plan=plain(outcome.plan),
+        dataset=_dataset(outcome),
+        split=SplitFacts(
+            protocol=outcome.split.protocol,
+            seed=outcome.split.seed,
+            fingerprint=outcome.split.fingerprint,
+            **outcome.split.counts(),
+        ),
+        formula=_model(outcome.formula),
+        formula_recalibrated=_model(outcome.formula_recalibrated),
+        template=_model(outcome.template),
+        baselines={name: ModelResult(**_model_fields(entry)) for name, entry in outcome.baselines.items()},
+        best=_model(outcome.best),
+        ensemble=ensemble,
+        recommender=_recommender(outcome),
+        comparisons=look.comparisons(),
+        intervals=look.intervals(),
+        errors=look.errors(),
+        samples=[_sample(sample) for sample in outcome.samples[:SAMPLES]],
+        trials=_count(trial.status.value for trial in outcome.trials),
+        tuning=outcome.tuning,
+        front=list(outcome.front),
+        warnings=[_event(event) for event in outcome.events if _is_warning(event)],
+        contingencies=[_event(event) for event in outcome.events if event.kind is EventKind.CONTINGENCY],
+        milestones=[_event(event) for event in outcome.events if event.kind in MILESTONES],
+        budget=_budget(outcome),
+        cluster=plain(outcome.cluster),
+        refit=plain(outcome.refit),
+        promotion=plain(promotion),
+        seconds=outcome.seconds,
+        versions=outcome.versions,
+    )
+    return results.model_copy(update={"targets": judge(results)})
+
+
+class _Look:
+    """The one look at test: every model that predicts ratings, on the same rows."""
+
+    def __init__(self, outcome: Outcome) -> None:
+        self._outcome = outcome
+        entries: dict[str, Entry | None] = {
+            "formula": outcome.formula,
+            "formula_recalibrated": outcome.formula_recalibrated,
+            "template": outcome.template,
+            **outcome.baselines,
+            "best": outcome.best,
+            "ensemble": outcome.ensemble,
+        }
+        self._predictions: dict[str, NDArray[np.float32]] = {}
+        self._kl: dict[str, float] = {}
+        for key, entry in entries.items():
+            if entry is not None and entry.test_predictions is not None and len(entry.test_predictions):
+                self._predictions[key] = entry.test_predictions
+                self._kl[key] = (entry.test or {}).get("kl", 0.0)
+        self._bootstrap: Bootstrap | None = None
+        if self._predictions:
+            self._ratings = outcome.dataset.ratings.take(outcome.split.test)
+            self._bootstrap = Bootstrap(
+                self._ratings,
+                self._predictions,
+                kl=self._kl,
+                slice_name="test",
+                seed=derive_seed(outcome.split.seed, "report", "bootstrap"),
+            )
+
+    def intervals(self) -> list[Any]:
+        return self._bootstrap.intervals() if self._bootstrap else []
+
+    def comparisons(self) -> list[Any]:
+        """The best and the ensemble against all that they should beat."""
+        if self._bootstrap is None:
+            return []
+        known = self._predictions
+        rivals = [key for key in known if key not in ("best", "ensemble")]
+        pairs = [("best", rival) for rival in rivals] + [("ensemble", rival) for rival in [*rivals, "best"]]
+        return [
+            comparison
+            for a, b in pairs
+            if a in known and b in known
+            for comparison in self._bootstrap.compare(a, b)
+        ]
+
+    def errors(self) -> list[Any]:
+        if not self._predictions:
+            return []
+        shown = ("formula", "formula_recalibrated", "bias", "best", "ensemble")
+        chosen = {key: self._predictions[key] for key in shown if key in self._predictions}
+        train = self._outcome.dataset.ratings.take(self._outcome.split.train)
+        return error_groups(self._ratings, chosen, train=train)
+
+
+def _figures(figures: dict[str, float] | None) -> Figures | None:
+    if figures is None:
+        return None
+    known = Figures.model_fields
+    finite = {name: float(value) for name, value in figures.items() if name in known and np.isfinite(value)}
+    return Figures.model_validate(finite)
+
+
+def _model_fields(entry: Entry) -> JsonObject:
+    return {
+        "name": entry.name,
+        "family": entry.family,
+        "trial": entry.trial,
+        "parameters": entry.parameters,
+        "config": plain(entry.config),
+        "epochs": entry.epochs,
+        "note": entry.note,
+        "valid": _figures(entry.valid),
+        "test": _figures(entry.test),
+    }
+
+
+def _model(entry: Entry | None) -> ModelResult | None:
+    return None if entry is None else ModelResult(**_model_fields(entry))
+
+
+def _ensemble(outcome: Outcome) -> EnsembleResult | None:
+    if outcome.ensemble is None:
+        return None
+    trials: dict[int, TrialResult] = {trial.spec.number: trial for trial in outcome.trials}
+    members = []
+    for number, weight in sorted(outcome.members, key=lambda member: -member[1]):
+        spec = trials[number].spec if number in trials else None
+        members.append(
+            Member(
+                trial=number,
+                name=spec.name if spec else f"trial {number}",
+                family=spec.family if spec else "",
+                weight=weight,
+            )
+        )
+    return EnsembleResult(**_model_fields(outcome.ensemble), members=members, method=outcome.blend_method)
+
+
+def _recommender(outcome: Outcome) -> RecommenderResult | None:
+    entry = outcome.recommender
+    if entry is None:
+        return None
+    config = entry.config
+    weights = {name: float(value) for name, value in dict(config.get("weights") or {}).items()}
+    return RecommenderResult(
+        **_model_fields(entry),
+        ranker=str(config.get("ranker") or entry.family),
+        weights=weights,
+        candidates=config.get("candidates"),
+    )
+
+
+def _dataset(outcome: Outcome) -> DatasetFacts:
+    dataset = outcome.dataset
+    return DatasetFacts(
+        name=dataset.name,
+        ratings=len(dataset.ratings),
+        users=dataset.ratings.user_count,
+        items=dataset.ratings.item_count,
+        sha256=dataset.sha256,
+        licence=dataset.licence,
+        scale=(dataset.ratings.scale.low, dataset.ratings.scale.high),
+        quality=QualityFacts(
+            **{
+                name: plain(value)
+                for name, value in dataclasses.asdict(dataset.quality).items()
+                if name in QualityFacts.model_fields
+            }
+        ),
+    )
+
+
+def _budget(outcome: Outcome) -> Budget:
+    spent, trials = outcome.budget, outcome.trials
+    seconds = [trial.seconds for trial in trials if trial.seconds > 0]
+    won = None
+    if outcome.formula and outcome.best and outcome.formula.valid and outcome.best.valid:
+        won = outcome.formula.valid["rmse"] - outcome.best.valid["rmse"]
+    paid = spent.usd > 0
+    return Budget(
+        usd=spent.usd,
+        cap_usd=spent.cap_usd,
+        hours=spent.hours,
+        cap_hours=spent.cap_hours,
+        price_per_hour_usd=spent.price_usd_per_hour,
+        nodes=spent.nodes,
+        computed=spent.reason,
+        usd_per_trial=spent.usd / len(trials) if trials else None,
+        usd_per_improvement=spent.usd / (won / IMPROVEMENT) if paid and won and won > 0 else None,
+        seconds_per_trial=float(np.median(seconds)) if seconds else None,
+    )
+
+
+def _sample(sample: Any) -> Sample:
+    return Sample(
+        user=sample.user_id,
+        rated=[SampleItem(title=title) for title in sample.liked],
+        recommended=[SampleItem(title=title, stars=stars) for title, stars in sample.recommended],
+    )
+
+
+def _is_warning(event: RunEvent) -> bool:
+    return event.kind not in MILESTONES and event.kind is not EventKind.CONTINGENCY
+
+
+def _event(event: RunEvent) -> Event:
+    return Event.model_validate(plain(event))
+
+
+def _count(names: Iterable[str]) -> dict[str, int]:
+    counts: dict[str, int] = {}
+    for name in names:
+        counts[name] = counts.get(name, 0) + 1
+    return counts

@@ -1,0 +1,80 @@
+"""The last screen of a run, as text: loss and rmse side by side, never one without its name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from search.results.schema import Comparison, Figures, ModelResult, Results
+
+NAMES = {
+    "formula": "formula as written",
+    "formula_recalibrated": "formula, BatchNorm recalibrated",
+    "template": "the plan's optimised template",
+    "best": "best single model",
+    "ensemble": "ensemble",
+    "recommender": "recommender (what HTTP serves)",
+}
+
+
+def model_rows(results: Results) -> list[tuple[str, str, ModelResult]]:
+    """(key, label, model) of every model there is, yardsticks before what should beat them."""
+    rows = [
+        ("formula", results.formula),
+        ("formula_recalibrated", results.formula_recalibrated),
+        ("template", results.template),
+        *results.baselines.items(),
+        ("best", results.best),
+        ("ensemble", results.ensemble),
+        ("recommender", results.recommender),
+    ]
+    return [(key, NAMES.get(key, key.replace("_", " ")), model) for key, model in rows if model is not None]
+
+
+def summary_text(results: Results, folder: Path | None = None) -> str:
+    """A table of every model on valid and test, the comparison that matters, the targets."""
+    lines = [
+        f"{results.name}: {results.dataset.name}, split {results.split.protocol} "
+        f"(seed {results.split.seed}), {sum(results.trials.values())} trials "
+        f"({', '.join(f'{count} {state}' for state, count in results.trials.items())})",
+        "",
+        f"{'':34}{'valid':^18}{'test':^36}",
+        f"{'':34}{'loss':>9}{'rmse':>9}{'loss':>9}{'rmse':>9}{'P@10':>9}{'NDCG@10':>9}",
+    ]
+    for _, label, model in model_rows(results):
+        valid, test = model.valid or Figures(), model.test or Figures()
+        figures = [valid.loss, valid.rmse, test.loss, test.rmse, test.precision_at_10, test.ndcg_at_10]
+        lines.append(f"{label[:33]:34}" + "".join(f"{_number(value):>9}" for value in figures))
+    lines += ["", "loss is MSE + 0.01 KL; rmse is in stars."]
+    lines += [_sentence(entry) for entry in headline_comparisons(results)]
+    lines += ["", "The owner's targets:"]
+    for target in results.targets:
+        value = "" if target.value is None else f" ({target.value:.4g})"
+        lines.append(f"  {target.verdict:12} {target.name}: {target.target}{value}")
+    if folder is not None:
+        lines += ["", f"report   {folder / 'report.html'}", f"results  {folder / 'results.json'}"]
+        if (folder / "release").is_dir():
+            lines += [
+                f"release  {folder / 'release'}",
+                f"serve it: python -m serving serve --release {folder / 'release'}",
+            ]
+    return "\n".join(lines)
+
+
+def headline_comparisons(results: Results) -> list[Comparison]:
+    """Ensemble against formula (recalibrated where there is one) and against the best, in rmse."""
+    rival = "formula_recalibrated" if results.formula_recalibrated else "formula"
+    wanted = [("ensemble", rival), ("ensemble", "best")]
+    found = {(entry.a, entry.b): entry for entry in results.comparisons if entry.metric == "rmse"}
+    return [found[pair] for pair in wanted if pair in found]
+
+
+def _sentence(entry: Comparison) -> str:
+    verdict = "better" if entry.better else "worse" if entry.low > 0 else "not told apart"
+    return (
+        f"{entry.a} against {entry.b}, {entry.slice} rmse: {entry.difference:+.4f} "
+        f"(95% interval {entry.low:+.4f} to {entry.high:+.4f}): {verdict}"
+    )
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4f}"

@@ -1,0 +1,274 @@
+"""A run's outcome, made up but of a whole: what the report, the tracker and results.json are tested on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from recsys.data.dataset import Catalogue, Dataset, Quality
+from recsys.data.ratings import Ratings, RatingScale
+from recsys.data.split import Split
+from recsys.training.trials import EpochReport, EventKind, RunEvent, TrialResult, TrialSpec, TrialStatus
+from search.outcome import BudgetReport, Entry, Outcome, Sample
+
+START = 1_760_000_000.0
+WIDTHS = ("256x128", "384x192", "512x256x128", "640x384x192")
+
+
+def make_dataset(users: int = 240, items: int = 180, *, seed: int = 0) -> Dataset:
+    """Ratings of 1 to 5 whole stars; few users rate much, few items are rated much."""
+    random = np.random.default_rng(seed)
+    wanted = np.minimum((random.pareto(1.2, users) * 12 + 8).astype(int), items - 20)
+    taste, quality = random.normal(0, 0.4, users), random.normal(0, 0.5, items)
+    weights = 1 / (np.arange(items) + 5)
+    weights /= weights.sum()
+    rows = np.repeat(np.arange(users), wanted)
+    columns = np.concatenate([random.choice(items, count, replace=False, p=weights) for count in wanted])
+    values = np.clip(np.round(3.5 + taste[rows] + quality[columns] + random.normal(0, 0.9, len(rows))), 1, 5)
+    ratings = Ratings(
+        users=rows.astype(np.int32),
+        items=columns.astype(np.int32),
+        values=values.astype(np.float32),
+        times=(START - random.integers(0, 10**7, len(rows))).astype(np.int64),
+        scale=RatingScale(1.0, 5.0),
+        user_count=users,
+        item_count=items,
+    )
+    catalogue = Catalogue(
+        ids=np.array([str(item + 1) for item in range(items)]),
+        titles=tuple(f"Film number {item + 1} ({1950 + item % 60})" for item in range(items)),
+        genres=tuple((("Drama", "Comedy", "Sci-Fi")[item % 3],) for item in range(items)),
+    )
+    return Dataset(
+        name="made-up",
+        ratings=ratings,
+        user_ids=np.array([str(user + 1) for user in range(users)]),
+        catalogue=catalogue,
+        sha256="ab" * 32,
+        licence="made by a test",
+        quality=Quality(
+            rows=len(rows) + 5,
+            unparsable=2,
+            duplicate_pairs=3,
+            users_with_few=4,
+            items_with_few=61,
+            examples=("line 17: 'x' is no rating",),
+        ),
+    )
+
+
+def make_split(dataset: Dataset, *, protocol: str = "random", seed: int = 0) -> Split:
+    """70/10/5/10/5."""
+    rows = np.random.default_rng(seed).permutation(len(dataset.ratings))
+    train, valid, gate, test, future = np.split(
+        rows, (np.array([0.7, 0.8, 0.85, 0.95]) * len(rows)).astype(int)
+    )
+    return Split(protocol, seed, train, valid, gate, test, future, fingerprint="cd" * 32)
+
+
+def make_trial(number: int, *, seed: int = 0, epochs: int = 20) -> TrialResult:
+    """Trial 0 is the formula, 1 the template, then the search; some are pruned, one fails."""
+    random = np.random.default_rng((seed, number))
+    kind = "formula" if number == 0 else "template" if number == 1 else "search"
+    config = {
+        "factors": int(random.integers(8, 25) * 8) if number > 1 else (150, 200)[number],
+        "hidden": WIDTHS[int(random.integers(4))] if number > 1 else WIDTHS[2 + number],
+        "dropout": float(np.round(random.uniform(0.1, 0.6), 3)) if number > 1 else (0.4, 0.38)[number],
+        "learning_rate": float(10 ** random.uniform(-3.7, -2.3)) if number > 1 else (5e-4, 4e-4)[number],
+        "kl_weight": float(random.uniform(0.002, 0.015)) if number > 1 else (0.01, 0.008)[number],
+        "normalisation": ("batch", "layer")[int(random.integers(2))] if number > 1 else "batch",
+    }
+    floor = (
+        (1.01, 0.97)[number]
+        if number < 2
+        else (
+            0.905
+            + 0.05 * abs(config["dropout"] - 0.35)
+            + 0.03 * (config["normalisation"] == "batch")
+            + 0.02 * abs(np.log10(config["learning_rate"]) + 3)
+            + random.normal(0, 0.004)
+        )
+    )
+    status = TrialStatus.FINISHED
+    if number > 1 and number % 3 == 0:
+        status, epochs = TrialStatus.PRUNED, int(random.integers(3, 9))
+    if number == 7:
+        return TrialResult(
+            spec=TrialSpec(7, "trial 7", "hybrid_vae", config, 20, 7),
+            status=TrialStatus.FAILED,
+            best_epoch=None,
+            loss=None,
+            rmse=None,
+            mae=None,
+            kl=0.0,
+            parameters=0,
+            seconds=1.5,
+            folder="trials/0007",
+            error="RuntimeError: the loss was NaN three times",
+        )
+    reports = []
+    for epoch in range(1, epochs + 1):
+        rmse = floor + 0.25 * np.exp(-epoch / 4) + max(0, epoch - 14) * 0.0015 + random.normal(0, 0.0008)
+        reports.append(
+            EpochReport(
+                epoch=epoch,
+                seconds=0.6,
+                train_loss=float(rmse**2 - 0.02 * epoch / 4),
+                train_rmse=float(rmse - 0.008 * epoch),
+                loss=float(rmse**2 + 0.0008),
+                rmse=float(rmse),
+                mae=float(rmse * 0.79),
+                kl=0.08,
+                kl_weight=config["kl_weight"],
+                learning_rate=config["learning_rate"],
+                gradient_norm=1.4,
+            )
+        )
+    best = min(reports, key=lambda report: report.rmse)
+    events: tuple[RunEvent, ...] = ()
+    if number == 4:
+        events = (
+            RunEvent(EventKind.GAP, START + 50, 4, 16, 0.171, 0.15, "train/valid gap above the threshold"),
+            RunEvent(
+                EventKind.CONTINGENCY,
+                START + 51,
+                4,
+                16,
+                message="training was unstable",
+                action="back to epoch 12 with KL weight 0.005",
+                outcome="rmse fell from 0.98 to 0.94",
+            ),
+        )
+    return TrialResult(
+        spec=TrialSpec(
+            number,
+            kind if number < 2 else f"trial {number}",
+            "hybrid_vae",
+            config,
+            20,
+            number,
+            prunable=number > 1,
+            origin=kind,
+        ),
+        status=status,
+        best_epoch=best.epoch,
+        loss=best.loss,
+        rmse=best.rmse,
+        mae=best.mae,
+        kl=best.kl,
+        parameters=640_000 + 900 * config["factors"],
+        seconds=0.6 * epochs,
+        folder=f"trials/{number:04d}",
+        reports=tuple(reports),
+        events=events,
+    )
+
+
+def make_outcome(folder: Path, *, trials: int = 24, seed: int = 0, protocol: str = "random") -> Outcome:
+    """A finished run; the models' predictions are the truth and noise of known size."""
+    dataset = make_dataset(seed=seed)
+    split = make_split(dataset, protocol=protocol)
+    results = tuple(make_trial(number, seed=seed) for number in range(trials))
+    whole = [trial for trial in results if trial.status is TrialStatus.FINISHED and trial.rmse is not None]
+    best = min(whole, key=lambda trial: trial.rmse or 9.0)
+    random = np.random.default_rng(seed)
+    truth = dataset.ratings.values[split.test]
+    shared = random.normal(0, 0.8, len(truth))
+
+    def predictions(noise: float) -> NDArray[np.float32]:
+        return np.clip(truth + shared + random.normal(0, noise, len(truth)), 1, 5).astype(np.float32)
+
+    def entry(name: str, noise: float, trial: TrialResult | None, kl: float = 0.0, **extra: str) -> Entry:
+        predicted = predictions(noise)
+        mse = float(np.mean((predicted - truth) ** 2))
+        test = {
+            "loss": mse + 0.01 * kl,
+            "rmse": mse**0.5,
+            "mae": float(np.mean(abs(predicted - truth))),
+            "kl": kl,
+            "precision_at_10": 0.08,
+            "ndcg_at_10": 0.1,
+        }
+        valid = {**test, "loss": test["loss"] + 0.01, "rmse": (mse + 0.01) ** 0.5}
+        return Entry(
+            name=name,
+            family=trial.spec.family if trial else extra.get("family", ""),
+            trial=trial.spec.number if trial else None,
+            config=trial.spec.config if trial else {},
+            epochs=trial.best_epoch if trial else None,
+            parameters=trial.parameters if trial else None,
+            valid=valid,
+            test=test,
+            test_predictions=predicted,
+            note=extra.get("note", ""),
+        )
+
+    events = (
+        RunEvent(EventKind.STARTED, START, message="24 trials on made-up"),
+        *(event for trial in results for event in trial.events),
+        RunEvent(EventKind.NEW_BEST, START + 60, best.spec.number, value=best.rmse, message="rmse fell"),
+        RunEvent(EventKind.FINISHED, START + 200, message="done"),
+    )
+    members = sorted(whole, key=lambda trial: trial.rmse or 9.0)[:3]
+    lists = {
+        "precision_at_10": 0.421,
+        "ndcg_at_10": 0.485,
+        "coverage": 0.31,
+        "novelty": 2.1,
+        "diversity": 0.6,
+    }
+    return Outcome(
+        name=folder.name,
+        folder=folder,
+        created=START,
+        status="finished",
+        command=("python", "search/breakthrough.py", "--data", "made-up"),
+        plan={"name": "quick", "trials": trials, "epochs": 20, "seed": seed},
+        dataset=dataset,
+        split=split,
+        trials=results,
+        events=events,
+        formula=entry("formula", 0.75, results[0], kl=0.2),
+        formula_recalibrated=entry("formula, recalibrated", 0.6, results[0], kl=0.2),
+        template=entry("optimised", 0.55, results[1], kl=0.1, note="optimised, scaled"),
+        baselines={
+            "bias": entry("bias", 0.5, None, family="bias"),
+            "biased_mf": entry("biased_mf", 0.45, None, family="biased_mf"),
+        },
+        best=entry(best.spec.name, 0.4, best, kl=0.08),
+        ensemble=entry("ensemble", 0.32, None, kl=0.07),
+        recommender=Entry(
+            "recommender",
+            "ease",
+            None,
+            {"ranker": "ease", "weights": {"ease": 0.8, "rating": 0.2}, "candidates": 300},
+            None,
+            None,
+            None,
+            lists,
+        ),
+        members=tuple(
+            (trial.spec.number, weight) for trial, weight in zip(members, (0.5, 0.3, 0.2), strict=False)
+        ),
+        blend_method="non-negative least squares",
+        tuning={"hybrid_vae": trials, "biased_mf": trials, "bias": trials},
+        budget=BudgetReport(0.35, 20.0, 0.07, 1.0, 5.0, 1, "$5.00 an hour x 1 node x 1 hour"),
+        seconds={"total": 252.0, "data": 3.1, "search": 220.0, "ensemble": 11.0, "report": 2.0},
+        versions={"python": "3.11.9", "torch": "2.9.0", "ray": "2.60.0", "optuna": "5.0.0"},
+        samples=tuple(
+            Sample(
+                user_id=str(user),
+                liked=tuple(f"Film number {user + place} (1994)" for place in range(5)),
+                recommended=tuple(
+                    (f"Film number {60 + user + place} (1981)", 4.6 - place / 10) for place in range(10)
+                ),
+            )
+            for user in (3, 17, 42)
+        ),
+        cluster={"name": "local", "nodes": 1, "cpus": 2, "gpus": 0},
+        gate_predictions=np.clip(
+            dataset.ratings.values[split.gate] + random.normal(0, 0.8, len(split.gate)), 1, 5
+        ).astype(np.float32),
+    )

@@ -1,0 +1,274 @@
+"""results.json: whole, atomic, judged by protocol, and its figures against plain arithmetic."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from recsys.errors import InputError
+from search.results import (
+    Results,
+    read_results,
+    read_trials,
+    summary_text,
+    trial_from_json,
+    trial_to_json,
+    write_atomic,
+    write_results,
+)
+from search.results.groups import error_groups
+from search.results.schema import Document
+from search.results.targets import ML_32M_RATINGS, judge
+from tests.search.outcomes import make_outcome, make_trial
+
+
+@pytest.fixture
+def results(tmp_path: Path) -> Results:
+    write_results(tmp_path, make_outcome(tmp_path))
+    return read_results(tmp_path)
+
+
+def test_what_is_written_is_what_is_read(tmp_path: Path) -> None:
+    outcome = make_outcome(tmp_path)
+    path = write_results(tmp_path, outcome, promotion={"promoted": True})
+    read = read_results(tmp_path)
+    assert json.loads(path.read_text())["schema_version"] == 1
+    assert read.trials == {"finished": 16, "pruned": 7, "failed": 1}
+    assert read.promotion == {"promoted": True}
+    assert outcome.ensemble is not None
+    assert read.ensemble is not None
+    assert read.ensemble.test is not None
+    assert read.ensemble.test.rmse == outcome.ensemble.test["rmse"] if outcome.ensemble.test else False
+    assert [member.weight for member in read.ensemble.members] == [0.5, 0.3, 0.2]
+    assert read.split.train + read.split.valid + read.split.gate + read.split.test + read.split.future == (
+        read.dataset.ratings
+    )
+    assert [event.kind for event in read.warnings] == ["train_valid_gap"]
+    assert read.contingencies[0].action == "back to epoch 12 with KL weight 0.005"
+    assert tuple(read_trials(tmp_path)) == tuple(
+        trial_from_json(json.loads(json.dumps(trial_to_json(trial)))) for trial in outcome.trials
+    )
+    assert not list(tmp_path.glob(".*"))
+
+
+def test_every_field_is_explained() -> None:
+    kinds = [
+        Document,
+        *Document.__subclasses__(),
+        *(k for c in Document.__subclasses__() for k in c.__subclasses__()),
+    ]
+    assert len(kinds) > 12
+    unexplained = [
+        f"{kind.__name__}.{name}"
+        for kind in kinds
+        for name, field in kind.model_fields.items()
+        if not field.description
+        and not (isinstance(field.annotation, type) or "search.results" in str(field.annotation))
+    ]
+    assert unexplained == []
+
+
+def test_a_run_without_formula_or_ensemble_is_written_too(tmp_path: Path) -> None:
+    outcome = dataclasses.replace(
+        make_outcome(tmp_path, trials=2),
+        formula=None,
+        formula_recalibrated=None,
+        template=None,
+        baselines={},
+        best=None,
+        ensemble=None,
+        recommender=None,
+        members=(),
+    )
+    write_results(tmp_path, outcome)
+    read = read_results(tmp_path)
+    assert read.best is None
+    assert read.comparisons == []
+    assert "2 finished" in summary_text(read)
+
+
+def test_a_diverged_epoch_survives_json() -> None:
+    trial = make_trial(2)
+    broken = dataclasses.replace(trial.reports[0], loss=math.nan, gradient_norm=math.inf)
+    text = json.dumps(trial_to_json(dataclasses.replace(trial, reports=(broken,))), allow_nan=False)
+    read = trial_from_json(json.loads(text)).reports[0]
+    assert math.isnan(read.loss)
+    assert math.isnan(read.gradient_norm)
+    assert read.rmse == broken.rmse
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("{", "cannot be read as JSON"),
+        ('{"schema_version": 2}', "schema_version 2, this code reads 1"),
+        ('{"schema_version": 1, "name": 3}', "a whole results.json was expected"),
+        ("[]", "schema_version None"),
+    ],
+)
+def test_a_broken_file_is_refused_in_one_line(tmp_path: Path, text: str, complaint: str) -> None:
+    (tmp_path / "results.json").write_text(text)
+    with pytest.raises(InputError, match=complaint) as caught:
+        read_results(tmp_path)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_missing_file_says_how_to_get_it(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"no results\.json in .*--resume"):
+        read_results(tmp_path)
+
+
+def test_a_write_that_fails_leaves_the_old_file_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write_atomic(tmp_path / "results.json", b"old")
+
+    def disk_full(_: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", disk_full)
+    with pytest.raises(OSError, match="No space"):
+        write_atomic(path, b"new")
+    assert path.read_bytes() == b"old"
+    assert [entry.name for entry in tmp_path.iterdir()] == ["results.json"]
+
+
+def test_intervals_hold_the_figure_and_pairing_narrows_the_difference(results: Results) -> None:
+    by = {(entry.model, entry.metric): entry for entry in results.intervals}
+    for entry in results.intervals:
+        assert entry.low < entry.value < entry.high
+    for model in (results.formula, results.best, results.ensemble):
+        assert model is not None
+        assert model.test is not None
+        key = {"ensemble": "ensemble", "formula": "formula"}.get(model.name, "best")
+        assert by[key, "rmse"].value == pytest.approx(model.test.rmse, abs=1e-6)
+        assert by[key, "loss"].value == pytest.approx(model.test.loss, abs=1e-6)
+    pair = next(c for c in results.comparisons if (c.a, c.b, c.metric) == ("ensemble", "formula", "rmse"))
+    apart = sum(by[model, "rmse"].high - by[model, "rmse"].low for model in ("ensemble", "formula"))
+    assert pair.better
+    assert pair.high - pair.low < apart
+
+
+def test_intervals_cover_the_truth_as_often_as_they_say() -> None:
+    """Errors with a known size, 200 times: the 95% interval holds it in about 95% of them."""
+    from recsys.data.ratings import Ratings, RatingScale
+    from search.results.intervals import Bootstrap
+
+    held = 0
+    for seed in range(200):
+        random = np.random.default_rng(seed)
+        users = np.repeat(np.arange(150, dtype=np.int32), 6)
+        zeros = np.zeros(len(users), dtype=np.float32)
+        ratings = Ratings(users, users * 0, zeros, None, RatingScale(-9, 9), 150, 1)
+        noise = (random.normal(0, 0.5, 150)[users] + random.normal(0, 0.5, len(users))).astype(np.float32)
+        boot = Bootstrap(ratings, {"m": noise}, kl={}, slice_name="test", seed=seed)
+        loss = next(entry for entry in boot.intervals() if entry.metric == "loss")
+        held += loss.low <= 0.5 <= loss.high  # the true mean square: 0.25 + 0.25
+    assert 180 <= held <= 199
+
+
+def test_error_groups_are_those_of_a_plain_loop(tmp_path: Path) -> None:
+    outcome = make_outcome(tmp_path)
+    ratings = outcome.dataset.ratings.take(outcome.split.test)
+    train = outcome.dataset.ratings.take(outcome.split.train)
+    assert outcome.best is not None
+    assert outcome.best.test_predictions is not None
+    groups = error_groups(ratings, {"best": outcome.best.test_predictions}, train=train)
+    seen = {int(user): 0 for user in range(ratings.user_count)}
+    for user in train.users:
+        seen[int(user)] += 1
+    for group in groups:
+        if group.by == "activity" and "-" in group.group:
+            low, high = map(int, group.group.split("-"))
+            errors = [
+                float(predicted - value)
+                for user, value, predicted in zip(
+                    ratings.users, ratings.values, outcome.best.test_predictions, strict=True
+                )
+                if low <= seen[int(user)] <= high
+            ]
+        elif group.by == "rating":
+            errors = [
+                float(predicted - value)
+                for value, predicted in zip(ratings.values, outcome.best.test_predictions, strict=True)
+                if f"{value:g}" == group.group
+            ]
+        else:
+            continue
+        assert group.ratings == len(errors)
+        assert group.rmse["best"] == pytest.approx(
+            math.sqrt(sum(e * e for e in errors) / len(errors)), rel=1e-5
+        )
+        assert group.bias["best"] == pytest.approx(sum(errors) / len(errors), abs=1e-5)
+    assert {group.by for group in groups} == {"rating", "activity", "popularity"}
+
+
+def plan_run(results: Results, *, best: float, ensemble: float, formula: float = 0.5996) -> Results:
+    """The same document as if it were of the plan's own data and split."""
+    copy = results.model_copy(deep=True)
+    copy.dataset.ratings, copy.split.protocol = ML_32M_RATINGS, "future-holdout"
+    for model, loss in ((copy.best, best), (copy.ensemble, ensemble), (copy.formula, formula)):
+        assert model is not None
+        assert model.valid is not None
+        model.valid.loss = loss
+    return copy
+
+
+def test_other_data_gives_no_verdict_on_the_plans_losses_and_says_what_would(results: Results) -> None:
+    targets = {target.name: target for target in results.targets}
+    breakthrough = targets["Breakthrough: one model"]
+    assert (breakthrough.verdict, breakthrough.value) == ("not measured", None)
+    assert results.best is not None
+    assert results.best.valid is not None
+    assert breakthrough.here == results.best.valid.loss
+    assert "--data ml-32m --split future-holdout" in breakthrough.command
+    assert targets["Precision@10"].verdict == "not measured"
+    assert "--split per-user" in targets["Precision@10"].command
+    assert targets["Inference"].verdict == "not measured"
+    assert targets["Inference"].command
+    assert targets["Cost"].verdict == "met"
+    assert targets["Stability"].verdict == "missed"
+
+
+@given(best=st.floats(0.3, 0.9), ensemble=st.floats(0.3, 0.9))
+def test_on_the_plans_data_the_verdict_is_the_inequality(best: float, ensemble: float) -> None:
+    results = plan_run(_made(), best=best, ensemble=ensemble)
+    verdicts = {target.name: target.verdict for target in judge(results)}
+    assert verdicts["Breakthrough: one model"] == ("met" if best < 0.55 else "missed")
+    assert verdicts["Stretch"] == ("met" if min(best, ensemble) < 0.5 else "missed")
+    assert verdicts["Ensemble"] == ("met" if ensemble <= 0.52 else "missed")
+
+
+def test_lists_are_judged_on_a_per_user_split(tmp_path: Path) -> None:
+    write_results(tmp_path, make_outcome(tmp_path, protocol="per-user"))
+    verdicts = {target.name: target for target in read_results(tmp_path).targets}
+    assert (verdicts["Precision@10"].verdict, verdicts["Precision@10"].value) == ("met", 0.421)
+    assert verdicts["NDCG@10"].verdict == "met"
+
+
+def test_the_last_screen_names_loss_and_rmse_side_by_side(results: Results, tmp_path: Path) -> None:
+    text = summary_text(results, tmp_path)
+    assert text.count("loss     rmse") == 2
+    assert "ensemble against formula_recalibrated, test rmse:" in text
+    assert "not measured" in text
+    assert str(tmp_path / "report.html") in text
+
+
+_MADE: list[Results] = []
+
+
+def _made() -> Results:
+    """One document for every example of a property."""
+    if not _MADE:
+        from search.results.build import build_results
+
+        _MADE.append(build_results(make_outcome(Path("made"))))
+    return _MADE[0]
