@@ -15,7 +15,7 @@ from recsys.types import JsonObject
 from search.outcome import Entry, Outcome
 from search.results.files import plain
 from search.results.groups import error_groups
-from search.results.intervals import Bootstrap
+from search.results.intervals import Intervals
 from search.results.schema import (
     Budget,
     DatasetFacts,
@@ -105,10 +105,10 @@ class _Look:
             if entry is not None and entry.test_predictions is not None and len(entry.test_predictions):
                 self._predictions[key] = entry.test_predictions
                 self._kl[key] = (entry.test or {}).get("kl", 0.0)
-        self._bootstrap: Bootstrap | None = None
+        self._intervals: Intervals | None = None
         if self._predictions:
             self._ratings = outcome.dataset.ratings.take(outcome.split.test)
-            self._bootstrap = Bootstrap(
+            self._intervals = Intervals(
                 self._ratings,
                 self._predictions,
                 kl=self._kl,
@@ -117,11 +117,11 @@ class _Look:
             )
 
     def intervals(self) -> list[Any]:
-        return self._bootstrap.intervals() if self._bootstrap else []
+        return self._intervals.alone() if self._intervals else []
 
     def comparisons(self) -> list[Any]:
         """The best and the ensemble against all that they should beat."""
-        if self._bootstrap is None:
+        if self._intervals is None:
             return []
         known = self._predictions
         rivals = [key for key in known if key not in ("best", "ensemble")]
@@ -130,7 +130,7 @@ class _Look:
             comparison
             for a, b in pairs
             if a in known and b in known
-            for comparison in self._bootstrap.compare(a, b)
+            for comparison in self._intervals.compare(a, b)
         ]
 
     def errors(self) -> list[Any]:

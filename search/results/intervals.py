@@ -1,8 +1,7 @@
-"""How sure the figures are: 95% intervals by a bootstrap over users, paired between models.
+"""How sure the figures are: 95% intervals by the paired bootstrap over users (recsys.metrics.significance).
 
-Whole users are drawn with replacement, since one person's ratings are alike; every model is drawn with
-the same users, so that what is hard for all of them cancels in a difference. KL is a constant of a
-model here, so loss moves with MSE alone.
+KL is a constant of a model here, so loss moves with MSE alone; every model is drawn with the same
+users, so that what is hard for all of them cancels in a difference.
 """
 
 from __future__ import annotations
@@ -14,18 +13,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recsys.data.ratings import Ratings
+from recsys.metrics.rating import LOSS_KL_WEIGHT
+from recsys.metrics.significance import RESAMPLES, draw_means, interval, unit_sums
 from search.results.schema import Comparison, Interval
 
-DRAWS = 2000
 LEVEL = 0.95
-KL_WEIGHT = 0.01
-CHUNK = 1 << 22  # weights drawn at a time: 32 MB
 Metric = Literal["loss", "rmse"]
 METRICS: tuple[Metric, ...] = ("loss", "rmse")
 
 
-class Bootstrap:
-    """Draws of every model's MSE on one slice. ``predictions`` are (n,) stars by model."""
+class Intervals:
+    """Figures of several models on one slice. ``predictions`` are (n,) stars by model, ``kl`` nats."""
 
     def __init__(
         self,
@@ -36,58 +34,43 @@ class Bootstrap:
         slice_name: str,
         seed: int,
     ) -> None:
-        self._slice = slice_name
-        self._kl = kl
-        self._models = list(predictions)
-        _, users = np.unique(ratings.users, return_inverse=True)
-        counts = np.bincount(users).astype(np.float64)
-        columns: list[NDArray[np.float64]] = [counts]
-        for model in self._models:
-            squares = (predictions[model].astype(np.float64) - ratings.values) ** 2
-            columns.append(np.bincount(users, weights=squares).astype(np.float64))
-        table = np.stack(columns, axis=1)  # (users, 1 + models)
-        self._mse = dict(zip(self._models, table[:, 1:].sum(axis=0) / counts.sum(), strict=True))
-        sums = self._draw(table, np.random.default_rng(seed))
-        self._draws = dict(zip(self._models, (sums[:, 1:] / sums[:, :1]).T, strict=True))
+        self._slice, self._kl, self._seed = slice_name, kl, seed
+        self._users = ratings.users
+        self._squares = {
+            model: (predicted.astype(np.float64) - ratings.values) ** 2
+            for model, predicted in predictions.items()
+        }
 
-    @staticmethod
-    def _draw(table: NDArray[np.float64], random: np.random.Generator) -> NDArray[np.float64]:
-        """(draws, columns) sums over users drawn with replacement (Poisson weights: the same, and cheap)."""
-        block = max(1, CHUNK // len(table))
-        parts = []
-        for start in range(0, DRAWS, block):
-            size = (min(block, DRAWS - start), len(table))
-            parts.append(random.poisson(1.0, size).astype(np.float32) @ table)
-        sums = np.concatenate(parts)
-        return sums[sums[:, 0] > 0]
-
-    def _metric(self, metric: Metric, mse: NDArray[np.float64], model: str) -> NDArray[np.float64]:
-        return np.sqrt(mse) if metric == "rmse" else mse + KL_WEIGHT * self._kl.get(model, 0.0)
-
-    def intervals(self) -> list[Interval]:
+    def alone(self) -> list[Interval]:
         """Every model's loss and rmse with its interval."""
-        return [
-            Interval(
-                model=model,
-                slice=self._slice,
-                metric=metric,
-                value=float(self._metric(metric, np.asarray(self._mse[model]), model)),
-                **_ends(self._metric(metric, self._draws[model], model)),
-            )
-            for model in self._models
-            for metric in METRICS
-        ]
+        found = []
+        for model, squares in self._squares.items():
+            drawn = self._draw(model, model)[:, 0]
+            mse = np.asarray(squares.mean())
+            for metric in METRICS:
+                value = float(self._metric(metric, mse, model))
+                ends = interval(value, self._metric(metric, drawn, model), LEVEL)
+                found.append(
+                    Interval(
+                        model=model,
+                        slice=self._slice,
+                        metric=metric,
+                        value=value,
+                        low=ends.low,
+                        high=ends.high,
+                    )
+                )
+        return found
 
     def compare(self, a: str, b: str) -> list[Comparison]:
-        """Loss and rmse of ``a`` minus those of ``b``, on the same drawn users."""
+        """Loss and rmse of ``a`` minus those of ``b``."""
+        drawn = self._draw(a, b)
+        mse = [np.asarray(self._squares[model].mean()) for model in (a, b)]
         found = []
         for metric in METRICS:
-            value = float(
-                self._metric(metric, np.asarray(self._mse[a]), a)
-                - self._metric(metric, np.asarray(self._mse[b]), b)
-            )
-            draws = self._metric(metric, self._draws[a], a) - self._metric(metric, self._draws[b], b)
-            ends = _ends(draws)
+            value = float(self._metric(metric, mse[0], a) - self._metric(metric, mse[1], b))
+            difference = self._metric(metric, drawn[:, 0], a) - self._metric(metric, drawn[:, 1], b)
+            ends = interval(value, difference, LEVEL)
             found.append(
                 Comparison(
                     a=a,
@@ -95,13 +78,17 @@ class Bootstrap:
                     slice=self._slice,
                     metric=metric,
                     difference=value,
-                    better=ends["high"] < 0,
-                    **ends,
+                    low=ends.low,
+                    high=ends.high,
+                    better=ends.below_zero,
                 )
             )
         return found
 
+    def _draw(self, a: str, b: str) -> NDArray[np.float64]:
+        """(resamples, 2) mean squared errors of ``a`` and ``b`` on the same drawn users."""
+        sums = unit_sums(self._squares[a], self._squares[b], clusters=self._users, seed=self._seed)
+        return draw_means(sums, resamples=RESAMPLES, seed=self._seed)
 
-def _ends(draws: NDArray[np.float64]) -> dict[str, float]:
-    low, high = np.quantile(draws, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-    return {"low": float(low), "high": float(high)}
+    def _metric(self, metric: Metric, mse: NDArray[np.float64], model: str) -> NDArray[np.float64]:
+        return np.sqrt(mse) if metric == "rmse" else mse + LOSS_KL_WEIGHT * self._kl.get(model, 0.0)

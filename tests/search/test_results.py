@@ -8,7 +8,6 @@ import math
 import os
 from pathlib import Path
 
-import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -155,24 +154,6 @@ def test_intervals_hold_the_figure_and_pairing_narrows_the_difference(results: R
     apart = sum(by[model, "rmse"].high - by[model, "rmse"].low for model in ("ensemble", "formula"))
     assert pair.better
     assert pair.high - pair.low < apart
-
-
-def test_intervals_cover_the_truth_as_often_as_they_say() -> None:
-    """Errors with a known size, 200 times: the 95% interval holds it in about 95% of them."""
-    from recsys.data.ratings import Ratings, RatingScale
-    from search.results.intervals import Bootstrap
-
-    held = 0
-    for seed in range(200):
-        random = np.random.default_rng(seed)
-        users = np.repeat(np.arange(150, dtype=np.int32), 6)
-        zeros = np.zeros(len(users), dtype=np.float32)
-        ratings = Ratings(users, users * 0, zeros, None, RatingScale(-9, 9), 150, 1)
-        noise = (random.normal(0, 0.5, 150)[users] + random.normal(0, 0.5, len(users))).astype(np.float32)
-        boot = Bootstrap(ratings, {"m": noise}, kl={}, slice_name="test", seed=seed)
-        loss = next(entry for entry in boot.intervals() if entry.metric == "loss")
-        held += loss.low <= 0.5 <= loss.high  # the true mean square: 0.25 + 0.25
-    assert 180 <= held <= 199
 
 
 def test_error_groups_are_those_of_a_plain_loop(tmp_path: Path) -> None:
