@@ -1,0 +1,131 @@
+"""The guard inside a pod: ends the pod by itself, whatever happened to the machine that rented it.
+
+It ends the pod when its deadline has come; when nobody has been heard from for `silence_seconds` (not after a
+detach); when no job has run for `idle_seconds`; and, on a worker, when the head has been out of reach for
+`silence_seconds`. On the head the run is first saved to the volume or the object store, where one is named.
+It speaks to RunPod's API with the key that RunPod injects into each pod, for this pod alone; it tries for ever.
+Settings are read from ~/breakthrough/guard.json at every look, so that a later word (--detach) holds.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+BASE = Path.home() / "breakthrough"
+
+
+def say(text: str) -> None:
+    print(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {text}", flush=True)
+
+
+def container_environment() -> dict[str, str]:
+    """The environment that the container started with; an SSH session does not have it."""
+    try:
+        pairs = Path("/proc/1/environ").read_bytes().split(b"\0")
+    except OSError:
+        pairs = []
+    found = dict(pair.decode(errors="replace").split("=", 1) for pair in pairs if b"=" in pair)
+    return found | dict(os.environ)
+
+
+def age(name: str, now: float) -> float:
+    """Seconds since a stamp was touched; since for ever where there is none."""
+    try:
+        return now - (BASE / name).stat().st_mtime
+    except FileNotFoundError:
+        return float("inf")
+
+
+def head_answers(settings: dict) -> bool:
+    try:
+        socket.create_connection((settings["head_ip"], 6379), timeout=5).close()
+    except OSError:
+        return False
+    return True
+
+
+def reason_to_end(settings: dict, *, now: float, started: float, head_seen: float) -> str:
+    """Why the pod must end now; empty while it need not."""
+    if now >= settings["deadline"]:
+        return "its deadline has come (max_hours or max_usd)"
+    if settings["role"] == "worker":
+        if now - head_seen > settings["silence_seconds"]:
+            return f"its head has been out of reach for {settings['silence_seconds']:.0f} s"
+        return ""
+    if not settings["detached"] and min(age("heartbeat", now), now - started) > settings["silence_seconds"]:
+        return f"nobody has been heard from for {settings['silence_seconds']:.0f} s"
+    if min(age("busy", now), now - started) > settings["idle_seconds"] and (
+        settings["detached"] or age("heartbeat", now) > settings["idle_seconds"]
+    ):
+        return f"no job has run for {settings['idle_seconds']:.0f} s"
+    return ""
+
+
+def save_run(settings: dict) -> None:
+    """Copy the run folders to where the YAML says they are kept. Trouble is told, and does not stop the end."""
+    runs = BASE / "code" / "runs"
+    target = settings.get("save_to", "")
+    if settings["role"] != "head" or not target or not runs.exists():
+        return
+    say(f"saving the run to {target}")
+    try:
+        if "://" in target:
+            secrets = json.loads((BASE / "secrets.json").read_text())
+            code = "import fsspec, sys; fs, path = fsspec.core.url_to_fs(sys.argv[2]); fs.put(sys.argv[1], path, recursive=True)"
+            command = [(BASE / "python").read_text(), "-c", code, f"{runs}/", target]
+            subprocess.run(command, env=os.environ | secrets, check=True, timeout=900)
+        else:
+            shutil.copytree(runs, target, dirs_exist_ok=True)
+        say("saved")
+    except Exception as problem:
+        say(f"the run could not be saved: {problem}")
+
+
+def end_pod(settings: dict) -> None:
+    """Terminate this pod through the API, by action and then by DELETE, until the machine is no more."""
+    environment = container_environment()
+    key, pod = environment.get("RUNPOD_API_KEY", ""), environment.get("RUNPOD_POD_ID", "")
+    calls = [("POST", f"/v2/pods/{pod}/action", b'{"action": "terminate"}'), ("DELETE", f"/v2/pods/{pod}", None)]
+    headers = {"Authorization": f"Bearer {key}", "Content-Type": "application/json", "User-Agent": "breakthrough"}
+    while True:
+        for method, path, body in calls:
+            request = urllib.request.Request(settings["api"] + path, data=body, headers=headers, method=method)
+            try:
+                with urllib.request.urlopen(request, timeout=30) as answer:
+                    say(f"{method} {path}: {answer.status}")
+            except urllib.error.HTTPError as problem:
+                say(f"{method} {path}: {problem.code}")
+            except OSError as problem:
+                say(f"{method} {path}: {type(problem).__name__}")
+        time.sleep(20)
+
+
+def main() -> None:
+    started = head_seen = time.time()
+    while True:
+        try:
+            settings = json.loads((BASE / "guard.json").read_text())
+        except (OSError, ValueError):
+            time.sleep(1)
+            continue
+        now = time.time()
+        if settings["role"] == "worker" and head_answers(settings):
+            head_seen = now
+        reason = reason_to_end(settings, now=now, started=started, head_seen=head_seen)
+        if reason:
+            say(f"ending this pod: {reason}")
+            save_run(settings)
+            end_pod(settings)
+        time.sleep(settings.get("look_seconds", 10))
+
+
+if __name__ == "__main__":
+    main()

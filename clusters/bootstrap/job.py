@@ -1,0 +1,60 @@
+"""Run one command as the cluster's job, and leave traces that outlive the connection: log, pid, exit status.
+
+Ray's job manager starts it on the head; the secrets file becomes environment here, so that nothing of it stands
+in the job's record, which Ray's job API shows to whoever asks.
+
+    python clusters/bootstrap/job.py NAME -- python search/breakthrough.py ...      in ~/breakthrough/code
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+BASE = Path.home() / "breakthrough"
+
+
+def keep_busy_stamp(stop: threading.Event) -> None:
+    """Touch the stamp that both guards read as "a job is running"."""
+    while not stop.wait(5):
+        (BASE / "busy").touch()
+
+
+def main() -> int:
+    name, _, *command = sys.argv[1:]
+    traces = BASE / "jobs" / name
+    traces.mkdir(parents=True, exist_ok=True)
+    (traces / "exit").unlink(missing_ok=True)
+    secrets = json.loads((BASE / "secrets.json").read_text())
+    environment = os.environ | secrets | {"PYTHONUNBUFFERED": "1", "PYTHONPATH": str(BASE / "code")}
+    (BASE / "busy").touch()
+    stop = threading.Event()
+    threading.Thread(target=keep_busy_stamp, args=(stop,), daemon=True).start()
+    log = (traces / "log").open("ab", buffering=0)
+    child = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    # Ray stops a job by SIGTERM; the search knows SIGINT: leave a resumable state, now.
+    signal.signal(signal.SIGTERM, lambda *_: child.send_signal(signal.SIGINT))
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    (traces / "pid").write_text(f"{child.pid} {os.getpid()}")
+    assert child.stdout is not None
+    while chunk := os.read(child.stdout.fileno(), 65536):
+        log.write(chunk)
+        os.write(1, chunk)
+    status = child.wait()
+    status = 128 - status if status < 0 else status
+    stop.set()
+    (BASE / "busy").touch()
+    partial = traces / "exit.part"
+    partial.write_text(f"{status} {time.time():.0f}")
+    partial.rename(traces / "exit")
+    return status
+
+
+if __name__ == "__main__":
+    sys.exit(main())

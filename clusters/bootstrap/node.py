@@ -1,0 +1,134 @@
+"""Make a machine a Ray node: guard first, then packages, then Ray with token auth. Runs there, by SSH.
+
+Reads one JSON object from stdin (secrets come that way and lie in 0600 files after); prints a line a step, and at
+the end `READY`. Can be run again: what is done is not done twice.
+
+    python3 clusters/bootstrap/node.py < settings.json      in ~/breakthrough/code
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+BASE = Path.home() / "breakthrough"
+
+
+def say(text: str) -> None:
+    print(text, flush=True)
+
+
+def private(path: Path, text: str) -> None:
+    """A file for its owner only from its first byte on."""
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
+        file.write(text)
+
+
+def start_guard(settings: dict) -> None:
+    """The guard inside the pod, in its own session; a running one is left alone and reads the new settings."""
+    private(BASE / "guard.json", json.dumps(settings["guard"]))
+    (BASE / "heartbeat").touch()
+    pid_file = BASE / "guard.pid"
+    if pid_file.exists() and Path(f"/proc/{pid_file.read_text().strip()}").exists():
+        return
+    log = (BASE / "guard.log").open("a")
+    script = Path(__file__).with_name("guard.py")
+    child = subprocess.Popen(
+        [sys.executable, str(script)], stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
+    )
+    pid_file.write_text(str(child.pid))
+    (BASE / "guarded").touch()  # tells the dead man's switch that its work is done
+    say("guard started")
+
+
+def missing_packages(python: str, project: Path) -> list[str]:
+    """Requirements of pyproject.toml that this Python does not meet."""
+    code = (
+        "import sys, tomllib, importlib.metadata as m\n"
+        "try: from packaging.requirements import Requirement\n"
+        "except ImportError: from pip._vendor.packaging.requirements import Requirement\n"
+        "for line in tomllib.load(open(sys.argv[1], 'rb'))['project']['dependencies']:\n"
+        "    need = Requirement(line)\n"
+        "    try: ok = need.specifier.contains(m.version(need.name), prereleases=True)\n"
+        "    except m.PackageNotFoundError: ok = False\n"
+        "    if not ok: print(line)\n"
+    )
+    command = [python, "-c", code, str(project / "pyproject.toml")]
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode:
+        raise SystemExit(f"{python} cannot read pyproject.toml (Python 3.11 or later is needed): {done.stderr[-500:]}")
+    return done.stdout.split("\n")[:-1]
+
+
+def ready_python(project: Path) -> str:
+    """A Python with every package: the image's own, or a virtual environment over it with what is missing."""
+    own = BASE / "venv" / "bin" / "python"
+    python = str(own) if own.exists() else shutil.which("python3") or "python3"
+    if "python" in os.environ.get("PATH", "") or shutil.which("python"):
+        python = str(own) if own.exists() else shutil.which("python") or python
+    missing = missing_packages(python, project)
+    if not missing:
+        return python
+    say(f"installing {len(missing)} packages: {', '.join(line.split('>')[0].split('=')[0] for line in missing)}")
+    started = time.monotonic()
+    if not own.exists():
+        # Over the image's own packages, so that its torch is not fetched again.
+        subprocess.run([python, "-m", "venv", "--system-site-packages", str(BASE / "venv")], check=True)
+    done = subprocess.run([str(own), "-m", "pip", "install", "-q", *missing], capture_output=True, text=True)
+    if done.returncode:
+        raise SystemExit(f"packages could not be installed: {done.stderr[-1500:]}")
+    say(f"packages installed in {time.monotonic() - started:.0f} s")
+    return str(own)
+
+
+def start_ray(settings: dict, python: str) -> None:
+    """`ray start` as head or worker, listening on the private address only where there is one."""
+    ray = Path(python).parent / "ray"
+    token = BASE / "ray_token"
+    private(token, settings["token"])
+    environment = os.environ | {
+        "RAY_AUTH_MODE": "token",
+        "RAY_AUTH_TOKEN_PATH": str(token),
+        "RAY_USAGE_STATS_ENABLED": "0",
+        "RAY_DISABLE_IMPORT_WARNING": "1",
+        "PATH": f"{Path(python).parent}:{os.environ.get('PATH', '')}",
+        "PYTHONPATH": str(BASE / "code"),
+    }
+    command = [str(ray), "start", "--disable-usage-stats", f"--node-ip-address={settings['ip']}"]
+    if settings["role"] == "head":
+        command += ["--head", "--port=6379", "--include-dashboard=true", "--dashboard-host=127.0.0.1"]
+        command += ["--dashboard-port=8265"]
+    else:
+        command += [f"--address={settings['head_ip']}:6379"]
+    if settings.get("cpus"):
+        command += [f"--num-cpus={settings['cpus']}"]
+    if settings.get("object_store_bytes"):
+        command += [f"--object-store-memory={settings['object_store_bytes']}"]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, stdin=subprocess.DEVNULL)
+    if done.returncode:
+        raise SystemExit(f"ray did not start: {(done.stdout + done.stderr)[-2000:]}")
+
+
+def main() -> None:
+    os.umask(0o077)
+    settings = json.load(sys.stdin)
+    BASE.mkdir(exist_ok=True, mode=0o700)
+    start_guard(settings)
+    python = ready_python(BASE / "code")
+    private(BASE / "secrets.json", json.dumps(settings.get("secrets", {})))
+    (BASE / "python").write_text(python)
+    marker = BASE / "ray_started"
+    if not marker.exists():
+        start_ray(settings, python)
+        marker.touch()
+        say(f"ray started ({settings['role']})")
+    say("READY")
+
+
+if __name__ == "__main__":
+    main()

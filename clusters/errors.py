@@ -1,0 +1,24 @@
+"""Two kinds of failure, told apart because they end a command differently.
+
+`ClusterError` is bad input: nothing was started, exit code 2. `ClusterFailed` happened while running: exit
+code 1, and its text says what is kept and how to go on. Both print as one message, never as a traceback.
+"""
+
+from __future__ import annotations
+
+
+class ClusterError(ValueError):
+    """What was got, what was expected, what to do: in the message, in that order. Nothing was started."""
+
+
+class ClusterFailed(RuntimeError):
+    """What went wrong while a cluster was coming up, running or going away, and what is left of it."""
+
+
+class SshFailed(ClusterFailed):
+    """A command over SSH did not get through, or answered a status other than 0."""
+
+    def __init__(self, message: str, *, status: int = 255, output: str = "") -> None:
+        super().__init__(message)
+        self.status = status  # 255 is ssh's own failure: the command may never have run
+        self.output = output

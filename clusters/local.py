@@ -1,0 +1,30 @@
+"""This machine as a cluster: nothing to rent, nothing to end, nothing to pay."""
+
+from __future__ import annotations
+
+from clusters.provider import Bill, NodeState, Say
+from clusters.quote import Quote
+from clusters.spec import ClusterSpec
+from clusters.state import ClusterState
+
+
+class LocalProvider:
+    """The search starts its own Ray here."""
+
+    def quote(self, spec: ClusterSpec, *, offline: bool = False) -> Quote:
+        return Quote("this machine: nothing is rented, $0.00", (), 0, 0, 0.0, 0.0)
+
+    def rent(self, spec: ClusterSpec, state: ClusterState, *, say: Say) -> ClusterState:
+        return state
+
+    def inspect(self, state: ClusterState) -> list[NodeState]:
+        return []
+
+    def end(self, state: ClusterState, *, say: Say) -> Bill:
+        return Bill(0.0, 0.0, 0.0)
+
+    def marked(self) -> list[NodeState]:
+        return []
+
+    def end_one(self, node: NodeState) -> None:
+        raise AssertionError("nothing local is ever marked")

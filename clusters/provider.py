@@ -1,0 +1,85 @@
+"""What a place that lends machines must be able to do, and the list of those we know.
+
+Adding one is a file with a class of this shape, a `kind` in spec.py, and a line in `PROVIDERS`; the contract
+suite (tests/contracts/test_providers.py) then runs against it. A provider hands over machines that answer SSH;
+everything after that (code, Ray, the job, fetching) is the same for all of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Protocol
+
+from clusters.errors import ClusterError
+from clusters.quote import Quote
+from clusters.spec import ClusterSpec
+from clusters.state import ClusterState, Node
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class NodeState:
+    """One machine as its owner sees it now."""
+
+    id: str
+    name: str
+    up: bool
+    detail: str
+    usd_per_hour: float = 0.0
+
+
+@dataclass(frozen=True)
+class Bill:
+    """Dollars on both sides: what we counted, what the provider says (None where it says nothing yet)."""
+
+    ours_usd: float
+    theirs_usd: float | None
+    seconds: float
+
+    def text(self) -> str:
+        theirs = "nothing yet (its records lag)" if self.theirs_usd is None else f"${self.theirs_usd:.4f}"
+        return f"bill: ${self.ours_usd:.4f} by our count over {self.seconds / 60:.1f} min of pods; provider says {theirs}"
+
+
+class Provider(Protocol):
+    """Rents machines for one cluster at a time; touches no machine that does not carry our mark."""
+
+    def quote(self, spec: ClusterSpec, *, offline: bool = False) -> Quote:
+        """What it will cost; from stored prices when `offline` or without an account."""
+
+    def rent(self, spec: ClusterSpec, state: ClusterState, *, say: Say) -> ClusterState:
+        """Machines that answer SSH, noted in the state as they come; none is left when it raises."""
+
+    def inspect(self, state: ClusterState) -> list[NodeState]:
+        """Every machine of this cluster that exists now, whether our state knows it or not."""
+
+    def end(self, state: ClusterState, *, say: Say) -> Bill:
+        """End every machine of this cluster; may be called again. Raises when one could not be ended."""
+
+    def marked(self) -> list[NodeState]:
+        """Every machine with our mark on the account, of whatever cluster, for `sweep`."""
+
+    def end_one(self, node: NodeState) -> None:
+        """End one marked machine."""
+
+
+PROVIDERS = {
+    "local": "clusters.local:LocalProvider",
+    "address": "clusters.address:AddressProvider",
+    "runpod": "clusters.runpod.provider:RunpodProvider",
+}
+
+
+def make_provider(kind: str) -> Provider:
+    """The provider of this kind, made from the environment (keys come from nowhere else)."""
+    if kind not in PROVIDERS:
+        raise ClusterError(f"no provider {kind!r}; known: {', '.join(PROVIDERS)}")
+    module, name = PROVIDERS[kind].split(":")
+    provider: Provider = getattr(import_module(module), name)()
+    return provider
+
+
+__all__ = ["PROVIDERS", "Bill", "Node", "NodeState", "Provider", "Say", "make_provider"]

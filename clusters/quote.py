@@ -1,0 +1,119 @@
+"""What a cluster will cost before anything is rented, from the catalogue of now or from the dated price file.
+
+The most a run can cost is the smaller of max_usd and price x max_hours; it is what a person confirms.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import resources
+
+from clusters.errors import ClusterError
+from clusters.spec import RunpodSpec
+
+HOURS_A_MONTH = 730.0
+
+
+@dataclass(frozen=True)
+class Prices:
+    """USD an hour for one GPU of each type, and where and when they were read."""
+
+    source: str
+    gpus: Mapping[str, float]
+    stock: Mapping[str, str]  # NONE, LOW, MEDIUM, HIGH; empty where not known
+    disk_usd_per_gb_month: float
+
+
+@dataclass(frozen=True)
+class Offer:
+    """One GPU of the list: what the whole cluster of it costs an hour, or why it is passed over."""
+
+    gpu: str
+    batch_size: int
+    usd_per_hour: float  # 0 where no price is known
+    refused: str = ""
+
+
+@dataclass(frozen=True)
+class Quote:
+    """Offers in order of preference, and the limits that hold whichever is taken."""
+
+    source: str
+    offers: tuple[Offer, ...]
+    pods: int
+    gpus_per_pod: int
+    max_usd: float
+    max_hours: float
+
+    @property
+    def usable(self) -> tuple[Offer, ...]:
+        return tuple(offer for offer in self.offers if not offer.refused)
+
+    def most_usd(self, offer: Offer) -> float:
+        """The most a run on this offer can cost under the limits."""
+        return min(self.max_usd, offer.usd_per_hour * self.max_hours)
+
+    def text(self) -> str:
+        """The quote as a person reads it before saying yes."""
+        if not self.offers:
+            return self.source
+        lines = [
+            f"prices: {self.source}",
+            f"{self.pods} pod(s) of {self.gpus_per_pod} GPU(s), first that can be had:",
+        ]
+        for offer in self.offers:
+            price = f"${offer.usd_per_hour:.2f}/h" if offer.usd_per_hour else "no price"
+            if offer.refused:
+                tail = f"passed over: {offer.refused}"
+            else:
+                hours = min(self.max_hours, self.max_usd / offer.usd_per_hour)
+                tail = f"at most ${self.most_usd(offer):.2f} (ends after {hours:.1f} h)"
+            lines.append(f"  {offer.gpu:32s} batch {offer.batch_size}  {price:>9s}  {tail}")
+        if self.usable:
+            most = max(self.most_usd(offer) for offer in self.usable)
+            lines.append(
+                f"most it can cost: ${most:.2f} (limits: ${self.max_usd:.2f}, {self.max_hours:g} h); a "
+                f"pod's start "
+                "takes 2 to 27 minutes, billed; then as long as the plan says, within those hours"
+            )
+        return "\n".join(lines)
+
+
+def dated_prices(cloud: str) -> Prices:
+    """The price file that came with this version: for planning without network or account."""
+    table = json.loads(resources.files("clusters").joinpath("prices.json").read_text())
+    column = cloud.lower()
+    gpus = {name: float(row[column]) for name, row in table["gpus"].items() if row[column] is not None}
+    source = f"the price file of {table['date']} (not the catalogue of now)"
+    return Prices(
+        source=source, gpus=gpus, stock={}, disk_usd_per_gb_month=float(table["disk_usd_per_gb_month"])
+    )
+
+
+def make_quote(spec: RunpodSpec, prices: Prices) -> Quote:
+    """Each GPU of the list against the prices and the limits.
+
+    Raises:
+        ClusterError: not one GPU can be had under the limits.
+    """
+    disk = spec.disk_gb * prices.disk_usd_per_gb_month / HOURS_A_MONTH * spec.pods
+    offers = []
+    for choice in spec.gpus:
+        each = prices.gpus.get(choice.id)
+        price = 0.0 if each is None else each * spec.gpus_per_pod * spec.pods + disk
+        refused = ""
+        if each is None:
+            refused = f"no {spec.cloud} price is known for it"
+        elif price > spec.max_usd_per_hour:
+            refused = f"above max_usd_per_hour ${spec.max_usd_per_hour:.2f}"
+        elif prices.stock.get(choice.id) == "NONE":
+            refused = "none free at the moment"
+        offers.append(Offer(choice.id, choice.batch_size, price, refused))
+    quote = Quote(prices.source, tuple(offers), spec.pods, spec.gpus_per_pod, spec.max_usd, spec.max_hours)
+    if not quote.usable:
+        raise ClusterError(
+            f"{quote.text()}\nno GPU of the list can be had: raise max_usd_per_hour, add to gpus, or wait"
+        )
+    return quote

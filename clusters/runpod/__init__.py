@@ -1,0 +1,3 @@
+"""RunPod through its REST v2 alone: v1 and GraphQL are on their way out, and the `runpod` package speaks
+those.
+"""

@@ -1,0 +1,95 @@
+"""Ending pods, and being sure of it: a pod counts as gone when the service no longer lists it as alive.
+
+Only pods with our mark are touched: the name starts with `breakthrough-` and the env carries the same
+cluster.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from clusters.errors import ClusterError, ClusterFailed
+from clusters.runpod.client import RunpodClient
+from clusters.runpod.shapes import Pod
+from clusters.state import MARK, ClusterState, load, note_gone
+
+ENV_MARK = "BREAKTHROUGH_CLUSTER"
+
+
+def pod_name(owner: str, cluster: str, serial: int) -> str:
+    return f"{MARK}-{owner}-{cluster}-{serial}"
+
+
+def is_marked(pod: Pod) -> bool:
+    """Both marks, and they agree: a person's pod that happens to be called like ours is left alone."""
+    parts = pod.name.split("-")
+    return len(parts) == 4 and parts[0] == MARK and pod.env.get(ENV_MARK) == parts[2]
+
+
+def marked_pods(client: RunpodClient, *, owner: str = "", cluster: str = "") -> list[Pod]:
+    """Living or stopped pods with our mark (a stopped one still costs its disk)."""
+    found = [pod for pod in client.pods() if is_marked(pod) and pod.status != "TERMINATED"]
+    if cluster:
+        found = [pod for pod in found if pod.name.startswith(f"{MARK}-{owner}-{cluster}-")]
+    return found
+
+
+def end_pods(
+    client: RunpodClient,
+    pods: dict[str, str],
+    *,
+    poll_seconds: float = 1.0,
+    patience_seconds: float = 120.0,
+    sleep: Callable[[float], None] = time.sleep,
+) -> None:
+    """End these pods (id to name) and wait until the service has forgotten them.
+
+    Raises:
+        ClusterFailed: some may still be there; it names each and the command that ends it by hand.
+    """
+    left = dict(pods)
+    until = time.monotonic() + patience_seconds
+    while left:
+        why = "the service still lists them"
+        for pod_id in list(left):
+            try:
+                client.terminate(pod_id)
+                seen = client.pod(pod_id)
+                if seen is None or seen.status == "TERMINATED":
+                    del left[pod_id]
+            except (ClusterError, ClusterFailed) as problem:
+                why = str(problem)
+        if left and time.monotonic() > until:
+            raise ClusterFailed(by_hand(client, left, why))
+        if left:
+            sleep(poll_seconds)
+
+
+def by_hand(client: RunpodClient, pods: dict[str, str], why: str) -> str:
+    """What to tell a person when pods may be left: which, and how to end each."""
+    lines = [f"{len(pods)} pod(s) may still be running ({why}); end them by hand:"]
+    for pod_id, name in pods.items():
+        lines.append(f"  # {name}")
+        lines.append(
+            f'  curl -X DELETE -H "Authorization: Bearer $RUNPOD_API_KEY" {client.url}/v2/pods/{pod_id}'
+        )
+    return "\n".join([*lines, "or, once the service answers: python -m clusters sweep"])
+
+
+def end_cluster(client: RunpodClient, state: ClusterState, *, poll_seconds: float = 1.0) -> ClusterState:
+    """End every pod of a cluster: those the service lists with its mark, and those our state knows.
+
+    Raises:
+        ClusterFailed: some may still be running; told by name.
+    """
+    state = load(state.name)
+    pods = {node.id: node.name for node in state.nodes}
+    try:
+        pods |= {pod.id: pod.name for pod in marked_pods(client, owner=state.owner, cluster=state.name)}
+    except (ClusterError, ClusterFailed) as problem:
+        if not state.serial:
+            return state  # nothing was ever asked for
+        raise ClusterFailed(by_hand(client, pods, str(problem))) from None
+    end_pods(client, pods, poll_seconds=poll_seconds)
+    return note_gone(state.name, set(pods))
