@@ -1,10 +1,10 @@
 """What live events looked like when a release was made: the reference that drift is measured against.
 
-Packed with the release. Six signals over windows of ``window`` rating events: the users' activity, the
-items' popularity, the genre mix, the ratings, the predicted ratings, and the shares unknown. Distances
-are PSI for categories and KS for ordered values. Thresholds are no table's: the time-ordered training
-events are cut into windows, every second one sets the thresholds, and the others measure the false
-alarms that those would have raised.
+Packed with the release. Signals over windows of ``window`` rating events: the users' activity, the
+items' popularity, the genre mix, the ratings, the predicted ratings, the shares unknown, and the mean
+absolute error. Distances are PSI for categories, KS for ordered values, a relative rise for the error.
+Thresholds are no table's: the time-ordered training events are cut into windows, every second one sets
+the thresholds, and the others measure the false alarms that those would have raised.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from recsys.types import Arrays, BoolArray, FloatArray, IntArray, JsonObject
 UNKNOWN = -1
 SCORE_BINS = 20
 # A threshold stands this far above the largest distance that calibration saw.
-HEADROOM = 1.1
+HEADROOM = 1.5
 # Alarms need a signal to be over its threshold in this many windows in a row.
 CONSECUTIVE = 2
 # The newest windows are enough to calibrate on; 32 million ratings would give 32,000.
@@ -106,6 +106,8 @@ def histograms(
         places = np.clip(((finite - low) / span * count).astype(np.int64), 0, count - 1)
         return np.bincount(places, minlength=count).astype(np.float64)
 
+    errors = np.abs(events.values - events.predicted)
+    errors = errors[np.isfinite(errors)]
     unknown_users = float(len(events) - len(known_users))
     unknown_items = float(len(events) - len(known_items))
     return {
@@ -116,16 +118,24 @@ def histograms(
         "predictions": binned(events.predicted, SCORE_BINS),
         "unknown_users": np.array([unknown_users, float(len(known_users))]),
         "unknown_items": np.array([unknown_items, float(len(known_items))]),
+        "error": np.array([float(errors.sum()), float(len(errors))]),
     }
 
 
 ORDERED = ("ratings", "predictions")
+# A mean absolute error over fewer ratings says nothing.
+FEWEST_ERRORS = 30
 
 
 def distance(name: str, expected: FloatArray, seen: FloatArray) -> float:
-    """PSI, or KS for ordered signals, between two histograms; 0 when one of them is empty."""
+    """PSI, or KS for ordered signals, between two histograms; for "error" ((2,) sum and count) the
+    relative rise of the mean. 0 when one of them is empty."""
     if expected.sum() == 0 or seen.sum() == 0:
         return 0.0
+    if name == "error":
+        if seen[1] < FEWEST_ERRORS or expected[0] == 0:
+            return 0.0
+        return max(0.0, float(seen[0] / seen[1] / (expected[0] / expected[1]) - 1))
     if name in ORDERED:
         first, second = np.cumsum(expected / expected.sum()), np.cumsum(seen / seen.sum())
         return float(np.abs(first - second).max())

@@ -1,9 +1,9 @@
 """Drift, seen in a stream of rating events.
 
 Distributions: each full window of events is held against the release's profile; a signal alarms when it
-is over its calibrated threshold in ``CONSECUTIVE`` windows running. The online error: ADWIN (Bifet and
-Gavalda, 2007; by river) on the absolute error, which needs no window length, and alarms only when the
-error rose. Pure: no clock, no store; whoever feeds it says when an event happened.
+is over its calibrated threshold in ``CONSECUTIVE`` windows running. A change of the online error within
+the stream: ADWIN (Bifet and Gavalda, 2007; by river) on the absolute error, which needs no window
+length, and alarms only when the error rose. Pure: no clock, no store; whoever feeds it tells the time.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from river.drift import ADWIN
 
 from recsys.release.profile import CONSECUTIVE, Events, Profile, distance, histograms
 
-# ADWIN's chance of a false cut; the clean-run table in tests/benchmarks/drift.py is what it was set by.
+# ADWIN's chance of a false cut; the clean row of serving/drift/simulation.py is what it was set by.
 ERROR_DELTA = 1e-4
 
 
@@ -72,14 +72,14 @@ class Detector:
     def _error(self, observation: Observation) -> list[SignalState]:
         if observation.predicted is None:
             return []
-        before = self.signals.get("error")
+        before = self.signals.get("error_change")
         if before is not None and before.drifted:
             return []
         level = self._adwin.estimation
         self._adwin.update(abs(observation.value - observation.predicted))
         rose = self._adwin.drift_detected and self._adwin.estimation > level
         state = SignalState(
-            name="error",
+            name="error_change",
             distance=float(self._adwin.estimation),
             threshold=float(self.profile.error["mean"] or 0.0),
             false_alarm_rate=ERROR_DELTA,
@@ -87,7 +87,7 @@ class Detector:
             since=observation.at if rose else None,
             drifted=rose,
         )
-        self.signals["error"] = state
+        self.signals["error_change"] = state
         return [state] if rose else []
 
     def _close_window(self) -> list[SignalState]:
