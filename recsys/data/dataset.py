@@ -80,6 +80,7 @@ class Dataset:
 
     ``user_features`` and ``item_features`` are (rows, columns) float32 side information (demographics,
     genres) where the dataset has any. ``source`` says in one line where the ratings came from.
+    ``noise_floor`` is the rmse of the best possible predictor, known of synthetic ratings only.
     """
 
     name: str
@@ -92,3 +93,4 @@ class Dataset:
     user_features: NDArray[np.float32] | None = None
     item_features: NDArray[np.float32] | None = None
     source: str = ""
+    noise_floor: float | None = None

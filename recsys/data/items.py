@@ -38,7 +38,7 @@ U_GENRES = (
     "Western",
 )
 NO_GENRE = {"", "unknown", "(no genres listed)"}
-YEAR = re.compile(r"\((\d{4})(?:[-–]\d{0,4})?\)\s*$")
+YEAR = re.compile(r"\((\d{4})(?:[-–]\d{0,4})?\)")
 ItemRow = tuple[str, str, tuple[str, ...]]  # id, title, genres
 
 
@@ -114,13 +114,19 @@ def catalogue_of(item_ids: NDArray[np.str_], rows: dict[str, ItemRow]) -> Catalo
     return Catalogue(ids=item_ids, titles=[row[1] for row in found], genres=[row[2] for row in found])
 
 
+def release_year(title: str) -> float:
+    """The last year in brackets, as in "Se7en (1995)"; NaN where there is none."""
+    found = YEAR.findall(title)
+    return float(found[-1]) if found else float("nan")
+
+
 def item_features(catalogue: Catalogue) -> NDArray[np.float32] | None:
     """(items, genres + 1) float32: genre membership in ``genre_names`` order, then the release year in
     decades from the mean, 0 where the title tells none. Without genres: None."""
     genres = catalogue.genre_matrix().astype(np.float32)
     if genres.shape[1] == 0:
         return None
-    years = np.array([float(m[1]) if (m := YEAR.search(title)) else np.nan for title in catalogue.titles])
+    years = np.array([release_year(title) for title in catalogue.titles])
     if np.isnan(years).all():
         return genres
     decades = np.nan_to_num((years - np.nanmean(years)) / 10).astype(np.float32)

@@ -1,16 +1,19 @@
 """``--data``: whatever names ratings, made into a ``Dataset``.
 
 A name of an official release, a folder in one of MovieLens's layouts, or one CSV or Parquet file.
+Parsed once: the columns are kept in the cache and mapped into memory from then on.
 """
 
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from recsys.data.cache import cache_folder
 from recsys.data.clean import MAX_BAD_SHARE, clean
 from recsys.data.columns import Columns
 from recsys.data.dataset import Dataset
@@ -18,8 +21,13 @@ from recsys.data.items import catalogue_of, item_features, read_items
 from recsys.data.layouts import Source, folder_source, layout_scale, read_source
 from recsys.data.people import read_people, user_features
 from recsys.data.ratings import Ratings, RatingScale
+from recsys.data.releases import release_folder
+from recsys.data.store import open_dataset, save_dataset, store_folder
 from recsys.data.text import Progress
 from recsys.errors import InputError
+
+TABLE_SUFFIXES = {".csv", ".tsv", ".txt", ".data", ".parquet", ".dat"}
+PARSE_AT_ONCE = 1 << 20  # bytes: a smaller file is parsed sooner than its columns are kept
 
 
 def load_dataset(
@@ -32,22 +40,45 @@ def load_dataset(
     progress: Progress | None = None,
     max_bad_share: float = MAX_BAD_SHARE,
 ) -> Dataset:
-    """The dataset that ``source`` names. ``InputError`` says what is wrong with it and where."""
-    found = find_source(source)
+    """The dataset that ``source`` names. ``InputError`` says what is wrong with it and where.
+
+    ``scale`` None is the release's own, or found from the values. ``progress(stage, share)`` is told how
+    far reading and downloading are. ``max_bad_share`` of the rows may be bad before the run stops.
+    """
+    found = find_source(source, cache=cache, progress=progress)
     if items is not None:
-        found = Source(**{**found.__dict__, "items": items})
-    return parse(found, columns=columns, scale=scale, progress=progress, max_bad_share=max_bad_share)
+        found = replace(found, items=items)
+        if not items.is_file():
+            raise InputError(
+                f"{items}: no such items file; expected a CSV or Parquet file with id, title, genres"
+            )
+    if found.ratings.stat().st_size < PARSE_AT_ONCE:
+        return parse(found, columns=columns, scale=scale, progress=progress, max_bad_share=max_bad_share)
+    folder = store_folder(
+        cache_folder(cache), found.files(), [found.name, found.origin, columns, scale, max_bad_share]
+    )
+    if (kept := open_dataset(folder)) is not None:
+        return kept
+    dataset = parse(found, columns=columns, scale=scale, progress=progress, max_bad_share=max_bad_share)
+    save_dataset(folder, dataset)
+    # Mapped, so that what was parsed leaves memory and every process shares one copy.
+    return open_dataset(folder) or dataset
 
 
-def find_source(source: str) -> Source:
+def find_source(source: str, *, cache: Path | None = None, progress: Progress | None = None) -> Source:
+    """The files behind ``source``; a release that is not there yet is downloaded."""
     path = Path(source).expanduser()
     if path.is_dir():
         return folder_source(path)
     if path.is_file():
-        if path.suffix.lower() in {".csv", ".tsv", ".txt", ".data", ".parquet", ".dat"}:
+        if path.suffix.lower() in TABLE_SUFFIXES:
             return Source(name=path.stem, ratings=path, layout=None, origin=f"the file {path}")
         raise InputError(f"{path}: cannot read a {path.suffix or 'nameless'} file; expected .csv or .parquet")
-    raise InputError(f"{source}: no such file, folder or dataset name")
+    if len(path.parts) > 1 or path.suffix.lower() in TABLE_SUFFIXES:
+        raise InputError(f"{source}: no such file or folder")
+    folder = release_folder(source, cache=cache, progress=progress)
+    origin = (folder / "origin.txt").read_text().strip()
+    return replace(folder_source(folder), name=source, origin=origin)
 
 
 def parse(
