@@ -55,9 +55,19 @@ class ArmSpec:
 
 
 @dataclass(frozen=True)
+class SlotRange:
+    """The users whose hash falls on slots ``start`` to ``end`` (exclusive) are in ``arm``."""
+
+    arm: str
+    start: int
+    end: int
+
+
+@dataclass(frozen=True)
 class ExperimentState:
     """Changed by compare-and-set on ``revision``; ``owner`` is the one writer. ``holdout`` is the share
-    of users kept out (they get the first arm and are not counted); ``overrides`` maps testers to arms."""
+    of users kept out (they get the first arm and are not counted); ``overrides`` maps testers to arms.
+    ``ranges`` says who is where; the store works it out from the shares and the revision before."""
 
     name: str
     revision: int
@@ -66,3 +76,4 @@ class ExperimentState:
     owner: Owner = "manual"
     holdout: float = 0.0
     overrides: dict[str, str] = field(default_factory=dict)
+    ranges: tuple[SlotRange, ...] = ()

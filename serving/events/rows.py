@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from recsys.types import JsonObject
-from serving.records import ArmSpec, ExperimentState, Exposure, Feedback
+from serving.records import ArmSpec, ExperimentState, Exposure, Feedback, SlotRange
 
 FEEDBACK_FIELDS = tuple(Feedback.__dataclass_fields__)
 
@@ -59,4 +59,5 @@ def state_text(state: ExperimentState) -> str:
 def state_from(text: str) -> ExperimentState:
     fields = json.loads(text)
     fields["arms"] = tuple(ArmSpec(**arm) for arm in fields["arms"])
+    fields["ranges"] = tuple(SlotRange(**piece) for piece in fields["ranges"])
     return ExperimentState(**fields)

@@ -19,6 +19,7 @@ from sqlalchemy import Connection, Select, Table, func, insert, select, text
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import IntegrityError
 
+from serving.assignment import relaid
 from serving.events import rows
 from serving.events.connection import FileWatch, connect
 from serving.events.rows import JournalEntry
@@ -98,11 +99,13 @@ class EventStore:
     ) -> ExperimentState:
         """``state`` becomes revision ``expected`` + 1 (0 + 1 for a new one), or raises ``Conflict``.
 
-        The journal gets an "audit" entry in the same transaction.
+        Ranges of users are laid out here, from the revision before: whoever writes, as few users move as
+        can be. The journal gets an "audit" entry in the same transaction. InputError for shares that
+        cannot be.
         """
         now = time.time() if at is None else at
         before = self.experiment(state.name)
-        state = replace(state, revision=expected + 1)
+        state = relaid(replace(state, revision=expected + 1), before)
         row = {"name": state.name, "revision": state.revision, "at": now, "actor": actor}
         if (before.revision if before else 0) != expected:
             raise Conflict(before)

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pytest
 
+from serving.assignment import relaid
 from serving.events.store import Conflict, EventStore
 from serving.records import ArmSpec, ExperimentState, Exposure, Feedback
 
@@ -74,14 +75,15 @@ def check_many(store: EventStore) -> None:
 def check_experiments(store: EventStore) -> None:
     store.create_tables()
     saved = store.save_experiment(STATE, expected=0, actor="anna", reason="begin", at=1.0)
-    assert saved == replace(STATE, revision=1)
+    assert saved == relaid(replace(STATE, revision=1), None)
     ramped = replace(STATE, arms=(replace(STATE.arms[0], share=0.8), replace(STATE.arms[1], share=0.2)))
-    store.save_experiment(ramped, expected=1, actor="ben", at=time.time())
+    ramped = store.save_experiment(ramped, expected=1, actor="ben", at=time.time())
+    assert ramped == relaid(ramped, saved)
     with pytest.raises(Conflict) as conflict:
         store.save_experiment(STATE, expected=1, actor="carl")
-    assert conflict.value.current == replace(ramped, revision=2)
-    assert store.experiment("main") == replace(ramped, revision=2)
-    assert store.experiments() == [replace(ramped, revision=2)]
+    assert conflict.value.current == ramped
+    assert store.experiment("main") == ramped
+    assert store.experiments() == [ramped]
     assert [state.revision for state in store.experiment_history("main")] == [2, 1]
     entries = list(store.journal(kind="audit", subject="main"))
     assert [entry.data["actor"] for entry in entries] == ["anna", "ben"]

@@ -1,0 +1,137 @@
+"""Which arm a user is in: the same in every replica and after a restart, and changed for as few as can be.
+
+A hash of (salt, user id) puts a user on one of a million slots for good. The arms own ranges of slots; the
+ranges are stored with the experiment's state. When shares change, ``relaid`` lets every arm that shrinks
+give up an end of its ranges and every arm that grows take what was given up: who moves is exactly the
+sum of the growths (90/10 to 80/20: 10% of the users, all from the first arm to the second), the least that
+can be. Ranges worked out from the shares alone could not do that for three arms or more.
+
+The holdout is drawn by a second hash, so that changing it leaves everybody else where they are.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from bisect import bisect_right
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from recsys.errors import InputError
+from serving.records import ArmSpec, ExperimentState, SlotRange
+
+SLOTS = 1_000_000
+Reason = Literal["share", "holdout", "override"]
+
+
+@dataclass(frozen=True)
+class Assignment:
+    """The arm, and why: only users that are in it by its ``share`` count in the experiment."""
+
+    arm: str
+    reason: Reason
+
+
+class Assigner:
+    """``assign`` for one state of an experiment; about two microseconds."""
+
+    def __init__(self, state: ExperimentState) -> None:
+        check(state)
+        state = state if state.ranges else relaid(state, None)
+        ranges = sorted(state.ranges, key=lambda piece: piece.start)
+        self._starts = [piece.start for piece in ranges]
+        self._assignments = [Assignment(piece.arm, "share") for piece in ranges]
+        self._prefix = f"{state.salt}\0".encode()
+        self._holdout_prefix = f"{state.salt}\0holdout\0".encode()
+        self._held_out = round(state.holdout * SLOTS)
+        self._control = Assignment(state.arms[0].name, "holdout")
+        self._overrides = {user: Assignment(arm, "override") for user, arm in state.overrides.items()}
+
+    def assign(self, user_id: str) -> Assignment:
+        if self._overrides and user_id in self._overrides:
+            return self._overrides[user_id]
+        name = user_id.encode("utf-8", "surrogatepass")
+        if self._held_out and _slot(self._holdout_prefix + name) < self._held_out:
+            return self._control
+        return self._assignments[bisect_right(self._starts, _slot(self._prefix + name)) - 1]
+
+
+def _slot(key: bytes) -> int:
+    return int.from_bytes(hashlib.blake2b(key, digest_size=8).digest(), "big") % SLOTS
+
+
+def check(state: ExperimentState) -> None:
+    """Raises InputError for a state that cannot be served."""
+    names = [arm.name for arm in state.arms]
+    shares = [arm.share for arm in state.arms]
+    if not names or len(set(names)) != len(names):
+        raise InputError(f"an experiment needs arms with different names, got {names}")
+    if not all(math.isfinite(share) and 0 <= share <= 1 for share in [*shares, state.holdout]):
+        raise InputError(f"shares and the holdout lie between 0 and 1, got {shares} and {state.holdout}")
+    if abs(sum(shares) - 1) > 1e-6:
+        raise InputError(f"the arms' shares must sum to 1, got {shares} = {sum(shares):g}")
+    shown = [arm.name for arm in state.arms if arm.shadow and arm.share > 0]
+    if shown:
+        raise InputError(f"a shadow arm is never shown, so its share must be 0: {shown}")
+    strangers = sorted(set(state.overrides.values()) - set(names))
+    if strangers:
+        raise InputError(f"overrides name arms that are not there: {strangers}; there are {names}")
+
+
+def relaid(state: ExperimentState, before: ExperimentState | None) -> ExperimentState:
+    """``state`` with ranges for its shares that move as few users as possible from ``before``."""
+    check(state)
+    targets = _targets(state.arms)
+    control = state.arms[0].name
+    kept: list[SlotRange] = []
+    free: list[tuple[int, int]] = []
+    for arm in dict.fromkeys(piece.arm for piece in before.ranges) if before else ():
+        # The first arm gives up its highest slots and the others their lowest, so that a ramp that goes
+        # back takes out first who came in last.
+        pieces = [piece for piece in before.ranges if piece.arm == arm] if before else []
+        for piece in sorted(pieces, key=lambda piece: piece.start, reverse=arm != control):
+            stays = min(piece.end - piece.start, targets.get(arm, 0))
+            cut = piece.start + stays if arm == control else piece.end - stays
+            mine, other = (piece.start, cut), (cut, piece.end)
+            if arm != control:
+                mine, other = other, mine
+            if stays:
+                kept.append(SlotRange(arm, *mine))
+                targets[arm] -= stays
+            if other[0] < other[1]:
+                free.append(other)
+    free = sorted(free) if before and before.ranges else [(0, SLOTS)]
+    for spec in state.arms:
+        while targets[spec.name]:
+            start, end = free.pop(0 if spec.name == control else -1)
+            taken = min(end - start, targets[spec.name])
+            targets[spec.name] -= taken
+            if spec.name == control:
+                kept.append(SlotRange(spec.name, start, start + taken))
+                rest = (start + taken, end)
+            else:
+                kept.append(SlotRange(spec.name, end - taken, end))
+                rest = (start, end - taken)
+            if rest[0] < rest[1]:
+                free.insert(0 if spec.name == control else len(free), rest)
+    return replace(state, ranges=_joined(kept))
+
+
+def _targets(arms: tuple[ArmSpec, ...]) -> dict[str, int]:
+    """Slots an arm, summing to all of them: rounded down, the rest to the largest remainders."""
+    exact = {arm.name: arm.share * SLOTS for arm in arms}
+    targets = {name: int(share + 1e-6) for name, share in exact.items()}
+    order = sorted(exact, key=lambda name: targets[name] - exact[name])
+    for place in range(SLOTS - sum(targets.values())):
+        targets[order[place % len(order)]] += 1
+    return targets
+
+
+def _joined(pieces: list[SlotRange]) -> tuple[SlotRange, ...]:
+    joined: list[SlotRange] = []
+    for piece in sorted(pieces, key=lambda piece: piece.start):
+        if joined and joined[-1].arm == piece.arm and joined[-1].end == piece.start:
+            joined[-1] = SlotRange(piece.arm, joined[-1].start, piece.end)
+        else:
+            joined.append(piece)
+    return tuple(joined)
