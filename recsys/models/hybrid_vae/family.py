@@ -1,0 +1,82 @@
+"""The hybrid VAE's line in the registry: config, search ranges, and lazily its trainer and scorer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from recsys.data.split import TrainingData
+from recsys.errors import InputError
+from recsys.models.base import Family, History, PackedMember, Scorer
+from recsys.models.hybrid_vae.config import HybridVaeConfig
+from recsys.models.ranges import Choice, Range, Real, Whole
+
+if TYPE_CHECKING:
+    import torch
+
+    from recsys.models.hybrid_vae.trainer import HybridVaeTrainer
+
+# What the search varies. Capacity stays inside 1.5 x the formula here; the count of all parameters,
+# which depends on the data, is bounded by recsys.bounds.
+RANGES: dict[str, Range] = {
+    "factors": Whole(32, 225),
+    "hidden": Choice(
+        {
+            "128-64": (128, 64),
+            "256-128": (256, 128),
+            "512-256-128": (512, 256, 128),
+            "640-384-192": (640, 384, 192),
+        }
+    ),
+    "latent": Whole(16, 96, 16),
+    "biases": Choice({"on": True, "off": False}),
+    "dot_product": Choice({"8": 8, "16": 16, "32": 32}),
+    "history": Choice({"none": "none", "implicit": "implicit", "ratings": "ratings"}),
+    "normalisation": Choice(
+        {"batch": "batch", "batch_recalibrated": "batch_recalibrated", "layer": "layer", "none": "none"}
+    ),
+    "embedding_scale": Real(0.003, 0.1, log=True),
+    "dropout": Real(0.2, 0.6),
+    "weight_decay": Real(1e-6, 1e-3, log=True),
+    "kl_weight": Real(0.001, 0.015, log=True),
+    "free_bits": Real(0.0, 4.0),
+    "learning_rate": Real(2e-4, 4e-3, log=True),
+    "learning_rate_schedule": Choice({"plateau": "plateau", "cosine": "cosine"}),
+}
+
+
+def build(
+    config: HybridVaeConfig, data: TrainingData, *, epochs: int, seed: int, device: torch.device
+) -> HybridVaeTrainer:
+    from recsys.models.hybrid_vae.trainer import HybridVaeTrainer
+
+    return HybridVaeTrainer(config, data, epochs=epochs, seed=seed, device=device)
+
+
+def make_scorer(member: PackedMember, histories: Callable[[int], History]) -> Scorer:
+    from recsys.models.hybrid_vae.scorer import HybridVaeScorer
+
+    return HybridVaeScorer(member, histories)
+
+
+def check(config: HybridVaeConfig, data: TrainingData) -> None:
+    """Raises InputError where ``data`` cannot feed an option of ``config``."""
+    train = data.train
+    if len(train) < 2:
+        raise InputError(f"the training slice holds {len(train)} ratings, expected 2 or more; use more data")
+    if config.history != "none" and len(train) <= max(train.user_count, 1):
+        raise InputError(
+            f"hybrid_vae.history is {config.history!r} but train holds {len(train)} ratings of "
+            f"{train.user_count} users, about one each: nothing is left once the target is taken out; "
+            "set history to none"
+        )
+
+
+FAMILY = Family(
+    name="hybrid_vae",
+    config_type=HybridVaeConfig,
+    build=build,
+    scorer=make_scorer,
+    ranges=RANGES,
+    check=check,
+)

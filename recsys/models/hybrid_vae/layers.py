@@ -1,0 +1,78 @@
+"""The bottleneck in numpy: forward for scores, backward for fold-in's derivatives."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from recsys.types import Arrays
+
+Matrix = NDArray[np.float32]
+EPSILON = np.float32(1e-5)  # torch's LayerNorm default
+
+
+@dataclass(frozen=True)
+class Trace:
+    """What a layer's derivative needs: where ReLU let through, and LayerNorm's parts."""
+
+    open: NDArray[np.bool_]
+    normalised: Matrix | None
+    inverse: Matrix | None
+
+
+class Layers:
+    """Everything after the first linear layer of the encoder, whose sum arrives as input."""
+
+    def __init__(self, arrays: Arrays, depth: int) -> None:
+        """``depth`` hidden layers in the encoder, and as many in the decoder."""
+        self.depth = depth
+        # The first layer's sum arrives finished: number 0 has no weight here.
+        self.weights = [arrays[f"layer.{number}.weight"] for number in range(1, 2 * depth)]
+        self.biases = [arrays[f"layer.{number}.bias"] for number in range(1, 2 * depth)]
+        self.gains = [arrays.get(f"layer.{number}.gain") for number in range(2 * depth)]
+        self.shifts = [arrays.get(f"layer.{number}.shift") for number in range(2 * depth)]
+        self.mean_weight, self.mean_bias = arrays["mean.weight"], arrays["mean.bias"]
+        self.output_weight, self.output_bias = arrays["output.weight"], arrays["output.bias"]
+
+    def forward(self, x: Matrix, traces: list[Trace] | None = None) -> Matrix:
+        """(n,) decoder output for first-layer sums ``x`` (n, width), which may be overwritten."""
+        for number in range(2 * self.depth):
+            if number == self.depth:
+                x = x @ self.mean_weight.T + self.mean_bias
+            if number > 0:
+                x = x @ self.weights[number - 1].T
+                x += self.biases[number - 1]
+            normalised = inverse = None
+            gain, shift = self.gains[number], self.shifts[number]
+            if gain is not None and shift is not None:
+                x = x - x.mean(axis=1, keepdims=True)
+                inverse = 1 / np.sqrt(np.square(x).mean(axis=1, keepdims=True) + EPSILON)
+                normalised = x * inverse
+                x = normalised * gain + shift
+            if traces is not None:
+                traces.append(Trace(x > 0, normalised, inverse))
+            np.maximum(x, 0, out=x)
+        link: Matrix = x @ self.output_weight + self.output_bias
+        return link
+
+    def backward(self, traces: list[Trace]) -> Matrix:
+        """(n, width) derivatives of the output by the first layer's sums."""
+        slope: Any = self.output_weight[None, :]
+        for number in reversed(range(2 * self.depth)):
+            trace, gain = traces[number], self.gains[number]
+            slope = slope * trace.open
+            if gain is not None:
+                assert trace.normalised is not None
+                slope = slope * gain
+                along = (slope * trace.normalised).mean(axis=1, keepdims=True)
+                slope = slope - slope.mean(axis=1, keepdims=True) - trace.normalised * along
+                slope = slope * trace.inverse
+            if number > 0:
+                slope = slope @ self.weights[number - 1]
+            if number == self.depth:
+                slope = slope @ self.mean_weight
+        result: Matrix = slope
+        return result

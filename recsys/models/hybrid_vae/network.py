@@ -1,0 +1,104 @@
+"""The whole network: embeddings, optional paths past the bottleneck, and a sigmoid onto the scale.
+
+As written by the owner: low + span * sigmoid(decoder(z)). Repaired: low + span * sigmoid(offset + b_u +
+b_i + (p_u + h_u).(q_i + g_i) + decoder(z)), where p and q are the first dimensions of the embeddings and
+the encoder also reads h, g and the elementwise product: additive and product terms are what a small MLP
+on concatenated embeddings does not find (Rendle et al. 2020, arXiv:2005.09683).
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from recsys.data.ratings import Ratings
+from recsys.models.hybrid_vae.bottleneck import Bottleneck
+from recsys.models.hybrid_vae.config import HybridVaeConfig
+from recsys.models.hybrid_vae.history import Pairs, SideHistory
+from recsys.models.hybrid_vae.noise import Noise, dropout
+
+
+class Sums(NamedTuple):
+    """History sums of every user and item, computed once for a step or for a whole prediction."""
+
+    users: Tensor
+    items: Tensor
+
+
+class Output(NamedTuple):
+    """``stars`` (batch,); ``mean`` and ``log_variance`` (batch, latent), float32."""
+
+    stars: Tensor
+    mean: Tensor
+    log_variance: Tensor
+
+
+class HybridVae(nn.Module):
+    def __init__(self, config: HybridVaeConfig, ratings: Ratings, device: torch.device) -> None:
+        """``ratings`` are the training slice: their counts shape the tables, their rows are the histories."""
+        super().__init__()
+        self.config = config
+        self.scale = ratings.scale
+        self.centre = float(np.mean(ratings.values)) if len(ratings) else ratings.scale.low
+        spread, k = config.embedding_scale, config.dot_product
+        self.user_embedding = nn.Parameter(torch.randn(ratings.user_count, config.factors) * spread)
+        self.item_embedding = nn.Parameter(torch.randn(ratings.item_count, config.factors) * spread)
+        if config.biases:
+            share = (self.centre - self.scale.low) / self.scale.span
+            share = min(max(share, 0.01), 0.99)
+            self.offset = nn.Parameter(torch.logit(torch.tensor(share)))
+            self.user_bias = nn.Parameter(torch.zeros(ratings.user_count))
+            self.item_bias = nn.Parameter(torch.zeros(ratings.item_count))
+        if config.history != "none":
+            self.user_history, self.item_history = (
+                SideHistory(
+                    ratings,
+                    flipped=flipped,
+                    kind=config.history,
+                    width=k,
+                    centre=self.centre,
+                    limit=config.history_limit,
+                    scale=spread,
+                    device=device,
+                )
+                for flipped in (False, True)
+            )
+        self.bottleneck = Bottleneck(encoder_inputs(config), config)
+
+    def sums(self) -> Sums | None:
+        """History sums with the weights as they are; None for a model without histories."""
+        if self.config.history == "none":
+            return None
+        return Sums(self.user_history.sums(), self.item_history.sums())
+
+    def forward(self, pairs: Pairs, sums: Sums | None, noise: Noise | None) -> Output:
+        """Stars for ``pairs``. ``noise`` None: evaluation (no dropout, z = mu)."""
+        config, k = self.config, self.config.dot_product
+        user, item = self.user_embedding[pairs.users], self.item_embedding[pairs.items]
+        link: Tensor | float = 0.0
+        if config.biases:
+            link = self.offset + self.user_bias[pairs.users] + self.item_bias[pairs.items]
+        inputs = [user, item]
+        if k > 0:
+            p, q = user[:, :k], item[:, :k]
+            if sums is not None:
+                h = self.user_history(sums.users, pairs.users, pairs.items, pairs.in_user, pairs.centred)
+                g = self.item_history(sums.items, pairs.items, pairs.users, pairs.in_item, pairs.centred)
+                p, q = p + h, q + g
+                inputs += [h, g]
+            product = p * q
+            link = link + product.sum(dim=1)
+            inputs.append(product)
+        read = dropout(torch.cat(inputs, dim=1), config.dropout / 2, noise)
+        decoded = self.bottleneck(read, noise)
+        stars = self.scale.low + self.scale.span * torch.sigmoid(link + decoded.link)
+        return Output(stars, decoded.mean, decoded.log_variance)
+
+
+def encoder_inputs(config: HybridVaeConfig) -> int:
+    """Width of what the encoder reads: user, item, then h, g and the product where there are any."""
+    k = config.dot_product
+    return 2 * config.factors + (k if k else 0) + (2 * k if config.history != "none" else 0)

@@ -1,0 +1,93 @@
+"""Cheap randomness for training: dropout masks from raw bytes, and the latent's normals.
+
+Drawing Bernoulli masks one by one costs half of a CPU step (measured: 46 ms for 4.3 million). Here one
+call draws a byte for each activation (1 ms); a unit is dropped where its byte is below 256 p, and the
+rest are scaled by the exact share kept, so that expectations are right although p is rounded to 1/256.
+ReLU and dropout share one pass over memory.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+
+class Noise:
+    """Random bytes and normals on one device, from one seed, with a state that can be stored."""
+
+    def __init__(self, seed: int, device: torch.device) -> None:
+        self.device = device
+        self._torch = torch.Generator(device=device).manual_seed(seed % 2**63)
+        # numpy's SFC64 fills bytes twice as fast as torch's Mersenne twister.
+        self._numpy = np.random.SFC64(seed)
+
+    def bytes(self, *shape: int) -> Tensor:
+        """uint8, even over 0..255."""
+        count = int(np.prod(shape))
+        words = (count + 7) // 8
+        if self.device.type == "cpu":
+            raw = torch.from_numpy(self._numpy.random_raw(words).view(np.uint8))
+        else:
+            whole = torch.empty(words, dtype=torch.int64, device=self.device)
+            # Full 64-bit range: random_() alone would leave the sign bit 0.
+            whole.random_(-(2**63), None, generator=self._torch)
+            raw = whole.view(torch.uint8)
+        return raw[:count].view(shape)
+
+    def normal(self, like: Tensor) -> Tensor:
+        return torch.randn(like.shape, generator=self._torch, device=self.device)
+
+    def order(self, count: int) -> Tensor:
+        """A random order of ``count`` rows."""
+        return torch.randperm(count, generator=self._torch, device=self.device)
+
+    def state(self) -> dict[str, NDArray[Any]]:
+        inner = self._numpy.state
+        return {
+            "torch": self._torch.get_state().numpy().copy(),
+            "numpy": np.array(inner["state"]["state"], dtype=np.uint64),
+            "numpy_spare": np.array([inner["has_uint32"], inner["uinteger"]], dtype=np.uint64),
+        }
+
+    def load_state(self, state: dict[str, NDArray[Any]]) -> None:
+        self._torch.set_state(torch.from_numpy(np.array(state["torch"])))
+        inner = self._numpy.state
+        inner["state"]["state"] = np.array(state["numpy"], dtype=np.uint64)
+        inner["has_uint32"], inner["uinteger"] = (int(value) for value in state["numpy_spare"])
+        self._numpy.state = inner
+
+
+def threshold(share: float) -> int:
+    """The byte below which a unit is dropped."""
+    return round(256 * share)
+
+
+class _Masked(torch.autograd.Function):
+    """``x`` where kept, times ``scale``; 0 elsewhere. ``rectify`` also drops negatives."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, bytes_: Tensor, cut: int, scale: float, rectify: bool) -> Tensor:
+        keep = bytes_ >= cut
+        if rectify:
+            keep &= x > 0
+        ctx.save_for_backward(keep)
+        ctx.scale = scale
+        return (x * keep).mul_(scale)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None, None, None]:
+        (keep,) = ctx.saved_tensors
+        return (gradients[0] * keep).mul_(ctx.scale), None, None, None, None
+
+
+def dropout(x: Tensor, share: float, noise: Noise | None, *, rectify: bool = False) -> Tensor:
+    """ReLU where ``rectify``, then dropout of ``share`` where ``noise`` is given (training)."""
+    cut = threshold(share)
+    if noise is None or cut == 0:
+        return torch.relu(x) if rectify else x
+    masked: Tensor = _Masked.apply(x, noise.bytes(*x.shape), cut, 256 / (256 - cut), rectify)  # type: ignore[no-untyped-call]
+    return masked

@@ -1,0 +1,114 @@
+"""A trained network as plain arrays, arranged for answering in numpy.
+
+BatchNorm is folded into the linear layer before it. The first layer is split: what it says of an item
+(``item_half``) is worked out here for every item, so that a request pays for one user's half and for
+hidden layers only; user halves would be several times the embeddings and are made on demand.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from recsys.data.ratings import Ratings
+from recsys.models.base import PackedMember
+from recsys.models.hybrid_vae.blocks import Block
+from recsys.models.hybrid_vae.network import HybridVae, Sums
+from recsys.types import Arrays
+
+
+def _array(tensor: Tensor) -> NDArray[np.float32]:
+    return np.ascontiguousarray(tensor.detach().float().cpu().numpy())
+
+
+def _folded(block: Block) -> tuple[Tensor, Tensor]:
+    """Weight (outputs, inputs) and bias with the block's BatchNorm, if any, multiplied in."""
+    weight, bias = block.linear.weight, block.linear.bias
+    norm = block.norm
+    if not isinstance(norm, nn.BatchNorm1d):
+        return weight, bias
+    assert norm.running_mean is not None
+    assert norm.running_var is not None
+    gain = norm.weight * torch.rsqrt(norm.running_var + norm.eps)
+    return weight * gain[:, None], (bias - norm.running_mean) * gain + norm.bias
+
+
+@torch.no_grad()
+def pack(network: HybridVae, train: Ratings, *, noise_variance: float) -> PackedMember:
+    """``noise_variance`` is the squared error that fold-in expects of a rating, stars squared."""
+    config, k = network.config, network.config.dot_product
+    factors = config.factors
+    sums = network.sums()
+    arrays: Arrays = {"user_embedding": _array(network.user_embedding)}
+    first: Block = network.bottleneck.encoder.blocks[0]  # type: ignore[assignment]
+    weight, bias = _folded(first)
+    # Columns in the order of HybridVae.forward: user, item, h, g, product.
+    at = 2 * factors
+    item_half = network.item_embedding @ weight[:, factors:at].T + bias
+    item_factors = network.item_embedding[:, :k]
+    arrays["first.user"] = _array(weight[:, :factors])
+    if sums is not None:
+        user_history, item_history = _whole_histories(network, sums)
+        arrays["user_history"] = _array(user_history)
+        arrays["first.user_history"] = _array(weight[:, at : at + k])
+        item_half = item_half + item_history @ weight[:, at + k : at + 2 * k].T
+        item_factors = item_factors + item_history
+        at += 2 * k
+        for number, table in enumerate(network.user_history.tables):
+            arrays[f"history.{number}"] = _array(table)
+    if k > 0:
+        arrays["item_factors"] = _array(item_factors)
+        arrays["first.product"] = _array(weight[:, at:])
+    arrays["item_half"] = _array(item_half)
+    if config.biases:
+        arrays["user_bias"] = _array(network.user_bias)
+        # The constant goes with the items: one addition less.
+        arrays["item_bias"] = _array(network.item_bias + network.offset)
+    _add_layers(arrays, network)
+    _add_prior(arrays, network, train)
+    settings = {
+        **asdict(config),
+        "centre": network.centre,
+        "noise_variance": noise_variance,
+        "hidden": list(config.hidden),
+    }
+    return PackedMember(family="hybrid_vae", settings=settings, arrays=arrays, scale=network.scale)
+
+
+def _whole_histories(network: HybridVae, sums: Sums) -> tuple[Tensor, Tensor]:
+    """h of every user and g of every item, nothing left out."""
+    sides = ((network.user_history, sums.users), (network.item_history, sums.items))
+    user, item = (total * torch.rsqrt(side.count.clamp(min=1))[:, None] for side, total in sides)
+    return user, item
+
+
+def _add_layers(arrays: Arrays, network: HybridVae) -> None:
+    """Everything after the first linear layer, numbered in the order it is applied."""
+    bottleneck = network.bottleneck
+    encoder, decoder = list(bottleneck.encoder.blocks), list(bottleneck.decoder.blocks)
+    for number, block in enumerate(encoder + decoder):
+        assert isinstance(block, Block)
+        if number > 0:
+            weight, bias = _folded(block)
+            arrays[f"layer.{number}.weight"], arrays[f"layer.{number}.bias"] = _array(weight), _array(bias)
+        if isinstance(block.norm, nn.LayerNorm):
+            arrays[f"layer.{number}.gain"] = _array(block.norm.weight)
+            arrays[f"layer.{number}.shift"] = _array(block.norm.bias)
+    arrays["mean.weight"], arrays["mean.bias"] = _array(bottleneck.mean.weight), _array(bottleneck.mean.bias)
+    arrays["output.weight"] = _array(bottleneck.output.weight[0])
+    arrays["output.bias"] = _array(bottleneck.output.bias)
+
+
+def _add_prior(arrays: Arrays, network: HybridVae, train: Ratings) -> None:
+    """Mean and variance of the trained users' own parameters: what a new user is before any rating."""
+    seen = np.bincount(train.users, minlength=train.user_count) > 0
+    own = arrays["user_embedding"]
+    if network.config.biases:
+        own = np.concatenate([arrays["user_bias"][:, None], own], axis=1)
+    own = own[seen]
+    arrays["prior.mean"] = own.mean(axis=0).astype(np.float32)
+    arrays["prior.variance"] = np.maximum(own.var(axis=0), 1e-8).astype(np.float32)

@@ -1,0 +1,66 @@
+"""A trainer's whole state as named arrays, and back: what an exact continuation needs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from recsys.types import Arrays
+
+if TYPE_CHECKING:
+    from recsys.models.hybrid_vae.trainer import HybridVaeTrainer
+
+
+def gather(trainer: HybridVaeTrainer) -> Arrays:
+    """Weights, statistics, optimizer, averages, plateau, random state, epoch."""
+    arrays: Arrays = {"epoch": np.array([trainer.epoch])}
+    for name, tensor in trainer.network.state_dict().items():
+        arrays[f"network/{name}"] = tensor.detach().cpu().numpy().copy()
+    moments = trainer.optimizer.state_dict()["state"]
+    for number, values in moments.items():
+        for name, tensor in values.items():
+            arrays[f"optimizer/{number}/{name}"] = tensor.detach().cpu().numpy().copy()
+    for label, average in (("ema", trainer.ema), ("swa", trainer.swa)):
+        if average is not None:
+            arrays[f"{label}/count"] = np.array([average.count])
+            for number, tensor in enumerate(average.tensors):
+                arrays[f"{label}/{number}"] = tensor.detach().cpu().numpy().copy()
+    plateau = trainer.plateau
+    arrays["plateau"] = np.array([plateau.best, plateau.bad_epochs, plateau.scale], dtype=np.float64)
+    for name, array in trainer.noise.state().items():
+        arrays[f"noise/{name}"] = array
+    return arrays
+
+
+def restore(trainer: HybridVaeTrainer, state: Mapping[str, NDArray[Any]]) -> None:
+    """Puts ``state`` back. Averages that the config has but the state lacks start from its weights."""
+    trainer.epoch = int(state["epoch"][0])
+    network = {name: torch.from_numpy(np.array(array)) for name, array in _under(state, "network")}
+    trainer.network.load_state_dict(network)
+    moments: dict[int, dict[str, torch.Tensor]] = {}
+    for path, array in _under(state, "optimizer"):
+        number, name = path.split("/")
+        moments.setdefault(int(number), {})[name] = torch.from_numpy(np.array(array))
+    groups = trainer.optimizer.state_dict()["param_groups"]
+    trainer.optimizer.load_state_dict({"state": moments, "param_groups": groups})
+    for label, average in (("ema", trainer.ema), ("swa", trainer.swa)):
+        if average is None:
+            continue
+        stored = f"{label}/count" in state
+        average.count = int(state[f"{label}/count"][0]) if stored else 0
+        for place, (tensor, weight) in enumerate(zip(average.tensors, trainer.weights, strict=True)):
+            source = torch.from_numpy(np.array(state[f"{label}/{place}"])) if stored else weight.detach()
+            tensor.copy_(source)
+    best, bad_epochs, scale = state["plateau"]
+    plateau = trainer.plateau
+    plateau.best, plateau.bad_epochs, plateau.scale = float(best), int(bad_epochs), float(scale)
+    trainer.noise.load_state(dict(_under(state, "noise")))
+
+
+def _under(state: Mapping[str, NDArray[Any]], label: str) -> list[tuple[str, NDArray[Any]]]:
+    prefix = f"{label}/"
+    return [(name[len(prefix) :], array) for name, array in state.items() if name.startswith(prefix)]

@@ -1,0 +1,175 @@
+"""Training of the hybrid VAE: batches cut from tensors that lie on the device, one fused Adam.
+
+Nothing in a step waits for the device: sums and the largest gradient norm stay tensors until the epoch
+ends. Weight decay is coupled into Adam's gradient (the formula's), so it also shrinks unseen rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from recsys.data.ratings import Ratings
+from recsys.data.split import TrainingData
+from recsys.models.base import PackedMember
+from recsys.models.hybrid_vae import states
+from recsys.models.hybrid_vae.config import HybridVaeConfig
+from recsys.models.hybrid_vae.evaluation import BATCH, evaluation_network
+from recsys.models.hybrid_vae.losses import kl_by_dimension, kl_penalty
+from recsys.models.hybrid_vae.network import HybridVae
+from recsys.models.hybrid_vae.noise import Noise
+from recsys.models.hybrid_vae.packing import pack
+from recsys.models.hybrid_vae.pairs import PairMaker
+from recsys.models.hybrid_vae.rates import averaging_from, kl_weight, learning_rate
+from recsys.seeds import derive_seed
+from recsys.training.averaging import Average
+from recsys.training.device import mixed_precision
+from recsys.training.schedules import Plateau
+from recsys.types import Arrays
+
+# Pairs over which batch statistics are taken again.
+SAMPLE = 200_000
+
+
+class HybridVaeTrainer:
+    """One training. ``epochs`` is its planned length (schedules scale with it)."""
+
+    def __init__(
+        self, config: HybridVaeConfig, data: TrainingData, *, epochs: int, seed: int, device: torch.device
+    ) -> None:
+        self.config, self.epochs, self.seed, self.device = config, epochs, seed, device
+        self.train = train = data.train
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(derive_seed(seed, "weights"))
+            self.network = HybridVae(config, train, device).to(device)
+        self.noise = Noise(derive_seed(seed, "noise"), device)
+        self.plateau = Plateau(config.plateau_patience)
+        self.weights = list(self.network.parameters())
+        self.optimizer = torch.optim.Adam(
+            self.weights,
+            lr=torch.tensor(config.learning_rate) if device.type == "cuda" else config.learning_rate,
+            weight_decay=config.weight_decay,
+            fused=True,
+        )
+        self.ema = Average(self.weights) if config.ema_decay > 0 else None
+        self.swa = Average(self.weights) if config.swa_start < 1 else None
+        self.epoch = 0
+        self._make_pairs = PairMaker(self.network, train, device)
+        self._pairs = self._make_pairs(train)
+        self._values = torch.from_numpy(np.ascontiguousarray(train.values)).to(device)
+        chosen = np.random.default_rng(derive_seed(seed, "sample")).permutation(len(train))[:SAMPLE]
+        self._sample = self._pairs.take(torch.from_numpy(np.sort(chosen)).to(device))
+        self._predictor: HybridVae | None = None
+
+    @property
+    def parameters(self) -> int:
+        return sum(weight.numel() for weight in self.weights)
+
+    def train_epoch(self) -> dict[str, float]:
+        self.network.train()
+        self._predictor = None
+        batches = self.noise.order(len(self._values)).split(self.config.batch_size)
+        # A lone last rating has no batch statistics; the order differs next epoch.
+        batches = tuple(rows for rows in batches if len(rows) > 1)
+        squared = torch.zeros((), device=self.device)
+        divergence, norm = squared.clone(), squared.clone()
+        for number, rows in enumerate(batches):
+            error, kl, gradient = self._step(rows, self.epoch + number / len(batches))
+            squared += error * len(rows)
+            divergence += kl
+            norm = torch.maximum(norm, torch.nan_to_num(gradient, nan=torch.inf))
+        self.epoch += 1
+        if self.swa is not None and self.epoch > averaging_from(self.config, self.epochs):
+            self.swa.add(self.weights)
+        used = sum(len(rows) for rows in batches)
+        kl_mean = divergence.item() / max(len(batches), 1)
+        return {
+            "train_loss": squared.item() / max(used, 1) + 0.01 * kl_mean,
+            "gradient_norm": norm.item(),
+            "kl_weight": kl_weight(self.config, self.epoch / self.epochs),
+            "learning_rate": learning_rate(
+                self.config, epoch=self.epoch - 1e-9, epochs=self.epochs, plateau=self.plateau
+            ),
+        }
+
+    def _step(self, rows: Tensor, epoch: float) -> tuple[Tensor, Tensor, Tensor]:
+        """One batch: its mse, its KL and the gradient norm before clipping, on the device."""
+        config = self.config
+        rate = learning_rate(config, epoch=epoch, epochs=self.epochs, plateau=self.plateau)
+        weight = kl_weight(config, epoch / self.epochs)
+        for group in self.optimizer.param_groups:
+            if isinstance(group["lr"], Tensor):
+                group["lr"].fill_(rate)
+            else:
+                group["lr"] = rate
+        sums = self.network.sums()  # float32: sparse products have no bfloat16
+        with mixed_precision(self.device):
+            output = self.network(self._pairs.take(rows), sums, self.noise)
+            error = (output.stars - self._values[rows]).square().mean()
+            by_dimension = kl_by_dimension(output.mean, output.log_variance)
+            loss = error + weight * kl_penalty(by_dimension, config.free_bits)
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        limit = config.gradient_clip if config.gradient_clip > 0 else torch.inf
+        norm = torch.nn.utils.clip_grad_norm_(self.weights, limit)
+        self.optimizer.step()
+        if self.ema is not None:
+            self.ema.follow(self.weights, config.ema_decay)
+        return error.detach(), by_dimension.detach().mean(), norm.detach()
+
+    def predictor(self) -> HybridVae:
+        """The network that answers now, in evaluation mode: averaged and recalibrated as the config says."""
+        if self._predictor is None:
+            averaged = None
+            if self.swa is not None and self.swa.count > 0:
+                averaged = self.swa.tensors
+            elif self.ema is not None and self.ema.count > 0:
+                averaged = self.ema.tensors
+            seed = derive_seed(self.seed, "statistics", self.epoch)
+            self._predictor = evaluation_network(self.network, averaged, self._sample, seed=seed).eval()
+        return self._predictor
+
+    @torch.no_grad()
+    def predict(self, ratings: Ratings) -> NDArray[np.float32]:
+        network, pairs = self.predictor(), self._make_pairs(ratings)
+        sums = network.sums()
+        rows = torch.arange(len(pairs), device=self.device)
+        parts = [network(pairs.take(part), sums, None).stars for part in rows.split(BATCH)]
+        if not parts:
+            return np.zeros(0, dtype=np.float32)
+        stars: NDArray[np.float32] = torch.cat(parts).float().cpu().numpy()
+        return stars
+
+    @torch.no_grad()
+    def latent(self, ratings: Ratings) -> tuple[float, float]:
+        network, pairs = self.predictor(), self._make_pairs(ratings)
+        sums = network.sums()
+        total = torch.zeros(self.config.latent, device=self.device)
+        rows = torch.arange(len(pairs), device=self.device)
+        for part in rows.split(BATCH):
+            output = network(pairs.take(part), sums, None)
+            total += kl_by_dimension(output.mean, output.log_variance) * len(part)
+        by_dimension = total / max(len(pairs), 1)
+        return by_dimension.mean().item(), (by_dimension > 0.01).float().mean().item()
+
+    def validated(self, loss: float) -> None:
+        self.plateau.validated(loss)
+
+    def state(self) -> Arrays:
+        return states.gather(self)
+
+    def load_state(self, state: Mapping[str, NDArray[Any]]) -> None:
+        states.restore(self, state)
+        self._predictor = None
+
+    def pack(self) -> PackedMember:
+        rows = np.sort(np.random.default_rng(derive_seed(self.seed, "pack")).permutation(len(self.train)))
+        sample = self.train.take(rows[:20_000])
+        error = float(np.square(self.predict(sample) - sample.values).mean())
+        # Own training ratings fit better than a new user's will: never expect less than half a star off.
+        return pack(self.predictor(), self.train, noise_variance=max(error, 0.25))

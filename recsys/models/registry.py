@@ -1,0 +1,39 @@
+"""Every model family by name. A new one is its own file and one line in ``FAMILIES``.
+
+Nothing here imports torch: a family loads it when it builds a trainer, so serving stays light.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from recsys.errors import InputError
+from recsys.models import bias
+from recsys.models.base import Family
+from recsys.models.fields import nearest, read_fields
+from recsys.models.hybrid_vae import family as hybrid_vae
+from recsys.types import JsonObject
+
+FAMILIES: dict[str, Family] = {
+    family.name: family
+    for family in (
+        hybrid_vae.FAMILY,
+        bias.FAMILY,
+    )
+}
+
+
+def family_named(name: str) -> Family:
+    """The family called ``name``. Raises InputError with near names."""
+    if name not in FAMILIES:
+        raise InputError(f"there is no model family {name!r}; {nearest(name, FAMILIES)}")
+    return FAMILIES[name]
+
+
+def make_config(family: str, fields: JsonObject) -> Any:
+    """The config of ``family`` with ``fields`` set and the family's defaults for the rest.
+
+    Raises InputError for a field that the family does not have (with near names), a value of the wrong
+    type, or values that contradict each other.
+    """
+    return read_fields(family_named(family).config_type, fields, owner=family)
