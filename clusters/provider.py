@@ -1,8 +1,8 @@
 """What a place that lends machines must be able to do, and the list of those we know.
 
 Adding one is a file with a class of this shape, a `kind` in spec.py, and a line in `PROVIDERS`; the contract
-suite (tests/contracts/test_providers.py) then runs against it. A provider hands over machines that answer SSH;
-everything after that (code, Ray, the job, fetching) is the same for all of them.
+suite (tests/contracts/test_providers.py) then runs against it. A provider hands over machines that answer
+SSH; everything after that (code, Ray, the job, fetching) is the same for all of them.
 """
 
 from __future__ import annotations
@@ -41,7 +41,8 @@ class Bill:
 
     def text(self) -> str:
         theirs = "nothing yet (its records lag)" if self.theirs_usd is None else f"${self.theirs_usd:.4f}"
-        return f"bill: ${self.ours_usd:.4f} by our count over {self.seconds / 60:.1f} min of pods; provider says {theirs}"
+        minutes = f"{self.seconds / 60:.1f} min of pods"
+        return f"bill: ${self.ours_usd:.4f} by our count over {minutes}; provider says {theirs}"
 
 
 class Provider(Protocol):

@@ -1,8 +1,9 @@
 """What is sent to a node: the project's packages and the files that the arguments name; each once, and small.
 
-The list of code comes from git (tracked and new files that are not ignored), or, without git, from a walk with the
-same exclusions; only the packages and pyproject.toml, so no .git, no runs, no virtual environment, no tests.
-An argument that is a path on this machine outside the project is sent along and renamed for the other side.
+The list of code comes from git (tracked and new files that are not ignored), or, without git, from a walk
+with the same exclusions; only the packages and pyproject.toml, so no .git, no runs, no virtual environment,
+no tests. An argument that is a path on this machine outside the project is sent along and renamed for the
+other side.
 """
 
 from __future__ import annotations
@@ -43,7 +44,18 @@ def code_files(root: Path = ROOT) -> list[Path]:
     """Files of the project to send, relative to its root, sorted."""
     wanted = [*PACKAGES, "pyproject.toml", "README.md"]
     listed = subprocess.run(
-        ["git", "-C", str(root), "ls-files", "-z", "--cached", "--others", "--exclude-standard", "--", *wanted],
+        [
+            "git",
+            "-C",
+            str(root),
+            "ls-files",
+            "-z",
+            "--cached",
+            "--others",
+            "--exclude-standard",
+            "--",
+            *wanted,
+        ],
         capture_output=True,
     )
     if listed.returncode == 0 and listed.stdout:
@@ -98,18 +110,24 @@ def take_inputs(arguments: list[str]) -> tuple[list[str], dict[str, Path]]:
             told.append(argument)
             continue
         path = Path(value).resolve()
-        if path.is_relative_to(ROOT) and path.relative_to(ROOT).parts[:1][0:1] and (
-            path.relative_to(ROOT).parts[0] in PACKAGES
+        if (
+            path.is_relative_to(ROOT)
+            and path.relative_to(ROOT).parts[:1][0:1]
+            and (path.relative_to(ROOT).parts[0] in PACKAGES)
         ):
             told.append(f"{flag}{equals}{path.relative_to(ROOT)}")
             continue
         name = f"{INPUTS}/{number}/{path.name}"
         if path.is_dir():
-            files |= {f"{name}/{part.relative_to(path)}": part for part in sorted(path.rglob("*")) if part.is_file()}
+            files |= {
+                f"{name}/{part.relative_to(path)}": part for part in sorted(path.rglob("*")) if part.is_file()
+            }
         else:
             files[name] = path
         told.append(f"{flag}{equals}../{name}")
     total = sum(path.stat().st_size for path in files.values())
     if total > LARGEST_BYTES:
-        raise ClusterError(f"the arguments name {size(total)} of files to send; at most {size(LARGEST_BYTES)}")
+        raise ClusterError(
+            f"the arguments name {size(total)} of files to send; at most {size(LARGEST_BYTES)}"
+        )
     return told, files

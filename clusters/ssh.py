@@ -1,8 +1,8 @@
 """The system's ssh and rsync, with a key made for one cluster and a host key pinned at first sight.
 
-Nothing of the person's own SSH configuration, agent or keys is used. One master connection a node is shared by
-every command (ControlMaster), so a command costs milliseconds; children run in their own session, so that a
-Ctrl-C at the terminal reaches only us. Secrets go through stdin, never through an argument.
+Nothing of the person's own SSH configuration, agent or keys is used. One master connection a node is shared
+by every command (ControlMaster), so a command costs milliseconds; children run in their own session, so that
+a Ctrl-C at the terminal reaches only us. Secrets go through stdin, never through an argument.
 """
 
 from __future__ import annotations
@@ -31,7 +31,18 @@ def make_key(cluster: str) -> None:
     path = folder(cluster) / "key"
     if path.exists():
         return
-    command = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", f"breakthrough-{cluster}", "-f", str(path)]
+    command = [
+        "ssh-keygen",
+        "-q",
+        "-t",
+        "ed25519",
+        "-N",
+        "",
+        "-C",
+        f"breakthrough-{cluster}",
+        "-f",
+        str(path),
+    ]
     try:
         subprocess.run(command, check=True, capture_output=True, timeout=30)
     except FileNotFoundError:
@@ -101,7 +112,9 @@ class Ssh:
 
     def interactive(self, arguments: list[str]) -> int:
         """A shell, or a command, on the terminal; ssh's own exit status."""
-        return subprocess.run(["ssh", "-t", *self.options, *arguments[:-1], self.target, *arguments[-1:]]).returncode
+        return subprocess.run(
+            ["ssh", "-t", *self.options, *arguments[:-1], self.target, *arguments[-1:]]
+        ).returncode
 
     def shell(self, *, forwards: list[str]) -> int:
         """An interactive shell with these -L forwards."""
@@ -120,11 +133,23 @@ class Ssh:
 
     def _rsync(self, ends: list[str], *, timeout: float) -> None:
         shell = shlex.join(["ssh", *self.options])
-        command = ["rsync", "-a", "-z", "--no-owner", "--no-group", "--partial-dir=.rsync-partial", "-e", shell, *ends]
+        command = [
+            "rsync",
+            "-a",
+            "-z",
+            "--no-owner",
+            "--no-group",
+            "--partial-dir=.rsync-partial",
+            "-e",
+            shell,
+            *ends,
+        ]
         try:
             done = subprocess.run(command, capture_output=True, timeout=timeout, start_new_session=True)
         except FileNotFoundError:
-            raise ClusterFailed("rsync is not installed on this machine; install it and fetch again") from None
+            raise ClusterFailed(
+                "rsync is not installed on this machine; install it and fetch again"
+            ) from None
         except subprocess.TimeoutExpired:
             raise SshFailed(f"{self.node.name}: rsync took longer than {timeout:g} s") from None
         # 24: a file vanished while it was listed, which a running search does all the time.

@@ -33,7 +33,7 @@ MARK = "breakthrough"  # first word of every name that we give a rented machine
 
 @dataclass(frozen=True)
 class Node:
-    """A rented machine. `host`/`port` answer SSH once it is ready; `private_ip` is how nodes see each other."""
+    """A rented machine. `host`/`port` answer SSH once ready; `private_ip` is how nodes see each other."""
 
     id: str
     name: str
@@ -90,7 +90,7 @@ class ClusterState:
         )
 
     def deadline(self, *, max_usd: float, max_hours: float, now: float) -> float:
-        """When the cluster must be gone, in seconds since the epoch: hours, or dollars at the present rate."""
+        """When the cluster must be gone (seconds since the epoch): by hours, or dollars at this rate."""
         by_hours = self.created + max_hours * 3600
         if self.usd_per_hour <= 0:
             return by_hours

@@ -3,8 +3,8 @@
 It ends the pod when its deadline has come; when nobody has been heard from for `silence_seconds` (not after a
 detach); when no job has run for `idle_seconds`; and, on a worker, when the head has been out of reach for
 `silence_seconds`. On the head the run is first saved to the volume or the object store, where one is named.
-It speaks to RunPod's API with the key that RunPod injects into each pod, for this pod alone; it tries for ever.
-Settings are read from ~/breakthrough/guard.json at every look, so that a later word (--detach) holds.
+It speaks to RunPod's API with the key that RunPod injects into each pod, for this pod alone; it tries for
+ever. Settings are read from ~/breakthrough/guard.json at every look, so that a later word (--detach) holds.
 """
 
 from __future__ import annotations
@@ -18,8 +18,11 @@ import time
 import urllib.error
 import urllib.request
 from pathlib import Path
+from typing import Any
 
 BASE = Path.home() / "breakthrough"
+PUT = "import fsspec, sys; fs, path = fsspec.core.url_to_fs(sys.argv[2]); fs.put(sys.argv[1], path, recursive=True)"
+Settings = dict[str, Any]
 
 
 def say(text: str) -> None:
@@ -44,7 +47,7 @@ def age(name: str, now: float) -> float:
         return float("inf")
 
 
-def head_answers(settings: dict) -> bool:
+def head_answers(settings: Settings) -> bool:
     try:
         socket.create_connection((settings["head_ip"], 6379), timeout=5).close()
     except OSError:
@@ -52,7 +55,7 @@ def head_answers(settings: dict) -> bool:
     return True
 
 
-def reason_to_end(settings: dict, *, now: float, started: float, head_seen: float) -> str:
+def reason_to_end(settings: Settings, *, now: float, started: float, head_seen: float) -> str:
     """Why the pod must end now; empty while it need not."""
     if now >= settings["deadline"]:
         return "its deadline has come (max_hours or max_usd)"
@@ -69,8 +72,8 @@ def reason_to_end(settings: dict, *, now: float, started: float, head_seen: floa
     return ""
 
 
-def save_run(settings: dict) -> None:
-    """Copy the run folders to where the YAML says they are kept. Trouble is told, and does not stop the end."""
+def save_run(settings: Settings) -> None:
+    """Copy the run folders to where the YAML keeps them. Trouble is told, and does not stop the end."""
     runs = BASE / "code" / "runs"
     target = settings.get("save_to", "")
     if settings["role"] != "head" or not target or not runs.exists():
@@ -79,8 +82,7 @@ def save_run(settings: dict) -> None:
     try:
         if "://" in target:
             secrets = json.loads((BASE / "secrets.json").read_text())
-            code = "import fsspec, sys; fs, path = fsspec.core.url_to_fs(sys.argv[2]); fs.put(sys.argv[1], path, recursive=True)"
-            command = [(BASE / "python").read_text(), "-c", code, f"{runs}/", target]
+            command = [(BASE / "python").read_text(), "-c", PUT, f"{runs}/", target]
             subprocess.run(command, env=os.environ | secrets, check=True, timeout=900)
         else:
             shutil.copytree(runs, target, dirs_exist_ok=True)
@@ -89,15 +91,24 @@ def save_run(settings: dict) -> None:
         say(f"the run could not be saved: {problem}")
 
 
-def end_pod(settings: dict) -> None:
+def end_pod(settings: Settings) -> None:
     """Terminate this pod through the API, by action and then by DELETE, until the machine is no more."""
     environment = container_environment()
     key, pod = environment.get("RUNPOD_API_KEY", ""), environment.get("RUNPOD_POD_ID", "")
-    calls = [("POST", f"/v2/pods/{pod}/action", b'{"action": "terminate"}'), ("DELETE", f"/v2/pods/{pod}", None)]
-    headers = {"Authorization": f"Bearer {key}", "Content-Type": "application/json", "User-Agent": "breakthrough"}
+    calls = [
+        ("POST", f"/v2/pods/{pod}/action", b'{"action": "terminate"}'),
+        ("DELETE", f"/v2/pods/{pod}", None),
+    ]
+    headers = {
+        "Authorization": f"Bearer {key}",
+        "Content-Type": "application/json",
+        "User-Agent": "breakthrough",
+    }
     while True:
         for method, path, body in calls:
-            request = urllib.request.Request(settings["api"] + path, data=body, headers=headers, method=method)
+            request = urllib.request.Request(
+                settings["api"] + path, data=body, headers=headers, method=method
+            )
             try:
                 with urllib.request.urlopen(request, timeout=30) as answer:
                     say(f"{method} {path}: {answer.status}")

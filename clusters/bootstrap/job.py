@@ -1,7 +1,7 @@
 """Run one command as the cluster's job, and leave traces that outlive the connection: log, pid, exit status.
 
-Ray's job manager starts it on the head; the secrets file becomes environment here, so that nothing of it stands
-in the job's record, which Ray's job API shows to whoever asks.
+Ray's job manager starts it on the head; the secrets file becomes environment here, so that nothing of it
+stands in the job's record, which Ray's job API shows to whoever asks.
 
     python clusters/bootstrap/job.py NAME -- python search/breakthrough.py ...      in ~/breakthrough/code
 """
@@ -33,6 +33,7 @@ def main() -> int:
     (traces / "exit").unlink(missing_ok=True)
     secrets = json.loads((BASE / "secrets.json").read_text())
     environment = os.environ | secrets | {"PYTHONUNBUFFERED": "1", "PYTHONPATH": str(BASE / "code")}
+    environment["BREAKTHROUGH_CLUSTER_FACTS"] = str(BASE / "facts.json")
     (BASE / "busy").touch()
     stop = threading.Event()
     threading.Thread(target=keep_busy_stamp, args=(stop,), daemon=True).start()

@@ -1,6 +1,6 @@
 """One look at a job from outside: a line of JSON, then the log from an offset on. Touches the heartbeat.
 
-    python3 look.py NAME OFFSET [quiet]       quiet: look without being "heard from" (the watchdog does)
+python3 look.py NAME OFFSET [quiet]       quiet: look without being "heard from" (the watchdog does)
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ def main() -> None:
     if "quiet" not in sys.argv[3:]:
         (BASE / "heartbeat").touch()
     traces = BASE / "jobs" / name
-    fact = {"exit": None, "running": False, "busy_age": None, "log": 0}
+    fact: dict[str, float | None] = {"exit": None, "running": False, "busy_age": None, "log": 0}
     if (traces / "exit").exists():
         fact["exit"] = int((traces / "exit").read_text().split()[0])
     if (traces / "pid").exists():

@@ -1,7 +1,7 @@
 """Make a machine a Ray node: guard first, then packages, then Ray with token auth. Runs there, by SSH.
 
-Reads one JSON object from stdin (secrets come that way and lie in 0600 files after); prints a line a step, and at
-the end `READY`. Can be run again: what is done is not done twice.
+Reads one JSON object from stdin (secrets come that way and lie in 0600 files after); prints a line a step,
+and at the end `READY`. Can be run again: what is done is not done twice.
 
     python3 clusters/bootstrap/node.py < settings.json      in ~/breakthrough/code
 """
@@ -15,6 +15,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 BASE = Path.home() / "breakthrough"
 
@@ -29,8 +30,8 @@ def private(path: Path, text: str) -> None:
         file.write(text)
 
 
-def start_guard(settings: dict) -> None:
-    """The guard inside the pod, in its own session; a running one is left alone and reads the new settings."""
+def start_guard(settings: dict[str, Any]) -> None:
+    """The guard inside the pod, in its own session; a running one reads the new settings by itself."""
     private(BASE / "guard.json", json.dumps(settings["guard"]))
     (BASE / "heartbeat").touch()
     pid_file = BASE / "guard.pid"
@@ -39,7 +40,11 @@ def start_guard(settings: dict) -> None:
     log = (BASE / "guard.log").open("a")
     script = Path(__file__).with_name("guard.py")
     child = subprocess.Popen(
-        [sys.executable, str(script)], stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
+        [sys.executable, str(script)],
+        stdin=subprocess.DEVNULL,
+        stdout=log,
+        stderr=log,
+        start_new_session=True,
     )
     pid_file.write_text(str(child.pid))
     (BASE / "guarded").touch()  # tells the dead man's switch that its work is done
@@ -61,20 +66,20 @@ def missing_packages(python: str, project: Path) -> list[str]:
     command = [python, "-c", code, str(project / "pyproject.toml")]
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:
-        raise SystemExit(f"{python} cannot read pyproject.toml (Python 3.11 or later is needed): {done.stderr[-500:]}")
+        raise SystemExit(
+            f"{python} cannot read pyproject.toml (Python 3.11 or later is needed): {done.stderr[-500:]}"
+        )
     return done.stdout.split("\n")[:-1]
 
 
 def ready_python(project: Path) -> str:
     """A Python with every package: the image's own, or a virtual environment over it with what is missing."""
     own = BASE / "venv" / "bin" / "python"
-    python = str(own) if own.exists() else shutil.which("python3") or "python3"
-    if "python" in os.environ.get("PATH", "") or shutil.which("python"):
-        python = str(own) if own.exists() else shutil.which("python") or python
+    python = str(own) if own.exists() else shutil.which("python") or shutil.which("python3") or sys.executable
     missing = missing_packages(python, project)
     if not missing:
         return python
-    say(f"installing {len(missing)} packages: {', '.join(line.split('>')[0].split('=')[0] for line in missing)}")
+    say(f"installing {len(missing)} packages: {', '.join(missing)}"[:300])
     started = time.monotonic()
     if not own.exists():
         # Over the image's own packages, so that its torch is not fetched again.
@@ -86,8 +91,8 @@ def ready_python(project: Path) -> str:
     return str(own)
 
 
-def start_ray(settings: dict, python: str) -> None:
-    """`ray start` as head or worker, listening on the private address only where there is one."""
+def start_ray(settings: dict[str, Any], python: str) -> None:
+    """`ray start` as head or worker; with one pod on the loopback only, else on the private address."""
     ray = Path(python).parent / "ray"
     token = BASE / "ray_token"
     private(token, settings["token"])
@@ -123,7 +128,7 @@ def main() -> None:
     private(BASE / "secrets.json", json.dumps(settings.get("secrets", {})))
     (BASE / "python").write_text(python)
     marker = BASE / "ray_started"
-    if not marker.exists():
+    if settings["start_ray"] and not marker.exists():
         start_ray(settings, python)
         marker.touch()
         say(f"ray started ({settings['role']})")

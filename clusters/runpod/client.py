@@ -23,8 +23,13 @@ API = "https://api.runpod.io"
 WHERE_KEY = "make one in the RunPod console (Settings, API keys) and `export RUNPOD_API_KEY=...`"
 
 
+def api_url() -> str:
+    """The service's address; RUNPOD_API_URL names another, which is how it is played in tests."""
+    return (os.environ.get("RUNPOD_API_URL") or API).rstrip("/")
+
+
 class ApiError(ClusterFailed):
-    """The service refused a call, or could not be reached within the retries. `status` 0: no answer at all."""
+    """The service refused a call, or was out of reach through all tries (`status` 0: no answer at all)."""
 
     def __init__(self, message: str, *, status: int) -> None:
         super().__init__(message)
@@ -51,7 +56,7 @@ class RunpodClient:
         attempts: int = 6,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
-        self.url = (url or os.environ.get("RUNPOD_API_URL") or API).rstrip("/")
+        self.url = url.rstrip("/") or api_url()
         self.timeout = timeout  # connect, read: seconds
         self.attempts = attempts
         self.sleep = sleep

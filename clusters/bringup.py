@@ -1,0 +1,179 @@
+"""From machines that answer SSH to a Ray cluster with our code on it.
+
+Each node gets the code once (one archive through stdin), then runs clusters/bootstrap/node.py: guard first,
+then what packages the image lacks, then Ray. The head is a worker too. All nodes prepare at the same time.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from clusters import state as states
+from clusters.errors import ClusterFailed, SshFailed
+from clusters.jobs import Jobs
+from clusters.provider import Say
+from clusters.shipping import Parcel, pack_code
+from clusters.spec import RunpodSpec
+from clusters.ssh import Ssh
+from clusters.state import ClusterState, Node
+
+BASE = "breakthrough"  # folder in the home of root on a node; bootstrap/*.py know it too
+CODE = f"{BASE}/code"
+PACKAGES_SECONDS = 1500.0
+# Secrets of this machine that a search may need; sent only where they are set, as a 0600 file through stdin.
+SENT = (
+    "DISCORD_WEBHOOK_URL",
+    "MLFLOW_TRACKING_URI",
+    "MLFLOW_TRACKING_TOKEN",
+    "MLFLOW_TRACKING_USERNAME",
+    "MLFLOW_TRACKING_PASSWORD",
+)
+
+
+def ray_token(cluster: str) -> str:
+    """The cluster's Ray token: made once, 0600."""
+    path = states.folder(cluster) / "token"
+    if not path.exists():
+        states.write_private(path, secrets.token_hex(32))
+    return path.read_text()
+
+
+def sent_secrets(spec: RunpodSpec, *, speak_from_head: bool) -> dict[str, str]:
+    """Variables of this machine for the search: the store's always, others only if the head speaks."""
+    names = [*spec.store_env, *(SENT if speak_from_head else ())]
+    return {name: os.environ[name] for name in names if os.environ.get(name)}
+
+
+def save_target(spec: RunpodSpec, state: ClusterState) -> str:
+    """Where a pod that ends itself keeps the run; empty where the YAML names nothing."""
+    if spec.volume:
+        return f"{spec.volume.path}/breakthrough/{state.name}"
+    return f"{spec.store.rstrip('/')}/{state.name}" if spec.store else ""
+
+
+def guard_settings(spec: RunpodSpec, state: ClusterState, node: Node, *, api: str) -> dict[str, Any]:
+    """What the guard inside a pod goes by."""
+    now = time.time()
+    deadline = state.deadline(max_usd=spec.max_usd, max_hours=spec.max_hours, now=now)
+    return {
+        "role": "head" if node.id == state.head.id else "worker",
+        "head_ip": node_ip(state.head, state),
+        "deadline": deadline,
+        "silence_seconds": spec.silence_minutes * 60,
+        "idle_seconds": spec.idle_minutes * 60,
+        "detached": state.detached,
+        "save_to": save_target(spec, state),
+        "api": api,
+        "look_seconds": min(10.0, spec.silence_minutes * 6),
+    }
+
+
+def node_ip(node: Node, state: ClusterState) -> str:
+    """How Ray's nodes see this one; alone, it needs to be seen by nobody."""
+    return node.private_ip if len(state.nodes) > 1 else "127.0.0.1"
+
+
+def bring_up(
+    spec: RunpodSpec, state: ClusterState, *, api: str, speak_from_head: bool, say: Say
+) -> ClusterState:
+    """Code, guard, packages and Ray on every node; returns when Ray counts all of them.
+
+    Raises:
+        ClusterFailed: a node did not get there; what it said is in the text.
+    """
+    started = time.monotonic()
+    state = states.update(state.name, phase="starting")
+    parcel = pack_code()
+    say(parcel.text("code") + (f", to each of {len(state.nodes)} nodes" if len(state.nodes) > 1 else ""))
+    token = ray_token(state.name)
+
+    def settings(node: Node, *, start_ray: bool) -> bytes:
+        common = {
+            "role": "head" if node.id == state.head.id else "worker",
+            "ip": node_ip(node, state),
+            "head_ip": node_ip(state.head, state),
+            "token": token,
+            "cpus": spec.ray_cpus,
+            "object_store_bytes": int(spec.object_store_gb * 2**30) if spec.object_store_gb else None,
+            "secrets": sent_secrets(spec, speak_from_head=speak_from_head),
+            "guard": guard_settings(spec, state, node, api=api),
+            "start_ray": start_ray,
+        }
+        return json.dumps(common).encode()
+
+    def prepare(node: Node) -> None:
+        ssh = Ssh(state.name, node)
+        send_code(ssh, parcel)
+        run_node(ssh, settings(node, start_ray=len(state.nodes) == 1), say)
+
+    def join(node: Node) -> None:
+        run_node(Ssh(state.name, node), settings(node, start_ray=True), say)
+
+    in_parallel(prepare, state.nodes)
+    if len(state.nodes) > 1:
+        join(state.head)
+        in_parallel(join, state.nodes[1:])
+    wait_for_nodes(state, token, say=say)
+    say(f"Ray is up on {len(state.nodes)} node(s), {time.monotonic() - started:.1f} s after SSH answered")
+    return states.update(state.name, phase="ready", notes={**state.notes, "ready": f"{time.time():.0f}"})
+
+
+def in_parallel(work: Callable[[Node], None], nodes: tuple[Node, ...]) -> None:
+    with ThreadPoolExecutor(max_workers=max(1, len(nodes))) as pool:
+        list(pool.map(work, nodes))
+
+
+def send_code(ssh: Ssh, parcel: Parcel, *, into: str = CODE) -> None:
+    """Unpack an archive on the node. The first words to a fresh machine: tried a few times."""
+    for attempt in range(4):
+        try:
+            ssh.run(f"umask 077 && mkdir -p {into} && tar xzf - -C {into}", stdin=parcel.data, timeout=600)
+            return
+        except SshFailed as problem:
+            if attempt == 3 or problem.status != 255:
+                raise
+            time.sleep(1 + attempt)
+
+
+def run_node(ssh: Ssh, settings: bytes, say: Say) -> None:
+    """Run node.py there and pass on what it says."""
+    said = ssh.run(
+        f"cd {CODE} && python3 clusters/bootstrap/node.py", stdin=settings, timeout=PACKAGES_SECONDS
+    )
+    lines = said.strip().split("\n")
+    for line in lines[:-1]:
+        say(f"{ssh.node.name}: {line}")
+    if lines[-1] != "READY":
+        raise ClusterFailed(f"{ssh.node.name} did not become a Ray node: {said[-500:]}")
+
+
+def wait_for_nodes(state: ClusterState, token: str, *, say: Say, seconds: float = 120) -> None:
+    """Until the head counts every node.
+
+    Raises:
+        ClusterFailed: not within `seconds`.
+    """
+    jobs = Jobs(Ssh(state.name, state.head), token)
+    until = time.monotonic() + seconds
+    seen = -1
+    while True:
+        try:
+            count = jobs.nodes()
+        except ClusterFailed:
+            if time.monotonic() > until:
+                raise
+            count = -1
+        if count >= len(state.nodes):
+            return
+        if count != seen:
+            seen = count
+            say(f"Ray counts {max(0, count)} of {len(state.nodes)} nodes")
+        if time.monotonic() > until:
+            raise ClusterFailed(f"Ray counts {count} of {len(state.nodes)} nodes after {seconds:.0f} s")
+        time.sleep(0.5)

@@ -1,0 +1,235 @@
+"""The command line: quote, up, status, ssh, logs, fetch, down, sweep. Parses, calls, prints."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from clusters import state as states
+from clusters.bringup import CODE, bring_up
+from clusters.errors import ClusterError, ClusterFailed
+from clusters.fetch import fetch_last
+from clusters.guard import alive, start_watchdog
+from clusters.launch import confirm, prepare
+from clusters.provider import make_provider
+from clusters.runpod.client import api_url
+from clusters.session import forget_secrets
+from clusters.spec import RunpodSpec, read_spec
+from clusters.ssh import Ssh
+from clusters.state import ClusterState
+from clusters.watch import look
+
+NAME_HELP = "a cluster's name, its run folder, or nothing where there is one cluster only"
+
+
+def say(text: str) -> None:
+    print(text, flush=True)
+
+
+def find(name: str | None) -> ClusterState:
+    """The living cluster that a person means.
+
+    Raises:
+        ClusterError: none, or more than one and no name.
+    """
+    living = [state for state in states.all_states() if state.phase != "ended"]
+    if name:
+        by_out = [state for state in living if state.out and state.out == str(Path(name).resolve())]
+        return by_out[0] if by_out else states.load(name)
+    if len(living) != 1:
+        names = ", ".join(state.name for state in living) or "none"
+        raise ClusterError(f"say which cluster: {names}")
+    return living[0]
+
+
+def rented(path: Path) -> RunpodSpec:
+    spec = read_spec(path)
+    if not isinstance(spec, RunpodSpec):
+        raise ClusterError(f"{path} is kind: {spec.kind}: there is nothing to rent")
+    return spec
+
+
+def quote(options: argparse.Namespace) -> int:
+    spec = read_spec(options.file)
+    provider = make_provider(spec.kind)
+    offline = options.offline
+    try:
+        text = provider.quote(spec, offline=offline).text()
+    except ClusterFailed as problem:
+        say(f"the catalogue is out of reach ({problem})")
+        text = provider.quote(spec, offline=True).text()
+    say(text)
+    return 0
+
+
+def up(options: argparse.Namespace) -> int:
+    spec = rented(options.file)
+    provider = make_provider(spec.kind)
+    state = prepare(provider, spec, [], out=Path(options.out), yes=options.yes, detach=False)
+    start_watchdog(state.name)
+    try:
+        provider.rent(spec, state, say=say)
+        bring_up(spec, states.load(state.name), api=api_url(), speak_from_head=True, say=say)
+    except BaseException as problem:
+        say(f"{type(problem).__name__}: ending cluster {state.name}")
+        provider.end(states.load(state.name), say=say)
+        states.update(state.name, phase="ended")
+        if isinstance(problem, KeyboardInterrupt):
+            return 130
+        raise
+    say(f"cluster {state.name} is up; it ends after {spec.idle_minutes:g} idle minutes, or by `down`")
+    return 0
+
+
+def status(options: argparse.Namespace) -> int:
+    wanted = [states.load(options.name)] if options.name else states.all_states()
+    now = time.time()
+    for state in wanted:
+        if state.phase == "ended" and not (options.name or options.all):
+            continue
+        watchdog = "watched" if alive(state.watchdog_pid) else "its watchdog is gone"
+        say(
+            f"{state.name}  {state.phase}  {len(state.nodes)} pod(s)  ${state.usd_per_hour:.2f}/h  "
+            f"${state.spent_usd(now):.3f} so far  {watchdog}  {state.out}"
+        )
+        if state.phase == "ended":
+            say(f"  ended by {state.notes.get('ended_by', 'its own command')}")
+            continue
+        for node in make_provider(state.cluster_spec.kind).inspect(state):
+            say(f"  {node.name}  {node.detail}  ${node.usd_per_hour:.2f}/h")
+        if state.job:
+            fact, _ = look(Ssh(state.name, state.head), state.job, 1 << 60, quiet=True)
+            say(
+                f"  search: {'running' if fact['exit'] is None else 'ended with status ' + str(fact['exit'])}"
+            )
+    if not any(state.phase != "ended" for state in wanted):
+        say("no cluster is up")
+    return 0
+
+
+def ssh(options: argparse.Namespace) -> int:
+    state = find(options.name)
+    say(
+        "Ray's dashboard: http://127.0.0.1:8265 while this shell is open; its token: ~/breakthrough/ray_token"
+    )
+    return Ssh(state.name, state.nodes[options.node]).shell(forwards=["127.0.0.1:8265:127.0.0.1:8265"])
+
+
+def logs(options: argparse.Namespace) -> int:
+    state = find(options.name)
+    head = Ssh(state.name, state.head)
+    if not state.job:
+        say(head.run(f"tail -n 100 {CODE}/../guard.log"))
+        return 0
+    offset = 0
+    while True:
+        fact, log = look(head, state.job, offset, quiet=True)
+        offset += len(log)
+        sys.stdout.buffer.write(log)
+        sys.stdout.flush()
+        if not log and (not options.follow or fact["exit"] is not None):
+            return 0
+        if not log:
+            time.sleep(2)
+
+
+def fetch(options: argparse.Namespace) -> int:
+    state = find(options.name)
+    out = Path(options.out or state.out)
+    if not fetch_last(Ssh(state.name, state.head), state.run, out, say=say):
+        say("there is no run folder on the head yet")
+    return 0
+
+
+def down(options: argparse.Namespace) -> int:
+    state = find(options.name)
+    if state.phase == "searching" and not options.discard:
+        try:
+            fetch_last(Ssh(state.name, state.head), state.run, Path(state.out), say=say)
+        except ClusterFailed as problem:
+            say(f"not fetched ({problem})")
+    bill = make_provider(state.cluster_spec.kind).end(state, say=say)
+    notes = {**states.load(state.name).notes, "ended_by": "python -m clusters down"}
+    states.update(state.name, phase="ended", notes=notes)
+    forget_secrets(state.name)
+    say(f"no pod is left; {bill.text()}")
+    return 0
+
+
+def sweep(options: argparse.Namespace) -> int:
+    """Marked machines on the account that no living cluster of this machine owns."""
+    owned = {node.id for state in states.all_states() if state.phase != "ended" for node in state.nodes}
+    provider = make_provider(options.provider)
+    found = [node for node in provider.marked() if node.id not in owned]
+    mine = [node for node in found if node.name.split("-")[1] == states.owner_id() or options.everyone]
+    for node in found:
+        whose = "" if node in mine else "  (rented from another machine)"
+        say(f"{node.name}  {node.detail}  ${node.usd_per_hour:.2f}/h{whose}")
+    if not mine:
+        say("nothing to end" + ("; --everyone takes those of other machines too" if found else ""))
+        return 0
+    confirm(options.yes)
+    for node in mine:
+        provider.end_one(node)
+        say(f"ended {node.name}")
+    return 0
+
+
+def parser() -> argparse.ArgumentParser:
+    top = argparse.ArgumentParser(prog="python -m clusters", description=__doc__)
+    commands = top.add_subparsers(dest="command", required=True)
+
+    def add(name: str, work: Callable[[argparse.Namespace], int], text: str) -> argparse.ArgumentParser:
+        made = commands.add_parser(name, help=text, description=text)
+        made.set_defaults(work=work)
+        return made
+
+    made = add(
+        "quote", quote, "what a cluster will cost; from the dated price file without network or account"
+    )
+    made.add_argument("file", type=Path, help="a cluster YAML")
+    made.add_argument("--offline", action="store_true", help="use the dated price file even with a key")
+    made = add("up", up, "rent, start Ray, and leave it up under its guards")
+    made.add_argument("file", type=Path, help="a cluster YAML")
+    made.add_argument("--out", default="runs/by-hand", help="where `fetch` puts a run (default: %(default)s)")
+    made.add_argument("--yes", action="store_true", help="accept the quote without asking")
+    made = add("status", status, "clusters, their pods, dollars so far, and the search's state")
+    made.add_argument("name", nargs="?", help="a cluster's name; all living ones without")
+    made.add_argument("--all", action="store_true", help="ended ones too")
+    made = add("ssh", ssh, "a shell on a node, with Ray's dashboard forwarded to this machine")
+    made.add_argument("name", nargs="?", help=NAME_HELP)
+    made.add_argument("--node", type=int, default=0, help="0 is the head (default)")
+    made = add("logs", logs, "the search's output from its beginning")
+    made.add_argument("name", nargs="?", help=NAME_HELP)
+    made.add_argument("--follow", action="store_true", help="until the search ends")
+    made = add("fetch", fetch, "the run folder, verified")
+    made.add_argument("name", nargs="?", help=NAME_HELP)
+    made.add_argument("--out", help="another folder than the run's own")
+    made = add("down", down, "fetch what there is, then end every pod of a cluster")
+    made.add_argument("name", nargs="?", help=NAME_HELP)
+    made.add_argument("--discard", action="store_true", help="end at once, without fetching")
+    made = add("sweep", sweep, "find marked pods that no living cluster owns, and end them")
+    made.add_argument("--provider", default="runpod", help="default: %(default)s")
+    made.add_argument("--everyone", action="store_true", help="also those rented from other machines")
+    made.add_argument("--yes", action="store_true", help="end them without asking")
+    return top
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one command; its exit code."""
+    os.umask(0o077)
+    options = parser().parse_args(arguments)
+    try:
+        return int(options.work(options))
+    except ClusterError as problem:
+        print(f"error: {problem}", file=sys.stderr)
+        return 2
+    except ClusterFailed as problem:
+        print(f"error: {problem}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130

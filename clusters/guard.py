@@ -1,0 +1,144 @@
+"""The watchdog on this machine: ends a cluster at its cap, its hours, or when idle, even if the driver died.
+
+A process of its own, started before the first create call, in its own session. It fetches what it can, ends
+the pods, writes why into the state, and stops when the cluster is ended, whoever ended it.
+
+    python -m clusters.guard NAME      started by the launcher; its words go to watchdog.log in the state
+    folder
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from clusters import state as states
+from clusters.errors import ClusterError, ClusterFailed, SshFailed
+from clusters.fetch import fetch
+from clusters.provider import Provider, make_provider
+from clusters.spec import RunpodSpec
+from clusters.ssh import Ssh
+from clusters.state import ClusterState
+from clusters.watch import look
+
+LOOK_SECONDS = 10.0
+ORPHAN_SECONDS = 30.0  # a driver that died while renting left nobody to go on
+
+
+def say(text: str) -> None:
+    print(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {text}", flush=True)
+
+
+def start_watchdog(name: str) -> int:
+    """Start the watchdog of a cluster; its process id."""
+    log = (states.folder(name) / "watchdog.log").open("ab")
+    child = subprocess.Popen(
+        [sys.executable, "-m", "clusters.guard", name],
+        stdin=subprocess.DEVNULL,
+        stdout=log,
+        stderr=log,
+        start_new_session=True,
+        cwd=Path(__file__).resolve().parent.parent,
+    )
+    log.close()
+    states.update(name, watchdog_pid=child.pid)
+    return child.pid
+
+
+def alive(pid: int) -> bool:
+    """Whether a process of this account is there (a zombie is not)."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except (OSError, IndexError):
+        return False
+
+
+def margin_seconds(spec: RunpodSpec) -> float:
+    """How long before a cap the end begins: fetching and ending take time that is billed."""
+    return min(120.0, 0.03 * spec.max_hours * 3600)
+
+
+def reason_to_end(
+    spec: RunpodSpec, state: ClusterState, *, now: float, busy_age: float | None, driver_gone_for: float
+) -> str:
+    """Why the cluster must end now, or empty. `busy_age`: seconds since a job ran, where known."""
+    margin = margin_seconds(spec)
+    if now - state.created > spec.max_hours * 3600 - margin:
+        return f"max_hours {spec.max_hours:g}"
+    spent = state.spent_usd(now + margin)
+    if spent >= spec.max_usd:
+        return f"max_usd ${spec.max_usd:.2f}"
+    if state.phase in ("new", "renting", "starting") and driver_gone_for > ORPHAN_SECONDS:
+        return "the command that was renting it is gone"
+    ready = float(state.notes.get("ready", now))
+    if busy_age is not None and min(busy_age, now - ready) > spec.idle_minutes * 60:
+        return f"no job has run for {spec.idle_minutes:g} minutes"
+    return ""
+
+
+def busy_age(state: ClusterState) -> float | None:
+    """Seconds since a job last ran on the cluster; None where that cannot be known now.
+
+    A cluster brought up by hand has this machine for its owner: the look counts as being heard from. A
+    search's driver speaks for itself, and when it is gone nobody does.
+    """
+    if state.phase not in ("ready", "searching"):
+        return None
+    try:
+        fact, _ = look(Ssh(state.name, state.head), state.job or "none", 1 << 60, quiet=bool(state.job))
+    except (SshFailed, ClusterFailed):
+        return None
+    age = fact["busy_age"]
+    return float("inf") if age is None else float(str(age))
+
+
+def end(provider: Provider, state: ClusterState, reason: str) -> bool:
+    """Fetch what there is, end the pods, note why. False where some are left: it is tried again."""
+    say(f"ending cluster {state.name}: {reason}")
+    if state.phase == "searching" and state.out:
+        try:
+            fetch(Ssh(state.name, state.head), state.run, Path(state.out), timeout=90)
+        except (ClusterFailed, OSError) as problem:
+            say(f"the last fetch failed: {problem}")
+    try:
+        bill = provider.end(state, say=say)
+    except (ClusterError, ClusterFailed) as problem:
+        say(str(problem))
+        return False
+    say(bill.text())
+    notes = {**states.load(state.name).notes, "ended_by": f"the watchdog: {reason}"}
+    states.update(state.name, phase="ended", notes=notes)
+    return True
+
+
+def guard(name: str) -> None:
+    """Watch one cluster until it is ended."""
+    provider: Provider | None = None
+    driver_seen = asked = time.time()
+    age: float | None = None
+    while True:
+        state = states.load(name)
+        if state.phase == "ended":
+            return
+        spec = state.cluster_spec
+        assert isinstance(spec, RunpodSpec)
+        now = time.time()
+        if alive(state.driver_pid):
+            driver_seen = now
+        look_seconds = min(LOOK_SECONDS, margin_seconds(spec) / 2 + 0.5)
+        if now - asked > min(60.0, spec.idle_minutes * 20):
+            age, asked = busy_age(state), now
+        reason = reason_to_end(spec, state, now=now, busy_age=age, driver_gone_for=now - driver_seen)
+        if reason:
+            provider = provider or make_provider(spec.kind)
+            if end(provider, state, reason):
+                return
+        time.sleep(look_seconds)
+
+
+if __name__ == "__main__":
+    os.umask(0o077)
+    guard(sys.argv[1])

@@ -1,0 +1,190 @@
+"""`breakthrough --cluster FILE`: quote, rent, start, watch, fetch, end. Whatever happens, the last step
+comes.
+
+    new cluster: quote -> confirm -> watchdog -> rent -> bring up -> submit -> watch -> fetch -> end -> bill
+    the head is lost: end what is left -> rent again under the same cap -> send the fetched state -> resume
+    --detach: submit, then leave it to the guards; --attach: find the cluster of the run folder, watch again
+Exit codes are those of every command here: 0 done, 1 failed while running, 2 bad input, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from clusters import state as states
+from clusters.errors import ClusterError, ClusterFailed
+from clusters.guard import alive, start_watchdog
+from clusters.provider import Provider, make_provider
+from clusters.session import SEARCH, Session
+from clusters.shipping import ROOT
+from clusters.spec import AddressSpec, ClusterSpec, LocalSpec, RunpodSpec, read_spec
+from clusters.ssh import make_key
+from clusters.state import ClusterState
+from clusters.watch import Interrupts
+
+WhileHere = Callable[[Path], None]
+
+
+def say(text: str) -> None:
+    print(f"cluster: {text}", flush=True)
+
+
+def launch_search(
+    cluster_yaml: Path,
+    arguments: list[str],
+    *,
+    out: Path,
+    yes: bool,
+    detach: bool,
+    attach: bool,
+    while_here: WhileHere | None = None,
+) -> int:
+    """Run `search/breakthrough.py ARGUMENTS` on the cluster a YAML describes; the run folder comes to `out`.
+
+    `while_here` is called with `out` after each fetch, on this machine: who gives it speaks to MLflow and
+    webhooks from here, and then none of those secrets goes to a pod (unless detached). Prints its own
+    messages; raises nothing; returns the exit code.
+    """
+    try:
+        spec = read_spec(cluster_yaml)
+        if isinstance(spec, LocalSpec | AddressSpec):
+            return run_here(spec, arguments, out=out, detach=detach, attach=attach)
+        provider = make_provider(spec.kind)
+        if attach:
+            session = Session(provider, spec, find_by_out(out), out, while_here, say)
+            return finish(session, resumable=True)
+        state = prepare(provider, spec, arguments, out=out, yes=yes, detach=detach)
+        return begin(Session(provider, spec, state, out, while_here, say), detach=detach)
+    except ClusterError as problem:
+        print(f"error: {problem}", file=sys.stderr)
+        return 2
+    except ClusterFailed as problem:
+        print(f"error: {problem}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("interrupted: nothing was rented", file=sys.stderr)
+        return 130
+
+
+def run_here(spec: ClusterSpec, arguments: list[str], *, out: Path, detach: bool, attach: bool) -> int:
+    """The same command on this machine, or as a driver of a Ray cluster that is already there."""
+    if detach or attach:
+        raise ClusterError(
+            f"--detach and --attach need a rented cluster; kind: {spec.kind} runs in this terminal"
+        )
+    environment = dict(os.environ)
+    if isinstance(spec, AddressSpec):
+        make_provider(spec.kind).rent(spec, states.ClusterState("local", "", {}, 0.0), say=say)
+        environment["RAY_ADDRESS"] = spec.address
+    command = [sys.executable, str(ROOT / SEARCH), *arguments, "--out", str(out)]
+    child = subprocess.Popen(command, env=environment)
+    with Interrupts().caught():  # the terminal sends Ctrl-C to the child as well, which knows what to do
+        return child.wait()
+
+
+def find_by_out(out: Path) -> ClusterState:
+    """The cluster whose run comes to this folder.
+
+    Raises:
+        ClusterError: none is known, or it has ended; what is left of the run is told.
+    """
+    place = str(out.resolve())
+    found = [state for state in states.all_states() if state.out == place]
+    if not found:
+        raise ClusterError(f"no cluster of this machine runs {out}; `python -m clusters status` lists them")
+    if found[0].phase == "ended":
+        ended_by = found[0].notes.get("ended_by", "its own command")
+        raise ClusterError(
+            f"cluster {found[0].name} of {out} was ended by {ended_by}; what was fetched is in {out}, and "
+            "--resume goes on from it on a new cluster"
+        )
+    return found[0]
+
+
+def prepare(
+    provider: Provider, spec: RunpodSpec, arguments: list[str], *, out: Path, yes: bool, detach: bool
+) -> ClusterState:
+    """Everything that can be refused, before anything is paid for; then the state, its key and the yes."""
+    for tool in ("ssh", "ssh-keygen", "rsync"):
+        if not shutil.which(tool):
+            raise ClusterError(f"{tool} is not installed; install openssh-client and rsync on this machine")
+    if detach and not spec.keeps_runs:
+        raise ClusterError(
+            "--detach needs a volume or a store in the cluster YAML: a pod that reaches its deadline with "
+            "nobody listening saves the run there first. Name one, or run without --detach"
+        )
+    if missing := [name for name in spec.store_env if not os.environ.get(name)]:
+        raise ClusterError(f"store_env names {', '.join(missing)}, not set on this machine")
+    for other in states.all_states():
+        if other.out == str(out.resolve()) and other.phase != "ended":
+            raise ClusterError(
+                f"cluster {other.name} already runs {out}: --attach to it, or name another --out"
+            )
+    make_provider_ready(provider)
+    quote = provider.quote(spec)
+    say("quote\n" + quote.text())
+    confirm(yes)
+    state = states.create(spec, out=out)
+    make_key(state.name)
+    return states.update(state.name, arguments=tuple(arguments), detached=detach)
+
+
+def make_provider_ready(provider: Provider) -> None:
+    """Ask the provider something harmless: a missing or wrong key is told before anything else."""
+    provider.marked()
+
+
+def confirm(yes: bool) -> None:
+    """Ask before money is spent.
+
+    Raises:
+        ClusterError: no terminal to ask on, or the answer is no.
+    """
+    if yes:
+        return
+    if not sys.stdin.isatty():
+        raise ClusterError("nobody is there to confirm the quote; add --yes to accept it")
+    if input("rent? [y/N] ").strip().lower() not in ("y", "yes"):
+        raise ClusterError("not confirmed; nothing was rented")
+
+
+def begin(session: Session, *, detach: bool) -> int:
+    """From a fresh state to the end of the search (or to --detach)."""
+    state = session.state
+    start_watchdog(state.name)
+    say(f"cluster {state.name}; its watchdog is process {states.load(state.name).watchdog_pid}")
+    try:
+        started = time.monotonic()
+        session.start(
+            speak_from_head=detach or session.while_here is None, resume="--resume" in state.arguments
+        )
+        say(f"search submitted {time.monotonic() - started:.0f} s after the first create call")
+    except KeyboardInterrupt:
+        say("interrupted while coming up: ending")
+        return session.close(130)
+    except (ClusterError, ClusterFailed) as problem:
+        print(f"error: {problem}", file=sys.stderr)
+        return session.close(1)
+    except BaseException:
+        session.close(1)
+        raise
+    if detach:
+        say(
+            f"detached. Back: the same command with --attach. By hand: python -m clusters status {state.name}"
+        )
+        return 0
+    return finish(session, resumable=True)
+
+
+def finish(session: Session, *, resumable: bool) -> int:
+    """Watch to the end; where the head is lost, go on on a new cluster while cap and YAML allow."""
+    states.update(session.state.name, driver_pid=os.getpid())
+    if not alive(states.load(session.state.name).watchdog_pid):
+        start_watchdog(session.state.name)
+    return session.follow(resumable=resumable)

@@ -1,0 +1,183 @@
+"""One search on one rented cluster, from renting to the bill; also across a lost head.
+
+Ending is in one place (`close`), may be called again, and cannot be interrupted: a Ctrl-C while pods are
+being ended is answered, and waits.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from clusters import state as states
+from clusters.bringup import BASE, CODE, bring_up, ray_token, send_code
+from clusters.errors import ClusterError, ClusterFailed
+from clusters.facts import ClusterFacts
+from clusters.fetch import fetch_last, remote_run
+from clusters.jobs import Jobs
+from clusters.provider import Provider, Say
+from clusters.runpod.client import api_url
+from clusters.shipping import pack, take_inputs
+from clusters.spec import RunpodSpec
+from clusters.ssh import Ssh
+from clusters.state import ClusterState
+from clusters.watch import End, Interrupts, Watched, watch
+
+SEARCH = "search/breakthrough.py"
+
+
+class Session:
+    """Holds what the steps share; `state` is read again from disk at each step, for the watchdog writes it
+    too.
+    """
+
+    def __init__(
+        self,
+        provider: Provider,
+        spec: RunpodSpec,
+        state: ClusterState,
+        out: Path,
+        while_here: Callable[[Path], None] | None,
+        say: Say,
+    ) -> None:
+        self.provider, self.spec, self.out = provider, spec, out
+        self.while_here, self.say = while_here, say
+        self.name = state.name
+
+    @property
+    def state(self) -> ClusterState:
+        return states.load(self.name)
+
+    @property
+    def head(self) -> Ssh:
+        return Ssh(self.name, self.state.head)
+
+    def start(self, *, speak_from_head: bool, resume: bool) -> None:
+        """Rent, bring up, send inputs, submit."""
+        self.provider.rent(self.spec, self.state, say=self.say)
+        bring_up(self.spec, self.state, api=api_url(), speak_from_head=speak_from_head, say=self.say)
+        self.submit(resume=resume)
+
+    def submit(self, *, resume: bool) -> None:
+        """Start the search as a Ray job on the head. With `resume`, from what lies in `out`."""
+        state = self.state
+        told, files = take_inputs(list(state.arguments))
+        if files:
+            parcel = pack(files)
+            self.say(parcel.text("inputs"))
+            send_code(self.head, parcel, into=BASE)
+        if resume and self.out.exists():
+            self.head.push(self.out, remote_run(state.run))
+            self.say(f"sent the fetched state of {self.out} to continue from")
+            told = [word for word in told if word == "--resume"] or ["--resume"]
+        self.head.run(f"umask 077; cat > {BASE}/facts.json", stdin=self.facts(state).to_json().encode())
+        job = f"{state.run}-{state.serial}"
+        command = ["python3", "clusters/bootstrap/job.py", job, "--"]
+        command += ["python", SEARCH, *told, "--out", f"runs/{state.run}"]
+        python = self.head.run(f"cat {BASE}/python").strip()
+        command = [python if word.startswith("python") else word for word in command]
+        workdir = self.head.run("pwd").strip() + f"/{CODE}"
+        Jobs(self.head, ray_token(self.name)).submit(job, command, workdir=workdir)
+        states.update(self.name, job=job, phase="searching")
+
+    def facts(self, state: ClusterState) -> ClusterFacts:
+        now = time.time()
+        return ClusterFacts(
+            provider=self.spec.kind,
+            name=state.name,
+            gpu=state.head.gpu,
+            gpus_per_pod=self.spec.gpus_per_pod,
+            pods=len(state.nodes),
+            trials_per_gpu=self.spec.trials_per_gpu,
+            batch_size=state.batch_size,
+            usd_per_hour=state.usd_per_hour,
+            spent_usd=state.spent_usd(now),
+            written=now,
+            deadline=state.deadline(max_usd=self.spec.max_usd, max_hours=self.spec.max_hours, now=now),
+            max_usd=self.spec.max_usd,
+            max_hours=self.spec.max_hours,
+        )
+
+    def follow(self, *, resumable: bool) -> int:
+        """Watch to the end of the search, over as many heads as the YAML allows; then end all."""
+        interrupts = Interrupts()
+        with interrupts.caught():
+            for lost in range(self.spec.replacements + 1):
+                watched = self._watch(interrupts)
+                if watched.end is not End.LOST or interrupts.count:
+                    break
+                ended_by = self.state.notes.get("ended_by", "") if self.state.phase == "ended" else ""
+                if ended_by:
+                    self.say(f"the cluster was ended by {ended_by}")
+                    return self._told(1)
+                self.say(f"the search lost its head: {watched.reason}")
+                if not resumable or lost == self.spec.replacements or not self._again():
+                    return self.close(1)
+            return self.close(watched.status)
+
+    def _watch(self, interrupts: Interrupts) -> Watched:
+        lost_seconds = max(60.0, self.spec.network_minutes * 60)
+        return watch(
+            self.state,
+            self.provider,
+            out=self.out,
+            lost_seconds=lost_seconds,
+            interrupts=interrupts,
+            while_here=self.while_here,
+            say=self.say,
+        )
+
+    def _again(self) -> bool:
+        """A new cluster under the same cap, from the fetched state. False where that cannot be."""
+        try:
+            self.provider.end(self.state, say=self.say)
+            if not (self.out / "plan.yaml").exists():
+                self.say(f"nothing had been fetched into {self.out} yet: starting from the beginning")
+            started = (self.out / "plan.yaml").exists()
+            self.say("going on on a new cluster from the fetched state")
+            self.start(speak_from_head=self.while_here is None, resume=started)
+            return True
+        except (ClusterError, ClusterFailed) as problem:
+            self.say(f"it cannot go on: {problem}")
+            return False
+
+    def close(self, status: int) -> int:
+        """Fetch, end every pod, compare the bill; the exit code, which is 1 where a pod may be left."""
+        with Interrupts().caught():
+            state = self.state
+            if state.phase == "searching" and state.nodes:
+                try:
+                    fetched = fetch_last(self.head, state.run, self.out, say=self.say)
+                    if fetched and self.while_here:
+                        self.while_here(self.out)
+                except ClusterFailed as problem:
+                    self.say(f"the last fetch failed ({problem}); {self.out} holds what came before")
+            try:
+                bill = self.provider.end(self.state, say=self.say)
+            except (ClusterError, ClusterFailed) as problem:
+                print(f"error: {problem}", file=sys.stderr)
+                return 1
+            states.update(self.name, phase="ended")
+            forget_secrets(self.name)
+            self.say(f"no pod is left; {bill.text()}")
+            self._write_bill(bill.ours_usd, bill.theirs_usd)
+        return self._told(status)
+
+    def _write_bill(self, ours: float, theirs: float | None) -> None:
+        if self.out.is_dir():
+            row = {"cluster": self.name, "ours_usd": round(ours, 4), "provider_usd": theirs}
+            (self.out / "cluster_bill.json").write_text(json.dumps(row) + "\n")
+
+    def _told(self, status: int) -> int:
+        if status == 130 or (status and (self.out / "plan.yaml").exists()):
+            self.say(f"what was made is in {self.out}; to go on: the same command with --resume")
+        return status
+
+
+def forget_secrets(name: str) -> None:
+    """The key and the token of an ended cluster open nothing any more, and are removed all the same."""
+    for secret in ("key", "token"):
+        (states.folder(name) / secret).unlink(missing_ok=True)

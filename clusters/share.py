@@ -1,0 +1,95 @@
+"""Trial files between nodes that share no disk: workers put them on the head, and take them from it, through
+Ray.
+
+A search's driver on the head reads what its workers write into the run folder. Where there is one node, or a
+shared volume, that is one and the same folder and nothing happens here. With several pods and no shared disk,
+a worker calls `to_head` after each checkpoint and before it reports a trial's end, and `from_head` before it
+starts one: the folder then lies on the head under the same path, and a trial whose node died goes on
+elsewhere. The bytes travel over Ray's own connections on the private network, under its token.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import ray
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from clusters.errors import ClusterFailed
+
+KEEPER = "breakthrough-files"
+HEAD_MARK = "node:__internal_head__"  # a resource that Ray gives the head alone
+
+
+class FileKeeper:
+    """Runs on the head: whole folders in and out. Files are replaced at once, so that no reader sees half of
+    one.
+    """
+
+    def put(self, folder: str, files: dict[str, bytes], *, whole: bool) -> int:
+        place = Path(folder)
+        place.mkdir(parents=True, exist_ok=True)
+        if whole:
+            for path in [path for path in place.rglob("*") if path.is_file()]:
+                if str(path.relative_to(place)) not in files:
+                    path.unlink()
+        # The result comes last: who sees it may rely on everything else.
+        for name in sorted(files, key=lambda name: (name.endswith("result.json"), name)):
+            target = place / name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            beside = target.with_name(f".{target.name}.part")
+            beside.write_bytes(files[name])
+            os.replace(beside, target)
+        return len(files)
+
+    def get(self, folder: str) -> dict[str, bytes]:
+        return read_folder(Path(folder))
+
+
+def read_folder(folder: Path) -> dict[str, bytes]:
+    """Every file under a folder by its relative name; empty where there is none."""
+    if not folder.is_dir():
+        return {}
+    files = [path for path in sorted(folder.rglob("*")) if path.is_file() and not path.name.startswith(".")]
+    return {str(path.relative_to(folder)): path.read_bytes() for path in files}
+
+
+def on_head() -> bool:
+    """Whether this process's node is the head (or Ray is this machine's own)."""
+    here = ray.get_runtime_context().get_node_id()
+    return bool(here == _head_id())
+
+
+def _head_id() -> str:
+    for node in ray.nodes():
+        if node["Alive"] and HEAD_MARK in node["Resources"]:
+            return str(node["NodeID"])
+    raise ClusterFailed("Ray has no head node")
+
+
+def _keeper() -> Any:
+    where = NodeAffinitySchedulingStrategy(node_id=_head_id(), soft=False)
+    actor = ray.remote(num_cpus=0, max_restarts=-1)(FileKeeper)
+    return actor.options(
+        name=KEEPER, get_if_exists=True, lifetime="detached", scheduling_strategy=where
+    ).remote()
+
+
+def to_head(folder: Path) -> int:
+    """Make the head's folder of the same path equal to this one; files sent. Nothing on the head itself."""
+    if on_head():
+        return 0
+    return int(ray.get(_keeper().put.remote(str(folder), read_folder(folder), whole=True)))
+
+
+def from_head(folder: Path) -> int:
+    """Make this folder equal to the head's of the same path; files received. Nothing on the head itself."""
+    if on_head():
+        return 0
+    files = ray.get(_keeper().get.remote(str(folder)))
+    if folder.exists():
+        shutil.rmtree(folder)
+    return FileKeeper().put(str(folder), files, whole=False) if files else 0

@@ -1,0 +1,197 @@
+"""Beside a running search: its log as it comes, a heartbeat for the guards, fetching, and Ctrl-C.
+
+A look every few seconds is one short SSH command: nothing is held open, so a dropped connection costs a gap
+and no line. What ends the watch is the job's own exit status, the loss of the head, or the second Ctrl-C.
+"""
+
+from __future__ import annotations
+
+import json
+import shlex
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from enum import Enum
+from pathlib import Path
+from types import FrameType
+
+from clusters import state as states
+from clusters.bringup import BASE, CODE
+from clusters.errors import ClusterError, ClusterFailed, SshFailed
+from clusters.fetch import Fetcher
+from clusters.provider import Provider, Say
+from clusters.ssh import Ssh
+from clusters.state import ClusterState
+
+LOOK_SECONDS = 2.0
+FETCH_SECONDS = 15.0
+NODES_SECONDS = 30.0
+
+
+class End(Enum):
+    """How a watch ended."""
+
+    FINISHED = "finished"  # the job has an exit status
+    LOST = "lost"  # the head, or the job on it, is no more
+    STOPPED = "stopped"  # the second Ctrl-C
+
+
+@dataclass(frozen=True)
+class Watched:
+    end: End
+    status: int = 1
+    reason: str = ""
+
+
+@dataclass
+class Interrupts:
+    """Ctrl-C, counted; what each means is up to who looks."""
+
+    count: int = 0
+    told: int = 0
+    wake: threading.Event = field(default_factory=threading.Event)
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        self.count += 1
+        self.wake.set()
+
+    @contextmanager
+    def caught(self) -> Iterator[Interrupts]:
+        """Count SIGINT and SIGTERM in this block instead of being ended by them (main thread only)."""
+        if threading.current_thread() is not threading.main_thread():
+            yield self
+            return
+        before = {number: signal.signal(number, self._note) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield self
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+
+def signal_job(head: Ssh, job: str, name: str) -> None:
+    """Send a signal to the search's own process on the head."""
+    head.run(f"kill -{name} $(cut -d' ' -f1 {BASE}/jobs/{shlex.quote(job)}/pid)")
+
+
+def look(head: Ssh, job: str, offset: int, *, quiet: bool = False) -> tuple[dict[str, object], bytes]:
+    """One look at the job: its facts, and its log from an offset on.
+
+    Raises:
+        SshFailed: the head did not answer.
+    """
+    words = (
+        f"python3 {CODE}/clusters/bootstrap/look.py {shlex.quote(job)} {offset}{' quiet' if quiet else ''}"
+    )
+    line, _, log = head.run_bytes(words, timeout=30).partition(b"\n")
+    try:
+        fact = json.loads(line)
+    except ValueError:
+        raise SshFailed(f"{head.node.name}: an unexpected answer {line[:100]!r}") from None
+    return fact, log
+
+
+def watch(
+    state: ClusterState,
+    provider: Provider,
+    *,
+    out: Path,
+    lost_seconds: float,
+    interrupts: Interrupts,
+    while_here: Callable[[Path], None] | None,
+    say: Say,
+) -> Watched:
+    """Until the job ends, the head is lost, or Ctrl-C came twice."""
+    head = Ssh(state.name, state.head)
+    with Fetcher(head, state.run, out, every=FETCH_SECONDS, say=say, after=while_here):
+        return _watch(state, provider, head, lost_seconds, interrupts, say)
+
+
+def _watch(
+    state: ClusterState, provider: Provider, head: Ssh, lost_seconds: float, interrupts: Interrupts, say: Say
+) -> Watched:
+    offset, heard, dead_looks, dropped = 0, time.monotonic(), 0, False
+    looked_at_nodes = time.monotonic()
+    missing: set[str] = set()
+    while True:
+        if interrupts.count > interrupts.told and (ended := _pass_on(head, state.job, interrupts, say)):
+            return ended
+        try:
+            fact, log = look(head, state.job, offset)
+        except SshFailed as problem:
+            if not dropped:
+                say(f"SSH to the head dropped ({problem}); the search goes on there, trying again")
+            dropped = True
+            gone = _head_is_gone(provider, state)
+            if gone or time.monotonic() - heard > lost_seconds:
+                return Watched(End.LOST, reason=gone or f"the head has not answered for {lost_seconds:.0f} s")
+            interrupts.wake.wait(LOOK_SECONDS)
+            interrupts.wake.clear()
+            continue
+        if dropped:
+            say("SSH to the head is back")
+        heard, dropped, offset = time.monotonic(), False, offset + len(log)
+        sys.stdout.buffer.write(log)
+        sys.stdout.flush()
+        if log:
+            continue  # more may be waiting
+        if fact["exit"] is not None:
+            return Watched(End.FINISHED, status=int(str(fact["exit"])))
+        dead_looks = 0 if fact["running"] else dead_looks + 1
+        if dead_looks > 15:  # half a minute: a job just submitted has no process yet
+            return Watched(End.LOST, reason="the search's process on the head is gone")
+        if time.monotonic() - looked_at_nodes > NODES_SECONDS:
+            looked_at_nodes = time.monotonic()
+            missing = _tell_missing(provider, state, missing, say)
+        interrupts.wake.wait(LOOK_SECONDS)
+        interrupts.wake.clear()
+
+
+def _pass_on(head: Ssh, job: str, interrupts: Interrupts, say: Say) -> Watched | None:
+    """What a Ctrl-C means: the first lets the search finish early, the second stops it now."""
+    interrupts.told = interrupts.count
+    try:
+        signal_job(head, job, "INT")
+        if interrupts.count == 1:
+            say("Ctrl-C: no new trials; running ones end at a checkpoint, then ensemble, report, release")
+            say("Ctrl-C again stops the search now and ends the cluster")
+            return None
+        signal_job(head, job, "INT")
+    except SshFailed as problem:
+        if interrupts.count == 1:
+            say(f"the search could not be told ({problem}); Ctrl-C again ends the cluster")
+            return None
+    return Watched(End.STOPPED, status=130)
+
+
+def _head_is_gone(provider: Provider, state: ClusterState) -> str:
+    """Why the head cannot come back, by the provider's word; empty where it may (or nobody knows)."""
+    if states.load(state.name).phase == "ended":
+        return "the cluster was ended"
+    try:
+        nodes = {node.id: node for node in provider.inspect(state)}
+    except (ClusterError, ClusterFailed):
+        return ""
+    node = nodes.get(state.head.id)
+    if node is None:
+        return "the head's pod is gone"
+    return "" if node.up else f"the head's pod is {node.detail}"
+
+
+def _tell_missing(provider: Provider, state: ClusterState, known: set[str], say: Say) -> set[str]:
+    """Say once of each worker pod that died; its trials go on elsewhere."""
+    try:
+        up = {node.id for node in provider.inspect(state) if node.up}
+    except (ClusterError, ClusterFailed):
+        return known
+    gone = {node.id for node in state.nodes} - up
+    for node in state.nodes:
+        if node.id in gone - known:
+            say(f"{node.name} has died; its trials go on elsewhere from their checkpoints")
+    if gone - known:
+        states.note_gone(state.name, gone - known)
+    return gone
