@@ -1,0 +1,173 @@
+"""Does a new release beat the champion? Decided on ``gate``, which neither was trained or tuned on.
+
+A release is remembered with its gate answers: what its ensemble predicted for every gate pair before
+any refit. The gate is a fixed share of pairs by hash, so two releases made from a dataset that has grown
+in between share the older one's pairs; on the pairs that came later, the champion's own release is asked.
+Only ratings after its newest one count there: an older pair could have been in its training.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from recsys.data.dataset import Dataset
+from recsys.data.split import Split
+from recsys.errors import InputError
+from recsys.metrics.significance import rmse_difference
+from recsys.types import JsonObject
+
+FEWEST_RATINGS = 200  # fewer say nothing about a difference of a hundredth of a star
+NO_TIME = -1
+SEED = 0
+
+
+@dataclass(frozen=True)
+class GateAnswers:
+    """Gate pairs and what a release says of them: ``users``, ``items`` (n,) ids; ``given`` and
+    ``predicted`` (n,) stars; ``times`` (n,) Unix seconds, -1 where there are none."""
+
+    users: NDArray[np.str_]
+    items: NDArray[np.str_]
+    times: NDArray[np.int64]
+    given: NDArray[np.float32]
+    predicted: NDArray[np.float32]
+
+    def __post_init__(self) -> None:
+        lengths = {len(column) for column in (self.users, self.items, self.times, self.given, self.predicted)}
+        if len(lengths) != 1:
+            raise ValueError(f"gate answers differ in length: {sorted(lengths)}")
+
+    def __len__(self) -> int:
+        return len(self.users)
+
+    def save(self, path: Path) -> Path:
+        """One .npz, whole or not at all, no pickle in it."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part = path.with_name(f".{path.name}.{os.getpid()}.part")
+        with part.open("wb") as file:
+            np.savez(file, allow_pickle=False, **self.__dict__)
+        part.replace(path)
+        return path
+
+    @classmethod
+    def load(cls, path: Path) -> GateAnswers:
+        try:
+            with np.load(path, allow_pickle=False) as arrays:
+                return cls(**{name: arrays[name] for name in cls.__dataclass_fields__})
+        except (OSError, KeyError, ValueError) as error:
+            raise InputError(f"{path} holds no gate answers ({type(error).__name__})") from None
+
+
+def gate_answers(dataset: Dataset, split: Split, predicted: NDArray[np.float32]) -> GateAnswers:
+    """``predicted`` (gate rows,) stars in the split's gate order, with the outside world's ids."""
+    rows = dataset.ratings.take(split.gate)
+    return GateAnswers(
+        users=dataset.user_ids[rows.users],
+        items=dataset.catalogue.ids[rows.items],
+        times=rows.times.astype(np.int64)
+        if rows.times is not None
+        else np.full(len(rows), NO_TIME, np.int64),
+        given=rows.values.astype(np.float32),
+        predicted=np.asarray(predicted, dtype=np.float32),
+    )
+
+
+@dataclass(frozen=True)
+class Promotion:
+    """The verdict. ``difference`` is rmse on gate, stars, new minus champion, with its 95% interval
+    (paired bootstrap over users); None where nothing could be compared."""
+
+    promoted: bool
+    reason: str
+    ratings: int = 0
+    rmse: float | None = None
+    champion_rmse: float | None = None
+    difference: float | None = None
+    low: float | None = None
+    high: float | None = None
+    champion: str | None = None
+
+    def to_json(self) -> JsonObject:
+        return dict(self.__dict__)
+
+
+Predict = Callable[[NDArray[np.str_], NDArray[np.str_]], NDArray[np.float32]]
+
+
+def judge(
+    new: GateAnswers,
+    champion: GateAnswers | None,
+    *,
+    champion_name: str | None = None,
+    predict: Predict | None = None,
+    last_timestamp: int | None = None,
+) -> Promotion:
+    """Promoted when the whole interval is below 0, or when there is no champion to beat.
+
+    ``predict(user ids, item ids)`` asks the champion's release about pairs later than its
+    ``last_timestamp``; without it only the shared pairs count.
+    """
+    if len(new) < FEWEST_RATINGS:
+        return Promotion(
+            False,
+            f"the gate slice has {len(new)} ratings, {FEWEST_RATINGS} are needed to judge a release",
+            ratings=len(new),
+        )
+    if champion is None:
+        rmse = float(np.sqrt(np.mean((new.predicted - new.given) ** 2)))
+        return Promotion(True, "there was no champion to beat", ratings=len(new), rmse=rmse)
+    theirs = shared_predictions(new, champion)
+    if predict is not None and last_timestamp is not None:
+        later = np.isnan(theirs) & (new.times > last_timestamp)
+        if later.any():
+            theirs[later] = predict(new.users[later], new.items[later])
+    both = ~np.isnan(theirs)
+    count = int(both.sum())
+    if count < FEWEST_RATINGS:
+        return Promotion(
+            False,
+            f"only {count} gate ratings are unseen by both; {FEWEST_RATINGS} are needed",
+            ratings=count,
+            champion=champion_name,
+        )
+    given = new.given[both].astype(np.float64)
+    mine, others = (new.predicted[both] - given) ** 2, (theirs[both] - given) ** 2
+    clusters = np.unique(new.users[both], return_inverse=True)[1]
+    found = rmse_difference(mine, others, seed=SEED, clusters=clusters)
+    words = "beats" if found.below_zero else "loses to" if found.low > 0 else "cannot be told from"
+    return Promotion(
+        promoted=found.below_zero,
+        reason=f"{words} the champion on {count} gate ratings",
+        ratings=count,
+        rmse=float(np.sqrt(mine.mean())),
+        champion_rmse=float(np.sqrt(others.mean())),
+        difference=found.value,
+        low=found.low,
+        high=found.high,
+        champion=champion_name,
+    )
+
+
+def shared_predictions(new: GateAnswers, champion: GateAnswers) -> NDArray[np.float32]:
+    """(len(new),) what the champion said of each pair of ``new``; NaN for a pair it was not asked."""
+    answers = np.full(len(new), np.nan, dtype=np.float32)
+    if not len(champion):
+        return answers
+    known = _pairs(champion)
+    order = np.argsort(known)
+    wanted = _pairs(new)
+    place = np.minimum(np.searchsorted(known, wanted, sorter=order), len(known) - 1)
+    hit = known[order[place]] == wanted
+    answers[hit] = champion.predicted[order[place[hit]]]
+    return answers
+
+
+def _pairs(answers: GateAnswers) -> NDArray[np.str_]:
+    """One text a pair; the separator is in no id that a text file can hold."""
+    return np.char.add(np.char.add(answers.users.astype(np.str_), "\x1f"), answers.items.astype(np.str_))

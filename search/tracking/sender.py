@@ -1,0 +1,165 @@
+"""Sends a journal to MLflow from a thread of its own, as often as it likes, for as long as it takes.
+
+What is waiting of one trial goes in one batch. Where the server is away the thread
+waits, longer each time, and starts where it stopped; what is left when the run ends stays in the
+journal, and goes with the next run beside it or with ``python -m search.tracking runs/NAME``.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from recsys.types import JsonObject
+from search.tracking.journal import FOLDER, JOURNAL, Cursor, Journal
+from search.tracking.store import Store
+
+log = logging.getLogger(__name__)
+
+FLUSH_S = 10.0
+FIRST_WAIT_S, LONGEST_WAIT_S = 2.0, 60.0
+WINDOW = 500  # entries read at a time
+REFUSED, GONE = "INVALID_PARAMETER_VALUE", "RESOURCE_DOES_NOT_EXIST"  # MLflow's error codes
+
+
+class Sender:
+    """One run's journal on its way to ``uri``. ``beside`` are journals of earlier runs to send after it."""
+
+    def __init__(
+        self, journal: Journal, uri: str, *, artifacts: Path, beside: Callable[[], list[Path]]
+    ) -> None:
+        self._journal, self._uri, self._artifacts, self._beside = journal, uri, artifacts, beside
+        self._store: Store | None = None
+        self._cursor = Cursor(journal, uri)
+        self._changed = threading.Condition()
+        self._closing = False
+        self._urgent = False
+        self._unsure = True
+        self.problem = ""
+        self._thread = threading.Thread(target=self._run, name="tracking", daemon=True)
+        self._thread.start()
+
+    def wake(self) -> None:
+        """Send now rather than at the next round."""
+        with self._changed:
+            self._urgent = True
+            self._changed.notify_all()
+
+    def answer(self, release_id: str, deadline_s: float) -> JsonObject | None:
+        """What came of registering a release, waiting at most ``deadline_s``; None when it is not known."""
+        end = time.monotonic() + deadline_s
+        self.wake()
+        with self._changed:
+            self._changed.wait_for(
+                lambda: release_id in self._cursor.answers or not self._thread.is_alive(),
+                timeout=max(0.0, end - time.monotonic()),
+            )
+            found: JsonObject | None = self._cursor.answers.get(release_id)
+            return found
+
+    def close(self, deadline_s: float) -> int:
+        """Send what there is for at most ``deadline_s``, then stop. Gives the bytes still unsent."""
+        with self._changed:
+            self._closing = True
+            self._changed.notify_all()
+        self._thread.join(deadline_s)
+        return self._journal.size() - self._cursor.offset
+
+    def _run(self) -> None:
+        try:
+            if not self._cursor.acquire():
+                self.problem = "another process is sending this run"
+                return
+            self._unsure = not self._cursor.fresh
+            self._send_until_closed()
+            if self._cursor.offset >= self._journal.size():
+                self._send_older()
+        except Exception as error:  # a full disk under the state file, or a bug: never the run's concern
+            self.problem = type(error).__name__
+            log.warning("tracking stopped: %s; the journal is kept in %s", self.problem, self._journal.folder)
+        finally:
+            self._cursor.release()
+
+    def _send_until_closed(self) -> None:
+        wait_s = FIRST_WAIT_S
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: self._closing or self._urgent, timeout=FLUSH_S)
+                self._urgent = False
+                closing = self._closing
+            try:
+                self._send(self._journal, self._cursor)
+                self.problem, wait_s = "", FIRST_WAIT_S
+                if closing:
+                    return
+            except Exception as error:  # the text may hold the address: the kind alone is told
+                if not self.problem:
+                    log.warning("MLflow cannot be reached (%s): the run goes on", type(error).__name__)
+                self.problem = type(error).__name__
+                self._unsure = True
+                with self._changed:
+                    self._changed.notify_all()
+                    if not closing:
+                        self._changed.wait_for(lambda: self._closing, timeout=wait_s)
+                if closing:
+                    time.sleep(min(wait_s, FIRST_WAIT_S))  # the deadline of close() ends this
+                wait_s = min(wait_s * 2, LONGEST_WAIT_S)
+
+    def _send(self, journal: Journal, cursor: Cursor) -> None:
+        for groups, offset in windows(journal, cursor.offset):
+            if self._store is None:
+                self._store = Store(self._uri, artifacts=self._artifacts)
+            for entries in groups:
+                try:
+                    self._store.apply(entries, cursor, run_folder=journal.run_folder, unsure=self._unsure)
+                except Exception as error:
+                    code = getattr(error, "error_code", "")
+                    if code == GONE and cursor.ids:  # the store was emptied: everything goes again
+                        cursor.forget()
+                        raise
+                    if code != REFUSED:
+                        raise
+                    log.warning("MLflow refused what was told of %s; it is left out", entries[0]["key"])
+                cursor.save()
+                with self._changed:
+                    self._changed.notify_all()
+            cursor.offset = offset
+            cursor.save()
+
+    def _send_older(self) -> None:
+        """What earlier runs could not tell this address."""
+        for folder in self._beside():
+            journal = Journal(folder)
+            cursor = Cursor(journal, self._uri)
+            if not cursor.acquire():
+                continue
+            try:
+                if not cursor.fresh and cursor.offset < journal.size():
+                    self._unsure = True
+                    self._send(journal, cursor)
+            finally:
+                cursor.release()
+
+
+def windows(journal: Journal, start: int) -> Iterator[tuple[list[list[JsonObject]], int]]:
+    """Entries from ``start`` on, some hundred at a time: grouped by key, in order within a key, and the
+    offset after them. Trials run beside each other, so a group is what saves calls."""
+    groups: dict[str, list[JsonObject]] = {}
+    count, end = 0, start
+    for entry, offset in journal.read(start):
+        groups.setdefault(entry["key"], []).append(entry)
+        count, end = count + 1, offset
+        if count == WINDOW:
+            yield list(groups.values()), end
+            groups, count = {}, 0
+    if groups:
+        yield list(groups.values()), end
+
+
+def runs_beside(folder: Path) -> list[Path]:
+    """Run folders next to ``folder`` that have a journal, oldest first."""
+    found = [path.parent.parent for path in folder.parent.glob(f"*/{FOLDER}/{JOURNAL}")]
+    return sorted((path for path in found if path != folder), key=lambda path: path.stat().st_mtime)

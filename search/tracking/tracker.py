@@ -1,0 +1,260 @@
+"""What a run tells MLflow of: called by the search, never raising, never waiting for a network.
+
+Each call is one line in the run's journal. A trial becomes a run nested in the search's: parameters,
+figures by epoch, warning signs as tags. The default address is an SQLite file beside the runs, shared by
+them, so that releases of several runs meet in one registry.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import time
+import uuid
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+
+from recsys.training.trials import EpochReport, RunEvent, TrialResult, TrialSpec, TrialStatus
+from recsys.types import JsonObject
+from search.outcome import Outcome
+from search.promotion import gate_answers
+from search.tracking.journal import FOLDER, Journal
+from search.tracking.registry import GATE_FILE, model_name
+from search.tracking.sender import Sender, runs_beside
+from search.tracking.store import PARENT
+
+URI_VARIABLE = "MLFLOW_TRACKING_URI"
+DATABASE, ARTIFACTS = "mlflow.db", "mlartifacts"
+CLOSE_S, REGISTER_S = 20.0, 60.0
+STATUS = {
+    TrialStatus.FINISHED: "FINISHED",
+    TrialStatus.PRUNED: "KILLED",
+    TrialStatus.STOPPED: "KILLED",
+    TrialStatus.FAILED: "FAILED",
+}
+SHOWN = (
+    "loss",
+    "rmse",
+    "mae",
+    "kl",
+    "train_loss",
+    "train_rmse",
+    "kl_weight",
+    "learning_rate",
+    "gradient_norm",
+)
+
+
+def default_uri(folder: Path, environment: Mapping[str, str] = os.environ) -> str:
+    """MLFLOW_TRACKING_URI, or the SQLite file beside the runs (experiments share it)."""
+    return environment.get(URI_VARIABLE, "").strip() or f"sqlite:///{runs_home(folder) / DATABASE}"
+
+
+def runs_home(folder: Path) -> Path:
+    """The folder that holds the runs."""
+    parent = folder.resolve().parent
+    return parent.parent if parent.name == "experiments" else parent
+
+
+class Tracker:
+    """A run's line to MLflow. ``open`` starts it, ``close`` ends it; both are safe without a network."""
+
+    def __init__(self, journal: Journal, sender: Sender, token: str) -> None:
+        self._journal, self._sender, self._token = journal, sender, token
+        self._best = math.inf
+        self._done = 0
+
+    @classmethod
+    def open(
+        cls, folder: Path, *, name: str, params: JsonObject, resume: bool = False, uri: str | None = None
+    ) -> Tracker:
+        """Begin to track the run in ``folder``; with ``resume`` go on with the journal that is there."""
+        journal = Journal(folder)
+        token = _first_token(journal) if resume else None
+        address = uri or default_uri(folder)
+        sender = Sender(
+            journal,
+            address,
+            artifacts=runs_home(folder) / ARTIFACTS,
+            beside=lambda: runs_beside(folder),
+        )
+        tracker = cls(journal, sender, token or uuid.uuid4().hex)
+        if token is not None:
+            tracker._remember()
+        else:
+            tracker._tell(PARENT, name=name, params=_flat(params), tags={"kind": "search"})
+        return tracker
+
+    def _remember(self) -> None:
+        """Count on from what an earlier process told."""
+        for entry, _ in self._journal.read(0):
+            for name, value, _step, _at in entry.get("metrics", ()) if entry["key"] == PARENT else ():
+                if name == "trials_done":
+                    self._done = int(value)
+                elif name == "best_so_far_rmse":
+                    self._best = value
+
+    def trial_started(self, spec: TrialSpec) -> None:
+        """A nested run begins."""
+        config = {**_flat(spec.config), "epochs": spec.epochs, "seed": spec.seed, "family": spec.family}
+        self._tell(
+            str(spec.number),
+            name=spec.name,
+            params=config,
+            tags={"origin": spec.origin, "trial": spec.number},
+        )
+
+    def epoch(self, spec: TrialSpec, report: EpochReport) -> None:
+        """Figures after an epoch; an epoch told twice counts once."""
+        self._tell(str(spec.number), name=spec.name, metrics=_epoch_metrics(report, time.time()))
+
+    def event(self, event: RunEvent) -> None:
+        """A warning sign, contingency or milestone: a tag of its trial, or of the run."""
+        key = PARENT if event.trial is None else str(event.trial)
+        epoch = "" if event.epoch is None else f"epoch {event.epoch}: "
+        value = "" if event.value is None else f"{event.value:.4g} "
+        text = f"{epoch}{value}{event.message} {event.action} {event.outcome}".strip()
+        self._tell(key, tags={f"event.{event.kind.value}.{event.epoch or 0}": text or event.kind.value})
+
+    def trial_finished(self, result: TrialResult) -> None:
+        """A nested run ends: its curve (what was not told by ``epoch``), best figures and state."""
+        spec, now = result.spec, time.time()
+        start = now - result.seconds
+        metrics = []
+        for report in result.reports:
+            metrics += _epoch_metrics(report, start + report.epoch * report.seconds)
+        best = {"best_loss": result.loss, "best_rmse": result.rmse, "best_mae": result.mae}
+        metrics += [[name, value, 0, now] for name, value in best.items() if _finite(value)]
+        metrics += [["parameters", result.parameters, 0, now], ["seconds", result.seconds, 0, now]]
+        tags = {"status": result.status.value, "best_epoch": result.best_epoch, "error": result.error[:500]}
+        self.trial_started(spec)
+        self._tell(
+            str(spec.number),
+            metrics=metrics,
+            tags={name: value for name, value in tags.items() if value not in (None, "")},
+            status=STATUS[result.status],
+        )
+        self._done += 1
+        self._progress(result, now)
+        self._sender.wake()
+
+    def _progress(self, result: TrialResult, now: float) -> None:
+        metrics: list[list[object]] = [["trials_done", self._done, self._done, now]]
+        if result.rmse is not None and result.loss is not None and result.rmse < self._best:
+            self._best = result.rmse
+            metrics += [
+                ["best_so_far_rmse", result.rmse, self._done, now],
+                ["best_so_far_loss", result.loss, self._done, now],
+            ]
+        self._tell(PARENT, metrics=metrics)
+
+    def promote(
+        self,
+        outcome: Outcome,
+        release: Path,
+        *,
+        release_id: str | None = None,
+        deadline_s: float = REGISTER_S,
+    ) -> JsonObject | None:
+        """Register the release and judge it against the champion on gate.
+
+        Gives the verdict with the model's name and version; ``{"promoted": None, "reason": ...}`` when
+        MLflow did not answer in time: then it is judged when the journal is sent.
+        """
+        try:
+            release_id = release_id or _release_id(release)
+            gate = self._journal.folder / GATE_FILE
+            if outcome.gate_predictions is not None and len(outcome.split.gate):
+                gate_answers(outcome.dataset, outcome.split, outcome.gate_predictions).save(gate)
+            test = (outcome.ensemble.test if outcome.ensemble else None) or {}
+            tags = {
+                f"test.{name}": f"{test[name]:.6f}" for name in ("loss", "rmse") if _finite(test.get(name))
+            }
+            request = {
+                "model": model_name(outcome.dataset.name),
+                "release_id": release_id,
+                "release": os.path.relpath(release, self._journal.run_folder),
+                "gate": os.path.relpath(gate, self._journal.run_folder),
+                "tags": {**tags, "run": outcome.name, "dataset.sha256": outcome.dataset.sha256},
+            }
+        except (OSError, ValueError) as error:
+            return {"promoted": None, "reason": f"the release could not be offered ({type(error).__name__})"}
+        self._tell(PARENT, register=request)
+        answer = self._sender.answer(release_id, deadline_s)
+        return answer or {
+            "promoted": None,
+            "reason": "MLflow did not answer in time; the release is judged when the journal is sent",
+        }
+
+    def finish(self, outcome: Outcome) -> None:
+        """The run's figures and its files: results.json, report.html, trials.json."""
+        now = time.time()
+        metrics = []
+        entries = {
+            "formula": outcome.formula,
+            "best": outcome.best,
+            "ensemble": outcome.ensemble,
+            "recommender": outcome.recommender,
+        }
+        for name, entry in entries.items():
+            for part, figures in (("valid", entry.valid), ("test", entry.test)) if entry else ():
+                metrics += [
+                    [f"{name}.{part}.{figure}", value, 0, now]
+                    for figure, value in (figures or {}).items()
+                    if _finite(value)
+                ]
+        metrics += [["usd", outcome.budget.usd, 0, now], ["hours", outcome.budget.hours, 0, now]]
+        self._tell(
+            PARENT,
+            metrics=metrics,
+            tags={"dataset": outcome.dataset.name, "split": outcome.split.protocol, "status": outcome.status},
+            artifacts=["results.json", "report.html", "trials.json"],
+            status="FINISHED" if outcome.status != "interrupted" else "KILLED",
+        )
+
+    def close(self, deadline_s: float = CLOSE_S) -> str:
+        """Send what is left, for at most ``deadline_s``. Gives a line to print, "" when all was sent."""
+        unsent = self._sender.close(deadline_s)
+        if unsent <= 0 and not self._journal.lost:
+            return ""
+        return (
+            f"MLflow has not taken everything ({self._sender.problem or 'still sending'}): the rest is kept "
+            f"in {self._journal.folder}. Send it with: python -m search.tracking {self._journal.run_folder}"
+        )
+
+    def _tell(self, key: str, **entry: object) -> None:
+        self._journal.append({"key": key, "journal": self._token, "at": time.time(), **entry})
+
+
+def _epoch_metrics(report: EpochReport, at: float) -> list[list[object]]:
+    figures = {**asdict(report), "gap": report.gap}
+    return [[name, figures[name], report.epoch, at] for name in (*SHOWN, "gap") if _finite(figures[name])]
+
+
+def _finite(value: float | None) -> bool:
+    return value is not None and math.isfinite(value)
+
+
+def _flat(settings: JsonObject, prefix: str = "") -> JsonObject:
+    """Nested settings with dotted names."""
+    flat: JsonObject = {}
+    for name, value in settings.items():
+        if isinstance(value, dict):
+            flat |= _flat(value, f"{prefix}{name}.")
+        else:
+            flat[f"{prefix}{name}"] = value
+    return flat
+
+
+def _first_token(journal: Journal) -> str | None:
+    return next((str(entry["journal"]) for entry, _ in journal.read(0)), None)
+
+
+def _release_id(release: Path) -> str:
+    from recsys.release.load import read_manifest
+
+    return read_manifest(release).release_id
+
+
+__all__ = ["FOLDER", "Tracker", "default_uri", "runs_home"]
