@@ -55,8 +55,12 @@ class Recommendation:
 
 @dataclass(frozen=True)
 class Answer:
-    """One list, best first, and its source. ``milliseconds`` by stage (fold_in, retrieve, score, blend)."""
+    """One list, best first, and its source. ``milliseconds`` by stage (fold_in, retrieve, score, blend).
+
+    ``fallback`` says why the list is not the one that this user should have had ("" where it is):
+    "personal: ...", "folded_in: ..." name the stage that failed or came too late."""
 
     recommendations: tuple[Recommendation, ...]
     source: Source
     milliseconds: dict[str, float] = field(default_factory=dict)
+    fallback: str = ""

@@ -1,0 +1,55 @@
+"""EASE: every item regressed on all others in closed form (Steck 2019), while the items are few.
+
+Two changes, measured on ML-100K validation (+2% NDCG together): a user counts n^-``user_damping`` in the
+Gram matrix, so that heavy raters do not decide alone; and the ridge has a part that grows with an item's
+popularity, ``dropout`` p giving p/(1-p) (EDLAE, Steck 2020). One symmetric inverse of (items, items).
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+
+import numpy as np
+import scipy.linalg
+import scipy.sparse as sp
+
+from recsys.errors import InputError
+from recsys.ranking.packed import PackedRanker
+from recsys.types import FloatArray
+
+MOST_ITEMS = 8_000  # 256 MB of weights, and about half a minute of Cholesky on one core
+
+
+@dataclass(frozen=True)
+class EaseConfig:
+    """``ridge`` in ratings; ``user_damping`` 0 and ``dropout`` 0 are plain EASE."""
+
+    ridge: float = 200.0
+    user_damping: float = 0.5
+    dropout: float = 0.7
+
+
+def fit_ease(seen: sp.csr_matrix, config: EaseConfig) -> PackedRanker:
+    """A ranker of a binary (users, items) matrix. Raises InputError for more items than MOST_ITEMS."""
+    items = seen.shape[1]
+    if items > MOST_ITEMS:
+        raise InputError(f"EASE on {items} items needs {8 * items**2 / 1e9:.0f} GB; als ranks any number")
+    lengths = np.diff(seen.indptr)
+    rated = np.maximum(lengths, 1)
+    damping = (rated / max(float(lengths.mean()), 1e-9)) ** -config.user_damping
+    gram = (seen.T @ sp.diags(damping.astype(np.float32)) @ seen).toarray()
+    grown = config.dropout / (1 - config.dropout) * np.diag(gram)
+    gram[np.diag_indices(items)] += grown + config.ridge
+    inverse = symmetric_inverse(gram)
+    weights = inverse / -inverse.diagonal()
+    np.fill_diagonal(weights, 0)
+    return PackedRanker("ease", {"config": asdict(config)}, {"weights": weights.astype(np.float32)})
+
+
+def symmetric_inverse(matrix: FloatArray) -> FloatArray:
+    """The inverse of a positive definite matrix by Cholesky, in its own dtype, both triangles filled."""
+    factor, info = scipy.linalg.lapack.get_lapack_funcs("potrf", (matrix,))(matrix, lower=True)
+    if info:
+        raise InputError(f"the item Gram matrix is not positive definite (potrf {info}): raise the ridge")
+    lower, info = scipy.linalg.lapack.get_lapack_funcs("potri", (matrix,))(factor, lower=True)
+    return np.asarray(np.tril(lower) + np.tril(lower, -1).T)

@@ -1,0 +1,40 @@
+"""Maximal marginal relevance (Carbonell & Goldstein 1998): trade some score for unlike neighbours.
+
+Likeness of two items is the mean of their genres' cosine and their vectors' cosine. The dial is 0 for
+the plain list and 1 for the most unlike one; scores are first put on 0..1 over the candidates.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from recsys.release.contents import Shelf
+from recsys.types import FloatArray, IntArray
+
+
+def likeness(shelf: Shelf, items: IntArray) -> NDArray[np.float32]:
+    """(n, n) in [-0.5, 1]."""
+    genres = shelf.member_of[items].astype(np.float32)
+    genres /= np.maximum(np.sqrt(genres.sum(axis=1, keepdims=True)), 1)
+    vectors = shelf.vectors[items]
+    return np.asarray(0.5 * (genres @ genres.T + vectors @ vectors.T), dtype=np.float32)
+
+
+def diversify(
+    shelf: Shelf, items: IntArray, scores: FloatArray, *, count: int, dial: float
+) -> NDArray[np.int64]:
+    """Places in ``items`` of the ``count`` chosen, in the order of choice."""
+    alike = likeness(shelf, items)
+    low, high = float(scores.min()), float(scores.max())
+    relevance = (scores - low) / (high - low) if high > low else np.zeros_like(scores)
+    nearest = np.zeros(len(items), dtype=np.float32)
+    open_ = np.ones(len(items), dtype=np.bool_)
+    chosen = []
+    for _ in range(min(count, len(items))):
+        value = np.where(open_, (1 - dial) * relevance - dial * nearest, -np.inf)
+        place = int(value.argmax())
+        chosen.append(place)
+        open_[place] = False
+        nearest = np.maximum(nearest, alike[place])
+    return np.array(chosen, dtype=np.int64)

@@ -1,0 +1,106 @@
+"""Files of a release: written once, described, hashed in parallel, mapped back.
+
+sha256 lets go of the interpreter lock, so hashing runs at (cores x 1-2 GB/s); one large file is not
+split, so a release is as quick to check as its largest file.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from recsys.errors import InputError
+from recsys.release.manifest import FileCard
+
+READ_BYTES = 4 << 20
+
+
+def sha256_of(path: Path) -> str:
+    digest = hashlib.sha256()
+    buffer = bytearray(READ_BYTES)
+    view = memoryview(buffer)
+    with path.open("rb", buffering=0) as file:
+        while count := file.readinto(buffer):
+            digest.update(view[:count])
+    return digest.hexdigest()
+
+
+def hash_all(paths: Iterable[Path]) -> dict[Path, str]:
+    """Largest first, one thread a core."""
+    ordered = sorted(paths, key=lambda path: -path.stat().st_size)
+    with ThreadPoolExecutor(max_workers=os.cpu_count() or 1) as pool:
+        return dict(zip(ordered, pool.map(sha256_of, ordered), strict=True))
+
+
+def describe(folder: Path) -> dict[str, FileCard]:
+    """A card for every file under ``folder``, named by its path with forward slashes."""
+    paths = [path for path in folder.rglob("*") if path.is_file()]
+    hashes = hash_all(paths)
+    cards = {}
+    for path in sorted(paths):
+        dtype, shape = _array_header(path) if path.suffix == ".npy" else (None, None)
+        cards[path.relative_to(folder).as_posix()] = FileCard(
+            sha256=hashes[path], bytes=path.stat().st_size, dtype=dtype, shape=shape
+        )
+    return cards
+
+
+def check(folder: Path, cards: dict[str, FileCard], *, hashes: bool = True) -> None:
+    """InputError at the first file that is missing, of another length or of another hash."""
+    paths = {}
+    for name, card in cards.items():
+        parts = PurePosixPath(name).parts
+        if not parts or parts[0] == "/" or ".." in parts or "\\" in name:
+            raise InputError(f"{folder}: the manifest names {name!r}, expected a path inside the release")
+        path = folder / name
+        if not path.is_file():
+            raise InputError(f"{path} is missing from the release: copy the release again, whole")
+        if path.stat().st_size != card.bytes:
+            raise InputError(
+                f"{path} has {path.stat().st_size} bytes, the manifest says {card.bytes}: the release was "
+                "changed or cut off after it was made; copy it again or make a new one"
+            )
+        paths[path] = card.sha256
+    if hashes:
+        for path, digest in hash_all(paths).items():
+            if digest != paths[path]:
+                raise InputError(
+                    f"{path} has sha256 {digest[:12]}.., the manifest says {paths[path][:12]}..: the release "
+                    "was changed after it was made; copy it again or make a new one"
+                )
+
+
+def save_array(path: Path, array: NDArray[Any]) -> None:
+    """A .npy without pickle, parents made."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    np.save(path, np.ascontiguousarray(array), allow_pickle=False)
+
+
+def map_array(path: Path) -> NDArray[Any]:
+    """Memory-mapped and read-only, as a plain ndarray (np.memmap's own indexing is several times slower)."""
+    if path.stat().st_size <= _EMPTY_BYTES:  # an empty array cannot be mapped
+        loaded: NDArray[Any] = np.load(path, allow_pickle=False)
+        return loaded
+    mapped = np.load(path, mmap_mode="r", allow_pickle=False)
+    plain: NDArray[Any] = mapped.view(np.ndarray)
+    return plain
+
+
+_EMPTY_BYTES = 128
+
+
+def _array_header(path: Path) -> tuple[str, list[int]]:
+    with path.open("rb") as file:
+        version = np.lib.format.read_magic(file)
+        read = (
+            np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        )
+        shape, _, dtype = read(file)
+    return str(dtype), list(shape)

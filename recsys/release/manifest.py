@@ -1,0 +1,149 @@
+"""manifest.json: what a release is, made of, trained on and good for.
+
+Read through pydantic with ``extra="forbid"``: a release comes from outside the serving process. The
+release id is a hash over the whole manifest, and with it over every file's hash: whatever is
+edited afterwards, a weight in the manifest or a byte in an array, no longer fits it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from recsys.data.split import SliceName
+from recsys.types import JsonObject
+
+SCHEMA_VERSION: Literal[1] = 1
+
+
+class Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class Scale(Part):
+    low: float
+    high: float
+
+
+class DatasetCard(Part):
+    """``last_timestamp`` is Unix seconds of the newest rating in the release, None without times."""
+
+    name: str
+    licence: str
+    sha256: str
+    scale: Scale
+    last_timestamp: int | None
+    users: int = Field(ge=1)
+    items: int = Field(ge=1)
+
+
+class SplitCard(Part):
+    protocol: str
+    seed: int
+    fingerprint: str
+    counts: dict[SliceName, int]
+
+
+class MemberCard(Part):
+    """One model of the ensemble; ``weight`` is its part in the predicted rating."""
+
+    name: str
+    family: str
+    config: JsonObject
+    parameters: int = Field(ge=0)
+    weight: float
+    files: list[str]
+
+
+class RatingBlendCard(Part):
+    """How the members' weights were found: "mean", "greedy" or "non_negative"."""
+
+    method: str
+    weights: dict[str, float]
+
+
+class RankingWeights(Part):
+    """The list's score is ``ranking`` x (ranker's score / its best) + ``rating`` x (stars on 0..1)."""
+
+    ranking: float = Field(ge=0)
+    rating: float = Field(ge=0)
+
+
+class RankingCard(Part):
+    """``candidates`` of the ranker go to the members for their predicted rating."""
+
+    ranker: str
+    weights: RankingWeights
+    candidates: int = Field(ge=1)
+    report: JsonObject = Field(default_factory=dict)
+
+
+class FoldInCard(Part):
+    """What can answer for a user that training did not know, from ratings alone."""
+
+    ranker: bool
+    members: bool
+    figures: JsonObject = Field(default_factory=dict)
+
+
+class ProfileCard(Part):
+    """The reference that drift is measured against: ``summary`` as JSON, the rest as arrays."""
+
+    summary: JsonObject
+    arrays: dict[str, str]
+
+
+class MetricsCard(Part):
+    """Figures of the run, named by slice and metric; empty where the run has none."""
+
+    formula: JsonObject = Field(default_factory=dict)
+    best: JsonObject = Field(default_factory=dict)
+    ensemble: JsonObject = Field(default_factory=dict)
+    recommender: JsonObject = Field(default_factory=dict)
+
+
+class GoldenList(Part):
+    """One user's list as the maker computed it; opening the release computes it again."""
+
+    user: int = Field(ge=0)
+    items: list[int]
+    scores: list[float]
+    predicted: list[float]
+
+
+class FileCard(Part):
+    """``dtype`` and ``shape`` for .npy arrays."""
+
+    sha256: str
+    bytes: int = Field(ge=0)
+    dtype: str | None = None
+    shape: list[int] | None = None
+
+
+class Manifest(Part):
+    """The fields of a release, in the order they are written. Weights sum to 1 where ``method`` says so."""
+
+    schema_version: Literal[1] = SCHEMA_VERSION
+    release_id: str
+    complete: bool
+    created: str
+    versions: dict[str, str]
+    dataset: DatasetCard
+    split: SplitCard
+    trained_on: list[SliceName]
+    members: list[MemberCard] = Field(min_length=1)
+    rating_blend: RatingBlendCard
+    ranking: RankingCard
+    fold_in: FoldInCard
+    reference_profile: ProfileCard | None
+    metrics: MetricsCard
+    golden_lists: list[GoldenList]
+    files: dict[str, FileCard]
+
+    def computed_id(self) -> str:
+        """sha256 over every field but the id itself: what ``release_id`` must be."""
+        text = json.dumps(self.model_dump(exclude={"release_id"}), sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(text.encode()).hexdigest()

@@ -1,0 +1,155 @@
+"""A release out of a run: the dataset's ratings as histories, the chosen members, ranker and blend.
+
+Histories hold train and valid, and whatever else the members were trained on (a refit: every slice):
+they are the seen items, and what known users are folded in from.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import scipy.sparse as sp
+from numpy.typing import NDArray
+
+from recsys.data.dataset import Dataset
+from recsys.data.ratings import Ratings
+from recsys.data.split import SLICES, SliceName, Split
+from recsys.ranking.packed import PackedRanker
+from recsys.ranking.vectors import item_vectors
+from recsys.release.contents import Histories, Ids, Popularity, Shelf, Titles
+from recsys.release.manifest import (
+    DatasetCard,
+    FoldInCard,
+    MetricsCard,
+    RankingCard,
+    RankingWeights,
+    Scale,
+    SplitCard,
+)
+from recsys.release.writer import Contents, ReleaseMember, write_release
+from recsys.types import Arrays, JsonObject
+
+TRENDING_HALF_LIFE_DAYS = 30.0
+MEAN_DAMPING = 10.0  # ratings that the overall mean counts for in an item's own
+DAY_SECONDS = 86_400
+
+
+def pack_release(
+    folder: Path,
+    *,
+    dataset: Dataset,
+    split: Split,
+    trained_on: Sequence[SliceName],
+    members: Sequence[ReleaseMember],
+    method: str,
+    ranker: PackedRanker,
+    ranking_weight: float = 1.0,
+    rating_weight: float = 0.0,
+    candidates: int = 100,
+    ranking_report: JsonObject | None = None,
+    fold_in: JsonObject | None = None,
+    metrics: MetricsCard | None = None,
+    profile: tuple[JsonObject, Arrays] | None = None,
+) -> Path:
+    """``folder``, written whole or not at all. ``method`` and the members' weights are the Blend's.
+
+    ``trained_on`` names the slices that the members learned from. Raises InputError where the folder
+    exists or the parts do not fit together."""
+    ratings = dataset.ratings
+    kept = ratings.take(kept_rows(split, trained_on))
+    times = kept.times
+    return write_release(
+        folder,
+        Contents(
+            dataset=DatasetCard(
+                name=dataset.name,
+                licence=dataset.licence,
+                sha256=dataset.sha256,
+                scale=Scale(low=ratings.scale.low, high=ratings.scale.high),
+                last_timestamp=None if times is None or not len(times) else int(times.max()),
+                users=ratings.user_count,
+                items=ratings.item_count,
+            ),
+            split=SplitCard(
+                protocol=split.protocol,
+                seed=split.seed,
+                fingerprint=split.fingerprint,
+                counts=split.counts(),
+            ),
+            trained_on=list(trained_on),
+            users=Ids.of(dataset.user_ids),
+            items=make_shelf(dataset, kept),
+            histories=make_histories(kept),
+            popularity=make_popularity(kept),
+            members=members,
+            method=method,
+            ranker=ranker,
+            ranking=RankingCard(
+                ranker=ranker.family,
+                weights=RankingWeights(ranking=ranking_weight, rating=rating_weight),
+                candidates=candidates,
+                report=ranking_report or {},
+            ),
+            fold_in=FoldInCard(ranker=ranker.folds_in, members=True, figures=fold_in or {}),
+            metrics=metrics or MetricsCard(),
+            profile=profile,
+        ),
+    )
+
+
+def kept_rows(split: Split, trained_on: Sequence[SliceName]) -> NDArray[np.int64]:
+    """Rows whose ratings the release keeps: train, valid and all that was trained on."""
+    names = [name for name in SLICES if name in ("train", "valid") or name in trained_on]
+    return np.sort(np.concatenate([split.rows(name) for name in names]))
+
+
+def make_histories(ratings: Ratings) -> Histories:
+    """By user, oldest first; without times in the order of the rows. Stars as float16 where that is exact."""
+    if ratings.times is None:
+        order = np.argsort(ratings.users, kind="stable")
+    else:
+        order = np.lexsort((ratings.times, ratings.users))
+    counts = np.bincount(ratings.users, minlength=ratings.user_count)
+    values = ratings.values[order]
+    short = values.astype(np.float16)
+    return Histories(
+        ends=np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
+        items=ratings.items[order].astype(np.int32),
+        values=short if np.array_equal(short.astype(np.float32), values) else values.astype(np.float32),
+    )
+
+
+def make_popularity(ratings: Ratings) -> Popularity:
+    count = ratings.item_count
+    counts = np.bincount(ratings.items, minlength=count)
+    trending = counts
+    if ratings.times is not None and len(ratings):
+        age_days = (ratings.times.max() - ratings.times) / DAY_SECONDS
+        trending = np.bincount(
+            ratings.items, weights=0.5 ** (age_days / TRENDING_HALF_LIFE_DAYS), minlength=count
+        )
+    mean = float(ratings.values.mean(dtype=np.float64)) if len(ratings) else ratings.scale.low
+    sums = np.bincount(ratings.items, weights=ratings.values, minlength=count)
+    means = (sums + MEAN_DAMPING * mean) / (counts + MEAN_DAMPING)
+    return Popularity(*(array.astype(np.float32) for array in (counts, trending, means)))
+
+
+def make_shelf(dataset: Dataset, ratings: Ratings) -> Shelf:
+    catalogue = dataset.catalogue
+    return Shelf(
+        ids=Ids.of(catalogue.ids),
+        titles=Titles.of(catalogue.titles),
+        genre_names=catalogue.genre_names(),
+        member_of=catalogue.genre_matrix(),
+        vectors=item_vectors(seen_matrix(ratings)),
+    )
+
+
+def seen_matrix(ratings: Ratings) -> sp.csr_matrix:
+    """(users, items) float32, 1 where rated."""
+    ones = np.ones(len(ratings), dtype=np.float32)
+    return sp.csr_matrix(
+        (ones, (ratings.users, ratings.items)), shape=(ratings.user_count, ratings.item_count)
+    )

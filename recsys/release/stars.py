@@ -1,0 +1,59 @@
+"""Predicted stars: the weighted members, for one person at a time.
+
+A person is a row that training knew, or a history to fold in, or both.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from recsys.data.ratings import RatingScale
+from recsys.models.base import History
+from recsys.release.load import OpenMember
+from recsys.types import IntArray
+
+NOTHING = History(items=np.empty(0, dtype=np.int32), values=np.empty(0, dtype=np.float32))
+
+
+@dataclass(frozen=True)
+class Person:
+    """``history`` is all that is known of them, each item once; ``user`` their row, None for a stranger;
+    ``fresh`` when the history holds more than the release was trained on."""
+
+    user: int | None
+    history: History
+    fresh: bool
+
+
+class Stars:
+    """The rating ensemble. ``states`` once a person, then ``rate`` as often as wanted."""
+
+    def __init__(self, members: tuple[OpenMember, ...], scale: RatingScale) -> None:
+        self._members = tuple(member for member in members if member.weight != 0)
+        self._scale = scale
+
+    def states(self, person: Person) -> list[Any]:
+        """What each member computes once for a person."""
+        if person.user is not None and not person.fresh:
+            return [member.scorer.known_user(person.user) for member in self._members]
+        return [member.scorer.fold_in(person.history, person.user) for member in self._members]
+
+    def rate(self, states: list[Any], items: IntArray) -> NDArray[np.float32]:
+        """(len(items),) stars inside the scale."""
+        stars = np.zeros(len(items), dtype=np.float32)
+        for member, state in zip(self._members, states, strict=True):
+            stars += np.float32(member.weight) * member.scorer.score(state, items)
+        return np.clip(stars, self._scale.low, self._scale.high)
+
+
+def merge(old: History, new: History) -> History:
+    """One rating an item: the newer one, at the place where it was given."""
+    items = np.concatenate([old.items, new.items])
+    values = np.concatenate([old.values, new.values]).astype(np.float32)
+    _, last = np.unique(items[::-1], return_index=True)
+    kept = np.sort(len(items) - 1 - last)
+    return History(items=items[kept].astype(np.int32), values=values[kept])

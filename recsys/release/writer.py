@@ -1,0 +1,189 @@
+"""Write a release folder whole or not at all.
+
+Everything goes into a sibling folder first; the manifest, ``complete``, is written last, and then the
+folder is renamed into its place. Whatever fails before that leaves nothing behind.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+
+from recsys.data.split import SliceName
+from recsys.errors import InputError
+from recsys.models.base import PackedMember
+from recsys.models.packed import save_member
+from recsys.ranking.packed import PackedRanker
+from recsys.release import files
+from recsys.release.contents import Histories, Ids, Popularity, Shelf
+from recsys.release.golden import make_golden
+from recsys.release.load import map_release
+from recsys.release.manifest import (
+    DatasetCard,
+    FoldInCard,
+    Manifest,
+    MemberCard,
+    MetricsCard,
+    ProfileCard,
+    RankingCard,
+    RatingBlendCard,
+    SplitCard,
+)
+from recsys.types import Arrays, JsonObject
+
+GOLDEN_LISTS = 5
+LIBRARIES = ("movielens-breakthrough", "numpy", "torch")
+
+
+@dataclass(frozen=True)
+class ReleaseMember:
+    """One model of the ensemble. ``weight`` is its part in the predicted rating, ``config`` plain JSON."""
+
+    name: str
+    packed: PackedMember
+    config: JsonObject
+    parameters: int
+    weight: float
+
+
+@dataclass(frozen=True)
+class Contents:
+    """All that a release holds. ``profile`` is ``Profile.pack()``: a summary and arrays."""
+
+    dataset: DatasetCard
+    split: SplitCard
+    trained_on: Sequence[SliceName]
+    users: Ids
+    items: Shelf
+    histories: Histories
+    popularity: Popularity
+    members: Sequence[ReleaseMember]
+    method: str
+    ranker: PackedRanker
+    ranking: RankingCard
+    fold_in: FoldInCard
+    metrics: MetricsCard
+    profile: tuple[JsonObject, Arrays] | None = None
+
+
+def write_release(folder: Path, contents: Contents) -> Path:
+    """``folder``, made. Raises InputError where it exists or the parts do not fit together."""
+    if folder.exists():
+        raise InputError(f"{folder} is there already: choose another place for the release, or remove it")
+    _require_fit(contents)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    partial = folder.with_name(f".{folder.name}.partial-{os.getpid()}")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir()
+    try:
+        profile = _write_arrays(partial, contents)
+        manifest = _with_golden(partial, _manifest(partial, contents, profile))
+        _write_manifest(partial, manifest)
+        for path in partial.rglob("*"):
+            _sync(path)
+        partial.rename(folder)
+        _sync(folder.parent)
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
+    return folder
+
+
+def _require_fit(contents: Contents) -> None:
+    items = len(contents.items)
+    sizes = {
+        "popularity": len(contents.popularity.counts),
+        "item vectors": len(contents.items.vectors),
+        "genres": len(contents.items.member_of),
+        "ranker": contents.ranker.item_count,
+    }
+    for name, size in sizes.items():
+        if size != items:
+            raise InputError(f"the release's {name} has {size} items, its catalogue {items}")
+    if len(contents.histories) != len(contents.users):
+        raise InputError(f"{len(contents.histories)} histories for {len(contents.users)} users")
+    names = [member.name for member in contents.members]
+    if not names or len(set(names)) < len(names):
+        raise InputError(f"the release's members are named {names}, expected at least one, each its own name")
+
+
+def _write_arrays(folder: Path, contents: Contents) -> ProfileCard | None:
+    contents.users.save(folder / "users")
+    contents.items.save(folder / "items")
+    contents.histories.save(folder / "histories")
+    contents.popularity.save(folder / "popularity")
+    for member in contents.members:
+        save_member(folder / "members" / member.name, member.packed)
+    contents.ranker.save(folder / "ranker")
+    if contents.profile is None:
+        return None
+    summary, arrays = contents.profile
+    for name, array in arrays.items():
+        files.save_array(folder / "profile" / f"{name}.npy", array)
+    return ProfileCard(summary=summary, arrays={name: f"profile/{name}.npy" for name in arrays})
+
+
+def _manifest(folder: Path, contents: Contents, profile: ProfileCard | None) -> Manifest:
+    cards = files.describe(folder)
+    members = [
+        MemberCard(
+            name=member.name,
+            family=member.packed.family,
+            config=member.config,
+            parameters=member.parameters,
+            weight=member.weight,
+            files=[name for name in cards if name.startswith(f"members/{member.name}/")],
+        )
+        for member in contents.members
+    ]
+    return Manifest(
+        release_id="",
+        complete=True,
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        versions={"python": platform.python_version()} | {name: version(name) for name in LIBRARIES},
+        dataset=contents.dataset,
+        split=contents.split,
+        trained_on=list(contents.trained_on),
+        members=members,
+        rating_blend=RatingBlendCard(
+            method=contents.method, weights={member.name: member.weight for member in contents.members}
+        ),
+        ranking=contents.ranking,
+        fold_in=contents.fold_in,
+        reference_profile=profile,
+        metrics=contents.metrics,
+        golden_lists=[],
+        files=cards,
+    )
+
+
+def _with_golden(folder: Path, manifest: Manifest) -> Manifest:
+    """With the lists of users from the least to the most active, and the id that closes it."""
+    release = map_release(folder, manifest)
+    lengths = np.diff(release.histories.ends)
+    active = np.argsort(lengths, kind="stable")
+    active = active[lengths[active] > 0]
+    if len(active):
+        places = np.unique(np.linspace(0, len(active) - 1, GOLDEN_LISTS).astype(np.int64))
+        manifest = manifest.model_copy(update={"golden_lists": make_golden(release, active[places])})
+    return manifest.model_copy(update={"release_id": manifest.computed_id()})
+
+
+def _write_manifest(folder: Path, manifest: Manifest) -> None:
+    (folder / "manifest.json").write_text(manifest.model_dump_json(indent=1), encoding="utf-8")
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
