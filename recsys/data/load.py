@@ -1,28 +1,27 @@
 """``--data``: whatever names ratings, made into a ``Dataset``.
 
-A name of an official release, a folder in one of MovieLens's layouts, or one CSV or Parquet file.
+A name of an official release, a folder in one of MovieLens's layouts, one CSV or Parquet file, or
+``synthetic:users=...,items=...,ratings=...,seed=...``.
 Parsed once: the columns are kept in the cache and mapped into memory from then on.
 """
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import replace
 from pathlib import Path
-
-import numpy as np
-from numpy.typing import NDArray
 
 from recsys.data.cache import cache_folder
 from recsys.data.clean import MAX_BAD_SHARE, clean
 from recsys.data.columns import Columns
 from recsys.data.dataset import Dataset
+from recsys.data.fingerprint import columns_sha256
 from recsys.data.items import catalogue_of, item_features, read_items
 from recsys.data.layouts import Source, folder_source, layout_scale, read_source
 from recsys.data.people import read_people, user_features
-from recsys.data.ratings import Ratings, RatingScale
+from recsys.data.ratings import RatingScale
 from recsys.data.releases import release_folder
 from recsys.data.store import open_dataset, save_dataset, store_folder
+from recsys.data.synthetic import PREFIX, from_spec, parse_spec
 from recsys.data.text import Progress
 from recsys.errors import InputError
 
@@ -45,6 +44,8 @@ def load_dataset(
     ``scale`` None is the release's own, or found from the values. ``progress(stage, share)`` is told how
     far reading and downloading are. ``max_bad_share`` of the rows may be bad before the run stops.
     """
+    if source.startswith(PREFIX):
+        return from_spec(parse_spec(source)).dataset
     found = find_source(source, cache=cache, progress=progress)
     if items is not None:
         found = replace(found, items=items)
@@ -109,14 +110,3 @@ def parse(
         item_features=item_features(catalogue),
         source=source.origin,
     )
-
-
-def columns_sha256(ratings: Ratings, user_ids: NDArray[np.str_], item_ids: NDArray[np.str_]) -> str:
-    """Of the rating columns, in order, and the ids: the same whatever file they came from."""
-    digest = hashlib.sha256()
-    for column in (ratings.users, ratings.items, ratings.values, ratings.times):
-        if column is not None:
-            digest.update(np.ascontiguousarray(column).data)
-    for ids in (user_ids, item_ids):
-        digest.update("\n".join(ids.tolist()).encode())
-    return digest.hexdigest()
