@@ -1,0 +1,63 @@
+"""Alerts and dashboard ask only for metrics that are exported, with labels that those really have."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+import yaml
+
+from serving.metrics import Metrics
+
+FOLDER = Path(__file__).resolve().parents[3] / "serving" / "monitoring"
+
+
+def exported() -> dict[str, set[str]]:
+    """Name of every exported series and its labels, from the exposition text itself."""
+    metrics = Metrics()
+    for collector in vars(metrics).values():
+        names = getattr(collector, "_labelnames", ())
+        if names:
+            made = collector.labels(*["x"] * len(names))
+            if hasattr(made, "observe"):
+                made.observe(0.01)
+    found: dict[str, set[str]] = {}
+    for line in metrics.text().decode().splitlines():
+        match = re.match(r"(recsys_\w+)(?:\{(.*)\})? ", line)
+        if match:
+            found.setdefault(match[1], set()).update(re.findall(r'(\w+)="', match[2] or ""))
+    return found
+
+
+def expressions() -> list[str]:
+    rules = yaml.safe_load((FOLDER / "alerts.yml").read_text())
+    alerts = [rule["expr"] for group in rules["groups"] for rule in group["rules"]]
+    board = json.loads((FOLDER / "grafana.json").read_text())
+    panels = [target["expr"] for panel in board["panels"] for target in panel["targets"]]
+    assert len(alerts) >= 5
+    assert len(panels) >= 10
+    return alerts + panels
+
+
+def test_every_metric_asked_for_is_exported_with_those_labels() -> None:
+    known = exported()
+    for expression in expressions():
+        names = re.findall(r"recsys_\w+", expression)
+        assert names
+        assert set(names) <= known.keys(), expression
+        labels = set().union(*(known[name] for name in names))
+        for group in re.findall(r"by \(([^)]*)\)", expression):
+            assert {label.strip() for label in group.split(",")} <= labels, expression
+        for label in re.findall(r"[{,]\s*(\w+)\s*=", expression):
+            assert label in labels, expression
+
+
+@pytest.mark.system
+def test_promtool_accepts_rules_and_configuration() -> None:
+    for check, name in (("rules", "alerts.yml"), ("config", "prometheus.yml")):
+        told = subprocess.run(["promtool", "check", check, FOLDER / name], capture_output=True, text=True)
+        assert told.returncode == 0, told.stderr
+        assert "SUCCESS" in told.stdout
