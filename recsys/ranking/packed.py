@@ -20,10 +20,9 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors.numpy import save_file
 
 from recsys.errors import InputError
-from recsys.ranking.tensors import map_tensors
+from recsys.models.packed import open_arrays, write_arrays
 from recsys.types import Arrays, IntArray, JsonObject
 
 PARTS = ({"weights"}, {"encode", "decode"}, {"factors", "gram"}, {"prior"})
@@ -64,7 +63,7 @@ class PackedRanker:
     def save(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         arrays = {name: np.ascontiguousarray(array, dtype=np.float32) for name, array in self.arrays.items()}
-        save_file(arrays, str(folder / "arrays.safetensors"))
+        write_arrays(folder / "arrays.safetensors", arrays)
         text = json.dumps({"family": self.family, "settings": self.settings}, indent=1)
         (folder / "ranker.json").write_text(text, encoding="utf-8")
 
@@ -72,7 +71,7 @@ class PackedRanker:
     def open(cls, folder: Path) -> PackedRanker:
         """Memory-mapped."""
         head = json.loads((folder / "ranker.json").read_text(encoding="utf-8"))
-        return cls(head["family"], head["settings"], map_tensors(folder / "arrays.safetensors"))
+        return cls(head["family"], head["settings"], open_arrays(folder / "arrays.safetensors")[0])
 
     def scores(
         self,

@@ -116,9 +116,16 @@ class Recommender:
         if buffer is None:
             buffer = self._local.scores = np.empty((BATCH, len(self.release.items)), dtype=np.float32)
         scores: NDArray[np.float32] = buffer[: len(people)]
-        known = [None if person.fresh else person.user for person in people]
+        places = [place for place, person in enumerate(people) if len(person.history.items)]
+        if not places:
+            return scores, ""
+        histories = [people[place].history.items for place in places]
+        known = [None if people[place].fresh else people[place].user for place in places]
         try:
-            self.release.ranker.scores([person.history.items for person in people], users=known, out=scores)
+            if len(places) == len(people):
+                self.release.ranker.scores(histories, users=known, out=scores)
+            else:
+                scores[places] = self.release.ranker.scores(histories, users=known)
         except FAILURES as error:
             return scores, f"{type(error).__name__}: {error}"
         return scores, ""
