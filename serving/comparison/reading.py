@@ -7,7 +7,7 @@ feedback whose exposure is not there yet waits ``PATIENCE`` seconds before it co
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -24,12 +24,15 @@ DONE = ("event_id", "exposure_id", "user_id", "kind", "item_id", "value", "predi
 
 @dataclass
 class Reader:
-    """Keeps one experiment's tally up to date. Not safe for two threads at once."""
+    """Keeps one experiment's tally up to date. Not safe for two threads at once.
+
+    ``also`` hears of every exposure, shadows too."""
 
     store: EventStore
     experiment: str
     tally: Tally
     since: float = 0.0
+    also: Callable[[Shown], None] | None = None
     _exposures_seen: int = 0
     _feedback_seen: int = 0
     _waiting: list[Done] = field(default_factory=list)
@@ -38,7 +41,10 @@ class Reader:
         """Read what is new; ``now`` decides which feedback has waited long enough."""
         for row in self._pages(EXPOSURES, "_exposures_seen"):
             if row.experiment == self.experiment and row.at >= self.since:
-                self.tally.show(_shown(row))
+                shown = _shown(row)
+                self.tally.show(shown)
+                if self.also is not None:
+                    self.also(shown)
         waiting, self._waiting = self._waiting, []
         for row in self._pages(FEEDBACK, "_feedback_seen"):
             if row.exposure_id is not None and row.at >= self.since:
