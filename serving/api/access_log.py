@@ -1,0 +1,66 @@
+"""One JSON line a request, written behind the request's back.
+
+A line says when, which request, route, status, milliseconds, and where they apply user, arm, source and
+model version; nothing else of a person. With ``hash_user_ids`` the user is the start of a keyed hash: lines
+of one user can be told together, but not whose they are. The key is RECSYS_LOG_KEY, else one made at start.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import secrets
+import threading
+from collections import deque
+from pathlib import Path
+from typing import Any
+
+LONGEST = 50_000  # lines waiting; older ones give way
+FLUSH_SECONDS = 0.5
+
+
+class AccessLog:
+    """``path`` None keeps no log."""
+
+    def __init__(self, path: Path | None, *, hash_user_ids: bool = False) -> None:
+        self._lines: deque[dict[str, Any]] = deque(maxlen=LONGEST)
+        self._key = os.environ.get("RECSYS_LOG_KEY", secrets.token_hex(16)).encode()[:64]
+        self._hashed = hash_user_ids
+        self._stop = threading.Event()
+        self._path = path
+        self._thread: threading.Thread | None = None
+        if path is not None:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._thread = threading.Thread(target=self._run, name="access-log", daemon=True)
+            self._thread.start()
+
+    def note(self, **line: Any) -> None:
+        if self._path is not None:
+            self._lines.append(line)
+
+    def close(self) -> None:
+        self._stop.set()
+        if self._thread is not None:
+            self._thread.join(2.0)
+
+    def _run(self) -> None:
+        while not self._stop.wait(FLUSH_SECONDS):
+            self._flush()
+        self._flush()
+
+    def _flush(self) -> None:
+        if not self._lines or self._path is None:
+            return
+        taken = [self._lines.popleft() for _ in range(len(self._lines))]
+        try:
+            with self._path.open("a", encoding="utf-8") as file:
+                file.write("".join(f"{json.dumps(self._safe(line))}\n" for line in taken))
+        except OSError:
+            return  # a full disk must not stop the service
+
+    def _safe(self, line: dict[str, Any]) -> dict[str, Any]:
+        if self._hashed and line.get("user_id"):
+            digest = hashlib.blake2b(str(line["user_id"]).encode(), key=self._key, digest_size=8)
+            line["user_id"] = digest.hexdigest()
+        return line

@@ -1,0 +1,71 @@
+"""The API put together: the list of routers and the gate around them, in one visible place."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+from fastapi import FastAPI
+from starlette.responses import FileResponse, Response
+from starlette.staticfiles import StaticFiles
+from starlette.types import ASGIApp
+
+from serving.api import errors, experiments, feedback, items, lists, state
+from serving.api.access_log import AccessLog
+from serving.api.experiments import ADMIN_TOKEN
+from serving.api.gate import Gate
+from serving.engine.service import Service
+
+API_KEY = "RECSYS_API_KEY"
+PAGES = Path(__file__).resolve().parent.parent / "pages"
+ROUTERS = [lists.router, items.router, feedback.router, experiments.router, state.router]
+# The pages load nothing from elsewhere and may not be framed.
+PAGE_HEADERS = {
+    "content-security-policy": "default-src 'self'; frame-ancestors 'none'; base-uri 'none'",
+    "x-content-type-options": "nosniff",
+    "referrer-policy": "no-referrer",
+    "cache-control": "no-cache",
+}
+
+
+def create_app(service: Service) -> FastAPI:
+    """The routes alone."""
+    app = FastAPI(
+        title="Recommendations",
+        version="1",
+        description="Top-10 lists from a release, with A/B traffic splitting. Errors share one JSON shape.",
+        docs_url=None,
+        redoc_url=None,
+    )
+    app.state.service = service
+    errors.install(app)
+    for router in ROUTERS:
+        app.include_router(router)
+
+    @app.get("/", include_in_schema=False)
+    async def page() -> Response:
+        return FileResponse(PAGES / "index.html", headers=PAGE_HEADERS)
+
+    @app.get("/docs", include_in_schema=False)
+    async def docs() -> Response:
+        return FileResponse(PAGES / "docs.html", headers=PAGE_HEADERS)
+
+    app.mount("/pages", StaticFiles(directory=PAGES), name="pages")
+    return app
+
+
+def create_gate(service: Service) -> ASGIApp:
+    """What a server runs. The admin token opens what the API key opens."""
+    settings = service.settings
+    api_key = os.environ.get(API_KEY, "")
+    keys: list[Any] = [key for key in (api_key, os.environ.get(ADMIN_TOKEN, "")) if key] if api_key else []
+    return Gate(
+        create_app(service),
+        metrics=service.metrics,
+        keys=tuple(keys),
+        most_bytes=settings.max_body_bytes,
+        access_log=AccessLog(
+            Path(settings.access_log) if settings.access_log else None, hash_user_ids=settings.hash_user_ids
+        ),
+    )

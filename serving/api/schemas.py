@@ -1,0 +1,253 @@
+"""What comes in and goes out over HTTP, as pydantic models: limits, examples, the OpenAPI description.
+
+Incoming bodies and query strings are validated (unknown fields are refused, so that a misspelt one is not
+silently ignored). Outgoing models only describe: answers are built as plain dicts, and a test holds them
+to these.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+
+from serving.records import FeedbackKind, Owner
+from serving.settings import Arm
+
+MOST_ITEMS = 100
+MOST_EXCLUDED = 1_000
+MOST_RATINGS = 1_000
+MOST_EVENTS = 1_000
+MOST_LISTS = 100
+
+Id = Annotated[str, StringConstraints(min_length=1, max_length=128, pattern=r"^[^\x00-\x1f\x7f]+$")]
+Genre = Annotated[str, StringConstraints(min_length=1, max_length=100)]
+ArmName = Annotated[str, StringConstraints(min_length=1, max_length=64)]
+Count = Annotated[int, Field(ge=1, le=MOST_ITEMS, description="how many items")]
+
+
+class In(BaseModel):
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
+
+
+def parts(text: str) -> list[str]:
+    """A comma-separated list, empty parts left out."""
+    return [part for piece in text.split(",") if (part := piece.strip())]
+
+
+class ListQuery(In):
+    """The query string of a list."""
+
+    count: Count = 10
+    genres: str = Field("", max_length=1_000, description="comma-separated; an item has any of them")
+    exclude: str = Field(
+        "", max_length=60_000, description=f"comma-separated item ids, at most {MOST_EXCLUDED}"
+    )
+    include_seen: bool = Field(False, description="also items that the user has rated")
+    explain: bool = Field(False, description="name the rated items that speak most for each")
+    arm: ArmName | None = Field(None, description="ask for an arm by name; does not count in the experiment")
+
+    @model_validator(mode="after")
+    def _bounded(self) -> ListQuery:
+        if len(parts(self.exclude)) > MOST_EXCLUDED:
+            raise ValueError(f"at most {MOST_EXCLUDED} items can be excluded, got {len(parts(self.exclude))}")
+        return self
+
+
+class CountQuery(In):
+    count: Count = 10
+
+
+class PopularQuery(In):
+    count: Count = 10
+    genre: str | None = Field(None, max_length=100)
+    trending: bool = Field(False, description="with decay: a rating halves in weight with every half-life")
+
+
+class SearchQuery(In):
+    title: Annotated[str, StringConstraints(min_length=1, max_length=100)]
+    count: Count = 10
+
+
+class PredictionsQuery(In):
+    items: str = Field(max_length=20_000, description=f"comma-separated item ids, at most {MOST_ITEMS}")
+
+    @model_validator(mode="after")
+    def _bounded(self) -> PredictionsQuery:
+        if not 1 <= len(parts(self.items)) <= MOST_ITEMS:
+            raise ValueError(f"1 to {MOST_ITEMS} item ids are expected, got {len(parts(self.items))}")
+        return self
+
+
+class GivenRating(In):
+    item_id: Id
+    rating: float = Field(description="in stars")
+
+
+class SessionBody(In):
+    """One list for a session: ``ratings`` count on top of what is known of ``user_id``, if that is given."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "ratings": [{"item_id": "1", "rating": 5}, {"item_id": "50", "rating": 4.5}],
+                    "count": 5,
+                    "explain": True,
+                }
+            ]
+        }
+    )
+    user_id: Id | None = None
+    ratings: list[GivenRating] = Field(default_factory=list, max_length=MOST_RATINGS)
+    count: Count = 10
+    genres: list[Genre] = Field(default_factory=list, max_length=50)
+    exclude: list[Id] = Field(default_factory=list, max_length=MOST_EXCLUDED)
+    include_seen: bool = False
+    explain: bool = False
+    arm: ArmName | None = None
+
+
+class BatchBody(In):
+    """Many lists in one call."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"requests": [{"user_id": "1"}, {"user_id": "2", "count": 3}]}]}
+    )
+    requests: list[SessionBody] = Field(min_length=1, max_length=MOST_LISTS)
+
+
+class Event(In):
+    """What a user did. A rating needs ``item_id`` and ``rating``, a click ``item_id``."""
+
+    event_id: Id = Field(description="chosen by the sender; sent again, it is stored once")
+    kind: FeedbackKind
+    user_id: Id
+    item_id: Id | None = None
+    exposure_id: Id | None = Field(None, description="the answer that this came of")
+    rating: float | None = Field(None, description="in stars")
+    at: float | None = Field(None, ge=0, le=4_102_444_800, description="Unix seconds; now if left out")
+
+    @model_validator(mode="after")
+    def _whole(self) -> Event:
+        if self.kind != "impression" and self.item_id is None:
+            raise ValueError(f"a {self.kind} needs an item_id")
+        if (self.kind == "rating") != (self.rating is not None):
+            raise ValueError("a rating, and only a rating, has a rating")
+        return self
+
+
+class FeedbackBody(In):
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "events": [
+                        {"event_id": "a-1", "kind": "rating", "user_id": "1", "item_id": "50", "rating": 4.0}
+                    ]
+                }
+            ]
+        }
+    )
+    events: list[Event] = Field(min_length=1, max_length=MOST_EVENTS)
+
+
+class ExperimentBody(In):
+    """``revision`` is the one this change was made from (409 if it is no longer the newest)."""
+
+    revision: int = Field(ge=0, le=2**31 - 1)
+    arms: list[Arm] = Field(min_length=1, max_length=20)
+    salt: str | None = Field(None, max_length=200, description="a new one deals all users anew")
+    holdout: float = Field(0.0, ge=0, le=1)
+    overrides: dict[Id, ArmName] = Field(default_factory=dict, max_length=1_000)
+    owner: Owner = "manual"
+    take_over: bool = Field(False, description="take the experiment out of a roll-out's hands")
+    actor: Annotated[str, StringConstraints(min_length=1, max_length=100)] = "admin"
+    reason: Annotated[str, StringConstraints(max_length=1_000)] = ""
+
+
+# -- answers, described ----------------------------------------------------------------------------
+
+
+class ItemCard(BaseModel):
+    id: str
+    title: str
+    genres: list[str]
+
+
+class Reason(BaseModel):
+    id: str
+    title: str
+
+
+class ListedItem(ItemCard):
+    score: float
+    predicted_rating: float
+    because: list[Reason] | None = None
+
+
+class ListAnswer(BaseModel):
+    """``source`` says how the list came about, ``fallback`` why it is not what it should have been."""
+
+    exposure_id: str
+    user_id: str
+    experiment: str
+    arm: str
+    assignment: Literal["share", "holdout", "override"]
+    revision: int
+    model_version: str
+    source: Literal["personal", "folded_in", "popular"]
+    fallback: str | None
+    items: list[ListedItem]
+    unknown_items: list[str] | None = None
+
+
+class BatchAnswer(BaseModel):
+    answers: list[ListAnswer]
+
+
+class ItemsAnswer(BaseModel):
+    arm: str
+    model_version: str
+    items: list[ListedItem]
+
+
+class Found(BaseModel):
+    items: list[ItemCard]
+
+
+class Prediction(BaseModel):
+    id: str
+    predicted_rating: float
+
+
+class PredictionsAnswer(BaseModel):
+    user_id: str
+    arm: str
+    model_version: str
+    predictions: list[Prediction]
+
+
+class FeedbackAnswer(BaseModel):
+    """``duplicates`` had been stored before; both are safe on disk."""
+
+    stored: list[str]
+    duplicates: list[str]
+
+
+class ErrorDetail(BaseModel):
+    where: str
+    message: str
+
+
+class ErrorBody(BaseModel):
+    code: str
+    message: str
+    details: list[ErrorDetail] | None = None
+
+
+class ErrorAnswer(BaseModel):
+    """Every answer that is not 200 has this shape."""
+
+    error: ErrorBody
+    request_id: str

@@ -1,0 +1,385 @@
+"""The service of one replica, without HTTP: questions in, answers and their exposures out.
+
+Nothing here waits on a disk: assignment is a hash, the list comes from the worker's thread, the exposure
+goes to the writer's. A list that fails or comes too late is replaced by popular items (known or unknown
+user alike), marked and counted; only then does a request know of trouble at all.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import logging
+import os
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+from sqlalchemy.exc import SQLAlchemyError
+
+from recsys.errors import InputError
+from recsys.models.base import History
+from recsys.release.answers import Answer, Query, Recommendation
+from serving.assignment import Assignment
+from serving.engine.fleet import Deployment, Fleet
+from serving.engine.follower import Follower
+from serving.engine.loaded import LoadedRelease, RuleSet
+from serving.engine.overlay import Overlay
+from serving.engine.worker import Late, Worker
+from serving.events.store import EventStore
+from serving.events.writer import EventWriter, StoreUnavailable
+from serving.metrics import Metrics
+from serving.records import ExperimentState, Exposure, Feedback
+from serving.registry import resolve
+from serving.settings import Settings
+
+log = logging.getLogger(__name__)
+ACKNOWLEDGE_SECONDS = 5.0  # feedback not committed by then is answered with 503
+STORE_ERRORS: tuple[type[Exception], ...] = (SQLAlchemyError, OSError)
+STUCK_SECONDS = 30.0  # a worker that takes longer for one turn makes the replica unhealthy
+SHADOW_QUEUE = 4  # shadow answers are left out while more than this waits
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """One list asked for, in the outside world's ids. ``ratings`` are a session's, on top of what is
+    known of the user; ``arm`` asks for one by name."""
+
+    user_id: str | None = None
+    ratings: dict[str, float] = field(default_factory=dict)
+    count: int = 10
+    genres: tuple[str, ...] = ()
+    exclude: Sequence[str] = ()
+    include_seen: bool = False
+    explain: bool = False
+    arm: str | None = None
+
+
+@dataclass(frozen=True)
+class Served:
+    """A list, who gave it, and where the milliseconds went."""
+
+    exposure: Exposure
+    experiment: str
+    assignment: Assignment
+    answer: Answer
+    loaded: LoadedRelease
+    milliseconds: dict[str, float]
+
+
+class Service:
+    """``start`` blocks until it can answer; the rest is for an event loop, except ``load`` and ``close``."""
+
+    def __init__(self, settings: Settings, metrics: Metrics | None = None) -> None:
+        self.settings = settings
+        self.metrics = metrics or Metrics()
+        self.store = EventStore(settings.events)
+        self.overlay = Overlay()
+        rules = settings.rules
+        self.fleet = Fleet(RuleSet(frozenset(rules.hidden), dict(rules.boosts), rules.diversity), resolve)
+        self._deployment: Deployment | None = None
+        self._deadline = settings.deadline_ms / 1000
+        self._shadows: set[asyncio.Task[None]] = set()
+        self._told = {"batches": 0, "batched": 0, "lost": 0}
+        self.closing = False
+
+    def start(self) -> None:
+        """Raises InputError where the experiment or a release cannot be served."""
+        state = self._stored_state() or self.settings.experiment.state()
+        self.take(self.fleet.prepare(state, None))
+        self.writer = EventWriter(self.store, folder=self.settings.spool_folder)
+        self.worker = Worker()
+        self.follower = Follower(self)
+        self.follower.start()
+        # What is loaded now stays: the collector need not walk it again in the middle of a request.
+        gc.collect()
+        gc.freeze()
+
+    def _stored_state(self) -> ExperimentState | None:
+        try:
+            self.store.create_tables()
+            return self.store.experiment(self.settings.experiment.name)
+        except Exception as error:
+            log.error("the event store cannot be read, starting without it: %s", type(error).__name__)
+            return None
+
+    @property
+    def deployment(self) -> Deployment:
+        assert self._deployment is not None, "the service has not been started"
+        return self._deployment
+
+    def take(self, deployment: Deployment) -> None:
+        """From now on this answers. Older revisions than the one in service are ignored."""
+        before = self._deployment
+        if before is not None and deployment.state.revision < before.state.revision:
+            return
+        self._deployment = deployment
+        state, metrics = deployment.state, self.metrics
+        metrics.revision.labels(state.name).set(state.revision)
+        for arm in before.state.arms if before else ():
+            metrics.share.labels(state.name, arm.name).set(0)
+            metrics.release.labels(arm.name, before.arms[arm.name].release_id if before else "").set(0)
+        for arm in state.arms:
+            metrics.share.labels(state.name, arm.name).set(arm.share)
+            metrics.release.labels(arm.name, deployment.arms[arm.name].release_id).set(1)
+        metrics.loads.labels("taken").inc()
+
+    def change(self, state: ExperimentState, *, expected: int, actor: str, reason: str) -> ExperimentState:
+        """Open what ``state`` needs, store it, serve it: in that order, so that a release that cannot be
+        trusted changes nothing. Blocks. Raises InputError or ``Conflict``."""
+        try:
+            prepared = self.fleet.prepare(state, self.deployment)
+        except InputError:
+            self.metrics.loads.labels("refused").inc()
+            raise
+        saved = self.store.save_experiment(state, expected=expected, actor=actor, reason=reason)
+        self.take(self.fleet.adopt(prepared, saved))
+        return saved
+
+    def flush_counts(self) -> None:
+        """Counters that threads keep as plain numbers, brought to Prometheus from time to time."""
+        for counter, told, now in (
+            ("batches", self._told["batches"], self.worker.batches),
+            ("batched", self._told["batched"], self.worker.batched),
+            ("lost", self._told["lost"], self.writer.lost),
+        ):
+            getattr(self.metrics, counter).inc(now - told)
+            self._told[counter] = now
+
+    def health(self) -> str:
+        """What is wrong, "" where nothing is."""
+        stuck = self.worker.stuck_for()
+        return f"the recommender has been busy for {stuck:.0f} s" if stuck > STUCK_SECONDS else ""
+
+    def close(self) -> None:
+        self.closing = True
+        self.follower.stop()
+        self.worker.close()
+        self.writer.close()
+        self.store.close()
+
+    # -- questions ---------------------------------------------------------------------------------
+
+    async def recommend(self, wanted: Wanted) -> Served:
+        """Raises InputError for an unknown genre or arm."""
+        began = perf_counter()
+        deployment = self.deployment
+        if wanted.arm is not None and wanted.arm not in deployment.arms:
+            raise InputError(f"there is no arm {wanted.arm!r}; there are {', '.join(deployment.arms)}")
+        exposure_id = new_id()
+        user_id = wanted.user_id if wanted.user_id is not None else f"anonymous-{exposure_id}"
+        assignment = deployment.place(user_id, wanted.arm)
+        loaded = deployment.arms[assignment.arm]
+        query = self.query(loaded, wanted)
+        placed = perf_counter()
+        answer = await self._answer(loaded, query, assignment.arm)
+        ended = perf_counter()
+        stages = answer.milliseconds
+        wait = max(0.0, (ended - placed) * 1000 - sum(stages.values()))
+        total = (ended - began) * 1000
+        spent = {"assign": (placed - began) * 1000, "wait": wait, **stages, "total": total}
+        exposure = _exposure(exposure_id, user_id, deployment, assignment, loaded, answer, total)
+        self.writer.expose(exposure)
+        if wanted.arm is None:
+            for arm in deployment.shadows:
+                self._shadow(arm, deployment, wanted, exposure)
+        return Served(exposure, deployment.state.name, assignment, answer, loaded, spent)
+
+    def validate(self, wanted: Wanted) -> None:
+        """Raises InputError for what ``recommend`` would refuse."""
+        deployment = self.deployment
+        if wanted.arm is not None and wanted.arm not in deployment.arms:
+            raise InputError(f"there is no arm {wanted.arm!r}; there are {', '.join(deployment.arms)}")
+        for loaded in deployment.arms.values():
+            self.query(loaded, wanted)
+
+    @property
+    def scale(self) -> tuple[float, float]:
+        """The lowest and highest rating, in stars."""
+        scale = self.deployment.control.release.manifest.dataset.scale
+        return scale.low, scale.high
+
+    def query(self, loaded: LoadedRelease, wanted: Wanted) -> Query:
+        """In rows of the release. Raises InputError for an unknown genre."""
+        allowed = None
+        if wanted.genres:
+            try:
+                allowed = loaded.allowed(wanted.genres)
+            except KeyError as error:
+                known = ", ".join(loaded.release.items.genre_names)
+                raise InputError(f"unknown genre {error.args[0]!r}; there are: {known}") from None
+        return Query(
+            user=None if wanted.user_id is None else loaded.user(wanted.user_id),
+            history=self._history(loaded, wanted),
+            count=wanted.count,
+            exclude=loaded.items(wanted.exclude) if wanted.exclude else None,
+            allowed=allowed,
+            include_seen=wanted.include_seen,
+            explain=wanted.explain,
+        )
+
+    def _history(self, loaded: LoadedRelease, wanted: Wanted) -> History | None:
+        told = self.overlay.of(wanted.user_id) if wanted.user_id is not None else {}
+        if wanted.ratings:
+            return loaded.given({**told, **wanted.ratings})
+        return loaded.history(wanted.user_id, told) if told and wanted.user_id is not None else None
+
+    async def _answer(self, loaded: LoadedRelease, query: Query, arm: str) -> Answer:
+        if self.worker.stuck_for() > self._deadline:
+            answer = loaded.popular_answer(query, "the recommender is busy")
+        else:
+            try:
+                answer = await self.worker.ask(loaded, query, seconds=self._deadline)
+            except Late:
+                answer = loaded.popular_answer(query, f"no list within {self.settings.deadline_ms:g} ms")
+            except Exception as error:
+                log.exception("a list of arm %s failed", arm)
+                answer = loaded.popular_answer(query, f"{type(error).__name__}: {error}")
+        if answer.fallback:
+            self.metrics.fallbacks.labels(arm, answer.source).inc()
+        return answer
+
+    def _shadow(self, arm: str, deployment: Deployment, wanted: Wanted, shown: Exposure) -> None:
+        """The same question to an arm that nobody sees, after the answer has gone out."""
+        if self.worker.waiting > SHADOW_QUEUE or len(self._shadows) > SHADOW_QUEUE:
+            self.metrics.shadows.labels(arm, "left_out").inc()
+            return
+        task = asyncio.create_task(self._answer_unseen(arm, deployment, wanted, shown))
+        self._shadows.add(task)
+        task.add_done_callback(self._shadows.discard)
+
+    async def _answer_unseen(self, arm: str, deployment: Deployment, wanted: Wanted, shown: Exposure) -> None:
+        loaded = deployment.arms[arm]
+        began = perf_counter()
+        try:
+            answer = await self.worker.ask(loaded, self.query(loaded, wanted), seconds=1.0)
+        except Exception as error:
+            self.metrics.shadows.labels(arm, "failed").inc()
+            log.warning("shadow arm %s failed: %s", arm, type(error).__name__)
+            return
+        self.metrics.shadows.labels(arm, "answered").inc()
+        exposure = _exposure(
+            f"{shown.exposure_id}-{arm}",
+            shown.user_id,
+            deployment,
+            Assignment(arm, "share"),
+            loaded,
+            answer,
+            (perf_counter() - began) * 1000,
+        )
+        self.writer.expose(replace(exposure, shadow=True, experiment=shown.experiment))
+
+    async def compute(self, function: Any, *arguments: Any) -> Any:
+        """Any other work on a release, in the worker's thread. Raises what it raises, or ``Late``."""
+        return await self.worker.call(lambda: function(*arguments), seconds=max(1.0, self._deadline))
+
+    async def predict(self, user_id: str, item_ids: Sequence[str]) -> tuple[Deployment, str, list[float]]:
+        """Stars for items that the user's arm must know (else KeyError with those it does not)."""
+        deployment = self.deployment
+        arm = deployment.place(user_id, None).arm
+        loaded = deployment.arms[arm]
+        unknown = [item for item in item_ids if loaded.item(item) is None]
+        if unknown:
+            raise KeyError(unknown)
+        query = self.query(loaded, Wanted(user_id=user_id))
+        stars = await self.compute(loaded.recommender.predict, query, loaded.items(item_ids))
+        return deployment, arm, [float(value) for value in stars]
+
+    async def similar(self, loaded: LoadedRelease, row: int, count: int) -> list[Recommendation]:
+        found: list[Recommendation] = await self.compute(
+            loaded.recommender.similar, row, count + len(self._hidden(loaded))
+        )
+        return self._visible(loaded, found)[:count]
+
+    async def popular(
+        self, loaded: LoadedRelease, count: int, genre: str | None, trending: bool
+    ) -> list[Recommendation]:
+        """Raises InputError for an unknown genre."""
+        extra = count + len(self._hidden(loaded))
+        found: list[Recommendation] = await self.compute(
+            lambda: loaded.recommender.popular(extra, genre, trending=trending)
+        )
+        return self._visible(loaded, found)[:count]
+
+    def _hidden(self, loaded: LoadedRelease) -> set[int]:
+        return set() if loaded.rules.hidden is None else set(loaded.rules.hidden.tolist())
+
+    def _visible(self, loaded: LoadedRelease, found: list[Recommendation]) -> list[Recommendation]:
+        hidden = self._hidden(loaded)
+        return [one for one in found if one.item not in hidden]
+
+    # -- feedback ----------------------------------------------------------------------------------
+
+    async def tell(self, events: Sequence[Feedback]) -> set[str]:
+        """The event ids that were new, once they are stored. Raises ``StoreUnavailable``."""
+        events = await self._with_predictions(events)
+        future = asyncio.wrap_future(self.writer.tell(events))
+        try:
+            new = await asyncio.wait_for(asyncio.shield(future), ACKNOWLEDGE_SECONDS)
+        except TimeoutError:
+            raise StoreUnavailable("the event store took too long") from None
+        for event in events:
+            if event.event_id in new:
+                self.overlay.lay(event)
+        return new
+
+    async def _with_predictions(self, events: Sequence[Feedback]) -> list[Feedback]:
+        """Ratings with what the user's arm would have predicted a moment before it learned them."""
+        wanted: dict[str, list[str]] = {}
+        for event in events:
+            if event.kind == "rating" and event.item_id is not None:
+                wanted.setdefault(event.user_id, []).append(event.item_id)
+        stars: dict[tuple[str, str], float] = {}
+        for user_id, items in wanted.items():
+            loaded = self.deployment.arms[self.deployment.place(user_id, None).arm]
+            known = [item for item in items if loaded.item(item) is not None]
+            if not known:
+                continue
+            try:
+                values = await self.compute(
+                    loaded.recommender.predict,
+                    self.query(loaded, Wanted(user_id=user_id)),
+                    loaded.items(known),
+                )
+            except Exception as error:  # feedback is worth more than a figure beside it
+                log.warning("no prediction beside a rating: %s", type(error).__name__)
+                continue
+            stars |= {
+                (user_id, item): round(float(value), 4)
+                for item, value in zip(known, np.asarray(values), strict=True)
+            }
+        return [replace(event, predicted=stars.get((event.user_id, event.item_id or ""))) for event in events]
+
+
+def new_id() -> str:
+    """32 hex digits that grow with time, so that rows made together lie together."""
+    return f"{time.time_ns() // 1_000_000:012x}{os.urandom(10).hex()}"
+
+
+def _exposure(
+    exposure_id: str,
+    user_id: str,
+    deployment: Deployment,
+    assignment: Assignment,
+    loaded: LoadedRelease,
+    answer: Answer,
+    milliseconds: float,
+) -> Exposure:
+    """Testers and the holdout are stored under a name of their own: they do not count."""
+    name = deployment.state.name
+    return Exposure(
+        exposure_id=exposure_id,
+        at=time.time(),
+        user_id=user_id,
+        experiment=name if assignment.reason == "share" else f"{name}:{assignment.reason}",
+        arm=assignment.arm,
+        revision=deployment.state.revision,
+        release_id=loaded.release_id,
+        items=tuple([loaded.card(one.item)["id"] for one in answer.recommendations]),
+        predicted=tuple([one.predicted_rating for one in answer.recommendations]),
+        source=answer.source,
+        milliseconds=milliseconds,
+    )

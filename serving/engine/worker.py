@@ -1,0 +1,194 @@
+"""One thread that computes, so that the event loop never waits for numpy.
+
+It takes whatever has come in since its last turn and answers queries to the same release together: one
+matrix product for all of them. Nobody waits for company: alone, a query is a batch of one. A query whose
+time is up before its turn is dropped (it has been answered by something cheaper), so that a burst or a
+slow release cannot pile up work that nobody waits for.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+
+from recsys.release.answers import Answer, Query
+from recsys.release.recommender import FAILURES
+from serving.engine.loaded import LoadedRelease
+
+BATCH = 32
+
+
+class Late(TimeoutError):
+    """The answer was not there in time."""
+
+
+@dataclass
+class Ask:
+    """A query on its way. ``ends`` is when nobody waits for it any more (``perf_counter``)."""
+
+    loaded: LoadedRelease
+    query: Query
+    future: asyncio.Future[Answer]
+    ends: float
+
+
+@dataclass
+class Call:
+    """Any other work of the same thread."""
+
+    function: Callable[[], Any]
+    future: asyncio.Future[Any]
+    ends: float
+
+
+class Worker:
+    """``batches`` and ``batched`` count turns and the queries in them."""
+
+    def __init__(self) -> None:
+        self._waiting: deque[Ask | Call] = deque()
+        self._wake = threading.Semaphore(0)
+        self._closing = False
+        self._busy_since: float | None = None
+        self.batches = 0
+        self.batched = 0
+        self._thread = threading.Thread(target=self._run, name="recommender", daemon=True)
+        self._thread.start()
+
+    @property
+    def waiting(self) -> int:
+        return len(self._waiting)
+
+    def stuck_for(self) -> float:
+        """Seconds that the present turn has taken, 0 between turns."""
+        since = self._busy_since
+        return 0.0 if since is None else perf_counter() - since
+
+    async def ask(self, loaded: LoadedRelease, query: Query, *, seconds: float) -> Answer:
+        """The answer, or ``Late``."""
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[Answer] = loop.create_future()
+        answer: Answer = await self._wait(Ask(loaded, query, future, perf_counter() + seconds), loop, seconds)
+        return answer
+
+    async def call(self, function: Callable[[], Any], *, seconds: float) -> Any:
+        """Its result, what it raises, or ``Late``."""
+        loop = asyncio.get_running_loop()
+        return await self._wait(Call(function, loop.create_future(), perf_counter() + seconds), loop, seconds)
+
+    async def _wait(self, job: Ask | Call, loop: asyncio.AbstractEventLoop, seconds: float) -> Any:
+        self._waiting.append(job)
+        self._wake.release()
+        timer = loop.call_later(seconds, _expire, job.future)
+        try:
+            return await job.future
+        finally:
+            timer.cancel()
+
+    def close(self) -> None:
+        self._closing = True
+        self._wake.release()
+        self._thread.join(2.0)
+
+    # -- the thread --------------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        while True:
+            self._wake.acquire()
+            if self._closing:
+                return
+            jobs = self._take()
+            if jobs:
+                self._busy_since = perf_counter()
+                done = self._do(jobs)
+                self._busy_since = None
+                _deliver(done)
+
+    def _take(self) -> list[Ask | Call]:
+        """What belongs in one turn: the first job, and the queries to the same release behind it."""
+        jobs: list[Ask | Call] = []
+        now = perf_counter()
+        while self._waiting and len(jobs) < BATCH:
+            job = self._waiting[0]
+            if jobs and (
+                isinstance(job, Call) or isinstance(jobs[0], Call) or job.loaded is not jobs[0].loaded
+            ):
+                self._wake.release()  # its own turn comes next
+                break
+            self._waiting.popleft()
+            if job.ends > now:
+                jobs.append(job)
+        return jobs
+
+    def _do(self, jobs: list[Ask | Call]) -> list[tuple[asyncio.Future[Any], Any, Exception | None]]:
+        first = jobs[0]
+        try:
+            if isinstance(first, Call):
+                return [(first.future, first.function(), None)]
+            asks = [job for job in jobs if isinstance(job, Ask)]
+            self.batches += 1
+            self.batched += len(asks)
+            answers = _recommend(first.loaded, [ask.query for ask in asks])
+            return [(ask.future, answer, None) for ask, answer in zip(asks, answers, strict=True)]
+        except Exception as error:  # whatever a release raises, the thread goes on
+            return [(job.future, None, error) for job in jobs]
+
+
+def _recommend(loaded: LoadedRelease, queries: list[Query]) -> list[Answer]:
+    answers = loaded.recommender.recommend(queries, loaded.rules)
+    for place, (query, answer) in enumerate(zip(queries, answers, strict=True)):
+        if answer.fallback and query.user is not None:
+            answers[place] = _folded_in(loaded, query, answer)
+    return answers
+
+
+def _folded_in(loaded: LoadedRelease, query: Query, failed: Answer) -> Answer:
+    """A known user whose own state failed, as somebody new with the same ratings."""
+    person = loaded.recommender.person(query)
+    history = person.history
+    stranger = Query(
+        user=None,
+        history=type(history)(np.asarray(history.items), np.asarray(history.values)),
+        count=query.count,
+        exclude=query.exclude,
+        allowed=query.allowed,
+        include_seen=query.include_seen,
+        explain=query.explain,
+    )
+    try:
+        answer = loaded.recommender.recommend([stranger], loaded.rules)[0]
+    except FAILURES:
+        return failed
+    if answer.fallback:
+        return failed
+    return Answer(answer.recommendations, answer.source, answer.milliseconds, failed.fallback)
+
+
+def _expire(future: asyncio.Future[Any]) -> None:
+    if not future.done():
+        future.set_exception(Late("the answer was not there in time"))
+
+
+def _deliver(done: list[tuple[asyncio.Future[Any], Any, Exception | None]]) -> None:
+    """Hands results to their loops: one wake-up for all of a batch that share a loop."""
+    loop = done[0][0].get_loop()
+    try:
+        loop.call_soon_threadsafe(_settle, done)
+    except RuntimeError:
+        return  # the loop has closed: nobody waits
+
+
+def _settle(done: list[tuple[asyncio.Future[Any], Any, Exception | None]]) -> None:
+    for future, result, error in done:
+        if future.done():
+            continue
+        if error is None:
+            future.set_result(result)
+        else:
+            future.set_exception(error)

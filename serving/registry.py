@@ -1,0 +1,87 @@
+"""Where a release lies: a folder, or a model version of MLflow's registry (``models:/name@champion``).
+
+A version's artifacts are downloaded once into a cache beside the user's others; MLflow is imported only
+for a name that needs it (it takes seconds). MLFLOW_TRACKING_URI says which registry.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+
+from recsys.errors import InputError
+
+SCHEME = "models:/"
+
+
+def cache_folder() -> Path:
+    base = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
+    return Path(base) / "movielens-breakthrough" / "releases"
+
+
+def resolve(release: str) -> Path:
+    """The folder of a release. Raises InputError that says how to make one."""
+    if not release.startswith(SCHEME):
+        folder = Path(release)
+        if not folder.is_dir():
+            raise InputError(
+                f"there is no release at {release}: make one with `python search/breakthrough.py`, which "
+                "leaves it under runs/NAME/release"
+            )
+        return folder
+    version, source = _version(release)
+    kept = cache_folder() / version
+    if not (kept / "manifest.json").is_file():
+        _download(source, kept)
+    return kept
+
+
+def pinned(release: str) -> str:
+    """``release`` with an alias replaced by the version that it stands for now, so that every replica
+    opens the same one."""
+    if not release.startswith(SCHEME):
+        return release
+    name, number = _version(release)[0].rsplit("-", 1)
+    return f"{SCHEME}{name}/{number}"
+
+
+def _version(release: str) -> tuple[str, str]:
+    """("name-number", where its artifacts are)."""
+    from mlflow.exceptions import MlflowException
+    from mlflow.tracking import MlflowClient
+
+    name = release.removeprefix(SCHEME)
+    try:
+        client = MlflowClient()
+        if "@" in name:
+            found = client.get_model_version_by_alias(*name.split("@", 1))
+        elif "/" in name:
+            found = client.get_model_version(*name.split("/", 1))
+        else:
+            raise InputError(f"{release} names no version: write {release}@champion or {release}/1")
+        return f"{found.name}-{found.version}", client.get_model_version_download_uri(
+            found.name, found.version
+        )
+    except MlflowException as error:
+        where = os.environ.get("MLFLOW_TRACKING_URI", "the default store")
+        raise InputError(
+            f"{release} cannot be found in MLflow ({where}): {str(error).splitlines()[0]}. `python "
+            "search/breakthrough.py` registers a release; MLFLOW_TRACKING_URI says where to look"
+        ) from None
+
+
+def _download(source: str, kept: Path) -> None:
+    from mlflow.artifacts import download_artifacts
+
+    kept.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=kept.parent) as scratch:
+        try:
+            got = Path(download_artifacts(artifact_uri=source, dst_path=scratch))
+        except Exception as error:
+            raise InputError(f"the release at {source} cannot be fetched: {error}") from None
+        found = next(iter(sorted(got.rglob("manifest.json"))), None)
+        if found is None:
+            raise InputError(f"{source} holds no release: there is no manifest.json in it")
+        if not kept.exists():
+            found.parent.rename(kept)

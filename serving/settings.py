@@ -1,0 +1,121 @@
+"""What a deployment is told: the YAML's ``args`` and the command line, as one checked value.
+
+Secrets are not in it: RECSYS_API_KEY and RECSYS_ADMIN_TOKEN come from the environment of the processes.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from recsys.errors import InputError
+from serving.assignment import check
+from serving.records import ArmSpec, ExperimentState
+
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
+MISSING = (
+    "no release was named: make one with `python search/breakthrough.py`, then start "
+    "`python -m serving serve --release runs/NAME/release`"
+)
+
+
+class Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class Arm(Part):
+    """``release`` is a folder, or ``models:/name@alias`` in MLflow."""
+
+    name: Name
+    release: Annotated[str, Field(min_length=1, max_length=4096)]
+    share: Annotated[float, Field(ge=0, le=1)]
+    shadow: bool = False
+
+
+class ExperimentSettings(Part):
+    """``salt`` decides who is where; a new one deals everybody anew. As in ``ExperimentState``."""
+
+    name: Name = "main"
+    salt: Annotated[str, Field(max_length=200)] = "main"
+    arms: list[Arm] = Field(default_factory=list)
+    holdout: Annotated[float, Field(ge=0, le=1)] = 0.0
+    overrides: dict[str, str] = Field(default_factory=dict)
+
+    def state(self) -> ExperimentState:
+        """Revision 0, checked. Raises InputError."""
+        if not self.arms:
+            raise InputError(MISSING)
+        arms = tuple(ArmSpec(arm.name, arm.release, arm.share, arm.shadow) for arm in self.arms)
+        made = ExperimentState(
+            self.name, 0, self.salt, arms, holdout=self.holdout, overrides=dict(self.overrides)
+        )
+        check(made)
+        return made
+
+
+class RuleSettings(Part):
+    """Item ids. ``hidden`` never appear; ``boosts`` add to an item's score (lists are ordered by a score
+    of about 0 to 1); ``diversity`` 0 is off, 1 all variety and no relevance."""
+
+    hidden: list[str] = Field(default_factory=list)
+    boosts: dict[str, float] = Field(default_factory=dict)
+    diversity: Annotated[float, Field(ge=0, le=1)] = 0.0
+
+
+class Settings(Part):
+    """``deadline_ms`` is when a list falls back to popular items; ``events`` a file or a database URL;
+    ``spool`` the folder for what waits to be written (default: beside the file)."""
+
+    host: str = "127.0.0.1"
+    port: Annotated[int, Field(ge=1, le=65535)] = 8000
+    replicas: Annotated[int, Field(ge=1, le=64)] = 1
+    experiment: ExperimentSettings = Field(default_factory=ExperimentSettings)
+    events: str = "runs/serving/events.db"
+    spool: str | None = None
+    rules: RuleSettings = Field(default_factory=RuleSettings)
+    deadline_ms: Annotated[float, Field(gt=0, le=60_000)] = 40.0
+    max_body_bytes: Annotated[int, Field(ge=1024, le=1 << 30)] = 1 << 20
+    poll_seconds: Annotated[float, Field(gt=0, le=60)] = 0.2
+    access_log: str | None = None
+    hash_user_ids: bool = False
+
+    @model_validator(mode="before")
+    @classmethod
+    def _absolute_paths(cls, fields: Any) -> Any:
+        """Replicas run in another folder than the command did."""
+        if isinstance(fields, dict):
+            fields = dict(fields)
+            for name in ("spool", "access_log", "events"):
+                value = fields.get(name, cls.model_fields[name].default)
+                if isinstance(value, str) and "://" not in value:
+                    fields[name] = str(Path(value).absolute())
+        return fields
+
+    @property
+    def loopback(self) -> bool:
+        """Whether only this machine can reach the service."""
+        try:
+            return ipaddress.ip_address(self.host).is_loopback
+        except ValueError:
+            return self.host == "localhost"
+
+    @property
+    def spool_folder(self) -> Path:
+        if self.spool is not None:
+            return Path(self.spool)
+        if "://" in self.events and not self.events.startswith("sqlite"):
+            return Path("runs/serving/spool").absolute()
+        return Path(self.events.removeprefix("sqlite:///") + ".spool")
+
+
+def read_settings(fields: Any, *, where: str) -> Settings:
+    """Raises InputError that names the first thing wrong in ``where``."""
+    try:
+        return Settings.model_validate(fields)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(map(str, first["loc"])) or "the top level"
+        raise InputError(f"{where}: {place}: {first['msg']} (got {str(first['input'])[:80]!r})") from None
