@@ -45,9 +45,8 @@ LOOK: dict[EventKind, tuple[str, int]] = {
     EventKind.TRIAL_FAILED: ("Trial failed", BAD),
     EventKind.DIVERGED: ("Training diverged", BAD),
     EventKind.OUT_OF_MEMORY: ("Out of memory", BAD),
-    EventKind.FINISHED: ("Search finished", GOOD),
 }
-IMPORTANT = frozenset({EventKind.STARTED, EventKind.BUDGET, EventKind.FINISHED, EventKind.TRIAL_FAILED})
+IMPORTANT = frozenset({EventKind.STARTED, EventKind.BUDGET, EventKind.TRIAL_FAILED})
 
 
 @dataclass(frozen=True)
@@ -158,12 +157,14 @@ class Notifier:
         return cls(webhooks)
 
     def event(self, event: RunEvent) -> None:
-        """Tell of an event, soon; returns at once."""
-        self.tell(event_message(event))
+        """Tell of an event, soon; returns at once. The end is told by ``finish``, once."""
+        if event.kind is not EventKind.FINISHED:
+            self.tell(event_message(event))
 
     def finish(self, text: str, image: bytes | None = None) -> None:
         """The run's end: its result and a plot (PNG)."""
-        self.tell(Message("Search finished", text, colour=GOOD, image=image, important=True))
+        event = {"kind": EventKind.FINISHED.value, "at": time.time(), "message": text}
+        self.tell(Message("Search finished", text, colour=GOOD, image=image, important=True, event=event))
 
     def tell(self, message: Message) -> None:
         """Tell of anything (a roll-out's step, a drift alarm); returns at once."""

@@ -1,0 +1,25 @@
+"""``python -m search.report runs/NAME``: make a run's report.html again."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from recsys.errors import InputError
+from search.report import write_report
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m search.report", description=__doc__)
+    parser.add_argument("run", type=Path, help="a run's folder, e.g. runs/NAME")
+    try:
+        print(write_report(parser.parse_args(arguments).run))
+    except InputError as error:
+        print(error, file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
