@@ -53,6 +53,7 @@ def read_text(
     assert found.item is not None
     assert found.rating is not None
     reader = BlockReader(
+        where=str(path),
         names=tuple(names),
         roles=tuple(name for name in (found.user, found.item, found.rating, found.timestamp) if name),
         separator="\t" if separator == "::" else separator,
@@ -91,8 +92,11 @@ def read_text(
 
 
 def header_of(path: Path, separator: str) -> list[str]:
-    with path.open(encoding="utf-8-sig", errors="replace", newline="") as file:
-        header = next(csv.reader(file, delimiter=separator), [])
+    with path.open(encoding="utf-8-sig", errors="replace") as file:
+        line = file.readline()
+    header = next(
+        csv.reader([line.replace("::", "\t")], delimiter="\t" if separator == "::" else separator), []
+    )
     if not header:
         raise InputError(f"{path}: the file is empty; expected a header line and ratings")
     return header
@@ -153,8 +157,9 @@ class BlockReader:
     """Columns of one block after another: user ids, item ids, values, times."""
 
     def __init__(
-        self, *, names: tuple[str, ...], roles: tuple[str, ...], separator: str, integer_ids: bool
+        self, *, where: str, names: tuple[str, ...], roles: tuple[str, ...], separator: str, integer_ids: bool
     ) -> None:
+        self.where = where
         self.names = names
         self.roles = roles
         self.separator = separator
@@ -213,7 +218,8 @@ class BlockReader:
             table = self.parse(block, dict.fromkeys(self.roles, pa.string()), ragged)
         except pa.ArrowInvalid as error:
             raise InputError(
-                f"the lines from {first_line} are not UTF-8 text with {len(self.names)} columns: {error}"
+                f"{self.where}: the lines from {first_line} are not UTF-8 text "
+                f"with {len(self.names)} columns: {error}"
             ) from None
         gone = np.array([row.number for row in ragged], dtype=np.int64) - 1
         at = np.delete(np.arange(lines), gone)[: table.num_rows]
