@@ -74,7 +74,7 @@ def _keeper() -> Any:
     where = NodeAffinitySchedulingStrategy(node_id=_head_id(), soft=False)
     actor = ray.remote(num_cpus=0, max_restarts=-1)(FileKeeper)
     return actor.options(
-        name=KEEPER, get_if_exists=True, lifetime="detached", scheduling_strategy=where
+        name=KEEPER, namespace=KEEPER, get_if_exists=True, lifetime="detached", scheduling_strategy=where
     ).remote()
 
 

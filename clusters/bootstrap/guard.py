@@ -21,7 +21,11 @@ from pathlib import Path
 from typing import Any
 
 BASE = Path.home() / "breakthrough"
-PUT = "import fsspec, sys; fs, path = fsspec.core.url_to_fs(sys.argv[2]); fs.put(sys.argv[1], path, recursive=True)"
+PUT = """
+import fsspec, sys
+files, path = fsspec.core.url_to_fs(sys.argv[2])
+files.put(sys.argv[1], path, recursive=True)
+"""
 Settings = dict[str, Any]
 
 

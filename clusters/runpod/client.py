@@ -135,6 +135,7 @@ class RunpodClient:
         what = f"{method} {path}"
         trouble = ""
         for attempt in range(self.attempts):
+            refused = 0
             try:
                 answer = self.session.request(
                     method,
@@ -144,30 +145,26 @@ class RunpodClient:
                     timeout=self.timeout,
                     allow_redirects=False,
                 )
-                if answer.status_code == 429:
-                    trouble = "429, too many requests"
-                    self.sleep(_retry_after(answer, attempt))
-                    continue
                 if answer.status_code < 400:
                     return answer.json() if answer.content else None
-                trouble = f"{answer.status_code}, {_detail(answer)}"
-                if answer.status_code < 500:
-                    raise _refusal(what, answer.status_code, _detail(answer), create=create)
-            except (requests.exceptions.RequestException, ValueError) as problem:
-                # A refused connection never reached the service; everything else may have.
-                trouble = (
-                    "the answer was cut short" if isinstance(problem, ValueError) else type(problem).__name__
-                )
-                if create and isinstance(problem, requests.exceptions.ConnectTimeout):
-                    trouble = "no connection"
+                refused, trouble = answer.status_code, f"{answer.status_code}, {_detail(answer)}"
+            except requests.exceptions.RequestException as problem:
+                # A body cut short raises either kind; in each case the call may have taken effect.
+                trouble = type(problem).__name__
+            except ValueError:
+                trouble = "the answer was cut short"
+            if refused == 429:
+                self.sleep(_retry_after(answer, attempt))
+                continue
+            if 400 <= refused < 500:
+                raise _refusal(what, refused, _detail(answer), create=create)
             if create:
                 raise CreateUnknown(f"{what} got no clean answer ({trouble})", status=0)
             self.sleep(min(20.0, 0.5 * 2**attempt))
-        status = 429 if trouble.startswith("429") else 0
         raise ApiError(
             f"RunPod's API did not answer {what} in {self.attempts} tries (last: {trouble}); see "
             "https://uptime.runpod.io and try again",
-            status=status,
+            status=refused,
         )
 
 

@@ -15,6 +15,7 @@ from clusters.runpod.shapes import Pod
 from clusters.state import MARK, ClusterState, load, note_gone
 
 ENV_MARK = "BREAKTHROUGH_CLUSTER"
+PATIENCE_SECONDS = 120.0  # for the service to forget a pod that was ended
 
 
 def pod_name(owner: str, cluster: str, serial: int) -> str:
@@ -40,7 +41,6 @@ def end_pods(
     pods: dict[str, str],
     *,
     poll_seconds: float = 1.0,
-    patience_seconds: float = 120.0,
     sleep: Callable[[float], None] = time.sleep,
 ) -> None:
     """End these pods (id to name) and wait until the service has forgotten them.
@@ -49,7 +49,7 @@ def end_pods(
         ClusterFailed: some may still be there; it names each and the command that ends it by hand.
     """
     left = dict(pods)
-    until = time.monotonic() + patience_seconds
+    until = time.monotonic() + PATIENCE_SECONDS
     while left:
         why = "the service still lists them"
         for pod_id in list(left):

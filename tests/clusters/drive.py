@@ -2,8 +2,8 @@
 
     python -m tests.clusters.drive YAML OUT [--stand-in] [--detach] [--attach] -- ARGUMENTS
 
-With --stand-in the search is tests/clusters/stand_in.py (a small Ray job that behaves like a search: trials as
-tasks on every node, checkpoints, resume, Ctrl-C), sent in place of search/breakthrough.py.
+With --stand-in the search is tests/clusters/stand_in.py (a small Ray job that behaves like a search: trials
+as tasks on every node, checkpoints, resume, Ctrl-C), sent in place of search/breakthrough.py.
 """
 
 from __future__ import annotations

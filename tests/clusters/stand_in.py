@@ -1,4 +1,5 @@
-"""Behaves like a search, in seconds: trials as Ray tasks on every node, checkpoints, --resume, Ctrl-C, a release.
+"""Behaves like a search, in seconds: trials as Ray tasks on every node, checkpoints, --resume, Ctrl-C, a
+release.
 
     python search/breakthrough.py --trials N --seconds S --out FOLDER [--resume]
 
@@ -63,7 +64,8 @@ def main() -> int:
     ray.init(log_to_driver=False)
     facts = read_facts()
     assert facts is not None
-    print(f"search: {len(ray.nodes())} nodes, batch {facts.batch_size}, webhook {bool(os.environ.get('DISCORD_WEBHOOK_URL'))}")
+    told = "with" if os.environ.get("DISCORD_WEBHOOK_URL") else "without"
+    print(f"search: {len(ray.nodes())} nodes, batch {facts.batch_size}, {told} a webhook")
     results = [json.loads(path.read_text()) for path in sorted((out / "trials").glob("*/result.json"))]
     todo = [n for n in range(plan["trials"]) if n not in {row["number"] for row in results}]
     width = sum(int(node["Resources"].get("CPU", 0)) for node in ray.nodes() if node["Alive"])
@@ -81,7 +83,9 @@ def main() -> int:
             return 130
     (out / "release").mkdir(exist_ok=True)
     (out / "release" / "manifest.json").write_text(json.dumps({"complete": True}))
-    (out / "results.json").write_text(json.dumps({"trials": results, "rows": plan["rows"], "resumed": asked.resume}))
+    (out / "results.json").write_text(
+        json.dumps({"trials": results, "rows": plan["rows"], "resumed": asked.resume})
+    )
     print(f"search: done, {len(results)} trials")
     return 0
 

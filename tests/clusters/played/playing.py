@@ -1,0 +1,75 @@
+"""A play with stand-in pods in one `with`: account, API, environment, a cluster's state, a quick provider."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from clusters import state as states
+from clusters.runpod.client import RunpodClient
+from clusters.runpod.lifecycle import Pace
+from clusters.runpod.provider import RunpodProvider
+from clusters.spec import RunpodSpec
+from clusters.state import ClusterState
+from tests.clusters.played.api import PlayedApi
+from tests.clusters.played.cloud import Cloud
+from tests.clusters.played.standin import StandIns
+
+FIELDS: dict[str, Any] = {
+    "kind": "runpod",
+    "gpus": [{"id": "NVIDIA RTX A6000"}, {"id": "NVIDIA GeForce RTX 4090", "batch_size": 1536}],
+    "image": "image",
+    "max_usd_per_hour": 2.0,
+    "max_usd": 1.0,
+    "max_hours": 1.0,
+}
+
+
+def a_spec(**changes: Any) -> RunpodSpec:
+    """A RunPod cluster, with these fields changed."""
+    return RunpodSpec.model_validate({**FIELDS, **changes})
+
+
+@dataclass
+class Play:
+    """What a test holds: the account behind the API, and our side of it."""
+
+    cloud: Cloud
+    api: PlayedApi
+    provider: RunpodProvider
+    slept: list[float]
+    said: list[str] = field(default_factory=list)
+
+    def state(self, spec: RunpodSpec) -> ClusterState:
+        """A fresh cluster's state with a public key; no ssh-keygen needed."""
+        made = states.create(spec)
+        states.write_private(states.folder(made.name) / "key.pub", "ssh-ed25519 AAAA test\n")
+        return made
+
+    def rent(self, spec: RunpodSpec) -> ClusterState:
+        return self.provider.rent(spec, self.state(spec), say=self.said.append)
+
+
+@contextmanager
+def playing(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Play]:
+    """Play until the block ends. Sleeps between tries are noted, not slept."""
+    cloud = Cloud(StandIns(), boot_seconds=0.05)
+    with PlayedApi(cloud) as api:
+        monkeypatch.setenv("RUNPOD_API_URL", api.url)
+        monkeypatch.setenv("RUNPOD_API_KEY", cloud.account_key)
+        monkeypatch.setenv("XDG_STATE_HOME", str(folder / "state"))
+        slept: list[float] = []
+
+        def nap(seconds: float) -> None:
+            slept.append(seconds)
+            time.sleep(0.001)
+
+        client = RunpodClient(cloud.account_key, timeout=(2, 1), sleep=nap)
+        provider = RunpodProvider(client, pace=Pace(poll_seconds=0.02, lost_create_seconds=0.4))
+        yield Play(cloud, api, provider, slept)

@@ -1,0 +1,87 @@
+"""The API's failures, one by one: what is tried again, what is told, and that the key is in no message."""
+
+from __future__ import annotations
+
+import pytest
+
+from clusters.errors import ClusterError
+from clusters.runpod.client import ApiError, CreateUnknown, NotPlaced, RunpodClient
+from clusters.runpod.shapes import read_pod
+from tests.clusters.played.cloud import Fault
+from tests.clusters.played.playing import Play, a_spec
+
+
+@pytest.mark.parametrize("kind", ["status", "cut", "drop", "hang"])
+def test_a_read_is_tried_again(play: Play, kind: str) -> None:
+    play.cloud.faults.append(Fault("GET", "/v2/pods", kind, times=2, seconds=1.2))
+    assert play.provider.client.pods() == []
+    assert len(play.slept) == 2
+
+
+def test_retry_after_is_obeyed(play: Play) -> None:
+    play.cloud.faults.append(Fault("GET", "/v2/pods", "status", status=429, headers={"Retry-After": "7"}))
+    assert play.provider.client.pods() == []
+    assert play.slept == [7.0]
+
+
+def test_a_service_that_is_down_is_told_and_not_waited_for_endlessly(play: Play) -> None:
+    play.cloud.faults.append(Fault("GET", "/v2/pods", "status", times=99, status=503))
+    with pytest.raises(ApiError, match=r"did not answer GET /v2/pods in 6 tries \(last: 503"):
+        play.provider.client.pods()
+
+
+def test_a_wrong_key_is_told_with_where_to_get_one(play: Play) -> None:
+    client = RunpodClient("wrong-key-1234")
+    with pytest.raises(ClusterError, match=r"refused RUNPOD_API_KEY \(401.*console") as caught:
+        client.pods()
+    assert "wrong-key-1234" not in str(caught.value)
+
+
+def test_a_missing_key_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("RUNPOD_API_KEY", raising=False)
+    with pytest.raises(ClusterError, match=r"RUNPOD_API_KEY is not set.*export RUNPOD_API_KEY"):
+        RunpodClient.from_environment()
+
+
+def test_an_empty_account_is_told_as_such(play: Play) -> None:
+    play.cloud.faults.append(Fault("POST", "/v2/pods", "status", status=402))
+    with pytest.raises(ClusterError, match="not enough balance"):
+        play.provider.client.create({"name": "x", "image": "y", "gpu": {"id": "NVIDIA RTX A6000"}})
+
+
+@pytest.mark.parametrize("kind", ["status", "drop", "hang", "cut", "rent_then_error"])
+def test_a_create_without_clean_answer_is_never_tried_again_blindly(play: Play, kind: str) -> None:
+    play.cloud.faults.append(Fault("POST", "/v2/pods", kind, seconds=1.2))
+    with pytest.raises(CreateUnknown):
+        play.provider.client.create({"name": "x", "image": "y", "gpu": {"id": "NVIDIA RTX A6000"}})
+    assert [call[:2] for call in play.cloud.calls].count(("POST", "/v2/pods")) <= 1
+
+
+def test_a_create_that_breaks_the_contract_is_told_with_the_field(play: Play) -> None:
+    with pytest.raises(ApiError, match=r"422.*imageName: Extra inputs"):
+        play.provider.client.create({"name": "x", "image": "y", "imageName": "z"})
+    with pytest.raises(NotPlaced, match="exactly one of gpu or cpu"):
+        play.provider.client.create({"name": "x", "image": "y"})
+
+
+@pytest.mark.parametrize("status", [405, 409, 500])
+def test_where_the_terminate_action_fails_the_pod_is_deleted(play: Play, status: int) -> None:
+    state = play.rent(a_spec())
+    play.cloud.faults.append(Fault("POST", "/v2/pods/.*/action", "status", times=6, status=status))
+    play.provider.client.terminate(state.head.id)
+    assert play.cloud.living() == []
+    assert ("DELETE", f"/v2/pods/{state.head.id}", 204) in play.cloud.calls
+
+
+def test_ending_what_is_gone_is_fine(play: Play) -> None:
+    play.provider.client.terminate("never-was")
+    assert play.provider.client.pod("never-was") is None
+
+
+def test_an_answer_of_another_shape_is_told() -> None:
+    with pytest.raises(Exception, match="a pod of an unexpected shape"):
+        read_pod({"id": "x"})
+    pod = read_pod(
+        {"id": "x", "name": "n", "status": "RUNNING", "fieldOfTomorrow": 1, "ssh": None, "runtime": {}}
+    )
+    assert (pod.started, pod.ssh_host) == (False, "")
