@@ -6,14 +6,17 @@ Secrets are not in it: RECSYS_API_KEY and RECSYS_ADMIN_TOKEN come from the envir
 from __future__ import annotations
 
 import ipaddress
+import os
+import tempfile
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from recsys.errors import InputError
 from serving.assignment import check
 from serving.records import ArmSpec, ExperimentState
+from serving.registry import SCHEME
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
 MISSING = (
@@ -33,6 +36,11 @@ class Arm(Part):
     release: Annotated[str, Field(min_length=1, max_length=4096)]
     share: Annotated[float, Field(ge=0, le=1)]
     shadow: bool = False
+
+    @field_validator("release")
+    @classmethod
+    def _absolute(cls, release: str) -> str:
+        return release if release.startswith(SCHEME) else str(Path(release).absolute())
 
 
 class ExperimentSettings(Part):
@@ -67,13 +75,14 @@ class RuleSettings(Part):
 
 class Settings(Part):
     """``deadline_ms`` is when a list falls back to popular items; ``events`` a file or a database URL;
-    ``spool`` the folder for what waits to be written (default: beside the file)."""
+    ``spool`` the folder for what waits to be written (default: beside the file); ``metrics_folder`` is
+    shared by the replicas of a machine."""
 
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=1, le=65535)] = 8000
     replicas: Annotated[int, Field(ge=1, le=64)] = 1
     experiment: ExperimentSettings = Field(default_factory=ExperimentSettings)
-    events: str = "runs/serving/events.db"
+    events: str = "runs/events.db"
     spool: str | None = None
     rules: RuleSettings = Field(default_factory=RuleSettings)
     deadline_ms: Annotated[float, Field(gt=0, le=60_000)] = 40.0
@@ -81,6 +90,7 @@ class Settings(Part):
     poll_seconds: Annotated[float, Field(gt=0, le=60)] = 0.2
     access_log: str | None = None
     hash_user_ids: bool = False
+    metrics_folder: str | None = None
 
     @model_validator(mode="before")
     @classmethod
@@ -88,7 +98,7 @@ class Settings(Part):
         """Replicas run in another folder than the command did."""
         if isinstance(fields, dict):
             fields = dict(fields)
-            for name in ("spool", "access_log", "events"):
+            for name in ("spool", "access_log", "events", "metrics_folder"):
                 value = fields.get(name, cls.model_fields[name].default)
                 if isinstance(value, str) and "://" not in value:
                     fields[name] = str(Path(value).absolute())
@@ -103,11 +113,17 @@ class Settings(Part):
             return self.host == "localhost"
 
     @property
+    def metrics_path(self) -> Path:
+        if self.metrics_folder is not None:
+            return Path(self.metrics_folder)
+        return Path(tempfile.gettempdir()) / f"recsys-metrics-{os.getuid()}-{self.port}"
+
+    @property
     def spool_folder(self) -> Path:
         if self.spool is not None:
             return Path(self.spool)
         if "://" in self.events and not self.events.startswith("sqlite"):
-            return Path("runs/serving/spool").absolute()
+            return Path("runs/spool").absolute()
         return Path(self.events.removeprefix("sqlite:///") + ".spool")
 
 

@@ -26,6 +26,7 @@ class Follower:
     def __init__(self, service: Service) -> None:
         self._service = service
         self._last = 0
+        self._last_erasure = 0
         self._stop = threading.Event()
         self._loading: threading.Thread | None = None
         self._refused = -1
@@ -42,10 +43,13 @@ class Follower:
             self._thread.join(5.0)
 
     def catch_up(self) -> None:
-        """All ratings stored since the last look."""
+        """All ratings stored since the last look, and whose were erased."""
         for number, event in self._service.store.numbered_feedback(kind="rating", after=self._last):
             self._service.overlay.lay(event)
             self._last = number
+        for entry in self._service.store.journal(kind="erasure", after=self._last_erasure):
+            self._service.overlay.forget(entry.subject)
+            self._last_erasure = entry.seq
 
     def _run(self) -> None:
         while not self._stop.wait(self._service.settings.poll_seconds):

@@ -7,6 +7,7 @@ so that readers need no lock and may remember what they derived from it.
 
 from __future__ import annotations
 
+import hashlib
 import threading
 
 from serving.records import Feedback
@@ -43,8 +44,10 @@ class Overlay:
                 rest = {item: stars for item, stars in before.items() if item != event.item_id}
                 self._ratings[event.user_id] = {**rest, event.item_id: event.value}
 
-    def forget(self, user_id: str) -> None:
-        """Takes out a user whose events were erased."""
+    def forget(self, hashed: str) -> None:
+        """Takes out the user with this sha256 of the id: whose events were erased is kept nowhere."""
         with self._lock:
-            for item in self._ratings.pop(user_id, NONE):
-                self._when.pop((user_id, item), None)
+            for user_id in list(self._ratings):
+                if hashlib.sha256(user_id.encode()).hexdigest() == hashed:
+                    for item in self._ratings.pop(user_id):
+                        self._when.pop((user_id, item), None)

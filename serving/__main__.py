@@ -1,0 +1,43 @@
+"""``python -m serving``: every command, each in a module that adds its arguments and runs."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import sys
+
+from recsys.errors import InputError
+
+# Name: (module with add_arguments(parser) and run(options) -> exit code, what it does).
+COMMANDS = {
+    "serve": ("serving.commands.serve", "serve releases over HTTP on this machine"),
+    "deploy": ("serving.commands.deploy", "serve them on a Ray cluster that is already there"),
+    "replay": ("serving.replay", "turn the newest ratings into live traffic"),
+    "rollout": ("serving.commands.rollout", "roll a release out in stages, and back when it fails"),
+    "data": ("serving.privacy", "retention, export, erasure, backup and restore of events"),
+}
+
+
+def main(words: list[str] | None = None) -> int:
+    words = sys.argv[1:] if words is None else words
+    parser = argparse.ArgumentParser(prog="python -m serving", description="Serve recommenders.")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    chosen = next((word for word in words if word in COMMANDS), None)
+    for name, (module, words_about) in COMMANDS.items():
+        command = commands.add_parser(name, help=words_about, description=words_about)
+        if name == chosen:  # importing only what is asked for keeps --help quick
+            importlib.import_module(module).add_arguments(command)
+    options = parser.parse_args(words)
+    try:
+        code: int = importlib.import_module(COMMANDS[options.command][0]).run(options)
+        return code
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main())

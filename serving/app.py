@@ -1,0 +1,164 @@
+"""Ray Serve, embedded or a cluster's: the one file that starts things.
+
+``build`` is what a YAML's ``import_path`` names. ``serve_here`` runs an embedded Ray that keeps to
+127.0.0.1: RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER=0 is the switch by which Ray binds all of its ports to
+loopback (its default on a Mac), and it must be set before Ray is imported. Serve's own HTTP proxies are
+off: replicas listen themselves (``server.py``).
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+import signal
+import tempfile
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from recsys.errors import InputError
+from serving.server import listener
+from serving.settings import Settings, read_settings
+from serving.starting import check_exposure, check_releases, settle_experiment
+
+APPLICATION = "recommendations"
+OBJECT_STORE_BYTES = 100_000_000  # nothing of ours passes through it
+
+
+def build(args: dict[str, Any]) -> Any:
+    """The Serve application for ``args`` (``serving.settings.Settings`` as JSON)."""
+    from serving.replica import Replica
+
+    settings = read_settings(args, where="args")
+    check_exposure(settings)
+    settle_experiment(settings)
+    deployment: Any = Replica  # the decorator makes it one; Ray ships no types
+    return deployment.options(num_replicas=settings.replicas).bind(settings.model_dump(mode="json"))
+
+
+def read_yaml(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """A Serve config file: the whole, and the ``args`` of our application in it. Raises InputError."""
+    try:
+        config = yaml.safe_load(path.read_text(encoding="utf-8"))
+        found = [one for one in config["applications"] if one["import_path"] == "serving.app:build"]
+        return config, dict(found[0].get("args") or {})
+    except FileNotFoundError:
+        raise InputError(f"there is no {path}; serving/serve.yaml is one to start from") from None
+    except (yaml.YAMLError, KeyError, TypeError, IndexError, UnicodeDecodeError) as error:
+        raise InputError(
+            f"{path} is no Serve config with an application whose import_path is serving.app:build ({error})"
+        ) from None
+
+
+def serve_here(settings: Settings) -> int:
+    """Start, say where, wait for Ctrl-C or SIGTERM, end in order."""
+    began = time.perf_counter()
+    check_exposure(settings)
+    settings.experiment.state()
+    listener(settings.host, settings.port, shared=False).close()
+    shutil.rmtree(settings.metrics_path, ignore_errors=True)
+    _quiet_environment()
+    with ThreadPoolExecutor(1) as pool:
+        # Hashing releases and starting Ray mostly wait for different things.
+        checked = pool.submit(check_releases, settings)
+        ray_seconds = _start_ray(settings)
+        try:
+            checked.result()
+            _run(settings)
+        except BaseException:
+            _stop()
+            raise
+    ready = time.perf_counter() - began
+    _say(settings, ready, ray_seconds)
+    _wait()
+    print("stopping: open requests are finished first", flush=True)
+    _stop()
+    return 0
+
+
+def deploy(path: Path, *, address: str) -> int:
+    """Bring a cluster that is there to what the YAML says. Returns when it is running."""
+    import ray
+    from ray import serve
+
+    config, args = read_yaml(path)
+    settings = read_settings(args, where=str(path))
+    ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
+    serve.start(proxy_location=config.get("proxy_location", "Disabled"), logging_config=_log_level())
+    serve.run(build(settings.model_dump(mode="json")), name=APPLICATION, route_prefix=None)
+    print(f"deployed {path}: {settings.replicas} replicas listen on port {settings.port} of their nodes")
+    return 0
+
+
+def _quiet_environment() -> None:
+    os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    # One request is answered by one core; more threads would only fight over it.
+    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+        os.environ.setdefault(name, "1")
+
+
+def _start_ray(settings: Settings) -> float:
+    """Seconds that Ray itself took."""
+    began = time.perf_counter()
+    import ray
+    from ray import serve
+
+    ray.init(
+        num_cpus=settings.replicas + 2,
+        include_dashboard=False,
+        object_store_memory=OBJECT_STORE_BYTES,
+        log_to_driver=False,
+        logging_level=logging.ERROR,
+        _temp_dir=str(Path(tempfile.gettempdir()) / f"ray-recsys-{os.getuid()}"),
+    )
+    serve.start(proxy_location="Disabled", logging_config=_log_level())
+    return time.perf_counter() - began
+
+
+def _run(settings: Settings) -> None:
+    from ray import serve
+
+    serve.run(
+        build(settings.model_dump(mode="json")),
+        name=APPLICATION,
+        route_prefix=None,
+        logging_config=_log_level(),
+    )
+
+
+def _log_level() -> dict[str, Any]:
+    return {"log_level": "WARNING", "enable_access_log": False}
+
+
+def _say(settings: Settings, ready: float, ray_seconds: float) -> None:
+    host = f"[{settings.host}]" if ":" in settings.host else settings.host
+    where = f"http://{host}:{settings.port}"
+    key = "" if settings.loopback else "-H 'X-API-Key: ...' "
+    arms = ", ".join(f"{arm.name} {arm.share:.0%}" for arm in settings.experiment.arms)
+    print(f"ready in {ready:.1f} s ({ray_seconds:.1f} s of it Ray's own start): {arms}")
+    print(f"{where}/  the page      {where}/docs  the API")
+    print(f"curl {key}'{where}/v1/users/1/recommendations?count=10'", flush=True)
+
+
+def _wait() -> None:
+    ended = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: ended.set())
+    while not ended.wait(0.5):
+        pass
+
+
+def _stop() -> None:
+    import ray
+    from ray import serve
+
+    if ray.is_initialized():
+        serve.shutdown()
+        ray.shutdown()

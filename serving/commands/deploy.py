@@ -1,0 +1,17 @@
+"""``python -m serving deploy``: the same application on a Ray cluster that is already there."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from serving.app import deploy
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("config", type=Path, help="a Serve config file, as serving/serve.yaml")
+    parser.add_argument("--address", default="auto", help="the cluster's, as for ray.init; default auto")
+
+
+def run(options: argparse.Namespace) -> int:
+    return deploy(options.config, address=options.address)
