@@ -134,6 +134,15 @@ class Operations:
         with self._lock:
             return {name: watch.report() for name, watch in self._drift.items()}
 
+    def overview(self) -> JsonObject:
+        """The body of ``GET /v1/operations``: everything that the page shows."""
+        return {
+            "at": self._clock(),
+            "experiments": [self.results(state.name) for state in self.store.experiments()],
+            "drift": self.drift(),
+            "journal": self.journal(),
+        }
+
     def journal(self, *, after: int = 0, count: int = 200) -> list[JsonObject]:
         """The newest ``count`` entries with seq > ``after``, newest first."""
         rows = [row for row in self.store.journal(after=after) if row.kind in TOLD]

@@ -10,13 +10,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from recsys.data.dataset import Dataset
 from recsys.data.ratings import Ratings
 from recsys.data.split import SLICES, SliceName, Split
 from recsys.ranking.packed import PackedRanker
+from recsys.ranking.recipe import seen_matrix
 from recsys.ranking.vectors import item_vectors
 from recsys.release.contents import Histories, Ids, Popularity, Shelf, Titles
 from recsys.release.manifest import (
@@ -28,8 +28,9 @@ from recsys.release.manifest import (
     Scale,
     SplitCard,
 )
+from recsys.release.profile import profile_of_run
 from recsys.release.writer import Contents, ReleaseMember, write_release
-from recsys.types import Arrays, JsonObject
+from recsys.types import JsonObject
 
 TRENDING_HALF_LIFE_DAYS = 30.0
 MEAN_DAMPING = 10.0  # ratings that the overall mean counts for in an item's own
@@ -51,12 +52,13 @@ def pack_release(
     ranking_report: JsonObject | None = None,
     fold_in: JsonObject | None = None,
     metrics: MetricsCard | None = None,
-    profile: tuple[JsonObject, Arrays] | None = None,
+    valid_predictions: NDArray[np.float32] | None = None,
 ) -> Path:
     """``folder``, written whole or not at all. ``method`` and the members' weights are the Blend's.
 
-    ``trained_on`` names the slices that the members learned from. Raises InputError where the folder
-    exists or the parts do not fit together."""
+    ``trained_on`` names the slices that the members learned from; ``valid_predictions`` (valid,) are the
+    ensemble's before any refit, for the reference profile that drift is measured against.
+    Raises InputError where the folder exists or the parts do not fit together."""
     ratings = dataset.ratings
     kept = ratings.take(kept_rows(split, trained_on))
     times = kept.times
@@ -94,7 +96,7 @@ def pack_release(
             ),
             fold_in=FoldInCard(ranker=ranker.folds_in, members=True, figures=fold_in or {}),
             metrics=metrics or MetricsCard(),
-            profile=profile,
+            profile=profile_of_run(dataset, split, valid_predictions).pack(),
         ),
     )
 
@@ -144,12 +146,4 @@ def make_shelf(dataset: Dataset, ratings: Ratings) -> Shelf:
         genre_names=catalogue.genre_names(),
         member_of=catalogue.genre_matrix(),
         vectors=item_vectors(seen_matrix(ratings)),
-    )
-
-
-def seen_matrix(ratings: Ratings) -> sp.csr_matrix:
-    """(users, items) float32, 1 where rated."""
-    ones = np.ones(len(ratings), dtype=np.float32)
-    return sp.csr_matrix(
-        (ones, (ratings.users, ratings.items)), shape=(ratings.user_count, ratings.item_count)
     )

@@ -14,7 +14,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from recsys.data.dataset import Dataset
 from recsys.data.ratings import Ratings
+from recsys.data.split import Split
 from recsys.types import Arrays, BoolArray, FloatArray, IntArray, JsonObject
 
 UNKNOWN = -1
@@ -191,6 +193,16 @@ def build_profile(
         item_bins=item_bins,
         genres=genres,
     )
+
+
+def profile_of_run(dataset: Dataset, split: Split, valid_predictions: FloatArray | None = None) -> Profile:
+    """The profile of a run's train and valid ratings. ``valid_predictions`` (valid,) stars by models that
+    were not trained on valid: only an error on unseen ratings is like the error in production."""
+    rows = np.concatenate([split.train, split.valid])
+    predicted = np.full(len(rows), np.nan, dtype=np.float32)
+    if valid_predictions is not None:
+        predicted[len(split.train) :] = valid_predictions
+    return build_profile(dataset.ratings.take(rows), predicted, dataset.catalogue.genre_matrix())
 
 
 def _first_places(rows: IntArray) -> NDArray[np.int64]:

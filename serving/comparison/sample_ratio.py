@@ -53,8 +53,11 @@ def check(
 ) -> SampleRatio:
     """Test users who entered while each set of shares held: ``stages`` of (counts, shares).
 
-    A ramp changes the shares; a user counts in the stage of their first exposure. Evidence adds up.
+    A ramp changes the shares; a user counts in the stage of their first exposure. Evidence adds up;
+    without any user there is none.
     """
+    if not stages:
+        return SampleRatio((), (), 1.0, threshold)
     total = sum(log_bayes_factor(counts, shares) for counts, shares in stages)
     counts = np.sum([list(counts) for counts, _ in stages], axis=0)
     expected = np.sum(
