@@ -10,6 +10,7 @@ from typing import Any
 from recsys.errors import InputError
 from recsys.models import bias
 from recsys.models.base import Family
+from recsys.models.bayes_mf import family as bayes_mf
 from recsys.models.fields import nearest, read_fields
 from recsys.models.hybrid_vae import family as hybrid_vae
 from recsys.types import JsonObject
@@ -19,6 +20,7 @@ FAMILIES: dict[str, Family] = {
     for family in (
         hybrid_vae.FAMILY,
         bias.FAMILY,
+        bayes_mf.FAMILY,
     )
 }
 

@@ -1,0 +1,48 @@
+"""Bayesian MF's line in the registry."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from recsys.data.split import TrainingData
+from recsys.errors import InputError
+from recsys.models.base import Family, History, PackedMember, Scorer
+from recsys.models.bayes_mf.config import BayesMfConfig
+from recsys.models.ranges import Choice, Range, Real, Whole
+
+if TYPE_CHECKING:
+    from recsys.models.bayes_mf.trainer import BayesMfTrainer
+
+RANGES: dict[str, Range] = {
+    "factors": Whole(8, 32),
+    "output": Choice({"ordinal": "ordinal", "gaussian": "gaussian"}),
+    "user_noise": Real(5.0, 100.0, log=True),
+    "item_noise": Real(5.0, 100.0, log=True),
+    "history_rank": Choice({"100": 100, "200": 200, "400": 400}),
+}
+
+
+def build(
+    config: BayesMfConfig, data: TrainingData, *, epochs: int, seed: int, device: object
+) -> BayesMfTrainer:
+    from recsys.models.bayes_mf.trainer import BayesMfTrainer
+
+    return BayesMfTrainer(config, data, epochs=epochs, seed=seed, device=device)
+
+
+def make_scorer(member: PackedMember, histories: Callable[[int], History]) -> Scorer:
+    from recsys.models.bayes_mf.scorer import BayesMfScorer
+
+    return BayesMfScorer(member, histories)
+
+
+def check(config: BayesMfConfig, data: TrainingData) -> None:
+    """Raises InputError where there is nothing to sample from."""
+    if len(data.train) < 2:
+        raise InputError(
+            f"the training slice holds {len(data.train)} ratings, bayes_mf needs 2 or more; use more data"
+        )
+
+
+FAMILY = Family("bayes_mf", BayesMfConfig, build, make_scorer, RANGES, check)

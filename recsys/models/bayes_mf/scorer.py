@@ -1,0 +1,129 @@
+"""Answers of a packed Bayesian MF in numpy: known users from their samples, new ones by conditional means.
+
+A new user's vector, given one sample of everything else, is a ridge regression on the ratings they gave
+with the hierarchical prior of that sample: closed form for a Gaussian output; for the ordinal one, a few
+rounds of expectation-maximisation replace each rating by the mean of its truncated latent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import ndtr
+
+from recsys.models.base import History, PackedMember
+from recsys.models.bayes_mf.samples import scores_of, stars_of
+from recsys.types import FloatArray, IntArray
+
+MOST = 256  # newest ratings that a fold-in regresses on: bounds it to milliseconds
+ROUNDS = 12
+
+
+@dataclass(frozen=True)
+class BayesUser:
+    """``vectors`` (1, kept, width) and the user's noise precision."""
+
+    vectors: NDArray[np.float32]
+    precision: float
+
+
+class BayesMfScorer:
+    def __init__(self, member: PackedMember, histories: Callable[[int], History]) -> None:
+        settings = member.settings
+        self.scale, self.arrays, self.histories = member.scale, member.arrays, histories
+        self.levels = np.array(settings["levels"], dtype=np.float64)
+        self.centre = float(settings["centre"])
+        self.history_columns = int(settings["history_columns"])
+        self.new_precision = float(settings["new_user_precision"])
+
+    def known_user(self, user: int) -> BayesUser:
+        vectors = self.arrays["users"][user][None].astype(np.float32)
+        return BayesUser(vectors, float(self.arrays["user_precisions"][user]))
+
+    def fold_in(self, history: History, user: int | None = None) -> BayesUser:
+        if user is not None and _same(history, self.histories(user)):
+            return self.known_user(user)
+        mean = self._prior_mean(history, user)
+        precision = self.new_precision if user is None else float(self.arrays["user_precisions"][user])
+        if len(history.items) == 0:
+            return BayesUser(mean[None], precision)
+        return BayesUser(self._regress(history, mean, precision)[None], precision)
+
+    def score(self, state: BayesUser, items: IntArray) -> FloatArray:
+        arrays = self.arrays
+        scores = scores_of(state.vectors, arrays["items"][items].astype(np.float32))
+        precision = state.precision * arrays["item_precisions"][items]
+        stars = stars_of(scores, precision, arrays["cutpoints"], self.levels, self.centre)
+        clipped: FloatArray = np.clip(stars, self.scale.low, self.scale.high).astype(np.float32)
+        return clipped
+
+    def _prior_mean(self, history: History, user: int | None) -> NDArray[np.float32]:
+        """(kept, width) prior mean of a user with this history (and, if known, side features)."""
+        arrays, split = self.arrays, self.history_columns
+        mean = arrays["user_centre"]
+        if split and len(history.items):
+            row = arrays["history_basis"][history.items].sum(axis=0) / np.sqrt(len(history.items))
+            mean = mean + np.einsum("r,srk->sk", row, arrays["user_maps"][:, :split])
+        if user is not None and "user_features" in arrays:
+            mean = mean + np.einsum(
+                "r,srk->sk", arrays["user_features"][user], arrays["user_maps"][:, split:]
+            )
+        return np.asarray(mean, dtype=np.float32)
+
+    def _regress(self, history: History, mean: NDArray[np.float32], precision: float) -> NDArray[np.float32]:
+        """(kept, width) conditional means, sample by sample in one batch."""
+        arrays = self.arrays
+        items, values = history.items[-MOST:], history.values[-MOST:].astype(np.float64)
+        design = arrays["items"][items].astype(np.float64).transpose(1, 0, 2)  # (kept, n, width)
+        offset = design[:, :, -1].copy()
+        design[:, :, -1] = 1
+        weight = precision * arrays["item_precisions"][items].astype(np.float64)
+        prior = arrays["user_precision"].astype(np.float64)
+        weighted = design * weight[:, None]
+        inverse = np.linalg.inv(weighted.transpose(0, 2, 1) @ design + prior)
+        pull = np.einsum("skl,sl->sk", prior, mean)
+
+        def solve(target: NDArray[np.float64]) -> NDArray[np.float64]:
+            right = pull + np.einsum("snk,sn->sk", weighted, target - offset)
+            found: NDArray[np.float64] = np.einsum("skl,sl->sk", inverse, right)
+            return np.asarray(found)
+
+        if len(self.levels) == 0:
+            target = np.broadcast_to(values - self.centre, offset.shape)
+            return np.asarray(solve(target), dtype=np.float32)
+        cuts = np.pad(
+            arrays["cutpoints"].astype(np.float64),
+            ((0, 0), (1, 1)),
+            constant_values=((0, 0), (-np.inf, np.inf)),
+        )
+        labels = np.abs(values[:, None] - self.levels).argmin(axis=1)
+        low, high = cuts[:, labels], cuts[:, labels + 1]
+        vectors = mean.astype(np.float64)
+        for _ in range(ROUNDS):
+            score = np.einsum("snk,sk->sn", design, vectors) + offset
+            vectors = solve(score + _truncated_mean(low - score, high - score, np.sqrt(weight)))
+        return np.asarray(vectors, dtype=np.float32)
+
+
+def _truncated_mean(
+    low: NDArray[np.float64], high: NDArray[np.float64], scale: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Mean of noise with precision ``scale`` squared, given that it lies between ``low`` and ``high``."""
+    low, high = low * scale, high * scale
+    mass = np.maximum(ndtr(high) - ndtr(low), 1e-9)
+    mean: NDArray[np.float64] = (np.exp(-0.5 * low * low) - np.exp(-0.5 * high * high)) / mass
+    return np.asarray(mean / (np.sqrt(2 * np.pi) * scale))
+
+
+def _same(one: History, other: History) -> bool:
+    """Whether two histories hold the same ratings, in whatever order."""
+    if len(one.items) != len(other.items):
+        return False
+    mine, theirs = np.argsort(one.items, kind="stable"), np.argsort(other.items, kind="stable")
+    return bool(
+        np.array_equal(one.items[mine], other.items[theirs])
+        and np.array_equal(one.values[mine], other.values[theirs])
+    )

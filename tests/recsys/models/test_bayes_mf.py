@@ -1,0 +1,188 @@
+"""Bayesian MF against hand-written conditionals, scipy's truncated normal, and a floor that is known."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import scipy.stats as stats
+
+from recsys.data.ratings import Ratings, RatingScale
+from recsys.data.split import TrainingData
+from recsys.errors import InputError
+from recsys.models.base import History
+from recsys.models.bayes_mf.basis import feature_basis, history_basis
+from recsys.models.bayes_mf.config import BayesMfConfig
+from recsys.models.bayes_mf.family import build, make_scorer
+from recsys.models.bayes_mf.observation import Cutpoints, expected_stars, levels_of
+from recsys.models.bayes_mf.sampler import Sampler, random_state, restore_random
+from recsys.models.bayes_mf.scorer import _truncated_mean
+from recsys.models.bayes_mf.trainer import BayesMfTrainer
+
+USERS, ITEMS, NOISE = 80, 60, 0.5
+
+
+def world(seed: int = 0, half_stars: bool = True) -> TrainingData:
+    """Two taste factors and biases, noise of half a star, 35% of all pairs rated."""
+    random = np.random.default_rng(seed)
+    taste, kind = random.standard_normal((USERS, 2)), random.standard_normal((ITEMS, 2))
+    clean = 3 + 0.5 * taste @ kind.T + 0.3 * random.standard_normal((USERS, 1))
+    stars = clean + NOISE * random.standard_normal(clean.shape)
+    if half_stars:
+        stars = np.round(stars * 2) / 2
+    stars = np.clip(stars, 0.5, 5).astype(np.float32)
+    users, items = np.nonzero(random.random(clean.shape) < 0.35)
+    ratings = Ratings(
+        users=users.astype(np.int32),
+        items=items.astype(np.int32),
+        values=stars[users, items],
+        times=None,
+        scale=RatingScale(0.5, 5),
+        user_count=USERS + 1,  # the last user and item have no rating
+        item_count=ITEMS + 1,
+    )
+    order = random.permutation(len(ratings))
+    cut = len(order) // 10
+    return TrainingData(
+        train=ratings.take(order[cut:]),
+        valid=ratings.take(order[:cut]),
+        item_features=np.vstack([kind, np.zeros((1, 2))]).astype(np.float32),
+    )
+
+
+def trained(data: TrainingData, epochs: int = 6, **fields: object) -> BayesMfTrainer:
+    config = BayesMfConfig(**({"factors": 3, "sweeps": 120, "kept": 16} | fields))  # type: ignore[arg-type]
+    trainer = build(config, data, epochs=epochs, seed=1, device=None)
+    for _ in range(epochs):
+        trainer.train_epoch()
+    return trainer
+
+
+def rmse(trainer: BayesMfTrainer, ratings: Ratings) -> float:
+    return float(np.sqrt(np.square(trainer.predict(ratings) - ratings.values).mean()))
+
+
+def histories_of(data: TrainingData, user: int) -> History:
+    rows = np.flatnonzero(data.train.users == user)
+    return History(data.train.items[rows], data.train.values[rows])
+
+
+@pytest.mark.parametrize("output", ["ordinal", "gaussian"])
+def test_reaches_the_noise_floor(output: str) -> None:
+    data = world()
+    # Half-star rounding adds 0.5 ** 2 / 12 to the noise; 10% for what 20 ratings a user cannot tell.
+    floor = np.sqrt(NOISE**2 + 0.5**2 / 12)
+    assert rmse(trained(data, output=output), data.valid) < 1.1 * floor + 0.03
+
+
+@pytest.mark.parametrize("output", ["ordinal", "gaussian"])
+def test_scorer_equals_trainer_and_folds_in(output: str) -> None:
+    data = world()
+    trainer = trained(data, output=output)
+    scorer = make_scorer(trainer.pack(), lambda user: histories_of(data, user))
+    items = np.arange(ITEMS, dtype=np.int32)
+    for user in (0, 7, USERS):
+        pairs = Ratings(
+            np.full(ITEMS, user, np.int32),
+            items,
+            np.zeros(ITEMS, np.float32),
+            None,
+            data.train.scale,
+            USERS + 1,
+            ITEMS + 1,
+        )
+        known = scorer.score(scorer.known_user(user), items)
+        np.testing.assert_allclose(known, trainer.predict(pairs), atol=1e-5)
+        folded = scorer.score(scorer.fold_in(histories_of(data, user)), items)
+        assert np.abs(folded - known).mean() < 0.15
+        same = scorer.score(scorer.fold_in(histories_of(data, user), user), items)
+        np.testing.assert_array_equal(same, known)
+    nobody = scorer.score(scorer.fold_in(History(np.zeros(0, np.int32), np.zeros(0, np.float32))), items)
+    assert np.all((nobody >= 0.5) & (nobody <= 5))
+
+
+def test_a_chain_goes_on_exactly_from_its_state() -> None:
+    data = world()
+    whole = trained(data, epochs=4)
+    half = build(whole.config, data, epochs=4, seed=1, device=None)
+    half.train_epoch()
+    half.train_epoch()
+    rest = build(whole.config, data, epochs=4, seed=99, device=None)
+    rest.load_state(half.state())
+    # Bases are fixed by data and rank; only their randomised sketch depends on the seed, not used this small.
+    rest.train_epoch()
+    rest.train_epoch()
+    np.testing.assert_allclose(rest.predict(data.valid), whole.predict(data.valid), atol=1e-5)
+
+
+def test_users_are_drawn_from_their_normal_conditional() -> None:
+    data = world(half_stars=False)
+    config = BayesMfConfig(factors=2, output="gaussian", user_noise=0, item_noise=0)
+    sampler = Sampler(config, data, seed=3)
+    for _ in range(3):
+        sampler.sweep()
+    items, prior, train = sampler.items.vectors, sampler.users.prior, data.train
+    sampler._draw(sampler.users, sampler.items, sampler.values - sampler.centre, np.full(len(train), 2.0))
+    for user in (0, 11):
+        precision, pull = prior.precision.copy(), prior.precision @ prior.mean[user]
+        for row in np.flatnonzero(train.users == user):
+            x = np.append(items[train.items[row], :2], 1.0)
+            precision += 2.0 * np.outer(x, x)
+            pull += 2.0 * x * (train.values[row] - sampler.centre - items[train.items[row], 2])
+        np.testing.assert_allclose(sampler.users.mean[user], np.linalg.solve(precision, pull), atol=1e-4)
+
+
+def test_expected_stars_is_the_mean_over_draws() -> None:
+    random = np.random.default_rng(0)
+    levels, cuts = np.array([1.0, 2.0, 4.0]), np.array([-0.4, 0.9])
+    latent = 0.3 + np.sqrt(1.7) * random.standard_normal(400_000)
+    drawn = levels[np.searchsorted(cuts, latent)].mean()
+    got = expected_stars(np.array([0.3]), 1.7, cuts, levels)[0]
+    assert got == pytest.approx(drawn, abs=0.01)
+
+
+def test_truncated_mean_is_scipys() -> None:
+    low, high, scale = (
+        np.array([-np.inf, -0.3, 1.2]),
+        np.array([-1.0, 0.8, np.inf]),
+        np.array([1.0, 2.0, 0.5]),
+    )
+    expected = stats.truncnorm.mean(low * scale, high * scale) / scale
+    np.testing.assert_allclose(_truncated_mean(low, high, scale), expected, atol=1e-6)
+
+
+def test_noise_puts_every_score_into_its_interval() -> None:
+    random = np.random.default_rng(0)
+    labels = random.integers(0, 5, 1000)
+    cutpoints = Cutpoints(labels, 5)
+    score = random.standard_normal(1000)
+    latent = score + cutpoints.noise(score, np.ones(1000), random)
+    np.testing.assert_array_equal(np.searchsorted(cutpoints.values, latent), labels)
+
+
+def test_a_basis_is_the_matrix_it_stands_for() -> None:
+    data = world()
+    train = data.train
+    basis = history_basis(train.users, train.items, (USERS + 1, ITEMS + 1), rank=100, seed=0)
+    assert basis is not None
+    dense = np.zeros((USERS + 1, ITEMS + 1))
+    dense[train.users, train.items] = 1
+    dense /= np.sqrt(np.maximum(dense.sum(axis=1, keepdims=True), 1))
+    np.testing.assert_allclose(basis.left * basis.values @ basis.right.T, dense, atol=1e-8)
+    assert feature_basis(np.ones((5, 2), np.float32), np.ones(5, bool)) is None
+
+
+def test_many_distinct_ratings_are_taken_as_continuous() -> None:
+    assert len(levels_of(np.linspace(0, 1, 200, dtype=np.float32), "ordinal")) == 0
+    assert len(levels_of(np.array([1, 2, 3], np.float32), "ordinal")) == 3
+
+
+def test_random_state_survives_as_numbers() -> None:
+    one, other = np.random.default_rng(5), np.random.default_rng(6)
+    one.random(7)
+    restore_random(other, random_state(one))
+    np.testing.assert_array_equal(one.random(5), other.random(5))
+
+
+def test_bad_fields_are_named() -> None:
+    with pytest.raises(InputError, match=r"bayes_mf.factors is 0, expected 1 to 256"):
+        BayesMfConfig(factors=0)
