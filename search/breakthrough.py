@@ -1,0 +1,237 @@
+"""Search for a better recommender, blend the best trials, test once, pack a release, write a report.
+
+Plain use needs nothing: `python search/breakthrough.py` searches ML-100K with search/plans/quick.yaml.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from recsys.errors import InputError
+
+if TYPE_CHECKING:
+    from search.prepare import SearchRequest
+
+EXAMPLES = """\
+examples:
+  python search/breakthrough.py
+      ML-100K, the quick plan: minutes on two cores
+  python search/breakthrough.py --data ml-1m --trials 24 --epochs 20 --max-hours 2
+      another release, a longer search, an end to it
+  python search/breakthrough.py --data ratings.csv --items items.csv --set dropout=0.3
+      your own ratings (user, item, rating and perhaps a timestamp), one field of the model fixed
+  python search/breakthrough.py --out runs/first --resume
+      go on with a run that was interrupted, killed or out of budget
+  python search/breakthrough.py --cluster clusters/runpod.yaml --plan search/plans/full.yaml
+      the same on rented GPUs: quotes, asks, runs, fetches, hands everything back
+
+what it leaves in --out: results.json, report.html, release/ (all that serving needs), trials/
+exit codes: 0 done, 1 failed while running (says how to go on), 2 bad input, 130 interrupted
+Ctrl-C once: end gracefully, with ensemble and release from what there is; twice: stop now
+"""
+# Options that set a field of the plan, by the field's name.
+OF_PLAN = (
+    "data",
+    "split",
+    "trials",
+    "epochs",
+    "concurrency",
+    "seed",
+    "max_cost",
+    "max_hours",
+    "price",
+    "refit",
+)
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    command = argparse.ArgumentParser(
+        prog="search/breakthrough.py",
+        description=__doc__,
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    what = command.add_argument_group("what to search")
+    what.add_argument("--plan", metavar="YAML", help="a plan's file or name (default: quick)")
+    what.add_argument(
+        "--data",
+        metavar="NAME|PATH",
+        help="a MovieLens release (ml-100k, ml-1m, ..., ml-32m), a folder, a CSV or Parquet file, "
+        "or synthetic:users=..,items=..,ratings=..",
+    )
+    what.add_argument(
+        "--split", help="random, future-holdout, temporal, per-user, folds:u1 .. folds:u5, folds:ua, folds:ub"
+    )
+    what.add_argument("--trials", type=int, metavar="N", help="trials, formula and template among them")
+    what.add_argument("--epochs", type=int, metavar="N", help="at most, the same for every trial")
+    what.add_argument("--seed", type=int, metavar="N", help="of the split, the proposals and the trials")
+    what.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="any field of the plan (pruning.grace_epochs=5) or of a model (dropout=0.3); repeatable",
+    )
+    what.add_argument(
+        "--refit", action="store_true", default=None, help="train the members on all slices last"
+    )
+    own = command.add_argument_group("your own ratings")
+    own.add_argument("--items", metavar="FILE", help="items with id, title, genres")
+    own.add_argument("--user-column", metavar="NAME")
+    own.add_argument("--item-column", metavar="NAME")
+    own.add_argument("--rating-column", metavar="NAME")
+    own.add_argument("--time-column", metavar="NAME")
+    own.add_argument("--scale", metavar="LOW:HIGH", help="the rating scale, where it is not to be found")
+    where = command.add_argument_group("where, and how far")
+    where.add_argument("--out", metavar="FOLDER", help="the run's folder (default: runs/DATA-TIME)")
+    where.add_argument(
+        "--resume", action="store_true", help="go on with the run in --out (default: the newest)"
+    )
+    where.add_argument("--concurrency", type=int, metavar="N", help="trials at once")
+    where.add_argument("--max-cost", type=float, metavar="USD", help="for the whole run (default: 20)")
+    where.add_argument("--max-hours", type=float, metavar="H", help="for the whole run")
+    where.add_argument("--price", type=float, metavar="USD", help="per hour and machine (default: 0)")
+    where.add_argument("--notify", metavar="URL", help="a JSON webhook; Discord's from DISCORD_WEBHOOK_URL")
+    earlier = command.add_argument_group("learning from an earlier run")
+    earlier.add_argument("--warm-start", metavar="RUN", help="take over its results (same data, same split)")
+    earlier.add_argument("--start-from", metavar="RUN", help="take over only its best configs (any data)")
+    rented = command.add_argument_group("on a cluster")
+    rented.add_argument(
+        "--cluster", metavar="YAML", help="clusters/local.yaml, clusters/runpod.yaml or yours"
+    )
+    rented.add_argument("--yes", action="store_true", help="rent without asking")
+    rented.add_argument("--detach", action="store_true", help="leave it running under its guards")
+    rented.add_argument("--attach", action="store_true", help="follow a detached run again")
+    return command
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The exit code of the command."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    options = parser().parse_args(given)
+    try:
+        if options.cluster is not None:
+            elsewhere = on_cluster(options, given)
+            if elsewhere is not None:
+                return elsewhere
+        from search.session import run  # Ray and torch take seconds to import: not for --help
+
+        return run(request_of(options, given))
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("\nstopped before anything was started", file=sys.stderr)
+        return 130
+
+
+def on_cluster(options: argparse.Namespace, given: list[str]) -> int | None:
+    """Run on the cluster that --cluster names; None where that is this machine."""
+    from search.yaml_files import read_mapping
+
+    path = Path(options.cluster)
+    if read_mapping(path, kind="cluster").get("kind") == "local":
+        return None
+    from clusters.launch import launch_search
+
+    out = Path(options.out) if options.out else default_out(options.data or "search")
+    return launch_search(
+        path,
+        without(given, flags=("--yes", "--detach", "--attach"), values=("--cluster", "--out")),
+        out=out,
+        yes=options.yes,
+        detach=options.detach,
+        attach=options.attach,
+    )
+
+
+def without(given: Sequence[str], *, flags: Sequence[str], values: Sequence[str]) -> list[str]:
+    """The arguments less some flags and some options with their values."""
+    kept: list[str] = []
+    skip = False
+    for argument in given:
+        if skip:
+            skip = False
+        elif argument in values:
+            skip = True
+        elif argument not in flags and not argument.startswith(tuple(f"{name}=" for name in values)):
+            kept.append(argument)
+    return kept
+
+
+def request_of(options: argparse.Namespace, given: Sequence[str]) -> SearchRequest:
+    """What the command line asks for. Raises InputError."""
+    from search.changes import parse_assignment
+    from search.plan import FOLDER, load_plan
+    from search.prepare import SearchRequest
+    from search.sources import Source
+    from search.yaml_files import named_file
+
+    changes = dict(parse_assignment(text) for text in options.set)
+    changes |= {name: getattr(options, name) for name in OF_PLAN if getattr(options, name) is not None}
+    command = ("python", "search/breakthrough.py", *given)
+    if options.resume:
+        if options.plan:
+            raise InputError("--resume goes on with the run's own plan: leave out --plan")
+        return SearchRequest(
+            out=Path(options.out) if options.out else newest_run(),
+            resume=True,
+            changes=changes,
+            notify=options.notify,
+            command=command,
+        )
+    plan = load_plan(named_file(options.plan or "quick", FOLDER, kind="plan"), changes)
+    return SearchRequest(
+        out=Path(options.out) if options.out else default_out(plan.data),
+        plan=plan,
+        source=Source(
+            data=plan.data,
+            user_column=options.user_column,
+            item_column=options.item_column,
+            rating_column=options.rating_column,
+            time_column=options.time_column,
+            items=options.items,
+            scale=scale_of(options.scale),
+        ),
+        warm_start=Path(options.warm_start) if options.warm_start else None,
+        start_from=Path(options.start_from) if options.start_from else None,
+        notify=options.notify,
+        command=command,
+    )
+
+
+def scale_of(text: str | None) -> tuple[float, float] | None:
+    """``LOW:HIGH`` in stars."""
+    if text is None:
+        return None
+    try:
+        low, high = (float(part) for part in text.split(":"))
+    except ValueError:
+        raise InputError(f"--scale is {text!r}, expected LOW:HIGH such as 0.5:5") from None
+    if not low < high:
+        raise InputError(f"--scale is {text!r}, expected a low below the high")
+    return low, high
+
+
+def default_out(data: str) -> Path:
+    """runs/DATA-TIME."""
+    stem = data.split(":")[0] if data.startswith("synthetic:") else Path(data).stem or "search"
+    return Path("runs") / f"{stem}-{time.strftime('%Y%m%d-%H%M%S')}"
+
+
+def newest_run() -> Path:
+    """The run that was started last."""
+    runs = sorted(Path("runs").glob("*/plan.yaml"), key=lambda path: path.stat().st_mtime)
+    if not runs:
+        raise InputError("--resume: there is no run under runs/; name one with --out")
+    return runs[-1].parent
+
+
+if __name__ == "__main__":
+    sys.exit(main())

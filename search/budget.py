@@ -1,0 +1,102 @@
+"""Money and time, as pure rules: what a run may cost at most, has cost, and when it must end.
+
+A run's cap is the tighter of its dollars and its hours. Part of it is kept back for the ensemble, the
+report and the release, so that a run that hits its cap still leaves all three.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from recsys.errors import InputError
+
+MILESTONES = (0.5, 0.8, 1.0)
+
+
+@dataclass(frozen=True)
+class Budget:
+    """``price_usd`` per hour and node; ``max_hours`` None is no cap on time; ``finish_hours`` kept back."""
+
+    price_usd: float
+    nodes: int
+    max_usd: float
+    max_hours: float | None
+    finish_hours: float
+
+    def __post_init__(self) -> None:
+        for name, value in (("price", self.price_usd), ("max-cost", self.max_usd)):
+            if not (math.isfinite(value) and value >= 0):
+                raise InputError(f"--{name} is {value}, expected 0 or more US dollars")
+        if self.max_hours is not None and not (math.isfinite(self.max_hours) and self.max_hours > 0):
+            raise InputError(f"--max-hours is {self.max_hours}, expected more than 0 hours")
+
+    @property
+    def usd_per_hour(self) -> float:
+        return self.price_usd * self.nodes
+
+    @property
+    def cap_hours(self) -> float:
+        """Hours until the first cap; infinite where neither dollars nor hours bind."""
+        by_money = self.max_usd / self.usd_per_hour if self.usd_per_hour > 0 else math.inf
+        return min(by_money, math.inf if self.max_hours is None else self.max_hours)
+
+    @property
+    def search_hours(self) -> float:
+        """Hours until the search must end: at least half of the cap is the search's."""
+        return max(self.cap_hours - self.finish_hours, 0.5 * self.cap_hours)
+
+    def explained(self) -> str:
+        """One line: the most that the run can cost and how that was computed."""
+        rate = f"${self.price_usd:.2f}/hour x {self.nodes} node{'s' if self.nodes > 1 else ''}"
+        if self.usd_per_hour == 0:
+            time = "no cap on time" if self.max_hours is None else f"at most {hours(self.max_hours)}"
+            return f"costs at most $0.00 ({rate}: your own machine; --price says otherwise), {time}"
+        most = self.usd_per_hour * self.cap_hours
+        by = f"--max-cost ${self.max_usd:.2f} / ${self.usd_per_hour:.2f} an hour"
+        if self.max_hours is not None and self.max_hours <= self.max_usd / self.usd_per_hour:
+            by = f"--max-hours {self.max_hours:g}"
+        return f"costs at most ${most:.2f} = {rate} x {hours(self.cap_hours)} ({by})"
+
+
+@dataclass
+class Meter:
+    """What a run has used. ``before_seconds`` were used by its earlier sessions (it was resumed)."""
+
+    budget: Budget
+    started: float
+    before_seconds: float = 0.0
+    told: float = 0.0
+
+    def hours(self, now: float) -> float:
+        return (now - self.started + self.before_seconds) / 3600
+
+    def usd(self, now: float) -> float:
+        return self.hours(now) * self.budget.usd_per_hour
+
+    def share(self, now: float) -> float:
+        """Of the cap used, 0 where there is none."""
+        cap = self.budget.cap_hours
+        return 0.0 if math.isinf(cap) else self.hours(now) / cap
+
+    def search_is_over(self, now: float, *, epoch_seconds: float = 0.0) -> bool:
+        """Whether running trials must end now: their next epoch would not fit any more."""
+        return self.hours(now) + epoch_seconds / 3600 >= self.budget.search_hours
+
+    def milestone(self, now: float) -> float | None:
+        """The highest of 50, 80 and 100% newly reached, once each."""
+        reached = max((mark for mark in MILESTONES if self.share(now) >= mark), default=0.0)
+        if reached <= self.told:
+            return None
+        self.told = reached
+        return reached
+
+    def projected_hours(self, now: float, *, trials_left: int, trial_seconds: float, at_once: int) -> float:
+        """Hours at the end if the trials left take ``trial_seconds`` each, never beyond the cap."""
+        ahead = trials_left * trial_seconds / max(at_once, 1) / 3600 + self.budget.finish_hours
+        return min(self.hours(now) + ahead, max(self.budget.cap_hours, self.hours(now)))
+
+
+def hours(value: float) -> str:
+    """ "1.5 h" or "4.0 min"."""
+    return f"{value:.1f} h" if value >= 1 else f"{value * 60:.1f} min"

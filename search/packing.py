@@ -1,0 +1,125 @@
+"""From chosen members to release/: a ranker beside them, packed once to be judged and once for good.
+
+The third door of the bounds: a hybrid VAE outside them is not packed.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from recsys.bounds import DataShape, require_safe
+from recsys.data.split import SliceName
+from recsys.models.hybrid_vae.config import HybridVaeConfig
+from recsys.models.packed import open_member
+from recsys.models.registry import make_config
+from recsys.ranking.ease import EaseConfig, fit_ease
+from recsys.ranking.recipe import seen_matrix
+from recsys.release.load import Release, open_release
+from recsys.release.manifest import MetricsCard
+from recsys.release.pack import pack_release
+from recsys.release.writer import ReleaseMember
+from recsys.training.trials import TrialResult
+from search.figures import Judge
+from search.outcome import Entry
+
+RELEASE = "release"
+
+
+def release_member(folder: Path, result: TrialResult, *, weight: float) -> ReleaseMember:
+    """A trial's packed member with its weight in the blend."""
+    spec = result.spec
+    return ReleaseMember(
+        name=f"{spec.number:04d}-{spec.family}",
+        packed=open_member(folder),
+        config=spec.config,
+        parameters=result.parameters,
+        weight=weight,
+    )
+
+
+class Packer:
+    """Packs one run's release."""
+
+    def __init__(self, run: Path, judge: Judge, *, seed: int) -> None:
+        self._run, self._judge, self._seed = run, judge, seed
+        self._ranker = fit_ease(seen_matrix(judge.slice("train")), EaseConfig())
+
+    @contextmanager
+    def provisional(self, members: Sequence[ReleaseMember], method: str) -> Iterator[Release]:
+        """The release as it is judged; gone afterwards."""
+        folder = self._run / f".{RELEASE}-judged"
+        shutil.rmtree(folder, ignore_errors=True)
+        try:
+            yield open_release(self._pack(folder, members, method, ("train",), MetricsCard()))
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def final(
+        self,
+        members: Sequence[ReleaseMember],
+        method: str,
+        *,
+        metrics: MetricsCard,
+        trained_on: Sequence[SliceName],
+    ) -> Path:
+        """release/, in place of one that an earlier session left."""
+        new, old = self._run / f".{RELEASE}-new", self._run / f".{RELEASE}-old"
+        target = self._run / RELEASE
+        for folder in (new, old):
+            shutil.rmtree(folder, ignore_errors=True)
+        self._pack(new, members, method, trained_on, metrics)
+        if target.exists():
+            target.rename(old)
+        new.rename(target)
+        shutil.rmtree(old, ignore_errors=True)
+        return target
+
+    def _pack(
+        self,
+        folder: Path,
+        members: Sequence[ReleaseMember],
+        method: str,
+        trained_on: Sequence[SliceName],
+        metrics: MetricsCard,
+    ) -> Path:
+        judge = self._judge
+        self._require_safe(members)
+        return pack_release(
+            folder,
+            dataset=judge.dataset,
+            split=judge.split,
+            trained_on=trained_on,
+            members=members,
+            method=method,
+            ranker=self._ranker,
+            metrics=metrics,
+        )
+
+    def _require_safe(self, members: Sequence[ReleaseMember]) -> None:
+        dataset = self._judge.dataset
+        shape = DataShape(
+            users=dataset.ratings.user_count,
+            items=dataset.ratings.item_count,
+            user_features=0 if dataset.user_features is None else dataset.user_features.shape[1],
+            item_features=0 if dataset.item_features is None else dataset.item_features.shape[1],
+        )
+        for member in members:
+            config = make_config(member.packed.family, member.config)
+            if isinstance(config, HybridVaeConfig):
+                require_safe(config, shape, small_batch_allowed=True, where=member.name)
+
+
+def metrics_card(
+    formula: Entry | None, best: Entry | None, ensemble: Entry | None, recommender: Entry | None
+) -> MetricsCard:
+    """Figures for the manifest, by slice."""
+
+    def card(entry: Entry | None) -> dict[str, object]:
+        return {} if entry is None else {"valid": entry.valid or {}, "test": entry.test or {}}
+
+    return MetricsCard(
+        formula=card(formula), best=card(best), ensemble=card(ensemble), recommender=card(recommender)
+    )

@@ -1,0 +1,92 @@
+"""Ray's ASHA as this search uses it: one bracket a family, some trials spared, ends announced.
+
+ASHA compares a trial with others at the same epoch, so families of different pace keep apart. A trial
+that may not be pruned still counts on its rungs. A STOP is not carried out by Ray: the trial is told,
+and ends itself before its next epoch (see search.trainable).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from ray.tune.experiment import Trial
+from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, TrialScheduler
+
+from recsys.training.trials import TrialResult, TrialSpec
+from recsys.types import JsonObject
+from search.plan import Pruning
+from search.proposals import running_best
+
+
+class Replayed:
+    """A trial of an earlier session, as far as ASHA looks at one."""
+
+    def __init__(self, trial_id: str) -> None:
+        self.trial_id = trial_id
+
+
+class FamilyPruning(FIFOScheduler):  # type: ignore[misc]
+    """``prune(number)`` tells a trial to end; ``max_epochs`` is the longest that any trial runs."""
+
+    def __init__(self, settings: Pruning, *, max_epochs: int, prune: Callable[[int], None]) -> None:
+        super().__init__()
+        self._settings = settings
+        self._max_epochs = max(max_epochs, settings.grace_epochs)
+        self._prune = prune
+        self._families: dict[str, ASHAScheduler] = {}
+
+    def _of(self, family: str) -> ASHAScheduler:
+        if family not in self._families:
+            self._families[family] = ASHAScheduler(
+                time_attr="epoch",
+                metric="rmse",
+                mode="min",
+                max_t=self._max_epochs,
+                grace_period=self._settings.grace_epochs,
+                reduction_factor=self._settings.reduction,
+                stop_last_trials=False,
+            )
+        return self._families[family]
+
+    def set_search_properties(self, metric: str | None, mode: str | None, **spec: Any) -> bool:
+        return True
+
+    def replay(self, results: Iterable[TrialResult]) -> None:
+        """Fill the rungs with what trials of earlier sessions reported."""
+        for result in results:
+            asha = self._of(result.spec.family)
+            trial = Replayed(f"replayed-{result.spec.number}")
+            asha.on_trial_add(None, trial)
+            for row in running_best(result):
+                asha.on_trial_result(None, trial, row)
+
+    def on_trial_add(self, tune_controller: Any, trial: Trial) -> None:
+        self._of(_spec(trial).family).on_trial_add(tune_controller, trial)
+
+    def on_trial_result(self, tune_controller: Any, trial: Trial, result: JsonObject) -> str:
+        spec = _spec(trial)
+        decision = self._of(spec.family).on_trial_result(tune_controller, trial, result)
+        if decision == TrialScheduler.STOP and spec.prunable and self._settings.enabled:
+            self._prune(spec.number)
+        return str(TrialScheduler.CONTINUE)
+
+    def on_trial_complete(self, tune_controller: Any, trial: Trial, result: JsonObject) -> None:
+        """Nothing: a trial's last figures are its best, not those of the epoch it got to."""
+
+    def on_trial_error(self, tune_controller: Any, trial: Trial) -> None:
+        """Nothing: what it reported stays on the rungs."""
+
+    def on_trial_remove(self, tune_controller: Any, trial: Trial) -> None:
+        """Nothing: as above."""
+
+    def __getstate__(self) -> JsonObject:
+        """Nothing: Tune keeps a pickle of what it was given, a run is resumed from its journal."""
+        return {}
+
+    def debug_string(self) -> str:
+        return "ASHA by family"
+
+
+def _spec(trial: Trial) -> TrialSpec:
+    return TrialSpec(**trial.config["spec"])

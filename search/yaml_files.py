@@ -1,0 +1,39 @@
+"""YAML files that a person names: by path, or by the name of one that comes along."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import yaml
+
+from recsys.errors import InputError
+from recsys.models.fields import nearest
+from recsys.types import JsonObject
+
+
+def named_file(name: str, folder: Path, *, kind: str) -> Path:
+    """``name`` as a path, or as the stem of a YAML file in ``folder``. Raises InputError."""
+    path = Path(name)
+    if path.suffix in {".yaml", ".yml"} or path.exists():
+        return path
+    files = {file.stem: file for file in folder.glob("*.yaml")}
+    if name not in files:
+        raise InputError(f"there is no {kind} {name!r}; {nearest(name, files)}")
+    return files[name]
+
+
+def read_mapping(path: Path, *, kind: str) -> JsonObject:
+    """The YAML mapping in ``path``. Raises InputError with the line where it is not one."""
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise InputError(f"there is no {kind} {path}; search/{kind}s holds those that come along") from None
+    except IsADirectoryError:
+        raise InputError(f"{path} is a folder, expected a YAML file with a {kind}") from None
+    except PermissionError:
+        raise InputError(f"{kind} {path} may not be read: change its permissions") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise InputError(f"{kind} {path} is not readable YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(content, dict):
+        raise InputError(f"{kind} {path} holds a {type(content).__name__}, expected 'name: value' lines")
+    return content
