@@ -109,7 +109,8 @@ def group_models(results: Results) -> list[tuple[str, str]]:
 
 
 def _kind(model: str) -> str:
-    return {"formula_recalibrated": "recalibrated"}.get(model, model if model in MODEL_KINDS else "yardstick")
+    known = {"formula_recalibrated": "recalibrated", "template": "template"}
+    return known.get(model, model if model in MODEL_KINDS else "yardstick")
 
 
 def _range(intervals: Sequence[Interval]) -> tuple[float, float]:

@@ -57,6 +57,7 @@ def render(results: Results, trials: Sequence[TrialResult]) -> str:
             for _, label, model in model_rows(results)
         ],
         comparisons=headline_comparisons(results),
+        measures=_measures(results),
         intervals=interval_rows(results),
         progress=progress_plot(trials),
         curves=curves_plot(trials, best=best),
@@ -143,6 +144,15 @@ def _tiles(results: Results) -> list[dict[str, str]]:
         }
     )
     return tiles
+
+
+def _measures(results: Results) -> dict[str, list[str]]:
+    """Command -> the targets that it would measure."""
+    commands: dict[str, list[str]] = {}
+    for target in results.targets:
+        if target.command:
+            commands.setdefault(target.command, []).append(target.name)
+    return commands
 
 
 def _improvements(results: Results, trials: Sequence[TrialResult]) -> list[dict[str, Any]]:

@@ -25,8 +25,7 @@ def progress_png(trials: Sequence[TrialResult]) -> bytes | None:
     )
     if not scored:
         return None
-    from matplotlib.backends.backend_agg import FigureCanvasAgg  # no pyplot: it keeps global state
-    from matplotlib.figure import Figure
+    from matplotlib.figure import Figure  # not pyplot, which keeps global state
 
     figure = Figure(figsize=(8, 4.5), dpi=100, layout="constrained")
     axes = figure.subplots()
@@ -45,5 +44,5 @@ def progress_png(trials: Sequence[TrialResult]) -> bytes | None:
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(axis="y", alpha=0.3)
     file = io.BytesIO()
-    FigureCanvasAgg(figure).print_png(file)
+    figure.savefig(file, format="png")
     return file.getvalue()

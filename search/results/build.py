@@ -244,7 +244,10 @@ def _budget(outcome: Outcome) -> Budget:
 def _sample(sample: Any) -> Sample:
     return Sample(
         user=sample.user_id,
-        rated=[SampleItem(title=title) for title in sample.liked],
+        rated=[
+            SampleItem(title=liked) if isinstance(liked, str) else SampleItem(title=liked[0], stars=liked[1])
+            for liked in sample.liked
+        ],
         recommended=[SampleItem(title=title, stars=stars) for title, stars in sample.recommended],
     )
 
