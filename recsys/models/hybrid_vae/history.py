@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from recsys.data.ratings import Ratings
 from recsys.models.hybrid_vae.config import HistoryKind
+from recsys.models.hybrid_vae.gather import gather
 from recsys.types import BoolArray
 
 
@@ -124,11 +125,11 @@ class SideHistory(nn.Module):
         self, sums: Tensor, rows: Tensor, targets: Tensor, inside: Tensor | None, centred: Tensor | None
     ) -> Tensor:
         """(batch, width) for the pairs (``rows``, ``targets``), the target left out where ``inside`` is 1."""
-        total, count = sums[rows], self.count[rows]
+        total, count = gather(sums, rows), self.count[rows]
         if inside is not None and centred is not None:
-            own = self.tables[0][targets]
+            own = gather(self.tables[0], targets)
             if len(self.tables) > 1:
-                own = own + centred[:, None] * self.tables[1][targets]
+                own = own + centred[:, None] * gather(self.tables[1], targets)
             total = total - inside[:, None] * own
             count = count - inside
         return total * torch.rsqrt(count.clamp(min=1))[:, None]

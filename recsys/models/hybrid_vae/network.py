@@ -16,7 +16,9 @@ from torch import Tensor, nn
 
 from recsys.data.ratings import Ratings
 from recsys.models.hybrid_vae.bottleneck import Bottleneck
+from recsys.models.hybrid_vae.capacity import encoder_inputs
 from recsys.models.hybrid_vae.config import HybridVaeConfig
+from recsys.models.hybrid_vae.gather import gather
 from recsys.models.hybrid_vae.history import Pairs, SideHistory
 from recsys.models.hybrid_vae.noise import Noise, dropout
 
@@ -77,10 +79,10 @@ class HybridVae(nn.Module):
     def forward(self, pairs: Pairs, sums: Sums | None, noise: Noise | None) -> Output:
         """Stars for ``pairs``. ``noise`` None: evaluation (no dropout, z = mu)."""
         config, k = self.config, self.config.dot_product
-        user, item = self.user_embedding[pairs.users], self.item_embedding[pairs.items]
+        user, item = gather(self.user_embedding, pairs.users), gather(self.item_embedding, pairs.items)
         link: Tensor | float = 0.0
         if config.biases:
-            link = self.offset + self.user_bias[pairs.users] + self.item_bias[pairs.items]
+            link = self.offset + gather(self.user_bias, pairs.users) + gather(self.item_bias, pairs.items)
         inputs = [user, item]
         if k > 0:
             p, q = user[:, :k], item[:, :k]
@@ -96,9 +98,3 @@ class HybridVae(nn.Module):
         decoded = self.bottleneck(read, noise)
         stars = self.scale.low + self.scale.span * torch.sigmoid(link + decoded.link)
         return Output(stars, decoded.mean, decoded.log_variance)
-
-
-def encoder_inputs(config: HybridVaeConfig) -> int:
-    """Width of what the encoder reads: user, item, then h, g and the product where there are any."""
-    k = config.dot_product
-    return 2 * config.factors + (k if k else 0) + (2 * k if config.history != "none" else 0)

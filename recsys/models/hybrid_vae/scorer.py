@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from recsys.models.base import History, PackedMember
 from recsys.models.hybrid_vae.layers import Layers, Matrix, Trace
-from recsys.types import IntArray
+from recsys.types import FloatArray, IntArray
 
 # Ratings that the embedding is fitted to, the newest: bounds a fold-in to a few milliseconds.
 MOST = 128
@@ -78,10 +78,10 @@ class HybridVaeScorer:
         return np.asarray(self.scale.low + self.scale.span / (1 + np.exp(-link)), dtype=np.float32)
 
     def _state(self, own: NDArray[np.float32], history: NDArray[np.float32] | None) -> UserState:
-        half: Matrix = self.arrays["first.user"] @ own[int(self.biases) :]
+        half: FloatArray = self.arrays["first.user"] @ own[int(self.biases) :]
         if history is not None:
             half = half + self.arrays["first.user_history"] @ history
-        return UserState(own, history, half)
+        return UserState(own, history, np.asarray(half, dtype=np.float32))
 
     def _sum(self, history: History) -> NDArray[np.float32] | None:
         """h of a user with these ratings."""
@@ -111,12 +111,12 @@ class HybridVaeScorer:
     def _link(
         self, state: UserState, items: IntArray, first: Matrix, traces: list[Trace] | None = None
     ) -> Matrix:
-        link = self.layers.forward(first, traces)
+        link: FloatArray = self.layers.forward(first, traces)
         if self.k:
             link = link + self.arrays["item_factors"][items] @ self._factors(state)
         if self.biases:
             link = link + self.arrays["item_bias"][items] + state.own[0]
-        return link
+        return np.asarray(link, dtype=np.float32)
 
     def _stars_and_slopes(self, state: UserState, items: IntArray) -> tuple[Matrix, NDArray[np.float64]]:
         """(n,) stars and their (n, own) derivatives by the user's own parameters."""

@@ -1,0 +1,252 @@
+"""A trial: one model trained epoch by epoch, watched, helped in trouble, and left on disk.
+
+``step`` is one epoch: train, evaluate, look for warning signs, act on them. The best epoch (lowest valid
+rmse) is kept packed; a checkpoint holds everything, so that a trial continued from it gives exactly the
+figures of one never interrupted. Ray, tests and the experiment manager all drive this same object.
+"""
+
+from __future__ import annotations
+
+import gc
+import io
+import json
+import math
+import time
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from recsys.bounds import DataShape, require_safe
+from recsys.data.split import TrainingData
+from recsys.errors import InputError
+from recsys.models.base import PackedMember, Trainer
+from recsys.models.hybrid_vae.config import HybridVaeConfig
+from recsys.models.packed import save_member, write_atomically
+from recsys.models.registry import family_named, make_config
+from recsys.training import trial_state
+from recsys.training.contingencies import Response, is_out_of_memory, respond
+from recsys.training.device import memory_share, pick_device
+from recsys.training.evaluation import Figures, evaluate, train_sample
+from recsys.training.outcomes import fill_outcomes
+from recsys.training.results import result_to_json
+from recsys.training.trials import EpochReport, EventKind, RunEvent, TrialResult, TrialSpec, TrialStatus
+from recsys.training.warning_signs import Sign, Watch, diverged, event
+from recsys.types import Arrays
+
+
+class TrainingFailed(RuntimeError):
+    """The trial cannot go on; what its best epoch reached can still be finished."""
+
+
+class Trial:
+    def __init__(
+        self,
+        spec: TrialSpec,
+        data: TrainingData,
+        *,
+        folder: Path,
+        device: str = "auto",
+        small_batch_allowed: bool = False,
+    ) -> None:
+        """``folder`` receives member/, valid.npy and result.json. ``small_batch_allowed``: the GPU's own
+        row asks for batch 1536. Raises InputError for a config that is wrong or outside the bounds."""
+        self.spec, self.data, self.folder = spec, data, folder
+        self.family = family_named(spec.family)
+        self.config = make_config(spec.family, spec.config)
+        if spec.epochs < 1:
+            raise InputError(f"trial {spec.name!r} has {spec.epochs} epochs, expected 1 or more")
+        if len(data.train) == 0:
+            raise InputError("the training slice is empty; use more data or another split")
+        if spec.early_stop and len(data.valid) == 0:
+            raise InputError("the valid slice is empty: nothing to stop early on; use another split")
+        if isinstance(self.config, HybridVaeConfig):
+            shape = DataShape.of(data)
+            require_safe(self.config, shape, small_batch_allowed=small_batch_allowed, where=spec.name)
+        if self.family.check is not None:
+            self.family.check(self.config, data)
+        self.device = pick_device(device)
+        self.sample = train_sample(data, spec.seed)
+        self.reports: list[EpochReport] = []
+        self.events: list[RunEvent] = []
+        self.responses: dict[str, int] = {}
+        self.watch = Watch(epochs=spec.epochs, latent=hasattr(self.config, "latent"))
+        self.best_epoch: int | None = None
+        self.best_member: PackedMember | None = None
+        self.best_predictions: NDArray[np.float32] | None = None
+        self.seconds = 0.0
+        self.trainer: Trainer = self._build()
+        self.last_good = self.trainer.state()
+
+    def _build(self) -> Trainer:
+        return self.family.build(
+            self.config, self.data, epochs=self.spec.epochs, seed=self.spec.seed, device=self.device
+        )
+
+    @property
+    def parameters(self) -> int:
+        return self.trainer.parameters
+
+    @property
+    def finished(self) -> bool:
+        done = len(self.reports)
+        if done >= self.spec.epochs:
+            return True
+        stale = done - (self.best_epoch or 0)
+        return self.spec.early_stop and done > 0 and stale >= self.config.patience
+
+    def step(self) -> EpochReport:
+        """One epoch more, and its figures. Raises TrainingFailed when no contingency is left."""
+        if self.finished:
+            raise TrainingFailed(f"trial {self.spec.name!r} has finished its {len(self.reports)} epochs")
+        while True:
+            started = time.perf_counter()
+            try:
+                report, figures = self._epoch(started)
+            except (RuntimeError, MemoryError) as error:
+                if not is_out_of_memory(error):
+                    raise
+                # The traceback holds the failed step's tensors: let it go before anything is allocated.
+                reason = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
+                del error
+            else:
+                self.seconds += time.perf_counter() - started
+                sign = diverged(report, self.reports)
+                if sign is None:
+                    self._accept(report, figures)
+                    return report
+                self._recover(sign)
+                continue
+            self.seconds += time.perf_counter() - started
+            self._recover(Sign(EventKind.OUT_OF_MEMORY, memory_share(self.device), 1.0, reason))
+
+    def _epoch(self, started: float) -> tuple[EpochReport, Figures]:
+        trained = self.trainer.train_epoch()
+        took = time.perf_counter() - started
+        figures = evaluate(self.trainer, self.data.valid, self.sample)
+        report = EpochReport(
+            epoch=len(self.reports) + 1,
+            seconds=time.perf_counter() - started,
+            train_loss=trained["train_loss"],
+            train_rmse=figures.train_rmse,
+            loss=figures.loss,
+            rmse=figures.rmse,
+            mae=figures.mae,
+            kl=figures.kl,
+            active_latents=figures.active_latents,
+            kl_weight=trained.get("kl_weight", 0.0),
+            learning_rate=trained.get("learning_rate", 0.0),
+            gradient_norm=trained.get("gradient_norm", 0.0),
+            memory_share=memory_share(self.device),
+            ratings_per_second=len(self.data.train) / max(took, 1e-9),
+        )
+        return report, figures
+
+    def _accept(self, report: EpochReport, figures: Figures) -> None:
+        self.reports.append(report)
+        best = math.inf if self.best_epoch is None else self.reports[self.best_epoch - 1].rmse
+        if not self.spec.early_stop or report.rmse < best:
+            self.best_epoch = report.epoch
+            self.best_member = self.trainer.pack()
+            self.best_predictions = figures.predictions
+        if math.isfinite(report.loss):  # not where valid is empty: a refit
+            self.trainer.validated(report.loss)
+        self.last_good = self.trainer.state()
+        fill_outcomes(self.events, self.reports)
+        for sign in self.watch.look(self.reports):
+            told = event(sign, trial=self.spec.number, epoch=report.epoch)
+            response = None
+            if not self.finished:
+                response = self._response(sign.kind, report.epoch)
+            self.events.append(told)
+            if response is not None:
+                self._act(sign, response)
+
+    def _response(self, kind: EventKind, epoch: int) -> Response | None:
+        return respond(kind, self.config, epoch=epoch, epochs=self.spec.epochs, so_far=self.responses)
+
+    def _recover(self, sign: Sign) -> None:
+        """Answers a fault of the epoch after the last report, or raises TrainingFailed."""
+        epoch = len(self.reports)
+        self.events.append(event(sign, trial=self.spec.number, epoch=epoch + 1))
+        response = self._response(sign.kind, epoch)
+        if response is None:
+            fill_outcomes(self.events, self.reports, ended="it happened again; nothing was left to try")
+            raise TrainingFailed(f"{sign.kind.value} in epoch {epoch + 1} ({sign.message})")
+        self._act(sign, response)
+
+    def _act(self, sign: Sign, response: Response) -> None:
+        """Rebuilds the trainer with the changed config, on the last good state."""
+        kind = sign.kind.value
+        self.responses[kind] = self.responses.get(kind, 0) + 1
+        self.config = replace(self.config, **response.changes)
+        self.rebuild(self.last_good)
+        self.events.append(
+            RunEvent(
+                kind=EventKind.CONTINGENCY,
+                at=time.time(),
+                trial=self.spec.number,
+                epoch=len(self.reports),
+                value=sign.value,
+                threshold=sign.threshold,
+                message=f"{kind}: {sign.message}",
+                action=response.action,
+            )
+        )
+
+    def rebuild(self, state: Arrays) -> None:
+        # The old weights go first: after out of memory there is no room for two.
+        del self.trainer
+        gc.collect()
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
+        self.trainer = self._build()
+        self.trainer.load_state(state)
+
+    def save(self, folder: Path) -> None:
+        """An exact checkpoint, atomically. Raises OSError (a full disk) and leaves the one before."""
+        trial_state.save(self, folder)
+
+    def load(self, folder: Path) -> None:
+        """Goes on from ``save``. Raises InputError where the checkpoint is of another trial or damaged."""
+        trial_state.load(self, folder)
+
+    def finish(self, status: TrialStatus, error: str = "") -> TrialResult:
+        """Leaves member/, valid.npy (where an epoch was good) and result.json, and returns the result."""
+        fill_outcomes(self.events, self.reports, ended="the trial ended before it could show")
+        self.folder.mkdir(parents=True, exist_ok=True)
+        if self.best_member is not None and self.best_predictions is not None:
+            save_member(self.folder / "member", self.best_member)
+            buffer = io.BytesIO()
+            np.save(buffer, self.best_predictions, allow_pickle=False)
+            write_atomically(self.folder / "valid.npy", [buffer.getbuffer()])
+        result = self._result(status, error)
+        text = json.dumps(result_to_json(result), indent=1)
+        write_atomically(self.folder / "result.json", [text.encode()])
+        return result
+
+    def _result(self, status: TrialStatus, error: str) -> TrialResult:
+        best = None if self.best_epoch is None else self.reports[self.best_epoch - 1]
+        figures = {} if best is None else asdict(best)
+        # NaN (an empty valid slice) is "no figure".
+        shown = {name: None if math.isnan(figures.get(name, math.nan)) else figures[name] for name in FIGURES}
+        return TrialResult(
+            spec=self.spec,
+            status=status,
+            best_epoch=self.best_epoch,
+            loss=shown["loss"],
+            rmse=shown["rmse"],
+            mae=shown["mae"],
+            kl=0.0 if best is None else best.kl,
+            parameters=self.parameters,
+            seconds=self.seconds,
+            folder="/".join(self.folder.parts[-2:]),
+            reports=tuple(self.reports),
+            events=tuple(self.events),
+            error=error,
+        )
+
+
+FIGURES = ("loss", "rmse", "mae")
