@@ -15,7 +15,8 @@ from recsys.data.ratings import Ratings, RatingScale
 from recsys.data.split import Split, TrainingData
 from recsys.models.registry import FAMILIES, make_config
 from recsys.ranking.als import AlsConfig, fit_als
-from recsys.release.pack import pack_release, seen_matrix
+from recsys.ranking.recipe import seen_matrix
+from recsys.release.pack import pack_release
 from recsys.release.writer import ReleaseMember
 
 GENRES = ("Action", "Comedy", "Drama", "Film-Noir", "Romance", "Sci-Fi")

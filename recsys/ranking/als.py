@@ -31,8 +31,8 @@ class AlsConfig:
     together is ``ridge`` x (w + unobserved x rows of the other side); ``user_damping`` 0 is off."""
 
     factors: int = 64
-    unobserved: float = 0.1
-    ridge: float = 0.03
+    unobserved: float = 0.15
+    ridge: float = 0.025
     user_damping: float = 0.25
     rounds: int = 8
 

@@ -1,8 +1,7 @@
 """A ranker as arrays. Anyone is folded in from the items they rated: nothing needs a user row.
 
 score(history, item) is the sum of the parts that a ranker has:
-    weights (items, items)            sum over j in history of weights[j, item]: EASE and its kin, few items;
-    encode, decode (items, k)         the same with weights = encode @ decode.T: any number of items;
+    weights (items, items)            sum over j in history of weights[j, item]: EASE, while items are few;
     factors (items, k), gram (k, k)   factors[item] . u, where u solves
                                       (gram + w sum of q q' + ridge I) u = w sum of q, q the factors of
                                       the history: the user's half step of implicit ALS (see als.py);
@@ -19,13 +18,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from recsys.errors import InputError
 from recsys.models.packed import open_arrays, write_arrays
 from recsys.types import Arrays, IntArray, JsonObject
 
-PARTS = ({"weights"}, {"encode", "decode"}, {"factors", "gram"}, {"prior"})
+PARTS = ({"weights"}, {"factors", "gram"}, {"prior"})
 
 
 @dataclass(frozen=True)
@@ -48,14 +48,12 @@ class PackedRanker:
 
     @property
     def item_count(self) -> int:
-        return len(
-            next(self.arrays[name] for name in ("weights", "decode", "factors", "prior") if self.has(name))
-        )
+        return len(next(self.arrays[name] for name in ("weights", "factors", "prior") if self.has(name)))
 
     @property
     def folds_in(self) -> bool:
         """Whether it tells one user from another at all."""
-        return self.has("weights") or self.has("decode") or self.has("factors")
+        return self.has("weights") or self.has("factors")
 
     def has(self, name: str) -> bool:
         return name in self.arrays
@@ -89,12 +87,8 @@ class PackedRanker:
             np.matmul(self.user_factors(histories, users), self.arrays["factors"].T, out=out)
         else:
             out[:] = 0
-        if self.has("decode"):
-            sums = np.stack([self.arrays["encode"][items].sum(axis=0) for items in histories])
-            out += sums @ self.arrays["decode"].T
         if self.has("weights"):
-            for row, items in enumerate(histories):
-                out[row] += self.arrays["weights"][items].sum(axis=0)
+            out += indicator(histories, self.item_count) @ self.arrays["weights"]
         if self.has("prior"):
             out += self.arrays["prior"]
         return out
@@ -123,8 +117,13 @@ class PackedRanker:
         voices = np.zeros(len(history), dtype=np.float32)
         if self.has("factors"):
             voices += self.arrays["factors"][history] @ self.arrays["factors"][item]
-        if self.has("decode"):
-            voices += self.arrays["encode"][history] @ self.arrays["decode"][item]
         if self.has("weights"):
             voices += self.arrays["weights"][history, item]
         return voices
+
+
+def indicator(histories: Sequence[IntArray], items: int) -> sp.csr_matrix:
+    """(len(histories), items) float32, 1 where rated."""
+    ends = np.cumsum([0, *map(len, histories)])
+    columns = np.concatenate(histories) if len(histories) else np.empty(0, dtype=np.int32)
+    return sp.csr_matrix((np.ones(ends[-1], dtype=np.float32), columns, ends), shape=(len(histories), items))
