@@ -15,6 +15,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from recsys.errors import InputError
 from serving.assignment import check
+from serving.comparison.outcomes import Limits
+from serving.operations import OperationSettings
 from serving.records import ArmSpec, ExperimentState
 from serving.registry import SCHEME
 
@@ -73,6 +75,38 @@ class RuleSettings(Part):
     diversity: Annotated[float, Field(ge=0, le=1)] = 0.0
 
 
+class LimitSettings(Part):
+    """As in ``serving.comparison.outcomes.Limits``."""
+
+    planned: Annotated[int, Field(ge=1)] = 2000
+    alpha: Annotated[float, Field(gt=0, lt=1)] = 0.05
+    p99_milliseconds: Annotated[float, Field(gt=0)] = 50.0
+    extra_fallbacks: Annotated[float, Field(ge=0, le=1)] = 0.05
+    coverage_kept: Annotated[float, Field(ge=0, le=1)] = 0.5
+
+
+class OperationsArgs(Part):
+    """``window_seconds`` after a user's first list their outcome counts; ``retrain`` is a command started
+    when drift is found ([] is off), at most once in ``retrain_hours``; ``notify`` a JSON webhook
+    (Discord's comes from DISCORD_WEBHOOK_URL)."""
+
+    window_seconds: Annotated[float, Field(gt=0)] = 86_400.0
+    tick_seconds: Annotated[float, Field(gt=0, le=3600)] = 1.0
+    limits: LimitSettings = Field(default_factory=LimitSettings)
+    retrain: list[str] = Field(default_factory=list)
+    retrain_hours: Annotated[float, Field(gt=0)] = 24.0
+    notify: str | None = None
+
+    def as_settings(self) -> OperationSettings:
+        return OperationSettings(
+            window_seconds=self.window_seconds,
+            tick_seconds=self.tick_seconds,
+            limits=Limits(**self.limits.model_dump()),
+            retrain=tuple(self.retrain),
+            retrain_hours=self.retrain_hours,
+        )
+
+
 class Settings(Part):
     """``deadline_ms`` is when a list falls back to popular items; ``events`` a file or a database URL;
     ``spool`` the folder for what waits to be written (default: beside the file); ``metrics_folder`` is
@@ -91,6 +125,7 @@ class Settings(Part):
     access_log: str | None = None
     hash_user_ids: bool = False
     metrics_folder: str | None = None
+    operations: OperationsArgs = Field(default_factory=OperationsArgs)
 
     @model_validator(mode="before")
     @classmethod
