@@ -33,12 +33,15 @@ OBJECT_STORE_BYTES = 100_000_000  # nothing of ours passes through it
 def build(args: dict[str, Any]) -> Any:
     """The Serve application for ``args`` (``serving.settings.Settings`` as JSON)."""
     from serving.replica import Replica
+    from serving.replica_operations import OperationsReplica
 
     settings = read_settings(args, where="args")
     check_exposure(settings)
     settle_experiment(settings)
-    deployment: Any = Replica  # the decorator makes it one; Ray ships no types
-    return deployment.options(num_replicas=settings.replicas).bind(settings.model_dump(mode="json"))
+    replica: Any = Replica  # the decorator makes it a deployment; Ray ships no types
+    operations: Any = OperationsReplica
+    fields = settings.model_dump(mode="json")
+    return replica.options(num_replicas=settings.replicas).bind(fields, operations.bind(fields))
 
 
 def read_yaml(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -110,8 +113,9 @@ def _start_ray(settings: Settings) -> float:
     import ray
     from ray import serve
 
+    logging.getLogger("ray.serve").setLevel(logging.WARNING)
     ray.init(
-        num_cpus=settings.replicas + 2,
+        num_cpus=settings.replicas + 3,
         include_dashboard=False,
         object_store_memory=OBJECT_STORE_BYTES,
         log_to_driver=False,

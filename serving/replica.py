@@ -14,6 +14,7 @@ from typing import Any
 import ray.serve._private.replica as serve_replica
 import ray.util
 from ray import serve
+from starlette.types import ASGIApp
 
 from serving.api.app import create_gate
 from serving.engine.service import Service
@@ -30,16 +31,23 @@ from serving.settings import read_settings
     graceful_shutdown_timeout_s=20,
 )
 class Replica:
-    """``settings`` are those of ``serving.settings``, as plain JSON."""
+    """``settings`` are those of ``serving.settings``, as plain JSON; ``operations`` a handle or None."""
 
-    def __init__(self, settings: dict[str, Any]) -> None:
-        _keep_to_the_nodes_address()
+    def __init__(self, settings: dict[str, Any], operations: Any = None) -> None:
+        keep_to_the_nodes_address()
         logging.basicConfig(stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s %(message)s")
         checked = read_settings(settings, where="the deployment's settings")
         self._service = Service(checked, Metrics(checked.metrics_path))
         self._service.start()
-        self._server = Server(create_gate(self._service), host=checked.host, port=checked.port)
+        self._server = Server(self._gate(operations), host=checked.host, port=checked.port)
         self._server.start()
+
+    def _gate(self, operations: Any) -> ASGIApp:
+        if operations is None:
+            return create_gate(self._service)
+        from serving.replica_operations import OperationsHandle  # which needs this module
+
+        return create_gate(self._service, OperationsHandle(operations))
 
     def check_health(self) -> None:
         """Raises what is wrong: Serve then puts another replica in this one's place."""
@@ -54,7 +62,7 @@ class Replica:
             self._service.close()
 
 
-def _keep_to_the_nodes_address() -> None:
+def keep_to_the_nodes_address() -> None:
     """Serve 2.60 opens a port for calls between deployments on all interfaces, which nothing of ours uses
     and no setting turns off. It is opened after this constructor: bind it to the address that the rest
     of Ray keeps to (127.0.0.1 for the embedded one). tests/serving/test_listening.py looks at the result."""

@@ -11,15 +11,16 @@ from starlette.responses import FileResponse, Response
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp
 
-from serving.api import errors, experiments, feedback, items, lists, state
+from serving.api import errors, experiments, feedback, items, lists, operations, state
 from serving.api.access_log import AccessLog
 from serving.api.experiments import ADMIN_TOKEN
 from serving.api.gate import Gate
+from serving.api.operations import OperationsClient
 from serving.engine.service import Service
 
 API_KEY = "RECSYS_API_KEY"
 PAGES = Path(__file__).resolve().parent.parent / "pages"
-ROUTERS = [lists.router, items.router, feedback.router, experiments.router, state.router]
+ROUTERS = [lists.router, items.router, feedback.router, experiments.router, operations.router, state.router]
 # The pages load nothing from elsewhere and may not be framed.
 PAGE_HEADERS = {
     "content-security-policy": "default-src 'self'; frame-ancestors 'none'; base-uri 'none'",
@@ -29,8 +30,8 @@ PAGE_HEADERS = {
 }
 
 
-def create_app(service: Service) -> FastAPI:
-    """The routes alone."""
+def create_app(service: Service, client: OperationsClient | None = None) -> FastAPI:
+    """The routes alone. ``client`` asks the operations process, None where there is none."""
     app = FastAPI(
         title="Recommendations",
         version="1",
@@ -39,6 +40,7 @@ def create_app(service: Service) -> FastAPI:
         redoc_url=None,
     )
     app.state.service = service
+    app.state.operations = client
     errors.install(app)
     for router in ROUTERS:
         app.include_router(router)
@@ -46,6 +48,10 @@ def create_app(service: Service) -> FastAPI:
     @app.get("/", include_in_schema=False)
     async def page() -> Response:
         return FileResponse(PAGES / "index.html", headers=PAGE_HEADERS)
+
+    @app.get("/operations", include_in_schema=False)
+    async def operations_page() -> Response:
+        return FileResponse(PAGES / "operations.html", headers=PAGE_HEADERS)
 
     @app.get("/docs", include_in_schema=False)
     async def docs() -> Response:
@@ -55,13 +61,13 @@ def create_app(service: Service) -> FastAPI:
     return app
 
 
-def create_gate(service: Service) -> ASGIApp:
+def create_gate(service: Service, client: OperationsClient | None = None) -> ASGIApp:
     """What a server runs. The admin token opens what the API key opens."""
     settings = service.settings
     api_key = os.environ.get(API_KEY, "")
     keys: list[Any] = [key for key in (api_key, os.environ.get(ADMIN_TOKEN, "")) if key] if api_key else []
     return Gate(
-        create_app(service),
+        create_app(service, client),
         metrics=service.metrics,
         keys=tuple(keys),
         most_bytes=settings.max_body_bytes,

@@ -23,7 +23,7 @@ from serving.metrics import Metrics
 
 log = logging.getLogger(__name__)
 REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
-OPEN_PATHS = ("/", "/docs", "/openapi.json", "/healthz", "/readyz", "/favicon.ico")
+OPEN_PATHS = ("/", "/docs", "/operations", "/openapi.json", "/healthz", "/readyz", "/favicon.ico")
 OPEN_FOLDER = "/pages/"
 THROWN_AWAY = 256 << 20  # bytes of a refused body that are read before the connection is cut
 PATIENCE = 15.0  # seconds for the same
