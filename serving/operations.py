@@ -51,6 +51,7 @@ class Operations:
         *,
         resolve: Callable[[str], Path],
         tell: Callable[[str], None],
+        crown: Callable[[str], str] | None = None,
         settings: OperationSettings | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
@@ -58,6 +59,7 @@ class Operations:
         self.settings = settings or OperationSettings()
         self._resolve = resolve
         self._tell = tell
+        self._crown = crown
         self._clock = clock
         self._lock = threading.RLock()
         self._readers: dict[str, Reader] = {}
@@ -74,7 +76,8 @@ class Operations:
                 if watch.catch_up(state):
                     self._retrain(state.name)
                 controller = self._controllers.setdefault(
-                    state.name, Controller(self.store, state.name, tell=self._tell, clock=self._clock)
+                    state.name,
+                    Controller(self.store, state.name, tell=self._tell, crown=self._crown, clock=self._clock),
                 )
                 controller.tick()
 

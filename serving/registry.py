@@ -6,13 +6,25 @@ for a name that needs it (it takes seconds). MLFLOW_TRACKING_URI says which regi
 
 from __future__ import annotations
 
+import json
 import os
 import tempfile
+from dataclasses import dataclass
 from pathlib import Path
 
 from recsys.errors import InputError
 
 SCHEME = "models:/"
+
+
+@dataclass(frozen=True)
+class GateVerdict:
+    """``promoted`` is None where the gate was never asked; ``model`` and ``version`` are MLflow's."""
+
+    promoted: bool | None
+    reason: str
+    model: str | None
+    version: str | int | None
 
 
 def cache_folder() -> Path:
@@ -44,6 +56,46 @@ def pinned(release: str) -> str:
         return release
     name, number = _version(release)[0].rsplit("-", 1)
     return f"{SCHEME}{name}/{number}"
+
+
+def gate_verdict(release: str) -> GateVerdict:
+    """What the gate said of a release when it was made: from its run's results.json, or from the tags of
+    its version in MLflow. Raises InputError where the release cannot be found."""
+    if release.startswith(SCHEME):
+        from mlflow.tracking import MlflowClient
+
+        name, number = _version(release)[0].rsplit("-", 1)
+        tags = MlflowClient().get_model_version(name, number).tags
+        said = tags.get("gate.verdict")
+        return GateVerdict(
+            None if said is None else said == "promoted", tags.get("gate.reason", ""), name, number
+        )
+    results = resolve(release).parent / "results.json"
+    try:
+        promotion = json.loads(results.read_text(encoding="utf-8")).get("promotion") or {}
+    except (OSError, json.JSONDecodeError):
+        promotion = {}
+    return GateVerdict(
+        promotion.get("promoted"),
+        str(promotion.get("reason") or ""),
+        promotion.get("model"),
+        promotion.get("version"),
+    )
+
+
+def crown(release: str) -> str:
+    """Give the release's version the alias ``champion``; what was done, in words. Never raises: a
+    roll-out that is done stays done when MLflow is away."""
+    try:
+        verdict = gate_verdict(release)
+        if verdict.model is None or verdict.version is None:
+            return "the release is not registered in MLflow: no alias was moved"
+        from mlflow.tracking import MlflowClient
+
+        MlflowClient().set_registered_model_alias(verdict.model, "champion", str(verdict.version))
+        return f"champion is now version {verdict.version} of {verdict.model}"
+    except Exception as error:  # MLflow's own errors, a store that is away
+        return f"the champion alias could not be moved ({type(error).__name__}): move it by hand"
 
 
 def _version(release: str) -> tuple[str, str]:

@@ -19,7 +19,7 @@ from recsys.notify import Message, Notifier
 from recsys.types import JsonObject
 from serving.events.store import EventStore
 from serving.operations import Operations
-from serving.registry import resolve
+from serving.registry import crown, resolve
 from serving.replica import keep_to_the_nodes_address
 from serving.settings import read_settings
 
@@ -39,6 +39,7 @@ class OperationsReplica:
             EventStore(checked.events),
             resolve=resolve,
             tell=self._tell,
+            crown=crown,
             settings=checked.operations.as_settings(),
         )
         self._stop = threading.Event()

@@ -123,8 +123,19 @@ def error_low(tally: Tally, plan: RolloutPlan) -> float | None:
     return interval(found.estimate, found.standard_error, found.users, planned=2000, alpha=0.01).low
 
 
+def abort(store: EventStore, experiment: str, *, reason: str, now: float) -> bool:
+    """Take the candidate back to nothing by hand; False when no roll-out is under way."""
+    found = standing(store, experiment)
+    if found is None:
+        return False
+    controller = Controller(store, experiment, tell=lambda _: None, clock=lambda: now)
+    controller._act(found, Decision(Step.BACK, 0.0, reason))
+    return True
+
+
 class Controller:
-    """Ticks one experiment's roll-out. ``tell`` hears every step (a webhook, a log)."""
+    """Ticks one experiment's roll-out. ``tell`` hears every step (a webhook, a log); ``crown`` makes the
+    release the champion when the roll-out is done, and says what it did."""
 
     def __init__(
         self,
@@ -132,11 +143,13 @@ class Controller:
         experiment: str,
         *,
         tell: Callable[[str], None],
+        crown: Callable[[str], str] | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.store = store
         self.experiment = experiment
         self.tell = tell
+        self.crown = crown
         self.clock = clock
         self._reader: tuple[int, Reader] | None = None
 
@@ -177,6 +190,8 @@ class Controller:
             )
         except Conflict:
             return  # Somebody else moved it first: the next tick reads what they did.
+        crowned = self.crown(now.plan.release) if decision.step is Step.DONE and self.crown else ""
+        reason = f"{decision.reason}; {crowned}" if crowned else decision.reason
         entry = JournalEntry(
             self.clock(),
             KIND,
@@ -188,11 +203,11 @@ class Controller:
                 "from": now.share,
                 "to": decision.share,
                 "revision": saved.revision,
-                "reason": decision.reason,
+                "reason": reason,
             },
         )
         self.store.append(entry.kind, entry.subject, entry.data, at=entry.at)
         self.tell(
             f"{self.experiment}: {decision.step.value} {now.plan.candidate} "
-            f"{now.share:.0%} -> {decision.share:.0%} ({decision.reason})"
+            f"{now.share:.0%} -> {decision.share:.0%} ({reason})"
         )

@@ -1,0 +1,121 @@
+"""``python -m serving rollout``: start, follow or end a roll-out, which the server's operations move."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from datetime import datetime
+
+from recsys.errors import InputError
+from recsys.release.load import open_release
+from serving.events.store import EventStore
+from serving.registry import SCHEME, gate_verdict, pinned, resolve
+from serving.rollout.controller import KIND, abort, standing, start
+from serving.rollout.stages import STAGES, RolloutPlan
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
+    for name, words in (
+        ("start", "begin with shadow answers, then raise the share stage by stage"),
+        ("status", "where it stands, and every step so far"),
+        ("abort", "take the candidate back to nothing now"),
+    ):
+        action = actions.add_parser(name, help=words, description=words)
+        action.add_argument(
+            "--events", default="runs/events.db", help="the server's event store (a URL or file)"
+        )
+        action.add_argument("--experiment", default="main", help="default: main")
+        if name == "start":
+            _start_arguments(action)
+
+
+def _start_arguments(action: argparse.ArgumentParser) -> None:
+    action.add_argument("--release", required=True, help="a release folder, or models:/name@candidate")
+    action.add_argument("--candidate", default="candidate", help="name of the new arm (default: candidate)")
+    action.add_argument("--baseline", help="the arm that gives way (default: the experiment's first)")
+    action.add_argument(
+        "--hold",
+        type=float,
+        default=3600.0,
+        metavar="SECONDS",
+        help="how long a stage must hold (default 3600)",
+    )
+    action.add_argument("--exposures", type=int, default=200, help="answers a stage needs (default 200)")
+    action.add_argument("--slow-ms", type=float, default=50.0, help="answers over this are slow (default 50)")
+    action.add_argument(
+        "--stages",
+        default=",".join(f"{stage:g}" for stage in STAGES),
+        help="shares in turn, 0 is shadow (default %(default)s)",
+    )
+    action.add_argument(
+        "--without-gate",
+        action="store_true",
+        help="start although the gate kept the release back or was never asked",
+    )
+
+
+def run(options: argparse.Namespace) -> int:
+    """One action; returns the exit code."""
+    store = EventStore(options.events)
+    store.create_tables()
+    if options.action == "start":
+        return _start(store, options)
+    if options.action == "abort":
+        if not abort(store, options.experiment, reason="aborted by hand", now=time.time()):
+            raise InputError(f"no roll-out of {options.experiment!r} is under way")
+        print(f"the candidate of {options.experiment} is back at 0")
+        return 0
+    return _status(store, options.experiment)
+
+
+def _start(store: EventStore, options: argparse.Namespace) -> int:
+    folder = resolve(options.release).resolve()
+    open_release(folder)
+    verdict = gate_verdict(options.release)
+    if verdict.promoted is not True and not options.without_gate:
+        said = "was never asked about it" if verdict.promoted is None else f"kept it back: {verdict.reason}"
+        raise InputError(
+            f"the gate {said}; a release that beats the champion on gate starts by itself, "
+            "--without-gate starts this one all the same"
+        )
+    state = store.experiment(options.experiment)
+    baseline = options.baseline or (state.arms[0].name if state else "main")
+    try:
+        stages = tuple(float(stage) for stage in options.stages.split(","))
+        plan = RolloutPlan(
+            experiment=options.experiment,
+            baseline=baseline,
+            candidate=options.candidate,
+            # Replicas run in other folders than this command.
+            release=pinned(options.release) if options.release.startswith(SCHEME) else str(folder),
+            stages=stages,
+            hold_seconds=options.hold,
+            minimum_exposures=options.exposures,
+            slow_milliseconds=options.slow_ms,
+        )
+    except ValueError as error:
+        raise InputError(f"--stages {options.stages!r}: {error}") from None
+    start(store, plan, now=time.time())
+    print(
+        f"{options.candidate} ({options.release}) answers beside {baseline}, unseen; follow it with "
+        f"`python -m serving rollout status --events {options.events}` or on the page /operations"
+    )
+    return 0
+
+
+def _status(store: EventStore, experiment: str) -> int:
+    found = standing(store, experiment)
+    if found is None:
+        print(f"no roll-out of {experiment} is under way")
+    else:
+        seconds = time.time() - found.since
+        print(f"{found.plan.candidate} has had {found.share:.0%} for {seconds:.0f} s")
+    for row in store.journal(kind=KIND, subject=experiment):
+        when = datetime.fromtimestamp(row.at).strftime("%Y-%m-%d %H:%M:%S")
+        data = row.data
+        if data["event"] == "started":
+            print(f"{when}  started {data['plan']['candidate']} ({data['plan']['release']})")
+        else:
+            print(f"{when}  {data['event']}: {data['from']:.0%} -> {data['to']:.0%}, {data['reason']}")
+    return 0
