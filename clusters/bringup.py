@@ -159,11 +159,13 @@ def wait_for_nodes(state: ClusterState, token: str, *, say: Say, seconds: float 
     Raises:
         ClusterFailed: not within `seconds`.
     """
-    jobs = Jobs(Ssh(state.name, state.head), token)
+    head = Ssh(state.name, state.head)
+    jobs = Jobs(head, token)
     until = time.monotonic() + seconds
     seen = -1
     while True:
         try:
+            head.run(f"touch {BASE}/heartbeat")
             count = jobs.nodes()
         except ClusterFailed:
             if time.monotonic() > until:

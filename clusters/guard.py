@@ -34,7 +34,7 @@ def say(text: str) -> None:
 
 def start_watchdog(name: str) -> int:
     """Start the watchdog of a cluster; its process id."""
-    log = (states.folder(name) / "watchdog.log").open("ab")
+    log = os.open(states.folder(name) / "watchdog.log", os.O_CREAT | os.O_WRONLY | os.O_APPEND, 0o600)
     child = subprocess.Popen(
         [sys.executable, "-m", "clusters.guard", name],
         stdin=subprocess.DEVNULL,
@@ -43,7 +43,7 @@ def start_watchdog(name: str) -> int:
         start_new_session=True,
         cwd=Path(__file__).resolve().parent.parent,
     )
-    log.close()
+    os.close(log)
     states.update(name, watchdog_pid=child.pid)
     return child.pid
 

@@ -154,7 +154,8 @@ def load(name: str) -> ClusterState:
 @contextmanager
 def locked(name: str) -> Iterator[None]:
     """One process at a time changes a cluster's state (the driver and the watchdog both do)."""
-    with (folder(name) / "lock").open("w") as file:
+    handle = os.open(folder(name) / "lock", os.O_CREAT | os.O_WRONLY, 0o600)
+    with os.fdopen(handle, "w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
 

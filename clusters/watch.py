@@ -30,6 +30,8 @@ from clusters.state import ClusterState
 LOOK_SECONDS = 2.0
 FETCH_SECONDS = 15.0
 NODES_SECONDS = 30.0
+STARTING_SECONDS = 180.0  # a job just submitted has no process yet
+DEAD_SECONDS = 10.0  # one that had a process, has none, and left no exit status
 
 
 class End(Enum):
@@ -114,7 +116,8 @@ def watch(
 def _watch(
     state: ClusterState, provider: Provider, head: Ssh, lost_seconds: float, interrupts: Interrupts, say: Say
 ) -> Watched:
-    offset, heard, dead_looks, dropped = 0, time.monotonic(), 0, False
+    offset, heard, alive, dropped = 0, time.monotonic(), time.monotonic(), False
+    patience = STARTING_SECONDS
     looked_at_nodes = time.monotonic()
     missing: set[str] = set()
     while True:
@@ -141,8 +144,9 @@ def _watch(
             continue  # more may be waiting
         if fact["exit"] is not None:
             return Watched(End.FINISHED, status=int(str(fact["exit"])))
-        dead_looks = 0 if fact["running"] else dead_looks + 1
-        if dead_looks > 15:  # half a minute: a job just submitted has no process yet
+        if fact["running"]:
+            alive, patience = time.monotonic(), DEAD_SECONDS
+        elif time.monotonic() - alive > patience:
             return Watched(End.LOST, reason="the search's process on the head is gone")
         if time.monotonic() - looked_at_nodes > NODES_SECONDS:
             looked_at_nodes = time.monotonic()

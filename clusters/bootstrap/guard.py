@@ -69,9 +69,8 @@ def reason_to_end(settings: Settings, *, now: float, started: float, head_seen: 
         return ""
     if not settings["detached"] and min(age("heartbeat", now), now - started) > settings["silence_seconds"]:
         return f"nobody has been heard from for {settings['silence_seconds']:.0f} s"
-    if min(age("busy", now), now - started) > settings["idle_seconds"] and (
-        settings["detached"] or age("heartbeat", now) > settings["idle_seconds"]
-    ):
+    # Installing and starting have no job yet, but somebody is there.
+    if min(age("busy", now), age("heartbeat", now), now - started) > settings["idle_seconds"]:
         return f"no job has run for {settings['idle_seconds']:.0f} s"
     return ""
 

@@ -13,6 +13,7 @@ import os
 import shutil
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -119,11 +120,19 @@ def start_ray(settings: dict[str, Any], python: str) -> None:
         raise SystemExit(f"ray did not start: {(done.stdout + done.stderr)[-2000:]}")
 
 
+def keep_heartbeat() -> None:
+    """Installing may take longer than the guard's patience, and this runs only while somebody is there."""
+    while True:
+        (BASE / "heartbeat").touch()
+        time.sleep(1)
+
+
 def main() -> None:
     os.umask(0o077)
     settings = json.load(sys.stdin)
     BASE.mkdir(exist_ok=True, mode=0o700)
     start_guard(settings)
+    threading.Thread(target=keep_heartbeat, daemon=True).start()
     python = ready_python(BASE / "code")
     private(BASE / "secrets.json", json.dumps(settings.get("secrets", {})))
     (BASE / "python").write_text(python)

@@ -95,8 +95,11 @@ class Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Length", str(len(data)))
         for name, value in headers.items():
             self.send_header(name, value)
-        self.end_headers()
-        self.wfile.write(data[: len(data) // 2] if cut else data)
+        try:
+            self.end_headers()
+            self.wfile.write(data[: len(data) // 2] if cut else data)
+        except BrokenPipeError:  # a pod that ended itself is gone before it hears so
+            self.close_connection = True
         if cut:
             self.close_connection = True
 

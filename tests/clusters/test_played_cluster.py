@@ -1,0 +1,331 @@
+"""Whole clusters on the played cloud: real sshd, real Ray, a namespace a pod; the stand-in for the search.
+
+Every test ends with the same question to the API's ledger: is any pod left?
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.clusters.played.api import PlayedApi
+from tests.clusters.played.cloud import Cloud, PlayedPod
+from tests.clusters.played.namespaces import Namespaces
+from tests.clusters.played.playing import FIELDS
+
+pytestmark = [pytest.mark.system, pytest.mark.timeout(420)]
+ROOT = Path(__file__).resolve().parents[2]
+SMALL = {"ray_cpus": 1, "object_store_gb": 0.1, "max_usd_per_hour": 4.0, "max_hours": 0.5, "max_usd": 2.0}
+TWO = {"pods": 2, "global_networking": True, "data_centers": ["EU-RO-1"]}
+WEBHOOK = "https://discord.invalid/api/webhooks/planted-secret-77"
+
+
+class Stage:
+    """A played cloud, and drivers on it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.volume = folder / "volume"
+        self.volume.mkdir()
+        self.machines = Namespaces(volumes={"vol1": self.volume})
+        self.cloud = Cloud(self.machines, boot_seconds=1.0)
+        self.api = PlayedApi(self.cloud, host=self.machines.bridge_ip)
+        self.out = folder / "runs" / "played"
+        self.log = folder / "driver.log"
+        self.drivers: list[subprocess.Popen[bytes]] = []
+        self.environment = {
+            **os.environ,
+            "RUNPOD_API_URL": self.api.url,
+            "RUNPOD_API_KEY": self.cloud.account_key,
+            "XDG_STATE_HOME": str(folder / "state"),
+            "DISCORD_WEBHOOK_URL": WEBHOOK,
+            "PYTHONUNBUFFERED": "1",
+        }
+
+    def close(self) -> None:
+        for state in self.states():
+            for pid in (state["watchdog_pid"],):
+                if pid and Path(f"/proc/{pid}").exists():
+                    os.kill(pid, signal.SIGKILL)
+        for driver in self.drivers:
+            driver.kill()
+            driver.wait()
+        self.machines.close()
+
+    def states(self) -> list[dict[str, Any]]:
+        found = (self.folder / "state").glob("breakthrough/clusters/*/state.json")
+        return [json.loads(path.read_text()) for path in found]
+
+    def drive(self, *arguments: str, words: tuple[str, ...] = (), **fields: Any) -> subprocess.Popen[bytes]:
+        """Start a driver; its output goes to one log."""
+        cluster = self.folder / "cluster.yaml"
+        cluster.write_text(yaml.safe_dump({**FIELDS, **SMALL, **fields}))
+        command = [sys.executable, "-m", "tests.clusters.drive", str(cluster), str(self.out), "--stand-in", *words]
+        with self.log.open("ab") as log:
+            driver = subprocess.Popen(
+                [*command, "--", *arguments],
+                env=self.environment,
+                cwd=ROOT,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+        self.drivers.append(driver)
+        return driver
+
+    def said(self) -> str:
+        return self.log.read_text(errors="replace") if self.log.exists() else ""
+
+    def wait_for(self, words: str, *, seconds: float = 120) -> None:
+        """Until the driver has said this."""
+        self.until(lambda: words in self.said(), words, seconds=seconds)
+
+    def until(self, true: Any, what: str, *, seconds: float = 120) -> None:
+        end = time.monotonic() + seconds
+        while not true():
+            assert time.monotonic() < end, f"{what!r} did not come; the driver said:\n{self.said()}"
+            time.sleep(0.1)
+
+    def in_pod(self, pod: PlayedPod, script: str) -> str:
+        """Run a shell command inside a pod, past SSH: what somebody on the machine would see."""
+        init = self.machines.inits[pod.id].pid
+        children = Path(f"/proc/{init}/task/{init}/children").read_text().split()
+        command = ["nsenter", "-t", children[0], "-m", "-p", "-n", "bash", "-c", script]
+        return subprocess.run(command, capture_output=True, text=True, timeout=60).stdout
+
+    def results(self) -> dict[str, Any]:
+        return json.loads((self.out / "results.json").read_text())
+
+    def nothing_is_left(self) -> None:
+        """Every pod that was ever created was ended; dollars on both sides are told."""
+        assert self.cloud.pods
+        assert self.cloud.living() == [], self.said()
+        print(json.dumps(self.cloud.ledger(), indent=1))
+        assert all(entry["ended_by"] != "STILL RUNNING" for entry in self.cloud.ledger())
+
+
+@pytest.fixture
+def stage(tmp_path: Path) -> Iterator[Stage]:
+    made = Stage(tmp_path)
+    try:
+        with made.api:
+            yield made
+    finally:
+        made.close()
+
+
+def test_two_nodes_from_quote_to_release_and_no_secret_anywhere(stage: Stage, tmp_path: Path) -> None:
+    data = tmp_path / "my ratings"
+    data.mkdir()
+    (data / "ratings.csv").write_text("a\nb\nc\n")
+    data = data.rename(tmp_path / "ratings")
+    driver = stage.drive("--trials", "8", "--seconds", "3", "--data", str(data), **TWO)
+    stage.wait_for("search: trial")
+    secrets = [WEBHOOK, stage.cloud.account_key]
+    (cluster,) = (stage.folder / "state" / "breakthrough" / "clusters").iterdir()
+    token, key = (cluster / "token").read_text(), (cluster / "key").read_text()
+    secrets += [token, key.splitlines()[2]]
+    assert all((cluster / name).stat().st_mode & 0o077 == 0 for name in ("key", "token", "state.json"))
+    for pod in stage.cloud.living():
+        processes = stage.in_pod(pod, "ps -eo args")
+        readable = stage.in_pod(pod, "find / -xdev -path /proc -prune -o -type f -perm -004 -newer /run/sshd -print")
+        shared = "".join(stage.in_pod(pod, f"cat {name} 2>/dev/null") for name in readable.split()[:200])
+        logs = stage.in_pod(pod, "cat /tmp/ray/session_*/logs/*.log /root/breakthrough/*.log 2>/dev/null")
+        assert "raylet" in processes
+        assert "raylet" in logs
+        for secret in [*secrets, pod.key]:
+            assert secret not in processes
+            assert secret not in logs
+            assert secret not in shared
+    jobs = stage.in_pod(
+        stage.cloud.living()[0],
+        f"curl -s -H 'Authorization: Bearer {token}' http://127.0.0.1:8265/api/jobs/",
+    )
+    assert "job.py" in jobs
+    unheard = stage.in_pod(
+        stage.cloud.living()[0], "curl -s -o /dev/null -w '%{http_code}' http://127.0.0.1:8265/api/jobs/"
+    )
+    assert unheard == "401"
+    here = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True).stdout
+    assert driver.wait(timeout=200) == 0, stage.said()
+    fetched = "".join(path.read_text(errors="replace") for path in stage.out.rglob("*") if path.is_file())
+    states = "".join(path.read_text() for path in cluster.iterdir())
+    for secret in secrets:
+        assert secret not in jobs
+        assert secret not in here
+        assert secret not in stage.said()
+        assert secret not in fetched
+        assert secret not in states
+    assert cluster.stat().st_mode & 0o077 == 0
+    assert not (cluster / "key").exists()  # what opens nothing any more is not kept
+    private = [path for path in cluster.iterdir() if path.name not in ("key.pub", "known_hosts")]
+    assert all(path.stat().st_mode & 0o077 == 0 for path in private)
+    results = stage.results()
+    assert sorted(row["number"] for row in results["trials"]) == list(range(8))
+    assert len({row["node"] for row in results["trials"]}) == 2  # the head is a worker too
+    assert results["rows"] == 3
+    assert (stage.out / "release" / "manifest.json").exists()
+    assert "over the wire, to each of 2 nodes" in stage.said()
+    assert "fetched and verified" in stage.said()
+    assert "with a webhook" in stage.said()
+    stage.nothing_is_left()
+
+
+def test_a_worker_dies_and_its_trials_go_on_from_their_checkpoints(stage: Stage) -> None:
+    driver = stage.drive("--trials", "4", "--seconds", "8", **TWO)
+    stage.wait_for("search: 2 nodes")
+    head, worker = stage.cloud.living()
+    checkpoints = "cat /root/breakthrough/code/runs/played/trials/*/checkpoint.json 2>/dev/null"
+    # Both first trials have counted to 2: what the worker counted is on the head too.
+    done = '"done": '
+    stage.until(
+        lambda: len([n for n in stage.in_pod(head, checkpoints).split(done)[1:] if float(n.split("}")[0]) > 2]) >= 2,
+        "checkpoints on the head",
+    )
+    stage.cloud.die(worker, vanish=True)
+    assert driver.wait(timeout=240) == 0, stage.said()
+    trials = stage.results()["trials"]
+    assert sorted(row["number"] for row in trials) == [0, 1, 2, 3]
+    assert max(row["continued_from"] for row in trials) > 2
+    stage.nothing_is_left()
+
+
+def test_the_head_dies_and_the_search_goes_on_on_a_new_cluster(stage: Stage) -> None:
+    driver = stage.drive("--trials", "6", "--seconds", "4")
+    stage.until(lambda: len(list(stage.out.glob("trials/*/result.json"))) >= 1, "a fetched result")
+    stage.cloud.die(stage.cloud.living()[0])
+    assert driver.wait(timeout=240) == 0, stage.said()
+    assert "lost its head: the head's pod is EXITED" in stage.said()
+    assert "going on on a new cluster from the fetched state" in stage.said()
+    results = stage.results()
+    assert results["resumed"]
+    assert sorted(row["number"] for row in results["trials"]) == list(range(6))
+    assert len({row["node"] for row in results["trials"]}) == 2  # one on each head
+    assert len(stage.cloud.pods) == 2
+    stage.nothing_is_left()
+
+
+def test_ssh_drops_and_the_search_does_not_notice(stage: Stage) -> None:
+    driver = stage.drive("--trials", "6", "--seconds", "3")
+    stage.wait_for("search: trial")
+    (pod,) = stage.cloud.living()
+    space = stage.machines.spaces[pod.id]
+    inside = next(iter(Path("/sys/class/net").glob(f"{stage.machines.tag}o*"))).name
+    subprocess.run(["ip", "link", "set", inside, "down"], check=True)
+    stage.wait_for("SSH to the head dropped", seconds=90)
+    subprocess.run(["ip", "link", "set", inside, "up"], check=True)
+    assert driver.wait(timeout=200) == 0, stage.said()
+    assert "SSH to the head is back" in stage.said()
+    assert space
+    assert not stage.results()["resumed"]
+    stage.nothing_is_left()
+
+
+def test_a_killed_laptop_comes_back_and_the_search_was_never_interrupted(stage: Stage) -> None:
+    driver = stage.drive("--trials", "12", "--seconds", "2")
+    stage.wait_for("search: trial")
+    driver.kill()
+    driver.wait()
+    time.sleep(3)
+    assert len(stage.cloud.living()) == 1
+    again = stage.drive(words=("--attach",))
+    assert again.wait(timeout=200) == 0, stage.said()
+    results = stage.results()
+    assert not results["resumed"]
+    assert len(results["trials"]) == 12
+    assert (stage.out / "release" / "manifest.json").exists()
+    stage.nothing_is_left()
+    assert stage.drive(words=("--attach",)).wait(timeout=30) == 2
+    assert "was ended by its own command" in stage.said()
+
+
+def test_nobody_comes_back_and_the_pod_saves_the_run_and_ends_itself(stage: Stage) -> None:
+    driver = stage.drive(
+        "--trials", "30", "--seconds", "4", silence_minutes=0.25, volume={"id": "vol1"}, data_centers=["EU-RO-1"]
+    )
+    stage.wait_for("search: trial")
+    (state,) = stage.states()
+    os.kill(state["watchdog_pid"], signal.SIGKILL)  # the whole laptop is gone
+    driver.kill()
+    driver.wait()
+    stage.until(lambda: not stage.cloud.living(), "the pod's own end", seconds=90)
+    (entry,) = stage.cloud.ledger()
+    assert entry["ended_by"] == "itself"
+    saved = list(self_saved(stage.volume))
+    assert any(path.name == "plan.yaml" for path in saved)
+    stage.nothing_is_left()
+
+
+def self_saved(volume: Path) -> Iterator[Path]:
+    return (path for path in volume.rglob("*") if path.is_file())
+
+
+def test_detached_the_pod_finishes_saves_and_ends_itself(stage: Stage) -> None:
+    driver = stage.drive(
+        "--trials", "3", "--seconds", "1", words=("--detach",), silence_minutes=0.1, idle_minutes=0.2,
+        volume={"id": "vol1"}, data_centers=["EU-RO-1"],
+    )  # fmt: skip
+    assert driver.wait(timeout=120) == 0, stage.said()
+    (state,) = stage.states()
+    os.kill(state["watchdog_pid"], signal.SIGKILL)
+    assert len(stage.cloud.living()) == 1
+    stage.until(lambda: not stage.cloud.living(), "the pod's own end", seconds=120)
+    assert stage.cloud.ledger()[0]["ended_by"] == "itself"
+    saved = {path.name for path in self_saved(stage.volume)}
+    assert {"results.json", "manifest.json"} <= saved
+    stage.nothing_is_left()
+
+
+def test_the_watchdog_ends_a_cluster_whose_driver_died_at_its_hours(stage: Stage) -> None:
+    driver = stage.drive("--trials", "50", "--seconds", "4", max_hours=0.02)  # 72 s
+    stage.wait_for("search: trial")
+    driver.kill()
+    driver.wait()
+    stage.until(lambda: not stage.cloud.living(), "the watchdog", seconds=120)
+    assert stage.cloud.ledger()[0]["ended_by"] == "the account"
+    stage.until(lambda: stage.states()[0]["phase"] == "ended", "the state")
+    assert stage.states()[0]["notes"]["ended_by"] == "the watchdog: max_hours 0.02"
+    assert (stage.out / "plan.yaml").exists()  # fetched before the end
+    stage.nothing_is_left()
+
+
+def test_ctrl_c_once_ends_early_with_a_release_and_twice_stops_now(stage: Stage) -> None:
+    driver = stage.drive("--trials", "50", "--seconds", "2")
+    stage.wait_for("search: trial")
+    os.kill(driver.pid, signal.SIGINT)
+    stage.wait_for("Ctrl-C: no new trials")
+    assert driver.wait(timeout=90) == 0, stage.said()
+    assert 0 < len(stage.results()["trials"]) < 50
+    assert (stage.out / "release" / "manifest.json").exists()
+    stage.nothing_is_left()
+    stage.out = stage.folder / "runs" / "second"
+    driver = stage.drive("--trials", "50", "--seconds", "20")
+    stage.until(lambda: stage.said().count("search: 1 nodes") == 2, "the second search")
+    time.sleep(2)
+    os.kill(driver.pid, signal.SIGINT)
+    stage.until(lambda: stage.said().count("Ctrl-C: no new trials") == 2, "the first Ctrl-C")
+    os.kill(driver.pid, signal.SIGINT)
+    assert driver.wait(timeout=90) == 130, stage.said()
+    assert (stage.out / "plan.yaml").exists()
+    assert "the same command with --resume" in stage.said()
+    stage.nothing_is_left()
+
+
+@pytest.mark.parametrize("moment", ["rented breakthrough", "PROVISIONING", "answers SSH", "guard started", "Ray is up"])
+def test_ctrl_c_while_coming_up_leaves_nothing(stage: Stage, moment: str) -> None:
+    driver = stage.drive("--trials", "50", "--seconds", "2")
+    stage.wait_for(moment)
+    os.kill(driver.pid, signal.SIGINT)
+    assert driver.wait(timeout=90) == 130, stage.said()
+    stage.nothing_is_left()
