@@ -12,7 +12,7 @@ from recsys.errors import InputError
 COMMANDS = {
     "serve": ("serving.commands.serve", "serve releases over HTTP on this machine"),
     "deploy": ("serving.commands.deploy", "serve them on a Ray cluster that is already there"),
-    "replay": ("serving.replay", "turn the newest ratings into live traffic"),
+    "replay": ("serving.commands.replay", "turn the newest ratings into live traffic"),
     "rollout": ("serving.commands.rollout", "roll a release out in stages, and back when it fails"),
     "data": ("serving.privacy", "retention, export, erasure, backup and restore of events"),
 }

@@ -1,0 +1,139 @@
+"""``python -m serving replay``: the newest ratings as live traffic against a running service."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import requests
+
+from recsys.errors import InputError
+from recsys.types import JsonObject
+from serving.records import ArmSpec, ExperimentState, SlotRange
+from serving.registry import resolve
+from serving.replay.drive import drive
+from serving.replay.offline import expected
+from serving.replay.traffic import future_of
+
+NOTE = (
+    "these people never saw our lists: replay compares predictions on what they did. It is no lift, and "
+    "no verdict on it says that users would behave differently"
+)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--url", default="http://127.0.0.1:8000", help="the running service")
+    parser.add_argument("--experiment", default="main", help="default: main")
+    parser.add_argument("--data", help="what the run's --data was (default: the release's dataset name)")
+    parser.add_argument(
+        "--speed", type=float, default=10_000.0, metavar="EVENTS", help="events a minute (default 10,000)"
+    )
+    parser.add_argument("--events", type=int, metavar="COUNT", help="only the first COUNT ratings")
+    parser.add_argument("--workers", type=int, default=8, help="requests under way at once (default 8)")
+    parser.add_argument(
+        "--no-offline", action="store_true", help="do not compute the same figures from the releases directly"
+    )
+    parser.add_argument("--out", type=Path, help="also write the figures here, as JSON")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Drive, then print online beside offline figures. Exit code 1 when a request failed."""
+    if options.speed <= 0 or options.workers < 1:
+        raise InputError(
+            f"expected a positive --speed and --workers, got {options.speed:g}, {options.workers}"
+        )
+    state = experiment_state(options.url, options.experiment)
+    traffic = future_of(resolve(state.arms[0].release), options.data).first(options.events)
+    people = len(set(traffic.users.tolist()))
+    print(f"{len(traffic):,} ratings of {people:,} people at {options.speed:,.0f} a minute; {NOTE}")
+    began = time.monotonic()
+    driven = drive(
+        options.url.rstrip("/"),
+        traffic,
+        events_per_minute=options.speed,
+        workers=options.workers,
+        progress=_say,
+    )
+    seconds = time.monotonic() - began
+    print(
+        f"{driven.sent:,} events in {seconds:.1f} s ({60 * driven.sent / seconds:,.0f} a minute), lists p50 "
+        f"{driven.percentile(0.5):.1f} ms, p99 {driven.percentile(0.99):.1f} ms, failed {driven.failed or 0}"
+    )
+    online = _settled(options.url, options.experiment, driven.sent)
+    offline = {} if options.no_offline else expected(state, traffic)
+    rows = [_row(arm, offline.get(arm["arm"])) for arm in online["arms"]]
+    _print(rows)
+    for comparison in online["comparisons"]:
+        print(
+            f"{comparison['treatment']} - {comparison['control']}, {comparison['metric']}: "
+            f"{comparison['verdict']['words']}"
+        )
+    if options.out:
+        body = {"note": NOTE, "arms": rows, "online": online, "seconds": seconds, "failed": driven.failed}
+        body["p99_milliseconds"] = driven.percentile(0.99)
+        options.out.write_text(json.dumps(body, indent=1))
+    return 1 if driven.failed else 0
+
+
+def experiment_state(url: str, name: str) -> ExperimentState:
+    """The state that the service serves now. InputError when it cannot be asked."""
+    body = _get(url, f"/v1/experiments/{name}")
+    arms = tuple(ArmSpec(**arm) for arm in body.pop("arms"))
+    ranges = tuple(SlotRange(**piece) for piece in body.pop("ranges"))
+    return ExperimentState(**body, arms=arms, ranges=ranges)
+
+
+def _get(url: str, path: str) -> Any:
+    headers = {"X-API-Key": os.environ["RECSYS_API_KEY"]} if os.environ.get("RECSYS_API_KEY") else {}
+    try:
+        answer = requests.get(url.rstrip("/") + path, headers=headers, timeout=15)
+    except requests.RequestException as error:
+        raise InputError(
+            f"no service answers at {url} ({type(error).__name__}); start one with `python -m serving serve "
+            "--release runs/NAME/release`"
+        ) from None
+    if answer.status_code != 200:
+        raise InputError(f"{url}{path} answered {answer.status_code}: {answer.text[:200]}")
+    return answer.json()
+
+
+def _settled(url: str, experiment: str, sent: int) -> JsonObject:
+    """Results once every exposure is counted; exposures are written behind the answers."""
+    deadline = time.monotonic() + 30
+    while True:
+        body: JsonObject = _get(url, f"/v1/experiments/{experiment}/results")
+        if sum(arm["exposures"] for arm in body["arms"]) >= sent or time.monotonic() > deadline:
+            return body
+        time.sleep(0.5)
+
+
+def _say(sent: int, total: int) -> None:
+    print(f"  {sent:,} of {total:,}", file=sys.stderr, flush=True)
+
+
+def _row(arm: JsonObject, offline: Any) -> JsonObject:
+    row = {
+        "arm": arm["arm"],
+        "users": arm["users"],
+        "exposures": arm["exposures"],
+        "online_rmse": arm["rmse"],
+        "online_hit_rate": arm["hit_rate"],
+        "p99_milliseconds": arm["p99_milliseconds"],
+        "fallbacks": arm["fallbacks"],
+    }
+    if offline is not None:
+        row |= {"offline_rmse": offline.rmse, "offline_hit_rate": offline.hit_rate}
+    return row
+
+
+def _print(rows: list[JsonObject]) -> None:
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    print("  ".join(f"{name:>16}" for name in names))
+    for row in rows:
+        cells = (row.get(name) for name in names)
+        print("  ".join(f"{cell:>16.5f}" if isinstance(cell, float) else f"{cell!s:>16}" for cell in cells))

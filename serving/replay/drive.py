@@ -1,0 +1,107 @@
+"""Traffic sent to a running service: for each rating a list is asked for, then the rating is told.
+
+A user's ratings keep their order (all of them go through one of the workers); across users the order is
+that of time, up to the requests under way. Pace is events a minute.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+import uuid
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from urllib.parse import quote
+
+import requests
+
+from serving.replay.traffic import Traffic
+
+TIMEOUT_SECONDS = 10.0
+
+
+@dataclass
+class Driven:
+    """``seconds`` of every list request; ``failed`` counts requests without a good answer, by reason."""
+
+    sent: int = 0
+    seconds: list[float] = field(default_factory=list)
+    failed: dict[str, int] = field(default_factory=dict)
+
+    def percentile(self, share: float) -> float:
+        """Milliseconds."""
+        ordered = sorted(self.seconds)
+        return 1000 * ordered[min(len(ordered) - 1, int(share * len(ordered)))] if ordered else 0.0
+
+
+def drive(
+    address: str,
+    traffic: Traffic,
+    *,
+    events_per_minute: float,
+    workers: int = 8,
+    progress: Callable[[int, int], None] | None = None,
+    stop: threading.Event | None = None,
+) -> Driven:
+    """Send all of ``traffic``; returns when the last answer is in. ``stop`` ends it early."""
+    stop = stop or threading.Event()
+    driven, lock = Driven(), threading.Lock()
+    lanes: list[list[int]] = [[] for _ in range(workers)]
+    for row, user in enumerate(traffic.users.tolist()):
+        lanes[zlib.crc32(user.encode()) % workers].append(row)
+    began, gap, name = time.monotonic(), 60.0 / events_per_minute, uuid.uuid4().hex[:12]
+
+    def lane(rows: list[int]) -> None:
+        session = requests.Session()
+        key = os.environ.get("RECSYS_API_KEY")
+        if key:
+            session.headers["X-API-Key"] = key
+        for row in rows:
+            if stop.wait(max(0.0, began + row * gap - time.monotonic())):
+                return
+            seconds, reason = _one(session, address, traffic, row, f"replay-{name}-{row}")
+            with lock:
+                driven.sent += 1
+                driven.seconds.append(seconds)
+                if reason:
+                    driven.failed[reason] = driven.failed.get(reason, 0) + 1
+                sent = driven.sent
+            if progress is not None and sent % 500 == 0:
+                progress(sent, len(traffic))
+
+    threads = [threading.Thread(target=lane, args=(rows,), daemon=True) for rows in lanes]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        while thread.is_alive():
+            thread.join(0.5)
+    return driven
+
+
+def _one(
+    session: requests.Session, address: str, traffic: Traffic, row: int, event_id: str
+) -> tuple[float, str]:
+    """Seconds that the list took, and why it failed, "" when it did not."""
+    user, item = str(traffic.users[row]), str(traffic.items[row])
+    began = time.perf_counter()
+    try:
+        listed = session.get(
+            f"{address}/v1/users/{quote(user, safe='')}/recommendations", timeout=TIMEOUT_SECONDS
+        )
+        seconds = time.perf_counter() - began
+        if listed.status_code != 200:
+            return seconds, f"list: {listed.status_code}"
+        event = {
+            "event_id": event_id,
+            "kind": "rating",
+            "user_id": user,
+            "item_id": item,
+            "exposure_id": listed.json()["exposure_id"],
+            "rating": float(traffic.values[row]),
+        }
+        told = session.post(f"{address}/v1/feedback", json={"events": [event]}, timeout=TIMEOUT_SECONDS)
+        return seconds, "" if told.status_code == 200 else f"feedback: {told.status_code}"
+    except (requests.RequestException, ValueError, KeyError) as error:
+        return time.perf_counter() - began, type(error).__name__

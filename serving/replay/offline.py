@@ -1,0 +1,61 @@
+"""The same ratings, in the same order, asked of the releases directly: what the service should come to."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+from recsys.models.base import History
+from recsys.release.answers import Query
+from serving.assignment import Assigner
+from serving.engine.loaded import LoadedRelease, RuleSet
+from serving.records import ExperimentState
+from serving.registry import resolve
+from serving.replay.traffic import Traffic
+
+
+@dataclass
+class Expected:
+    """One arm: ``rmse`` in stars over ``rated`` ratings, ``hit_rate`` of ``answers`` lists."""
+
+    answers: int = 0
+    hits: int = 0
+    rated: int = 0
+    squared_error: float = 0.0
+
+    @property
+    def rmse(self) -> float | None:
+        return math.sqrt(self.squared_error / self.rated) if self.rated else None
+
+    @property
+    def hit_rate(self) -> float | None:
+        return self.hits / self.answers if self.answers else None
+
+
+def expected(state: ExperimentState, traffic: Traffic, *, count: int = 10) -> dict[str, Expected]:
+    """By arm. Each rating is predicted before it is learned, each list made before its rating."""
+    assigner = Assigner(state)
+    arms = {
+        arm.name: LoadedRelease(arm.release, Path(resolve(arm.release)), RuleSet(), verify=False)
+        for arm in state.arms
+    }
+    found = {name: Expected() for name in arms}
+    told: dict[str, dict[str, float]] = {}
+    for user, item, value in zip(
+        traffic.users.tolist(), traffic.items.tolist(), traffic.values.tolist(), strict=True
+    ):
+        arm = assigner.assign(user).arm
+        loaded, figures = arms[arm], found[arm]
+        history: History | None = loaded.given(told[user]) if user in told else None
+        query = Query(user=loaded.user(user), history=history, count=count)
+        row = loaded.item(item)
+        listed = loaded.recommender.recommend([query], loaded.rules)[0]
+        figures.answers += 1
+        if row is not None:
+            figures.hits += any(one.item == row for one in listed.recommendations)
+            stars = float(loaded.recommender.predict(query, loaded.items([item]))[0])
+            figures.squared_error += (value - stars) ** 2
+            figures.rated += 1
+        told.setdefault(user, {})[item] = value
+    return found

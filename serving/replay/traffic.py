@@ -1,0 +1,59 @@
+"""The ``future`` slice of the split that a release was made with, in time order."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from recsys.data.load import load_dataset
+from recsys.data.splits import make_split
+from recsys.errors import InputError
+from recsys.release.load import read_manifest
+
+
+@dataclass(frozen=True)
+class Traffic:
+    """Ratings by the outside world's ids, oldest first: ``users``, ``items`` (n,) ids, ``values`` (n,)
+    stars, ``times`` (n,) Unix seconds when they were really given."""
+
+    users: NDArray[np.str_]
+    items: NDArray[np.str_]
+    values: NDArray[np.float32]
+    times: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.users)
+
+    def first(self, count: int | None) -> Traffic:
+        return Traffic(self.users[:count], self.items[:count], self.values[:count], self.times[:count])
+
+
+def future_of(release: Path, data: str | None) -> Traffic:
+    """The ratings that the release's split kept apart. ``data`` is the run's own ``--data``, the
+    release's dataset name by default. InputError where there is no future or it is another split's."""
+    manifest = read_manifest(release)
+    if manifest.split.counts.get("future", 0) == 0:
+        raise InputError(
+            f"{release} was split by {manifest.split.protocol!r}, which keeps no future apart; make one with "
+            "`python search/breakthrough.py --split future-holdout`"
+        )
+    dataset = load_dataset(data or manifest.dataset.name)
+    split = make_split(dataset, manifest.split.protocol, seed=manifest.split.seed)
+    if split.fingerprint != manifest.split.fingerprint:
+        raise InputError(
+            f"{data or manifest.dataset.name} gives another split than the release's: it is other data, or "
+            "it has changed; name with --data what the run was made from"
+        )
+    ratings = dataset.ratings.take(split.future)
+    if ratings.times is None:
+        raise InputError(f"{dataset.name} has no timestamps, so it has no future to replay")
+    order = np.argsort(ratings.times, kind="stable")
+    return Traffic(
+        users=dataset.user_ids[ratings.users[order]],
+        items=dataset.catalogue.ids[ratings.items[order]],
+        values=ratings.values[order],
+        times=ratings.times[order],
+    )
