@@ -14,6 +14,8 @@ import re
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
 
 import numpy as np
 from numpy.typing import NDArray
@@ -122,16 +124,19 @@ class Registry:
 
     def _champions_release(self, champion: Any, folder: str) -> tuple[Predict, int | None]:
         """The champion's own release, to be asked about ratings that came after it."""
-        from mlflow.artifacts import download_artifacts
-
         from recsys.release.load import open_release
 
-        source = champion.source
-        path = download_artifacts(
-            artifact_uri=source, dst_path=None if source.startswith("file:") else folder
-        )
+        if self._local:
+            path = local_folder(champion.source)
+        else:
+            path = Path(self._client.download_artifacts(champion.run_id, RELEASE_FOLDER, folder))
         release = open_release(path)
         return release_predict(release), release.manifest.dataset.last_timestamp
+
+
+def local_folder(source: str) -> Path:
+    """The folder of a file URI."""
+    return Path(url2pathname(urlsplit(source).path))
 
 
 def release_predict(release: Any) -> Predict:

@@ -21,6 +21,7 @@ log = logging.getLogger(__name__)
 
 FLUSH_S = 10.0
 FIRST_WAIT_S, LONGEST_WAIT_S = 2.0, 60.0
+LOCK_S = 5.0
 WINDOW = 500  # entries read at a time
 REFUSED, GONE = "INVALID_PARAMETER_VALUE", "RESOURCE_DOES_NOT_EXIST"  # MLflow's error codes
 
@@ -37,6 +38,7 @@ class Sender:
         self._changed = threading.Condition()
         self._closing = False
         self._urgent = False
+        self._over = threading.Event()  # the deadline of close() has passed
         self._unsure = True
         self.problem = ""
         self._thread = threading.Thread(target=self._run, name="tracking", daemon=True)
@@ -66,16 +68,16 @@ class Sender:
             self._closing = True
             self._changed.notify_all()
         self._thread.join(deadline_s)
+        self._over.set()
         return self._journal.size() - self._cursor.offset
 
     def _run(self) -> None:
         try:
-            if not self._cursor.acquire():
+            if not self._acquire():
                 self.problem = "another process is sending this run"
                 return
             self._unsure = not self._cursor.fresh
-            self._send_until_closed()
-            if self._cursor.offset >= self._journal.size():
+            if self._send_until_closed():
                 self._send_older()
         except Exception as error:  # a full disk under the state file, or a bug: never the run's concern
             self.problem = type(error).__name__
@@ -83,9 +85,18 @@ class Sender:
         finally:
             self._cursor.release()
 
-    def _send_until_closed(self) -> None:
+    def _acquire(self) -> bool:
+        """The right to send; one who has just been told to stop may need a moment to give it up."""
+        end = time.monotonic() + LOCK_S
+        while not self._cursor.acquire():
+            if time.monotonic() > end or self._over.wait(0.1):
+                return False
+        return True
+
+    def _send_until_closed(self) -> bool:
+        """Whether everything was sent."""
         wait_s = FIRST_WAIT_S
-        while True:
+        while not self._over.is_set():
             with self._changed:
                 self._changed.wait_for(lambda: self._closing or self._urgent, timeout=FLUSH_S)
                 self._urgent = False
@@ -94,7 +105,7 @@ class Sender:
                 self._send(self._journal, self._cursor)
                 self.problem, wait_s = "", FIRST_WAIT_S
                 if closing:
-                    return
+                    return True
             except Exception as error:  # the text may hold the address: the kind alone is told
                 if not self.problem:
                     log.warning("MLflow cannot be reached (%s): the run goes on", type(error).__name__)
@@ -105,8 +116,9 @@ class Sender:
                     if not closing:
                         self._changed.wait_for(lambda: self._closing, timeout=wait_s)
                 if closing:
-                    time.sleep(min(wait_s, FIRST_WAIT_S))  # the deadline of close() ends this
+                    self._over.wait(min(wait_s, FIRST_WAIT_S))
                 wait_s = min(wait_s * 2, LONGEST_WAIT_S)
+        return False
 
     def _send(self, journal: Journal, cursor: Cursor) -> None:
         for groups, offset in windows(journal, cursor.offset):

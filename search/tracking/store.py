@@ -22,6 +22,7 @@ QUIET = {
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
     "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
     "GIT_PYTHON_REFRESH": "quiet",
 }
 EXPERIMENT = "movielens-breakthrough"
@@ -62,9 +63,9 @@ class Store:
         """Tell MLflow of entries of one ``key`` (a trial's number, or the parent's), in order."""
         key = entries[0]["key"]
         run = self._run(entries, key, cursor, unsure=unsure)
-        told = {
-            (metric[0], metric[2]): metric for entry in entries for metric in entry.get("metrics", ())
-        }  # an epoch told twice counts once
+        told: dict[tuple[str, int], list[Any]] = {}
+        for metric in (metric for entry in entries for metric in entry.get("metrics", ())):
+            told.setdefault((metric[0], metric[2]), metric)  # an epoch told twice counts once
         new = [row for (name, step), row in told.items() if step > cursor.steps.get(f"{key}/{name}", -1)]
         tags = {name: value for entry in entries for name, value in entry.get("tags", {}).items()}
         parameters = {}
