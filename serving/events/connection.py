@@ -54,6 +54,8 @@ class FileWatch:
         self._path = engine.url.database if engine.dialect.name == "sqlite" else None
         self._engine = engine
         self._inode: int | None = None
+        if self._path:
+            event.listen(engine, "do_connect", self._no_new_file)
 
     def check(self) -> bool:
         """True if the file is new to us (its tables must be made); raises ``Gone`` where there is none."""
@@ -72,6 +74,11 @@ class FileWatch:
             self._engine.dispose()
         self._inode = inode
         return True
+
+    def _no_new_file(self, *_: object) -> None:
+        """SQLite would make an empty file where the events were, and the next write would go there."""
+        if self._inode is not None and not os.path.exists(str(self._path)):
+            raise Gone(f"{self._path} has been moved or deleted")
 
 
 def _hidden(url: str) -> str:

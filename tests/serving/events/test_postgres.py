@@ -13,8 +13,8 @@ from serving.events.store import EventStore
 from serving.events.tables import METADATA
 from serving.events.writer import EventWriter, StoreUnavailable
 from tests.serving.events.checks import check_experiments, check_many, check_records, exposure, told
-from tests.serving.events.test_writer import wait_for
 from tests.serving.postgres import Postgres, postgres
+from tests.serving.running import wait_for
 
 pytestmark = pytest.mark.system
 

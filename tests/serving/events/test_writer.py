@@ -4,8 +4,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -13,13 +11,7 @@ import pytest
 from serving.events.store import EventStore
 from serving.events.writer import EventWriter, StoreUnavailable
 from tests.serving.events.checks import exposure, told
-
-
-def wait_for(done: Callable[[], bool], seconds: float = 20.0) -> None:
-    end = time.monotonic() + seconds
-    while not done():
-        assert time.monotonic() < end, "it did not come to be in time"
-        time.sleep(0.02)
+from tests.serving.running import wait_for
 
 
 def test_feedback_is_acknowledged_after_its_commit(tmp_path: Path) -> None:
@@ -82,6 +74,7 @@ from pathlib import Path
 from serving.events.store import EventStore
 from serving.events.writer import EventWriter
 from tests.serving.events.checks import exposure, told
+from tests.serving.running import wait_for
 writer = EventWriter(EventStore(sys.argv[1]), folder=Path(sys.argv[2]), flush_seconds=0.05)
 for n in range(10**9):
     writer.expose(exposure(f"x{n}"))

@@ -1,0 +1,92 @@
+"""A whole service on a free loopback port, without Ray: what a replica runs."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from time import monotonic, sleep
+from typing import Any
+
+import httpx
+
+from serving.api.app import create_gate
+from serving.engine.service import Service
+from serving.server import Server
+from serving.settings import Settings, read_settings
+from tests.serving.postgres import free_port
+
+ADMIN = "the-admin-token"
+AS_ADMIN = {"authorization": f"Bearer {ADMIN}"}
+
+
+@dataclass
+class Running:
+    """``client`` speaks to ``url``; ``service`` is what answers."""
+
+    service: Service
+    server: Server
+    url: str
+    client: httpx.Client
+
+    def list(self, user: str, **query: Any) -> dict[str, Any]:
+        answer = self.client.get(f"/v1/users/{user}/recommendations", params=query)
+        assert answer.status_code == 200, answer.text
+        found: dict[str, Any] = answer.json()
+        return found
+
+    def rate(self, user: str, item: str, stars: float, event: str, **more: Any) -> dict[str, Any]:
+        one = {"event_id": event, "kind": "rating", "user_id": user, "item_id": item, "rating": stars, **more}
+        answer = self.client.post("/v1/feedback", json={"events": [one]})
+        assert answer.status_code == 200, answer.text
+        found: dict[str, Any] = answer.json()
+        return found
+
+    def change(self, arms: list[dict[str, Any]], **more: Any) -> httpx.Response:
+        state = self.client.get("/v1/experiments/main").json()
+        body = {"revision": state["revision"], "arms": arms, **more}
+        return self.client.put("/v1/experiments/main", json=body, headers=AS_ADMIN)
+
+
+def arms_of(releases: Mapping[str, Path], *shares: float) -> list[dict[str, Any]]:
+    """Arms in order, with equal shares where none are given."""
+    parts = shares or [1 / len(releases)] * len(releases)
+    return [
+        {"name": name, "release": str(folder), "share": share}
+        for (name, folder), share in zip(releases.items(), parts, strict=True)
+    ]
+
+
+def settings_for(folder: Path, releases: Mapping[str, Path], *shares: float, **fields: Any) -> Settings:
+    experiment = {"arms": arms_of(releases, *shares), **fields.pop("experiment", {})}
+    made = {
+        "port": free_port(),
+        "events": str(folder / "events.db"),
+        "poll_seconds": 0.05,
+        "deadline_ms": 2_000,
+    }
+    return read_settings({**made, "experiment": experiment, **fields}, where="the test")
+
+
+@contextlib.contextmanager
+def running(folder: Path, releases: Mapping[str, Path], *shares: float, **fields: Any) -> Iterator[Running]:
+    settings = settings_for(folder, releases, *shares, **fields)
+    service = Service(settings)
+    service.start()
+    server = Server(create_gate(service), host=settings.host, port=settings.port)
+    server.start()
+    url = f"http://127.0.0.1:{settings.port}"
+    try:
+        with httpx.Client(base_url=url, timeout=30) as client:
+            yield Running(service, server, url, client)
+    finally:
+        server.stop()
+        service.close()
+
+
+def wait_for(done: Callable[[], bool], seconds: float = 20.0) -> None:
+    end = monotonic() + seconds
+    while not done():
+        assert monotonic() < end, "it did not come to be in time"
+        sleep(0.02)

@@ -1,0 +1,143 @@
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from recsys.release.answers import Query
+from recsys.release.load import open_release
+from recsys.release.recommender import Recommender
+from serving.engine.overlay import Overlay
+from serving.events.store import EventStore
+from serving.records import Feedback
+from tests.serving.running import Running, running, wait_for
+
+
+@pytest.fixture
+def made(releases: dict[str, Path], tmp_path: Path) -> Any:
+    with running(tmp_path, {"a": releases["a"]}) as one:
+        yield one
+
+
+def ids(answer: dict[str, Any]) -> list[str]:
+    return [item["id"] for item in answer["items"]]
+
+
+def test_a_rating_changes_the_very_next_list(made: Running) -> None:
+    before = made.list("u5")
+    first = ids(before)[0]
+    told = made.rate("u5", first, 0.5, "e1", exposure_id=before["exposure_id"])
+    assert told == {"stored": ["e1"], "duplicates": []}
+    after = made.list("u5")
+    assert first not in ids(after)
+    assert (before["source"], after["source"]) == ("personal", "folded_in")
+    assert first in ids(made.list("u5", include_seen=True, count=100))
+
+
+def test_a_new_user_is_folded_in_after_the_first_rating(made: Running) -> None:
+    assert made.list("newcomer")["source"] == "popular"
+    made.rate("newcomer", "i3", 5.0, "e1")
+    after = made.list("newcomer")
+    body = {"ratings": [{"item_id": "i3", "rating": 5.0}]}
+    session = made.client.post("/v1/recommendations", json=body).json()
+    assert after["source"] == "folded_in"
+    assert ids(after) == ids(session)
+
+
+def test_every_replica_learns_it_and_so_does_a_restart(
+    made: Running, releases: dict[str, Path], tmp_path: Path
+) -> None:
+    with running(tmp_path, {"a": releases["a"]}) as other:
+        made.rate("newcomer", "i3", 5.0, "e1")
+        wait_for(lambda: other.list("newcomer")["source"] == "folded_in", 5)
+        assert ids(other.list("newcomer")) == ids(made.list("newcomer"))
+    with running(tmp_path, {"a": releases["a"]}) as later:
+        assert ids(later.list("newcomer")) == ids(made.list("newcomer"))
+
+
+def test_an_event_counts_once(made: Running) -> None:
+    made.rate("newcomer", "i3", 5.0, "e1")
+    assert made.rate("newcomer", "i3", 0.5, "e1") == {"stored": [], "duplicates": ["e1"]}
+    assert made.service.overlay.of("newcomer") == {"i3": 5.0}
+    assert [row.value for row in made.service.store.feedback()] == [5.0]
+    twice = [{"event_id": "e2", "kind": "click", "user_id": "u1", "item_id": "i1"}] * 2
+    answer = made.client.post("/v1/feedback", json={"events": twice}).json()
+    assert answer["stored"] == ["e2"]
+
+
+def test_feedback_is_stored_with_what_was_predicted_before(made: Running, releases: dict[str, Path]) -> None:
+    made.rate("u6", "i2", 4.5, "e1", at=1_700_000_000.0, exposure_id="x")
+    recommender = Recommender(open_release(releases["a"]))
+    row = recommender.release.items.ids.row("i2")
+    stars = recommender.predict(Query(user=6), np.array([row], dtype=np.int32))
+    stored = next(made.service.store.feedback())
+    assert stored == Feedback("e1", "x", "u6", "rating", "i2", 4.5, 1_700_000_000.0, stored.predicted)
+    assert stored.predicted == pytest.approx(float(stars[0]), abs=1e-3)
+
+
+def test_feedback_finds_its_arm_by_the_exposure(made: Running) -> None:
+    answer = made.list("u7")
+    made.rate("u7", ids(answer)[2], 4.0, "e1", exposure_id=answer["exposure_id"])
+    wait_for(lambda: len(list(made.service.store.joined(experiment="main"))) == 1)
+    told, shown = next(made.service.store.joined(experiment="main"))
+    assert (shown.arm, shown.release_id, list(shown.items)) == ("a", answer["model_version"], ids(answer))
+    assert told.item_id == shown.items[2]
+
+
+@pytest.mark.parametrize(
+    ("event", "says"),
+    [
+        ({"kind": "rating", "item_id": "i1"}, "a rating, and only a rating, has a rating"),
+        ({"kind": "click", "item_id": "i1", "rating": 3}, "a rating, and only a rating, has a rating"),
+        ({"kind": "click"}, "needs an item_id"),
+        ({"kind": "rating", "item_id": "i1", "rating": 7}, "between 0.5 and 5"),
+        ({"kind": "rating", "item_id": "i1", "rating": "NaN"}, "finite"),
+        ({"kind": "view", "item_id": "i1"}, "'impression', 'click' or 'rating'"),
+        ({"kind": "impression", "user_id": "a\u0000b"}, "pattern"),
+        ({"kind": "impression", "at": -1}, "greater than or equal to 0"),
+        ({"kind": "impression", "colour": "red"}, "Extra inputs"),
+    ],
+)
+def test_events_that_cannot_be(shared: Running, event: dict[str, Any], says: str) -> None:
+    body = {"events": [{"event_id": "bad", "user_id": "u1", **event}]}
+    answer = shared.client.post("/v1/feedback", json=body)
+    assert answer.status_code == 422
+    assert says in answer.json()["error"]["message"]
+
+
+def test_a_store_that_is_away_stops_only_feedback(made: Running, tmp_path: Path) -> None:
+    made.rate("u1", "i1", 4.0, "before")
+    (tmp_path / "events.db").rename(tmp_path / "away.db")
+    body = {
+        "events": [{"event_id": "during", "kind": "rating", "user_id": "u1", "item_id": "i2", "rating": 3}]
+    }
+    refused = made.client.post("/v1/feedback", json=body)
+    assert (refused.status_code, refused.headers["retry-after"]) == (503, "1")
+    assert refused.json()["error"]["code"] == "unavailable"
+    exposed = [made.list("u2")["exposure_id"] for _ in range(20)]
+    assert made.client.get("/readyz").json() == {"status": "ready", "events": "away"}
+    (tmp_path / "away.db").rename(tmp_path / "events.db")
+    wait_for(lambda: made.client.post("/v1/feedback", json=body).status_code == 200)
+    store = EventStore(str(tmp_path / "events.db"))
+    wait_for(lambda: len(list(store.exposures())) == 20)
+    assert {row.exposure_id for row in store.exposures()} == set(exposed)
+    assert {row.event_id for row in store.feedback()} == {"before", "during"}
+
+
+def test_erased_users_are_forgotten(made: Running) -> None:
+    made.rate("newcomer", "i3", 5.0, "e1")
+    hashed = hashlib.sha256(b"newcomer").hexdigest()
+    made.service.store.append("erasure", hashed, {})
+    wait_for(lambda: made.list("newcomer")["source"] == "popular", 5)
+
+
+def test_the_newest_rating_of_an_item_counts_in_whatever_order_they_come() -> None:
+    overlay = Overlay()
+    for at, stars in ((2.0, 4.0), (1.0, 1.0), (3.0, 5.0), (2.5, 2.0)):
+        overlay.lay(Feedback(f"e{at}", None, "u", "rating", "i1", stars, at))
+    overlay.lay(Feedback("c", None, "u", "click", "i2", None, 9.0))
+    assert overlay.of("u") == {"i1": 5.0}
+    assert len(overlay) == 1
