@@ -13,6 +13,7 @@ from recsys.models.base import Family
 from recsys.models.bayes_mf import family as bayes_mf
 from recsys.models.fields import nearest, read_fields
 from recsys.models.hybrid_vae import family as hybrid_vae
+from recsys.models.mf import family as mf
 from recsys.types import JsonObject
 
 FAMILIES: dict[str, Family] = {
@@ -20,6 +21,7 @@ FAMILIES: dict[str, Family] = {
     for family in (
         hybrid_vae.FAMILY,
         bias.FAMILY,
+        mf.FAMILY,
         bayes_mf.FAMILY,
     )
 }

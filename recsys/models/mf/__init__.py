@@ -1,0 +1,1 @@
+"""Biased matrix factorisation by variational Bayes: the honest yardstick, with nearly nothing to tune."""

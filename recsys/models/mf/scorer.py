@@ -1,0 +1,35 @@
+"""Answers of a packed factorisation. A user's state is (bias, p), the posterior mean of their ratings."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from recsys.models.base import History, PackedMember
+from recsys.types import FloatArray, IntArray
+
+
+class MfScorer:
+    def __init__(self, member: PackedMember) -> None:
+        self.scale, self.arrays = member.scale, member.arrays
+        self.mean = float(member.settings["mean"])
+        self.noise = float(member.settings["noise_variance"])
+
+    def known_user(self, user: int) -> NDArray[np.float32]:
+        row: NDArray[np.float32] = self.arrays["user_factors"][user]
+        return row
+
+    def fold_in(self, history: History, user: int | None = None) -> NDArray[np.float32]:
+        """The training update itself, so that a known user's own ratings give their own row."""
+        items = self.arrays["item_factors"][history.items].astype(np.float64)
+        doubt = self.arrays["item_variance"][history.items].sum(axis=0)
+        left = history.values - self.mean - items[:, 0]
+        items[:, 0], doubt[0] = 1, 0
+        gram = items.T @ items / self.noise + np.diag(doubt / self.noise + self.arrays["user_precision"])
+        return np.linalg.solve(gram, items.T @ left / self.noise).astype(np.float32)
+
+    def score(self, state: NDArray[np.float32], items: IntArray) -> FloatArray:
+        rows = self.arrays["item_factors"][items]
+        stars = self.mean + state[0] + rows[:, 0] + rows[:, 1:] @ state[1:]
+        clipped: FloatArray = np.clip(stars, self.scale.low, self.scale.high).astype(np.float32)
+        return clipped
