@@ -15,6 +15,7 @@ from recsys.data.ratings import Ratings, RatingScale
 from recsys.data.split import Split, TrainingData
 from recsys.models.registry import FAMILIES, make_config
 from recsys.ranking.als import AlsConfig, fit_als
+from recsys.ranking.mix import Mix
 from recsys.ranking.recipe import seen_matrix
 from recsys.release.pack import pack_release
 from recsys.release.writer import ReleaseMember
@@ -103,7 +104,7 @@ def make_release(
     *,
     users: int = 60,
     items: int = 40,
-    members: tuple[str, ...] = ("bias", "bias"),
+    members: tuple[str, ...] = ("bias", "mf"),
     seed: int = 0,
     rating_weight: float = 0.2,
     candidates: int = 20,
@@ -126,6 +127,6 @@ def make_release(
         members=fitted,
         method="mean",
         ranker=fit_als(seen_matrix(kept), AlsConfig(factors=8, rounds=4), seed=seed),
-        rating_weight=rating_weight,
-        candidates=candidates,
+        mix=Mix(1.0, rating_weight, candidates, {}),
+        valid_predictions=np.full(len(valid), 3.5, dtype=np.float32),
     )

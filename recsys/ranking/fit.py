@@ -26,7 +26,8 @@ from recsys.ranking.recipe import Recipe, join, seen_matrix
 from recsys.seeds import derive_seed
 from recsys.types import FloatArray, IntArray, JsonObject
 
-SAMPLE_RATINGS = 1_500_000  # the search fits on about so many; the winner on all
+SAMPLE_RATINGS = 800_000  # the search fits on about so many; the winner on all
+BUDGETS = ((300_000, 16), (SAMPLE_RATINGS, 9))  # fits, by the ratings that each costs
 EVALUATED_USERS = 3_000
 GAIN = 1.003  # less is luck: two close configs differ by so much on a thousand users
 EASE_WEIGHTS = (0.25, 0.5, 1.0, 2.0)
@@ -65,7 +66,12 @@ class Selection:
 
 
 def fit_ranker(
-    train: Ratings, valid: Ratings, *, seed: int, budget: int = 16, progress: Progress = lambda line: None
+    train: Ratings,
+    valid: Ratings,
+    *,
+    seed: int,
+    budget: int | None = None,
+    progress: Progress = lambda line: None,
 ) -> tuple[PackedRanker, JsonObject]:
     """The best ranker on ``valid``, fitted again on train and valid; and the report of its choice."""
     selection = select_ranker(train, valid, seed=seed, budget=budget, progress=progress)
@@ -73,9 +79,17 @@ def fit_ranker(
 
 
 def select_ranker(
-    train: Ratings, valid: Ratings, *, seed: int, budget: int = 16, progress: Progress = lambda line: None
+    train: Ratings,
+    valid: Ratings,
+    *,
+    seed: int,
+    budget: int | None = None,
+    progress: Progress = lambda line: None,
 ) -> Selection:
-    """At most ``budget`` fits. With no valid ratings, the starting values are taken as they are."""
+    """At most ``budget`` fits (None: fewer on more data). With no valid ratings, the starting values are
+    taken as they are."""
+    if budget is None:
+        budget = next((fits for most, fits in BUDGETS if len(train) <= most), BUDGETS[-1][1])
     search = _Search(train, valid, seed=seed, progress=progress)
     search.measure(Recipe())
     few = train.item_count <= MOST_ITEMS

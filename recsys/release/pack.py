@@ -12,9 +12,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from recsys.bounds import DataShape, require_safe
 from recsys.data.dataset import Dataset
 from recsys.data.ratings import Ratings
 from recsys.data.split import SLICES, SliceName, Split
+from recsys.models.hybrid_vae.config import HybridVaeConfig
+from recsys.models.registry import make_config
+from recsys.ranking.mix import RANKER_ALONE, Mix
 from recsys.ranking.packed import PackedRanker
 from recsys.ranking.recipe import seen_matrix
 from recsys.ranking.vectors import item_vectors
@@ -46,9 +50,7 @@ def pack_release(
     members: Sequence[ReleaseMember],
     method: str,
     ranker: PackedRanker,
-    ranking_weight: float = 1.0,
-    rating_weight: float = 0.0,
-    candidates: int = 100,
+    mix: Mix = RANKER_ALONE,
     ranking_report: JsonObject | None = None,
     fold_in: JsonObject | None = None,
     metrics: MetricsCard | None = None,
@@ -58,8 +60,10 @@ def pack_release(
 
     ``trained_on`` names the slices that the members learned from; ``valid_predictions`` (valid,) are the
     ensemble's before any refit, for the reference profile that drift is measured against.
-    Raises InputError where the folder exists or the parts do not fit together."""
+    Raises InputError where the folder exists, the parts do not fit together, or a hybrid VAE is outside
+    the safe bounds."""
     ratings = dataset.ratings
+    require_safe_members(dataset, members)
     kept = ratings.take(kept_rows(split, trained_on))
     times = kept.times
     return write_release(
@@ -90,15 +94,26 @@ def pack_release(
             ranker=ranker,
             ranking=RankingCard(
                 ranker=ranker.family,
-                weights=RankingWeights(ranking=ranking_weight, rating=rating_weight),
-                candidates=candidates,
-                report=ranking_report or {},
+                weights=RankingWeights(ranking=mix.ranking_weight, rating=mix.rating_weight),
+                candidates=mix.candidates,
+                report=(ranking_report or {}) | {"mix": mix.report},
             ),
             fold_in=FoldInCard(ranker=ranker.folds_in, members=True, figures=fold_in or {}),
             metrics=metrics or MetricsCard(),
             profile=profile_of_run(dataset, split, valid_predictions).pack(),
         ),
     )
+
+
+def require_safe_members(dataset: Dataset, members: Sequence[ReleaseMember]) -> None:
+    """The third door of the bounds: no hybrid VAE outside them is ever packed."""
+    features = (dataset.user_features, dataset.item_features)
+    columns = [0 if array is None else array.shape[1] for array in features]
+    shape = DataShape(dataset.ratings.user_count, dataset.ratings.item_count, *columns)
+    for member in members:
+        config = make_config(member.packed.family, member.config)
+        if isinstance(config, HybridVaeConfig):
+            require_safe(config, shape, small_batch_allowed=True, where=member.name)
 
 
 def kept_rows(split: Split, trained_on: Sequence[SliceName]) -> NDArray[np.int64]:
