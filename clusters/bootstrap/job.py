@@ -38,6 +38,8 @@ def main() -> int:
     stop = threading.Event()
     threading.Thread(target=keep_busy_stamp, args=(stop,), daemon=True).start()
     log = (traces / "log").open("ab", buffering=0)
+    # Ray blocks SIGINT in everything it starts, and a blocked signal is inherited.
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     child = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     # Ray stops a job by SIGTERM; the search knows SIGINT: leave a resumable state, now.
     signal.signal(signal.SIGTERM, lambda *_: child.send_signal(signal.SIGINT))
