@@ -166,7 +166,8 @@ class Finishing:
     def _release(self, members: list[TrialResult], blend: Blend, findings: Findings) -> None:
         """Pack what was judged, judge its lists, and pack it again with its figures (or refitted)."""
         plan, judge = self._plan, self._judge
-        packer = Packer(self._run, judge, seed=derive_seed(plan.seed, "ranker"))
+        stars = blend.predict(chosen.valid_predictions(members, self._run), self._valid.scale)
+        packer = Packer(self._run, judge, stars, seed=derive_seed(plan.seed, "ranker"), say=self._say)
         parts = [
             release_member(self._member(result), result, weight=float(weight))
             for result, weight in zip(members, blend.weights, strict=True)
@@ -175,7 +176,7 @@ class Finishing:
             recommender = Recommender(release)
             findings.recommender = self._recommender_entry(recommender, findings)
             findings.samples = samples_of(recommender, judge.dataset)
-        slices: tuple[SliceName, ...] = ("train",)
+        slices: tuple[SliceName, ...] = ("train", "valid")
         if plan.refit:
             with findings.timed("refit"):
                 parts, slices = refit_members(

@@ -29,8 +29,8 @@ def valid_ndcg(folder: Path, data: TrainingData) -> float:
     items = np.arange(data.train.item_count)
 
     def score(users: IntArray) -> FloatArray:
-        rows: FloatArray = np.stack([scorer.score(scorer.known_user(int(user)), items) for user in users])
-        return rows
+        rows = [scorer.score(scorer.known_user(int(user)), items).astype(np.float32) for user in users]
+        return np.stack(rows)
 
     users = np.unique(data.valid.users)
     lists = rank_all(score, users, pair_matrix(data.train))

@@ -6,17 +6,19 @@ The third door of the bounds: a hybrid VAE outside them is not packed.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
 
 from recsys.bounds import DataShape, require_safe
 from recsys.data.split import SliceName
 from recsys.models.hybrid_vae.config import HybridVaeConfig
 from recsys.models.packed import open_member
 from recsys.models.registry import make_config
-from recsys.ranking.ease import EaseConfig, fit_ease
-from recsys.ranking.recipe import seen_matrix
+from recsys.ranking.fit import select_ranker
 from recsys.release.load import Release, open_release
 from recsys.release.manifest import MetricsCard
 from recsys.release.pack import pack_release
@@ -41,11 +43,22 @@ def release_member(folder: Path, result: TrialResult, *, weight: float) -> Relea
 
 
 class Packer:
-    """Packs one run's release."""
+    """Packs one run's release. The ranker is chosen on valid; ``valid_stars`` (valid rows,) are the
+    ensemble's predictions, the reference that drift is measured against."""
 
-    def __init__(self, run: Path, judge: Judge, *, seed: int) -> None:
+    def __init__(
+        self,
+        run: Path,
+        judge: Judge,
+        valid_stars: NDArray[np.float32],
+        *,
+        seed: int,
+        say: Callable[[str], None],
+    ) -> None:
         self._run, self._judge, self._seed = run, judge, seed
-        self._ranker = fit_ease(seen_matrix(judge.slice("train")), EaseConfig())
+        self._selection = select_ranker(judge.slice("train"), judge.slice("valid"), seed=seed)
+        say(f"ranker: {self._selection.recipe.family}, by NDCG@10 on valid")
+        self._valid_stars = valid_stars
 
     @contextmanager
     def provisional(self, members: Sequence[ReleaseMember], method: str) -> Iterator[Release]:
@@ -53,7 +66,7 @@ class Packer:
         folder = self._run / f".{RELEASE}-judged"
         shutil.rmtree(folder, ignore_errors=True)
         try:
-            yield open_release(self._pack(folder, members, method, ("train",), MetricsCard()))
+            yield open_release(self._pack(folder, members, method, ("train", "valid"), MetricsCard()))
         finally:
             shutil.rmtree(folder, ignore_errors=True)
 
@@ -87,6 +100,8 @@ class Packer:
     ) -> Path:
         judge = self._judge
         self._require_safe(members)
+        rows = np.sort(np.concatenate([judge.split.rows(name) for name in {"train", "valid", *trained_on}]))
+        ranker = self._selection.fit(judge.dataset.ratings.take(rows), seed=self._seed)
         return pack_release(
             folder,
             dataset=judge.dataset,
@@ -94,8 +109,10 @@ class Packer:
             trained_on=trained_on,
             members=members,
             method=method,
-            ranker=self._ranker,
+            ranker=ranker,
+            ranking_report=self._selection.report(),
             metrics=metrics,
+            valid_predictions=self._valid_stars,
         )
 
     def _require_safe(self, members: Sequence[ReleaseMember]) -> None:
