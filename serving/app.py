@@ -24,7 +24,7 @@ import yaml
 from recsys.errors import InputError
 from serving.server import listener
 from serving.settings import Settings, read_settings
-from serving.starting import check_exposure, check_releases, settle_experiment
+from serving.starting import check_exposure, check_releases, find_releases, settle_experiment
 
 APPLICATION = "recommendations"
 OBJECT_STORE_BYTES = 100_000_000  # nothing of ours passes through it
@@ -62,13 +62,13 @@ def serve_here(settings: Settings) -> int:
     """Start, say where, wait for Ctrl-C or SIGTERM, end in order."""
     began = time.perf_counter()
     check_exposure(settings)
-    settings.experiment.state()
+    folders = find_releases(settings)
     listener(settings.host, settings.port, shared=False).close()
     shutil.rmtree(settings.metrics_path, ignore_errors=True)
     _quiet_environment()
     with ThreadPoolExecutor(1) as pool:
         # Hashing releases and starting Ray mostly wait for different things.
-        checked = pool.submit(check_releases, settings)
+        checked = pool.submit(check_releases, folders)
         ray_seconds = _start_ray(settings)
         try:
             checked.result()

@@ -9,9 +9,10 @@ from __future__ import annotations
 import logging
 import os
 from dataclasses import replace
+from pathlib import Path
 
 from recsys.errors import InputError
-from recsys.release.load import open_release
+from recsys.release.load import open_release, read_manifest
 from serving.api.app import API_KEY
 from serving.events.store import Conflict, EventStore
 from serving.records import ExperimentState
@@ -30,10 +31,18 @@ def check_exposure(settings: Settings) -> None:
         )
 
 
-def check_releases(settings: Settings) -> None:
-    """Opens every arm's release as a replica would. Raises InputError for the first that is not sound."""
-    for arm in settings.experiment.state().arms:
-        open_release(resolve(arm.release))
+def find_releases(settings: Settings) -> list[Path]:
+    """The folders of the arms' releases, at a glance. Raises InputError for one that is not there."""
+    folders = [resolve(arm.release) for arm in settings.experiment.state().arms]
+    for folder in folders:
+        read_manifest(folder)
+    return folders
+
+
+def check_releases(folders: list[Path]) -> None:
+    """Opens each as a replica would. Raises InputError for the first that is not sound."""
+    for folder in folders:
+        open_release(folder)
 
 
 def settle_experiment(settings: Settings) -> ExperimentState:

@@ -112,6 +112,10 @@ def install(app: FastAPI) -> None:
     async def unavailable(request: Request, error: Exception) -> Response:
         return error_response(503, str(error), request_id(request))
 
+    @app.exception_handler(Exception)
+    async def ours(request: Request, error: Exception) -> Response:
+        return error_response(500, "our mistake; it has been logged", request_id(request))
+
     @app.exception_handler(HTTPException)
     async def http(request: Request, error: HTTPException) -> Response:
         answer = error_response(error.status_code, str(error.detail), request_id(request))

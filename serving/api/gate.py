@@ -7,6 +7,7 @@ before 413 is sent: a client that is still sending would otherwise see a broken 
 
 from __future__ import annotations
 
+import contextlib
 import hmac
 import logging
 import re
@@ -68,8 +69,6 @@ class Gate:
 
         try:
             await self._guarded(scope, headers, receive, marked)
-        except TooLarge:
-            await self._refuse(413, scope, receive, marked)
         except Exception:
             log.exception("request %s failed", request_id)
             if status == 0:
@@ -113,7 +112,14 @@ class Gate:
                     raise TooLarge
             return message
 
-        await self._app(scope, counted, send)
+        async def unless_too_large(message: Message) -> None:
+            if left >= 0:  # else it is what the routes make of a body that broke off
+                await send(message)
+
+        with contextlib.suppress(TooLarge):
+            await self._app(scope, counted, unless_too_large)
+        if left < 0:
+            await self._refuse(413, scope, receive, send)
 
     async def _refuse(self, status: int, scope: Scope, receive: Receive, send: Send) -> None:
         read, ends = 0, perf_counter() + PATIENCE

@@ -1,0 +1,97 @@
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from tests.serving.running import Running, running
+
+
+@pytest.fixture
+def made(releases: dict[str, Path], tmp_path: Path) -> Iterator[Running]:
+    with running(tmp_path, {"a": releases["a"]}, deadline_ms=150) as one:
+        yield one
+
+
+def fallbacks(made: Running) -> dict[str, float]:
+    families = text_string_to_metric_families(made.client.get("/metrics").text)
+    samples = next(family for family in families if family.name == "recsys_fallbacks").samples
+    return {sample.labels["stage"]: sample.value for sample in samples if sample.name.endswith("_total")}
+
+
+class Broken:
+    """A ranker whose arrays have gone bad: raises for the users it knows, or for everybody."""
+
+    def __init__(self, ranker: Any, *, strangers_too: bool) -> None:
+        self._ranker = ranker
+        self._strangers_too = strangers_too
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._ranker, name)
+
+    def scores(self, histories: Any, *, users: Any, out: Any) -> Any:
+        if self._strangers_too or any(user is not None for user in users):
+            raise FloatingPointError("the factors hold NaN")
+        return self._ranker.scores(histories, users=users, out=out)
+
+
+@pytest.mark.parametrize(("strangers_too", "source"), [(False, "folded_in"), (True, "popular")])
+def test_personal_falls_back_to_folded_in_and_then_to_popular(
+    made: Running, strangers_too: bool, source: str
+) -> None:
+    recommender = made.service.deployment.control.recommender
+    broken = Broken(recommender.release.ranker, strangers_too=strangers_too)
+    object.__setattr__(recommender.release, "ranker", broken)
+    answer = made.list("u3")
+    assert (answer["source"], len(answer["items"])) == (source, 10)
+    assert "the factors hold NaN" in answer["fallback"]
+    assert fallbacks(made) == {source: 1.0}
+    release = made.service.deployment.control.release
+    seen = {str(release.items.ids.names[row]) for row in release.histories(3).items}
+    assert not seen & {item["id"] for item in answer["items"]}
+
+
+def test_a_slow_stage_is_not_waited_for(made: Running) -> None:
+    """The recommender's thread hangs for a second and a half; everybody has an answer meanwhile."""
+
+    def hang() -> None:
+        time.sleep(1.5)
+
+    with ThreadPoolExecutor(9) as pool:
+        stuck = pool.submit(_call, made, hang)
+        time.sleep(0.05)
+        began = time.monotonic()
+        answers = list(pool.map(made.list, [f"u{n}" for n in range(8)]))
+        took = time.monotonic() - began
+        stuck.result()
+    assert took < 1.2  # the hang has not ended yet
+    assert {answer["source"] for answer in answers} == {"popular"}
+    assert all("150 ms" in answer["fallback"] or "busy" in answer["fallback"] for answer in answers)
+    assert made.list("u1")["source"] == "personal"
+    assert fallbacks(made) == {"popular": 8.0}
+
+
+def _call(made: Running, function: Any) -> None:
+    """Puts ``function`` on the recommender's thread, as any other work of a release."""
+    import asyncio
+
+    asyncio.run(made.service.worker.call(function, seconds=5))
+
+
+def test_a_hung_recommender_makes_the_replica_unhealthy(
+    made: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("serving.engine.service.STUCK_SECONDS", 0.1)
+    with ThreadPoolExecutor(1) as pool:
+        stuck = pool.submit(_call, made, lambda: time.sleep(0.6))
+        time.sleep(0.3)
+        assert made.client.get("/healthz").status_code == 503
+        assert "busy" in made.client.get("/healthz").json()["status"]
+        assert made.client.get("/readyz").status_code == 503
+        stuck.result()
+    assert made.client.get("/healthz").json() == {"status": "ok"}
