@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -48,20 +49,25 @@ def read_items(path: Path) -> dict[str, ItemRow]:
     if not path.is_file():
         raise InputError(f"{path}: no such items file; expected a CSV or Parquet file with id, title, genres")
     if path.name == "u.item":
-        rows: Iterable[ItemRow] = map(from_u_item, text_of(path).splitlines())
+        rows: Iterable[ItemRow] = map(from_u_item, lines_of(path))
     elif path.suffix == ".dat":
-        rows = map(from_dat, text_of(path).splitlines())
+        rows = map(from_dat, lines_of(path))
     elif path.suffix == ".parquet":
         table = read_table(path)
         rows = from_columns(table.to_pydict(), where=str(path))
     else:
-        lines = list(csv.reader(text_of(path).splitlines()))
+        lines = list(csv.reader(io.StringIO(text_of(path), newline="")))
         if not lines:
             raise InputError(f"{path}: the items file is empty")
         header, *body = lines
         given = {name: [row[at] if at < len(row) else "" for row in body] for at, name in enumerate(header)}
         rows = from_columns(given, where=str(path))
     return {row[0]: row for row in rows if row[0]}
+
+
+def lines_of(path: Path) -> list[str]:
+    """Lines that end in a line feed alone: str.splitlines would also cut titles at stray control marks."""
+    return [line.rstrip("\r") for line in text_of(path).split("\n") if line.strip()]
 
 
 def text_of(path: Path) -> str:

@@ -80,6 +80,11 @@ def folder_source(folder: Path) -> Source:
     )
 
 
+def bare_layout(path: Path) -> Layout | None:
+    """The layout of a single file that has no header and is known by its name: u.data, ratings.dat."""
+    return next((layout for layout in LAYOUTS if layout.names and layout.ratings == path.name), None)
+
+
 def first_of(folder: Path, names: Sequence[str]) -> Path | None:
     return next((folder / name for name in names if (folder / name).is_file()), None)
 

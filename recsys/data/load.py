@@ -16,7 +16,7 @@ from recsys.data.columns import Columns
 from recsys.data.dataset import Dataset
 from recsys.data.fingerprint import columns_sha256
 from recsys.data.items import catalogue_of, item_features, read_items
-from recsys.data.layouts import Source, folder_source, layout_scale, read_source
+from recsys.data.layouts import Source, bare_layout, folder_source, layout_scale, read_source
 from recsys.data.people import read_people, user_features
 from recsys.data.ratings import RatingScale
 from recsys.data.releases import release_folder
@@ -72,6 +72,8 @@ def find_source(source: str, *, cache: Path | None = None, progress: Progress | 
     if path.is_dir():
         return folder_source(path)
     if path.is_file():
+        if (layout := bare_layout(path)) is not None:
+            return Source(name=path.stem, ratings=path, layout=layout, origin=f"the file {path}")
         if path.suffix.lower() in TABLE_SUFFIXES:
             return Source(name=path.stem, ratings=path, layout=None, origin=f"the file {path}")
         raise InputError(f"{path}: cannot read a {path.suffix or 'nameless'} file; expected .csv or .parquet")

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from recsys.data.items import text_of
+from recsys.data.items import lines_of
 from recsys.data.parquet import read_table
 
 # ML-1M's brackets, by their lower edge; ML-100K's exact ages are put into them.
@@ -23,7 +23,7 @@ def read_people(path: Path) -> dict[str, PersonRow]:
         given = zip(table["userId"], table["age"], table["gender"], table["occupation"], strict=True)
         return {str(user): (int(age), str(gender), str(job)) for user, age, gender, job in given}
     separator, age_at, gender_at = ("|", 1, 2) if path.name == "u.user" else ("::", 2, 1)
-    rows = [line.split(separator) for line in text_of(path).splitlines() if line]
+    rows = [line.split(separator) for line in lines_of(path)]
     return {row[0]: (int(row[age_at]), row[gender_at], row[3]) for row in rows}
 
 

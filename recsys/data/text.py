@@ -116,16 +116,8 @@ def blocks(path: Path, *, skip_lines: int) -> Iterator[bytes]:
     with path.open("rb") as file:
         for _ in range(skip_lines):
             file.readline()
-        rest = b""
         while piece := file.read(BLOCK):
-            cut = piece.rfind(b"\n") + 1
-            if cut == 0:
-                rest += piece
-                continue
-            yield rest + piece[:cut]
-            rest = piece[cut:]
-        if rest.strip():
-            yield rest
+            yield piece + file.readline()
 
 
 def joined(parts: list[list[Any]], column: int) -> NDArray[Any]:

@@ -41,7 +41,7 @@ def fetch_ml_100k(folder: Path) -> str:
     with placed(folder) as work:
         (work / "u.data").write_bytes(checked_ratings(tables["inter"]))
         (work / "movies.csv").write_text(movies_csv(tables["item"]), encoding="utf-8")
-        people = [line.replace("\t", "|") for line in tables["user"].splitlines()[1:]]
+        people = [line.replace("\t", "|") for line in tables["user"].strip().split("\n")[1:]]
         (work / "u.user").write_text("\n".join(people) + "\n", encoding="utf-8")
         (work / "origin.txt").write_text(origin + "\n")
     return origin
@@ -92,7 +92,7 @@ def movies_csv(table: str) -> str:
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(["movieId", "title", "genres"])
-    for line in table.splitlines()[1:]:
+    for line in table.strip().split("\n")[1:]:
         item_id, title, year, genres = [*line.split("\t"), "", "", ""][:4]
         named = f"{title} ({year})" if year.isdigit() else title
         writer.writerow([item_id, named, "|".join(genres.split())])

@@ -82,6 +82,16 @@ def test_whole_stars_are_told_from_half_stars(tmp_path: Path) -> None:
     assert load_dataset(str(write_dat_layout(tmp_path, table(half=False)))).ratings.scale == RatingScale(1, 5)
 
 
+@pytest.mark.parametrize("layout", ["u.data", "dat"])
+def test_a_bare_file_without_header_is_known_by_its_name(layout: str, tmp_path: Path) -> None:
+    written = table(half=False)
+    folder = WRITERS[layout](tmp_path, written)
+    source = next(path for path in folder.iterdir() if path.name in ("u.data", "ratings.dat"))
+    dataset = load_dataset(str(source))
+    assert as_table(dataset)["timestamp"].tolist() == written["timestamp"].tolist()
+    assert dataset.catalogue.titles[0] == ""
+
+
 def test_the_same_ratings_have_the_same_fingerprint(tmp_path: Path) -> None:
     written = table(half=False)
     found = {load_dataset(str(WRITERS[name](tmp_path / name, written))).sha256 for name in WRITERS}
