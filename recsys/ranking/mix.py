@@ -52,7 +52,7 @@ def choose_mix(
     """``on_train`` was fitted on train alone; ``rate(user, items)`` gives predicted stars by members that
     learned from train alone."""
     users = np.unique(valid.users)
-    users = np.random.default_rng(derive_seed(seed, "mix")).permutation(users)[:USERS]
+    users = np.random.default_rng(derive_seed(seed, "mix")).permutation(users)[:USERS].astype(np.int64)
     if not len(users):
         return Mix(1.0, 0.0, CANDIDATES[-1], {"users": 0})
     relevant = pair_matrix(valid)[users]

@@ -1,0 +1,145 @@
+"""A release is opened whole and unchanged, or refused in one line."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from recsys.errors import InputError
+from recsys.release.load import Release, open_release, read_manifest
+from recsys.release.manifest import Manifest
+
+
+@pytest.fixture
+def copy(folder: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(folder, tmp_path / "copy"))
+
+
+def edit(folder: Path, change: Callable[[dict[str, object]], object], *, sign: bool = False) -> None:
+    """Change the manifest; ``sign`` makes its release_id fit again, as a careful forger would."""
+    path = folder / "manifest.json"
+    text = json.loads(path.read_text())
+    change(text)
+    if sign:
+        text["release_id"] = Manifest.model_validate(text).computed_id()
+    path.write_text(json.dumps(text))
+
+
+def test_what_was_packed_is_what_opens(release: Release) -> None:
+    manifest = release.manifest
+    assert manifest.complete
+    assert manifest.release_id == manifest.computed_id()
+    assert [member.family for member in manifest.members] == ["bias", "mf"]
+    assert sum(member.weight for member in manifest.members) == pytest.approx(1)
+    assert len(manifest.golden_lists) >= 3
+    assert release.users.row("u7") == 7
+    assert release.items.titles[3] == "Film 3 (1953)"
+    assert release.items.genres(3) == tuple(sorted(release.items.genres(3)))
+    assert len(release.histories) == manifest.dataset.users
+    assert release.profile() is not None
+
+
+def test_ids_are_found_and_strangers_are_not(release: Release) -> None:
+    assert [release.users.row(name) for name in release.users.names] == list(range(len(release.users)))
+    for stranger in ("", "u", "u999", "u7 ", "U7", "u7\0", "u" * 1000, "ü7"):
+        assert release.users.row(stranger) is None
+
+
+def test_every_file_is_hashed(folder: Path, release: Release) -> None:
+    there = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+    assert there - {"manifest.json"} == set(release.manifest.files)
+
+
+def test_one_flipped_bit_in_any_file_is_refused(copy: Path) -> None:
+    names = sorted(read_manifest(copy).files)
+    assert len(names) > 15
+    for name in names:
+        path = copy / name
+        whole = path.read_bytes()
+        path.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+        with pytest.raises(InputError, match=f"{path.name} has sha256 .* was changed"):
+            open_release(copy)
+        path.write_bytes(whole)
+    assert open_release(copy).manifest.complete
+
+
+def test_a_file_cut_off_or_missing_is_refused(copy: Path) -> None:
+    path = copy / "histories" / "items.npy"
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-4])
+    with pytest.raises(InputError, match=r"the manifest says .* changed or cut off"):
+        open_release(copy)
+    path.unlink()
+    with pytest.raises(InputError, match="is missing from the release"):
+        open_release(copy)
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (lambda text: text["members"][0].update(weight=5.0), "release_id does not fit"),
+        (lambda text: text.update(release_id="0" * 64), "release_id does not fit"),
+        (lambda text: text.update(complete=False), "is unfinished"),
+        (lambda text: text.update(schema_version=0), "schema_version 0, this version reads 1"),
+        (lambda text: text.update(schema_version=99), "schema_version 99, this version reads 1"),
+        (lambda text: text.update(comment="hello"), "does not fit the schema at comment"),
+        (lambda text: text["dataset"].pop("scale"), "does not fit the schema at dataset.scale"),
+        (lambda text: text.update(members=[]), "does not fit the schema at members"),
+    ],
+)
+def test_an_edited_manifest_is_refused(copy: Path, change: Callable[..., object], told: str) -> None:
+    edit(copy, change)
+    with pytest.raises(InputError, match=told):
+        open_release(copy)
+
+
+def test_a_forged_weight_is_found_by_the_golden_lists(copy: Path) -> None:
+    edit(copy, lambda text: text["members"][0].update(weight=0.0), sign=True)
+    with pytest.raises(InputError, match="when the release was made"):
+        open_release(copy)
+
+
+def test_a_path_out_of_the_folder_is_refused(copy: Path) -> None:
+    edit(copy, lambda text: text["files"].update({"../escape.npy": {"sha256": "0", "bytes": 1}}), sign=True)
+    with pytest.raises(InputError, match="expected a path inside the release"):
+        open_release(copy)
+
+
+def test_no_release_there_names_the_command_that_makes_one(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"search/breakthrough\.py"):
+        open_release(tmp_path / "nothing")
+    (tmp_path / "manifest.json").write_text("{")
+    with pytest.raises(InputError, match="is not JSON"):
+        open_release(tmp_path)
+    (tmp_path / "manifest.json").write_text("[1]")
+    with pytest.raises(InputError, match="schema_version None"):
+        open_release(tmp_path)
+
+
+def test_arrays_are_mapped_not_copied(release: Release) -> None:
+    for array in (release.histories.items, release.items.vectors, release.ranker.arrays["factors"]):
+        assert not array.flags.writeable
+        base: object = array
+        while isinstance(base, np.ndarray) and base.base is not None:
+            base = base.base
+        assert not isinstance(base, np.ndarray)  # an mmap, or the file's own buffer
+
+
+def test_answering_needs_no_torch(folder: Path) -> None:
+    code = (
+        "import sys\n"
+        "from recsys.release.answers import Query\n"
+        "from recsys.release.load import open_release\n"
+        "from recsys.release.recommender import Recommender\n"
+        f"answer, = Recommender(open_release({str(folder)!r})).recommend([Query(user=1)])\n"
+        "print(len(answer.recommendations), sorted({'torch', 'pandas', 'ray'} & set(sys.modules)))"
+    )
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert out == "10 []\n"

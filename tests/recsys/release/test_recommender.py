@@ -1,0 +1,274 @@
+"""Lists against brute force, and what must never be in one."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from recsys.errors import InputError
+from recsys.models.base import History
+from recsys.release.answers import Answer, Query, Rules
+from recsys.release.load import OpenMember, Release, open_release
+from recsys.release.recommender import Recommender
+from tests.releases import make_release
+
+ITEMS, USERS, NOBODY = 40, 60, 59  # the last user of a tiny release has no ratings
+
+
+def history(pairs: dict[int, float]) -> History:
+    return History(np.array(list(pairs), dtype=np.int32), np.array(list(pairs.values()), dtype=np.float32))
+
+
+def items_of(answer: Answer) -> list[int]:
+    return [one.item for one in answer.recommendations]
+
+
+histories = st.dictionaries(st.integers(0, ITEMS - 1), st.sampled_from([0.5, 2.0, 3.5, 5.0]), max_size=12)
+some_items = st.lists(st.integers(0, ITEMS - 1), max_size=15, unique=True)
+
+
+@given(
+    user=st.none() | st.integers(0, USERS - 1),
+    fresh=histories,
+    exclude=some_items,
+    hidden=some_items,
+    allowed=st.none() | some_items,
+    boosts=st.dictionaries(st.integers(0, ITEMS - 1), st.floats(-3, 3), max_size=5),
+    diversity=st.sampled_from([0.0, 0.3, 1.0]),
+    count=st.integers(1, 50),
+)
+@settings(max_examples=150, deadline=None)
+def test_seen_hidden_excluded_and_filtered_items_never_appear(
+    recommender: Recommender,
+    user: int | None,
+    fresh: dict[int, float],
+    exclude: list[int],
+    hidden: list[int],
+    allowed: list[int] | None,
+    boosts: dict[int, float],
+    diversity: float,
+    count: int,
+) -> None:
+    mask = None
+    if allowed is not None:
+        mask = np.zeros(ITEMS, dtype=np.bool_)
+        mask[allowed] = True
+    query = Query(
+        user=user,
+        history=history(fresh) if fresh else None,
+        count=count,
+        exclude=np.array(exclude, dtype=np.int32),
+        allowed=mask,
+    )
+    rules = Rules(hidden=np.array(hidden, dtype=np.int32), boosts=boosts, diversity=diversity)
+    (answer,) = recommender.recommend([query], rules)
+    seen = set(fresh) | (set() if user is None else set(recommender.release.histories(user).items.tolist()))
+    may = set(range(ITEMS)) - seen - set(exclude) - set(hidden)
+    if allowed is not None:
+        may &= set(allowed)
+    listed = items_of(answer)
+    assert set(listed) <= may
+    assert len(set(listed)) == len(listed) == min(count, len(may))
+    assert all(0.5 <= one.predicted_rating <= 5.0 for one in answer.recommendations)
+    assert answer.fallback == ""
+
+
+def brute_force(release: Release, query: Query) -> dict[int, tuple[float, float]]:
+    """Score and stars of every item that ``query`` may have, each formula written out in full."""
+    known = release.histories(query.user) if query.user is not None else history({})
+    if query.history is not None:
+        pairs = dict(zip(known.items.tolist(), known.values.tolist(), strict=True))
+        pairs |= dict(zip(query.history.items.tolist(), query.history.values.tolist(), strict=True))
+        known = history(pairs)
+    factors = release.ranker.arrays["factors"].astype(np.float64)
+    config = release.ranker.settings["config"]
+    typical = np.mean([len(release.histories(row).items) for row in range(USERS)])
+    pull = (len(known.items) / typical) ** -config["user_damping"]
+    left = config["unobserved"] * sum(np.outer(row, row) for row in factors)
+    right = np.zeros(factors.shape[1])
+    for item in known.items:
+        left += pull * np.outer(factors[item], factors[item])
+        right += pull * factors[item]
+    left += config["ridge"] * (config["unobserved"] * ITEMS + pull * len(known.items)) * np.eye(len(right))
+    ranking = factors @ np.linalg.solve(left, right)
+    may = [item for item in range(ITEMS) if item not in known.items]
+    best = max(ranking[item] for item in may)
+    scored = {}
+    for item in may:
+        stars = 0.0
+        for member in release.members:
+            fresh = query.user is None or query.history is not None
+            state = (
+                member.scorer.fold_in(known, query.user)
+                if fresh
+                else member.scorer.known_user(query.user or 0)
+            )
+            stars += member.weight * float(member.scorer.score(state, np.array([item]))[0])
+        weights = release.manifest.ranking.weights
+        scored[item] = (ranking[item] / best + weights.rating * (stars - 0.5) / 4.5, stars)
+    return scored
+
+
+@pytest.mark.parametrize(
+    ("user", "fresh"),
+    [(0, None), (5, None), (31, None), (5, {3: 5.0, 20: 1.0}), (31, {3: 5.0}), (None, {3: 5.0, 20: 1.0})],
+)
+def test_with_every_item_a_candidate_lists_are_those_of_brute_force(
+    tmp_path: Path, user: int | None, fresh: dict[int, float] | None
+) -> None:
+    release = open_release(make_release(tmp_path / "release", candidates=ITEMS, rating_weight=0.7))
+    query = Query(user=user, history=history(fresh) if fresh else None, count=ITEMS)
+    (answer,) = Recommender(release).recommend([query])
+    expected = brute_force(release, query)
+    assert set(items_of(answer)) == set(expected)
+    for one in answer.recommendations:
+        assert one.score == pytest.approx(expected[one.item][0], abs=2e-4)
+        assert one.predicted_rating == pytest.approx(expected[one.item][1], abs=1e-4)
+    scores = [one.score for one in answer.recommendations]
+    assert scores == sorted(scores, reverse=True)
+
+
+def test_a_batch_answers_as_one_by_one(recommender: Recommender) -> None:
+    queries = [Query(user=row % USERS) for row in range(70)] + [
+        Query(user=None),
+        Query(None, history({2: 4.0})),
+    ]
+    together = recommender.recommend(queries)
+    for query, answer in zip(queries, together, strict=True):
+        (alone,) = recommender.recommend([query])
+        assert items_of(alone) == items_of(answer)
+        assert alone.source == answer.source
+
+
+def test_sources_say_how_a_list_came_about(recommender: Recommender) -> None:
+    queries = [
+        Query(3),
+        Query(3, history({2: 5.0})),
+        Query(None, history({2: 5.0})),
+        Query(None),
+        Query(NOBODY),
+    ]
+    sources = [answer.source for answer in recommender.recommend(queries)]
+    assert sources == ["personal", "folded_in", "folded_in", "popular", "popular"]
+
+
+def test_a_stranger_gets_the_most_rated_items(recommender: Recommender) -> None:
+    (answer,) = recommender.recommend([Query(user=None)])
+    counts = recommender.release.popularity.counts
+    assert items_of(answer) == np.lexsort((np.arange(ITEMS), -counts))[:10].tolist()
+    popular = recommender.popular(10)
+    assert [one.item for one in popular] == items_of(answer)
+    stars = recommender.predict(Query(user=None), np.array(items_of(answer)))
+    np.testing.assert_allclose([one.predicted_rating for one in popular], stars, atol=1e-6)
+
+
+def test_popular_by_genre_and_trending(recommender: Recommender) -> None:
+    shelf = recommender.release.items
+    for genre in shelf.genre_names:
+        assert all(genre in shelf.genres(one.item) for one in recommender.popular(5, genre))
+    assert recommender.popular(5, "drama") == recommender.popular(5, "Drama")
+    trending = recommender.release.popularity.trending
+    assert recommender.popular(1, trending=True)[0].item == int(np.argmax(trending))
+    with pytest.raises(InputError, match="unknown genre 'Opera'; there are Action, Comedy"):
+        recommender.popular(5, "Opera")
+
+
+def test_seen_items_come_back_when_asked_for(recommender: Recommender) -> None:
+    (answer,) = recommender.recommend([Query(user=3, count=ITEMS, include_seen=True)])
+    assert sorted(items_of(answer)) == list(range(ITEMS))
+
+
+def test_a_fresh_rating_counts_as_seen_and_replaces_the_old_one(recommender: Recommender) -> None:
+    known = recommender.release.histories(3)
+    item = int(known.items[0])
+    person = recommender.person(Query(3, history({item: 0.5})))
+    assert len(person.history.items) == len(known.items)
+    assert person.history.values[person.history.items == item].tolist() == [0.5]
+    assert person.fresh
+
+
+def test_explanations_name_rated_items_that_pull_the_most(recommender: Recommender) -> None:
+    (answer,) = recommender.recommend([Query(user=3, explain=True)])
+    seen = recommender.release.histories(3).items
+    for one in answer.recommendations:
+        voices = recommender.release.ranker.support(seen, one.item)
+        assert set(one.because) <= set(seen.tolist())
+        assert list(one.because) == [int(seen[place]) for place in np.argsort(-voices)[: len(one.because)]]
+
+
+def test_similar_items_are_the_nearest_vectors(recommender: Recommender) -> None:
+    vectors = recommender.release.items.vectors
+    near = recommender.similar(4, 5)
+    cosines = vectors @ vectors[4]
+    expected = [item for item in np.argsort(-cosines, kind="stable").tolist() if item != 4][:5]
+    assert [one.item for one in near] == expected
+    assert near[0].score == pytest.approx(float(cosines[expected[0]]))
+
+
+def test_a_boost_lifts_an_item_that_was_no_candidate(recommender: Recommender) -> None:
+    (plain,) = recommender.recommend([Query(user=3, count=ITEMS)])
+    last = items_of(plain)[-1]
+    (boosted,) = recommender.recommend([Query(user=3)], Rules(boosts={last: 10.0}))
+    assert items_of(boosted)[0] == last
+
+
+def test_diversity_trades_score_for_unlike_neighbours(recommender: Recommender) -> None:
+    def alike(answer: Answer) -> float:
+        genres = recommender.release.items.member_of[items_of(answer)].astype(float)
+        return float((genres @ genres.T).mean())
+
+    users = [Query(user=row) for row in range(40)]
+    plain = recommender.recommend(users)
+    varied = recommender.recommend(users, Rules(diversity=0.7))
+    assert np.mean([alike(one) for one in varied]) < np.mean([alike(one) for one in plain])
+    assert items_of(varied[0])[0] == items_of(plain[0])[0]
+
+
+class Broken:
+    """A member whose every answer fails."""
+
+    def known_user(self, user: int) -> object:
+        raise ValueError("rows are gone")
+
+    fold_in = score = known_user
+
+
+def test_a_broken_member_falls_back_to_popular_and_says_so(release: Release) -> None:
+    broken = replace(release, members=(OpenMember("broken", 1.0, Broken()),))
+    (answer,) = Recommender(broken).recommend([Query(user=3)])
+    assert answer.source == "popular"
+    assert answer.fallback == "personal: ValueError: rows are gone"
+    assert len(answer.recommendations) == 10
+    assert not set(items_of(answer)) & set(release.histories(3).items.tolist())
+
+
+def test_past_the_deadline_popular_items_are_given(recommender: Recommender) -> None:
+    answers = recommender.recommend([Query(user=3), Query(user=4)], deadline_ms=0.0)
+    assert {answer.source for answer in answers} == {"popular"}
+    assert {answer.fallback for answer in answers} == {"personal: the deadline had passed"}
+
+
+@pytest.mark.parametrize(
+    ("query", "told"),
+    [
+        (Query(user=None, count=0), "a list of 0 items"),
+        (Query(user=USERS), "user row 60 is not in the release, which has 60"),
+        (Query(user=-1), "user row -1"),
+        (Query(user=1, exclude=np.array([ITEMS])), "expected 0 .. 39"),
+        (Query(user=None, history=history({-1: 3.0})), "item rows -1 .. -1"),
+    ],
+)
+def test_impossible_questions_are_refused(recommender: Recommender, query: Query, told: str) -> None:
+    with pytest.raises(InputError, match=told):
+        recommender.recommend([query])
+
+
+def test_stages_are_timed(recommender: Recommender) -> None:
+    (answer,) = recommender.recommend([Query(user=3)])
+    assert set(answer.milliseconds) == {"retrieve", "mask", "fold_in", "score", "blend"}
+    assert all(value >= 0 for value in answer.milliseconds.values())
