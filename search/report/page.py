@@ -23,9 +23,9 @@ HERE = Path(__file__).parent
 TABLE_TRIALS = 200  # rows of the table of trials; the rest is in trials.json
 
 
-def render(results: Results, trials: Sequence[TrialResult]) -> str:
-    """The page as HTML."""
-    environment = jinja2.Environment(
+def environment() -> jinja2.Environment:
+    """Templates beside this file, everything escaped, with the filters that pages share."""
+    made = jinja2.Environment(
         loader=jinja2.FileSystemLoader(HERE),
         autoescape=True,
         trim_blocks=True,
@@ -43,39 +43,48 @@ def render(results: Results, trials: Sequence[TrialResult]) -> str:
         "value": value_text,
         "trial_name": name_of,
     }
-    environment.filters.update(filters)
+    made.filters.update(filters)
+    return made
+
+
+def render(results: Results, trials: Sequence[TrialResult]) -> str:
+    """The page as HTML."""
     parameters = varied([trial for trial in trials if trial.spec.family == _subject(trials)])
     best = results.best.trial if results.best else None
-    return environment.get_template("page.html.j2").render(
-        r=results,
-        style=Markup((HERE / "page.css").read_text()),
-        script=Markup((HERE / "page.js").read_text()),
-        headline=_headline(results),
-        tiles=_tiles(results),
-        models=[
-            (label, model, model.valid or Figures(), model.test or Figures())
-            for _, label, model in model_rows(results)
-        ],
-        comparisons=headline_comparisons(results),
-        measures=_measures(results),
-        intervals=interval_rows(results),
-        progress=progress_plot(trials),
-        curves=curves_plot(trials, best=best),
-        parallel=parallel_plot(
-            [t for t in trials if t.spec.family == _subject(trials)], parameters[:MOST_SHOWN]
-        ),
-        parameters=parameters,
-        important=[p for p in parameters if p.importance is not None][:MOST_SHOWN],
-        fewest_trials=FEWEST_TRIALS,
-        groups=group_plots(results),
-        group_models=group_models(results),
-        improvements=_improvements(results, trials),
-        states=_states(results, trials),
-        stages=_stages(results),
-        trials=sorted(trials, key=lambda trial: (trial.rmse is None, trial.rmse))[:TABLE_TRIALS],
-        failed=[trial for trial in trials if trial.status is TrialStatus.FAILED],
-        command=shlex.join(results.command),
-        now=dt.datetime.now(dt.UTC).strftime("%Y-%m-%d %H:%M UTC"),
+    return (
+        environment()
+        .get_template("page.html.j2")
+        .render(
+            r=results,
+            style=Markup((HERE / "page.css").read_text()),
+            script=Markup((HERE / "page.js").read_text()),
+            headline=_headline(results),
+            tiles=_tiles(results),
+            models=[
+                (label, model, model.valid or Figures(), model.test or Figures())
+                for _, label, model in model_rows(results)
+            ],
+            comparisons=headline_comparisons(results),
+            measures=_measures(results),
+            intervals=interval_rows(results),
+            progress=progress_plot(trials),
+            curves=curves_plot(trials, best=best),
+            parallel=parallel_plot(
+                [t for t in trials if t.spec.family == _subject(trials)], parameters[:MOST_SHOWN]
+            ),
+            parameters=parameters,
+            important=[p for p in parameters if p.importance is not None][:MOST_SHOWN],
+            fewest_trials=FEWEST_TRIALS,
+            groups=group_plots(results),
+            group_models=group_models(results),
+            improvements=_improvements(results, trials),
+            states=_states(results, trials),
+            stages=_stages(results),
+            trials=sorted(trials, key=lambda trial: (trial.rmse is None, trial.rmse))[:TABLE_TRIALS],
+            failed=[trial for trial in trials if trial.status is TrialStatus.FAILED],
+            command=shlex.join(results.command),
+            now=dt.datetime.now(dt.UTC).strftime("%Y-%m-%d %H:%M UTC"),
+        )
     )
 
 

@@ -26,6 +26,7 @@ from search.tracking.store import PARENT
 
 URI_VARIABLE = "MLFLOW_TRACKING_URI"
 DATABASE, ARTIFACTS = "mlflow.db", "mlartifacts"
+EXPERIMENTS = "experiments"
 CLOSE_S, REGISTER_S = 20.0, 60.0
 STATUS = {
     TrialStatus.FINISHED: "FINISHED",
@@ -52,9 +53,9 @@ def default_uri(folder: Path, environment: Mapping[str, str] = os.environ) -> st
 
 
 def runs_home(folder: Path) -> Path:
-    """The folder that holds the runs."""
+    """The folder that holds the runs; experiments lie one level deeper in it."""
     parent = folder.resolve().parent
-    return parent.parent if parent.name == "experiments" else parent
+    return parent.parent if parent.name == EXPERIMENTS else parent
 
 
 class Tracker:
