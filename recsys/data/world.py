@@ -8,7 +8,7 @@ sides' vectors, which no low-rank product holds: the dial between them is ``nonl
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +19,7 @@ from recsys.types import FloatArray, IntArray
 
 FACTORS = 4  # of taste: what can be learned of a user from some hundred ratings is few numbers
 HIDDEN = 16
+SAMPLE = 300  # users and items, to measure spreads on
 ARCHETYPES = 24
 OWN_SHARE = 0.15  # of a user's taste variance that no archetype explains; for items and genres alike
 GENRE_NAMES = (
@@ -43,6 +44,7 @@ class World:
     item_bias: NDArray[np.float32]
     item_ageing: NDArray[np.float32]
     item_genres: NDArray[np.bool_]
+    pair_layer: Matrix
     user_layer: Matrix
     item_layer: Matrix
     out_layer: NDArray[np.float32]
@@ -74,7 +76,8 @@ class World:
         return opinions
 
     def network(self, tastes: Matrix, items: IntArray) -> NDArray[np.float32]:
-        hidden = tastes @ self.user_layer + (self.item_tastes @ self.item_layer)[items]
+        hidden = (tastes * self.item_tastes[items]) @ self.pair_layer
+        hidden += tastes @ self.user_layer + (self.item_tastes @ self.item_layer)[items]
         net: NDArray[np.float32] = np.tanh(hidden) @ self.out_layer
         return net
 
@@ -116,8 +119,10 @@ def make_world(
         item_bias=normal(random, items) * np.float32(ITEM_SPREAD),
         item_ageing=normal(random, items) * np.float32(AGEING_SPREAD),
         item_genres=genres,
-        user_layer=normal(random, FACTORS, HIDDEN),
-        item_layer=normal(random, FACTORS, HIDDEN),
+        pair_layer=normal(random, FACTORS, HIDDEN),
+        # Weaker than the pair's: what a side does alone would be a bias, which is no interaction.
+        user_layer=normal(random, FACTORS, HIDDEN) * np.float32(0.5),
+        item_layer=normal(random, FACTORS, HIDDEN) * np.float32(0.5),
         out_layer=normal(random, HIDDEN),
         dot_weight=1.0,
         net_weight=1.0,
@@ -128,19 +133,25 @@ def make_world(
 
 
 def weighted(world: World, random: np.random.Generator, nonlinear: float) -> World:
-    """The same with both halves of affinity scaled to their shares of its variance, on sampled pairs."""
-    users = random.integers(len(world.user_bias), size=20_000)
-    items = random.integers(len(world.item_bias), size=20_000)
-    tastes = world.tastes(users, random.random(20_000, dtype=np.float32))
+    """The same with both halves of affinity scaled to their shares of its variance, measured on a table
+    of sampled users and items with what either side does alone taken out."""
+    users = random.integers(len(world.user_bias), size=SAMPLE).repeat(SAMPLE)
+    items = np.tile(random.integers(len(world.item_bias), size=SAMPLE), SAMPLE)
+    tastes = world.tastes(users, np.full(len(users), 0.5, dtype=np.float32))
     dots, net = world.likings(tastes, items), world.network(tastes, items)
-    return World(
-        **world.__dict__
-        | {
-            "dot_weight": float(AFFINITY_SPREAD * np.sqrt(1 - nonlinear) / dots.std()),
-            "net_weight": float(AFFINITY_SPREAD * np.sqrt(nonlinear) / net.std()),
-            "net_mean": float(net.mean()),
-        }
+    return replace(
+        world,
+        dot_weight=float(AFFINITY_SPREAD * np.sqrt(1 - nonlinear) / interaction(dots)),
+        net_weight=float(AFFINITY_SPREAD * np.sqrt(nonlinear) / interaction(net)),
+        net_mean=float(net.mean()),
     )
+
+
+def interaction(values: NDArray[np.float32]) -> float:
+    """Spread of a (SAMPLE, SAMPLE) table without its row and column means."""
+    table = values.reshape(SAMPLE, SAMPLE)
+    centred = table - table.mean(axis=0) - table.mean(axis=1, keepdims=True) + table.mean()
+    return max(float(centred.std()), 1e-6)
 
 
 def draw_genres(items: int, random: np.random.Generator) -> NDArray[np.bool_]:
