@@ -36,6 +36,7 @@ class Pruning(Strict):
     """ASHA: at epochs grace, grace * reduction, ... only the best 1/reduction of a family goes on."""
 
     enabled: bool = True  # off: every trial runs to its own early stop
+    families: tuple[str, ...] = (SUBJECT,)  # whose searched trials may be pruned
     grace_epochs: Count = 3  # no trial is pruned before this epoch
     reduction: Annotated[float, Field(gt=1)] = 3.0  # one of so many survives a rung
 
@@ -98,7 +99,7 @@ class SearchPlan(Strict):
 
     @model_validator(mode="after")
     def _names_are_known(self) -> SearchPlan:
-        for family in (*self.families, *self.baselines, *self.fixed):
+        for family in (*self.families, *self.baselines, *self.fixed, *self.pruning.families):
             family_named(family)
         for family, fields in self.fixed.items():
             make_config(family, fields)

@@ -63,9 +63,7 @@ class Progress:
     def event(self, event: RunEvent) -> None:
         if event.kind in QUIET and not event.message:
             return
-        where = "" if event.trial is None else f"trial {event.trial} "
-        action = f" -> {event.action}" if event.action else ""
-        self.say(f"  {event.kind.value}: {where}{event.message}{action}")
+        self.say(f"  {told(event)}")
 
     def refresh(self, *, force: bool = False) -> None:
         """Draw the block again, or print a summary line where there is no terminal, when it is time."""
@@ -137,3 +135,14 @@ class Progress:
             table.add_row(f"{spec.number} {spec.name}"[:40], spec.family, *row)
         bar = ProgressBar(total=max(ledger.planned, 1), completed=len(ledger.finished), width=50)
         return Group(bar, Text(self.summary()), table)
+
+
+def told(event: RunEvent) -> str:
+    """An event on one line: where it was seen, what, how far over which threshold, what was done."""
+    text = f"{event.kind.value}: "
+    if event.trial is not None and event.kind is not EventKind.NEW_BEST:
+        text += f"trial {event.trial}" + (f", epoch {event.epoch}" if event.epoch is not None else "") + ": "
+    text += event.message
+    if event.value is not None and event.threshold is not None and event.kind is not EventKind.BUDGET:
+        text += f" ({event.value:.4g}, threshold {event.threshold:.4g})"
+    return text + (f" -> {event.action}" if event.action else "")

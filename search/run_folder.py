@@ -136,9 +136,13 @@ class RunFolder:
 
 
 def append_line(path: Path, row: JsonObject, *, sync: bool = True) -> None:
-    """One JSON line at the end of ``path``."""
-    with open(path, "a", encoding="utf-8") as file:
-        file.write(json.dumps(row) + "\n")
+    """One JSON line at the end of ``path``, on a line of its own also after one that was cut short."""
+    with open(path, "ab+") as file:
+        text = json.dumps(row).encode() + b"\n"
+        if file.seek(0, os.SEEK_END):
+            file.seek(-1, os.SEEK_END)
+            text = text if file.read(1) == b"\n" else b"\n" + text
+        file.write(text)
         file.flush()
         if sync:
             os.fsync(file.fileno())

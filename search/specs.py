@@ -83,7 +83,7 @@ class Composer:
             config = space.inside({**points[place], **space.fixed})
             return config, space.describe(config)
         first = min(s.number for s in self._slots.values() if s.family == slot.family)
-        if slot.origin == "baseline" and slot.number == first:
+        if slot.family != SUBJECT and slot.number == first:
             return dict(space.fixed), space.describe({})
         if not space.ranges:
             return dict(space.fixed), None
