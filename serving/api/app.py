@@ -57,6 +57,10 @@ def create_app(service: Service, client: OperationsClient | None = None) -> Fast
     async def docs() -> Response:
         return FileResponse(PAGES / "docs.html", headers=PAGE_HEADERS)
 
+    @app.get("/favicon.ico", include_in_schema=False)
+    async def icon() -> Response:
+        return FileResponse(PAGES / "icon.svg", media_type="image/svg+xml")
+
     app.mount("/pages", StaticFiles(directory=PAGES), name="pages")
     return app
 
