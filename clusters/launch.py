@@ -20,6 +20,7 @@ from pathlib import Path
 from clusters import state as states
 from clusters.errors import ClusterError, ClusterFailed
 from clusters.guard import alive, start_watchdog
+from clusters.limits import refuse_secrets
 from clusters.provider import Provider, make_provider
 from clusters.session import SEARCH, Session
 from clusters.shipping import ROOT
@@ -111,6 +112,7 @@ def prepare(
     provider: Provider, spec: RunpodSpec, arguments: list[str], *, out: Path, yes: bool, detach: bool
 ) -> ClusterState:
     """Everything that can be refused, before anything is paid for; then the state, its key and the yes."""
+    refuse_secrets(arguments)
     for tool in ("ssh", "ssh-keygen", "rsync"):
         if not shutil.which(tool):
             raise ClusterError(f"{tool} is not installed; install openssh-client and rsync on this machine")

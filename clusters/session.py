@@ -18,6 +18,7 @@ from clusters.errors import ClusterError, ClusterFailed
 from clusters.facts import ClusterFacts
 from clusters.fetch import fetch_last, remote_run
 from clusters.jobs import Jobs
+from clusters.limits import with_limits
 from clusters.provider import Provider, Say
 from clusters.runpod.client import api_url
 from clusters.shipping import pack, take_inputs
@@ -69,11 +70,16 @@ class Session:
             parcel = pack(files)
             self.say(parcel.text("inputs"))
             send_code(self.head, parcel, into=BASE)
-        if resume and self.out.exists():
+        resume = resume and self.out.exists()
+        if resume:
             self.head.push(self.out, remote_run(state.run))
             self.say(f"sent the fetched state of {self.out} to continue from")
-            told = [word for word in told if word == "--resume"] or ["--resume"]
-        self.head.run(f"umask 077; cat > {BASE}/facts.json", stdin=self.facts(state).to_json().encode())
+            told = ["--resume"]
+        facts = self.facts(state)
+        told = with_limits(
+            told, facts, before_seconds=self._used_before(), given=list(state.arguments), resume=resume
+        )
+        self.head.run(f"umask 077; cat > {BASE}/facts.json", stdin=facts.to_json().encode())
         job = f"{state.run}-{state.serial}"
         command = ["python3", "clusters/bootstrap/job.py", job, "--"]
         command += ["python", SEARCH, *told, "--out", f"runs/{state.run}"]
@@ -100,6 +106,13 @@ class Session:
             max_usd=self.spec.max_usd,
             max_hours=self.spec.max_hours,
         )
+
+    def _used_before(self) -> float:
+        """Seconds that earlier sessions of this run used, as the search noted them."""
+        try:
+            return float(json.loads((self.out / "run.json").read_text())["seconds"])
+        except (OSError, ValueError, KeyError):
+            return 0.0
 
     def follow(self, *, resumable: bool) -> int:
         """Watch to the end of the search, over as many heads as the YAML allows; then end all."""

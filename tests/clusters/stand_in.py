@@ -49,7 +49,7 @@ def main() -> int:
     options.add_argument("--data", type=Path)
     options.add_argument("--out", type=Path)
     options.add_argument("--resume", action="store_true")
-    asked = options.parse_args()
+    asked, _ = options.parse_known_args()  # the launcher adds price and caps
     out = asked.out.resolve()
     if asked.resume:
         plan = json.loads((out / "plan.yaml").read_text())

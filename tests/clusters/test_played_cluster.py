@@ -70,7 +70,15 @@ class Stage:
         """Start a driver; its output goes to one log."""
         cluster = self.folder / "cluster.yaml"
         cluster.write_text(yaml.safe_dump({**FIELDS, **SMALL, **fields}))
-        command = [sys.executable, "-m", "tests.clusters.drive", str(cluster), str(self.out), "--stand-in", *words]
+        command = [
+            sys.executable,
+            "-m",
+            "tests.clusters.drive",
+            str(cluster),
+            str(self.out),
+            "--stand-in",
+            *words,
+        ]
         with self.log.open("ab") as log:
             driver = subprocess.Popen(
                 [*command, "--", *arguments],
@@ -139,7 +147,9 @@ def test_two_nodes_from_quote_to_release_and_no_secret_anywhere(stage: Stage, tm
     assert all((cluster / name).stat().st_mode & 0o077 == 0 for name in ("key", "token", "state.json"))
     for pod in stage.cloud.living():
         processes = stage.in_pod(pod, "ps -eo args")
-        readable = stage.in_pod(pod, "find / -xdev -path /proc -prune -o -type f -perm -004 -newer /run/sshd -print")
+        readable = stage.in_pod(
+            pod, "find / -xdev -path /proc -prune -o -type f -perm -004 -newer /run/sshd -print"
+        )
         shared = "".join(stage.in_pod(pod, f"cat {name} 2>/dev/null") for name in readable.split()[:200])
         logs = stage.in_pod(pod, "cat /tmp/ray/session_*/logs/*.log /root/breakthrough/*.log 2>/dev/null")
         assert "raylet" in processes
@@ -190,7 +200,10 @@ def test_a_worker_dies_and_its_trials_go_on_from_their_checkpoints(stage: Stage)
     # Both first trials have counted to 2: what the worker counted is on the head too.
     done = '"done": '
     stage.until(
-        lambda: len([n for n in stage.in_pod(head, checkpoints).split(done)[1:] if float(n.split("}")[0]) > 2]) >= 2,
+        lambda: (
+            len([n for n in stage.in_pod(head, checkpoints).split(done)[1:] if float(n.split("}")[0]) > 2])
+            >= 2
+        ),
         "checkpoints on the head",
     )
     stage.cloud.die(worker, vanish=True)
@@ -252,7 +265,13 @@ def test_a_killed_laptop_comes_back_and_the_search_was_never_interrupted(stage: 
 
 def test_nobody_comes_back_and_the_pod_saves_the_run_and_ends_itself(stage: Stage) -> None:
     driver = stage.drive(
-        "--trials", "30", "--seconds", "4", silence_minutes=0.25, volume={"id": "vol1"}, data_centers=["EU-RO-1"]
+        "--trials",
+        "30",
+        "--seconds",
+        "4",
+        silence_minutes=0.25,
+        volume={"id": "vol1"},
+        data_centers=["EU-RO-1"],
     )
     stage.wait_for("search: trial")
     (state,) = stage.states()
@@ -322,7 +341,9 @@ def test_ctrl_c_once_ends_early_with_a_release_and_twice_stops_now(stage: Stage)
     stage.nothing_is_left()
 
 
-@pytest.mark.parametrize("moment", ["rented breakthrough", "PROVISIONING", "answers SSH", "guard started", "Ray is up"])
+@pytest.mark.parametrize(
+    "moment", ["rented breakthrough", "PROVISIONING", "answers SSH", "guard started", "Ray is up"]
+)
 def test_ctrl_c_while_coming_up_leaves_nothing(stage: Stage, moment: str) -> None:
     driver = stage.drive("--trials", "50", "--seconds", "2")
     stage.wait_for(moment)

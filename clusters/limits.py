@@ -1,0 +1,70 @@
+"""The search's own budget on a rented cluster, as options added to its command: the first of the three
+guards.
+
+Price and caps come from the cluster, whatever a plan says, so that the search ends by itself, with ensemble
+and release, before the watchdog or the pod's guard would end it without; a tighter cap of the person's own
+holds. The GPU's row decides the batch, and trials_per_gpu how much of a GPU a trial takes.
+"""
+
+from __future__ import annotations
+
+from clusters.errors import ClusterError
+from clusters.facts import ClusterFacts
+
+PROVEN_BATCH = 2048
+FETCH_SECONDS = 120.0  # kept for the last fetch and the end of the pods
+SECRET_OPTIONS = ("--notify",)  # their values would stand in Ray's job record and in process lists
+
+
+def refuse_secrets(arguments: list[str]) -> None:
+    """A secret among the arguments is refused before it travels.
+
+    Raises:
+        ClusterError: with the way to give it instead.
+    """
+    for argument in arguments:
+        if argument.partition("=")[0] in SECRET_OPTIONS:
+            raise ClusterError(
+                f"{argument.partition('=')[0]} with a URL would be read by whoever lists processes on a "
+                f"rented "
+                "machine; set DISCORD_WEBHOOK_URL in the environment instead, which goes there in a "
+                "private file"
+            )
+
+
+def last_value(arguments: list[str], option: str) -> float | None:
+    """The value that an option has in the end, if it is given."""
+    found = None
+    for number, argument in enumerate(arguments):
+        name, equals, value = argument.partition("=")
+        if name == option:
+            text = value if equals else arguments[number + 1] if number + 1 < len(arguments) else ""
+            try:
+                found = float(text)
+            except ValueError:
+                return None  # the search itself tells what is wrong with it
+    return found
+
+
+def with_limits(
+    arguments: list[str], facts: ClusterFacts, *, before_seconds: float, given: list[str], resume: bool
+) -> list[str]:
+    """The search's arguments with the cluster's price and what is left of its caps.
+
+    `before_seconds` were used by earlier sessions of the run, which the search counts; `given` is what the person
+    wrote (on a resume `arguments` is shorter).
+    """
+    left = facts.deadline - facts.written
+    hours = (before_seconds + max(60.0, left - min(FETCH_SECONDS, 0.1 * left))) / 3600
+    dollars = facts.max_usd
+    own_hours, own_dollars = last_value(given, "--max-hours"), last_value(given, "--max-cost")
+    hours = min(hours, own_hours) if own_hours else hours
+    dollars = min(dollars, own_dollars) if own_dollars is not None else dollars
+    added = ["--price", f"{facts.usd_per_hour / facts.pods:.4f}", "--set", f"nodes={facts.pods}"]
+    added += ["--max-hours", f"{hours:.4f}", "--max-cost", f"{dollars:.2f}"]
+    if not resume:
+        if facts.batch_size != PROVEN_BATCH:
+            added += ["--set", f"batch_size={facts.batch_size}"]
+        if facts.trials_per_gpu > 1:
+            added += ["--set", f"gpus_per_trial={1 / facts.trials_per_gpu:.3f}"]
+    return [*arguments, *added]
