@@ -1,0 +1,88 @@
+"""The real command on tiny synthetic data, as a person would start, interrupt and resume it."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[2]
+DATA = "synthetic:users=120,items=80,ratings=4000"
+TINY = ["--trials", "5", "--epochs", "3", "--concurrency", "1", "--set", "baselines=[bias]", "--set", "baseline_trials=1", "--set", "checkpoint_seconds=0", "--set", "reference.epochs=3", "--set", "proposing.startup_trials=2", "--set", "families={hybrid_vae:1}", "--set", "points=[]"]
+PATIENCE_S = 300
+
+
+def start(out: Path, *arguments: str) -> subprocess.Popen[str]:
+    """search/breakthrough.py in a session of its own, its output in OUT.log."""
+    with open(f"{out}.log", "a") as log:
+        return subprocess.Popen(
+            [sys.executable, str(ROOT / "search" / "breakthrough.py"), "--out", str(out), *arguments],
+            cwd=out.parent,
+            env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"},
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
+
+
+def ended(process: subprocess.Popen[str]) -> int:
+    """Its exit code; killed where it does not end."""
+    try:
+        return process.wait(PATIENCE_S)
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+
+
+def run(out: Path, *arguments: str) -> int:
+    return ended(start(out, *arguments))
+
+
+def log_of(out: Path) -> str:
+    return Path(f"{out}.log").read_text()
+
+
+def wait_for(ready: Callable[[], Any], process: subprocess.Popen[str]) -> None:
+    """Until ``ready()``. Fails where the process ends before, or nothing comes."""
+    end = time.monotonic() + PATIENCE_S
+    while not ready():
+        assert process.poll() is None, "the command ended before it could be interrupted"
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.02)
+
+
+def trials_done(out: Path) -> int:
+    return len(list(out.glob("trials/*/result.json")))
+
+
+def trial_rows(out: Path) -> dict[int, Any]:
+    """What each trial was asked and came to, without times."""
+    rows = {}
+    for path in sorted(out.glob("trials/*/result.json")):
+        row = json.loads(path.read_text())
+        reports = [
+            {key: value for key, value in report.items() if key not in {"seconds", "ratings_per_second"}}
+            for report in row["reports"]
+        ]
+        rows[row["spec"]["number"]] = (row["spec"], row["status"], row["best_epoch"], row["rmse"], reports)
+    return rows
+
+
+def results_of(out: Path) -> dict[str, Any]:
+    results: dict[str, Any] = json.loads((out / "results.json").read_text())
+    return results
+
+
+def figures_of(out: Path) -> dict[str, Any]:
+    """The final figures: everything that a resumed run must repeat."""
+    results = results_of(out)
+    names = ("formula", "formula_recalibrated", "baselines", "best", "ensemble", "recommender")
+    return {name: results[name] for name in names}

@@ -1,0 +1,152 @@
+"""One command, start to release; cut off in every way and gone on with, the figures are the same."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+
+import pytest
+
+from recsys.release.answers import Query
+from recsys.release.load import open_release
+from recsys.release.recommender import Recommender
+from tests.end_to_end.commands import (
+    DATA,
+    TINY,
+    ended,
+    figures_of,
+    log_of,
+    results_of,
+    run,
+    start,
+    trial_rows,
+    trials_done,
+    wait_for,
+)
+
+PLANNED = 8  # 5 trials, 2 references, 1 baseline
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run that nobody disturbed."""
+    out = tmp_path_factory.mktemp("runs") / "whole"
+    assert run(out, "--data", DATA, *TINY) == 0, log_of(out)
+    return out
+
+
+def test_it_leaves_all_that_it_promises(whole: Path) -> None:
+    results = results_of(whole)
+    assert len(trial_rows(whole)) == PLANNED
+    for name in ("formula", "formula_recalibrated", "best", "ensemble"):
+        for part in ("valid", "test"):
+            assert results[name][part]["loss"] > 0
+            assert results[name][part]["rmse"] > 0
+    assert set(results["baselines"]) == {"bias"}
+    assert 0 <= results["recommender"]["test"]["ndcg_at_10"] <= 1
+    assert "<html" in (whole / "report.html").read_text()[:300].lower()
+    answer = Recommender(open_release(whole / "release")).recommend([Query(user=3)])[0]
+    assert len(answer.recommendations) == 10
+
+
+def test_the_order_is_formula_template_then_the_search(whole: Path) -> None:
+    rows = trial_rows(whole)
+    assert [rows[number][0]["origin"] for number in range(4)] == [
+        "formula",
+        "template",
+        "reference",
+        "reference",
+    ]
+    assert rows[1][0]["name"] == "optimised, scaled"
+    assert not any(rows[number][0]["prunable"] for number in range(4))
+    assert not list(whole.glob("trials/*/checkpoint"))
+
+
+def test_killed_and_resumed_it_comes_to_the_same(whole: Path, tmp_path: Path) -> None:
+    out = tmp_path / "killed"
+    process = start(out, "--data", DATA, *TINY)
+    wait_for(lambda: trials_done(out) >= 2, process)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert trials_done(out) < PLANNED
+    assert run(out, "--resume") == 0, log_of(out)
+    assert trial_rows(out) == trial_rows(whole)
+    assert figures_of(out) == figures_of(whole)
+    open_release(out / "release")
+
+
+def test_interrupted_once_it_leaves_a_release_and_goes_on_to_the_same(whole: Path, tmp_path: Path) -> None:
+    out = tmp_path / "interrupted"
+    process = start(out, "--data", DATA, *TINY)
+    wait_for(lambda: trials_done(out) >= 2, process)
+    process.send_signal(signal.SIGINT)
+    assert ended(process) == 130
+    assert 2 <= len(trial_rows(out)) < PLANNED
+    assert results_of(out)["status"] == "interrupted"
+    open_release(out / "release")
+    assert run(out, "--resume") == 0, log_of(out)
+    assert trial_rows(out) == trial_rows(whole)
+    assert figures_of(out) == figures_of(whole)
+
+
+def test_interrupted_twice_it_stops_and_says_how_to_go_on(tmp_path: Path) -> None:
+    out = tmp_path / "stopped"
+    process = start(out, "--data", DATA, *TINY, "--set", "epochs=500")
+    wait_for(
+        lambda: "trial   0" in log_of(out) or trials_done(out) or list(out.glob("trials/*/checkpoint")),
+        process,
+    )
+    process.send_signal(signal.SIGINT)
+    wait_for(lambda: "ending: running trials stop" in log_of(out), process)
+    process.send_signal(signal.SIGINT)
+    assert ended(process) == 130
+    assert f"--out {out.name} --resume" in log_of(out)
+
+
+def test_a_dead_worker_costs_nothing(whole: Path, tmp_path: Path) -> None:
+    out = tmp_path / "orphaned"
+    process = start(out, "--data", DATA, *TINY)
+    wait_for(lambda: trials_done(out) >= 2 and worker_of(process.pid), process)
+    os.kill(worker_of(process.pid)[0], signal.SIGKILL)
+    assert ended(process) == 0, log_of(out)
+    assert trial_rows(out) == trial_rows(whole)
+
+
+def test_a_full_disk_ends_the_run_and_costs_nothing(whole: Path, tmp_path: Path) -> None:
+    out = tmp_path / "full"
+    process = start(out, "--data", DATA, *TINY)
+    wait_for(lambda: trials_done(out) >= 2, process)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    kept = (out / "events.jsonl").rename(out / "events.kept")
+    (out / "events.jsonl").symlink_to("/dev/full")
+    assert run(out, "--resume") == 1
+    last = log_of(out).splitlines()[-1]
+    assert "No space left on device" in last
+    assert "--resume" in last
+    (out / "events.jsonl").unlink()
+    kept.rename(out / "events.jsonl")
+    assert run(out, "--resume") == 0, log_of(out)
+    assert trial_rows(out) == trial_rows(whole)
+
+
+def worker_of(driver: int) -> list[int]:
+    """Trial workers that descend from ``driver``."""
+    parents, names = {}, {}
+    for entry in Path("/proc").glob("[0-9]*"):
+        try:
+            fields = (entry / "stat").read_text().rsplit(")", 1)[1].split()
+            names[int(entry.name)] = (entry / "cmdline").read_text()
+        except OSError:
+            continue
+        parents[int(entry.name)] = int(fields[1])
+
+    def descends(pid: int) -> bool:
+        while pid > 1:
+            if pid == driver:
+                return True
+            pid = parents.get(pid, 0)
+        return False
+
+    return [pid for pid, name in names.items() if "TrialWorker" in name and descends(pid)]
