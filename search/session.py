@@ -9,8 +9,10 @@ from __future__ import annotations
 import math
 import os
 import time
+import traceback
 from dataclasses import replace
 
+from recsys.errors import InputError
 from recsys.training.trials import EventKind, RunEvent, TrialStatus
 from search.budget import Meter
 from search.finish import Findings, Finishing
@@ -44,8 +46,12 @@ def run(request: SearchRequest) -> int:
     except KeyboardInterrupt:
         print(f"\nstopped. {_go_on(folder)}")
         return EXIT_INTERRUPTED
-    except (RunFailure, OSError) as error:
+    except (RunFailure, OSError, InputError) as error:
         print(f"\nthe run failed: {error}. {_go_on(folder)}")
+        return EXIT_FAILED
+    except Exception as error:
+        kept = _keep_traceback(folder)
+        print(f"\nthe run failed: {type(error).__name__}: {error} ({kept}). {_go_on(folder)}")
         return EXIT_FAILED
     finally:
         folder.close()
@@ -57,6 +63,16 @@ def _go_on(folder: RunFolder) -> str:
         f"Checkpoints and finished trials are kept in {shown}; "
         f"go on with: python search/breakthrough.py --out {shown} --resume"
     )
+
+
+def _keep_traceback(folder: RunFolder) -> str:
+    """Where the details of what nobody foresaw are."""
+    try:
+        (folder.path / "traceback.txt").write_text(traceback.format_exc())
+    except OSError:
+        traceback.print_exc()
+        return "the traceback is above"
+    return f"details: {os.path.relpath(folder.path)}/traceback.txt"
 
 
 class Session:

@@ -14,7 +14,13 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
 DATA = "synthetic:users=120,items=80,ratings=4000"
-TINY = ["--trials", "5", "--epochs", "3", "--concurrency", "1", "--set", "baselines=[bias]", "--set", "baseline_trials=1", "--set", "checkpoint_seconds=0", "--set", "reference.epochs=3", "--set", "proposing.startup_trials=2", "--set", "families={hybrid_vae:1}", "--set", "points=[]"]
+TINY = [
+    *("--trials", "5", "--epochs", "3", "--concurrency", "1"),
+    *("--set", "baselines=[bias]", "--set", "baseline_trials=1"),
+    *("--set", "families={hybrid_vae: 1}", "--set", "points=[]"),
+    *("--set", "reference.epochs=3", "--set", "proposing.startup_trials=2"),
+    *("--set", "checkpoint_seconds=0"),
+]
 PATIENCE_S = 300
 
 
