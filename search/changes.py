@@ -23,7 +23,9 @@ def parse_assignment(text: str) -> tuple[str, Any]:
     try:
         return key.strip(), yaml.safe_load(value)
     except yaml.YAMLError:
-        raise InputError(f"--set {key}: {value!r} is not a YAML value; write it plainly or quote it") from None
+        raise InputError(
+            f"--set {key}: {value!r} is not a YAML value; write it plainly or quote it"
+        ) from None
 
 
 def apply_changes(

@@ -6,7 +6,7 @@ that the release will hold (train and valid), never from the slice that is judge
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,17 +14,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recsys.data.dataset import Dataset
-from recsys.data.ratings import Ratings
+from recsys.data.ratings import Ratings, RatingScale
 from recsys.data.split import SliceName, Split
 from recsys.metrics.catalogue import coverage, diversity, novelty
 from recsys.metrics.ranking import evaluate_lists, pair_matrix
 from recsys.metrics.rating import loss, mae, mse, rmse
-from recsys.models.base import History, PackedMember
+from recsys.models.base import History, PackedMember, Scorer
 from recsys.models.packed import open_member
 from recsys.models.registry import family_named
 from recsys.release.answers import Query
 from recsys.release.pack import make_histories
 from recsys.release.recommender import Recommender
+from recsys.release.writer import ReleaseMember
+from recsys.types import IntArray
 from search.outcome import Figures
 
 LIST = 10
@@ -57,6 +59,26 @@ class Judge:
             state = scorer.known_user(int(ratings.users[rows[0]]))
             stars[rows] = scorer.score(state, ratings.items[rows])
         return np.clip(stars, ratings.scale.low, ratings.scale.high)
+
+
+class Stars:
+    """The ensemble's predicted rating of some items for one user."""
+
+    def __init__(self, scorers: list[Scorer], weights: list[float], scale: RatingScale) -> None:
+        self._scorers, self._weights, self._scale = scorers, weights, scale
+
+    @classmethod
+    def of(cls, members: Sequence[ReleaseMember], known: Ratings) -> Stars:
+        """``known`` are the ratings that a user's state may come from."""
+        histories = make_histories(known)
+        scorers = [family_named(one.packed.family).scorer(one.packed, histories) for one in members]
+        return cls(scorers, [one.weight for one in members], known.scale)
+
+    def __call__(self, user: int, items: IntArray) -> NDArray[np.float32]:
+        stars = np.zeros(len(items), dtype=np.float32)
+        for scorer, weight in zip(self._scorers, self._weights, strict=True):
+            stars += np.float32(weight) * scorer.score(scorer.known_user(user), items)
+        return np.clip(stars, self._scale.low, self._scale.high)
 
 
 def rating_figures(stars: NDArray[np.float32], ratings: Ratings, *, kl: float) -> Figures:

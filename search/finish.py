@@ -172,6 +172,7 @@ class Finishing:
             release_member(self._member(result), result, weight=float(weight))
             for result, weight in zip(members, blend.weights, strict=True)
         ]
+        packer.choose_mix(parts)
         with packer.provisional(parts, blend.method) as release:
             recommender = Recommender(release)
             findings.recommender = self._recommender_entry(recommender, findings)

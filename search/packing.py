@@ -19,12 +19,13 @@ from recsys.models.hybrid_vae.config import HybridVaeConfig
 from recsys.models.packed import open_member
 from recsys.models.registry import make_config
 from recsys.ranking.fit import select_ranker
+from recsys.ranking.mix import RANKER_ALONE, choose_mix
 from recsys.release.load import Release, open_release
 from recsys.release.manifest import MetricsCard
 from recsys.release.pack import pack_release
 from recsys.release.writer import ReleaseMember
 from recsys.training.trials import TrialResult
-from search.figures import Judge
+from search.figures import Judge, Stars
 from search.outcome import Entry
 
 RELEASE = "release"
@@ -57,8 +58,19 @@ class Packer:
     ) -> None:
         self._run, self._judge, self._seed = run, judge, seed
         self._selection = select_ranker(judge.slice("train"), judge.slice("valid"), seed=seed)
-        say(f"ranker: {self._selection.recipe.family}, by NDCG@10 on valid")
+        self._mix = RANKER_ALONE
+        self._say = say
         self._valid_stars = valid_stars
+
+    def choose_mix(self, members: Sequence[ReleaseMember]) -> None:
+        """How much ``members``' stars say in a list, chosen on valid while they have seen train alone."""
+        train, valid = self._judge.slice("train"), self._judge.slice("valid")
+        rate = Stars.of(members, train)
+        self._mix = choose_mix(self._selection.on_train, rate, train, valid, seed=self._seed)
+        self._say(
+            f"lists: {self._selection.recipe.family} x {self._mix.ranking_weight:g} "
+            f"+ predicted rating x {self._mix.rating_weight:g}, by NDCG@10 on valid"
+        )
 
     @contextmanager
     def provisional(self, members: Sequence[ReleaseMember], method: str) -> Iterator[Release]:
@@ -113,6 +125,7 @@ class Packer:
             ranking_report=self._selection.report(),
             metrics=metrics,
             valid_predictions=self._valid_stars,
+            mix=self._mix,
         )
 
     def _require_safe(self, members: Sequence[ReleaseMember]) -> None:

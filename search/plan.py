@@ -124,7 +124,9 @@ def make_plan(given: JsonObject, changes: Mapping[str, Any], *, where: str = "th
     defaults = SearchPlan().model_dump(mode="json")
     known = _refuse_unknown(given, defaults, where=where)
     plan_changes, fixed = _sort_changes(changes, defaults)
-    settings = apply_changes({**defaults, **known}, plan_changes, what="the plan")
+    settings = {**defaults, **known}
+    settings["families"] = _families(settings["families"], plan_changes)
+    settings = apply_changes(settings, plan_changes, what="the plan")
     for family, fields in fixed.items():
         settings["fixed"] = {**settings["fixed"], family: {**settings["fixed"].get(family, {}), **fields}}
     try:
@@ -171,6 +173,14 @@ def _sort_changes(
             known = {*defaults, *subject_fields, *(f"{family}." for family in FAMILIES)}
             raise InputError(f"--set {name}: neither the plan nor a config has it; {nearest(name, known)}")
     return of_plan, fixed
+
+
+def _families(shares: Any, changes: dict[str, Any]) -> Any:
+    """The shares after ``changes``, which are taken out: a whole new mapping, or one family's share."""
+    shares = changes.pop("families", shares)
+    for name in [name for name in changes if name.startswith("families.")]:
+        shares = {**shares, name.removeprefix("families."): changes.pop(name)}
+    return shares
 
 
 def _one_line(error: ValidationError) -> str:

@@ -21,7 +21,9 @@ def test_every_plan_that_comes_along_loads() -> None:
 
 
 def test_a_plan_survives_being_written_and_read() -> None:
-    plan = make_plan({"families": {"hybrid_vae": 2, "bias": 1}, "fixed": {"hybrid_vae": {"dropout": 0.3}}}, {})
+    plan = make_plan(
+        {"families": {"hybrid_vae": 2, "bias": 1}, "fixed": {"hybrid_vae": {"dropout": 0.3}}}, {}
+    )
     assert make_plan(plan.model_dump(mode="json"), {}) == plan
 
 
@@ -35,6 +37,12 @@ def test_set_reaches_the_plan_its_parts_and_the_model() -> None:
     assert plan.pruning.grace_epochs == 2
     assert plan.pruning.reduction == SearchPlan().pruning.reduction
     assert plan.fixed == {"hybrid_vae": {"dropout": 0.25}, "bias": {"patience": 4}}
+
+
+def test_shares_are_replaced_whole_or_one_by_one() -> None:
+    given = {"families": {"hybrid_vae": 3, "bias": 1}}
+    assert make_plan(given, {"families": {"hybrid_vae": 1}}).families == {"hybrid_vae": 1}
+    assert make_plan(given, {"families.mf": 2}).families == {"hybrid_vae": 3, "bias": 1, "mf": 2}
 
 
 @pytest.mark.parametrize(

@@ -43,6 +43,8 @@ def test_shares_and_counts_hold(trials: int, bias_share: float, baseline_trials:
 
 
 def test_a_yardstick_gets_as_many_trials_as_the_subject() -> None:
-    slots = trial_sequence(make_plan({"trials": 9, "baselines": ["bias"], "reference": {"enabled": False}}, {}))
+    slots = trial_sequence(
+        make_plan({"trials": 9, "baselines": ["bias"], "reference": {"enabled": False}}, {})
+    )
     counts = Counter(slot.family for slot in slots)
     assert counts["bias"] == counts["hybrid_vae"] == 9
