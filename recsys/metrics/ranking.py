@@ -66,7 +66,7 @@ def rank_all(
     block = max(1, BLOCK_CELLS // max(item_count, 1))
     for start in range(0, len(users), block):
         rows = users[start : start + block]
-        scores: FloatArray = np.array(score_block(rows))
+        scores = score_block(rows).copy()
         if scores.shape != (len(rows), item_count):
             raise ValueError(f"expected scores of shape {(len(rows), item_count)}, got {scores.shape}")
         scores[np.isnan(scores)] = -np.inf
