@@ -15,6 +15,7 @@ from recsys.training.trials import EventKind, TrialResult, TrialStatus
 from search.experiments.standing import Standing, experiment_standings, search_standings
 from search.report.parameters import importances, value_text, varied
 from search.results.schema import Results
+from search.results.summary import unmeasured
 
 UNITS = {"h": 3600.0, "d": 86_400.0, "w": 7 * 86_400.0, "m": 30 * 86_400.0}
 EDGE = 0.05  # of a setting's range: this close to its end, the best value may lie outside
@@ -157,12 +158,8 @@ def _of_the_best(best: TrialResult, trials: Sequence[TrialResult]) -> list[str]:
 def _unmeasured(results: Results) -> list[str]:
     missed = [target.name for target in results.targets if target.verdict == "missed"]
     ideas = [f"{results.name} missed: {', '.join(missed)}."] if missed else []
-    commands: dict[str, list[str]] = {}
-    for target in results.targets:
-        if target.command:
-            commands.setdefault(target.command, []).append(target.name)
     return ideas + [
-        f"Not measured yet ({', '.join(names)}): {command}" for command, names in commands.items()
+        f"Not measured yet ({', '.join(names)}): {command}" for command, names in unmeasured(results).items()
     ]
 
 

@@ -30,11 +30,11 @@ class Standing:
 
     @property
     def model(self) -> ModelResult | None:
-        """What it came to: the blend where there are several members, otherwise the best trial."""
+        """What it came to: the blend where several were trained, otherwise the best trial."""
         if self.results is None:
             return None
         ensemble = self.results.ensemble
-        if ensemble is not None and len(ensemble.members) > 1:
+        if ensemble is not None and len(self.trials) > 1:
             return ensemble
         return self.results.best or ensemble
 

@@ -17,7 +17,7 @@ from search.report.figures import group_models, group_plots, interval_rows
 from search.report.parameters import FEWEST_TRIALS, MOST_SHOWN, name_of, value_text, varied
 from search.report.search_plots import curves_plot, parallel_plot, progress_plot
 from search.results.schema import Figures, Results
-from search.results.summary import headline_comparisons, model_rows
+from search.results.summary import headline_comparisons, model_rows, unmeasured
 
 HERE = Path(__file__).parent
 TABLE_TRIALS = 200  # rows of the table of trials; the rest is in trials.json
@@ -65,7 +65,7 @@ def render(results: Results, trials: Sequence[TrialResult]) -> str:
                 for _, label, model in model_rows(results)
             ],
             comparisons=headline_comparisons(results),
-            measures=_measures(results),
+            measures=unmeasured(results),
             intervals=interval_rows(results),
             progress=progress_plot(trials),
             curves=curves_plot(trials, best=best),
@@ -153,15 +153,6 @@ def _tiles(results: Results) -> list[dict[str, str]]:
         }
     )
     return tiles
-
-
-def _measures(results: Results) -> dict[str, list[str]]:
-    """Command -> the targets that it would measure."""
-    commands: dict[str, list[str]] = {}
-    for target in results.targets:
-        if target.command:
-            commands.setdefault(target.command, []).append(target.name)
-    return commands
 
 
 def _improvements(results: Results, trials: Sequence[TrialResult]) -> list[dict[str, Any]]:

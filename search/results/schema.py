@@ -83,7 +83,7 @@ class Member(Document):
     family: str
     """Its family in the registry."""
     weight: float
-    """Its share in the blend."""
+    """What its predictions are multiplied with; the weights need not sum to 1."""
 
 
 class EnsembleResult(ModelResult):

@@ -48,8 +48,10 @@ def summary_text(results: Results, folder: Path | None = None) -> str:
     lines += [_sentence(entry) for entry in headline_comparisons(results)]
     lines += ["", "The owner's targets:"]
     for target in results.targets:
-        value = "" if target.value is None else f" ({target.value:.4g})"
-        lines.append(f"  {target.verdict:12} {target.name}: {target.target}{value}")
+        if target.value is not None:
+            lines.append(f"  {target.verdict:7}{target.name}: {target.target} ({target.value:.4g})")
+    for command, names in unmeasured(results).items():
+        lines += [f"  not measured: {', '.join(names)}; by:", f"    {command}"]
     if folder is not None:
         lines += ["", f"report   {folder / 'report.html'}", f"results  {folder / 'results.json'}"]
         if (folder / "release").is_dir():
@@ -58,6 +60,15 @@ def summary_text(results: Results, folder: Path | None = None) -> str:
                 f"serve it: python -m serving serve --release {folder / 'release'}",
             ]
     return "\n".join(lines)
+
+
+def unmeasured(results: Results) -> dict[str, list[str]]:
+    """Command -> the targets that it would measure."""
+    commands: dict[str, list[str]] = {}
+    for target in results.targets:
+        if target.command:
+            commands.setdefault(target.command, []).append(target.name)
+    return commands
 
 
 def headline_comparisons(results: Results) -> list[Comparison]:
