@@ -103,6 +103,7 @@ def bring_up(
             "object_store_bytes": int(spec.object_store_gb * 2**30) if spec.object_store_gb else None,
             "secrets": sent_secrets(spec, speak_from_head=speak_from_head),
             "guard": guard_settings(spec, state, node, api=api),
+            "runs_at": save_target(spec, state) if spec.volume else "",
             "start_ray": start_ray,
         }
         return json.dumps(common).encode()

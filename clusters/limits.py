@@ -25,8 +25,7 @@ def refuse_secrets(arguments: list[str]) -> None:
     for argument in arguments:
         if argument.partition("=")[0] in SECRET_OPTIONS:
             raise ClusterError(
-                f"{argument.partition('=')[0]} with a URL would be read by whoever lists processes on a "
-                f"rented "
+                f"{argument.partition('=')[0]} with a URL would be read by whoever lists processes on a rented "
                 "machine; set DISCORD_WEBHOOK_URL in the environment instead, which goes there in a "
                 "private file"
             )

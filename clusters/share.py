@@ -21,6 +21,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from clusters.errors import ClusterFailed
 
 KEEPER = "breakthrough-files"
+SHARED = ".shared"  # a file that bootstrap/node.py leaves beside runs on a shared volume
 HEAD_MARK = "node:__internal_head__"  # a resource that Ray gives the head alone
 
 
@@ -57,10 +58,11 @@ def read_folder(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in files}
 
 
-def on_head() -> bool:
-    """Whether this process's node is the head (or Ray is this machine's own)."""
-    here = ray.get_runtime_context().get_node_id()
-    return bool(here == _head_id())
+def nothing_to_carry(folder: Path) -> bool:
+    """Whether the head sees this very folder: this node is the head, or the runs lie on a shared volume."""
+    if any((parent / SHARED).exists() for parent in folder.parents):
+        return True
+    return bool(ray.get_runtime_context().get_node_id() == _head_id())
 
 
 def _head_id() -> str:
@@ -80,14 +82,14 @@ def _keeper() -> Any:
 
 def to_head(folder: Path) -> int:
     """Make the head's folder of the same path equal to this one; files sent. Nothing on the head itself."""
-    if on_head():
+    if nothing_to_carry(folder):
         return 0
     return int(ray.get(_keeper().put.remote(str(folder), read_folder(folder), whole=True)))
 
 
 def from_head(folder: Path) -> int:
     """Make this folder equal to the head's of the same path; files received. Nothing on the head itself."""
-    if on_head():
+    if nothing_to_carry(folder):
         return 0
     files = ray.get(_keeper().get.remote(str(folder)))
     if folder.exists():

@@ -81,6 +81,9 @@ def save_run(settings: Settings) -> None:
     target = settings.get("save_to", "")
     if settings["role"] != "head" or not target or not runs.exists():
         return
+    if runs.is_symlink():
+        say(f"the run lies on the volume, in {runs.resolve()}")
+        return
     say(f"saving the run to {target}")
     try:
         if "://" in target:

@@ -120,6 +120,17 @@ def start_ray(settings: dict[str, Any], python: str) -> None:
         raise SystemExit(f"ray did not start: {(done.stdout + done.stderr)[-2000:]}")
 
 
+def share_runs(place: str) -> None:
+    """Put the run folders on the network volume, where one is mounted: every node then sees the same files."""
+    if not place:
+        return
+    Path(place).mkdir(parents=True, exist_ok=True)
+    (Path(place) / ".shared").touch()  # tells clusters/share.py that nothing needs to be carried
+    link = BASE / "code" / "runs"
+    if not link.is_symlink():
+        link.symlink_to(place)
+
+
 def keep_heartbeat() -> None:
     """Installing may take longer than the guard's patience, and this runs only while somebody is there."""
     while True:
@@ -133,6 +144,7 @@ def main() -> None:
     BASE.mkdir(exist_ok=True, mode=0o700)
     start_guard(settings)
     threading.Thread(target=keep_heartbeat, daemon=True).start()
+    share_runs(settings["runs_at"])
     python = ready_python(BASE / "code")
     private(BASE / "secrets.json", json.dumps(settings.get("secrets", {})))
     (BASE / "python").write_text(python)
