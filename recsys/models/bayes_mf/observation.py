@@ -74,6 +74,11 @@ class Cutpoints:
         high: Array = ndtr((ends[self.labels + 1] - score) * scale)
         return low, high
 
+    def likelihood(self, score: Array, scale: Array) -> Array:
+        """(n,) probability of each rating given its score."""
+        low, high = self._shares(self.values, score, scale)
+        return high - low
+
     def _log_likelihood(self, cuts: Array, score: Array, scale: Array) -> float:
         low, high = self._shares(cuts, score, scale)
         return float(np.log(np.maximum(high - low, 1e-12)).sum())

@@ -11,9 +11,10 @@ from recsys.models.hybrid_vae.config import HybridVaeConfig
 
 
 def encoder_inputs(config: HybridVaeConfig) -> int:
-    """Width of what the encoder reads: user, item, then h, g and the product where there are any."""
+    """Width of what the encoder reads: user, item, then h, g, the product and the start's link, where any."""
     k = config.dot_product
-    return 2 * config.factors + (k if k else 0) + (2 * k if config.history != "none" else 0)
+    paths = k + (2 * k if config.history != "none" else 0)
+    return 2 * config.factors + paths + int(config.start != "random")
 
 
 def parameter_count(
@@ -26,6 +27,8 @@ def parameter_count(
         total += rows + 1
     tables = {"none": 0, "implicit": 1, "ratings": 2}[config.history]
     total += tables * rows * config.dot_product
+    if config.start != "random":
+        total += rows * config.start_rank + 2
     norm = 0 if config.normalisation == "none" else 2
     encoder = [encoder_inputs(config), *config.hidden]
     decoder = [config.latent, *config.hidden[::-1]]

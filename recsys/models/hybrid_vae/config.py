@@ -14,6 +14,7 @@ from recsys.models.fields import require
 Normalisation = Literal["batch", "batch_recalibrated", "layer", "none"]
 HistoryKind = Literal["none", "implicit", "ratings"]
 KlSchedule = Literal["constant", "cosine"]
+Start = Literal["random", "factorisation"]
 RateSchedule = Literal["plateau", "cosine", "constant"]
 
 
@@ -31,6 +32,12 @@ class HybridVaeConfig:
     history_limit: int = 0  # at most so many ratings of a row in its history, the newest; 0 = all
     normalisation: Normalisation = "batch"  # after each hidden linear layer
     embedding_scale: float = 0.1  # standard deviation of the embeddings' start
+
+    # Initialisation from a factorisation (Bayesian MF on train); the VAE learns what it leaves over.
+    start: Start = "random"
+    start_factors: int = 20  # of the sampler's vectors
+    start_rank: int = 32  # columns of the tables that hold its posterior mean, biases included
+    start_sweeps: int = 160  # of the sampler
 
     # Regularisation.
     dropout: float = 0.4  # after hidden layers; half of it on the embeddings; 0 = off
@@ -71,6 +78,10 @@ class HybridVaeConfig:
         require(
             self.history == "none" or self.dot_product > 0,
             f"hybrid_vae.history {self.history!r} adds to the dot product: set dot_product above 0 too",
+        )
+        require(
+            self.start_factors >= 1 and self.start_rank >= 1 and self.start_sweeps >= 4,
+            "hybrid_vae.start_factors and .start_rank must be at least 1, .start_sweeps at least 4",
         )
         require(0 <= self.dropout < 1, f"hybrid_vae.dropout is {self.dropout}, expected 0 to below 1")
         require(self.batch_size >= 2, f"hybrid_vae.batch_size is {self.batch_size}, expected 2 or more")

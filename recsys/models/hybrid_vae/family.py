@@ -32,6 +32,7 @@ RANGES: dict[str, Range] = {
     "biases": Choice({"on": True, "off": False}),
     "dot_product": Choice({"8": 8, "16": 16, "32": 32}),
     "history": Choice({"none": "none", "implicit": "implicit", "ratings": "ratings"}),
+    "start": Choice({"random": "random", "factorisation": "factorisation"}),
     "normalisation": Choice(
         {"batch": "batch", "batch_recalibrated": "batch_recalibrated", "layer": "layer", "none": "none"}
     ),

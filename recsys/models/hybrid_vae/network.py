@@ -3,7 +3,8 @@
 As written by the owner: low + span * sigmoid(decoder(z)). Repaired: low + span * sigmoid(offset + b_u +
 b_i + (p_u + h_u).(q_i + g_i) + decoder(z)), where p and q are the first dimensions of the embeddings and
 the encoder also reads h, g and the elementwise product: additive and product terms are what a small MLP
-on concatenated embeddings does not find (Rendle et al. 2020, arXiv:2005.09683).
+on concatenated embeddings does not find (Rendle et al. 2020, arXiv:2005.09683). With a factorisation to
+start from, its score is added too, and read by the encoder.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from recsys.models.hybrid_vae.config import HybridVaeConfig
 from recsys.models.hybrid_vae.gather import gather
 from recsys.models.hybrid_vae.history import Pairs, SideHistory
 from recsys.models.hybrid_vae.noise import Noise, dropout
+from recsys.models.hybrid_vae.start import FactorStart
 
 
 class Sums(NamedTuple):
@@ -39,8 +41,15 @@ class Output(NamedTuple):
 
 
 class HybridVae(nn.Module):
-    def __init__(self, config: HybridVaeConfig, ratings: Ratings, device: torch.device) -> None:
-        """``ratings`` are the training slice: their counts shape the tables, their rows are the histories."""
+    def __init__(
+        self,
+        config: HybridVaeConfig,
+        ratings: Ratings,
+        device: torch.device,
+        start: FactorStart | None = None,
+    ) -> None:
+        """``ratings`` are the training slice: their counts shape the tables, their rows are the histories.
+        ``start`` is given where the config asks for one."""
         super().__init__()
         self.config = config
         self.scale = ratings.scale
@@ -51,9 +60,16 @@ class HybridVae(nn.Module):
         if config.biases:
             share = (self.centre - self.scale.low) / self.scale.span
             share = min(max(share, 0.01), 0.99)
-            self.offset = nn.Parameter(torch.logit(torch.tensor(share)))
+            centre = torch.logit(torch.tensor(share)) if start is None else torch.zeros(())
+            self.offset = nn.Parameter(centre)
             self.user_bias = nn.Parameter(torch.zeros(ratings.user_count))
             self.item_bias = nn.Parameter(torch.zeros(ratings.item_count))
+        if start is not None:
+            # The tables stay as they are: trained on with their own ratings in sight they would overfit.
+            self.start_users = nn.Parameter(torch.from_numpy(start.users), requires_grad=False)
+            self.start_items = nn.Parameter(torch.from_numpy(start.items), requires_grad=False)
+            self.start_slope = nn.Parameter(torch.ones(()))
+            self.start_offset = nn.Parameter(torch.tensor(start.offset))
         if config.history != "none":
             self.user_history, self.item_history = (
                 SideHistory(
@@ -69,12 +85,21 @@ class HybridVae(nn.Module):
                 for flipped in (False, True)
             )
         self.bottleneck = Bottleneck(encoder_inputs(config), config)
+        if start is not None:
+            # Begin as the factorisation itself; a random decoder first has to unlearn its noise.
+            nn.init.zeros_(self.bottleneck.output.weight)
 
     def sums(self) -> Sums | None:
         """History sums with the weights as they are; None for a model without histories."""
         if self.config.history == "none":
             return None
         return Sums(self.user_history.sums(), self.item_history.sums())
+
+    def start_link(self, pairs: Pairs) -> Tensor:
+        """(batch,) the factorisation's score, a training pair's own rating left out."""
+        users, items = gather(self.start_users, pairs.users), gather(self.start_items, pairs.items)
+        link = (users * items).sum(dim=1)
+        return link if pairs.left_out is None else link + pairs.left_out
 
     def forward(self, pairs: Pairs, sums: Sums | None, noise: Noise | None) -> Output:
         """Stars for ``pairs``. ``noise`` None: evaluation (no dropout, z = mu)."""
@@ -95,6 +120,10 @@ class HybridVae(nn.Module):
             link = link + product.sum(dim=1)
             inputs.append(product)
         read = dropout(torch.cat(inputs, dim=1), config.dropout / 2, noise)
+        if config.start != "random":
+            started = self.start_link(pairs)
+            link = link + self.start_offset + self.start_slope * started
+            read = torch.cat([read, started[:, None].to(read.dtype)], dim=1)
         decoded = self.bottleneck(read, noise)
         stars = self.scale.low + self.scale.span * torch.sigmoid(link + decoded.link)
         return Output(stars, decoded.mean, decoded.log_variance)

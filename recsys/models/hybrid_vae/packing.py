@@ -46,7 +46,7 @@ def pack(network: HybridVae, train: Ratings, *, noise_variance: float) -> Packed
     arrays: Arrays = {"user_embedding": _array(network.user_embedding)}
     first: Block = network.bottleneck.encoder.blocks[0]  # type: ignore[assignment]
     weight, bias = _folded(first)
-    # Columns in the order of HybridVae.forward: user, item, h, g, product.
+    # Columns in the order of HybridVae.forward: user, item, h, g, product, start.
     at = 2 * factors
     item_half = network.item_embedding @ weight[:, factors:at].T + bias
     item_factors = network.item_embedding[:, :k]
@@ -62,7 +62,12 @@ def pack(network: HybridVae, train: Ratings, *, noise_variance: float) -> Packed
             arrays[f"history.{number}"] = _array(table)
     if k > 0:
         arrays["item_factors"] = _array(item_factors)
-        arrays["first.product"] = _array(weight[:, at:])
+        arrays["first.product"] = _array(weight[:, at : at + k])
+        at += k
+    if config.start != "random":
+        arrays["start_users"] = _array(network.start_users)
+        arrays["start_items"] = _array(network.start_items)
+        arrays["first.start"] = _array(weight[:, at])
     arrays["item_half"] = _array(item_half)
     if config.biases:
         arrays["user_bias"] = _array(network.user_bias)
@@ -73,6 +78,8 @@ def pack(network: HybridVae, train: Ratings, *, noise_variance: float) -> Packed
     settings = {
         **asdict(config),
         "centre": network.centre,
+        "start_offset": float(network.start_offset) if config.start != "random" else 0.0,
+        "start_slope": float(network.start_slope) if config.start != "random" else 0.0,
         "noise_variance": noise_variance,
         "hidden": list(config.hidden),
     }
@@ -107,6 +114,8 @@ def _add_prior(arrays: Arrays, network: HybridVae, train: Ratings) -> None:
     """Mean and variance of the trained users' own parameters: what a new user is before any rating."""
     seen = np.bincount(train.users, minlength=train.user_count) > 0
     own = arrays["user_embedding"]
+    if "start_users" in arrays:
+        own = np.concatenate([arrays["start_users"], own], axis=1)
     if network.config.biases:
         own = np.concatenate([arrays["user_bias"][:, None], own], axis=1)
     own = own[seen]

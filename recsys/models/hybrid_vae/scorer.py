@@ -25,8 +25,8 @@ STEPS = 3
 
 @dataclass(frozen=True)
 class UserState:
-    """``own`` is (bias,) where there is one, then the embedding; ``history`` (k,) is h; ``half`` the
-    user's part of the first layer, (width,)."""
+    """``own`` is the bias and the start's row, where the model has them, then the embedding; ``history``
+    (k,) is h; ``half`` the user's part of the first layer, (width,)."""
 
     own: NDArray[np.float32]
     history: NDArray[np.float32] | None
@@ -38,6 +38,10 @@ class HybridVaeScorer:
         settings, arrays = member.settings, member.arrays
         self.scale, self.arrays, self.histories = member.scale, arrays, histories
         self.k, self.biases = int(settings["dot_product"]), bool(settings["biases"])
+        self.start: NDArray[np.float32] | None = arrays.get("start_items")
+        self.slope, self.offset = np.float32(settings["start_slope"]), np.float32(settings["start_offset"])
+        # Where the embedding begins in a user's own numbers.
+        self.embedding = int(self.biases) + (0 if self.start is None else self.start.shape[1])
         self.centre, self.noise = np.float32(settings["centre"]), float(settings["noise_variance"])
         self.limit = int(settings["history_limit"])
         self.layers = Layers(arrays, len(settings["hidden"]))
@@ -45,6 +49,8 @@ class HybridVaeScorer:
 
     def known_user(self, user: int) -> UserState:
         own = self.arrays["user_embedding"][user]
+        if self.start is not None:
+            own = np.concatenate([self.arrays["start_users"][user], own])
         if self.biases:
             own = np.concatenate([self.arrays["user_bias"][user : user + 1], own])
         history = self.arrays["user_history"][user] if self._tables else None
@@ -78,7 +84,7 @@ class HybridVaeScorer:
         return np.asarray(self.scale.low + self.scale.span / (1 + np.exp(-link)), dtype=np.float32)
 
     def _state(self, own: NDArray[np.float32], history: NDArray[np.float32] | None) -> UserState:
-        half: FloatArray = self.arrays["first.user"] @ own[int(self.biases) :]
+        half: FloatArray = self.arrays["first.user"] @ own[self.embedding :]
         if history is not None:
             half = half + self.arrays["first.user_history"] @ history
         return UserState(own, history, np.asarray(half, dtype=np.float32))
@@ -96,9 +102,13 @@ class HybridVaeScorer:
         return scaled
 
     def _factors(self, state: UserState) -> NDArray[np.float32]:
-        start = int(self.biases)
-        own = state.own[start : start + self.k]
+        own = state.own[self.embedding : self.embedding + self.k]
         return own if state.history is None else own + state.history
+
+    def _started(self, state: UserState, items: IntArray) -> Matrix:
+        """(n,) the factorisation's score."""
+        assert self.start is not None
+        return np.asarray(self.start[items] @ state.own[int(self.biases) : self.embedding], dtype=np.float32)
 
     def _first(self, state: UserState, items: IntArray) -> Matrix:
         """(n, width) sums of the first layer."""
@@ -106,6 +116,8 @@ class HybridVaeScorer:
         if self.k:
             product = self.arrays["item_factors"][items] * self._factors(state)
             first += product @ self.arrays["first.product"].T
+        if self.start is not None:
+            first += self._started(state, items)[:, None] * self.arrays["first.start"]
         return first
 
     def _link(
@@ -114,6 +126,8 @@ class HybridVaeScorer:
         link: FloatArray = self.layers.forward(first, traces)
         if self.k:
             link = link + self.arrays["item_factors"][items] @ self._factors(state)
+        if self.start is not None:
+            link = link + self.offset + self.slope * self._started(state, items)
         if self.biases:
             link = link + self.arrays["item_bias"][items] + state.own[0]
         return np.asarray(link, dtype=np.float32)
@@ -127,6 +141,9 @@ class HybridVaeScorer:
         if self.k:
             item_factors = self.arrays["item_factors"][items]
             own[:, : self.k] += item_factors + (slope @ self.arrays["first.product"]) * item_factors
+        if self.start is not None:
+            gain = self.slope + slope @ self.arrays["first.start"]
+            own = np.concatenate([gain[:, None] * self.start[items], own], axis=1)
         if self.biases:
             own = np.concatenate([np.ones((len(items), 1), np.float32), own], axis=1)
         stars = self._stars(link)

@@ -26,6 +26,7 @@ from recsys.models.hybrid_vae.noise import Noise
 from recsys.models.hybrid_vae.packing import pack
 from recsys.models.hybrid_vae.pairs import PairMaker
 from recsys.models.hybrid_vae.rates import averaging_from, kl_weight, learning_rate
+from recsys.models.hybrid_vae.start import factor_start
 from recsys.seeds import derive_seed
 from recsys.training.averaging import Average
 from recsys.training.device import mixed_precision
@@ -44,9 +45,12 @@ class HybridVaeTrainer:
     ) -> None:
         self.config, self.epochs, self.seed, self.device = config, epochs, seed, device
         self.train = train = data.train
+        start = None
+        if config.start != "random":
+            start = factor_start(config, data, seed=derive_seed(seed, "start"))
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(derive_seed(seed, "weights"))
-            self.network = HybridVae(config, train, device).to(device)
+            self.network = HybridVae(config, train, device, start).to(device)
         self.noise = Noise(derive_seed(seed, "noise"), device)
         self.plateau = Plateau(config.plateau_patience)
         self.weights = list(self.network.parameters())
@@ -59,7 +63,7 @@ class HybridVaeTrainer:
         self.ema = Average(self.weights) if config.ema_decay > 0 else None
         self.swa = Average(self.weights) if config.swa_start < 1 else None
         self.epoch = 0
-        self._make_pairs = PairMaker(self.network, train, device)
+        self._make_pairs = PairMaker(self.network, train, device, None if start is None else start.left_out)
         self._pairs = self._make_pairs(train)
         self._values = torch.from_numpy(np.ascontiguousarray(train.values)).to(device)
         chosen = np.random.default_rng(derive_seed(seed, "sample")).permutation(len(train))[:SAMPLE]
