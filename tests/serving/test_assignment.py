@@ -119,9 +119,7 @@ def _moved(before: ExperimentState, after: ExperimentState) -> int:
         return next(piece.arm for piece in experiment.ranges if piece.start <= slot < piece.end)
 
     return sum(
-        end - start
-        for start, end in itertools.pairwise(edges)
-        if owner(before, start) != owner(after, start)
+        end - start for start, end in itertools.pairwise(edges) if owner(before, start) != owner(after, start)
     )
 
 

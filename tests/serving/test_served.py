@@ -1,0 +1,184 @@
+"""The real command on an embedded Ray, with two replicas: what it prints, where it listens, what it
+survives. One start for all of them."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from serving.events.store import EventStore
+from tests.serving.postgres import free_port
+from tests.serving.running import AS_ADMIN, arms_of, wait_for
+from tests.serving.sockets import listening, tree
+
+ENVIRONMENT = {"RECSYS_ADMIN_TOKEN": AS_ADMIN["authorization"].split()[1]}
+
+
+class Served:
+    """``said`` is what the command printed until it was ready."""
+
+    def __init__(self, folder: Path, releases: dict[str, Path]) -> None:
+        self.port = free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.events = folder / "events.db"
+        words = ["serve", "--release", str(releases["a"]), "--arm", f"b={releases['b']}:0.5"]
+        words += ["--port", str(self.port), "--replicas", "2", "--events", str(self.events)]
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "serving", *words],
+            env={**os.environ, **ENVIRONMENT},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        self.said: list[str] = []
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            self.said.append(line.strip())
+            if line.startswith("curl "):
+                break
+
+    @property
+    def processes(self) -> set[int]:
+        return tree(self.process.pid)
+
+    @property
+    def replicas(self) -> set[int]:
+        return listening(self.processes).get(("127.0.0.1", self.port), set())
+
+
+@pytest.fixture(scope="module")
+def served(releases: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    made = Served(tmp_path_factory.mktemp("served"), releases)
+    try:
+        yield made
+    finally:
+        if made.process.poll() is None:
+            made.process.send_signal(signal.SIGTERM)
+            made.process.wait(60)
+
+
+def test_it_says_how_long_it_took_and_one_line_to_paste(served: Served) -> None:
+    assert any(
+        re.search(r"ready in [\d.]+ s \([\d.]+ s of it Ray's own start\)", line) for line in served.said
+    )
+    curl = next(line for line in served.said if line.startswith("curl "))
+    url = curl.split("'")[1]
+    assert httpx.get(url).json()["source"] == "popular"  # user "1" is nobody here
+
+
+def test_nothing_listens_wider_than_the_api(served: Served) -> None:
+    places = listening(served.processes)
+    assert ("127.0.0.1", served.port) in places
+    assert len(places) > 5  # Ray's own are among them
+    assert {address for address, _ in places if not ipaddress.ip_address(address).is_loopback} == set()
+
+
+def test_both_replicas_answer_as_one(served: Served) -> None:
+    assert len(served.replicas) == 2
+    event = {"event_id": "first", "kind": "rating", "user_id": "newcomer", "item_id": "i3", "rating": 5}
+    httpx.post(f"{served.url}/v1/feedback", json={"events": [event]}).raise_for_status()
+    time.sleep(1.0)  # the other one reads the store a few times a second
+    url = f"{served.url}/v1/users/newcomer/recommendations"
+    lists = [httpx.get(url).json() for _ in range(24)]  # each on a new connection: to either replica
+    assert {one["source"] for one in lists} == {"folded_in"}
+    assert len({tuple(item["id"] for item in one["items"]) for one in lists}) == 1
+    text = httpx.get(f"{served.url}/metrics").text
+    assert "recsys_replicas 2.0" in text
+
+
+def test_the_operations_process_answers(served: Served) -> None:
+    httpx.get(f"{served.url}/v1/users/u1/recommendations").raise_for_status()
+    results = httpx.get(f"{served.url}/v1/experiments/main/results", timeout=30)
+    assert results.status_code == 200, results.text
+    assert httpx.get(f"{served.url}/v1/experiments/other/results").status_code == 404
+    assert httpx.get(f"{served.url}/operations").status_code == 200
+
+
+def test_a_change_reaches_both(served: Served, releases: dict[str, Path]) -> None:
+    state = httpx.get(f"{served.url}/v1/experiments/main").json()
+    arms = arms_of({"main": releases["a"], "b": releases["b"]}, 0.2, 0.8)
+    body = {"revision": state["revision"], "arms": arms}
+    httpx.put(f"{served.url}/v1/experiments/main", json=body, headers=AS_ADMIN, timeout=30).raise_for_status()
+    url = f"{served.url}/v1/about"
+    wait_for(lambda: {httpx.get(url).json()["revision"] for _ in range(16)} == {state["revision"] + 1})
+
+
+def test_a_replica_killed_under_load_loses_no_event_and_comes_back(served: Served) -> None:
+    """What is open on the killed one breaks off; asked again, everybody is answered, and everything that
+    was answered or acknowledged is stored."""
+    stop = threading.Event()
+    exposed: list[str] = []
+    acknowledged: list[str] = []
+    broken: list[Exception] = []
+    refused: list[httpx.Response] = []
+
+    def ask(client: httpx.Client, method: str, url: str, **more: Any) -> dict[str, Any] | None:
+        for _ in range(2):
+            try:
+                answer = client.request(method, url, **more)
+            except httpx.TransportError as error:
+                broken.append(error)
+                continue
+            if answer.status_code != 200:
+                refused.append(answer)
+                return None
+            found: dict[str, Any] = answer.json()
+            return found
+        raise AssertionError("a second try failed as well")
+
+    def load(number: int) -> None:
+        with httpx.Client(base_url=served.url, timeout=20) as client:
+            n = 0
+            while not stop.is_set():
+                n += 1
+                user = f"load-{number}-{n % 50}"
+                shown = ask(client, "GET", f"/v1/users/{user}/recommendations")
+                if shown is not None:
+                    exposed.append(shown["exposure_id"])
+                event = {"event_id": f"{number}-{n}", "kind": "click", "user_id": user, "item_id": "i1"}
+                if ask(client, "POST", "/v1/feedback", json={"events": [event]}) is not None:
+                    acknowledged.append(event["event_id"])
+
+    threads = [threading.Thread(target=load, args=(number,)) for number in range(6)]
+    for thread in threads:
+        thread.start()
+    time.sleep(1.5)
+    before = served.replicas
+    victim = min(before)
+    os.kill(victim, signal.SIGKILL)
+    wait_for(lambda: len(served.replicas - {victim}) == 2, 60)
+    time.sleep(1.0)
+    stop.set()
+    for thread in threads:
+        thread.join()
+    assert refused == []
+    assert len(broken) <= 2 * len(threads)
+    store = EventStore(str(served.events))
+
+    def missing() -> tuple[set[str], set[str]]:
+        stored = {row.exposure_id for row in store.exposures()}
+        return set(exposed) - stored, set(acknowledged) - {row.event_id for row in store.feedback()}
+
+    assert len(exposed) > 100
+    wait_for(lambda: missing() == (set(), set()), 15)
+
+
+def test_it_ends_in_order_and_leaves_nothing(served: Served) -> None:
+    processes = served.processes
+    served.process.send_signal(signal.SIGINT)
+    assert served.process.wait(60) == 0
+    wait_for(lambda: not any(Path(f"/proc/{process}/exe").exists() for process in processes), 20)
+    with pytest.raises(httpx.ConnectError):
+        httpx.get(served.url)
