@@ -49,6 +49,17 @@ LOOK: dict[EventKind, tuple[str, int]] = {
 IMPORTANT = frozenset({EventKind.STARTED, EventKind.BUDGET, EventKind.TRIAL_FAILED})
 
 
+def without_webhook(arguments: Sequence[str]) -> list[str]:
+    """A command line to be kept and shown: ``--notify``'s URL, which is a secret, as "..."."""
+    kept: list[str] = []
+    for place, argument in enumerate(arguments):
+        if argument.startswith("--notify="):
+            kept.append("--notify=...")
+        else:
+            kept.append("..." if place and arguments[place - 1] == "--notify" else argument)
+    return kept
+
+
 @dataclass(frozen=True)
 class Message:
     """One thing to tell. ``fields`` are shown as a small table; ``image`` is a PNG or None."""

@@ -167,6 +167,7 @@ def without(given: Sequence[str], *, flags: Sequence[str], values: Sequence[str]
 
 def request_of(options: argparse.Namespace, given: Sequence[str]) -> SearchRequest:
     """What the command line asks for. Raises InputError."""
+    from recsys.notify import without_webhook
     from search.changes import parse_assignment
     from search.plan import FOLDER, load_plan
     from search.prepare import SearchRequest
@@ -175,7 +176,7 @@ def request_of(options: argparse.Namespace, given: Sequence[str]) -> SearchReque
 
     changes = dict(parse_assignment(text) for text in options.set)
     changes |= {name: getattr(options, name) for name in OF_PLAN if getattr(options, name) is not None}
-    command = ("python", "search/breakthrough.py", *given)
+    command = ("python", "search/breakthrough.py", *without_webhook(given))
     if options.resume:
         if options.plan:
             raise InputError("--resume goes on with the run's own plan: leave out --plan")

@@ -91,6 +91,7 @@ def create(options: argparse.Namespace, given: list[str]) -> int:
 
 
 def run(options: argparse.Namespace, given: list[str]) -> int:
+    from recsys.notify import without_webhook
     from search.experiments.create import request_of
     from search.session import run as run_search
 
@@ -105,22 +106,11 @@ def run(options: argparse.Namespace, given: list[str]) -> int:
         resume=options.resume,
         notify=options.notify,
         changes=changes,
-        command=("python", "search/experiment.py", *hidden(given)),
+        command=("python", "search/experiment.py", *without_webhook(given)),
     )
     if note:
         print(note)
     return run_search(request)
-
-
-def hidden(given: Sequence[str]) -> list[str]:
-    """The arguments with --notify's URL, which may be a secret, left out."""
-    kept: list[str] = []
-    for place, argument in enumerate(given):
-        if argument.startswith("--notify="):
-            kept.append("--notify=...")
-        else:
-            kept.append("..." if place and given[place - 1] == "--notify" else argument)
-    return kept
 
 
 def show_list(options: argparse.Namespace, given: list[str]) -> int:

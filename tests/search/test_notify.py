@@ -11,7 +11,7 @@ import pytest
 
 from recsys import notify
 from recsys.errors import InputError
-from recsys.notify import Message, Notifier, Webhook
+from recsys.notify import Message, Notifier, Webhook, without_webhook
 from recsys.training.trials import EventKind, RunEvent
 from tests.search.webhooks import SILENCE, WebhookServer
 
@@ -157,3 +157,15 @@ def test_discord_comes_from_the_environment_alone() -> None:
     with pytest.raises(InputError, match="DISCORD_WEBHOOK_URL"):
         Notifier.from_environment(environment={"DISCORD_WEBHOOK_URL": "your_webhook_url"})
     assert Notifier.from_environment(environment={}).close() == 0
+
+
+@pytest.mark.parametrize(
+    ("given", "kept"),
+    [
+        (["--notify", "https://h/secret", "--trials", "3"], ["--notify", "...", "--trials", "3"]),
+        (["--notify=https://h/secret"], ["--notify=..."]),
+        (["--trials", "3"], ["--trials", "3"]),
+    ],
+)
+def test_a_webhook_is_left_out_of_a_command_line_that_is_kept(given: list[str], kept: list[str]) -> None:
+    assert without_webhook(given) == kept
