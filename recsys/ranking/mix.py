@@ -52,7 +52,7 @@ def choose_mix(
     """``on_train`` was fitted on train alone; ``rate(user, items)`` gives predicted stars by members that
     learned from train alone."""
     users = np.unique(valid.users)
-    users = np.random.default_rng(derive_seed(seed, "mix")).permutation(users)[:USERS].astype(np.int64)
+    users = np.random.default_rng(derive_seed(seed, "mix")).permutation(users)[:USERS]
     if not len(users):
         return Mix(1.0, 0.0, CANDIDATES[-1], {"users": 0})
     relevant = pair_matrix(valid)[users]
@@ -93,7 +93,7 @@ def choose_mix(
 
 
 def _candidates(
-    ranker: PackedRanker, users: NDArray[np.int64], seen: sp.csr_matrix
+    ranker: PackedRanker, users: IntArray, seen: sp.csr_matrix
 ) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
     """(users, most) item rows, best first, and their score over the user's best."""
     most = min(CANDIDATES[-1], ranker.item_count)

@@ -42,6 +42,9 @@ class Rules:
     diversity: float = 0.0
 
 
+NO_RULES = Rules()
+
+
 @dataclass(frozen=True)
 class Recommendation:
     """``item`` is the release's row; ``score`` is the blend that orders the list; stars are predicted.

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from recsys.data.ratings import RatingScale
 from recsys.errors import InputError
-from recsys.release.answers import Answer, Query, Recommendation, Rules, Source
+from recsys.release.answers import NO_RULES, Answer, Query, Recommendation, Rules, Source
 from recsys.release.diversity import diversify
 from recsys.release.load import Release
 from recsys.release.stars import NOTHING, Person, Stars, merge
@@ -32,7 +32,6 @@ from recsys.types import IntArray
 BATCH = 32  # queries a matrix product; more gains little and holds up the first of them
 MMR_CANDIDATES = 100
 REASONS = 3
-NO_RULES = Rules()
 # What a broken member or ranker raises; anything else is a mistake of ours and may surface.
 FAILURES = (ArithmeticError, ValueError, IndexError, KeyError, TypeError, OSError, MemoryError)
 

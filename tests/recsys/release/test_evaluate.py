@@ -1,0 +1,50 @@
+"""Figures of a release against plain loops over what it answers."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from recsys.data.ratings import Ratings
+from recsys.release.answers import Query
+from recsys.release.evaluate import evaluate_release, predict_pairs
+from recsys.release.recommender import Recommender
+from tests.releases import make_cut, make_dataset
+
+
+@pytest.fixture(scope="module")
+def test_ratings() -> Ratings:
+    dataset = make_dataset()
+    return dataset.ratings.take(make_cut(dataset).test)
+
+
+def test_stars_are_those_of_predict_in_the_order_of_the_ratings(
+    recommender: Recommender, test_ratings: Ratings
+) -> None:
+    stars = predict_pairs(recommender, test_ratings)
+    for row in range(len(test_ratings)):
+        query, items = Query(user=int(test_ratings.users[row])), test_ratings.items[row : row + 1]
+        assert stars[row] == pytest.approx(recommender.predict(query, items)[0], abs=1e-6)
+
+
+def test_figures_are_those_of_the_lists_that_are_served(
+    recommender: Recommender, test_ratings: Ratings
+) -> None:
+    figures = evaluate_release(recommender, test_ratings, kls={"bias-0": 0.0, "mf-1": 2.0})
+    precision, ndcg = [], []
+    for user in np.unique(test_ratings.users):
+        relevant = set(test_ratings.items[test_ratings.users == user].tolist())
+        (answer,) = recommender.recommend([Query(user=int(user))])
+        hits = [one.item in relevant for one in answer.recommendations]
+        precision.append(sum(hits) / 10)
+        ideal = sum(1 / math.log2(place + 2) for place in range(min(10, len(relevant))))
+        ndcg.append(sum(hit / math.log2(place + 2) for place, hit in enumerate(hits)) / ideal)
+    assert figures["precision_at_10"] == pytest.approx(np.mean(precision))
+    assert figures["ndcg_at_10"] == pytest.approx(np.mean(ndcg))
+    error = np.square(predict_pairs(recommender, test_ratings) - test_ratings.values).mean()
+    assert figures["rmse"] == pytest.approx(math.sqrt(error), rel=1e-5)
+    assert figures["loss"] == pytest.approx(error + 0.01 * 1.0, rel=1e-5)
+    assert 0 < figures["coverage"] <= 1
+    assert {"diversity", "novelty", "map_at_10", "recall_at_10", "mae"} <= set(figures)
