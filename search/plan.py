@@ -88,6 +88,7 @@ class SearchPlan(Strict):
     ensemble: Ensemble = Ensemble()
     concurrency: Count | None = None  # trials at once; null: one per two cores or per GPU, 2 at least
     gpus_per_trial: Annotated[float, Field(ge=0)] = 1.0  # where the cluster has GPUs
+    small_batch: bool = False  # batch 1536 instead of 2048, where the GPU's own row asks for it
     checkpoint_seconds: Annotated[float, Field(ge=0)] = 15.0  # between a trial's checkpoints; 0: every epoch
     worker_deaths: Annotated[int, Field(ge=0)] = 2  # restarts of a trial whose process died
     max_cost: Annotated[float, Field(ge=0)] = 20.0  # US dollars for the whole run

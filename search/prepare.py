@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from recsys.bounds import DataShape
+from clusters.facts import ClusterFacts, read_facts
+from recsys.bounds import SMALL_BATCH_SIZE, DataShape
 from recsys.data.dataset import Dataset
 from recsys.data.split import Split, TrainingData
 from recsys.data.splits import make_split, training_data
@@ -163,6 +164,7 @@ def prepare(request: SearchRequest) -> Prepared:
         RunFolder.require_free(request.out)
         plan, source, specs = request.plan, request.source, request.specs
         about, points = {}, [(one.family, one.config) for one in map(load_template, plan.points)]
+    plan = on_this_cluster(plan, read_facts())
     budget = budget_of(plan)
     notifier = Notifier.from_environment(request.notify)
     started_from = _earlier(request.start_from, "--start-from")
@@ -222,6 +224,15 @@ def shape_of(dataset: Dataset) -> DataShape:
         user_features=0 if dataset.user_features is None else dataset.user_features.shape[1],
         item_features=0 if dataset.item_features is None else dataset.item_features.shape[1],
     )
+
+
+def on_this_cluster(plan: SearchPlan, facts: ClusterFacts | None) -> SearchPlan:
+    """``plan`` with what its rented GPUs ask for: trials a GPU, and the batch of their own row."""
+    if facts is None:
+        return plan
+    share = 1 / max(facts.trials_per_gpu, 1)
+    small = plan.small_batch or facts.batch_size == SMALL_BATCH_SIZE
+    return plan.model_copy(update={"gpus_per_trial": share, "small_batch": small})
 
 
 def budget_of(plan: SearchPlan) -> Budget:

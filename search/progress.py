@@ -63,7 +63,7 @@ class Progress:
     def event(self, event: RunEvent) -> None:
         if event.kind in QUIET and not event.message:
             return
-        self.say(f"  {told(event)}")
+        self.say(event.message if event.kind in QUIET else f"  {told(event)}")
 
     def refresh(self, *, force: bool = False) -> None:
         """Draw the block again, or print a summary line where there is no terminal, when it is time."""

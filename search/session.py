@@ -23,6 +23,7 @@ from search.outcome import RunStatus
 from search.prepare import Prepared, SearchRequest, prepare
 from search.progress import Progress
 from search.report import write_report
+from search.report.plot import progress_png
 from search.results import read_results, summary_text, write_results
 from search.run_folder import RunFolder
 from search.runner.cluster import Resources, ray_cluster
@@ -236,5 +237,5 @@ class Session:
         outcome = replace(outcome, seconds=seconds)
         write_results(self.folder.path, outcome, promotion=promotion)
         self.tracker.finish(outcome)
-        self.notifier.finish(message, None)
+        self.notifier.finish(message, progress_png(outcome.trials))
         print(summary_text(read_results(self.folder.path)))

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Protocol
 
-from recsys.bounds import DataShape, scale_into_bounds, violations
+from recsys.bounds import DataShape, Violation, scale_into_bounds, violations
 from recsys.models.ranges import Choice, Range, Real, Whole
 from recsys.models.registry import family_named, make_config
 from recsys.types import JsonObject
@@ -30,11 +30,13 @@ class Suggester(Protocol):
 
 @dataclass(frozen=True)
 class Space:
-    """What may be drawn for one family on one dataset. ``fixed`` fields are set and not drawn."""
+    """What may be drawn for one family on one dataset. ``fixed`` fields are set and not drawn;
+    ``small_batch`` allows the batch of a small GPU."""
 
     family: str
     shape: DataShape
     fixed: JsonObject = field(default_factory=dict)
+    small_batch: bool = False
 
     @property
     def ranges(self) -> dict[str, Range]:
@@ -66,9 +68,13 @@ class Space:
         if self.family != SUBJECT:
             return fields
         config = make_config(self.family, fields)
-        if not violations(config, self.shape):
+        if not self.broken(config):
             return fields
         return plain(scale_into_bounds(config, self.shape))
+
+    def broken(self, config: Any) -> list[Violation]:
+        """The bounds that a hybrid VAE's config breaks."""
+        return violations(config, self.shape, small_batch_allowed=self.small_batch)
 
     def _highest(self, name: str, span: Whole, others: JsonObject) -> int:
         """The largest step of ``span`` that the bounds leave; its lowest where they leave none."""
@@ -78,7 +84,7 @@ class Space:
         while low < high:
             middle = (low + high + 1) // 2
             config = make_config(self.family, {**others, name: span.low + middle * span.step})
-            if violations(config, self.shape):
+            if self.broken(config):
                 high = middle - 1
             else:
                 low = middle

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from recsys.bounds import DataShape, violations
+from recsys.bounds import SMALL_BATCH_SIZE, DataShape
 from recsys.errors import InputError
 from recsys.models.registry import make_config
 from recsys.seeds import derive_seed
@@ -46,9 +46,18 @@ class Composer:
         self._slots = {slot.number: slot for slot in sequence}
         self._given = given
         families = {slot.family for slot in sequence}
-        self.spaces = {name: Space(name, shape, fixed=plan.fixed.get(name, {})) for name in sorted(families)}
+        self._batch: JsonObject = {"batch_size": SMALL_BATCH_SIZE} if plan.small_batch else {}
+        self.spaces = {
+            name: Space(
+                name,
+                shape,
+                fixed={**plan.fixed.get(name, {}), **(self._batch if name == SUBJECT else {})},
+                small_batch=plan.small_batch,
+            )
+            for name in sorted(families)
+        }
         self.template_name, self._template = self._scaled_template()
-        self._refuse_unsafe(shape)
+        self._refuse_unsafe()
 
     def searched_families(self) -> list[str]:
         """Families with something to draw."""
@@ -69,9 +78,9 @@ class Composer:
         """(config that is set rather than drawn, or None; the draws that it amounts to, if any)."""
         space = self.spaces[slot.family]
         if slot.origin == "formula":
-            return {}, space.describe({})
+            return self._batch, space.describe({})
         if slot.origin == "reference":
-            return {"normalisation": REFERENCES[slot.name]}, None
+            return {"normalisation": REFERENCES[slot.name], **self._batch}, None
         if slot.origin == "template":
             return self._template, space.describe(self._template)
         if slot.origin == "start-from":
@@ -115,13 +124,13 @@ class Composer:
         template = load_template(self._plan.template)
         if template.family != SUBJECT:
             raise InputError(f"template {self._plan.template} is a {template.family}; trial 1 is a {SUBJECT}")
-        config = template.config
+        config = {**template.config, **self._batch}
         scaled = self.spaces[SUBJECT].inside(config)
         short = {"hybrid_vae_optimized": "optimised"}.get(self._plan.template, self._plan.template)
         return (short if scaled == config else f"{short}, scaled"), scaled
 
-    def _refuse_unsafe(self, shape: DataShape) -> None:
+    def _refuse_unsafe(self) -> None:
         """The first door: fixed fields that break a bound stop the run before it starts."""
-        broken = violations(make_config(SUBJECT, self._plan.fixed.get(SUBJECT, {})), shape)
+        broken = self.spaces[SUBJECT].broken(make_config(SUBJECT, self.spaces[SUBJECT].fixed))
         if broken:
             raise InputError("outside the safe bounds: " + "; ".join(map(str, broken)))

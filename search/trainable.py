@@ -21,6 +21,7 @@ from typing import Any
 from ray import tune
 from ray.experimental.internal_kv import _internal_kv_get, _internal_kv_put
 
+from clusters.share import from_head, nothing_to_carry, to_head
 from recsys.data.split import TrainingData
 from recsys.training.trial import Trial
 from recsys.training.trials import EpochReport, RunEvent, TrialSpec, TrialStatus
@@ -58,11 +59,14 @@ class TrialWorker(tune.Trainable):  # type: ignore[misc]
         session: str = "",
         checkpoint_seconds: float = 15.0,
         rank: bool = False,
+        small_batch: bool = False,
     ) -> None:
-        """``rank``: lists are an objective too, so each trial that ends is judged by its lists on valid."""
+        """``rank``: lists are an objective too, so each trial that ends is judged by its lists on valid.
+        ``small_batch``: the GPU's own row asks for batch 1536."""
         assert data is not None
         self._data, self._run, self._session = data, Path(run), session
-        self._checkpoint_seconds, self._rank = checkpoint_seconds, rank
+        self._checkpoint_seconds, self._rank, self._small_batch = checkpoint_seconds, rank, small_batch
+        self._carries = not nothing_to_carry(self._run)
         self._begin(config)
 
     def reset_config(self, new_config: JsonObject) -> bool:
@@ -99,10 +103,14 @@ class TrialWorker(tune.Trainable):  # type: ignore[misc]
         self._start_seconds = time.perf_counter() - began
 
     def _open(self) -> None:
+        if self._carries:
+            from_head(self._folder)
         if (self._folder / RESULT).exists():
             return
         self._folder.mkdir(parents=True, exist_ok=True)
-        self._trial = Trial(self._spec, self._data, folder=self._folder)
+        self._trial = Trial(
+            self._spec, self._data, folder=self._folder, small_batch_allowed=self._small_batch
+        )
         checkpoint = self._folder / CHECKPOINT
         if checkpoint.exists():
             self._trial.load(checkpoint)
@@ -130,8 +138,7 @@ class TrialWorker(tune.Trainable):  # type: ignore[misc]
             self._trial.finish(TrialStatus.FINISHED)
             return self._final_row(report)
         if time.monotonic() - self._saved_at >= self._checkpoint_seconds:
-            self._trial.save(self._folder / CHECKPOINT)
-            self._saved_at = time.monotonic()
+            self._save()
         return self._row(report)
 
     def _stopped(self) -> JsonObject:
@@ -139,9 +146,16 @@ class TrialWorker(tune.Trainable):  # type: ignore[misc]
         assert self._trial is not None
         if not self._trial.reports:
             return self._row(None, done=True, status=TrialStatus.STOPPED.value)
-        self._trial.save(self._folder / CHECKPOINT)
+        self._save()
         self._trial.finish(TrialStatus.STOPPED)
         return self._final_row(None)
+
+    def _save(self) -> None:
+        assert self._trial is not None
+        self._trial.save(self._folder / CHECKPOINT)
+        self._saved_at = time.monotonic()
+        if self._carries:
+            to_head(self._folder)
 
     def _note_best(self, report: EpochReport) -> None:
         if math.isfinite(report.rmse):
@@ -175,6 +189,8 @@ class TrialWorker(tune.Trainable):  # type: ignore[misc]
         row["epoch"] = result.reports[-1].epoch if result.reports else 0
         if self._rank and result.rmse is not None:
             row["ndcg_at_10"] = valid_ndcg(self._folder, self._data)
+        if self._carries:
+            to_head(self._folder)
         self._trial = None
         return row
 

@@ -105,6 +105,7 @@ class Search:
             run=str(self.run),
             session=self._session,
             checkpoint_seconds=self.plan.checkpoint_seconds,
+            small_batch=self.plan.small_batch,
             rank="ndcg_at_10" in self.plan.objectives,
         )
         each = {"cpu": resources.cpus, **({"gpu": resources.gpus} if resources.gpus else {})}
