@@ -25,8 +25,8 @@ def refuse_secrets(arguments: list[str]) -> None:
     for argument in arguments:
         if argument.partition("=")[0] in SECRET_OPTIONS:
             raise ClusterError(
-                f"{argument.partition('=')[0]} with a URL would be read by whoever lists processes on a rented "
-                "machine; set DISCORD_WEBHOOK_URL in the environment instead, which goes there in a "
+                f"{argument.partition('=')[0]} with a URL would be read by whoever lists processes on a "
+                "rented machine; set DISCORD_WEBHOOK_URL in the environment instead, which goes there in a "
                 "private file"
             )
 
@@ -50,8 +50,8 @@ def with_limits(
 ) -> list[str]:
     """The search's arguments with the cluster's price and what is left of its caps.
 
-    `before_seconds` were used by earlier sessions of the run, which the search counts; `given` is what the person
-    wrote (on a resume `arguments` is shorter).
+    `before_seconds` were used by earlier sessions of the run, which the search counts; `given` is what the
+    person wrote (on a resume `arguments` is shorter).
     """
     left = facts.deadline - facts.written
     hours = (before_seconds + max(60.0, left - min(FETCH_SECONDS, 0.1 * left))) / 3600

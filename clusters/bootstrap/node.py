@@ -121,7 +121,7 @@ def start_ray(settings: dict[str, Any], python: str) -> None:
 
 
 def share_runs(place: str) -> None:
-    """Put the run folders on the network volume, where one is mounted: every node then sees the same files."""
+    """Put the run folders on the network volume, where one is mounted: all nodes see the same files."""
     if not place:
         return
     Path(place).mkdir(parents=True, exist_ok=True)

@@ -77,7 +77,7 @@ class RunpodClient:
 
     def gpus(self, *, count: int, cloud: str) -> list[GpuType]:
         params = {"include": "AVAILABILITY", "product": "POD", "count": str(count), "cloud": cloud}
-        return read_gpus(self._call("GET", "/v2/catalog/gpus", params=params))
+        return read_gpus(self._call("GET", "/v2/catalog/gpus", params=params, attempts=3))
 
     def pods(self) -> list[Pod]:
         return read_pods(self._call("GET", "/v2/pods"))
@@ -131,10 +131,12 @@ class RunpodClient:
         params: dict[str, str] | None = None,
         body: dict[str, Any] | None = None,
         create: bool = False,
+        attempts: int | None = None,
     ) -> Any:
         what = f"{method} {path}"
         trouble = ""
-        for attempt in range(self.attempts):
+        attempts = attempts or self.attempts
+        for attempt in range(attempts):
             refused = 0
             try:
                 answer = self.session.request(
@@ -162,7 +164,7 @@ class RunpodClient:
                 raise CreateUnknown(f"{what} got no clean answer ({trouble})", status=0)
             self.sleep(min(20.0, 0.5 * 2**attempt))
         raise ApiError(
-            f"RunPod's API did not answer {what} in {self.attempts} tries (last: {trouble}); see "
+            f"RunPod's API did not answer {what} in {attempts} tries (last: {trouble}); see "
             "https://uptime.runpod.io and try again",
             status=refused,
         )

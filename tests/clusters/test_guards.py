@@ -1,0 +1,214 @@
+"""When the guards end a cluster, and when they do not: the watchdog here, and the one inside each pod."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from clusters import state as states
+from clusters.bootstrap import guard as inside
+from clusters.guard import alive, end, margin_seconds, reason_to_end, start_watchdog
+from clusters.state import ClusterState, Node
+from tests.clusters.played.cloud import Fault
+from tests.clusters.played.playing import Play, a_spec
+
+NOW = 1_800_000_000.0
+SPEC = a_spec(max_usd=2.0, max_hours=4.0, idle_minutes=10)
+
+
+def a_state(
+    *, age: float, usd_per_hour: float = 1.0, phase: str = "searching", ready: float = 0.0
+) -> ClusterState:
+    node = Node("p", "n", usd_per_hour, NOW - age)
+    notes = {"ready": str(NOW - ready)}
+    return ClusterState("abc", "o", {}, NOW - age, nodes=(node,), phase=phase, notes=notes)
+
+
+def reason(state: ClusterState, *, busy: float | None = 0.0, driver_gone: float = 0.0) -> str:
+    return reason_to_end(SPEC, state, now=NOW, busy_age=busy, driver_gone_for=driver_gone)
+
+
+def test_a_busy_cluster_under_its_caps_is_left_alone() -> None:
+    assert reason(a_state(age=3600)) == ""
+    assert reason(a_state(age=3600), busy=None) == ""  # not known is not idle
+    assert reason(a_state(age=3600), driver_gone=9999) == ""  # the search goes on without its driver
+
+
+def test_caps_hold_with_a_margin_for_ending() -> None:
+    margin = margin_seconds(SPEC)
+    assert 0 < margin <= 120
+    assert reason(a_state(age=4 * 3600 - margin + 1, usd_per_hour=0.1)) == "max_hours 4"
+    assert reason(a_state(age=4 * 3600 - margin - 1, usd_per_hour=0.1)) == ""
+    assert reason(a_state(age=2 * 3600 - margin + 1)) == "max_usd $2.00"  # $1 an hour for two hours
+    assert reason(a_state(age=2 * 3600 - margin - 10)) == ""
+
+
+def test_idle_counts_from_when_it_was_ready() -> None:
+    assert reason(a_state(age=3600, ready=3000), busy=700) == "no job has run for 10 minutes"
+    assert reason(a_state(age=3600, ready=3000), busy=float("inf")) == "no job has run for 10 minutes"
+    assert reason(a_state(age=3600, ready=60), busy=float("inf")) == ""
+    assert reason(a_state(age=3600, ready=3000), busy=500) == ""
+
+
+def test_a_cluster_whose_renter_died_half_way_is_ended() -> None:
+    assert (
+        reason(a_state(age=60, phase="renting"), driver_gone=31) == "the command that was renting it is gone"
+    )
+    assert reason(a_state(age=60, phase="renting"), driver_gone=5) == ""
+
+
+def test_the_deadline_by_hand() -> None:
+    state = a_state(age=3600)  # $1 spent at $1 an hour
+    assert state.deadline(max_usd=3.0, max_hours=24, now=NOW) == pytest.approx(NOW + 2 * 3600)
+    assert state.deadline(max_usd=99.0, max_hours=4, now=NOW) == pytest.approx(NOW + 3 * 3600)
+
+
+def test_the_watchdog_ends_pods_and_says_why(play: Play) -> None:
+    state = play.rent(a_spec())
+    assert end(play.provider, states.load(state.name), "max_usd $1.00")
+    assert play.cloud.living() == []
+    state = states.load(state.name)
+    assert (state.phase, state.notes["ended_by"]) == ("ended", "the watchdog: max_usd $1.00")
+
+
+def test_the_watchdog_does_not_give_up(play: Play, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("clusters.runpod.ending.PATIENCE_SECONDS", 0.05)
+    state = play.rent(a_spec())
+    play.cloud.faults += [
+        Fault("POST", "/v2/pods/.*", "status", times=6),
+        Fault("DELETE", "/v2/pods/.*", "drop", 6),
+    ]
+    assert not end(play.provider, states.load(state.name), "max_hours 1")
+    assert states.load(state.name).phase != "ended"
+    assert end(play.provider, states.load(state.name), "max_hours 1")
+    assert play.cloud.living() == []
+
+
+def test_the_watchdog_is_a_process_that_outlives_its_parent_and_ends_the_pods(play: Play) -> None:
+    spec = a_spec(max_hours=0.001)  # 3.6 s
+    state = play.state(spec)
+    code = f"from clusters.guard import start_watchdog; print(start_watchdog({state.name!r}))"
+    parent = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    play.provider.rent(spec, states.load(state.name), say=play.said.append)
+    assert len(play.cloud.living()) == 1
+    until = time.monotonic() + 30
+    while play.cloud.living() and time.monotonic() < until:
+        time.sleep(0.1)
+    assert play.cloud.living() == []
+    while alive(int(parent.stdout)) and time.monotonic() < until:
+        time.sleep(0.1)
+    assert not alive(int(parent.stdout))  # and then it is gone itself
+    assert states.load(state.name).phase == "ended"
+    log = states.folder(state.name) / "watchdog.log"
+    assert "ending cluster" in log.read_text()
+    assert play.cloud.account_key not in log.read_text()
+
+
+def test_the_watchdog_of_an_ended_cluster_ends_itself(play: Play) -> None:
+    state = play.state(a_spec())
+    states.update(state.name, phase="ended")
+    pid = start_watchdog(state.name)
+    os.waitpid(pid, 0)
+    assert not alive(pid)
+
+
+@pytest.fixture
+def pod(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr(inside, "BASE", tmp_path)
+    return tmp_path
+
+
+def settings(**changes: Any) -> dict[str, Any]:
+    usual: dict[str, Any] = {
+        "role": "head",
+        "deadline": NOW + 3600,
+        "silence_seconds": 600.0,
+        "idle_seconds": 900.0,
+    }
+    return {**usual, "detached": False, "save_to": "", **changes}
+
+
+def touch(path: Path, age: float) -> None:
+    path.touch()
+    os.utime(path, (NOW - age, NOW - age))
+
+
+def inside_reason(pod_settings: dict[str, Any], *, started: float = 7200, head_seen: float = 0) -> str:
+    return inside.reason_to_end(pod_settings, now=NOW, started=NOW - started, head_seen=NOW - head_seen)
+
+
+def test_inside_a_pod_the_deadline_holds_always(pod: Path) -> None:
+    touch(pod / "heartbeat", 0)
+    touch(pod / "busy", 0)
+    for changes in ({}, {"detached": True}, {"role": "worker"}):
+        assert "deadline has come" in inside_reason(settings(deadline=NOW - 1, **changes))
+        assert inside_reason(settings(**changes)) == ""
+
+
+def test_inside_a_pod_silence_ends_it_unless_it_was_meant(pod: Path) -> None:
+    touch(pod / "heartbeat", 601)
+    touch(pod / "busy", 0)
+    assert "nobody has been heard from" in inside_reason(settings())
+    assert inside_reason(settings(), started=300) == ""  # not older than its own patience
+    assert inside_reason(settings(detached=True)) == ""
+
+
+def test_inside_a_pod_idleness_ends_it(pod: Path) -> None:
+    touch(pod / "heartbeat", 901)
+    touch(pod / "busy", 901)
+    assert "no job has run for 900 s" in inside_reason(settings(detached=True))
+    touch(pod / "heartbeat", 10)  # somebody is at work on it by hand
+    assert inside_reason(settings(detached=True)) == ""
+
+
+def test_a_worker_ends_when_its_head_is_out_of_reach(pod: Path) -> None:
+    assert "head has been out of reach" in inside_reason(settings(role="worker"), head_seen=601)
+    assert inside_reason(settings(role="worker"), head_seen=599) == ""
+
+
+def test_a_run_is_saved_before_the_end(pod: Path, tmp_path: Path) -> None:
+    run = pod / "code" / "runs" / "first"
+    run.mkdir(parents=True)
+    (run / "plan.yaml").write_text("x")
+    (pod / "secrets.json").write_text(json.dumps({}))
+    (pod / "python").write_text(sys.executable)
+    inside.save_run(settings(save_to=str(tmp_path / "volume" / "abc")))
+    assert (tmp_path / "volume" / "abc" / "first" / "plan.yaml").read_text() == "x"
+    inside.save_run(settings(save_to=f"file://{tmp_path}/store/abc"))  # any fsspec URL
+    assert [path.read_text() for path in (tmp_path / "store").rglob("plan.yaml")] == ["x"]
+    inside.save_run(settings(role="worker", save_to=str(tmp_path / "never")))
+    assert not (tmp_path / "never").exists()
+
+
+def test_trouble_with_saving_does_not_stop_the_end(pod: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (pod / "code" / "runs").mkdir(parents=True)
+    inside.save_run(settings(save_to="nosuch://store"))
+    assert "the run could not be saved" in capsys.readouterr().out
+
+
+def test_the_guard_ends_its_pod_by_the_pods_own_key(
+    play: Play, pod: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    state = play.rent(a_spec())
+    rented = play.cloud.pods[state.head.id]
+    monkeypatch.setenv("RUNPOD_API_KEY", rented.key)
+    monkeypatch.setenv("RUNPOD_POD_ID", rented.id)
+    play.cloud.faults.append(Fault("POST", "/v2/pods/.*/action", "status", status=405))
+
+    class Over(Exception):
+        """The machine is gone: nothing after this runs."""
+
+    def no_more(seconds: float) -> None:
+        raise Over
+
+    monkeypatch.setattr(time, "sleep", no_more)
+    with pytest.raises(Over):
+        inside.end_pod(settings(api=play.api.url))
+    assert rented.ended_by == "itself"
