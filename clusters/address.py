@@ -33,8 +33,7 @@ class AddressProvider(LocalProvider):
                 socket.create_connection((host, int(port)), timeout=10).close()
             except OSError as problem:
                 raise ClusterError(
-                    f"nobody answers at {spec.address} ({problem}); expected the head's GCS, host:port "
-                    f"(6379 unless "
-                    "said otherwise), reachable from this machine. Is the cluster up, and RAY_AUTH_TOKEN set?"
+                    f"nobody answers at {spec.address} ({problem}); expected the head's GCS, host:port, 6379 "
+                    "unless said otherwise, in reach of this machine. Is the cluster up, RAY_AUTH_TOKEN set?"
                 ) from None
         return state

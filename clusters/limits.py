@@ -3,7 +3,8 @@ guards.
 
 Price and caps come from the cluster, whatever a plan says, so that the search ends by itself, with ensemble
 and release, before the watchdog or the pod's guard would end it without; a tighter cap of the person's own
-holds. The GPU's row decides the batch, and trials_per_gpu how much of a GPU a trial takes.
+holds. (The batch of
+the GPU's row and trials_per_gpu the search takes from clusters/facts.py itself.)
 """
 
 from __future__ import annotations
@@ -11,7 +12,6 @@ from __future__ import annotations
 from clusters.errors import ClusterError
 from clusters.facts import ClusterFacts
 
-PROVEN_BATCH = 2048
 FETCH_SECONDS = 120.0  # kept for the last fetch and the end of the pods
 SECRET_OPTIONS = ("--notify",)  # their values would stand in Ray's job record and in process lists
 
@@ -26,8 +26,7 @@ def refuse_secrets(arguments: list[str]) -> None:
         if argument.partition("=")[0] in SECRET_OPTIONS:
             raise ClusterError(
                 f"{argument.partition('=')[0]} with a URL would be read by whoever lists processes on a "
-                "rented machine; set DISCORD_WEBHOOK_URL in the environment instead, which goes there in a "
-                "private file"
+                "rented machine; set DISCORD_WEBHOOK_URL here instead, which goes there in a private file"
             )
 
 
@@ -46,7 +45,7 @@ def last_value(arguments: list[str], option: str) -> float | None:
 
 
 def with_limits(
-    arguments: list[str], facts: ClusterFacts, *, before_seconds: float, given: list[str], resume: bool
+    arguments: list[str], facts: ClusterFacts, *, before_seconds: float, given: list[str]
 ) -> list[str]:
     """The search's arguments with the cluster's price and what is left of its caps.
 
@@ -61,9 +60,4 @@ def with_limits(
     dollars = min(dollars, own_dollars) if own_dollars is not None else dollars
     added = ["--price", f"{facts.usd_per_hour / facts.pods:.4f}", "--set", f"nodes={facts.pods}"]
     added += ["--max-hours", f"{hours:.4f}", "--max-cost", f"{dollars:.2f}"]
-    if not resume:
-        if facts.batch_size != PROVEN_BATCH:
-            added += ["--set", f"batch_size={facts.batch_size}"]
-        if facts.trials_per_gpu > 1:
-            added += ["--set", f"gpus_per_trial={1 / facts.trials_per_gpu:.3f}"]
     return [*arguments, *added]

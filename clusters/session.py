@@ -76,9 +76,7 @@ class Session:
             self.say(f"sent the fetched state of {self.out} to continue from")
             told = ["--resume"]
         facts = self.facts(state)
-        told = with_limits(
-            told, facts, before_seconds=self._used_before(), given=list(state.arguments), resume=resume
-        )
+        told = with_limits(told, facts, before_seconds=self._used_before(), given=list(state.arguments))
         self.head.run(f"umask 077; cat > {BASE}/facts.json", stdin=facts.to_json().encode())
         job = f"{state.run}-{state.serial}"
         command = ["python3", "clusters/bootstrap/job.py", job, "--"]

@@ -87,9 +87,8 @@ class RunpodSpec(Strict):
         """Each refusal names the reason and the way out."""
         if self.pods > 1 and not self.global_networking:
             raise ValueError(
-                f"pods: {self.pods} needs global_networking: true (without it pods cannot reach each "
-                f"other, and "
-                "Ray nodes must); or keep pods: 1 and raise gpus_per_pod"
+                f"pods: {self.pods} needs global_networking: true (without it pods cannot reach each other, "
+                "and Ray nodes must); or keep pods: 1 and raise gpus_per_pod"
             )
         if self.global_networking and self.cloud == "COMMUNITY":
             raise ValueError(

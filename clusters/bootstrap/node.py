@@ -82,14 +82,20 @@ def ready_python(project: Path) -> str:
         return python
     say(f"installing {len(missing)} packages: {', '.join(missing)}"[:300])
     started = time.monotonic()
+    install = ["-m", "pip", "install", "-q"]
     if not own.exists():
         # Over the image's own packages, so that its torch is not fetched again.
-        subprocess.run([python, "-m", "venv", "--system-site-packages", str(BASE / "venv")], check=True)
-    done = subprocess.run([str(own), "-m", "pip", "install", "-q", *missing], capture_output=True, text=True)
+        venv = [python, "-m", "venv", "--system-site-packages", str(BASE / "venv")]
+        if subprocess.run(venv, capture_output=True).returncode == 0:
+            python = str(own)
+        else:  # Debian's Python without its venv package; the container is thrown away after
+            shutil.rmtree(BASE / "venv", ignore_errors=True)
+            install.append("--break-system-packages")
+    done = subprocess.run([python, *install, *missing], capture_output=True, text=True)
     if done.returncode:
         raise SystemExit(f"packages could not be installed: {done.stderr[-1500:]}")
     say(f"packages installed in {time.monotonic() - started:.0f} s")
-    return str(own)
+    return python
 
 
 def start_ray(settings: dict[str, Any], python: str) -> None:
@@ -120,6 +126,17 @@ def start_ray(settings: dict[str, Any], python: str) -> None:
         raise SystemExit(f"ray did not start: {(done.stdout + done.stderr)[-2000:]}")
 
 
+def ensure_rsync() -> None:
+    """Fetching needs rsync on both sides; most images have it."""
+    if shutil.which("rsync"):
+        return
+    say("installing rsync")
+    for command in (["apt-get", "update", "-qq"], ["apt-get", "install", "-y", "-qq", "rsync"]):
+        done = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL)
+        if done.returncode:
+            raise SystemExit(f"rsync is missing and could not be installed: {done.stderr[-500:]}")
+
+
 def share_runs(place: str) -> None:
     """Put the run folders on the network volume, where one is mounted: all nodes see the same files."""
     if not place:
@@ -145,6 +162,7 @@ def main() -> None:
     start_guard(settings)
     threading.Thread(target=keep_heartbeat, daemon=True).start()
     share_runs(settings["runs_at"])
+    ensure_rsync()
     python = ready_python(BASE / "code")
     private(BASE / "secrets.json", json.dumps(settings.get("secrets", {})))
     (BASE / "python").write_text(python)

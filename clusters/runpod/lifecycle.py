@@ -85,9 +85,8 @@ def _rent_on(
             say(f"{problem}; ended")
             if failures > spec.replacements:
                 raise ClusterFailed(
-                    f"{failures} pods never worked (last: {problem}); nothing is left running. Another "
-                    f"data centre "
-                    "or GPU may do better: data_centers and gpus in the YAML"
+                    f"{failures} pods never worked (last: {problem}); nothing is left running. Another data "
+                    "centre or GPU may do better: data_centers and gpus in the YAML"
                 ) from None
             say(f"renting another ({failures} of at most {spec.replacements})")
 

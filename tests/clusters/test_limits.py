@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 import pytest
 
 from clusters.facts import ClusterFacts, hours_left, read_facts
@@ -31,29 +29,20 @@ def options(arguments: list[str]) -> dict[str, str]:
 
 
 def test_price_nodes_and_what_is_left() -> None:
-    told = options(with_limits([], FACTS, before_seconds=0, given=[], resume=False))
+    told = options(with_limits([], FACTS, before_seconds=0, given=[]))
     assert told == {"--price": "0.5000", "--set": "nodes=2", "--max-hours": "1.9667", "--max-cost": "8.00"}
 
 
 def test_a_tighter_cap_of_the_persons_own_holds() -> None:
     given = ["--max-hours", "0.5", "--max-cost=2"]
-    told = with_limits(given, FACTS, before_seconds=0, given=given, resume=False)
+    told = with_limits(given, FACTS, before_seconds=0, given=given)
     assert last_value(told, "--max-hours") == 0.5
     assert last_value(told, "--max-cost") == 2.0
 
 
 def test_a_resumed_run_has_its_earlier_hours_on_top() -> None:
-    told = with_limits(["--resume"], FACTS, before_seconds=3600, given=[], resume=True)
+    told = with_limits(["--resume"], FACTS, before_seconds=3600, given=[])
     assert last_value(told, "--max-hours") == pytest.approx(2.9667)
-
-
-def test_the_gpus_row_decides_the_batch_and_the_share() -> None:
-    facts = dataclasses.replace(FACTS, batch_size=1536, trials_per_gpu=2)
-    told = with_limits([], facts, before_seconds=0, given=[], resume=False)
-    assert "batch_size=1536" in told
-    assert "gpus_per_trial=0.500" in told
-    again = with_limits(["--resume"], facts, before_seconds=0, given=[], resume=True)
-    assert "batch_size=1536" not in again  # the run's own plan has it
 
 
 def test_facts_come_back_from_their_file(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:  # type: ignore[no-untyped-def]

@@ -13,7 +13,7 @@ TINY = ("--data", "synthetic:users=300,items=200,ratings=8000", "--trials", "3",
 
 
 def test_breakthrough_on_two_nodes_from_quote_to_release(stage: Stage) -> None:
-    cluster = stage.cluster_file(**TWO, volume={"id": "vol1"})
+    cluster = stage.cluster_file(**TWO)  # no shared disk: trial files travel to the head
     command = ("search/breakthrough.py", "--cluster", str(cluster), "--yes", "--out", str(stage.out))
     driver = stage.python(*command, *TINY)
     assert driver.wait(timeout=500) == 0, stage.said()
