@@ -1,0 +1,118 @@
+"""``python -m recsys.ladder --data ml-100k --split folds:u1``: every rung, several seeds, table and plot.
+
+Finished rungs are lines of OUT/measures.jsonl: an interrupted run goes on where it was. Exit codes: 0
+done, 2 bad input, 1 failed, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from dataclasses import asdict
+from pathlib import Path
+
+from recsys.data.load import load_dataset
+from recsys.data.splits import make_split, training_data
+from recsys.errors import InputError
+from recsys.ladder.measure import Measure, measure
+from recsys.ladder.rungs import LADDER, steps
+from recsys.ladder.table import markdown, svg
+from recsys.types import JsonObject
+
+
+def parser() -> argparse.ArgumentParser:
+    arguments = argparse.ArgumentParser(prog="python -m recsys.ladder", description=__doc__)
+    arguments.add_argument(
+        "--data", default="ml-100k", help="a release's name, a folder, a file, synthetic:..."
+    )
+    arguments.add_argument("--split", default="folds:u1", help="protocol, e.g. folds:u1 or random,gate=off")
+    arguments.add_argument("--split-seed", type=int, default=0)
+    arguments.add_argument("--seeds", type=int, default=3, help="trainings of each rung")
+    arguments.add_argument("--epochs", type=int, default=30, help="planned length of every training")
+    arguments.add_argument("--rungs", default="", help=f"names, comma separated; all: {_names()}")
+    arguments.add_argument("--device", default="auto")
+    arguments.add_argument("--out", type=Path, default=Path("runs/ladder"))
+    return arguments
+
+
+def _names() -> str:
+    return ",".join(rung.name for rung in LADDER)
+
+
+def main(given: list[str] | None = None) -> int:
+    options = parser().parse_args(given)
+    try:
+        return run(options)
+    except InputError as error:
+        print(f"ladder: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print(f"ladder: interrupted; finished rungs are kept in {options.out}, run it again to go on")
+        return 130
+
+
+def run(options: argparse.Namespace) -> int:
+    if options.seeds < 1 or options.epochs < 1:
+        raise InputError("--seeds and --epochs must be 1 or more")
+    chosen = steps([name for name in options.rungs.split(",") if name] or None)
+    dataset = load_dataset(options.data)
+    split = make_split(dataset, options.split, seed=options.split_seed)
+    data, test = training_data(dataset, split), dataset.ratings.take(split.test)
+    facts: JsonObject = {
+        "data": dataset.name,
+        "sha256": dataset.sha256,
+        "split": split.protocol,
+        "fingerprint": split.fingerprint,
+        "epochs": options.epochs,
+    }
+    record = options.out / "measures.jsonl"
+    finished = read_record(record, facts)
+    options.out.mkdir(parents=True, exist_ok=True)
+    # Written whole: a line that a kill cut off must not be appended to.
+    kept = [json.dumps(facts), *(json.dumps(asdict(one)) for one in finished)]
+    record.write_text("\n".join(kept) + "\n")
+    for seed in range(options.seeds):
+        for step in chosen:
+            if any(one.rung == step.rung.name and one.seed == seed for one in finished):
+                continue
+            one = measure(step, data, test, epochs=options.epochs, seed=seed, device=options.device)
+            finished.append(one)
+            with record.open("a") as file:
+                file.write(json.dumps(asdict(one)) + "\n")
+            print(
+                f"{step.rung.name:16} seed {seed}: valid {one.valid:.4f}, test {one.test:.4f}, "
+                f"refit {one.test_refit:.4f} ({one.epochs} epochs, {one.seconds:.0f} s)",
+                flush=True,
+            )
+            write_tables(options.out, finished, facts)
+    write_tables(options.out, finished, facts)
+    print(markdown(finished))
+    return 0
+
+
+def read_record(path: Path, facts: JsonObject) -> list[Measure]:
+    """Finished measures. InputError where they are of other data, another split or another length."""
+    if not path.exists():
+        return []
+    first, *rest = path.read_text().splitlines() or ["{}"]
+    if json.loads(first) != facts:
+        raise InputError(
+            f"{path} holds rungs of {json.loads(first)}, this run is {facts}; choose another --out"
+        )
+    finished = []
+    for line in rest:
+        try:
+            finished.append(Measure(**json.loads(line)))
+        except json.JSONDecodeError:
+            break  # cut off by a kill: that rung is measured again
+    return finished
+
+
+def write_tables(out: Path, finished: list[Measure], facts: JsonObject) -> None:
+    (out / "ladder.md").write_text(markdown(finished))
+    (out / "ladder.svg").write_text(svg(finished, title=f"{facts['data']}, {facts['split']}"))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,111 @@
+"""One rung with one seed: trained on train, stopped on valid, looked at once on test.
+
+Peers train on the whole training part, so the model is trained once more on train and valid together for
+the epochs that valid chose, and that too is looked at once. Nothing is chosen on test.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from recsys.bounds import DataShape, require_safe
+from recsys.data.ratings import Ratings
+from recsys.data.split import TrainingData
+from recsys.ladder.rungs import Step
+from recsys.metrics.rating import rmse
+from recsys.models.base import Trainer
+from recsys.models.hybrid_vae.config import HybridVaeConfig
+from recsys.models.registry import family_named, make_config
+from recsys.seeds import derive_seed
+from recsys.training.device import pick_device
+from recsys.types import Arrays
+
+
+@dataclass(frozen=True)
+class Measure:
+    """RMSE in stars. ``test`` after training on train alone; ``test_refit`` on train and valid."""
+
+    rung: str
+    seed: int
+    epochs: int
+    valid: float
+    test: float
+    test_refit: float
+    kl: float
+    parameters: int
+    seconds: float
+
+
+def measure(step: Step, data: TrainingData, test: Ratings, *, epochs: int, seed: int, device: str) -> Measure:
+    """``data`` holds train and valid; ``test`` is predicted twice, after all choices are made."""
+    started = time.perf_counter()
+    trained_seed = derive_seed(seed, "ladder", step.rung.name)
+    trainer, best, valid = _stopped(step, data, epochs=epochs, seed=trained_seed, device=device)
+    predicted = trainer.predict(test)
+    kl = trainer.latent(data.valid)[0]
+    parameters = trainer.parameters
+    del trainer
+    whole = replace(data, train=joined(data.train, data.valid))
+    refit = _build(step, whole, epochs=epochs, seed=trained_seed, device=device)
+    for _ in range(best):
+        refit.train_epoch()
+    return Measure(
+        rung=step.rung.name,
+        seed=seed,
+        epochs=best,
+        valid=valid,
+        test=rmse(predicted, test.values),
+        test_refit=rmse(refit.predict(test), test.values),
+        kl=kl,
+        parameters=parameters,
+        seconds=time.perf_counter() - started,
+    )
+
+
+def joined(one: Ratings, other: Ratings) -> Ratings:
+    times: NDArray[np.int64] | None = None
+    if one.times is not None and other.times is not None:
+        times = np.concatenate([one.times, other.times])
+    return replace(
+        one,
+        users=np.concatenate([one.users, other.users]),
+        items=np.concatenate([one.items, other.items]),
+        values=np.concatenate([one.values, other.values]),
+        times=times,
+    )
+
+
+def _build(step: Step, data: TrainingData, *, epochs: int, seed: int, device: str) -> Trainer:
+    family = family_named(step.rung.family)
+    config = make_config(step.rung.family, step.config)
+    if isinstance(config, HybridVaeConfig):
+        require_safe(config, DataShape.of(data), where=step.rung.name)
+    if family.check is not None:
+        family.check(config, data)
+    return family.build(config, data, epochs=epochs, seed=seed, device=pick_device(device))
+
+
+def _stopped(
+    step: Step, data: TrainingData, *, epochs: int, seed: int, device: str
+) -> tuple[Trainer, int, float]:
+    """The trainer as it was after its best epoch, that epoch, and its rmse on valid."""
+    trainer = _build(step, data, epochs=epochs, seed=seed, device=device)
+    if not step.rung.trained:
+        return trainer, 0, rmse(trainer.predict(data.valid), data.valid.values)
+    patience = make_config(step.rung.family, step.config).patience
+    best, least, state = 0, np.inf, Arrays()
+    for epoch in range(1, epochs + 1):
+        trainer.train_epoch()
+        error = rmse(trainer.predict(data.valid), data.valid.values)
+        trainer.validated(error**2 + 0.01 * trainer.latent(data.valid)[0])
+        if error < least:
+            best, least, state = epoch, error, trainer.state()
+        elif epoch - best >= patience:
+            break
+    if state:
+        trainer.load_state(state)
+    return trainer, best, float(least)
