@@ -24,12 +24,12 @@ def remote_run(run: str) -> str:
     return f"{CODE}/runs/{run}"
 
 
-def fetch(head: Ssh, run: str, out: Path, *, timeout: float = 600) -> bool:
+def fetch(head: Ssh, run: str, out: Path, *, timeout: float = 600, by_content: bool = False) -> bool:
     """One rsync; False while the run folder does not exist there yet."""
     path = remote_run(run)
     if "yes" not in head.run(f"test -d {shlex.quote(path)} && echo yes || echo no"):
         return False
-    head.pull(path, out, timeout=timeout)
+    head.pull(path, out, timeout=timeout, by_content=by_content)
     return True
 
 
@@ -61,7 +61,7 @@ def _digest(path: Path) -> str:
 def fetch_last(head: Ssh, run: str, out: Path, *, say: Say, tries: int = 3) -> bool:
     """The last fetch, verified; what changed under it is fetched again. False where there is nothing."""
     for attempt in range(tries):
-        if not fetch(head, run, out):
+        if not fetch(head, run, out, by_content=True):
             return False
         try:
             say(f"fetched and verified {verify(head, run, out)} files into {out}")

@@ -74,8 +74,8 @@ class Quote:
         if self.usable:
             most = max(self.most_usd(offer) for offer in self.usable)
             lines.append(
-                f"most it can cost: ${most:.2f} (limits: ${self.max_usd:.2f}, {self.max_hours:g} h); expected: "
-                "2 to 27 minutes for a pod's start, billed; then what the plan takes, within those hours"
+                f"most it can cost: ${most:.2f} (limits: ${self.max_usd:.2f}, {self.max_hours:g} h); "
+                "expected: 2 to 27 minutes for a pod's start, billed; then what the plan takes, within that"
             )
         return "\n".join(lines)
 

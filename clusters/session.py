@@ -166,6 +166,7 @@ class Session:
                         self.while_here(self.out)
                 except ClusterFailed as problem:
                     self.say(f"the last fetch failed ({problem}); {self.out} holds what came before")
+                    status = status or 1
             try:
                 bill = self.provider.end(self.state, say=self.say)
             except (ClusterError, ClusterFailed) as problem:

@@ -121,10 +121,14 @@ class Ssh:
         lines = [part for forward in forwards for part in ("-L", forward)]
         return subprocess.run(["ssh", "-t", *self.options, *lines, self.target]).returncode
 
-    def pull(self, remote: str, local: Path, *, timeout: float = 600) -> None:
-        """Make a local folder equal to a remote one (nothing is deleted here); rsync checks what it sends."""
+    def pull(self, remote: str, local: Path, *, timeout: float = 600, by_content: bool = False) -> None:
+        """Make a local folder equal to a remote one (nothing is deleted here); rsync checks what it sends.
+
+        `by_content` compares every file's checksum instead of its size and time.
+        """
         local.mkdir(parents=True, exist_ok=True)
-        self._rsync([f"{self.target}:{remote}/", f"{local}/"], timeout=timeout)
+        how = ["--checksum"] if by_content else []
+        self._rsync([*how, f"{self.target}:{remote}/", f"{local}/"], timeout=timeout)
 
     def push(self, local: Path, remote: str, *, timeout: float = 600) -> None:
         """Make a remote folder hold what a local one does."""
@@ -136,6 +140,7 @@ class Ssh:
         command = [
             "rsync",
             "-a",
+            "--modify-window=-1",  # times to the nanosecond: checkpoints of one size follow within a second
             "-z",
             "--no-owner",
             "--no-group",
