@@ -1,6 +1,6 @@
 """Small releases, made for real: synthetic ratings, fitted members, a fitted ranker, packed and hashed.
 
-``make_big_release`` has ML-32M's shape with random arrays in place of learning: for benchmarks only.
+``tests.big_release`` makes one of ML-32M's shape for benchmarks.
 """
 
 from __future__ import annotations

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
-from dataclasses import replace
 from functools import cached_property
 from time import perf_counter
 from typing import Any
@@ -23,15 +22,13 @@ from numpy.typing import NDArray
 from recsys.data.ratings import RatingScale
 from recsys.errors import InputError
 from recsys.release.answers import NO_RULES, Answer, Query, Recommendation, Rules, Source
-from recsys.release.diversity import diversify
+from recsys.release.draft import Draft, because, candidates, choose, mask
 from recsys.release.load import Release
 from recsys.release.stars import NOTHING, Person, Stars, merge
 from recsys.release.top import top
 from recsys.types import IntArray
 
 BATCH = 32  # queries a matrix product; more gains little and holds up the first of them
-MMR_CANDIDATES = 100
-REASONS = 3
 # What a broken member or ranker raises; anything else is a mistake of ours and may surface.
 FAILURES = (ArithmeticError, ValueError, IndexError, KeyError, TypeError, OSError, MemoryError)
 
@@ -100,14 +97,16 @@ class Recommender:
         people = [self.person(query) for query in queries]
         began = perf_counter()
         scores, failure = self._retrieve(people)
-        retrieve = {"retrieve": 1000 * (perf_counter() - began)}
-        answers = []
+        retrieved = perf_counter()
+        drafts = []
         for row, (query, person) in enumerate(zip(queries, people, strict=True)):
             late = deadline_ms is not None and 1000 * (perf_counter() - started) > deadline_ms
             reason = failure or ("the deadline had passed" if late else "")
-            answer = self._answer(query, person, rules, scores[row], reason)
-            answers.append(replace(answer, milliseconds=retrieve | answer.milliseconds))
-        return answers
+            drafts.append(self._draft(query, person, rules, scores[row], reason))
+        drafted = perf_counter()
+        stars = self._rate(drafts, rules)
+        shared = {"retrieve": 1000 * (retrieved - began), "score": 1000 * (perf_counter() - drafted)}
+        return [self._finish(draft, own, rules, shared) for draft, own in zip(drafts, stars, strict=True)]
 
     def _retrieve(self, people: Sequence[Person]) -> tuple[NDArray[np.float32], str]:
         """(len(people), items) scores in this thread's own buffer, and why they are missing if they are."""
@@ -129,115 +128,95 @@ class Recommender:
             return scores, f"{type(error).__name__}: {error}"
         return scores, ""
 
-    def _answer(
+    def _draft(
         self, query: Query, person: Person, rules: Rules, scores: NDArray[np.float32], reason: str
-    ) -> Answer:
+    ) -> Draft:
+        """What ``query`` may have, by the retrieved ``scores`` (items,), which are masked in place."""
         source: Source = "folded_in" if person.fresh else "personal"
         if not len(person.history.items):
             scores[:] = self._popularity(trending=False)
-            return self._listed(query, person, rules, scores, "popular")
+            source = "popular"
         if not reason:
             try:
-                return self._listed(query, person, rules, scores, source)
+                return self._prepared(query, person, rules, scores, source)
             except FAILURES as error:
                 reason = f"{type(error).__name__}: {error}"
-        scores[:] = self._popularity(trending=False)
-        answer = self._listed(query, person, rules, scores, "popular", rated=False)
-        return replace(answer, fallback=f"{source}: {reason}")
+        return self._popular_draft(query, person, rules, scores, f"{source}: {reason}")
 
-    def _listed(
-        self,
-        query: Query,
-        person: Person,
-        rules: Rules,
-        scores: NDArray[np.float32],
-        source: Source,
-        *,
-        rated: bool = True,
-    ) -> Answer:
-        """The list out of the retrieved ``scores`` (items,), which are masked in place. ``rated`` off
-        takes stars from the items' means instead of the members."""
+    def _prepared(
+        self, query: Query, person: Person, rules: Rules, scores: NDArray[np.float32], source: Source
+    ) -> Draft:
         clock = [perf_counter()]
-        self._mask(query, person, rules, scores)
-        items = self._candidates(query, rules, scores)
-        if not len(items):
-            return Answer((), source)
-        best = scores[items[0]]
-        ranking = scores[items] / best if best > 0 else scores[items]
-        late = source == "popular" or self._weights.rating == 0  # stars only for what is shown
+        mask(scores, query, person, rules)
+        items = candidates(scores, rules, count=self._wanted(query, rules))
+        best = scores[items[0]] if len(items) else 0
+        draft = Draft(query, person, source, items, scores[items] / best if best > 0 else scores[items])
         clock.append(perf_counter())
-        states = self._stars.states(person) if rated else []
+        if source == "popular" or self._weights.rating == 0:  # stars only of what will be shown
+            choose(draft, rules, self.release.items)
         clock.append(perf_counter())
-        if not late:
-            stars = self._rate(states, items)
-            ranking = self._weights.ranking * ranking + self._weights.rating * self._on_unit(stars)
-        ranking = ranking + np.array([rules.boosts.get(int(item), 0.0) for item in items], dtype=np.float32)
-        chosen = self._choose(items, ranking, query.count, rules.diversity)
-        if late:
-            stars = self._rate(states, items[chosen])
-        else:
-            stars = stars[chosen]
+        draft.states = self._stars.states(person) if len(items) else None
         clock.append(perf_counter())
+        stages = map(float, 1000 * np.diff(clock))
+        draft.milliseconds = dict(zip(("mask", "blend", "fold_in"), stages, strict=True))
+        return draft
+
+    def _popular_draft(
+        self, query: Query, person: Person, rules: Rules, scores: NDArray[np.float32], fallback: str
+    ) -> Draft:
+        """Popular items in place of what failed, their stars from the items' means."""
+        scores[:] = self._popularity(trending=False)
+        mask(scores, query, person, rules)
+        items = candidates(scores, rules, count=self._wanted(query, rules))
+        draft = Draft(query, person, "popular", items, scores[items], fallback=fallback)
+        choose(draft, rules, self.release.items)
+        return draft
+
+    def _rate(self, drafts: list[Draft], rules: Rules) -> list[NDArray[np.float32]]:
+        """Stars of every draft's items: all together, or one by one where that fails."""
+        parts = [(draft.states, draft.items) for draft in drafts if draft.states is not None]
+        try:
+            rated = iter(self._stars.rate_many(parts))
+            return [self._means(draft) if draft.states is None else next(rated) for draft in drafts]
+        except FAILURES as error:
+            if len(drafts) > 1:
+                return [self._rate([draft], rules)[0] for draft in drafts]
+            scores = np.empty(len(self.release.items), dtype=np.float32)
+            reason = f"{drafts[0].source}: {type(error).__name__}: {error}"
+            popular = self._popular_draft(drafts[0].query, drafts[0].person, rules, scores, reason)
+            vars(drafts[0]).update(vars(popular))
+            return [self._means(drafts[0])]
+
+    def _finish(
+        self, draft: Draft, stars: NDArray[np.float32], rules: Rules, shared: dict[str, float]
+    ) -> Answer:
+        began = perf_counter()
+        if not draft.chosen:
+            unit = (stars - self._scale.low) / np.float32(self._scale.span)
+            draft.ranking = self._weights.ranking * draft.ranking + self._weights.rating * unit
+            stars = stars[choose(draft, rules, self.release.items)]
+        ranker, explain = self.release.ranker, draft.query.explain
         listed = tuple(
             Recommendation(
-                int(items[place]),
-                float(ranking[place]),
-                float(star),
-                self._because(person, int(items[place])) if query.explain else (),
+                item=int(item),
+                score=float(score),
+                predicted_rating=float(star),
+                because=because(ranker, draft.person, int(item)) if explain else (),
             )
-            for place, star in zip(chosen, stars, strict=True)
+            for item, score, star in zip(draft.items, draft.ranking, stars, strict=True)
         )
-        clock.append(perf_counter())
-        stages = np.diff(clock) * 1000
-        return Answer(
-            listed, source, dict(zip(("mask", "fold_in", "score", "blend"), map(float, stages), strict=True))
-        )
+        spent = shared | draft.milliseconds
+        spent["blend"] = spent.get("blend", 0.0) + 1000 * (perf_counter() - began)
+        return Answer(listed, draft.source, spent, draft.fallback)
 
-    def _mask(self, query: Query, person: Person, rules: Rules, scores: NDArray[np.float32]) -> None:
-        if not query.include_seen:
-            scores[person.history.items] = -np.inf
-        for rows in (rules.hidden, query.exclude):
-            if rows is not None:
-                scores[rows] = -np.inf
-        if query.allowed is not None:
-            scores[~query.allowed] = -np.inf
+    def _wanted(self, query: Query, rules: Rules) -> int:
+        """How many candidates are looked at closer."""
+        ranking = self.release.manifest.ranking
+        closer = self._weights.rating or rules.diversity or rules.boosts
+        return max(query.count, ranking.candidates) if closer else query.count
 
-    def _candidates(self, query: Query, rules: Rules, scores: NDArray[np.float32]) -> NDArray[np.int64]:
-        """Rows to look at closer, best first; boosted items always come along."""
-        count = query.count
-        if self._weights.rating or rules.diversity or rules.boosts:
-            count = max(count, self.release.manifest.ranking.candidates)
-        if rules.diversity:
-            count = max(count, MMR_CANDIDATES)
-        items = top(scores, count)
-        if rules.boosts:
-            boosted = np.fromiter(rules.boosts, dtype=np.int64)
-            boosted = boosted[np.isfinite(scores[boosted])]
-            items = np.concatenate([items, np.setdiff1d(boosted, items)])
-        return items
-
-    def _choose(
-        self, items: IntArray, ranking: NDArray[np.float32], count: int, dial: float
-    ) -> NDArray[np.int64]:
-        """Places in ``items`` of the list, in its order."""
-        order = np.lexsort((items, -ranking))
-        if not dial:
-            return order[:count]
-        pool = order[: max(count, MMR_CANDIDATES)]
-        return pool[diversify(self.release.items, items[pool], ranking[pool], count=count, dial=dial)]
-
-    def _rate(self, states: list[Any], items: IntArray) -> NDArray[np.float32]:
-        return self._stars.rate(states, items) if states else self.release.popularity.means[items]
-
-    def _on_unit(self, stars: NDArray[np.float32]) -> NDArray[np.float32]:
-        return (stars - self._scale.low) / np.float32(self._scale.span)
-
-    def _because(self, person: Person, item: int) -> tuple[int, ...]:
-        """The items of the history that speak most for ``item``, the strongest first."""
-        history = person.history.items
-        voices = self.release.ranker.support(history, item)
-        order = np.argsort(-voices, kind="stable")[:REASONS]
-        return tuple(int(history[place]) for place in order if voices[place] > 0 and history[place] != item)
+    def _means(self, draft: Draft) -> NDArray[np.float32]:
+        return self.release.popularity.means[draft.items]
 
     def _popularity(self, trending: bool) -> NDArray[np.float32]:
         """(items,) on 0..1, a copy."""

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recsys.errors import InputError
-from recsys.models.base import History
+from recsys.models.base import History, Scorer
 from recsys.release.answers import Answer, Query, Rules
 from recsys.release.load import OpenMember, Release, open_release
 from recsys.release.recommender import Recommender
@@ -245,6 +245,56 @@ def test_a_broken_member_falls_back_to_popular_and_says_so(release: Release) -> 
     assert answer.fallback == "personal: ValueError: rows are gone"
     assert len(answer.recommendations) == 10
     assert not set(items_of(answer)) & set(release.histories(3).items.tolist())
+
+
+class Picky:
+    """The scorer it wraps, but for one user whose scores fail."""
+
+    def __init__(self, scorer: Scorer, user: int) -> None:
+        self.scorer, self.user = scorer, user
+
+    def known_user(self, user: int) -> object:
+        return user, self.scorer.known_user(user)
+
+    def fold_in(self, history: History, user: int | None = None) -> object:
+        return user, self.scorer.fold_in(history, user)
+
+    def score(self, state: tuple[int, object], items: np.ndarray) -> np.ndarray:
+        if state[0] == self.user:
+            raise FloatingPointError("overflow")
+        return np.asarray(self.scorer.score(state[1], items))
+
+
+def test_one_user_that_fails_takes_nobody_along(release: Release, recommender: Recommender) -> None:
+    picky = OpenMember("picky", 1.0, Picky(release.members[0].scorer, user=4))
+    queries = [Query(user=row) for row in (3, 4, 5)]
+    answers = Recommender(replace(release, members=(picky, release.members[1]))).recommend(queries)
+    assert [answer.source for answer in answers] == ["personal", "popular", "personal"]
+    assert answers[1].fallback == "personal: FloatingPointError: overflow"
+    assert not set(items_of(answers[1])) & set(release.histories(4).items.tolist())
+
+
+class Together(Picky):
+    """Scores several people in one call, and counts the calls."""
+
+    calls = 0
+
+    def score_many(self, states: list[tuple[int, object]], items: list[np.ndarray]) -> list[np.ndarray]:
+        self.calls += 1
+        return [self.score(state, rows) for state, rows in zip(states, items, strict=True)]
+
+
+def test_a_scorer_that_can_is_asked_once_for_a_batch(release: Release, recommender: Recommender) -> None:
+    together = [Together(member.scorer, user=-1) for member in release.members]
+    members = tuple(
+        OpenMember(member.name, member.weight, scorer)
+        for member, scorer in zip(release.members, together, strict=True)
+    )
+    queries = [Query(user=row) for row in range(20)]
+    answers = Recommender(replace(release, members=members)).recommend(queries)
+    assert [one.calls for one in together] == [1, 1]
+    for answer, plain in zip(answers, recommender.recommend(queries), strict=True):
+        assert answer.recommendations == plain.recommendations
 
 
 def test_past_the_deadline_popular_items_are_given(recommender: Recommender) -> None:

@@ -1,0 +1,80 @@
+"""A list in the making: what may be in it, who is looked at closer, who stays and in which order."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from recsys.ranking.packed import PackedRanker
+from recsys.release.answers import Query, Rules, Source
+from recsys.release.contents import Shelf
+from recsys.release.diversity import diversify
+from recsys.release.stars import Person
+from recsys.release.top import top
+
+MMR_CANDIDATES = 100
+REASONS = 3
+
+
+@dataclass
+class Draft:
+    """``items`` (n,) rows with their ``ranking`` (n,); once ``chosen``, they are the list in its order.
+
+    ``states`` are the members' for this person, None where the items' mean stars must do."""
+
+    query: Query
+    person: Person
+    source: Source
+    items: NDArray[np.int64]
+    ranking: NDArray[np.float32]
+    states: list[Any] | None = None
+    chosen: bool = False
+    milliseconds: dict[str, float] = field(default_factory=dict)
+    fallback: str = ""
+
+
+def mask(scores: NDArray[np.float32], query: Query, person: Person, rules: Rules) -> None:
+    """-inf, in place, for every item of ``scores`` (items,) that must not be listed."""
+    if not query.include_seen:
+        scores[person.history.items] = -np.inf
+    for rows in (rules.hidden, query.exclude):
+        if rows is not None:
+            scores[rows] = -np.inf
+    if query.allowed is not None:
+        scores[~query.allowed] = -np.inf
+
+
+def candidates(scores: NDArray[np.float32], rules: Rules, *, count: int) -> NDArray[np.int64]:
+    """Rows of the best ``count`` of the masked ``scores``, best first; boosted items always come along."""
+    items = top(scores, max(count, MMR_CANDIDATES) if rules.diversity else count)
+    if rules.boosts:
+        boosted = np.fromiter(rules.boosts, dtype=np.int64)
+        boosted = boosted[np.isfinite(scores[boosted])]
+        items = np.concatenate([items, np.setdiff1d(boosted, items)])
+    return items
+
+
+def choose(draft: Draft, rules: Rules, shelf: Shelf) -> NDArray[np.int64]:
+    """Cut ``draft`` down to its list, boosts and diversity applied; gives the places of what is kept."""
+    ranking = draft.ranking
+    if rules.boosts:
+        boosts = [rules.boosts.get(int(item), 0.0) for item in draft.items]
+        ranking = ranking + np.array(boosts, dtype=np.float32)
+    count, dial = draft.query.count, rules.diversity
+    places = np.lexsort((draft.items, -ranking))[: max(count, MMR_CANDIDATES) if dial else count]
+    if dial and len(places):
+        pool = draft.items[places]
+        places = places[diversify(shelf, pool, ranking[places], count=count, dial=dial)]
+    draft.items, draft.ranking, draft.chosen = draft.items[places], ranking[places], True
+    return places
+
+
+def because(ranker: PackedRanker, person: Person, item: int) -> tuple[int, ...]:
+    """The items of the history that speak most for ``item``, the strongest first."""
+    history = person.history.items
+    voices = ranker.support(history, item)
+    order = np.argsort(-voices, kind="stable")[:REASONS]
+    return tuple(int(history[place]) for place in order if voices[place] > 0 and history[place] != item)
