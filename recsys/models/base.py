@@ -55,7 +55,12 @@ class Scorer(Protocol):
 
 
 class Trainer(Protocol):
-    """A model being trained. The same seed and data give the same numbers on one device."""
+    """A model being trained. The same seed and data give the same numbers on one device.
+
+    ``config`` is read at every step: a contingency may put one of the same shape in its place.
+    """
+
+    config: Any
 
     def train_epoch(self) -> dict[str, float]:
         """One pass over train. Gives at least ``train_loss``; also ``gradient_norm``, ``kl_weight``,

@@ -26,7 +26,15 @@ LIMITS = {
     EventKind.PLATEAU: 1,
     EventKind.COLLAPSE: 2,
 }
-MEMORY_WORDS = ("out of memory", "not enough memory", "can't allocate memory", "cannot allocate memory")
+MEMORY_WORDS = (
+    "out of memory",
+    "not enough memory",
+    "can't allocate memory",
+    "cannot allocate memory",
+    # How oneDNN says that its allocator was refused (seen under RLIMIT_AS).
+    "could not create a primitive",
+    "could not create a memory",
+)
 
 
 @dataclass(frozen=True)

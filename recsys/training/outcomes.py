@@ -22,6 +22,14 @@ def fill_outcomes(events: list[RunEvent], reports: Sequence[EpochReport], *, end
             events[place] = replace(told, outcome=ended)
 
 
+def mark_repeated(events: list[RunEvent], kind: EventKind, epoch: int) -> None:
+    """Says of responses to ``kind`` made after ``epoch`` that they did not help: it is here again."""
+    for place, told in enumerate(events):
+        unanswered = told.kind is EventKind.CONTINGENCY and not told.outcome
+        if unanswered and told.epoch == epoch and told.message.startswith(f"{kind.value}:"):
+            events[place] = replace(told, outcome="it happened again")
+
+
 def _shown(before: Sequence[EpochReport], after: Sequence[EpochReport]) -> str:
     newest = after[-1]
     words = f"went on: after epoch {newest.epoch} rmse {newest.rmse:.4f}, KL {newest.kl:.3f}"

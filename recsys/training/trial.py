@@ -30,11 +30,10 @@ from recsys.training import trial_state
 from recsys.training.contingencies import Response, is_out_of_memory, respond
 from recsys.training.device import memory_share, pick_device
 from recsys.training.evaluation import Figures, evaluate, train_sample
-from recsys.training.outcomes import fill_outcomes
+from recsys.training.outcomes import fill_outcomes, mark_repeated
 from recsys.training.results import result_to_json
 from recsys.training.trials import EpochReport, EventKind, RunEvent, TrialResult, TrialSpec, TrialStatus
 from recsys.training.warning_signs import Sign, Watch, diverged, event
-from recsys.types import Arrays
 
 
 class TrainingFailed(RuntimeError):
@@ -77,13 +76,10 @@ class Trial:
         self.best_member: PackedMember | None = None
         self.best_predictions: NDArray[np.float32] | None = None
         self.seconds = 0.0
-        self.trainer: Trainer = self._build()
-        self.last_good = self.trainer.state()
-
-    def _build(self) -> Trainer:
-        return self.family.build(
-            self.config, self.data, epochs=self.spec.epochs, seed=self.spec.seed, device=self.device
+        self.trainer: Trainer = self.family.build(
+            self.config, data, epochs=spec.epochs, seed=spec.seed, device=self.device
         )
+        self.last_good = self.trainer.state()
 
     @property
     def parameters(self) -> int:
@@ -170,19 +166,25 @@ class Trial:
     def _recover(self, sign: Sign) -> None:
         """Answers a fault of the epoch after the last report, or raises TrainingFailed."""
         epoch = len(self.reports)
+        mark_repeated(self.events, sign.kind, epoch)
         self.events.append(event(sign, trial=self.spec.number, epoch=epoch + 1))
         response = self._response(sign.kind, epoch)
         if response is None:
-            fill_outcomes(self.events, self.reports, ended="it happened again; nothing was left to try")
             raise TrainingFailed(f"{sign.kind.value} in epoch {epoch + 1} ({sign.message})")
         self._act(sign, response)
 
     def _act(self, sign: Sign, response: Response) -> None:
-        """Rebuilds the trainer with the changed config, on the last good state."""
+        """Changes the config, and goes back to the last good epoch where the response says so."""
         kind = sign.kind.value
         self.responses[kind] = self.responses.get(kind, 0) + 1
         self.config = replace(self.config, **response.changes)
-        self.rebuild(self.last_good)
+        self.trainer.config = self.config
+        if response.go_back:
+            # What the failed step still holds goes first: there may be no room for more.
+            gc.collect()
+            if self.device.type == "cuda":
+                torch.cuda.empty_cache()
+            self.trainer.load_state(self.last_good)
         self.events.append(
             RunEvent(
                 kind=EventKind.CONTINGENCY,
@@ -195,15 +197,6 @@ class Trial:
                 action=response.action,
             )
         )
-
-    def rebuild(self, state: Arrays) -> None:
-        # The old weights go first: after out of memory there is no room for two.
-        del self.trainer
-        gc.collect()
-        if self.device.type == "cuda":
-            torch.cuda.empty_cache()
-        self.trainer = self._build()
-        self.trainer.load_state(state)
 
     def save(self, folder: Path) -> None:
         """An exact checkpoint, atomically. Raises OSError (a full disk) and leaves the one before."""

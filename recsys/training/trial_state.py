@@ -68,4 +68,5 @@ def load(trial: Trial, folder: Path) -> None:
     trial.last_good = {
         name.removeprefix("trainer/"): array for name, array in state.items() if name.startswith("trainer/")
     }
-    trial.rebuild(trial.last_good)
+    trial.trainer.config = trial.config
+    trial.trainer.load_state(trial.last_good)

@@ -17,7 +17,9 @@ from recsys.models.hybrid_vae.history import Pairs
 from recsys.models.hybrid_vae.network import HybridVae
 from recsys.models.hybrid_vae.noise import Noise
 
-BATCH = 8192
+# Pairs predicted at once. On a CPU no more than a training step holds, so that evaluation is never what
+# runs out of memory; on a GPU fewer, larger launches.
+BATCH = {"cpu": 2048, "cuda": 16_384}
 
 
 def evaluation_network(
@@ -61,7 +63,7 @@ def _take_statistics(network: HybridVae, sample: Pairs, noise: Noise | None) -> 
     network.train()
     sums = network.sums()
     rows = torch.arange(len(sample), device=sample.users.device)
-    for part in rows.split(BATCH):
+    for part in rows.split(BATCH[rows.device.type]):
         if len(part) > 1:
             network(sample.take(part), sums, noise)
     for norm, momentum in zip(norms, momenta, strict=True):

@@ -22,7 +22,8 @@ from recsys.types import Arrays
 
 
 def _array(tensor: Tensor) -> NDArray[np.float32]:
-    return np.ascontiguousarray(tensor.detach().float().cpu().numpy())
+    # A copy: numpy would share memory with weights that go on training.
+    return np.array(tensor.detach().float().cpu().numpy(), order="C")
 
 
 def _folded(block: Block) -> tuple[Tensor, Tensor]:

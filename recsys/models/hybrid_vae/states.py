@@ -39,8 +39,8 @@ def gather(trainer: HybridVaeTrainer) -> Arrays:
 def restore(trainer: HybridVaeTrainer, state: Mapping[str, NDArray[Any]]) -> None:
     """Puts ``state`` back. Averages that the config has but the state lacks start from its weights."""
     trainer.epoch = int(state["epoch"][0])
-    network = {name: torch.from_numpy(np.array(array)) for name, array in _under(state, "network")}
-    trainer.network.load_state_dict(network)
+    for name, tensor in trainer.network.state_dict().items():
+        tensor.copy_(torch.from_numpy(np.array(state[f"network/{name}"])))
     moments: dict[int, dict[str, torch.Tensor]] = {}
     for path, array in _under(state, "optimizer"):
         number, name = path.split("/")

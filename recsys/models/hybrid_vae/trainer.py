@@ -143,7 +143,7 @@ class HybridVaeTrainer:
         network, pairs = self.predictor(), self._make_pairs(ratings)
         sums = network.sums()
         rows = torch.arange(len(pairs), device=self.device)
-        parts = [network(pairs.take(part), sums, None).stars for part in rows.split(BATCH)]
+        parts = [network(pairs.take(part), sums, None).stars for part in rows.split(BATCH[self.device.type])]
         if not parts:
             return np.zeros(0, dtype=np.float32)
         stars: NDArray[np.float32] = torch.cat(parts).float().cpu().numpy()
@@ -155,7 +155,7 @@ class HybridVaeTrainer:
         sums = network.sums()
         total = torch.zeros(self.config.latent, device=self.device)
         rows = torch.arange(len(pairs), device=self.device)
-        for part in rows.split(BATCH):
+        for part in rows.split(BATCH[self.device.type]):
             output = network(pairs.take(part), sums, None)
             total += kl_by_dimension(output.mean, output.log_variance) * len(part)
         by_dimension = total / max(len(pairs), 1)

@@ -23,7 +23,7 @@ class MfConfig:
     """Shrinkage and noise are learnt from the data at every sweep, so these few are all there is."""
 
     factors: int = 16  # width of p and q, beside the biases
-    start_precision: float = 10.0  # of the prior over p and q before it is learnt
+    start_precision: float = 3.0  # of the prior over p and q before it is learnt
     embedding_scale: float = 0.1  # standard deviation of p and q's start
     patience: int = 3  # sweeps without a better valid rmse before the trial stops
 
