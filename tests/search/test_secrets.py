@@ -1,0 +1,71 @@
+"""Planted secrets are nowhere: not in logs, results, report, MLflow's store or files, nor in the journal."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import pytest
+
+from recsys.notify import Notifier, without_webhook
+from search.outcome import Outcome
+from search.report import write_report
+from search.report.plot import progress_png
+from search.results import read_results, summary_text, write_results
+from search.tracking import Tracker
+from tests.search.mlflow_server import MlflowServer
+from tests.search.outcomes import make_outcome
+from tests.search.webhooks import WebhookServer
+
+PLANTED = "planted-secret-token"
+
+
+def test_planted_secrets_are_nowhere(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    """A whole run's telling, with every secret that the environment can hold, on a real MLflow server."""
+    caplog.set_level(logging.DEBUG)
+    for name in ("RUNPOD_API_KEY", "RAY_AUTH_TOKEN", "MLFLOW_TRACKING_PASSWORD", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, PLANTED)
+    monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", "somebody")
+    server = MlflowServer(tmp_path / "server")
+    server.folder.mkdir()
+    server.up()
+    with WebhookServer(lambda n: (500, {}) if n == 0 else (204, {})) as hook:
+        monkeypatch.setenv("DISCORD_WEBHOOK_URL", hook.url)
+        monkeypatch.setenv(
+            "MLFLOW_TRACKING_URI", server.uri.replace("http://", f"http://somebody:{PLANTED}@")
+        )
+        folder = tmp_path / "run"
+        made = make_outcome(folder, trials=4)
+        given = ["--trials", "4", "--notify", hook.url]
+        command = ("python", "search/breakthrough.py", *without_webhook(given))
+        outcome = Outcome(**{**vars(made), "command": command})
+        notifier = Notifier.from_environment(hook.url)
+        tracker = Tracker.open(folder, name="run", params=outcome.plan)
+        for event in outcome.events:
+            notifier.event(event)
+            tracker.event(event)
+        for trial in outcome.trials:
+            tracker.trial_finished(trial)
+        write_results(folder, outcome)
+        write_report(folder)
+        tracker.finish(outcome)
+        notifier.finish(summary_text(read_results(folder), folder), progress_png(outcome.trials))
+        left = tracker.close(60)
+        assert notifier.close(20) == 0
+        told = b"".join(hook.bodies())
+    server.stop()
+    assert left == ""
+    assert told
+    assert PLANTED.encode() not in told
+    shown = capfd.readouterr()
+    assert PLANTED not in caplog.text + shown.out + shown.err
+    files = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert {"server.db", "results.json", "report.html", "journal.jsonl", "state.json"} <= {
+        p.name for p in files
+    }
+    assert [path for path in files if PLANTED.encode() in path.read_bytes()] == []
