@@ -35,11 +35,14 @@ class Listener(Protocol):
 
 @dataclass
 class RunCallback(Callback):  # type: ignore[misc]
-    """Passes on what happens to ``listener``; calls ``tick`` after every step of Tune's loop."""
+    """Passes on what happens to ``listener``; calls ``tick`` after every step of Tune's loop.
+
+    ``gave_up(number)`` says whether a trial that died is not tried again."""
 
     run: Path
     listener: Listener
     tick: Callable[[], None]
+    gave_up: Callable[[int], bool]
     fatal: str = ""
     start_seconds: list[float] = field(default_factory=list)
     _ended: set[int] = field(default_factory=set)
@@ -64,6 +67,8 @@ class RunCallback(Callback):  # type: ignore[misc]
 
     def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         spec = _spec(trial)
+        if not self.gave_up(spec.number):
+            return
         folder = trial_folder(self.run, spec.number)
         if not (folder / RESULT).exists():
             write_failure(folder, spec, error="its process died, and so did those that took over")

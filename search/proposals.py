@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import math
 import warnings
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -22,7 +23,7 @@ from ray.tune.search import Searcher
 from ray.tune.search.optuna import OptunaSearch
 
 from recsys.seeds import derive_seed
-from recsys.training.trials import TrialResult, TrialSpec, TrialStatus
+from recsys.training.trials import TrialResult, TrialStatus
 from recsys.types import JsonObject
 from search.space import Space
 from search.specs import Draw, Proposal
@@ -48,6 +49,7 @@ class FamilySearch(OptunaSearch):  # type: ignore[misc]
     def __init__(self, space: Space, settings: SamplerSettings) -> None:
         self.family_space = space
         self.settings = settings
+        self._told: dict[str, int] = {}  # the last epoch told of each trial
         modes = ["max" if name == "ndcg_at_10" else "min" for name in settings.objectives]
         single = len(modes) == 1
         super().__init__(
@@ -87,8 +89,13 @@ class FamilySearch(OptunaSearch):  # type: ignore[misc]
         return fields, dict(self._ot_trials[trial_id].params)
 
     def on_trial_result(self, trial_id: str, result: JsonObject) -> None:
-        if trial_id in self._ot_trials and len(self.settings.objectives) == 1:
-            self._ot_trials[trial_id].report(_finite(result["rmse"]), int(result["epoch"]))
+        trial = self._ot_trials.get(trial_id)
+        if trial is None or len(self.settings.objectives) > 1:
+            return
+        step = int(result["epoch"])
+        if step > self._told.get(trial_id, 0):
+            self._told[trial_id] = step
+            trial.report(_finite(result["rmse"]), step)
 
     def on_trial_complete(self, trial_id: str, result: JsonObject | None = None, error: bool = False) -> None:
         trial = self._ot_trials.get(trial_id)
@@ -103,7 +110,7 @@ class FamilySearch(OptunaSearch):  # type: ignore[misc]
         if self.settings.gap_limit is not None:
             trial.set_user_attr("gap_excess", _finite(result.get("gap", math.nan)) - self.settings.gap_limit)
         if status is TrialStatus.FINISHED:
-            self._ot_study.tell(trial, [_told(result, name) for name in self.settings.objectives])
+            self._ot_study.tell(trial, [_figure(result, name) for name in self.settings.objectives])
         else:
             self._ot_study.tell(trial, state=TrialState.PRUNED)
 
@@ -112,7 +119,7 @@ def _gap_constraint(trial: optuna.trial.FrozenTrial) -> tuple[float]:
     return (float(trial.user_attrs.get("gap_excess", 0.0)),)
 
 
-def _told(result: JsonObject, objective: str) -> float:
+def _figure(result: JsonObject, objective: str) -> float:
     value = _finite(result.get(objective))
     return 0.0 if objective == "ndcg_at_10" and value == WORST else value
 
@@ -125,8 +132,10 @@ def _finite(value: Any) -> float:
 class Proposals(Searcher):  # type: ignore[misc]
     """Hands out the run's trials in order: those cut short first, then the sequence's next ones.
 
-    ``compose(slot number, draw)`` makes a Proposal (``draw(given)`` asks the family's sampler);
-    ``journal`` keeps it before it runs; ``is_open()`` False ends the handing out.
+    ``compose(number, draw)`` makes a Proposal (``draw`` asks a family's sampler); ``journal`` keeps it
+    before it runs; ``is_open()`` False ends the handing out. A trial whose process died is handed out
+    again, ``deaths`` times at most, and goes on from its checkpoint. Samplers know a trial by its number,
+    so handing it out twice tells them nothing.
     """
 
     def __init__(
@@ -138,60 +147,84 @@ class Proposals(Searcher):  # type: ignore[misc]
         compose: Callable[[int, Draw], Proposal],
         journal: Callable[[Proposal], None],
         is_open: Callable[[], bool],
+        deaths: int = 0,
     ) -> None:
         super().__init__(metric="rmse", mode="min")
         self._families = dict(families)
         self._numbers = list(numbers)
-        self._unfinished = list(unfinished)
+        self._waiting = list(unfinished)
         self._compose = compose
         self._journal = journal
         self._is_open = is_open
-        self._specs: dict[str, TrialSpec] = {}
+        self._deaths = deaths
+        self._died: Counter[int] = Counter()
+        self._out: dict[str, Proposal] = {}
+        self._unknown = {proposal.spec.number for proposal in unfinished}
 
     def suggest(self, trial_id: str) -> JsonObject | str | None:
+        """The next trial; None while there is none but one that runs may come back."""
         if not self._is_open():
             return str(Searcher.FINISHED)
-        if self._unfinished:
-            proposal = self._unfinished.pop(0)
-            self._register(trial_id, proposal)
+        if self._waiting:
+            proposal = self._waiting.pop(0)
+            self._register(proposal)
         elif self._numbers:
-            number = self._numbers.pop(0)
-
-            def draw(family: str, given: JsonObject | None) -> tuple[JsonObject, JsonObject]:
-                return self._families[family].propose(trial_id, number, given)
-
-            proposal = self._compose(number, draw)
-            self._journal(proposal)
+            proposal = self._next()
         else:
-            return str(Searcher.FINISHED)
-        self._specs[trial_id] = proposal.spec
+            return None if self._out else str(Searcher.FINISHED)
+        self._out[trial_id] = proposal
         return {"number": proposal.spec.number, "spec": vars(proposal.spec)}
 
-    def _register(self, trial_id: str, proposal: Proposal) -> None:
-        """Let the family's sampler know a proposal that an earlier session made."""
-        if proposal.draws is not None:
-            self._families[proposal.spec.family].propose(trial_id, proposal.spec.number, proposal.draws)
+    def gave_up(self, number: int) -> bool:
+        """Whether a trial that died is not handed out again."""
+        return self._died[number] > self._deaths
+
+    def _next(self) -> Proposal:
+        number = self._numbers.pop(0)
+
+        def draw(family: str, given: JsonObject | None) -> tuple[JsonObject, JsonObject]:
+            return self._families[family].propose(str(number), number, given)
+
+        proposal = self._compose(number, draw)
+        self._journal(proposal)
+        return proposal
+
+    def _register(self, proposal: Proposal) -> None:
+        """Let the family's sampler know a proposal that an earlier session made: after what it replayed,
+        since the order of trials matters to TPE."""
+        spec = proposal.spec
+        if spec.number not in self._unknown:
+            return
+        self._unknown.remove(spec.number)
+        if proposal.draws is not None and spec.family in self._families:
+            self._families[spec.family].propose(str(spec.number), spec.number, proposal.draws)
 
     def replay(self, proposal: Proposal, result: TrialResult, ndcg: float | None = None) -> None:
         """Teach a finished trial of an earlier session (or an older run) to its family's sampler."""
         if proposal.draws is None or proposal.spec.family not in self._families:
             return
         family = self._families[proposal.spec.family]
-        trial_id = f"replayed-{proposal.spec.name}-{proposal.spec.number}"
-        family.propose(trial_id, proposal.spec.number, proposal.draws)
+        name = f"replayed-{proposal.spec.name}-{proposal.spec.number}"
+        family.propose(name, proposal.spec.number, proposal.draws)
         for row in running_best(result):
-            family.on_trial_result(trial_id, row)
-        family.on_trial_complete(trial_id, final_row(result, ndcg))
+            family.on_trial_result(name, row)
+        family.on_trial_complete(name, final_row(result, ndcg))
 
     def on_trial_result(self, trial_id: str, result: JsonObject) -> None:
-        spec = self._specs.get(trial_id)
-        if spec is not None and spec.family in self._families:
-            self._families[spec.family].on_trial_result(trial_id, result)
+        spec = self._out[trial_id].spec
+        if spec.family in self._families:
+            self._families[spec.family].on_trial_result(str(spec.number), result)
 
     def on_trial_complete(self, trial_id: str, result: JsonObject | None = None, error: bool = False) -> None:
-        spec = self._specs.get(trial_id)
-        if spec is not None and spec.family in self._families:
-            self._families[spec.family].on_trial_complete(trial_id, result, error)
+        proposal = self._out.pop(trial_id)
+        spec = proposal.spec
+        if error:
+            self._died[spec.number] += 1
+            if not self.gave_up(spec.number):
+                self._waiting.insert(0, proposal)
+                return
+        if spec.family in self._families:
+            self._families[spec.family].on_trial_complete(str(spec.number), result, error)
 
     def save(self, checkpoint_path: str) -> None:
         """Nothing: the run's journal is what a resumed run is rebuilt from."""

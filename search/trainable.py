@@ -3,8 +3,8 @@
 The search's decision to end a trial (pruned, or stopped by the budget or an interrupt) reaches it as a
 word in Ray's key-value store, read before each epoch: so a trial always ends itself, its files are
 complete before the search hears of its end, and a trial without result.json is one to continue.
-After a restart the last epoch is reported again before training goes on, so that a decision that was
-lost with the driver is taken again on the same figures.
+After a restart the epochs so far are reported again, untrained, before training goes on: so a rung sees
+the figures that it would have seen, and a decision that was lost with the driver is taken again.
 """
 
 from __future__ import annotations
@@ -92,7 +92,7 @@ class TrialWorker(tune.Trainable):  # type: ignore[misc]
         self._folder = trial_folder(self._run, self._spec.number)
         self._trial: Trial | None = None
         self._told_events = 0
-        self._repeat: EpochReport | None = None
+        self._repeat: list[EpochReport] = []
         self._best = math.inf
         self._problem: Exception | None = None
         self._saved_at = time.monotonic()
@@ -114,19 +114,15 @@ class TrialWorker(tune.Trainable):  # type: ignore[misc]
         checkpoint = self._folder / CHECKPOINT
         if checkpoint.exists():
             self._trial.load(checkpoint)
-            reports = list(self._trial.reports)
-            self._repeat = reports[-1] if reports else None
-            for report in reports[:-1]:
-                self._note_best(report)
+            self._repeat = list(self._trial.reports)
 
     def _step(self) -> JsonObject:
         if self._problem is not None:
             raise self._problem
         if self._trial is None:
             return self._final_row(None)
-        if self._repeat is not None:
-            report, self._repeat = self._repeat, None
-            return self._row(report)
+        if self._repeat:
+            return self._row(self._repeat.pop(0))
         told = told_to_end(self._session, self._spec.number)
         if told is TrialStatus.STOPPED:
             return self._stopped()

@@ -19,11 +19,12 @@ from search.plan import Pruning
 from search.proposals import running_best
 
 
-class Replayed:
-    """A trial of an earlier session, as far as ASHA looks at one."""
+class Numbered:
+    """A trial as far as ASHA looks at one. It goes by its number, so that one that is handed out again
+    (its process died, the run was resumed) finds its own place on the rungs."""
 
-    def __init__(self, trial_id: str) -> None:
-        self.trial_id = trial_id
+    def __init__(self, number: int) -> None:
+        self.trial_id = str(number)
 
 
 class FamilyPruning(FIFOScheduler):  # type: ignore[misc]
@@ -56,17 +57,18 @@ class FamilyPruning(FIFOScheduler):  # type: ignore[misc]
         """Fill the rungs with what trials of earlier sessions reported."""
         for result in results:
             asha = self._of(result.spec.family)
-            trial = Replayed(f"replayed-{result.spec.number}")
+            trial = Numbered(result.spec.number)
             asha.on_trial_add(None, trial)
             for row in running_best(result):
                 asha.on_trial_result(None, trial, row)
 
     def on_trial_add(self, tune_controller: Any, trial: Trial) -> None:
-        self._of(_spec(trial).family).on_trial_add(tune_controller, trial)
+        spec = _spec(trial)
+        self._of(spec.family).on_trial_add(tune_controller, Numbered(spec.number))
 
     def on_trial_result(self, tune_controller: Any, trial: Trial, result: JsonObject) -> str:
         spec = _spec(trial)
-        decision = self._of(spec.family).on_trial_result(tune_controller, trial, result)
+        decision = self._of(spec.family).on_trial_result(tune_controller, Numbered(spec.number), result)
         if decision == TrialScheduler.STOP and spec.prunable and self._settings.enabled:
             self._prune(spec.number)
         return str(TrialScheduler.CONTINUE)

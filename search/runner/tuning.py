@@ -73,6 +73,7 @@ class Search:
             compose=self.compose,
             journal=self.journal,
             is_open=lambda: self.ended_by is None,
+            deaths=self.plan.worker_deaths,
         )
         for proposal, result in [*work.earlier, *work.done]:
             proposals.replay(proposal, result, read_ndcg(self.run / result.folder))
@@ -80,7 +81,10 @@ class Search:
         pruning = FamilyPruning(self.plan.pruning, max_epochs=longest, prune=self._prune)
         pruning.replay(result for _, result in work.done)
         callback = RunCallback(
-            run=self.run, listener=_Watching(self, self.listener), tick=lambda: self._tick(callback)
+            run=self.run,
+            listener=_Watching(self, self.listener),
+            tick=lambda: self._tick(callback),
+            gave_up=proposals.gave_up,
         )
         storage = self.run / ".tune"
         try:
@@ -116,7 +120,7 @@ class Search:
                 mode="min",
                 search_alg=proposals,
                 scheduler=pruning,
-                num_samples=count,
+                num_samples=count * (1 + self.plan.worker_deaths),
                 max_concurrent_trials=resources.concurrency,
                 reuse_actors=True,
                 trial_name_creator=_trial_name,
@@ -128,7 +132,7 @@ class Search:
                 verbose=0,
                 callbacks=[callback],
                 checkpoint_config=tune.CheckpointConfig(checkpoint_frequency=0, checkpoint_at_end=False),
-                failure_config=tune.FailureConfig(max_failures=self.plan.worker_deaths),
+                failure_config=tune.FailureConfig(max_failures=0),
             ),
         )
         tuner.fit()

@@ -63,72 +63,59 @@ def test_the_order_is_formula_template_then_the_search(whole: Path) -> None:
     assert not list(whole.glob("trials/*/checkpoint"))
 
 
-def test_killed_and_resumed_it_comes_to_the_same(whole: Path, tmp_path: Path) -> None:
+def test_killed_then_a_full_disk_then_resumed_it_comes_to_the_same(whole: Path, tmp_path: Path) -> None:
     out = tmp_path / "killed"
     process = start(out, "--data", DATA, *TINY)
     wait_for(lambda: trials_done(out) >= 2, process)
     process.send_signal(signal.SIGKILL)
     process.wait()
     assert trials_done(out) < PLANNED
-    assert run(out, "--resume") == 0, log_of(out)
-    assert trial_rows(out) == trial_rows(whole)
-    assert figures_of(out) == figures_of(whole)
-    open_release(out / "release")
 
-
-def test_interrupted_once_it_leaves_a_release_and_goes_on_to_the_same(whole: Path, tmp_path: Path) -> None:
-    out = tmp_path / "interrupted"
-    process = start(out, "--data", DATA, *TINY)
-    wait_for(lambda: trials_done(out) >= 2, process)
-    process.send_signal(signal.SIGINT)
-    assert ended(process) == 130
-    assert 2 <= len(trial_rows(out)) < PLANNED
-    assert results_of(out)["status"] == "interrupted"
-    open_release(out / "release")
-    assert run(out, "--resume") == 0, log_of(out)
-    assert trial_rows(out) == trial_rows(whole)
-    assert figures_of(out) == figures_of(whole)
-
-
-def test_interrupted_twice_it_stops_and_says_how_to_go_on(tmp_path: Path) -> None:
-    out = tmp_path / "stopped"
-    process = start(out, "--data", DATA, *TINY, "--set", "epochs=500")
-    wait_for(
-        lambda: "trial   0" in log_of(out) or trials_done(out) or list(out.glob("trials/*/checkpoint")),
-        process,
-    )
-    process.send_signal(signal.SIGINT)
-    wait_for(lambda: "ending: running trials stop" in log_of(out), process)
-    process.send_signal(signal.SIGINT)
-    assert ended(process) == 130
-    assert f"--out {out.name} --resume" in log_of(out)
-
-
-def test_a_dead_worker_costs_nothing(whole: Path, tmp_path: Path) -> None:
-    out = tmp_path / "orphaned"
-    process = start(out, "--data", DATA, *TINY)
-    wait_for(lambda: trials_done(out) >= 2 and worker_of(process.pid), process)
-    os.kill(worker_of(process.pid)[0], signal.SIGKILL)
-    assert ended(process) == 0, log_of(out)
-    assert trial_rows(out) == trial_rows(whole)
-
-
-def test_a_full_disk_ends_the_run_and_costs_nothing(whole: Path, tmp_path: Path) -> None:
-    out = tmp_path / "full"
-    process = start(out, "--data", DATA, *TINY)
-    wait_for(lambda: trials_done(out) >= 2, process)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
     kept = (out / "events.jsonl").rename(out / "events.kept")
     (out / "events.jsonl").symlink_to("/dev/full")
     assert run(out, "--resume") == 1
     last = log_of(out).splitlines()[-1]
     assert "No space left on device" in last
     assert "--resume" in last
+
     (out / "events.jsonl").unlink()
     kept.rename(out / "events.jsonl")
     assert run(out, "--resume") == 0, log_of(out)
     assert trial_rows(out) == trial_rows(whole)
+    assert figures_of(out) == figures_of(whole)
+    open_release(out / "release")
+
+
+def test_interrupted_once_it_leaves_a_release_and_goes_on_over_a_dead_worker(
+    whole: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "interrupted"
+    process = start(out, "--data", DATA, *TINY)
+    wait_for(lambda: trials_done(out) >= 2, process)
+    process.send_signal(signal.SIGINT)
+    assert ended(process) == 130
+    done = trials_done(out)
+    assert 2 <= done < PLANNED
+    assert results_of(out)["status"] == "interrupted"
+    open_release(out / "release")
+
+    process = start(out, "--resume")
+    wait_for(lambda: trials_done(out) >= 2 and worker_of(process.pid), process)
+    os.kill(worker_of(process.pid)[0], signal.SIGKILL)
+    assert ended(process) == 0, log_of(out)
+    assert trial_rows(out) == trial_rows(whole)
+    assert figures_of(out) == figures_of(whole)
+
+
+def test_interrupted_twice_it_stops_and_says_how_to_go_on(tmp_path: Path) -> None:
+    out = tmp_path / "stopped"
+    process = start(out, "--data", DATA, *TINY, "--epochs", "5000", "--set", "hybrid_vae.patience=5000")
+    wait_for(lambda: list(out.glob("trials/*/checkpoint/*")), process)
+    process.send_signal(signal.SIGINT)
+    wait_for(lambda: "ending: running trials stop" in log_of(out), process)
+    process.send_signal(signal.SIGINT)
+    assert ended(process) == 130
+    assert f"--out {out.name} --resume" in log_of(out)
 
 
 def worker_of(driver: int) -> list[int]:
@@ -149,4 +136,4 @@ def worker_of(driver: int) -> list[int]:
             pid = parents.get(pid, 0)
         return False
 
-    return [pid for pid, name in names.items() if "TrialWorker" in name and descends(pid)]
+    return [pid for pid, name in names.items() if "ResourceTrainable" in name and descends(pid)]

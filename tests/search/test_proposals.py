@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import pytest
@@ -14,6 +15,7 @@ from search.proposals import FamilySearch, Proposals, SamplerSettings
 from search.space import Space
 from search.specs import Draw, Proposal
 
+IDS = itertools.count()
 SETTINGS = SamplerSettings(seed=3, startup_trials=3, multivariate=True, objectives=("rmse",), gap_limit=None)
 
 
@@ -51,9 +53,9 @@ def proposals(family: FamilySearch, numbers: list[int], kept: list[Proposal]) ->
 
 
 def run_one(search: Proposals, *, pruned: bool = False) -> TrialResult:
-    row = search.suggest(f"id-{id(object())}-{len(search._specs)}")
+    trial_id = f"tune-{next(IDS)}"
+    row = search.suggest(trial_id)
     assert isinstance(row, dict)
-    trial_id = list(search._specs)[-1]
     result = result_of(TrialSpec(**row["spec"]), pruned=pruned)
     for report in result.reports:
         search.on_trial_result(trial_id, {"rmse": report.rmse, "epoch": report.epoch})
@@ -118,3 +120,18 @@ def test_a_closed_search_hands_out_nothing() -> None:
     search = proposals(searcher(), [0], [])
     search._is_open = lambda: False
     assert search.suggest("a") == "FINISHED"
+
+
+def test_a_trial_whose_process_died_is_handed_out_again_and_then_given_up() -> None:
+    search = proposals(searcher(), [0], [])
+    search._deaths = 1
+    first = search.suggest("a")
+    assert search.suggest("b") is None
+    search.on_trial_complete("a", error=True)
+    assert not search.gave_up(0)
+    assert search.suggest("c") == first
+    search.on_trial_complete("c", error=True)
+    assert search.gave_up(0)
+    assert search.suggest("d") == "FINISHED"
+    states = [trial.state for trial in search._families["hybrid_vae"]._ot_study.trials]
+    assert states == [TrialState.FAIL]
