@@ -109,7 +109,7 @@ class Trial:
                 del error
             else:
                 self.seconds += time.perf_counter() - started
-                sign = diverged(report, self.reports)
+                sign = diverged(report, self.reports, has_valid=len(self.data.valid) > 0)
                 if sign is None:
                     self._accept(report, figures)
                     return report

@@ -83,12 +83,14 @@ def memory(report: EpochReport) -> Sign | None:
     return Sign(EventKind.GPU_MEMORY, report.memory_share, LARGEST_MEMORY_SHARE, "share of GPU memory in use")
 
 
-def diverged(report: EpochReport, before: Sequence[EpochReport]) -> Sign | None:
-    """A training loss, or valid error, that is not a number or far above the best so far."""
+def diverged(report: EpochReport, before: Sequence[EpochReport], *, has_valid: bool = True) -> Sign | None:
+    """A loss that is not a number, or a valid loss far above the best so far (where there is a valid)."""
     best = min((one.loss for one in before), default=math.inf)
     limit = DIVERGED_TIMES * best
-    if not math.isfinite(report.train_loss):
+    if not math.isfinite(report.train_loss + report.train_rmse):
         return Sign(EventKind.DIVERGED, report.train_loss, math.inf, "train loss is not a finite number")
+    if not has_valid:
+        return None
     if not math.isfinite(report.loss):
         return Sign(EventKind.DIVERGED, report.loss, math.inf, "valid loss is not a finite number")
     if report.loss > limit:

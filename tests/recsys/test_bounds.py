@@ -1,0 +1,120 @@
+"""The safe bounds: the formula is inside, each bound is told with its figures, nothing slips past."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from recsys.bounds import (
+    FORMULA,
+    DataShape,
+    bounded_factors,
+    parameter_count,
+    require_safe,
+    scale_into_bounds,
+    violations,
+)
+from recsys.errors import InputError
+from recsys.models.hybrid_vae.config import HybridVaeConfig
+from recsys.models.hybrid_vae.family import RANGES
+from recsys.models.ranges import Choice, Real, Whole
+from recsys.models.registry import FAMILIES, make_config
+from tests.small_ratings import training_data
+
+ML_100K, ML_1M, ML_32M = DataShape(943, 1682), DataShape(6040, 3706), DataShape(200_948, 84_432)
+OPTIMISED = HybridVaeConfig(
+    factors=200, hidden=(640, 384, 192), latent=80, kl_schedule="cosine", kl_start=0.005, kl_end=0.012
+)
+
+
+def test_the_formula_is_inside_everywhere() -> None:
+    for shape in (ML_100K, ML_1M, ML_32M, DataShape(5, 5)):
+        assert violations(FORMULA, shape) == []
+
+
+def test_the_optimised_template_is_as_large_as_measured() -> None:
+    shares = [
+        parameter_count(OPTIMISED, shape) / parameter_count(FORMULA, shape) for shape in (ML_100K, ML_1M)
+    ]
+    assert shares == pytest.approx([1.63, 1.47], abs=0.01)
+    assert [one.field for one in violations(OPTIMISED, ML_100K)] == ["parameters"]
+    assert violations(OPTIMISED, ML_1M) == []
+    assert scale_into_bounds(OPTIMISED, ML_1M) is OPTIMISED
+    scaled = scale_into_bounds(OPTIMISED, ML_100K)
+    assert violations(scaled, ML_100K) == []
+    assert violations(replace(scaled, factors=scaled.factors + 1), ML_100K) != []
+
+
+def test_every_broken_bound_is_listed() -> None:
+    config = HybridVaeConfig(
+        factors=226, hidden=(769, 385, 193), latent=97, kl_schedule="cosine", kl_end=0.0151, batch_size=1536
+    )
+    found = {one.field: one for one in violations(config, ML_100K)}
+    assert set(found) == {
+        "kl_weight",
+        "factors",
+        "latent",
+        "hidden[0]",
+        "hidden[1]",
+        "hidden[2]",
+        "parameters",
+        "batch_size",
+    }
+    assert (found["kl_weight"].value, found["kl_weight"].limit, found["kl_weight"].formula) == (
+        0.0151,
+        0.015,
+        0.01,
+    )
+    with pytest.raises(InputError, match=r"hidden\[0\] 769 is above 768 \(the formula has 512\)"):
+        require_safe(config, ML_100K)
+    small = replace(FORMULA, batch_size=1536)
+    assert violations(small, ML_100K, small_batch_allowed=True) == []
+    assert violations(replace(small, batch_size=1024), ML_100K, small_batch_allowed=True) != []
+
+
+@pytest.mark.parametrize("normalisation", ["batch", "layer", "none"])
+@pytest.mark.parametrize("history", ["none", "implicit", "ratings"])
+@pytest.mark.parametrize("biases", [False, True])
+def test_the_count_is_that_of_the_real_tensors(normalisation: str, history: str, biases: bool) -> None:
+    fields = {
+        "factors": 12,
+        "hidden": [16, 8],
+        "latent": 4,
+        "normalisation": normalisation,
+        "history": history,
+        "dot_product": 0 if history == "none" else 6,
+        "biases": biases,
+    }
+    data = training_data()
+    config = make_config("hybrid_vae", fields)
+    trainer = FAMILIES["hybrid_vae"].build(config, data, epochs=1, seed=0, device=torch.device("cpu"))
+    assert trainer.parameters == parameter_count(config, DataShape.of(data))
+
+
+def sampled(draw: st.DrawFn, shape: DataShape) -> dict[str, object]:
+    """As the search does: every field from its range, factors last, from what the others leave."""
+    fields: dict[str, object] = {}
+    for name, kind in RANGES.items():
+        if name == "factors":
+            continue
+        if isinstance(kind, Choice):
+            fields[name] = kind.options[draw(st.sampled_from(sorted(kind.options)))]
+        elif isinstance(kind, Whole):
+            fields[name] = draw(st.integers(0, (kind.high - kind.low) // kind.step)) * kind.step + kind.low
+        else:
+            assert isinstance(kind, Real)
+            fields[name] = draw(st.floats(kind.low, kind.high))
+    factors = bounded_factors(RANGES, fields, shape)
+    fields["factors"] = draw(st.integers(factors.low, factors.high))
+    return fields
+
+
+@settings(max_examples=1000, deadline=None)
+@given(st.data(), st.sampled_from([ML_100K, ML_1M, ML_32M]))
+def test_what_is_sampled_is_inside(data: st.DataObject, shape: DataShape) -> None:
+    fields = sampled(data.draw, shape)
+    assert violations(HybridVaeConfig(**fields), shape) == []  # type: ignore[arg-type]
