@@ -9,7 +9,7 @@ import os
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recsys.errors import InputError
@@ -23,8 +23,8 @@ from search.results import (
     write_atomic,
     write_results,
 )
+from search.results.document import Document
 from search.results.groups import error_groups
-from search.results.schema import Document
 from search.results.targets import ML_32M_RATINGS, judge
 from tests.search.outcomes import make_outcome, make_trial
 
@@ -219,6 +219,7 @@ def test_other_data_gives_no_verdict_on_the_plans_losses_and_says_what_would(res
     assert targets["Stability"].verdict == "missed"
 
 
+@settings(deadline=None)
 @given(best=st.floats(0.3, 0.9), ensemble=st.floats(0.3, 0.9))
 def test_on_the_plans_data_the_verdict_is_the_inequality(best: float, ensemble: float) -> None:
     results = plan_run(_made(), best=best, ensemble=ensemble)
