@@ -111,7 +111,9 @@ class Session:
             self.progress.close()
             self._save_time(force=True)
             self.notifier.close()
-            self.tracker.close()
+            unsent = self.tracker.close()
+            if unsent:
+                print(unsent)
 
     def _interrupted(self) -> None:
         self.progress.say(
@@ -198,15 +200,34 @@ class Session:
             self.folder.path, prepared.plan, prepared.dataset, prepared.split, say=self.progress.say
         )
         findings = finishing.finish(results)
-        now = time.time()
-        status: RunStatus = "finished"
-        if (ended_by is not None and len(results) < prepared.planned) or any(
+        incomplete = len(results) < prepared.planned or any(
             result.status is TrialStatus.STOPPED for result in results
-        ):
+        )
+        status: RunStatus = "finished"
+        if incomplete and ended_by is not None:
             status = "interrupted" if ended_by == "interrupted" else "budget"
-        code = EXIT_INTERRUPTED if status == "interrupted" else EXIT_DONE
-        self._tell_end(findings, status, now, resources)
-        return code
+        self._tell_of_no_improvement(findings)
+        self._tell_end(findings, status, time.time(), resources)
+        return EXIT_INTERRUPTED if status == "interrupted" else EXIT_DONE
+
+    def _tell_of_no_improvement(self, findings: Findings) -> None:
+        """The plan's last contingency: what the search found does not beat the formula."""
+        best, formula = findings.best, findings.formula
+        if best is None or formula is None or best.valid is None or formula.valid is None:
+            return
+        if best.trial != formula.trial and best.valid["rmse"] < formula.valid["rmse"]:
+            return
+        self.everyone.event(
+            RunEvent(
+                EventKind.CONTINGENCY,
+                at=time.time(),
+                trial=best.trial,
+                value=best.valid["rmse"],
+                threshold=formula.valid["rmse"],
+                message="no improvement over the formula within the budget",
+                action="the ensemble is made of what there is",
+            )
+        )
 
     def _tell_end(
         self, findings: Findings, status: RunStatus, now: float, resources: Resources | None
@@ -226,7 +247,7 @@ class Session:
             status=status,
             meter=self.meter,
             now=now,
-            nodes=1 if resources is None else resources.nodes,
+            resources=resources,
         )
         began = time.perf_counter()
         promotion = None if findings.release is None else self.tracker.promote(outcome, findings.release)

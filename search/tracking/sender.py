@@ -22,6 +22,7 @@ log = logging.getLogger(__name__)
 FLUSH_S = 10.0
 FIRST_WAIT_S, LONGEST_WAIT_S = 2.0, 60.0
 LOCK_S = 5.0
+PATIENCE_S = 5.0  # with a server that does not answer, where somebody waits for it
 WINDOW = 500  # entries read at a time
 REFUSED, GONE = "INVALID_PARAMETER_VALUE", "RESOURCE_DOES_NOT_EXIST"  # MLflow's error codes
 
@@ -51,14 +52,17 @@ class Sender:
             self._changed.notify_all()
 
     def answer(self, release_id: str, deadline_s: float) -> JsonObject | None:
-        """What came of registering a release, waiting at most ``deadline_s``; None when it is not known."""
-        end = time.monotonic() + deadline_s
+        """What came of registering a release, waiting at most ``deadline_s``, and not that long for a
+        server that is away; None when it is not known."""
+        patience = time.monotonic() + min(PATIENCE_S, deadline_s)
         self.wake()
+
+        def known_or_hopeless() -> bool:
+            away = bool(self.problem) and time.monotonic() > patience
+            return release_id in self._cursor.answers or away or not self._thread.is_alive()
+
         with self._changed:
-            self._changed.wait_for(
-                lambda: release_id in self._cursor.answers or not self._thread.is_alive(),
-                timeout=max(0.0, end - time.monotonic()),
-            )
+            self._changed.wait_for(known_or_hopeless, timeout=deadline_s)
             found: JsonObject | None = self._cursor.answers.get(release_id)
             return found
 
