@@ -16,7 +16,7 @@ from recsys.data.split import Split, TrainingData
 from recsys.models.registry import FAMILIES, make_config
 from recsys.ranking.als import AlsConfig, fit_als
 from recsys.ranking.mix import Mix
-from recsys.ranking.recipe import seen_matrix
+from recsys.ranking.recipe import rated_matrix
 from recsys.release.pack import pack_release
 from recsys.release.writer import ReleaseMember
 
@@ -126,7 +126,7 @@ def make_release(
         trained_on=["train"],
         members=fitted,
         method="mean",
-        ranker=fit_als(seen_matrix(kept), AlsConfig(factors=8, rounds=4), seed=seed),
+        ranker=fit_als(rated_matrix(kept), AlsConfig(factors=8, rounds=4), seed=seed, scale=kept.scale),
         mix=Mix(1.0, rating_weight, candidates, {}),
         valid_predictions=np.full(len(valid), 3.5, dtype=np.float32),
     )

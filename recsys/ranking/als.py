@@ -4,8 +4,8 @@ Hu, Koren & Volinsky (2008) with every rated pair 1 at weight 1, every other pai
 ``unobserved``, and the ridge of each row growing with what it weighs (Rendle et al. 2022, "Revisiting the
 performance of iALS", where tuning the two made iALS the equal of newer models). Our change: a user's
 ratings weigh (n / mean n)^-``user_damping``, so that heavy raters do not decide alone (+1.3% NDCG on
-ML-100K validation). A half step solves every row exactly: rows are sorted by length and solved in padded
-blocks, a thread each.
+ML-100K validation), and better liked ones more, as ``liking`` says (+0.8%). A half step
+solves every row exactly: rows are sorted by length and solved in padded blocks, a thread each.
 """
 
 from __future__ import annotations
@@ -21,40 +21,46 @@ from numpy.typing import NDArray
 from scipy.linalg import lapack
 from threadpoolctl import threadpool_limits
 
+from recsys.data.ratings import RatingScale
 from recsys.ranking.packed import PackedRanker
 
+UNIT = RatingScale(0.0, 1.0)
 BLOCK_FLOATS = 2_000_000  # of gathered factors and of systems at once: 8 MB each, near the cache
 
 
 @dataclass(frozen=True)
 class AlsConfig:
     """``unobserved`` is the weight of a pair that was not rated; the ridge of a row whose ratings weigh w
-    together is ``ridge`` x (w + unobserved x rows of the other side); ``user_damping`` 0 is off."""
+    together is ``ridge`` x (w + unobserved x rows of the other side); ``user_damping`` and ``liking`` 0 are
+    off: every rating weighs the same."""
 
     factors: int = 64
     unobserved: float = 0.15
     ridge: float = 0.025
-    user_damping: float = 0.25
+    user_damping: float = 0.4
+    liking: float = 1.0
     rounds: int = 8
 
 
 def fit_als(
-    seen: sp.csr_matrix,
+    rated: sp.csr_matrix,
     config: AlsConfig,
     *,
     seed: int,
+    scale: RatingScale = UNIT,
     progress: Callable[[float], None] = lambda share: None,
 ) -> PackedRanker:
-    """A ranker of a binary (users, items) matrix; ``progress`` hears the share done after each round."""
-    items = seen.shape[1]
+    """A ranker of ``rated`` (users, items), which holds 1 + a rating's place on ``scale`` from 0 to 1 (see
+    recipe.rated_matrix); ``progress`` hears the share done after each round."""
+    items = rated.shape[1]
     spread = 0.1 / np.sqrt(config.factors)
     of_items = np.random.default_rng(seed).normal(0, spread, (items, config.factors)).astype(np.float32)
-    lengths = np.diff(seen.indptr)
+    lengths = np.diff(rated.indptr)
     typical = max(float(lengths.mean()), 1e-9)
-    weights = (np.maximum(lengths, 1) / typical) ** -config.user_damping
-    weighted = sp.csr_matrix(
-        (np.repeat(weights, lengths).astype(np.float32), seen.indices, seen.indptr), shape=seen.shape
-    )
+    damped = (np.maximum(lengths, 1) / typical) ** -config.user_damping
+    mean = float(rated.data.mean(dtype=np.float64)) if rated.nnz else 1.0
+    weights = np.repeat(damped, lengths) * (rated.data / mean) ** config.liking
+    weighted = sp.csr_matrix((weights.astype(np.float32), rated.indices, rated.indptr), shape=rated.shape)
     transposed = weighted.T.tocsr()
     with threadpool_limits(1, user_api="blas"):
         for done in range(config.rounds):
@@ -67,7 +73,14 @@ def fit_als(
         settings={
             "config": asdict(config),
             "ridge": {"fixed": config.ridge * config.unobserved * items, "per_rating": config.ridge},
-            "weight": {"typical": typical, "damping": config.user_damping},
+            "weight": {
+                "typical": typical,
+                "damping": config.user_damping,
+                "liking": config.liking,
+                "mean": mean,
+                "low": scale.low,
+                "span": scale.span,
+            },
         },
         arrays={
             "factors": of_items,

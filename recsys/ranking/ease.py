@@ -29,11 +29,14 @@ class EaseConfig:
     dropout: float = 0.7
 
 
-def fit_ease(seen: sp.csr_matrix, config: EaseConfig) -> PackedRanker:
-    """A ranker of a binary (users, items) matrix. Raises InputError for more items than MOST_ITEMS."""
-    items = seen.shape[1]
+def fit_ease(rated: sp.csr_matrix, config: EaseConfig) -> PackedRanker:
+    """A ranker of who rated what in (users, items); stars do not matter. Raises InputError for more items
+    than MOST_ITEMS."""
+    items = rated.shape[1]
     if items > MOST_ITEMS:
         raise InputError(f"EASE on {items} items needs {8 * items**2 / 1e9:.0f} GB; als ranks any number")
+    ones = np.ones(rated.nnz, dtype=np.float32)
+    seen = sp.csr_matrix((ones, rated.indices, rated.indptr), shape=rated.shape)
     lengths = np.diff(seen.indptr)
     rated = np.maximum(lengths, 1)
     damping = (rated / max(float(lengths.mean()), 1e-9)) ** -config.user_damping

@@ -19,17 +19,17 @@ from numpy.typing import NDArray
 
 from recsys.data.ratings import Ratings
 from recsys.metrics.ranking import evaluate_lists, pair_matrix, rank_all
-from recsys.ranking.als import AlsConfig, fit_als
+from recsys.ranking.als import UNIT, AlsConfig, fit_als
 from recsys.ranking.ease import MOST_ITEMS, EaseConfig, fit_ease
 from recsys.ranking.packed import PackedRanker
-from recsys.ranking.recipe import Recipe, join, seen_matrix
+from recsys.ranking.recipe import Recipe, history_of, join, rated_matrix
 from recsys.seeds import derive_seed
 from recsys.types import FloatArray, IntArray, JsonObject
 
 SAMPLE_RATINGS = 800_000  # the search fits on about so many; the winner on all
 BUDGETS = ((300_000, 16), (SAMPLE_RATINGS, 9))  # fits, by the ratings that each costs
 EVALUATED_USERS = 3_000
-GAIN = 1.003  # less is luck: two close configs differ by so much on a thousand users
+GAIN = 1.01  # less is luck: two close configs differ by so much on a thousand users
 EASE_WEIGHTS = (0.25, 0.5, 1.0, 2.0)
 EASE_STARTS = (EaseConfig(), EaseConfig(ridge=100.0, user_damping=0.25, dropout=0.3))
 # One step each way, in the order in which they help most.
@@ -53,7 +53,7 @@ class Selection:
 
     def fit(self, ratings: Ratings, *, seed: int) -> PackedRanker:
         """The winner on ``ratings``: train and valid, or every slice for a refit."""
-        return self.recipe.fit(seen_matrix(ratings), seed=derive_seed(seed, "ranker"))
+        return self.recipe.fit(rated_matrix(ratings), seed=derive_seed(seed, "ranker"), scale=ratings.scale)
 
     def report(self) -> JsonObject:
         return {
@@ -115,7 +115,8 @@ class _Search:
         random = np.random.default_rng(derive_seed(seed, "ranker", "sample"))
         users = np.unique(valid.users)
         self._users = np.sort(random.permutation(users)[:EVALUATED_USERS]).astype(np.int64)
-        self._seen = seen_matrix(_sampled(train, self._users, random))
+        self._rated = rated_matrix(_sampled(train, self._users, random))
+        self._scale = train.scale
         self._relevant = pair_matrix(valid)[self._users]
         self._parts: dict[Any, PackedRanker] = {}
         self._scores: dict[Recipe, float] = {}
@@ -133,7 +134,7 @@ class _Search:
         ranker = self.ranker(recipe)
         ndcg = precision = 0.0
         if len(self._users):
-            lists = rank_all(lambda users: block_scores(ranker, users, self._seen), self._users, self._seen)
+            lists = rank_all(lambda users: block_scores(ranker, users, self._rated), self._users, self._rated)
             scores = evaluate_lists(lists, self._relevant)
             ndcg, precision = scores.ndcg, scores.precision
         self._scores[recipe] = ndcg
@@ -155,14 +156,14 @@ class _Search:
         if recipe.als is not None:
             if recipe.als not in self._parts:
                 self._parts[recipe.als] = fit_als(
-                    self._seen, recipe.als, seed=derive_seed(self._seed, "ranker")
+                    self._rated, recipe.als, scale=self._scale, seed=derive_seed(self._seed, "ranker")
                 )
             als = self._parts[recipe.als]
         if recipe.ease is not None:
             if recipe.ease not in self._parts:
-                self._parts[recipe.ease] = fit_ease(self._seen, recipe.ease)
+                self._parts[recipe.ease] = fit_ease(self._rated, recipe.ease)
             ease = self._parts[recipe.ease]
-        return join(recipe, als, ease, self._seen)
+        return join(recipe, als, ease, self._rated)
 
     def descend(self, best: AlsConfig, budget: int) -> None:
         """From ``best``, one dial a time, keeping what helps, until ``budget`` fits or nothing helps."""
@@ -209,9 +210,9 @@ def _sampled(train: Ratings, users: NDArray[np.int64], random: np.random.Generat
     return train.take(np.flatnonzero(kept[train.users]))
 
 
-def block_scores(ranker: PackedRanker, users: IntArray, seen: sp.csr_matrix) -> FloatArray:
-    """(len(users), items) scores of users whose history is their row of ``seen``, which training saw."""
-    histories = [seen.indices[seen.indptr[user] : seen.indptr[user + 1]] for user in users]
+def block_scores(ranker: PackedRanker, users: IntArray, rated: sp.csr_matrix) -> FloatArray:
+    """(len(users), items) scores of users whose history is their row of ``rated``, which training saw."""
+    histories = [history_of(rated, int(user), UNIT) for user in users]
     return ranker.scores(histories, users=[int(user) for user in users])
 
 

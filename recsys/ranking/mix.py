@@ -10,13 +10,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from recsys.data.ratings import Ratings
 from recsys.metrics.ranking import evaluate_lists, pair_matrix
 from recsys.ranking.packed import PackedRanker
-from recsys.ranking.recipe import seen_matrix
+from recsys.ranking.recipe import history_of, rated_matrix
 from recsys.seeds import derive_seed
 from recsys.types import FloatArray, IntArray, JsonObject
 
@@ -56,8 +55,7 @@ def choose_mix(
     if not len(users):
         return Mix(1.0, 0.0, CANDIDATES[-1], {"users": 0})
     relevant = pair_matrix(valid)[users]
-    seen = seen_matrix(train)
-    items, ranking = _candidates(on_train, users, seen)
+    items, ranking = _candidates(on_train, users, train)
     scale = train.scale
     unit = np.empty(items.shape, dtype=np.float32)
     for place, user in enumerate(users):
@@ -93,16 +91,17 @@ def choose_mix(
 
 
 def _candidates(
-    ranker: PackedRanker, users: IntArray, seen: sp.csr_matrix
+    ranker: PackedRanker, users: IntArray, train: Ratings
 ) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
     """(users, most) item rows, best first, and their score over the user's best."""
+    rated = rated_matrix(train)
     most = min(CANDIDATES[-1], ranker.item_count)
     items = np.empty((len(users), most), dtype=np.int32)
     ranking = np.empty((len(users), most), dtype=np.float32)
     for place, user in enumerate(users):
-        history = seen.indices[seen.indptr[user] : seen.indptr[user + 1]]
+        history = history_of(rated, int(user), train.scale)
         scores = ranker.scores([history])[0]
-        scores[history] = -np.inf
+        scores[history.items] = -np.inf
         rows = np.argpartition(scores, len(scores) - most)[len(scores) - most :]
         rows = rows[np.argsort(-scores[rows], kind="stable")]
         best = scores[rows[0]]

@@ -3,11 +3,11 @@
 score(history, item) is the sum of the parts that a ranker has:
     weights (items, items)            sum over j in history of weights[j, item]: EASE, while items are few;
     factors (items, k), gram (k, k)   factors[item] . u, where u solves
-                                      (gram + w sum of q q' + ridge I) u = w sum of q, q the factors of
+                                      (gram + sum of w q q' + ridge I) u = sum of w q, q the factors of
                                       the history: the user's half step of implicit ALS (see als.py);
     prior (items,)                    popularity, or any liking that all users share.
 ``users`` (users, k) keeps u of the users that training knew, so that their requests solve nothing.
-Only the items of a history are read, not their stars.
+Stars only say how much an item of the history weighs (``liking``).
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from recsys.errors import InputError
+from recsys.models.base import History
 from recsys.models.packed import open_arrays, write_arrays
 from recsys.types import Arrays, IntArray, JsonObject
 
@@ -30,9 +31,9 @@ PARTS = ({"weights"}, {"factors", "gram"}, {"prior"})
 
 @dataclass(frozen=True)
 class PackedRanker:
-    """``settings`` is plain JSON; ``arrays`` float32. ``factors`` need ``settings["weight"]`` {"typical",
-    "damping"}: w = (n / typical)^-damping for n items, and ``settings["ridge"]`` {"fixed", "per_rating"}:
-    fixed + per_rating x w x n."""
+    """``settings`` is plain JSON; ``arrays`` float32. ``factors`` need ``settings["weight"]``: for one of n
+    ratings, r stars, w = (n / typical)^-damping x ((1 + (r - low) / span) / mean)^liking; and
+    ``settings["ridge"]``: fixed + per_rating x sum of w."""
 
     family: str
     settings: JsonObject
@@ -73,12 +74,12 @@ class PackedRanker:
 
     def scores(
         self,
-        histories: Sequence[IntArray],
+        histories: Sequence[History],
         *,
         users: Sequence[int | None] | None = None,
         out: NDArray[np.float32] | None = None,
     ) -> NDArray[np.float32]:
-        """(len(histories), items) for users who rated these item rows, each at most once.
+        """(len(histories), items) for users with these ratings, one an item.
 
         ``users`` names the row of a user whose history is what training saw, None for others."""
         if out is None:
@@ -88,29 +89,41 @@ class PackedRanker:
         else:
             out[:] = 0
         if self.has("weights"):
-            out += indicator(histories, self.item_count) @ self.arrays["weights"]
+            out += (
+                indicator([history.items for history in histories], self.item_count) @ self.arrays["weights"]
+            )
         if self.has("prior"):
             out += self.arrays["prior"]
         return out
 
     def user_factors(
-        self, histories: Sequence[IntArray], users: Sequence[int | None] | None = None
+        self, histories: Sequence[History], users: Sequence[int | None] | None = None
     ) -> NDArray[np.float32]:
         """(len(histories), k): looked up where the row is known, else solved."""
         factors, gram = self.arrays["factors"], self.arrays["gram"]
-        ridge, weight = self.settings["ridge"], self.settings["weight"]
+        ridge = self.settings["ridge"]
         vectors = np.zeros((len(histories), factors.shape[1]), dtype=np.float32)
-        for row, items in enumerate(histories):
+        for row, history in enumerate(histories):
             user = None if users is None else users[row]
             if user is not None and self.has("users"):
                 vectors[row] = self.arrays["users"][user]
-            elif len(items):
-                rated = factors[items]
-                pull = np.float32((len(items) / weight["typical"]) ** -weight["damping"])
-                left = gram + pull * (rated.T @ rated)
-                left[np.diag_indices_from(left)] += ridge["fixed"] + ridge["per_rating"] * pull * len(items)
-                vectors[row] = np.linalg.solve(left, pull * rated.sum(axis=0))
+            elif len(history.items):
+                weights = self._weights(history)
+                rated = factors[history.items]
+                pulled = rated * weights[:, None]
+                left = gram + pulled.T @ rated
+                left[np.diag_indices_from(left)] += ridge["fixed"] + ridge["per_rating"] * weights.sum()
+                vectors[row] = np.linalg.solve(left, pulled.sum(axis=0))
         return vectors
+
+    def _weights(self, history: History) -> NDArray[np.float32]:
+        """(n,) how much each rating of a history counts."""
+        weight = self.settings["weight"]
+        damped = (len(history.items) / weight["typical"]) ** -weight["damping"]
+        if not weight.get("liking"):
+            return np.full(len(history.items), damped, dtype=np.float32)
+        liked = 1 + (history.values - weight["low"]) / weight["span"]
+        return np.asarray(damped * (liked / weight["mean"]) ** weight["liking"], dtype=np.float32)
 
     def support(self, history: IntArray, item: int) -> NDArray[np.float32]:
         """(len(history),): how much each item of the history speaks for ``item``."""

@@ -7,8 +7,9 @@ from dataclasses import asdict, dataclass
 import numpy as np
 import scipy.sparse as sp
 
-from recsys.data.ratings import Ratings
-from recsys.ranking.als import AlsConfig, fit_als
+from recsys.data.ratings import Ratings, RatingScale
+from recsys.models.base import History
+from recsys.ranking.als import UNIT, AlsConfig, fit_als
 from recsys.ranking.ease import EaseConfig, fit_ease
 from recsys.ranking.packed import PackedRanker
 from recsys.types import Arrays, JsonObject
@@ -31,20 +32,20 @@ class Recipe:
         """As plain JSON."""
         return {name: value for name, value in asdict(self).items() if value is not None}
 
-    def fit(self, seen: sp.csr_matrix, *, seed: int) -> PackedRanker:
-        """A ranker of a binary (users, items) matrix."""
-        als = None if self.als is None else fit_als(seen, self.als, seed=seed)
-        ease = None if self.ease is None else fit_ease(seen, self.ease)
-        return join(self, als, ease, seen)
+    def fit(self, rated: sp.csr_matrix, *, seed: int, scale: RatingScale = UNIT) -> PackedRanker:
+        """A ranker of a ``rated_matrix``, of ratings on ``scale``."""
+        als = None if self.als is None else fit_als(rated, self.als, seed=seed, scale=scale)
+        ease = None if self.ease is None else fit_ease(rated, self.ease)
+        return join(self, als, ease, rated)
 
 
 def join(
-    recipe: Recipe, als: PackedRanker | None, ease: PackedRanker | None, seen: sp.csr_matrix
+    recipe: Recipe, als: PackedRanker | None, ease: PackedRanker | None, rated: sp.csr_matrix
 ) -> PackedRanker:
     """The parts of ``recipe``, already fitted, as one ranker."""
     settings: JsonObject = {"recipe": recipe.describe()}
     if als is None and ease is None:
-        counts = np.asarray(seen.sum(axis=0), dtype=np.float32).ravel()
+        counts = np.bincount(rated.indices, minlength=rated.shape[1]).astype(np.float32)
         return PackedRanker("popularity", settings, {"prior": counts / max(float(counts.max()), 1.0)})
     arrays: Arrays = {}
     if als is not None:
@@ -54,6 +55,21 @@ def join(
         weight = np.float32(recipe.ease_weight if als is not None else 1.0)
         arrays["weights"] = weight * ease.arrays["weights"]
     return PackedRanker(recipe.family, settings, arrays)
+
+
+def rated_matrix(ratings: Ratings) -> sp.csr_matrix:
+    """(users, items) float32: 1 for the lowest rating that can be given, to 2 for the highest."""
+    liked = 1 + (ratings.values - ratings.scale.low) / np.float32(ratings.scale.span)
+    shape = (ratings.user_count, ratings.item_count)
+    return sp.csr_matrix((liked.astype(np.float32), (ratings.users, ratings.items)), shape=shape)
+
+
+def history_of(rated: sp.csr_matrix, user: int, scale: RatingScale) -> History:
+    """A row of a ``rated_matrix`` as the ratings it was made of."""
+    part = slice(rated.indptr[user], rated.indptr[user + 1])
+    return History(
+        rated.indices[part], (rated.data[part] - 1) * np.float32(scale.span) + np.float32(scale.low)
+    )
 
 
 def seen_matrix(ratings: Ratings) -> sp.csr_matrix:

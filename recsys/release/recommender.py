@@ -117,7 +117,7 @@ class Recommender:
         places = [place for place, person in enumerate(people) if len(person.history.items)]
         if not places:
             return scores, ""
-        histories = [people[place].history.items for place in places]
+        histories = [people[place].history for place in places]
         known = [None if people[place].fresh else people[place].user for place in places]
         try:
             if len(places) == len(people):

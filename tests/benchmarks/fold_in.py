@@ -29,7 +29,7 @@ from recsys.models.registry import FAMILIES, make_config
 from recsys.ranking.als import AlsConfig
 from recsys.ranking.fit import together
 from recsys.ranking.packed import PackedRanker
-from recsys.ranking.recipe import Recipe, seen_matrix
+from recsys.ranking.recipe import Recipe, rated_matrix, seen_matrix
 from recsys.release.pack import make_histories
 from recsys.types import FloatArray, IntArray, JsonObject
 
@@ -104,7 +104,7 @@ def learn(train: Ratings, seed: int) -> Models:
         for _ in range(epochs):
             trainer.train_epoch()
         scorers[family] = FAMILIES[family].scorer(trainer.pack(), histories)
-    ranker = Recipe(als=AlsConfig()).fit(seen_matrix(train), seed=seed)
+    ranker = Recipe(als=AlsConfig()).fit(rated_matrix(train), seed=seed, scale=train.scale)
     return Models(scorers, ranker, np.bincount(train.items, minlength=train.item_count).astype(np.float32))
 
 
@@ -124,13 +124,13 @@ def stars(models: Models, held: HeldOut, state: Callable[[Scorer, int], object])
 
 def ndcg(models: Models, held: HeldOut, given: Ratings, *, known: bool) -> float:
     """NDCG@10 of the held-out users' lists; ``known`` when the ranker was trained with them."""
-    seen = seen_matrix(given)
+    seen, history = seen_matrix(given), make_histories(given)
 
     def score(users: IntArray) -> FloatArray:
         if not len(given):  # nobody can be told from another: everyone gets the popular items
             return np.repeat(models.popular[None], len(users), axis=0)
-        histories = [seen[user].indices for user in users]
-        return models.ranker.scores(histories, users=[int(user) for user in users] if known else None)
+        rows = [int(user) for user in users]
+        return models.ranker.scores([history(row) for row in rows], users=rows if known else None)
 
     lists = rank_all(score, held.users, seen)
     return evaluate_lists(lists, pair_matrix(held.judged)[held.users]).ndcg

@@ -10,12 +10,13 @@ import pytest
 import scipy.sparse as sp
 
 from recsys.errors import InputError
-from recsys.ranking.als import AlsConfig, fit_als
+from recsys.models.base import History
+from recsys.ranking.als import UNIT, AlsConfig, fit_als
 from recsys.ranking.ease import EaseConfig, fit_ease
 from recsys.ranking.fit import block_scores, select_ranker
 from recsys.ranking.mix import choose_mix
 from recsys.ranking.packed import PackedRanker
-from recsys.ranking.recipe import Recipe, seen_matrix
+from recsys.ranking.recipe import Recipe, history_of, rated_matrix, seen_matrix
 from recsys.ranking.vectors import item_vectors, right_singular
 from tests.releases import make_cut, make_dataset
 
@@ -35,8 +36,12 @@ def checkerboard(users: int = 40, items: int = 20) -> sp.csr_matrix:
     return sp.csr_matrix(board, dtype=np.float32)
 
 
-def rows_of(seen: sp.csr_matrix, users: range) -> list[np.ndarray]:
-    return [seen[user].indices for user in users]
+def rows_of(seen: sp.csr_matrix, users: range) -> list[History]:
+    return [history_of(seen, user, UNIT) for user in users]
+
+
+def history(*items: int) -> History:
+    return History(np.array(items, dtype=np.int32), np.zeros(len(items), dtype=np.float32))
 
 
 @pytest.mark.parametrize("name", PERSONAL)
@@ -80,11 +85,10 @@ def test_a_new_user_with_a_known_users_ratings_gets_their_scores(name: str) -> N
 @pytest.mark.parametrize("name", RECIPES)
 def test_the_order_of_a_history_and_an_empty_one_do_no_harm(name: str) -> None:
     ranker = RECIPES[name].fit(checkerboard(), seed=0)
-    forward, backward = np.array([0, 4, 8]), np.array([8, 0, 4])
-    both = ranker.scores([forward, backward, np.empty(0, dtype=np.int32)])
+    both = ranker.scores([history(0, 4, 8), history(8, 0, 4), history()])
     np.testing.assert_allclose(both[0], both[1], atol=1e-6)
     assert np.isfinite(both[2]).all()
-    assert np.isfinite(ranker.support(forward, 2)).all()
+    assert np.isfinite(ranker.support(np.array([0, 4, 8]), 2)).all()
 
 
 def test_plain_ease_is_a_ridge_regression_an_item() -> None:
@@ -134,7 +138,7 @@ def test_unequal_histories_are_solved_as_one_by_one() -> None:
     random = np.random.default_rng(0)
     board = random.random((60, 30)) < random.random((60, 1))
     board[7] = False
-    seen = sp.csr_matrix(board, dtype=np.float32)
+    seen = sp.csr_matrix(board * (1 + random.random((60, 30))), dtype=np.float32)  # stars differ
     ranker = fit_als(seen, AlsConfig(factors=4, rounds=2), seed=0)
     solved = ranker.user_factors(rows_of(seen, range(60)))
     np.testing.assert_allclose(ranker.arrays["users"], solved, atol=1e-5)
@@ -181,8 +185,8 @@ def test_the_ranker_is_chosen_by_its_lists_on_valid() -> None:
     assert again.recipe == selection.recipe
     ranker = selection.fit(train, seed=0)
     np.testing.assert_allclose(
-        block_scores(ranker, np.arange(5), seen_matrix(train)),
-        block_scores(selection.on_train, np.arange(5), seen_matrix(train)),
+        block_scores(ranker, np.arange(5), rated_matrix(train)),
+        block_scores(selection.on_train, np.arange(5), rated_matrix(train)),
         atol=1e-5,
     )
 
@@ -197,7 +201,7 @@ def test_stars_come_into_lists_only_where_they_help() -> None:
     dataset = make_dataset(users=200, items=40, seed=5)
     split = make_cut(dataset)
     train, valid = (dataset.ratings.take(split.rows(name)) for name in ("train", "valid"))
-    ranker = Recipe(als=AlsConfig(factors=4)).fit(seen_matrix(train), seed=0)
+    ranker = Recipe(als=AlsConfig(factors=4)).fit(rated_matrix(train), seed=0, scale=train.scale)
     random = np.random.default_rng(0)
     noise = choose_mix(ranker, lambda user, items: 5 * random.random(len(items)), train, valid, seed=0)
     assert noise.rating_weight == 0

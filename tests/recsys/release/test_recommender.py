@@ -88,13 +88,15 @@ def brute_force(release: Release, query: Query) -> dict[int, tuple[float, float]
     factors = release.ranker.arrays["factors"].astype(np.float64)
     config = release.ranker.settings["config"]
     typical = np.mean([len(release.histories(row).items) for row in range(USERS)])
-    pull = (len(known.items) / typical) ** -config["user_damping"]
+    kept = np.concatenate([release.histories(row).values for row in range(USERS)])
+    liked = (1 + (known.values - 0.5) / 4.5) / (1 + (kept.mean() - 0.5) / 4.5)
+    pull = (len(known.items) / typical) ** -config["user_damping"] * liked ** config["liking"]
     left = config["unobserved"] * sum(np.outer(row, row) for row in factors)
     right = np.zeros(factors.shape[1])
-    for item in known.items:
-        left += pull * np.outer(factors[item], factors[item])
-        right += pull * factors[item]
-    left += config["ridge"] * (config["unobserved"] * ITEMS + pull * len(known.items)) * np.eye(len(right))
+    for item, weight in zip(known.items, pull, strict=True):
+        left += weight * np.outer(factors[item], factors[item])
+        right += weight * factors[item]
+    left += config["ridge"] * (config["unobserved"] * ITEMS + pull.sum()) * np.eye(len(right))
     ranking = factors @ np.linalg.solve(left, right)
     may = [item for item in range(ITEMS) if item not in known.items]
     best = max(ranking[item] for item in may)
