@@ -44,7 +44,6 @@ class RunCallback(Callback):  # type: ignore[misc]
     tick: Callable[[], None]
     gave_up: Callable[[int], bool]
     fatal: str = ""
-    start_seconds: list[float] = field(default_factory=list)
     _ended: set[int] = field(default_factory=set)
 
     def on_trial_start(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
@@ -54,8 +53,6 @@ class RunCallback(Callback):  # type: ignore[misc]
         self, iteration: int, trials: list[Trial], trial: Trial, result: JsonObject, **info: Any
     ) -> None:
         spec = _spec(trial)
-        if result.get("training_iteration") == 1:
-            self.start_seconds.append(float(result.get("start_seconds", 0.0)))
         for row in json.loads(result.get("events") or "[]"):
             self.listener.event(RunEvent(**{**row, "kind": EventKind(row["kind"])}))
         if result.get("report"):

@@ -28,6 +28,7 @@ from search.packing import Packer, metrics_card, release_member
 from search.plan import SearchPlan
 from search.refit import refit_members
 from search.samples import samples_of
+from search.specs import SCALED
 
 
 @dataclass
@@ -107,6 +108,9 @@ class Finishing:
         findings.formula = self._entry_of(chosen.formula(usable))
         findings.formula_recalibrated = self._entry_of(chosen.formula_recalibrated(usable))
         findings.template = self._entry_of(chosen.best_of(usable, "template"))
+        if findings.template is not None and findings.template.name.endswith(SCALED):
+            note = "as written it breaks the safe bounds: its factors are scaled down until it fits"
+            findings.template = replace(findings.template, note=note)
         findings.best = self._entry_of(chosen.best_searched(usable))
         findings.baselines = {
             name: self._entry(result) for name, result in chosen.best_baselines(usable).items()

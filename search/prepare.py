@@ -28,7 +28,7 @@ from search.run_folder import RunFolder
 from search.runner.tuning import Work
 from search.sequence import trial_sequence
 from search.sources import Source, show_download
-from search.specs import Composer, Draw, Proposal
+from search.specs import SCALED, Composer, Draw, Proposal
 from search.template import load_template
 from search.trial_files import RESULT
 
@@ -135,7 +135,7 @@ class Prepared:
                 f"{plan.trials} trials, each of the same {plan.epochs} epochs at most, schedules scaled to "
                 f"them; {self.planned - plan.trials} more for baselines and the formula's own early stop"
             )
-            if self.composer.template_name.endswith("scaled"):
+            if self.composer.template_name.endswith(SCALED):
                 lines.append(
                     f"trial 1 is '{self.composer.template_name}': as written it breaks the safe bounds"
                 )

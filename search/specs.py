@@ -20,6 +20,7 @@ from search.template import load_template
 Draw = Callable[[str, JsonObject | None], tuple[JsonObject, JsonObject]]
 
 
+SCALED = ", scaled"  # ends the name of a template that had to be scaled into the bounds
 # A config to start the search at, and its family.
 Point = tuple[str, JsonObject]
 
@@ -127,7 +128,7 @@ class Composer:
         config = {**template.config, **self._batch}
         scaled = self.spaces[SUBJECT].inside(config)
         short = {"hybrid_vae_optimized": "optimised"}.get(self._plan.template, self._plan.template)
-        return (short if scaled == config else f"{short}, scaled"), scaled
+        return (short if scaled == config else f"{short}{SCALED}"), scaled
 
     def _refuse_unsafe(self) -> None:
         """The first door: fixed fields that break a bound stop the run before it starts."""

@@ -87,7 +87,6 @@ class TrialWorker(tune.Trainable):  # type: ignore[misc]
         del self._trial
 
     def _begin(self, config: JsonObject) -> None:
-        began = time.perf_counter()
         self._spec = TrialSpec(**config["spec"])
         self._folder = trial_folder(self._run, self._spec.number)
         self._trial: Trial | None = None
@@ -100,7 +99,6 @@ class TrialWorker(tune.Trainable):  # type: ignore[misc]
             self._open()
         except Exception as error:
             self._problem = error
-        self._start_seconds = time.perf_counter() - began
 
     def _open(self) -> None:
         if self._carries:
@@ -171,7 +169,6 @@ class TrialWorker(tune.Trainable):  # type: ignore[misc]
             "rmse": self._best,
             "report": None if report is None else json.dumps(asdict(report)),
             "events": json.dumps(plain(self._new_events())),
-            "start_seconds": self._start_seconds,
             "done": done,
             **more,
         }

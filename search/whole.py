@@ -14,6 +14,7 @@ from search.lists import read_ndcg
 from search.outcome import BudgetReport, Outcome, RunStatus
 from search.prepare import Prepared
 from search.run_folder import RunFolder
+from search.runner.cluster import Resources
 from search.versions import versions
 
 
@@ -25,7 +26,7 @@ def whole_outcome(
     status: RunStatus,
     meter: Meter,
     now: float,
-    nodes: int,
+    resources: Resources | None,
 ) -> Outcome:
     """Everything there is to tell at ``now`` (Unix seconds)."""
     plan, budget = prepared.plan, meter.budget
@@ -57,14 +58,14 @@ def whole_outcome(
             hours=meter.hours(now),
             cap_hours=None if np.isinf(budget.cap_hours) else budget.cap_hours,
             price_usd_per_hour=budget.price_usd,
-            nodes=max(nodes, budget.nodes),
+            nodes=budget.nodes,
             reason=budget.explained(),
         ),
         seconds={**prepared.seconds, **findings.seconds},
         versions=versions(),
         front=front_of(results, folder.path) if len(plan.objectives) > 1 else (),
         samples=findings.samples,
-        cluster=prepared.about.get("cluster") or {"kind": "local"},
+        cluster={**prepared.about["cluster"], **({} if resources is None else vars(resources))},
         refit=findings.refit,
         warm_start=prepared.warm_start,
         gate_predictions=findings.gate_predictions,

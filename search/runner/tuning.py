@@ -57,7 +57,6 @@ class Search:
     should_end: Callable[[], str | None]
     tick: Callable[[], None]
     ended_by: str | None = None
-    start_seconds: list[float] = field(default_factory=list)
     _running: set[int] = field(default_factory=set)
     _told: set[int] = field(default_factory=set)
     _session: str = field(default_factory=lambda: uuid.uuid4().hex)
@@ -91,7 +90,6 @@ class Search:
             self._fit(proposals, pruning, callback, resources=resources, count=work.count, storage=storage)
         finally:
             shutil.rmtree(storage, ignore_errors=True)
-        self.start_seconds = callback.start_seconds
 
     def _fit(
         self,
