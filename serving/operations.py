@@ -18,16 +18,20 @@ import numpy as np
 
 from recsys.errors import InputError
 from recsys.types import JsonObject
-from serving.comparison.outcomes import Limits, arm_result, as_json, compare, entered
+from serving.comparison.guardrails import Limits
+from serving.comparison.lineup import Lineup, current
+from serving.comparison.outcomes import arm_result, as_json, compare, entered
 from serving.comparison.reading import Reader
 from serving.comparison.shadow import Shadows
 from serving.comparison.tally import Tally
 from serving.drift.watch import DriftWatch
 from serving.events.store import EventStore
+from serving.journal import lost_events, newest
 from serving.records import ExperimentState
 from serving.rollout.controller import Controller
 
 TOLD = ("rollout", "drift", "audit", "gap", "retention", "erasure", "retrain")
+RESULTS_SECONDS = 1.0
 
 
 @dataclass(frozen=True)
@@ -40,6 +44,18 @@ class OperationSettings:
     limits: Limits = field(default_factory=Limits)
     retrain: Sequence[str] = ()
     retrain_hours: float = 24.0
+
+
+@dataclass
+class Followed:
+    """What is kept of one experiment between looks; all of it can be read again from the store."""
+
+    lineup: Lineup
+    reader: Reader
+    shadows: Shadows
+    known: dict[str, float] = field(default_factory=dict)
+    body: JsonObject | None = None
+    stale_at: float = 0.0
 
 
 class Operations:
@@ -62,24 +78,42 @@ class Operations:
         self._crown = crown
         self._clock = clock
         self._lock = threading.RLock()
-        self._readers: dict[str, Reader] = {}
-        self._shadows: dict[str, Shadows] = {}
+        self._followed: dict[str, Followed] = {}
         self._controllers: dict[str, Controller] = {}
         self._drift: dict[str, DriftWatch] = {}
 
     def tick(self) -> None:
-        """Read what is new, look for drift, move roll-outs on. Raises what the store raises."""
-        with self._lock:
-            for state in self.store.experiments():
-                self._reader(state).catch_up(self._clock())
-                watch = self._drift.setdefault(state.name, DriftWatch(self.store, self._resolve, self._tell))
-                if watch.catch_up(state):
-                    self._retrain(state.name)
-                controller = self._controllers.setdefault(
-                    state.name,
-                    Controller(self.store, state.name, tell=self._tell, crown=self._crown, clock=self._clock),
-                )
-                controller.tick()
+        """Move roll-outs on, read what is new, look for drift. One of them failing (a release that cannot
+        be opened, say) keeps none of the others from its turn; the first failure is raised at the end."""
+        failed: list[Exception] = []
+        for state in self.store.experiments():
+            # A roll-out that must go back comes first, and waits for nobody.
+            for part in (self._roll_out, self._read, self._look_for_drift):
+                try:
+                    with self._lock:
+                        part(state)
+                except Exception as error:  # whatever a database or a release raises
+                    failed.append(error)
+        if failed:
+            raise failed[0]
+
+    def _roll_out(self, state: ExperimentState) -> None:
+        controller = self._controllers.setdefault(
+            state.name,
+            Controller(self.store, state.name, tell=self._tell, crown=self._crown, clock=self._clock),
+        )
+        controller.tick()
+
+    def _read(self, state: ExperimentState) -> None:
+        self._follow(state).reader.catch_up(self._clock())
+
+    def _look_for_drift(self, state: ExperimentState) -> None:
+        watch = self._drift.get(state.name)
+        if watch is None:
+            began = self._follow(state).lineup.began
+            watch = self._drift[state.name] = DriftWatch(self.store, self._resolve, self._tell, since=began)
+        if watch.catch_up(state):
+            self._retrain(state.name)
 
     def run(self, stop: threading.Event, *, failed: Callable[[str], None]) -> None:
         """Tick until ``stop``; a store that is away is waited for and told once."""
@@ -94,43 +128,54 @@ class Operations:
                 away = True
 
     def results(self, experiment: str) -> JsonObject:
-        """The body of ``GET /v1/experiments/{name}/results``. InputError for an unknown experiment."""
+        """The body of ``GET /v1/experiments/{name}/results``. InputError for an unknown experiment.
+
+        Worked out again when a second has passed, or ten times what it took: many who look cost as
+        little as one."""
         with self._lock:
             state = self._state(experiment)
+            followed = self._follow(state)
             now = self._clock()
-            tally = self._reader(state).catch_up(now)
-            history = self.store.experiment_history(experiment, count=10_000)
-            control = state.arms[0].name
-            holes = sum(int(row.data.get("lost", 0)) for row in self.store.journal(kind="gap"))
-            comparisons = [
-                compare(
-                    tally,
-                    control=control,
-                    treatment=arm.name,
-                    metric=metric,
-                    stages=entered(tally, history, control=control, treatment=arm.name),
-                    limits=self.settings.limits,
-                    now=now,
-                    covariate=self._activity(state, tally),
-                    holes=holes,
-                )
-                for arm in state.arms[1:]
-                for metric in ("hit_rate", "accuracy")
-                if not arm.shadow
-            ]
-            arms = [arm_result(arm.name, tally, now) for arm in state.arms]
-            body = as_json(arms, comparisons, tally)
-            shadows = self._shadows[experiment].by_arm
-            return body | {
-                "experiment": experiment,
-                "revision": state.revision,
-                "owner": state.owner,
-                "shares": {arm.name: arm.share for arm in state.arms},
-                "releases": {arm.name: arm.release for arm in state.arms},
-                "at": now,
-                "lost_events": holes,
-                "shadows": {name: found.as_json() for name, found in shadows.items()},
-            }
+            fresh = followed.body is not None and followed.body["revision"] == state.revision
+            if followed.body is None or not fresh or now >= followed.stale_at or now < followed.body["at"]:
+                began = time.perf_counter()
+                followed.body = self._results(state, followed, now)
+                followed.stale_at = now + max(RESULTS_SECONDS, 10 * (time.perf_counter() - began))
+            return followed.body
+
+    def _results(self, state: ExperimentState, followed: Followed, now: float) -> JsonObject:
+        tally = followed.reader.catch_up(now)
+        control = state.arms[0].name
+        holes = lost_events(self.store, followed.lineup.began)
+        known = self._activity(state, followed)
+        comparisons = [
+            compare(
+                tally,
+                control=control,
+                treatment=arm.name,
+                metric=metric,
+                stages=entered(tally, followed.lineup.states, control=control, treatment=arm.name),
+                limits=self.settings.limits,
+                now=now,
+                covariate=known,
+                holes=holes,
+            )
+            for arm in state.arms[1:]
+            for metric in ("hit_rate", "accuracy")
+            if not arm.shadow
+        ]
+        arms = [arm_result(arm.name, tally, now) for arm in state.arms]
+        return as_json(arms, comparisons, tally) | {
+            "experiment": state.name,
+            "revision": state.revision,
+            "owner": state.owner,
+            "shares": {arm.name: arm.share for arm in state.arms},
+            "releases": {arm.name: arm.release for arm in state.arms},
+            "since": followed.lineup.began,
+            "at": now,
+            "lost_events": holes,
+            "shadows": {name: found.as_json() for name, found in followed.shadows.by_arm.items()},
+        }
 
     def drift(self) -> JsonObject:
         """The body of ``GET /v1/drift``."""
@@ -146,10 +191,14 @@ class Operations:
             "journal": self.journal(),
         }
 
-    def journal(self, *, after: int = 0, count: int = 200) -> list[JsonObject]:
-        """The newest ``count`` entries with seq > ``after``, newest first."""
-        rows = [row for row in self.store.journal(after=after) if row.kind in TOLD]
-        return [asdict(row) for row in rows[-count:]][::-1]
+    def journal(self, *, count: int = 200) -> list[JsonObject]:
+        """What was done and seen, newest first. An audit's two states (who is where, in ranges) stay out."""
+        rows = [asdict(row) for row in newest(self.store, TOLD, count=count)]
+        kept = ("before", "after")
+        return [
+            row | {"data": {name: value for name, value in row["data"].items() if name not in kept}}
+            for row in rows
+        ]
 
     def _state(self, experiment: str) -> ExperimentState:
         state = self.store.experiment(experiment)
@@ -158,39 +207,41 @@ class Operations:
             raise InputError(f"no experiment {experiment!r}; there are: {known}")
         return state
 
-    def _reader(self, state: ExperimentState) -> Reader:
-        reader = self._readers.get(state.name)
-        if reader is None:
-            tally = Tally(arms=frozenset(), window_seconds=self.settings.window_seconds)
-            shadows = self._shadows[state.name] = Shadows()
-            reader = self._readers[state.name] = Reader(self.store, state.name, tally, also=shadows.see)
-            past = self.store.experiment_history(state.name, count=10_000)
-            reader.tally.arms = frozenset(arm.name for revision in past for arm in revision.arms)
-        reader.tally.arms |= {arm.name for arm in state.arms}
-        return reader
+    def _follow(self, state: ExperimentState) -> Followed:
+        """What is kept of this experiment; begun anew when its arms, releases or salt are others."""
+        known = self._followed.get(state.name)
+        if known is not None and known.lineup.states[-1].revision == state.revision:
+            return known
+        lineup = current(self.store, state)
+        if known is not None and known.lineup.first_revision == lineup.first_revision:
+            known.lineup = lineup
+            return known
+        shadows = Shadows()
+        tally = Tally(
+            arms=frozenset(arm.name for arm in state.arms), window_seconds=self.settings.window_seconds
+        )
+        reader = Reader(self.store, state.name, tally, revision=lineup.first_revision, also=shadows.see)
+        made = self._followed[state.name] = Followed(lineup, reader, shadows)
+        return made
 
-    def _activity(self, state: ExperimentState, tally: Tally) -> dict[str, float]:
+    def _activity(self, state: ExperimentState, followed: Followed) -> dict[str, float]:
         """What was known of a user before: the logarithm of their ratings in the first arm's release."""
         watch = self._drift.get(state.name)
-        folder = self._resolve(state.arms[0].release)
-        for watched in watch.watched.values() if watch else ():
-            if watched.release.folder == folder:
-                release = watched.release
-                rows = {user: release.users.row(user) for user in tally.users}
-                ends = release.histories.ends
-                return {
-                    user: float(np.log1p(ends[row + 1] - ends[row]))
-                    for user, row in rows.items()
-                    if row is not None
-                }
-        return {}
+        release = watch.release_of(state.arms[0].release) if watch else None
+        if release is None:
+            return {}
+        ends, known = release.histories.ends, followed.known
+        for user in followed.reader.tally.users.keys() - known.keys():
+            row = release.users.row(user)
+            known[user] = 0.0 if row is None else float(np.log1p(ends[row + 1] - ends[row]))
+        return known
 
     def _retrain(self, experiment: str) -> None:
         """Start the plan's own command, once in a while; its output goes to its own run folder."""
         if not self.settings.retrain:
             return
-        started = [row.at for row in self.store.journal(kind="retrain", subject=experiment)]
-        if started and self._clock() - started[-1] < self.settings.retrain_hours * 3600:
+        started = newest(self.store, ("retrain",), subject=experiment, count=1)
+        if started and self._clock() - started[0].at < self.settings.retrain_hours * 3600:
             return
         command = list(self.settings.retrain)
         self.store.append("retrain", experiment, {"command": json.dumps(command)}, at=self._clock())

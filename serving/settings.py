@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from recsys.errors import InputError
 from serving.assignment import check
-from serving.comparison.outcomes import Limits
+from serving.comparison.guardrails import Limits
 from serving.operations import OperationSettings
 from serving.records import ArmSpec, ExperimentState
 from serving.registry import SCHEME

@@ -34,6 +34,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--speed", type=float, default=10_000.0, metavar="EVENTS", help="events a minute (default 10,000)"
     )
     parser.add_argument("--events", type=int, metavar="COUNT", help="only the first COUNT ratings")
+    parser.add_argument(
+        "--returning",
+        action="store_true",
+        help="only people whom the first arm's release knows (of a new person there is nothing to compare)",
+    )
     parser.add_argument("--workers", type=int, default=8, help="requests under way at once (default 8)")
     parser.add_argument(
         "--no-offline", action="store_true", help="do not compute the same figures from the releases directly"
@@ -48,7 +53,8 @@ def run(options: argparse.Namespace) -> int:
             f"expected a positive --speed and --workers, got {options.speed:g}, {options.workers}"
         )
     state = experiment_state(options.url, options.experiment)
-    traffic = future_of(resolve(state.arms[0].release), options.data).first(options.events)
+    traffic = future_of(resolve(state.arms[0].release), options.data, returning=options.returning)
+    traffic = traffic.first(options.events)
     people = len(set(traffic.users.tolist()))
     print(f"{len(traffic):,} ratings of {people:,} people at {options.speed:,.0f} a minute; {NOTE}")
     began = time.monotonic()

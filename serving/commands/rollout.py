@@ -10,8 +10,9 @@ from recsys.errors import InputError
 from recsys.release.load import open_release
 from serving.events.store import EventStore
 from serving.registry import SCHEME, gate_verdict, pinned, resolve
-from serving.rollout.controller import KIND, abort, standing, start
+from serving.rollout.controller import abort
 from serving.rollout.stages import STAGES, RolloutPlan
+from serving.rollout.standing import KIND, standing, start
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -11,22 +11,11 @@ import numpy as np
 from recsys.types import FloatArray, JsonObject
 from serving.comparison import sample_ratio
 from serving.comparison.difference import Difference, difference
+from serving.comparison.guardrails import Limits, guardrails
 from serving.comparison.sequential import MINIMUM_USERS, Interval, interval
 from serving.comparison.tally import ArmTally, Tally, UserTally
-from serving.comparison.verdict import Guardrail, Verdict, decide
+from serving.comparison.verdict import Verdict, decide
 from serving.records import ExperimentState
-
-
-@dataclass(frozen=True)
-class Limits:
-    """``planned`` users decide where intervals are narrowest. Guardrails: p99 in milliseconds, the
-    share of fallbacks beyond the control's, and the share of the control's item coverage to keep."""
-
-    planned: int = 2000
-    alpha: float = 0.05
-    p99_milliseconds: float = 50.0
-    extra_fallbacks: float = 0.05
-    coverage_kept: float = 0.5
 
 
 @dataclass(frozen=True)
@@ -119,37 +108,16 @@ def compare(
     if covariate is not None:
         known = np.array([covariate.get(user_id, 0.0) for user_id, _ in chosen], dtype=np.float64)
     found, span = None, None
-    if min(int(treated.sum()), int((~treated).sum())) >= MINIMUM_USERS:
+    fewest = min(int(treated.sum()), int((~treated).sum()))
+    if fewest >= MINIMUM_USERS:
         found = difference(outcomes(users, metric), treated, known)
         span = interval(
             found.estimate, found.standard_error, found.users, planned=limits.planned, alpha=limits.alpha
         )
     ratio = sample_ratio.check(stages)
     rails = guardrails(tally, control=control, treatment=treatment, limits=limits)
-    verdict = decide(ratio, found, span, rails, planned=limits.planned, holes=holes)
+    verdict = decide(ratio, found, span, rails, planned=limits.planned, holes=holes, fewest=fewest)
     return Comparison(metric, treatment, control, found, span, verdict)
-
-
-def guardrails(tally: Tally, *, control: str, treatment: str, limits: Limits) -> list[Guardrail]:
-    """p99, fallbacks and coverage, each as "must not exceed"."""
-    old, new = tally.by_arm.get(control, ArmTally()), tally.by_arm.get(treatment, ArmTally())
-    enough = min(old.exposures, new.exposures) >= MINIMUM_USERS
-    share_old = old.sources["popular"] / old.exposures if old.exposures else 0.0
-    share_new = new.sources["popular"] / new.exposures if enough else None
-    # Coverage grows with exposures: compared per item as a share lost, only at like numbers of answers.
-    alike = enough and new.exposures >= 0.8 * old.exposures
-    lost = 1 - len(new.items) / len(old.items) if alike and old.items else None
-    return [
-        Guardrail(
-            "p99",
-            new.percentile(0.99) if enough else None,
-            old.percentile(0.99),
-            limits.p99_milliseconds,
-            " ms",
-        ),
-        Guardrail("fallback share", share_new, share_old, share_old + limits.extra_fallbacks),
-        Guardrail("coverage lost", lost, 0.0, 1 - limits.coverage_kept),
-    ]
 
 
 def entered(

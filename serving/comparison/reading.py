@@ -26,12 +26,14 @@ DONE = ("event_id", "exposure_id", "user_id", "kind", "item_id", "value", "predi
 class Reader:
     """Keeps one experiment's tally up to date. Not safe for two threads at once.
 
-    ``also`` hears of every exposure, shadows too."""
+    Only exposures of ``revision`` or later, made at ``since`` or later, are looked at. ``also`` hears of
+    every one of them, shadows too."""
 
     store: EventStore
     experiment: str
     tally: Tally
     since: float = 0.0
+    revision: int = 0
     also: Callable[[Shown], None] | None = None
     _exposures_seen: int = 0
     _feedback_seen: int = 0
@@ -39,16 +41,15 @@ class Reader:
 
     def catch_up(self, now: float) -> Tally:
         """Read what is new; ``now`` decides which feedback has waited long enough."""
-        for row in self._pages(EXPOSURES, "_exposures_seen"):
-            if row.experiment == self.experiment and row.at >= self.since:
-                shown = _shown(row)
-                self.tally.show(shown)
-                if self.also is not None:
-                    self.also(shown)
+        mine = (EXPOSURES.c.experiment == self.experiment, EXPOSURES.c.revision >= self.revision)
+        for row in self._pages(EXPOSURES, "_exposures_seen", *mine):
+            shown = _shown(row)
+            self.tally.show(shown)
+            if self.also is not None:
+                self.also(shown)
         waiting, self._waiting = self._waiting, []
-        for row in self._pages(FEEDBACK, "_feedback_seen"):
-            if row.exposure_id is not None and row.at >= self.since:
-                waiting.append(Done(**{name: getattr(row, name) for name in DONE}))
+        for row in self._pages(FEEDBACK, "_feedback_seen", FEEDBACK.c.exposure_id.is_not(None)):
+            waiting.append(Done(**{name: getattr(row, name) for name in DONE}))
         for start in range(0, len(waiting), 500):
             self._match(waiting[start : start + 500], now)
         return self.tally
@@ -60,14 +61,22 @@ class Reader:
         exposures = {row.exposure_id: row for row in found}
         for done in rows:
             row = exposures.get(done.exposure_id)
-            if row is None and now - done.at < PATIENCE:
+            # An exposure that was stored since this look began is shown at the next, its feedback after it.
+            unseen = row is not None and self._counts(row) and row.seq > self._exposures_seen
+            if unseen or (row is None and now - done.at < PATIENCE):
                 self._waiting.append(done)
-            elif row is None or row.experiment == self.experiment:
+            elif row is None or self._counts(row):
                 self.tally.act(done, None if row is None else _shown(row))
 
-    def _pages(self, table: Any, seen: str) -> Iterator[Any]:
+    def _counts(self, row: Any) -> bool:
+        mine: bool = row.experiment == self.experiment and row.revision >= self.revision
+        return mine and row.at >= self.since
+
+    def _pages(self, table: Any, seen: str, *conditions: Any) -> Iterator[Any]:
+        """New rows by ``seq``; what does not count is left out by the database, not read and dropped."""
         while True:
-            query = select(table).where(table.c.seq > getattr(self, seen)).order_by(table.c.seq).limit(CHUNK)
+            query = select(table).where(table.c.seq > getattr(self, seen), table.c.at >= self.since)
+            query = query.where(*conditions).order_by(table.c.seq).limit(CHUNK)
             with self.store.engine.connect() as connection:
                 rows = connection.execute(query).all()
             if rows:

@@ -65,6 +65,7 @@ class UserTally:
 class ArmTally:
     exposures: int = 0
     shadows: int = 0
+    shadow_fallbacks: int = 0
     conversions: int = 0
     squared_error: float = 0.0
     rated: int = 0
@@ -109,6 +110,7 @@ class Tally:
         arm.items.update(shown.items)
         if shown.shadow:
             arm.shadows += 1
+            arm.shadow_fallbacks += shown.source == "popular"
             return
         arm.exposures += 1
         arm.sources[shown.source] += 1

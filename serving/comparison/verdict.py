@@ -20,17 +20,19 @@ class Decision(Enum):
 
 @dataclass(frozen=True)
 class Guardrail:
-    """A figure that must not get worse than ``limit``: ``value`` is the treatment's, None before any."""
+    """A figure that must not get worse than ``limit``: ``value`` is the treatment's, None before any.
+    ``certain`` is False while it may be over the limit by chance."""
 
     name: str
     value: float | None
     control: float | None
     limit: float
     unit: str = ""
+    certain: bool = True
 
     @property
     def broken(self) -> bool:
-        return self.value is not None and self.value > self.limit
+        return self.certain and self.value is not None and self.value > self.limit
 
     def words(self) -> str:
         return f"{self.name} is {self.value:.4g}{self.unit}, the limit is {self.limit:.4g}{self.unit}"
@@ -53,11 +55,13 @@ def decide(
     *,
     planned: int,
     holes: int = 0,
+    fewest: int | None = None,
 ) -> Verdict:
     """The verdict, strictest reason first.
 
     ``holes`` counts events known to be missing. ``difference`` and ``interval`` are None while an arm
-    has fewer than ``MINIMUM_USERS`` users. Larger outcomes are better.
+    has fewer than ``MINIMUM_USERS`` users whose outcome is fixed: the smallest has ``fewest`` (by default
+    those of ``ratio``, who entered). Larger outcomes are better.
     """
     if holes:
         return Verdict(Decision.NONE, f"{holes} events are missing: no verdict on data with holes.")
@@ -72,11 +76,15 @@ def decide(
     if broken:
         return Verdict(Decision.STOP, "Stop: " + "; ".join(broken) + ".")
     if difference is None or interval is None:
-        fewest = min(ratio.counts, default=0)
+        entered = min(ratio.counts, default=0)
+        fixed = entered if fewest is None else fewest
+        missing = max(0, MINIMUM_USERS - entered) * max(1, len(ratio.counts))
+        go_on = f"about {missing:,} more users" if missing else "their outcomes to be fixed"
         return Verdict(
             Decision.NOT_YET,
-            f"Not yet: the smallest arm has {fewest} users, {MINIMUM_USERS} are needed before any interval.",
-            max(0, MINIMUM_USERS - fewest) * max(1, len(ratio.counts)),
+            f"Not yet: the smallest arm has {fixed} users with a fixed outcome ({entered} entered), "
+            f"{MINIMUM_USERS} are needed before any interval; wait for {go_on}.",
+            missing,
         )
     span = f"{interval.estimate:+.4g} ({interval.low:+.4g} to {interval.high:+.4g})"
     if interval.low > 0:

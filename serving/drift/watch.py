@@ -12,6 +12,7 @@ from recsys.types import JsonObject
 from serving.assignment import Assigner
 from serving.drift.detector import Detector, Observation, SignalState
 from serving.events.store import EventStore
+from serving.journal import newest
 from serving.records import ExperimentState, Feedback
 
 KIND = "drift"
@@ -30,11 +31,14 @@ class Watched:
 class DriftWatch:
     """Detectors by release. A user's ratings are judged by the release of the arm they are in.
 
-    ``resolve`` finds the folder of what an arm names; ``tell`` hears each new alarm."""
+    ``resolve`` finds the folder of what an arm names; ``tell`` hears each new alarm; ratings before
+    ``since`` are no business of these releases. After a restart the same ratings are read again: an alarm
+    that the journal has is not told twice."""
 
     store: EventStore
     resolve: Callable[[str], Path]
     tell: Callable[[str], None]
+    since: float = 0.0
     watched: dict[str, Watched] = field(default_factory=dict)
     _last: int = 0
 
@@ -43,7 +47,7 @@ class DriftWatch:
         assigner = Assigner(state)
         by_arm = {arm.name: self._watch(arm.release) for arm in state.arms if arm.share > 0}
         batches: dict[str, list[Observation]] = {}
-        for number, event in self.store.numbered_feedback(kind="rating", after=self._last):
+        for number, event in self.store.numbered_feedback(kind="rating", since=self.since, after=self._last):
             self._last = number
             watched = by_arm.get(assigner.assign(event.user_id).arm)
             if watched is not None and watched.detector is not None:
@@ -53,11 +57,17 @@ class DriftWatch:
             found = self.watched[release_id]
             assert found.detector is not None
             alarms = found.detector.observe(observations)
-            for alarm in alarms:
-                self._journal(found, alarm)
             found.alarms += alarms
-            new += alarms
+            for alarm in alarms:
+                if self._journal(found, alarm):
+                    new.append(alarm)
         return new
+
+    def release_of(self, spec: str) -> Release | None:
+        """The opened release of what an arm names, None while it is not watched."""
+        folder = self.resolve(spec)
+        found = (watched.release for watched in self.watched.values() if watched.release.folder == folder)
+        return next(found, None)
 
     def _watch(self, spec: str) -> Watched:
         folder = self.resolve(spec)
@@ -69,13 +79,19 @@ class DriftWatch:
         detector = None if packed is None else Detector(unpack(*packed))
         return self.watched.setdefault(release.release_id, Watched(release, detector))
 
-    def _journal(self, watched: Watched, alarm: SignalState) -> None:
+    def _journal(self, watched: Watched, alarm: SignalState) -> bool:
+        """False for an alarm that the journal has."""
         row = signal_row(watched, alarm)
-        self.store.append(KIND, watched.release.release_id, {"event": "alarm", **row})
+        release = watched.release.release_id
+        for known in newest(self.store, (KIND,), subject=release, count=1000):
+            if (known.data.get("signal"), known.data.get("since")) == (alarm.name, alarm.since):
+                return False
+        self.store.append(KIND, release, {"event": "alarm", **row})
         self.tell(
             f"drift of {alarm.name}: {alarm.distance:.3f} over its threshold {alarm.threshold:.3f}; "
             f"{advice(watched.release)}"
         )
+        return True
 
     def report(self) -> JsonObject:
         """What drifted, since when, how much, for whom; and what to do."""

@@ -47,7 +47,7 @@ def expected(state: ExperimentState, traffic: Traffic, *, count: int = 10) -> di
     ):
         arm = assigner.assign(user).arm
         loaded, figures = arms[arm], found[arm]
-        history: History | None = loaded.given(told[user]) if user in told else None
+        history: History | None = loaded.history(user, told[user]) if user in told else None
         query = Query(user=loaded.user(user), history=history, count=count)
         row = loaded.item(item)
         listed = loaded.recommender.recommend([query], loaded.rules)[0]
@@ -57,5 +57,6 @@ def expected(state: ExperimentState, traffic: Traffic, *, count: int = 10) -> di
             stars = float(loaded.recommender.predict(query, loaded.items([item]))[0])
             figures.squared_error += (value - stars) ** 2
             figures.rated += 1
-        told.setdefault(user, {})[item] = value
+        # Replaced, never changed: LoadedRelease.history tells by identity what it has seen.
+        told[user] = {**told.get(user, {}), item: value}
     return found

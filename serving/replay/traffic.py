@@ -31,9 +31,10 @@ class Traffic:
         return Traffic(self.users[:count], self.items[:count], self.values[:count], self.times[:count])
 
 
-def future_of(release: Path, data: str | None) -> Traffic:
+def future_of(release: Path, data: str | None, *, returning: bool = False) -> Traffic:
     """The ratings that the release's split kept apart. ``data`` is the run's own ``--data``, the
-    release's dataset name by default. InputError where there is no future or it is another split's."""
+    release's dataset name by default; ``returning`` keeps only people with a rating before the future.
+    InputError where there is no future or it is another split's."""
     manifest = read_manifest(release)
     if manifest.split.counts.get("future", 0) == 0:
         raise InputError(
@@ -47,7 +48,13 @@ def future_of(release: Path, data: str | None) -> Traffic:
             f"{data or manifest.dataset.name} gives another split than the release's: it is other data, or "
             "it has changed; name with --data what the run was made from"
         )
-    ratings = dataset.ratings.take(split.future)
+    rows = split.future
+    if returning:
+        known = np.zeros(dataset.ratings.user_count, dtype=np.bool_)
+        past = np.setdiff1d(np.arange(len(dataset.ratings)), rows)
+        known[dataset.ratings.users[past]] = True
+        rows = rows[known[dataset.ratings.users[rows]]]
+    ratings = dataset.ratings.take(rows)
     if ratings.times is None:
         raise InputError(f"{dataset.name} has no timestamps, so it has no future to replay")
     order = np.argsort(ratings.times, kind="stable")

@@ -1,136 +1,37 @@
 """The controller: reads, decides, changes the shares, writes down why. Everything it knows is stored.
 
-The experiment's own state is the roll-out's state: the candidate's share is the stage, the time of that
-revision when the stage began, ``owner`` "rollout" that it is ours. So a controller killed anywhere goes
-on from the store, and of two controllers one loses the compare-and-set and reads again: they cannot
-fight. The plan lies in the journal ("rollout", event "started").
+A controller killed anywhere goes on from the store (``standing``), and of two controllers one loses the
+compare-and-set and reads again: they cannot fight. What a kill can leave undone is the line in the
+journal after a step was stored: the next controller writes it. The champion's alias is moved before the
+last step is stored, so a kill repeats that instead of forgetting it.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import replace
 
-import numpy as np
-
-from recsys.errors import InputError
-from serving.comparison.difference import difference
-from serving.comparison.outcomes import outcomes
+from recsys.types import JsonObject
 from serving.comparison.reading import Reader
-from serving.comparison.sequential import MINIMUM_USERS, interval
-from serving.comparison.tally import ArmTally, Tally
-from serving.events.rows import JournalEntry
+from serving.comparison.tally import Tally
 from serving.events.store import Conflict, EventStore
-from serving.records import ArmSpec, ExperimentState
-from serving.rollout.stages import Decision, Reading, RolloutPlan, Step, decide
+from serving.journal import lost_events, newest
+from serving.rollout.figures import read
+from serving.rollout.stages import Decision, Step, decide
+from serving.rollout.standing import ACTOR, KIND, TOKEN, Standing, shares_of, standing
 
-KIND = "rollout"
-ACTOR = "rollout controller"
-
-
-@dataclass(frozen=True)
-class Standing:
-    """A roll-out as the store tells it. ``since`` is when the stage began, Unix seconds."""
-
-    plan: RolloutPlan
-    state: ExperimentState
-    share: float
-    since: float
-
-
-def shares_of(state: ExperimentState, plan: RolloutPlan, share: float) -> tuple[ArmSpec, ...]:
-    """The arms with the candidate at ``share``; the baseline gives and takes, others stay."""
-    fixed = sum(arm.share for arm in state.arms if arm.name not in (plan.baseline, plan.candidate))
-    free = 1.0 - fixed
-    sizes = {plan.candidate: free * share, plan.baseline: free * (1.0 - share)}
-    shadow = {plan.candidate: share == 0.0}
-    return tuple(
-        replace(arm, share=sizes.get(arm.name, arm.share), shadow=shadow.get(arm.name, arm.shadow))
-        for arm in state.arms
-    )
-
-
-def start(store: EventStore, plan: RolloutPlan, *, now: float) -> Standing:
-    """Put the candidate in as its first stage. InputError when the experiment or baseline is not there,
-    or somebody else's roll-out is under way."""
-    state = store.experiment(plan.experiment)
-    if state is None:
-        known = ", ".join(found.name for found in store.experiments()) or "none"
-        raise InputError(f"no experiment {plan.experiment!r} in the event store; there are: {known}")
-    if state.owner == "rollout":
-        raise InputError(
-            f"a roll-out of {plan.experiment!r} is under way; follow it with `python -m serving rollout "
-            "status` or end it with `python -m serving rollout abort`"
-        )
-    if plan.baseline not in {arm.name for arm in state.arms}:
-        names = ", ".join(arm.name for arm in state.arms)
-        raise InputError(f"{plan.experiment!r} has no arm {plan.baseline!r}; its arms are {names}")
-    arms = tuple(arm for arm in state.arms if arm.name != plan.candidate)
-    arms += (ArmSpec(plan.candidate, plan.release, 0.0, shadow=True),)
-    wanted = replace(state, arms=arms, owner="rollout")
-    wanted = replace(wanted, arms=shares_of(wanted, plan, plan.stages[0]))
-    store.append(KIND, plan.experiment, {"event": "started", "plan": asdict(plan)}, at=now)
-    saved = store.save_experiment(
-        wanted, expected=state.revision, actor=ACTOR, reason=f"start {plan.release}", at=now
-    )
-    return Standing(plan, saved, plan.stages[0], now)
-
-
-def standing(store: EventStore, experiment: str) -> Standing | None:
-    """The roll-out under way, None when there is none: read from the store alone."""
-    state = store.experiment(experiment)
-    if state is None or state.owner != "rollout":
-        return None
-    plans = [
-        row.data["plan"]
-        for row in store.journal(kind=KIND, subject=experiment)
-        if row.data.get("event") == "started"
-    ]
-    plan = RolloutPlan(**(plans[-1] | {"stages": tuple(plans[-1]["stages"])}))
-    sizes = {arm.name: arm.share for arm in state.arms}
-    both = sizes.get(plan.candidate, 0.0) + sizes.get(plan.baseline, 0.0)
-    share = sizes.get(plan.candidate, 0.0) / both if both else 0.0
-    changes = list(store.journal(kind="audit", subject=experiment))
-    since = next(row.at for row in reversed(changes) if row.data["revision"] == state.revision)
-    return Standing(plan, state, share, since)
-
-
-def read(tally: Tally, plan: RolloutPlan) -> Reading:
-    """The guardrails' figures from a tally of this stage."""
-    new, old = tally.by_arm.get(plan.candidate, ArmTally()), tally.by_arm.get(plan.baseline, ArmTally())
-    answers = new.exposures + new.shadows
-    return Reading(
-        exposures=answers,
-        slow=new.slower_than(plan.slow_milliseconds),
-        fallbacks=new.sources["popular"],
-        baseline_fallback_share=old.sources["popular"] / old.exposures if old.exposures else 0.0,
-        error_low=error_low(tally, plan),
-    )
-
-
-def error_low(tally: Tally, plan: RolloutPlan) -> float | None:
-    """Lower end of the candidate's mean squared error minus the baseline's, over users who rated."""
-    users = [
-        user
-        for user in tally.users.values()
-        if user.rated and not user.crossed and user.arm in (plan.candidate, plan.baseline)
-    ]
-    treated = np.array([user.arm == plan.candidate for user in users], dtype=np.bool_)
-    if min(int(treated.sum()), int((~treated).sum())) < MINIMUM_USERS:
-        return None
-    found = difference(-outcomes(users, "accuracy"), treated)
-    return interval(found.estimate, found.standard_error, found.users, planned=2000, alpha=0.01).low
+# A step younger than this may still be on its way to the journal by the controller that made it.
+SETTLED_SECONDS = 10.0
 
 
 def abort(store: EventStore, experiment: str, *, reason: str, now: float) -> bool:
     """Take the candidate back to nothing by hand; False when no roll-out is under way."""
-    found = standing(store, experiment)
-    if found is None:
-        return False
     controller = Controller(store, experiment, tell=lambda _: None, clock=lambda: now)
-    controller._act(found, Decision(Step.BACK, 0.0, reason))
-    return True
+    while (found := standing(store, experiment)) is not None:
+        if controller.act(found, Decision(Step.BACK, 0.0, reason)):
+            return True
+    return False
 
 
 class Controller:
@@ -152,18 +53,22 @@ class Controller:
         self.crown = crown
         self.clock = clock
         self._reader: tuple[int, Reader] | None = None
+        self._checked = False
 
     def tick(self) -> Decision | None:
         """One look and at most one step; None when no roll-out is under way (any more)."""
+        if not self._checked:
+            self._checked = self._finish_telling()
         now = standing(self.store, self.experiment)
         if now is None:
             return None
         tally = self._tally(now).catch_up(self.clock())
-        decision = decide(
-            now.plan, now.share, seconds=self.clock() - now.since, reading=read(tally, now.plan)
-        )
+        reading = read(tally, now.plan, holes=lost_events(self.store, now.since))
+        # A clock that went back has not made a stage longer.
+        seconds = max(0.0, self.clock() - now.since)
+        decision = decide(now.plan, now.share, seconds=seconds, reading=reading)
         if decision.step is not Step.HOLD:
-            self._act(now, decision)
+            self.act(now, decision)
         return decision
 
     def _tally(self, now: Standing) -> Reader:
@@ -175,7 +80,8 @@ class Controller:
             self._reader = (now.state.revision, reader)
         return self._reader[1]
 
-    def _act(self, now: Standing, decision: Decision) -> None:
+    def act(self, now: Standing, decision: Decision) -> bool:
+        """Take the step; False when somebody else changed the experiment since ``now`` was read."""
         arms = shares_of(now.state, now.plan, decision.share)
         over = decision.step in (Step.BACK, Step.DONE)
         if decision.step is Step.BACK:
@@ -184,18 +90,15 @@ class Controller:
                 replace(arm, shadow=False) if arm.name == now.plan.candidate else arm for arm in arms
             )
         wanted = replace(now.state, arms=arms, owner="manual" if over else "rollout")
-        try:
-            saved = self.store.save_experiment(
-                wanted, expected=now.state.revision, actor=ACTOR, reason=decision.reason, at=self.clock()
-            )
-        except Conflict:
-            return  # Somebody else moved it first: the next tick reads what they did.
         crowned = self.crown(now.plan.release) if decision.step is Step.DONE and self.crown else ""
         reason = f"{decision.reason}; {crowned}" if crowned else decision.reason
-        entry = JournalEntry(
-            self.clock(),
-            KIND,
-            self.experiment,
+        try:
+            saved = self.store.save_experiment(
+                wanted, expected=now.state.revision, actor=ACTOR, reason=reason, at=self.clock()
+            )
+        except Conflict:
+            return False  # the next tick reads what they did
+        self._say(
             {
                 "event": decision.step.value,
                 "candidate": now.plan.candidate,
@@ -204,10 +107,44 @@ class Controller:
                 "to": decision.share,
                 "revision": saved.revision,
                 "reason": reason,
-            },
+            }
         )
-        self.store.append(entry.kind, entry.subject, entry.data, at=entry.at)
+        return True
+
+    def _say(self, data: JsonObject) -> None:
+        self.store.append(KIND, self.experiment, data, at=self.clock())
         self.tell(
-            f"{self.experiment}: {decision.step.value} {now.plan.candidate} "
-            f"{now.share:.0%} -> {decision.share:.0%} ({reason})"
+            f"{self.experiment}: {data['event']} {data['candidate']} "
+            f"{data['from']:.0%} -> {data['to']:.0%} ({data['reason']})"
         )
+
+    def _finish_telling(self) -> bool:
+        """Tell the newest step if whoever made it was killed before they could; True when that is settled."""
+        steps = newest(self.store, ("audit",), subject=self.experiment, count=1)
+        if not steps or steps[0].data["actor"] != ACTOR or TOKEN.match(steps[0].data["reason"]):
+            return True
+        step = steps[0].data
+        told = newest(self.store, (KIND,), subject=self.experiment, count=1)
+        if told and told[0].data.get("revision") == step["revision"]:
+            return True
+        if 0 <= self.clock() - steps[0].at < SETTLED_SECONDS:
+            return False
+        plan = told[0].data.get("plan") if told else None
+        name = plan["candidate"] if plan else told[0].data["candidate"] if told else ""
+        share = {
+            side: next((arm["share"] for arm in step[side]["arms"] if arm["name"] == name), 0.0)
+            for side in ("before", "after")
+        }
+        ended = Step.DONE if share["after"] > 0 else Step.BACK
+        self._say(
+            {
+                "event": (ended if step["after"]["owner"] == "manual" else Step.RAISE).value,
+                "candidate": name,
+                "release": plan["release"] if plan else told[0].data["release"] if told else "",
+                "from": share["before"],
+                "to": share["after"],
+                "revision": step["revision"],
+                "reason": f"{step['reason']} (told late: the controller was killed)",
+            }
+        )
+        return True

@@ -10,11 +10,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum
 
-from scipy.stats import binom
+from serving.comparison.guardrails import too_many
 
 STAGES = (0.0, 0.01, 0.05, 0.25, 0.5, 1.0)
-# A guardrail is looked at every tick: one look's chance of a false alarm must be tiny.
-ONE_LOOK = 1e-6
 
 
 @dataclass(frozen=True)
@@ -67,11 +65,6 @@ class Decision:
     step: Step
     share: float
     reason: str
-
-
-def too_many(count: int, trials: int, allowed: float) -> bool:
-    """Whether ``count`` of ``trials`` cannot be chance if the true share is ``allowed``."""
-    return trials > 0 and float(binom.sf(count - 1, trials, allowed)) < ONE_LOOK
 
 
 def broken(plan: RolloutPlan, reading: Reading) -> str | None:

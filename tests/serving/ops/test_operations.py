@@ -19,7 +19,7 @@ from recsys.types import JsonObject
 from serving.api import errors
 from serving.api import operations as routes
 from serving.assignment import Assigner
-from serving.comparison.outcomes import Limits
+from serving.comparison.guardrails import Limits
 from serving.events.store import EventStore
 from serving.operations import Operations, OperationSettings
 from serving.records import ArmSpec, ExperimentState, Exposure, Feedback

@@ -10,8 +10,9 @@ import pytest
 from recsys.errors import InputError
 from serving.events.store import EventStore
 from serving.records import ArmSpec, ExperimentState, Exposure, Feedback
-from serving.rollout.controller import Controller, standing, start
+from serving.rollout.controller import Controller
 from serving.rollout.stages import Reading, RolloutPlan, Step, decide
+from serving.rollout.standing import standing, start
 
 PLAN = RolloutPlan(
     experiment="home",
@@ -170,7 +171,7 @@ def test_two_controllers_make_one_step(store: EventStore) -> None:
     decision = pair[0].tick()
     assert decision is not None
     # The second one acts on what it read before the first stepped.
-    pair[1]._act(standings, decision)
+    assert not pair[1].act(standings, decision)
     assert len(told) == 1
     state = store.experiment("home")
     assert state is not None

@@ -1,0 +1,143 @@
+"""Controllers as real processes on one store: killed in mid-roll-out, two at once; SQLite and PostgreSQL."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from serving.events.store import EventStore
+from serving.records import ArmSpec, ExperimentState
+from serving.rollout.controller import SETTLED_SECONDS, Controller
+from serving.rollout.stages import RolloutPlan
+from serving.rollout.standing import ACTOR, KIND, shares_of, standing, start
+from tests.serving.postgres import postgres
+
+PLAN = RolloutPlan("home", "old", "new", "runs/new", hold_seconds=0.3, minimum_exposures=0)
+STEPS = [("raise", 0.01), ("raise", 0.05), ("raise", 0.25), ("raise", 0.5), ("raise", 1.0), ("done", 1.0)]
+
+
+def begun(url: str) -> EventStore:
+    store = EventStore(url)
+    store.create_tables()
+    state = ExperimentState("home", 0, "salt", (ArmSpec("old", "runs/old", 1.0),))
+    store.save_experiment(state, expected=0, actor="test")
+    start(store, PLAN, now=time.time())
+    return store
+
+
+def controller(url: str) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "tests.serving.ops.controlling", url]
+    made = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    assert made.stdout is not None
+    assert made.stdout.readline() == "ready\n"
+    return made
+
+
+def steps(store: EventStore) -> list[tuple[str, float]]:
+    rows = [row.data for row in store.journal(kind=KIND) if row.data["event"] != "started"]
+    return [(row["event"], row["to"]) for row in rows]
+
+
+def final(store: EventStore) -> tuple[str, dict[str, float]]:
+    state = store.experiment("home")
+    assert state is not None
+    return state.owner, {arm.name: arm.share for arm in state.arms}
+
+
+def two_at_once(url: str) -> None:
+    store = begun(url)
+    pair = [controller(url) for _ in range(2)]
+    told = [process.communicate(timeout=60)[0].splitlines() for process in pair]
+    assert [process.returncode for process in pair] == [0, 0]
+    assert steps(store) == STEPS
+    assert sum(map(len, told)) == len(STEPS)
+    assert final(store) == ("manual", {"old": 0.0, "new": 1.0})
+    # One revision a step: none was made and taken back.
+    assert [state.revision for state in store.experiment_history("home")] == list(range(8, 0, -1))
+    store.close()
+
+
+def test_a_controller_killed_in_mid_rollout_is_carried_on_by_the_next(tmp_path: Path) -> None:
+    url = str(tmp_path / "events.db")
+    store = begun(url)
+    for reached in (0.01, 0.25):
+        process = controller(url)
+        deadline = time.monotonic() + 60
+        while final(store)[1]["new"] < reached:
+            assert time.monotonic() < deadline
+            time.sleep(0.005)
+        process.kill()
+        assert process.wait(10) == -9
+        assert standing(store, "home") is not None
+    assert controller(url).communicate(timeout=60) is not None
+    shares = [share for _, share in steps(store)]
+    assert shares == sorted(shares)
+    assert final(store) == ("manual", {"old": 0.0, "new": 1.0})
+    assert [state.revision for state in store.experiment_history("home")] == list(range(8, 0, -1))
+    store.close()
+
+
+def test_two_controllers_at_once_make_each_step_once(tmp_path: Path) -> None:
+    two_at_once(str(tmp_path / "events.db"))
+
+
+@pytest.mark.system
+def test_two_controllers_at_once_on_postgresql() -> None:
+    with postgres() as server:
+        two_at_once(server.url)
+
+
+def test_a_step_that_was_stored_but_not_told_is_told_by_the_next_controller(tmp_path: Path) -> None:
+    """As a kill between the two leaves it."""
+    store = begun(str(tmp_path / "events.db"))
+    now = standing(store, "home")
+    assert now is not None
+    raised = replace(now.state, arms=shares_of(now.state, PLAN, 0.01))
+    at = time.time()
+    store.save_experiment(raised, expected=now.state.revision, actor=ACTOR, reason="held", at=at)
+    told: list[str] = []
+    young = Controller(store, "home", tell=told.append, clock=lambda: at + 0.1)
+    young.tick()
+    assert told == []  # whoever made the step may be about to tell it
+    Controller(store, "home", tell=told.append, clock=lambda: at + SETTLED_SECONDS).tick()
+    assert "raise new 0% -> 1%" in told[0]
+    assert "told late" in told[0]
+    assert steps(store)[:2] == STEPS[:2]
+    store.close()
+
+
+def test_two_starts_at_once_leave_the_plan_of_the_one_that_was_stored(tmp_path: Path) -> None:
+    store = begun(str(tmp_path / "events.db"))
+    other = replace(PLAN, candidate="other", release="runs/other")
+    # What a second start writes before it loses the compare-and-set.
+    store.append(KIND, "home", {"event": "started", "token": "ffffffff", "plan": other.__dict__})
+    found = standing(store, "home")
+    assert found is not None
+    assert found.plan == PLAN
+    store.close()
+
+
+def test_a_clock_that_goes_back_raises_nothing(tmp_path: Path) -> None:
+    store = begun(str(tmp_path / "events.db"))
+    told: list[str] = []
+    controller = Controller(store, "home", tell=told.append, clock=lambda: time.time() - 3600)
+    assert controller.tick() is not None
+    assert told == []
+    assert final(store)[1] == {"old": 1.0, "new": 0.0}
+    store.close()
+
+
+def test_lost_events_hold_a_rollout_and_do_not_keep_it_from_going_back(tmp_path: Path) -> None:
+    store = begun(str(tmp_path / "events.db"))
+    later = time.time() + 60
+    store.append("gap", "exposures", {"since": later - 5, "lost": 3}, at=later - 1)
+    decision = Controller(store, "home", tell=print, clock=lambda: later).tick()
+    assert decision is not None
+    assert "3 events are missing" in decision.reason
+    assert final(store)[1]["new"] == 0.0
+    store.close()
