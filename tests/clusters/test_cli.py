@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -133,3 +134,24 @@ def test_a_search_that_cannot_be_is_refused_before_anything_is_rented(
     assert launch(cluster, tmp_path / "other") == 2
     assert "ssh is not installed" in capsys.readouterr().err
     assert play.cloud.pods == {}
+
+
+def test_local_and_address_run_the_same_command_here(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    stub = tmp_path / "breakthrough.py"
+    stub.write_text("import os, sys; print(sys.argv[1:], os.environ.get('RAY_ADDRESS')); sys.exit(7)")
+    monkeypatch.setattr("clusters.launch.SEARCH", str(stub))
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    local = ROOT / "clusters" / "local.yaml"
+    assert launch(local, tmp_path / "run", "--trials", "3") == 7
+    assert f"['--trials', '3', '--out', '{tmp_path}/run'] None" in capfd.readouterr().out
+    with socket.create_server(("127.0.0.1", 0)) as head:
+        there = tmp_path / "there.yaml"
+        there.write_text(f"kind: address\naddress: 127.0.0.1:{head.getsockname()[1]}\n")
+        assert launch(there, tmp_path / "run") == 7
+        assert f"127.0.0.1:{head.getsockname()[1]}" in capfd.readouterr().out
+    assert launch(there, tmp_path / "run") == 2  # nobody answers there any more
+    assert "nobody answers" in capfd.readouterr().err
+    assert launch(local, tmp_path / "run", detach=True) == 2
+    assert "need a rented cluster" in capfd.readouterr().err

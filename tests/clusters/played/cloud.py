@@ -82,6 +82,7 @@ class Cloud:
         self.lives: list[str] = []  # of the next pods, in order; fine when empty
         self.capacity: dict[str, int] = {}  # by GPU; endless where not named
         self.calls: list[tuple[str, str, int]] = []  # method, path, status
+        self.trouble: list[str] = []  # of the play itself
         self.lock = threading.RLock()
         self.numbers = itertools.count(1)
 
@@ -147,7 +148,12 @@ class Cloud:
         if pod.life == "dead_network":
             pod.host, pod.port = "127.0.0.1", 9  # nobody listens on the discard port
         else:
-            self.machines.boot(pod)
+            try:
+                self.machines.boot(pod)
+            except Exception as problem:
+                self.trouble.append(f"{pod.id} could not be made: {problem}")
+                pod.status = "ERROR"
+                return
         with self.lock:
             if not pod.ended:
                 pod.started = time.time()

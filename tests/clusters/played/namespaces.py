@@ -61,13 +61,17 @@ exec {start}
 """
 
 
+PLAYS = itertools.count(1)
+
+
 class Namespaces:
     """Machines for `Cloud`; needs root. `bridge_ip` is where the API should listen."""
 
     def __init__(self, *, volumes: dict[str, Path] | None = None) -> None:
-        number = os.getpid() % 150 + 50
-        self.tag = f"bt{os.getpid() % 100000}"
-        self.net = f"10.{number}.77"
+        # The kernel takes interfaces of a dead namespace away in its own time: no name is used twice.
+        play = next(PLAYS)
+        self.tag = f"b{os.getpid() % 10000}p{play}"
+        self.net = f"10.{os.getpid() % 150 + 50}.{play % 250 + 1}"
         self.bridge_ip = f"{self.net}.1"
         self.api_url = ""
         self.volumes = volumes or {}
@@ -164,6 +168,7 @@ class Namespaces:
             init.wait()
         space = self.spaces.pop(pod.id, None)
         if space:
+            subprocess.run(["ip", "link", "del", space.replace("-", "o")], capture_output=True)
             subprocess.run(["ip", "netns", "del", space], capture_output=True)
 
     def log(self, pod: PlayedPod) -> str:
@@ -176,6 +181,7 @@ class Namespaces:
             init.wait()
         self.inits.clear()
         for space in self.spaces.values():
+            subprocess.run(["ip", "link", "del", space.replace("-", "o")], capture_output=True)
             subprocess.run(["ip", "netns", "del", space], capture_output=True)
         self.spaces.clear()
         subprocess.run(["ip", "link", "del", self.tag], capture_output=True)
@@ -183,4 +189,6 @@ class Namespaces:
 
 
 def run(*command: str) -> None:
-    subprocess.run(command, check=True, capture_output=True)
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode:
+        raise RuntimeError(f"{' '.join(command)}: {done.stderr.strip()}")

@@ -89,11 +89,11 @@ class Stage:
     def said(self) -> str:
         return self.log.read_text(errors="replace") if self.log.exists() else ""
 
-    def wait_for(self, words: str, *, seconds: float = 120) -> None:
+    def wait_for(self, words: str, *, seconds: float = 240) -> None:
         """Until the driver has said this."""
         self.until(lambda: words in self.said(), words, seconds=seconds)
 
-    def until(self, true: Any, what: str, *, seconds: float = 120) -> None:
+    def until(self, true: Any, what: str, *, seconds: float = 240) -> None:
         end = time.monotonic() + seconds
         while not true():
             assert time.monotonic() < end, f"{what!r} did not come; the driver said:\n{self.said()}"
@@ -112,6 +112,7 @@ class Stage:
     def nothing_is_left(self) -> None:
         """Every pod that was ever created was ended; dollars on both sides are told."""
         assert self.cloud.pods
+        assert self.cloud.trouble == []
         assert self.cloud.living() == [], self.said()
         print(json.dumps(self.cloud.ledger(), indent=1))
         assert all(entry["ended_by"] != "STILL RUNNING" for entry in self.cloud.ledger())
