@@ -47,7 +47,10 @@ def ray_token(cluster: str) -> str:
 def sent_secrets(spec: RunpodSpec, *, speak_from_head: bool) -> dict[str, str]:
     """Variables of this machine for the search: the store's always, others only if the head speaks."""
     names = [*spec.store_env, *(SENT if speak_from_head else ())]
-    return {name: os.environ[name] for name in names if os.environ.get(name)}
+    found = {name: os.environ[name] for name in names if os.environ.get(name)}
+    if not found.get("MLFLOW_TRACKING_URI", "http").startswith("http"):
+        del found["MLFLOW_TRACKING_URI"]  # a folder or database of this machine means nothing there
+    return found
 
 
 def save_target(spec: RunpodSpec, state: ClusterState) -> str:
@@ -126,8 +129,11 @@ def bring_up(
 
 
 def in_parallel(work: Callable[[Node], None], nodes: tuple[Node, ...]) -> None:
-    with ThreadPoolExecutor(max_workers=max(1, len(nodes))) as pool:
+    pool = ThreadPoolExecutor(max_workers=max(1, len(nodes)))
+    try:
         list(pool.map(work, nodes))
+    finally:  # after a Ctrl-C, installing packages is not waited for: the pods are ended under it
+        pool.shutdown(wait=False, cancel_futures=True)
 
 
 def send_code(ssh: Ssh, parcel: Parcel, *, into: str = CODE) -> None:

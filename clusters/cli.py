@@ -21,7 +21,7 @@ from clusters.session import forget_secrets
 from clusters.spec import RunpodSpec, read_spec
 from clusters.ssh import Ssh
 from clusters.state import ClusterState
-from clusters.watch import look
+from clusters.watch import Interrupts, look
 
 NAME_HELP = "a cluster's name, its run folder, or nothing where there is one cluster only"
 
@@ -76,8 +76,9 @@ def up(options: argparse.Namespace) -> int:
         bring_up(spec, states.load(state.name), api=api_url(), speak_from_head=True, say=say)
     except BaseException as problem:
         say(f"{type(problem).__name__}: ending cluster {state.name}")
-        provider.end(states.load(state.name), say=say)
-        states.update(state.name, phase="ended")
+        with Interrupts().caught():
+            provider.end(states.load(state.name), say=say)
+            states.update(state.name, phase="ended")
         if isinstance(problem, KeyboardInterrupt):
             return 130
         raise

@@ -60,6 +60,8 @@ def launch_search(
         if attach:
             session = Session(provider, spec, find_by_out(out), out, while_here, say)
             return finish(session, resumable=True)
+        if "--resume" not in arguments and out.exists() and (not out.is_dir() or any(out.iterdir())):
+            raise ClusterError(f"--out {out} is not empty; name another folder, or --resume the run in it")
         state = prepare(provider, spec, arguments, out=out, yes=yes, detach=detach)
         return begin(Session(provider, spec, state, out, while_here, say), detach=detach)
     except ClusterError as problem:

@@ -74,15 +74,14 @@ class Session:
         if resume:
             self.head.push(self.out, remote_run(state.run))
             self.say(f"sent the fetched state of {self.out} to continue from")
-            told = ["--resume"]
+            told = told if "--resume" in told else ["--resume"]  # the run's own plan holds the rest
         facts = self.facts(state)
         told = with_limits(told, facts, before_seconds=self._used_before(), given=list(state.arguments))
         self.head.run(f"umask 077; cat > {BASE}/facts.json", stdin=facts.to_json().encode())
         job = f"{state.run}-{state.serial}"
-        command = ["python3", "clusters/bootstrap/job.py", job, "--"]
-        command += ["python", SEARCH, *told, "--out", f"runs/{state.run}"]
         python = self.head.run(f"cat {BASE}/python").strip()
-        command = [python if word.startswith("python") else word for word in command]
+        command = [python, "clusters/bootstrap/job.py", job, "--"]
+        command += [python, SEARCH, *told, "--out", f"runs/{state.run}"]
         workdir = self.head.run("pwd").strip() + f"/{CODE}"
         Jobs(self.head, ray_token(self.name)).submit(job, command, workdir=workdir)
         states.update(self.name, job=job, phase="searching")

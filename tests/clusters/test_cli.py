@@ -133,6 +133,9 @@ def test_a_search_that_cannot_be_is_refused_before_anything_is_rented(
     monkeypatch.setattr("clusters.launch.shutil.which", lambda tool: None)
     assert launch(cluster, tmp_path / "other") == 2
     assert "ssh is not installed" in capsys.readouterr().err
+    (out / "trials").mkdir(parents=True)
+    assert launch(cluster, out) == 2
+    assert "is not empty; name another folder, or --resume" in capsys.readouterr().err
     assert play.cloud.pods == {}
 
 
