@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from recsys.errors import InputError
 
 if TYPE_CHECKING:
-    from search.prepare import SearchRequest
+    from search.prepared import SearchRequest
 
 EXAMPLES = """\
 examples:
@@ -170,7 +170,7 @@ def request_of(options: argparse.Namespace, given: Sequence[str]) -> SearchReque
     from recsys.notify import without_webhook
     from search.changes import parse_assignment
     from search.plan import FOLDER, load_plan
-    from search.prepare import SearchRequest
+    from search.prepared import SearchRequest
     from search.sources import Source
     from search.yaml_files import named_file
 

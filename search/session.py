@@ -20,7 +20,8 @@ from search.interrupts import Interrupts
 from search.ledger import Ledger
 from search.listening import Everyone
 from search.outcome import RunStatus
-from search.prepare import Prepared, SearchRequest, prepare
+from search.prepare import prepare
+from search.prepared import Prepared, SearchRequest
 from search.progress import Progress
 from search.report import write_report
 from search.report.plot import progress_png

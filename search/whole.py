@@ -12,7 +12,7 @@ from search.budget import Meter
 from search.finish import Findings
 from search.lists import read_ndcg
 from search.outcome import BudgetReport, Outcome, RunStatus
-from search.prepare import Prepared
+from search.prepared import Prepared
 from search.run_folder import RunFolder
 from search.runner.cluster import Resources
 from search.versions import versions
