@@ -7,7 +7,7 @@ import asyncio
 import numpy as np
 from fastapi import APIRouter, Request
 from prometheus_client import CONTENT_TYPE_LATEST
-from starlette.responses import Response
+from starlette.responses import PlainTextResponse, Response
 
 from serving.api.answers import Json
 from serving.api.errors import documented
@@ -34,7 +34,13 @@ async def readyz(request: Request) -> Response:
     return Json(answer, status_code=200 if ready else 503)
 
 
-@router.get("/metrics", response_model=None, responses=documented(), summary="Prometheus metrics")
+@router.get(
+    "/metrics",
+    response_model=None,
+    response_class=PlainTextResponse,
+    responses=documented(),
+    summary="Prometheus metrics",
+)
 async def metrics(request: Request) -> Response:
     """Of all replicas of this machine."""
     service = service_of(request)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -13,6 +14,8 @@ import httpx
 
 from serving.api.app import create_gate
 from serving.engine.service import Service
+from serving.operations import Operations
+from serving.registry import resolve
 from serving.server import Server
 from serving.settings import Settings, read_settings
 from tests.serving.postgres import free_port
@@ -49,6 +52,22 @@ class Running:
         return self.client.put("/v1/experiments/main", json=body, headers=AS_ADMIN)
 
 
+class InThreads:
+    """The operations process's part, in this process."""
+
+    def __init__(self, operations: Operations) -> None:
+        self._operations = operations
+
+    async def results(self, experiment: str) -> dict[str, Any]:
+        return await asyncio.to_thread(self._operations.results, experiment)
+
+    async def drift(self) -> dict[str, Any]:
+        return await asyncio.to_thread(self._operations.drift)
+
+    async def overview(self) -> dict[str, Any]:
+        return await asyncio.to_thread(self._operations.overview)
+
+
 def arms_of(releases: Mapping[str, Path], *shares: float) -> list[dict[str, Any]]:
     """Arms in order, with equal shares where none are given."""
     parts = shares or [1 / len(releases)] * len(releases)
@@ -74,12 +93,13 @@ def running(folder: Path, releases: Mapping[str, Path], *shares: float, **fields
     settings = settings_for(folder, releases, *shares, **fields)
     service = Service(settings)
     service.start()
-    server = Server(create_gate(service), host=settings.host, port=settings.port)
+    client = InThreads(Operations(service.store, resolve=resolve, tell=lambda text: None))
+    server = Server(create_gate(service, client), host=settings.host, port=settings.port)
     server.start()
     url = f"http://127.0.0.1:{settings.port}"
     try:
-        with httpx.Client(base_url=url, timeout=30) as client:
-            yield Running(service, server, url, client)
+        with httpx.Client(base_url=url, timeout=30) as speaker:
+            yield Running(service, server, url, speaker)
     finally:
         server.stop()
         service.close()

@@ -33,8 +33,26 @@ def proxy(made: Running, tmp_path: Path) -> Iterator[httpx.Client]:
     """nginx with our file, its two ports replaced by free ones, and a certificate of the moment."""
     folder = tmp_path / "nginx"
     (folder / "tls").mkdir(parents=True)
-    words = "openssl req -x509 -newkey rsa:2048 -nodes -days 1 -subj /CN=localhost".split()
-    words += "-addext subjectAltName=IP:127.0.0.1 -keyout tls/key.pem -out tls/certificate.pem".split()
+    words = [
+        "openssl",
+        "req",
+        "-x509",
+        "-newkey",
+        "rsa:2048",
+        "-nodes",
+        "-days",
+        "1",
+        "-subj",
+        "/CN=localhost",
+    ]
+    words += [
+        "-addext",
+        "subjectAltName=IP:127.0.0.1",
+        "-keyout",
+        "tls/key.pem",
+        "-out",
+        "tls/certificate.pem",
+    ]
     subprocess.run(words, cwd=folder, check=True, capture_output=True)
     port = free_port()
     text = CONFIG.read_text()
