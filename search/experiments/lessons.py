@@ -83,7 +83,7 @@ def _learnt(group: Sequence[Standing], earlier: Sequence[Standing]) -> list[str]
             f"{where}: that is {abs(change):.4f} stars of valid rmse {word} the best before this time."
         )
     for one in group:
-        for entry in one.results.comparisons if one.results else ():
+        for entry in one.results.comparisons if one.results and len(one.trials) > 1 else ():
             if entry.metric == "rmse" and (entry.a, entry.b) == ("ensemble", "best"):
                 verdict = "pays" if entry.better else "cannot be told from its best member"
                 lines.append(f"{one.name}: blending {verdict} (test rmse {entry.difference:+.4f} stars).")
@@ -140,7 +140,9 @@ def _of_the_best(best: TrialResult, trials: Sequence[TrialResult]) -> list[str]:
     ideas = []
     curve = [report.rmse for report in best.reports]
     if best.best_epoch == best.spec.epochs and len(curve) > 1 and curve[-2] - curve[-1] > STILL_FALLING:
-        ideas.append(f"{best.spec.name} was still getting better at its last epoch: train longer (--epochs).")
+        ideas.append(
+            f"{best.spec.name} was still getting better at its last epoch: train longer (more epochs)."
+        )
     for parameter in varied(trials):
         if parameter.options or parameter.name in ("seed",) or len(parameter.values) < 5:
             continue
