@@ -59,7 +59,7 @@ def launch_search(
         provider = make_provider(spec.kind)
         if attach:
             session = Session(provider, spec, find_by_out(out), out, while_here, say)
-            return finish(session, resumable=True)
+            return finish(session)
         if "--resume" not in arguments and out.exists() and (not out.is_dir() or any(out.iterdir())):
             raise ClusterError(f"--out {out} is not empty; name another folder, or --resume the run in it")
         state = prepare(provider, spec, arguments, out=out, yes=yes, detach=detach)
@@ -179,16 +179,18 @@ def begin(session: Session, *, detach: bool) -> int:
         session.close(1)
         raise
     if detach:
-        say(
-            f"detached. Back: the same command with --attach. By hand: python -m clusters status {state.name}"
-        )
+        say(f"detached; back: the same command with --attach; a look: python -m clusters status {state.name}")
         return 0
-    return finish(session, resumable=True)
+    return finish(session)
 
 
-def finish(session: Session, *, resumable: bool) -> int:
+def finish(session: Session) -> int:
     """Watch to the end; where the head is lost, go on on a new cluster while cap and YAML allow."""
     states.update(session.state.name, driver_pid=os.getpid())
     if not alive(states.load(session.state.name).watchdog_pid):
         start_watchdog(session.state.name)
-    return session.follow(resumable=resumable)
+    try:
+        return session.follow()
+    except Exception:  # a mistake of ours must not leave pods behind
+        session.close(1)
+        raise

@@ -111,7 +111,7 @@ class Session:
         except (OSError, ValueError, KeyError):
             return 0.0
 
-    def follow(self, *, resumable: bool) -> int:
+    def follow(self) -> int:
         """Watch to the end of the search, over as many heads as the YAML allows; then end all."""
         interrupts = Interrupts()
         with interrupts.caught():
@@ -124,7 +124,7 @@ class Session:
                     self.say(f"the cluster was ended by {ended_by}")
                     return self._told(1)
                 self.say(f"the search lost its head: {watched.reason}")
-                if not resumable or lost == self.spec.replacements or not self._again():
+                if lost == self.spec.replacements or not self._again():
                     return self.close(1)
             return self.close(watched.status)
 

@@ -110,12 +110,6 @@ class Ssh:
             raise SshFailed(f"{self.node.name}: {said or 'no word'}", status=done.returncode, output=said)
         return done.stdout
 
-    def interactive(self, arguments: list[str]) -> int:
-        """A shell, or a command, on the terminal; ssh's own exit status."""
-        return subprocess.run(
-            ["ssh", "-t", *self.options, *arguments[:-1], self.target, *arguments[-1:]]
-        ).returncode
-
     def shell(self, *, forwards: list[str]) -> int:
         """An interactive shell with these -L forwards."""
         lines = [part for forward in forwards for part in ("-L", forward)]

@@ -236,3 +236,18 @@ def test_ctrl_c_while_coming_up_leaves_nothing(stage: Stage, moment: str) -> Non
     os.kill(driver.pid, signal.SIGINT)
     assert driver.wait(timeout=90) == 130, stage.said()
     stage.nothing_is_left()
+
+
+def test_each_step_by_hand(stage: Stage) -> None:
+    cluster = stage.cluster_file()
+    assert stage.python("-m", "clusters", "up", str(cluster), "--yes").wait(timeout=300) == 0, stage.said()
+    assert "is up; it ends after 15 idle minutes" in stage.said()
+    assert stage.python("-m", "clusters", "status").wait(timeout=60) == 0
+    assert "ready  1 pod(s)  $0.53/h" in stage.said()
+    assert stage.python("-m", "clusters", "logs").wait(timeout=60) == 0
+    assert stage.python("-m", "clusters", "sweep", "--yes").wait(timeout=60) == 0
+    assert "nothing to end" in stage.said()
+    assert len(stage.cloud.living()) == 1
+    assert stage.python("-m", "clusters", "down").wait(timeout=60) == 0, stage.said()
+    assert "no pod is left; bill: $" in stage.said()
+    stage.nothing_is_left()
