@@ -155,6 +155,7 @@ class Notifier:
     def __init__(self, webhooks: Sequence[Webhook], *, pause_s: float = BETWEEN_POSTS_S) -> None:
         logging.getLogger("urllib3.connectionpool").addFilter(_outside_senders)
         self._senders = [_Sender(webhook, pause_s=pause_s) for webhook in webhooks]
+        self._signs: set[tuple[EventKind, int | None]] = set()
 
     @classmethod
     def from_environment(
@@ -168,9 +169,17 @@ class Notifier:
         return cls(webhooks)
 
     def event(self, event: RunEvent) -> None:
-        """Tell of an event, soon; returns at once. The end is told by ``finish``, once."""
-        if event.kind is not EventKind.FINISHED:
-            self.tell(event_message(event))
+        """Tell of an event, soon; returns at once. The end is told by ``finish``, once; a chat room hears
+        of a warning sign once for each trial, a program every time."""
+        if event.kind is EventKind.FINISHED:
+            return
+        sign = (event.kind, event.trial)
+        repeated = event.kind not in LOOK and sign in self._signs
+        self._signs.add(sign)
+        message = event_message(event)
+        for sender in self._senders:
+            if not (repeated and sender.discord):
+                sender.put(message)
 
     def finish(self, text: str, image: bytes | None = None) -> None:
         """The run's end: its result and a plot (PNG)."""
@@ -195,6 +204,7 @@ class _Sender:
 
     def __init__(self, webhook: Webhook, *, pause_s: float) -> None:
         self._webhook = webhook
+        self.discord = webhook.discord
         self._pause_s = pause_s
         self._queue: deque[Message] = deque()
         self._changed = threading.Condition()

@@ -56,6 +56,18 @@ def test_discord_gets_an_embed_and_the_plot_as_an_attachment() -> None:
     assert b"loss 0.81, rmse 0.90" in last
 
 
+def test_a_chat_room_hears_of_a_sign_once_a_trial_and_a_program_every_time() -> None:
+    with WebhookServer() as chat, WebhookServer() as program:
+        told = Notifier([Webhook("chat", chat.url, discord=True), Webhook("hook", program.url)], pause_s=0.0)
+        for trial, epoch in ((0, 1), (0, 2), (1, 1), (0, 3)):
+            told.event(RunEvent(EventKind.GRADIENT, at=1.0, trial=trial, epoch=epoch, value=20.0))
+        told.event(RunEvent(EventKind.NEW_BEST, at=1.0, trial=0))
+        told.event(RunEvent(EventKind.NEW_BEST, at=2.0, trial=0))
+        assert told.close() == 0
+        assert len(chat.requests) == 4
+        assert len(program.requests) == 6
+
+
 @pytest.mark.parametrize("status", [500, 503, 408])
 def test_a_failing_server_is_tried_again(status: int) -> None:
     with WebhookServer(lambda n: (status, {}) if n < 2 else (200, {})) as server:
