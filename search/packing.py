@@ -13,7 +13,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from recsys.bounds import DataShape, require_safe
+from recsys.bounds import require_safe
+from recsys.data.dataset import Dataset
 from recsys.data.split import SliceName
 from recsys.models.hybrid_vae.config import HybridVaeConfig
 from recsys.models.packed import open_member
@@ -27,6 +28,7 @@ from recsys.release.writer import ReleaseMember
 from recsys.training.trials import TrialResult
 from search.figures import Judge, Stars
 from search.outcome import Entry
+from search.space import shape_of
 
 RELEASE = "release"
 
@@ -111,7 +113,7 @@ class Packer:
         metrics: MetricsCard,
     ) -> Path:
         judge = self._judge
-        self._require_safe(members)
+        require_safe_members(members, judge.dataset)
         rows = np.sort(np.concatenate([judge.split.rows(name) for name in {"train", "valid", *trained_on}]))
         ranker = self._selection.fit(judge.dataset.ratings.take(rows), seed=self._seed)
         return pack_release(
@@ -128,18 +130,14 @@ class Packer:
             mix=self._mix,
         )
 
-    def _require_safe(self, members: Sequence[ReleaseMember]) -> None:
-        dataset = self._judge.dataset
-        shape = DataShape(
-            users=dataset.ratings.user_count,
-            items=dataset.ratings.item_count,
-            user_features=0 if dataset.user_features is None else dataset.user_features.shape[1],
-            item_features=0 if dataset.item_features is None else dataset.item_features.shape[1],
-        )
-        for member in members:
-            config = make_config(member.packed.family, member.config)
-            if isinstance(config, HybridVaeConfig):
-                require_safe(config, shape, small_batch_allowed=True, where=member.name)
+
+def require_safe_members(members: Sequence[ReleaseMember], dataset: Dataset) -> None:
+    """Raises InputError that lists every bound a hybrid VAE among ``members`` breaks."""
+    shape = shape_of(dataset)
+    for member in members:
+        config = make_config(member.packed.family, member.config)
+        if isinstance(config, HybridVaeConfig):
+            require_safe(config, shape, small_batch_allowed=True, where=member.name)
 
 
 def metrics_card(

@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 from clusters.facts import ClusterFacts, read_facts
-from recsys.bounds import SMALL_BATCH_SIZE, DataShape
+from recsys.bounds import SMALL_BATCH_SIZE
 from recsys.data.dataset import Dataset
 from recsys.data.split import Split
 from recsys.data.splits import make_split, training_data
@@ -25,6 +25,7 @@ from search.run_folder import RunFolder
 from search.runner.tuning import Work
 from search.sequence import trial_sequence
 from search.sources import Source, show_download
+from search.space import shape_of
 from search.specs import Composer, Proposal
 from search.template import load_template
 
@@ -99,16 +100,6 @@ def prepare(request: SearchRequest) -> Prepared:
         warm_start=about.get("warm_start"),
         specs=specs,
         seconds={"data": time.perf_counter() - began},
-    )
-
-
-def shape_of(dataset: Dataset) -> DataShape:
-    """What the bounds count tables by."""
-    return DataShape(
-        users=dataset.ratings.user_count,
-        items=dataset.ratings.item_count,
-        user_features=0 if dataset.user_features is None else dataset.user_features.shape[1],
-        item_features=0 if dataset.item_features is None else dataset.item_features.shape[1],
     )
 
 

@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Protocol
 
 from recsys.bounds import DataShape, Violation, scale_into_bounds, violations
+from recsys.data.dataset import Dataset
 from recsys.models.ranges import Choice, Range, Real, Whole
 from recsys.models.registry import family_named, make_config
 from recsys.types import JsonObject
@@ -109,6 +110,16 @@ class Space:
             else:
                 draws[name] = values[name]
         return draws
+
+
+def shape_of(dataset: Dataset) -> DataShape:
+    """What the bounds count tables by."""
+    return DataShape(
+        users=dataset.ratings.user_count,
+        items=dataset.ratings.item_count,
+        user_features=0 if dataset.user_features is None else dataset.user_features.shape[1],
+        item_features=0 if dataset.item_features is None else dataset.item_features.shape[1],
+    )
 
 
 def chosen(name: str, span: Choice, option: str) -> JsonObject:
