@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 BASE = Path.home() / "breakthrough"
+RAY_STARTS = 3
 
 
 def say(text: str) -> None:
@@ -121,9 +122,16 @@ def start_ray(settings: dict[str, Any], python: str) -> None:
         command += [f"--num-cpus={settings['cpus']}"]
     if settings.get("object_store_bytes"):
         command += [f"--object-store-memory={settings['object_store_bytes']}"]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, stdin=subprocess.DEVNULL)
-    if done.returncode:
-        raise SystemExit(f"ray did not start: {(done.stdout + done.stderr)[-2000:]}")
+    for attempt in range(RAY_STARTS):
+        done = subprocess.run(
+            command, env=environment, capture_output=True, text=True, stdin=subprocess.DEVNULL
+        )
+        if done.returncode == 0:
+            return
+        # `ray start` gives its own processes 30 s, which a machine busy with its first minute may not keep.
+        say(f"ray did not start at try {attempt + 1} of {RAY_STARTS}")
+        subprocess.run([str(ray), "stop", "--force"], env=environment, capture_output=True)
+    raise SystemExit(f"ray did not start: {(done.stdout + done.stderr)[-2000:]}")
 
 
 def ensure_rsync() -> None:
