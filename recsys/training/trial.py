@@ -35,6 +35,10 @@ from recsys.training.results import result_to_json
 from recsys.training.trials import EpochReport, EventKind, RunEvent, TrialResult, TrialSpec, TrialStatus
 from recsys.training.warning_signs import Sign, Watch, diverged, event
 
+# Trained as written, whatever the signs say: a yardstick that was helped measures nothing. Only faults
+# that would end them (memory, divergence) are answered.
+YARDSTICKS = frozenset({"formula", "template", "reference"})
+
 
 class TrainingFailed(RuntimeError):
     """The trial cannot go on; what its best epoch reached can still be finished."""
@@ -154,7 +158,7 @@ class Trial:
         for sign in self.watch.look(self.reports):
             told = event(sign, trial=self.spec.number, epoch=report.epoch)
             response = None
-            if not self.finished:
+            if not self.finished and self.spec.origin not in YARDSTICKS:
                 response = self._response(sign.kind, report.epoch)
             self.events.append(told)
             if response is not None:

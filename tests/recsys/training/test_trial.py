@@ -179,6 +179,15 @@ def test_poor_convergence_gets_warmup(tmp_path: Path) -> None:
     assert trial.config.warmup_start == done[0].epoch
 
 
+@pytest.mark.parametrize("origin", ["formula", "template", "reference"])
+def test_a_yardstick_is_trained_as_written(origin: str, tmp_path: Path) -> None:
+    fields = {"learning_rate": 1e-9, "learning_rate_schedule": "constant"}
+    trial = run(Trial(spec(fields, epochs=10, origin=origin), DATA, folder=tmp_path, device="cpu"))
+    assert EventKind.PLATEAU in kinds(trial)
+    assert EventKind.CONTINGENCY not in kinds(trial)
+    assert trial.config.warmup_epochs == 0
+
+
 def process(*arguments: str) -> dict[str, Any]:
     done = subprocess.run(
         [sys.executable, "-m", "tests.recsys.training.out_of_memory", *arguments],
