@@ -32,6 +32,8 @@ from serving.rollout.controller import Controller
 
 TOLD = ("rollout", "drift", "audit", "gap", "retention", "erasure", "retrain")
 RESULTS_SECONDS = 1.0
+# Whoever runs this beside a service steps back by so much: a request never waits for a statistic.
+NICE = 10
 
 
 @dataclass(frozen=True)

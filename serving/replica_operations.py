@@ -7,6 +7,7 @@ handle; all it knows can be read again from the event store, so Serve may restar
 from __future__ import annotations
 
 import logging
+import os
 import sys
 import threading
 from typing import Any
@@ -18,7 +19,7 @@ from recsys.errors import InputError
 from recsys.notify import Message, Notifier
 from recsys.types import JsonObject
 from serving.events.store import EventStore
-from serving.operations import Operations
+from serving.operations import NICE, Operations
 from serving.registry import crown, resolve
 from serving.replica import keep_to_the_nodes_address
 from serving.settings import read_settings
@@ -32,6 +33,7 @@ class OperationsReplica:
 
     def __init__(self, settings: dict[str, Any]) -> None:
         keep_to_the_nodes_address()
+        os.nice(NICE)
         logging.basicConfig(stream=sys.stderr, level=logging.INFO)
         checked = read_settings(settings, where="the deployment's settings")
         self._notifier = Notifier.from_environment(checked.operations.notify)

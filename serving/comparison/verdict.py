@@ -76,14 +76,14 @@ def decide(
     if broken:
         return Verdict(Decision.STOP, "Stop: " + "; ".join(broken) + ".")
     if difference is None or interval is None:
-        entered = min(ratio.counts, default=0)
-        fixed = entered if fewest is None else fewest
-        missing = max(0, MINIMUM_USERS - entered) * max(1, len(ratio.counts))
-        go_on = f"about {missing:,} more users" if missing else "their outcomes to be fixed"
+        fixed = min(ratio.counts, default=0) if fewest is None else fewest
+        entered = max(fixed, min(ratio.counts, default=0))
+        missing = max(0, MINIMUM_USERS - entered) * max(2, len(ratio.counts))
+        wait = f"about {missing:,} more users" if missing else f"the outcomes of the {entered} who entered"
         return Verdict(
             Decision.NOT_YET,
-            f"Not yet: the smallest arm has {fixed} users with a fixed outcome ({entered} entered), "
-            f"{MINIMUM_USERS} are needed before any interval; wait for {go_on}.",
+            f"Not yet: the smallest arm has {fixed} users whose outcome is fixed, {MINIMUM_USERS} are needed "
+            f"before any interval; wait for {wait}.",
             missing,
         )
     span = f"{interval.estimate:+.4g} ({interval.low:+.4g} to {interval.high:+.4g})"

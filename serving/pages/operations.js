@@ -1,97 +1,113 @@
 "use strict";
-const EVERY = 2000, KEPT = 150, series = {};
-const text = value => value === null || value === undefined ? "–" : String(value);
-const number = (value, digits = 3) => value === null || value === undefined ? "–" : Number(value).toLocaleString("en", {maximumFractionDigits: digits});
-const percent = value => value === null || value === undefined ? "–" : (100 * value).toFixed(value < 0.1 ? 1 : 0) + "%";
-const clock = at => at ? new Date(at * 1000).toLocaleTimeString() : "–";
-function node(name, attributes, ...children) {
-  const made = name === "svg" || name.startsWith("svg:")
-    ? document.createElementNS("http://www.w3.org/2000/svg", name.replace("svg:", "")) : document.createElement(name);
-  for (const [key, value] of Object.entries(attributes || {})) made.setAttribute(key, value);
-  for (const child of children.flat()) made.append(child instanceof Node ? child : text(child));
-  return made;
+// Experiments, roll-outs, drift and the journal, as GET /v1/operations tells them.
+const EVERY = 2000, TONES = {"ship": "good", "stop": "bad", "not yet": "wait", "no verdict": "bad"};
+const METRICS = {hit_rate: ["hit rate", 4, "of lists"], accuracy: ["accuracy (− squared error)", 3, "stars²"]};
+
+function verdict(row) {
+  // The words begin with the decision: that much of them carries the colour.
+  const {words, decision} = row.verdict, begins = words.toLowerCase().startsWith(decision) ? decision.length : 0;
+  return node("div", {class: `verdict ${TONES[decision]}`}, node("span", {class: "soft"}, `${row.treatment} against ${row.control}, ${METRICS[row.metric][0]}`),
+    node("p", {}, node("b", {class: TONES[decision]}, words.slice(0, begins)), words.slice(begins)));
 }
-const table = (heads, rows) => node("div", {class: "scroll"}, node("table", {}, node("thead", {}, node("tr", {}, heads.map(head => node("th", {scope: "col"}, head)))),
-  node("tbody", {}, rows.map(row => node("tr", {}, row.map(cell => cell instanceof Element && cell.tagName === "TD" ? cell : node("td", {}, cell)))))));
-function spark(name, unit) {
-  const points = series[name] || [], width = 320, height = 70;
-  const top = Math.max(1e-9, ...points.map(point => point.value));
-  const shape = points.map((point, place) => `${(place / Math.max(1, KEPT - 1) * width).toFixed(1)},${(height - 4 - point.value / top * (height - 18)).toFixed(1)}`).join(" ");
-  const last = points.length ? points[points.length - 1].value : null;
-  return node("svg", {viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": `${name}, now ${number(last, 1)} ${unit}`},
-    node("svg:polyline", {points: shape, fill: "none", stroke: "var(--mark)", "stroke-width": 2}),
-    node("svg:text", {x: 0, y: 10}, `${name}: ${number(last, 1)} ${unit}`));
-}
-function remember(name, value, at) {
-  const points = series[name] = series[name] || [];
-  points.push({value, at});
-  if (points.length > KEPT) points.shift();
-}
-function forest(comparisons) {
+
+function intervals(comparisons) {
   const shown = comparisons.filter(row => row.interval);
   if (!shown.length) return node("p", {class: "soft"}, "No interval yet: each arm needs 100 users whose outcome is fixed.");
-  const width = 640, line = 34, reach = Math.max(...shown.flatMap(row => [Math.abs(row.interval.low), Math.abs(row.interval.high)])) * 1.1;
-  const x = value => 220 + (value / reach + 1) / 2 * (width - 230);
-  return node("svg", {viewBox: `0 0 ${width} ${line * shown.length + 18}`, role: "img", "aria-label": "differences with intervals"},
-    node("svg:line", {x1: x(0), x2: x(0), y1: 0, y2: line * shown.length, stroke: "var(--soft)", "stroke-dasharray": "3 3"}),
-    shown.map((row, place) => { const y = place * line + line / 2; return [
-      node("svg:text", {x: 0, y: y + 4}, `${row.treatment} − ${row.control}, ${row.metric}`),
-      node("svg:line", {x1: x(row.interval.low), x2: x(row.interval.high), y1: y, y2: y, stroke: "var(--mark)", "stroke-width": 3}),
-      node("svg:circle", {cx: x(row.interval.estimate), cy: y, r: 5, fill: "var(--mark)"})]; }),
-    node("svg:text", {x: x(0) - 3, y: line * shown.length + 14}, "0"));
+  return shown.map(row => {
+    const {low, high, estimate} = row.interval, [name, digits, unit] = METRICS[row.metric];
+    const reach = 1.15 * Math.max(Math.abs(low), Math.abs(high), 1e-9), x = value => 50 + 50 * value / reach;
+    const words = `${signed(estimate, digits)} (${signed(low, digits)} to ${signed(high, digits)}) ${unit}`;
+    return node("div", {class: "interval"}, node("span", {}, `${row.treatment} − ${row.control}, ${name}`),
+      node("svg:svg", {viewBox: "0 0 100 20", preserveAspectRatio: "none", role: "img", "aria-label": words},
+        node("svg:line", {class: "zero", x1: 50, x2: 50, y1: 0, y2: 20}),
+        node("svg:line", {class: "span", x1: x(low), x2: x(high), y1: 10, y2: 10}),
+        node("svg:line", {class: "point", x1: x(estimate), x2: x(estimate) + 0.01, y1: 10, y2: 10})),
+      node("span", {class: "soft"}, words));
+  });
 }
-const tones = {"ship": "good", "stop": "bad", "not yet": "wait", "no verdict": "bad"};
+
 function experiment(results) {
-  const arms = results.arms.map(arm => [arm.arm, percent(results.shares[arm.arm]), number(arm.users, 0), number(arm.users_matured, 0), number(arm.exposures, 0),
-    percent(arm.hit_rate), number(arm.rmse), number(arm.ratings, 0), number(arm.p50_milliseconds, 1), number(arm.p99_milliseconds, 1), number(arm.fallbacks, 0), number(arm.items_shown, 0)]);
-  const shadows = Object.entries(results.shadows || {}).map(([arm, row]) => [arm, number(row.pairs, 0), percent(row.overlap), number(row.rank_correlation, 2), number(row.slower_by_milliseconds, 1)]);
-  const left = Object.entries(results.left_out).map(([reason, count]) => `${count} × ${reason}`).join(", ");
-  return node("section", {}, node("h2", {}, `Experiment ${results.experiment}, revision ${results.revision}`, node("span", {class: "soft"}, results.owner === "rollout" ? "  (a roll-out is moving it)" : "")),
-    results.comparisons.map(row => node("p", {class: "verdict " + tones[row.verdict.decision]}, node("span", {}, `${row.treatment} against ${row.control}, ${row.metric}: ${row.verdict.words}`))),
-    table(["arm", "share", "users", "outcome fixed", "answers", "hit rate", "online rmse", "ratings", "p50 ms", "p99 ms", "fallbacks", "items shown"], arms),
-    node("h2", {class: "next"}, "Differences, intervals valid at every look"), forest(results.comparisons),
-    shadows.length ? [node("h2", {class: "next"}, "Shadow answers beside the shown ones"), table(["arm", "pairs", "overlap", "rank correlation", "slower by ms"], shadows)] : [],
-    node("p", {class: "soft"}, `Outcomes are fixed ${number(results.window_seconds, 0)} s after a user's first answer. ${results.crossed_users} users changed arm and are left out. ${left ? "Left out: " + left + ". " : ""}${results.lost_events ? results.lost_events + " events were lost." : ""} Replayed traffic compares predictions on what people did without seeing these lists; it is no lift.`));
+  const name = arm => node("td", {class: "left"}, arm, node("small", {title: results.releases[arm]}, results.releases[arm]));
+  const arms = results.arms.map(arm => [name(arm.arm), percent(results.shares[arm.arm]), number(arm.users, 0), number(arm.users_matured, 0), number(arm.exposures, 0),
+    number(arm.conversions, 0), percent(arm.hit_rate), fixed(arm.rmse, 3), number(arm.ratings, 0), `${number(arm.p50_milliseconds, 1)} / ${number(arm.p99_milliseconds, 1)}`, number(arm.fallbacks, 0), number(arm.items_shown, 0)]);
+  const shadows = Object.entries(results.shadows).map(([arm, row]) => [arm, number(row.pairs, 0), percent(row.overlap), fixed(row.rank_correlation, 2), signed(row.slower_by_milliseconds, 1)]);
+  const left = Object.entries(results.left_out).map(([reason, count]) => `${number(count, 0)} × ${reason}`);
+  const notes = [`Outcomes are fixed ${number(results.window_seconds, 1)} s after a user's first list.`,
+    results.crossed_users ? `${number(results.crossed_users, 0)} users changed arm and are left out of differences.` : "",
+    left.length ? `Left out: ${left.join(", ")}.` : "", results.lost_events ? `${number(results.lost_events, 0)} events were lost: no verdict.` : "",
+    "Replayed traffic compares predictions on what people did without seeing these lists; it is no lift."];
+  return node("section", {}, node("h2", {}, `Experiment ${results.experiment} `, node("small", {}, `revision ${results.revision}, these arms since ${day(results.since)}`)),
+    node("div", {class: "verdicts"}, results.comparisons.map(verdict)),
+    table(`arms of ${results.experiment}`, ["arm", "share", "users", "outcome fixed", "lists", "hits", "hit rate", "online rmse", "ratings", "p50 / p99 ms", "popular", "items shown"], arms),
+    results.comparisons.length ? [node("h3", {}, "Differences, with intervals that hold at every look"), intervals(results.comparisons)] : [],
+    shadows.length ? [node("h3", {}, "Shadow lists beside the shown ones"), table("shadow lists", ["arm", "pairs", "overlap", "rank correlation", "slower by ms"], shadows)] : [],
+    node("p", {class: "note"}, notes.filter(Boolean).join(" ")));
 }
-function drift(watches) {
-  const rows = Object.values(watches).flatMap(watch => watch.releases).flatMap(release => (release.signals || []).map(signal => [
-    signal.signal, node("td", {class: signal.drifted ? "bad" : ""}, signal.drifted ? "drifted" : signal.windows_over ? "over once" : "quiet"),
-    number(signal.distance), number(signal.threshold), percent(signal.false_alarm_rate), clock(signal.since),
-    node("td", {class: "words"}, signal.largest.map(bin => `${bin.where}: ${percent(bin.expected)} → ${percent(bin.seen)}`).join("; ")), release.release_id.slice(0, 10)]));
-  const advice = Object.values(watches).flatMap(watch => watch.releases).filter(release => release.advice).map(release => node("p", {class: "bad"}, release.advice));
-  return node("section", {}, node("h2", {}, "Drift against each release's own profile"), advice,
-    rows.length ? table(["signal", "state", "distance", "threshold", "false alarms", "since", "what moved", "release"], rows) : node("p", {class: "soft"}, "No full window of ratings yet."));
+
+function rollout(results, journal) {
+  const mine = journal.filter(entry => entry.kind === "rollout" && entry.subject === results.experiment);
+  const begun = mine.findIndex(entry => entry.data.event === "started");
+  if (begun < 0) return [];
+  const {plan} = mine[begun].data, steps = mine.slice(0, begun).reverse(), last = steps[steps.length - 1];
+  const share = last ? last.data.to : plan.stages[0], back = last && last.data.event === "roll back", done = last && last.data.event === "done";
+  const tone = stage => back ? (stage <= last.data.from ? "back" : "") : stage < share || done ? "past" : stage === share ? "here" : "";
+  const state = back ? ["rolled back", "bad"] : done ? ["done", "good"] : results.owner === "rollout" ? ["under way", "wait"] : ["ended by hand", "soft"];
+  return node("section", {}, node("h2", {}, `Roll-out of ${plan.candidate} `, node("span", {class: `pill ${state[1]}`}, state[0])),
+    node("ol", {class: "stages"}, plan.stages.map(stage => node("li", {class: tone(stage), "aria-current": stage === share ? "step" : null}, stage ? percent(stage) : "shadow"))),
+    node("p", {class: "soft"}, last ? `${clock(last.at)}: ${last.data.reason}` : `started ${clock(mine[begun].at)}; each stage holds ${number(plan.hold_seconds, 0)} s with ${number(plan.minimum_exposures, 0)} lists or more`));
 }
-function log(entries) {
-  const words = entry => entry.kind === "rollout" && entry.data.reason ? `${entry.data.event} ${entry.data.candidate} ${percent(entry.data.from)} → ${percent(entry.data.to)}: ${entry.data.reason}`
-    : entry.kind === "rollout" ? `${entry.data.event} ${entry.data.plan ? entry.data.plan.candidate + " (" + entry.data.plan.release + ")" : ""}`
-    : entry.kind === "audit" ? `${entry.data.actor} made revision ${entry.data.revision}${entry.data.reason ? ": " + entry.data.reason : ""}`
-    : entry.kind === "drift" ? `${entry.data.signal} at ${number(entry.data.distance)} over ${number(entry.data.threshold)}` : JSON.stringify(entry.data);
-  return node("section", {}, node("h2", {}, "What happened"), node("ol", {class: "log"}, entries.map(entry => node("li", {}, node("span", {class: "soft"}, `${clock(entry.at)} ${entry.kind} `), words(entry)))));
+
+function drift(watches, arms) {
+  const releases = Object.values(watches).flatMap(watch => watch.releases);
+  const mine = release => arms.filter(([, folder]) => folder === release.folder).map(([arm]) => arm).join(", ") || release.release_id.slice(0, 10);
+  const state = signal => signal.drifted ? ["drifted", "bad"] : signal.windows_over ? ["over once", "wait"] : signal.threshold > 0 ? ["quiet", "good"] : ["no reference", "soft"];
+  const rows = releases.flatMap(release => (release.signals || []).map(signal => [mine(release), node("td", {class: "left"}, signal.signal.replace(/_/g, " ")),
+    node("td", {class: "left"}, node("span", {class: `pill ${state(signal)[1]}`}, state(signal)[0])), fixed(signal.distance, 3), fixed(signal.threshold, 3), percent(signal.false_alarm_rate), signal.since ? clock(signal.since) : NONE,
+    node("td", {class: "words"}, signal.largest.map(bin => `${bin.where}: ${percent(bin.expected)} → ${percent(bin.seen)}`).join("; ") || NONE)]));
+  const advice = releases.filter(release => release.advice).map(release => node("p", {class: "bad"}, `${mine(release)}: ${release.advice}`));
+  const read = releases.map(release => release.note ? `${mine(release)}: ${release.note}` : `${mine(release)}: ${number(release.windows, 0)} windows of ${number(release.window, 0)} ratings`).join("; ");
+  return node("section", {}, node("h2", {}, "Drift ", node("small", {}, "against each release's own reference")), advice,
+    rows.length ? table("drift signals", ["release", "signal", "state", "distance", "threshold", "false alarms", "since", "what moved most"], rows) : node("p", {class: "soft"}, "No full window of ratings yet."),
+    read ? node("p", {class: "note"}, `${read}. A signal has drifted when it is over its threshold in two windows running.`) : []);
 }
-let before = null;
+
+function words({kind, data, subject}) {
+  if (kind === "rollout" && data.event === "started") return `${subject}: started ${data.plan.candidate} (${data.plan.release})`;
+  if (kind === "rollout") return `${subject}: ${data.event} ${data.candidate} ${percent(data.from)} → ${percent(data.to)}, ${data.reason}`;
+  if (kind === "audit") return `${subject}: ${data.actor} made revision ${data.revision}${data.reason ? `, ${data.reason}` : ""}`;
+  if (kind === "drift") return `${data.signal.replace(/_/g, " ")} at ${number(data.distance)} is over ${number(data.threshold)}`;
+  if (kind === "gap") return `${number(data.lost, 0)} exposures could not be kept`;
+  if (kind === "erasure") return `one person's events were erased (${Object.values(data.deleted).reduce((sum, count) => sum + count, 0)} rows)`;
+  if (kind === "retention") return `events older than ${data.days} days were deleted (${Object.values(data.deleted).reduce((sum, count) => sum + count, 0)} rows)`;
+  return `${subject}: ${data.command || JSON.stringify(data)}`;
+}
+
 function draw(state) {
-  const answers = state.experiments.flatMap(row => row.arms).reduce((sum, arm) => sum + arm.exposures, 0);
-  if (before) remember("answers", Math.max(0, (answers - before.answers) / Math.max(0.1, state.at - before.at)), state.at);
-  before = {answers, at: state.at};
-  const slowest = Math.max(0, ...state.experiments.flatMap(row => row.arms).map(arm => arm.p99_milliseconds || 0));
-  remember("p99", slowest, state.at);
-  const versions = state.experiments.flatMap(row => Object.entries(row.releases).map(([arm, release]) => `${arm}: ${release}`));
-  document.getElementById("main").replaceChildren(
-    node("section", {class: "tiles"}, spark("answers", "a second"), spark("p99", "ms"),
-      node("div", {class: "tile"}, node("span", {class: "soft"}, "answers so far"), node("b", {}, number(answers, 0))),
-      node("div", {class: "tile"}, node("span", {class: "soft"}, "versions"), versions.map(version => node("div", {}, version)))),
-    ...state.experiments.map(experiment), drift(state.drift), log(state.journal));
-  document.getElementById("when").textContent = "as of " + clock(state.at);
+  const arms = state.experiments.flatMap(row => Object.entries(row.releases));
+  put("experiments", state.experiments.map(experiment));
+  put("rollouts", state.experiments.map(row => rollout(row, state.journal)));
+  put("drift", drift(state.drift, arms));
+  put("log", node("section", {}, node("h2", {}, "What happened"), state.journal.length ? node("ol", {class: "log", tabindex: 0, "aria-label": "journal, newest first"},
+    state.journal.map(entry => node("li", {}, node("span", {class: "soft", title: day(entry.at)}, clock(entry.at)), node("span", {class: "soft"}, entry.kind), node("span", {}, words(entry))))) : node("p", {class: "soft"}, "Nothing yet.")));
+  document.getElementById("when").textContent = `as of ${clock(state.at)}`;
 }
+
+async function ask(path) {
+  const answer = await fetch(path, {headers: sessionStorage.token ? {Authorization: `Bearer ${sessionStorage.token}`} : {}});
+  if (answer.status === 401) { const token = prompt("This service asks for its API key"); if (token) sessionStorage.token = token; }
+  if (answer.ok) return answer;
+  const said = await answer.json().catch(() => ({}));
+  throw new Error(said.error && said.error.message ? said.error.message : `the service answered ${answer.status}`);
+}
+
 async function refresh() {
-  try {
-    const answer = await fetch("/v1/operations", {headers: sessionStorage.token ? {Authorization: "Bearer " + sessionStorage.token} : {}});
-    if (answer.status === 401) { const token = prompt("This service asks for its API key"); if (token) sessionStorage.token = token; }
-    if (!answer.ok) throw new Error(answer.status);
-    draw(await answer.json());
-    document.body.classList.remove("offline");
-  } catch (error) { document.body.classList.add("offline"); }
+  const wrong = document.getElementById("offline"), told = [];
+  if (!document.hidden) {
+    await ask("/metrics").then(answer => answer.text()).then(live).catch(error => told.push(error.message));
+    await ask("/v1/operations").then(answer => answer.json()).then(draw).catch(error => told.push(error.message));
+    wrong.hidden = !told.length;
+    wrong.textContent = told.length ? `What is shown is the last that was told: ${[...new Set(told)].join("; ")}.` : "";
+  }
   setTimeout(refresh, EVERY);
 }
 refresh();

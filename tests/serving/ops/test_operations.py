@@ -24,6 +24,7 @@ from serving.events.store import EventStore
 from serving.operations import Operations, OperationSettings
 from serving.records import ArmSpec, ExperimentState, Exposure, Feedback
 from tests.releases import make_release
+from tests.serving.ops.here import Here
 
 NOW = 1_000_000.0
 
@@ -190,7 +191,8 @@ def test_drift_is_told_journalled_and_starts_retraining_once(store: EventStore, 
 
 def test_a_store_that_is_away_is_waited_for(store: EventStore, tmp_path: Path) -> None:
     running = operations(store, tick_seconds=0.02)
-    stop, failures = threading.Event(), []
+    stop = threading.Event()
+    failures: list[str] = []
     thread = threading.Thread(target=running.run, args=(stop,), kwargs={"failed": failures.append})
 
     def rename(before: str, after: str) -> None:
@@ -209,22 +211,6 @@ def test_a_store_that_is_away_is_waited_for(store: EventStore, tmp_path: Path) -
     thread.join(5)
     assert not thread.is_alive()
     assert len(failures) == 1
-
-
-class Here:
-    """The operations client of one process."""
-
-    def __init__(self, running: Operations) -> None:
-        self.running = running
-
-    async def results(self, experiment: str) -> JsonObject:
-        return self.running.results(experiment)
-
-    async def drift(self) -> JsonObject:
-        return self.running.drift()
-
-    async def overview(self) -> JsonObject:
-        return self.running.overview()
 
 
 def test_the_routes_answer_and_refuse(store: EventStore) -> None:
