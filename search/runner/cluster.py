@@ -23,6 +23,7 @@ SETTINGS = {
     "RAY_USAGE_STATS_ENABLED": "0",
 }
 SMALLEST_STORE = 200_000_000
+STARTS = 3
 
 
 @dataclass(frozen=True)
@@ -54,18 +55,30 @@ def ray_cluster(*, concurrency: int | None, gpus_per_trial: float, data_bytes: i
         ray.init(log_to_driver=False, logging_level=logging.ERROR)
     else:
         at_once = concurrency or max(2, cores // 2)
-        ray.init(
-            address="local",
-            num_cpus=max(at_once, cores),
-            include_dashboard=False,
-            object_store_memory=max(SMALLEST_STORE, 2 * data_bytes),
-            log_to_driver=False,
-            logging_level=logging.ERROR,
-        )
+        start_here(cpus=max(at_once, cores), store=max(SMALLEST_STORE, 2 * data_bytes))
     try:
         yield _resources(concurrency, gpus_per_trial=gpus_per_trial, remote=remote)
     finally:
         ray.shutdown()
+
+
+def start_here(*, cpus: int, store: int) -> None:
+    """A Ray of our own. It gives up on itself after 30 seconds, which a busy machine may need: try again."""
+    for attempt in range(STARTS):
+        try:
+            ray.init(
+                address="local",
+                num_cpus=cpus,
+                include_dashboard=False,
+                object_store_memory=store,
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+            )
+            return
+        except Exception as error:
+            ray.shutdown()
+            if "timed out" not in str(error) or attempt == STARTS - 1:
+                raise
 
 
 def _resources(concurrency: int | None, *, gpus_per_trial: float, remote: bool) -> Resources:
