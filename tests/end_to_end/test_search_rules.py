@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import time
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,6 +17,24 @@ from recsys.release.load import open_release
 from search.breakthrough import main
 from search.sources import Source
 from tests.end_to_end.commands import DATA, TINY, log_of, results_of, run, trial_rows
+
+SHORT = ["--trials", "4", "--set", "reference.enabled=false"]
+
+
+@dataclass(frozen=True)
+class Older:
+    """A run that was made before, and the seconds that it took on this machine."""
+
+    out: Path
+    seconds: float
+
+
+@pytest.fixture(scope="module")
+def older(tmp_path_factory: pytest.TempPathFactory) -> Older:
+    out = tmp_path_factory.mktemp("runs") / "older"
+    began = time.monotonic()
+    assert run(out, "--data", DATA, *TINY, *SHORT) == 0, log_of(out)
+    return Older(out, time.monotonic() - began)
 
 
 def write_csv(path: Path, dataset: Dataset, values: np.ndarray) -> None:
@@ -53,55 +74,56 @@ def test_search_and_blend_never_see_gate_test_or_future(tmp_path: Path) -> None:
     assert one["ensemble"]["test"]["rmse"] < other["ensemble"]["test"]["rmse"]
 
 
-def test_at_the_cap_it_ends_gracefully_and_goes_on_when_given_more(tmp_path: Path) -> None:
-    """A dollar a second: the cap comes long before 400 epochs of every trial."""
+def test_at_the_cap_it_ends_gracefully(older: Older, tmp_path: Path) -> None:
+    """A dollar a second, and epochs without end: half of the cap is the search's, however slow the machine."""
     out = tmp_path / "capped"
-    spend = ["--price", "3600", "--max-cost", "30", "--set", "finish_minutes=0.1"]
-    endless = ["--epochs", "4000", "--set", "hybrid_vae.patience=4000", "--set", "reference.enabled=false"]
-    assert run(out, "--data", DATA, *TINY, *endless, *spend, "--trials", "2") == 0, log_of(out)
+    cap = round(2 * older.seconds)
+    spend = ["--price", "3600", "--max-cost", str(cap), "--set", "finish_minutes=60"]
+    endless = ["--epochs", "100000", "--set", "hybrid_vae.patience=100000", "--set", "pruning.enabled=false"]
+    assert run(out, "--data", DATA, *TINY, *SHORT, *endless, *spend) == 0, log_of(out)
     log = log_of(out)
-    assert "costs at most $30.00 = $3600.00/hour x 1 node" in log
-    for share in ("50%", "80%"):
-        assert f"{share} of the budget is used" in log
+    assert f"costs at most ${cap:.2f} = $3600.00/hour x 1 node" in log
+    assert "the budget's share of the search is used up" in log
+    assert "50% of the budget is used" in log
     results = results_of(out)
     assert results["status"] == "budget"
-    assert results["budget"]["cap_usd"] == 30
-    statuses = {row[1] for row in trial_rows(out).values()}
-    assert "stopped" in statuses
+    assert results["budget"]["cap_usd"] == cap
+    rows = trial_rows(out)
+    assert "stopped" in {row[1] for row in rows.values()}
+    assert len(rows) < len(trial_rows(older.out))
     open_release(out / "release")
 
 
-def test_an_older_run_teaches_a_new_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    short = ["--trials", "4", "--set", "reference.enabled=false"]
-    old = tmp_path / "old"
-    assert run(old, "--data", DATA, *TINY, *short) == 0, log_of(old)
-
-    other = "synthetic:users=90,items=70,ratings=3000,seed=5"
-    started = tmp_path / "started"
-    assert run(started, "--data", other, *TINY, *short, "--start-from", str(old)) == 0, log_of(started)
-    before = {
-        json.dumps(row[0]["config"]["learning_rate"])
-        for row in trial_rows(old).values()
-        if row[0]["family"] == "hybrid_vae"
-    }
-    given = [row[0] for row in trial_rows(started).values() if row[0]["origin"] == "start-from"]
+def test_an_older_run_gives_its_best_configs_to_other_data(older: Older, tmp_path: Path) -> None:
+    out = tmp_path / "started"
+    other = "synthetic:users=90,items=70,ratings=2500,seed=5"
+    assert run(out, "--data", other, *TINY, *SHORT, "--start-from", str(older.out)) == 0, log_of(out)
+    known = [row[0]["config"]["learning_rate"] for row in trial_rows(older.out).values() if is_vae(row)]
+    given = [row[0] for row in trial_rows(out).values() if row[0]["origin"] == "start-from"]
     assert given
-    assert {json.dumps(spec["config"]["learning_rate"]) for spec in given} <= before
+    assert all(spec["config"]["learning_rate"] in known for spec in given)
 
-    warm = tmp_path / "warm"
-    assert run(warm, "--data", DATA, *TINY, *short, "--warm-start", str(old)) == 0, log_of(warm)
-    searched = {
-        number: row[0]["config"] for number, row in trial_rows(warm).items() if row[0]["origin"] == "search"
-    }
-    cold = {
-        number: row[0]["config"] for number, row in trial_rows(old).items() if row[0]["origin"] == "search"
-    }
-    assert searched
-    assert searched != cold
+
+def test_an_older_run_on_the_same_data_teaches_the_sampler(
+    older: Older, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "warm"
+    assert run(out, "--data", DATA, *TINY, *SHORT, "--warm-start", str(older.out)) == 0, log_of(out)
+    assert searched(out)
+    assert searched(out) != searched(older.out)
 
     monkeypatch.chdir(tmp_path)
-    assert main(["--data", other, "--warm-start", str(old)]) == 2
-    assert main(["--data", DATA, "--seed", "3", "--warm-start", str(old)]) == 2
+    for other in (["--data", "synthetic:users=90,items=70,ratings=2500"], ["--data", DATA, "--seed", "3"]):
+        assert main([*other, "--warm-start", str(older.out)]) == 2
+
+
+def is_vae(row: Any) -> bool:
+    return bool(row[0]["family"] == "hybrid_vae")
+
+
+def searched(out: Path) -> list[Any]:
+    """The configs that the sampler drew."""
+    return [row[0]["config"] for row in trial_rows(out).values() if row[0]["origin"] == "search"]
 
 
 def test_two_objectives_show_their_front(tmp_path: Path) -> None:
@@ -119,3 +141,22 @@ def test_two_objectives_show_their_front(tmp_path: Path) -> None:
     for number in front:
         loss, ndcg = points[number]
         assert not any(other_loss < loss and other_ndcg > ndcg for other_loss, other_ndcg in points.values())
+
+
+def test_trouble_is_seen_acted_on_and_told(tmp_path: Path) -> None:
+    """Real faults: a learning rate that explodes, and a latent that collapses on so little data."""
+    out = tmp_path / "trouble"
+    trouble = ["--set", "learning_rate=1e30", "--set", "reference.enabled=false"]
+    assert run(out, "--data", DATA, *TINY, *trouble) == 0, log_of(out)
+    results = results_of(out)
+    seen = {event["kind"] for event in results["warnings"]}
+    assert {"diverged", "posterior_collapse"} <= seen
+    actions = [event["action"] for event in results["contingencies"]]
+    assert any("0.005" in action for action in actions)
+    assert any("free bits" in action for action in actions)
+    failed = [row for row in trial_rows(out).values() if row[1] == "failed"]
+    assert failed
+    reasons = [json.loads(path.read_text())["error"] for path in out.glob("trials/*/result.json")]
+    assert any("diverged" in reason for reason in reasons)
+    assert "diverged" in (out / "report.html").read_text()
+    open_release(out / "release")
