@@ -75,7 +75,7 @@ def test_search_and_blend_never_see_gate_test_or_future(tmp_path: Path) -> None:
 
 
 def test_at_the_cap_it_ends_gracefully(older: Older, tmp_path: Path) -> None:
-    """A dollar a second, and epochs without end: half of the cap is the search's, however slow the machine."""
+    """A dollar a second, epochs without end: half of the cap is the search's, however slow the machine."""
     out = tmp_path / "capped"
     cap = round(2 * older.seconds)
     spend = ["--price", "3600", "--max-cost", str(cap), "--set", "finish_minutes=60"]
