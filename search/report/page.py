@@ -118,7 +118,7 @@ def _headline(results: Results) -> str:
 def _tiles(results: Results) -> list[dict[str, str]]:
     """The figures that one looks for first."""
     tiles = []
-    for label, model in (("Ensemble", results.ensemble), ("Best single model", results.best)):
+    for label, model in (("Ensemble", results.ensemble), ("Best searched model", results.best)):
         if model is not None:
             part, figures = ("test", model.test) if model.test else ("valid", model.valid or Figures())
             tiles.append(

@@ -12,6 +12,7 @@ from recsys.training.trials import TrialResult
 from search.report.parameters import Parameter, name_of, value_text
 from search.report.svg import Axis, Plot
 
+KINDS = {"formula": "formula", "template": "template", "baseline": "yardstick"}
 SHADES = 6  # steps from the worst trial's colour to the best's
 
 
@@ -35,7 +36,7 @@ def progress_plot(trials: Sequence[TrialResult]) -> Markup:
     plot.line(steps, kind="best-so-far", step=True)
     for trial in scored:
         assert trial.rmse is not None
-        kind = trial.spec.origin if trial.spec.origin in ("formula", "template") else trial.status.value
+        kind = KINDS.get(trial.spec.origin, trial.status.value)
         plot.dot(
             trial.spec.number, min(trial.rmse, high), kind=kind, tip=trial_tip(trial), trial=trial.spec.number
         )
@@ -124,11 +125,11 @@ def trial_tip(trial: TrialResult, parameters: Sequence[Parameter] = ()) -> str:
 def _kind(trial: TrialResult, best: int | None) -> str:
     if trial.spec.number == best:
         return "best"
-    return trial.spec.origin if trial.spec.origin in ("formula", "template") else "other"
+    return KINDS.get(trial.spec.origin, "other")
 
 
 def _standing(trial: TrialResult, best: int | None) -> int:
-    return {"other": 0, "template": 1, "formula": 2, "best": 3}[_kind(trial, best)]
+    return ("other", "yardstick", "template", "formula", "best").index(_kind(trial, best))
 
 
 def _known(value: float | None) -> bool:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from recsys.errors import InputError
 from recsys.seeds import derive_seed
 from recsys.training.trials import EventKind, RunEvent, TrialResult
 from recsys.types import JsonObject
@@ -190,14 +192,23 @@ def _recommender(outcome: Outcome) -> RecommenderResult | None:
     entry = outcome.recommender
     if entry is None:
         return None
-    config = entry.config
-    weights = {name: float(value) for name, value in dict(config.get("weights") or {}).items()}
+    card = _ranking(outcome.folder / "release") or entry.config
     return RecommenderResult(
         **_model_fields(entry),
-        ranker=str(config.get("ranker") or entry.family),
-        weights=weights,
-        candidates=config.get("candidates"),
+        ranker=str(card.get("ranker") or entry.family),
+        weights={name: float(value) for name, value in dict(card.get("weights") or {}).items()},
+        candidates=card.get("candidates"),
     )
+
+
+def _ranking(release: Path) -> JsonObject:
+    """The ranking card of the release that was just packed; {} where there is none."""
+    from recsys.release.load import read_manifest  # brings torch, which readers of results do without
+
+    try:
+        return dict(read_manifest(release).ranking.model_dump(exclude={"report"}))
+    except InputError:
+        return {}
 
 
 def _dataset(outcome: Outcome) -> DatasetFacts:

@@ -10,7 +10,7 @@ NAMES = {
     "formula": "formula as written",
     "formula_recalibrated": "formula, BatchNorm recalibrated",
     "template": "the plan's optimised template",
-    "best": "best single model",
+    "best": "best searched model",
     "ensemble": "ensemble",
     "recommender": "recommender (what HTTP serves)",
 }
@@ -72,9 +72,17 @@ def unmeasured(results: Results) -> dict[str, list[str]]:
 
 
 def headline_comparisons(results: Results) -> list[Comparison]:
-    """Ensemble against formula (recalibrated where there is one) and against the best, in rmse."""
-    rival = "formula_recalibrated" if results.formula_recalibrated else "formula"
-    wanted = [("ensemble", rival), ("ensemble", "best")]
+    """Ensemble against formula (recalibrated where there is one), the strongest yardstick (by valid) and
+    the best searched model, in rmse."""
+    rivals = ["formula_recalibrated" if results.formula_recalibrated else "formula"]
+    judged = {
+        name: model.valid.rmse
+        for name, model in results.baselines.items()
+        if model.valid is not None and model.valid.rmse is not None
+    }
+    if judged:
+        rivals.append(min(judged, key=lambda name: judged[name]))
+    wanted = [("ensemble", rival) for rival in [*rivals, "best"]]
     found = {(entry.a, entry.b): entry for entry in results.comparisons if entry.metric == "rmse"}
     return [found[pair] for pair in wanted if pair in found]
 

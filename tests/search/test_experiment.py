@@ -209,7 +209,7 @@ def test_list_and_show_say_how_each_stands(home: Path, capsys: pytest.CaptureFix
     assert command(home, "show", "plain") == 0
     shown = capsys.readouterr().out
     assert "template: hybrid_vae_baseline" in shown
-    assert "best single model" in shown
+    assert "best searched model" in shown
     assert command(home, "show", "waiting") == 0
     assert "not run yet: python search/experiment.py run waiting" in capsys.readouterr().out
 
