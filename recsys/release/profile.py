@@ -125,6 +125,7 @@ def histograms(
 
 
 ORDERED = ("ratings", "predictions")
+ARRIVALS = ("unknown_users", "unknown_items")
 # A mean absolute error over fewer ratings says nothing.
 FEWEST_ERRORS = 30
 
@@ -144,6 +145,8 @@ def distance(name: str, expected: FloatArray, seen: FloatArray) -> float:
     # Half a count in every bin keeps an empty bin from making the index infinite.
     first = (expected + 0.5) / (expected + 0.5).sum()
     second = (seen + 0.5) / (seen + 0.5).sum()
+    if name in ARRIVALS and second[0] <= first[0]:
+        return 0.0  # fewer strangers than usual are no drift
     return float(np.sum((second - first) * np.log(second / first)))
 
 
@@ -171,12 +174,13 @@ def build_profile(
     for start in range(start_of_windows, len(events) - window + 1, window):
         part = events.slice(start, start + window)
         seen = histograms(part, user_bins=user_bins, item_bins=item_bins, genres=genres, scale=scale)
-        # A release made at the window's start would not have known whom it meets for the first time.
+        # A release made where the windows start would go on not knowing whom it met since: unknown users
+        # and items grow with its age, and that much of it is no drift.
         for name, first, rows in (
             ("unknown_users", first_user, part.users),
             ("unknown_items", first_item, part.items),
         ):
-            new = float((first[rows] >= start).sum())
+            new = float((first[rows] >= start_of_windows).sum())
             seen[name] = np.array([new, window - new])
             arrivals[name] += seen[name]
         later.append(seen)
