@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import os
 import sys
+from pathlib import Path
 
 from recsys.errors import InputError
 
@@ -18,6 +20,14 @@ COMMANDS = {
 }
 
 
+def use_local_registry() -> None:
+    """Searches on this machine register their releases in runs/mlflow.db: look there unless told otherwise.
+    Replicas inherit it."""
+    store = Path("runs/mlflow.db").absolute()
+    if store.is_file():
+        os.environ.setdefault("MLFLOW_TRACKING_URI", f"sqlite:///{store}")
+
+
 def main(words: list[str] | None = None) -> int:
     words = sys.argv[1:] if words is None else words
     parser = argparse.ArgumentParser(prog="python -m serving", description="Serve recommenders.")
@@ -28,6 +38,7 @@ def main(words: list[str] | None = None) -> int:
         if name == chosen:  # importing only what is asked for keeps --help quick
             importlib.import_module(module).add_arguments(command)
     options = parser.parse_args(words)
+    use_local_registry()
     try:
         code: int = importlib.import_module(COMMANDS[options.command][0]).run(options)
         return code
