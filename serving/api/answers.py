@@ -10,8 +10,8 @@ from starlette.responses import Response
 
 from recsys.release.answers import Recommendation
 from recsys.types import JsonObject
+from serving.engine.asking import Served
 from serving.engine.loaded import LoadedRelease
-from serving.engine.service import Served
 
 
 class Json(Response):

@@ -22,7 +22,8 @@ from serving.api.schemas import (
     SessionBody,
     parts,
 )
-from serving.engine.service import Served, Service, Wanted
+from serving.engine.asking import Served, Wanted
+from serving.engine.service import Service
 
 router = APIRouter(prefix="/v1", tags=["lists"])
 UserId = Annotated[Id, Path(examples=["1"])]

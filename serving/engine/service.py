@@ -10,24 +10,22 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
-import os
-import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from time import perf_counter
 from typing import Any
 
-import numpy as np
 from sqlalchemy.exc import SQLAlchemyError
 
 from recsys.errors import InputError
-from recsys.models.base import History
 from recsys.release.answers import Answer, Query, Recommendation
 from serving.assignment import Assignment
+from serving.engine.asking import Served, Wanted, exposure_of, new_id, query_for
 from serving.engine.fleet import Deployment, Fleet
 from serving.engine.follower import Follower
 from serving.engine.loaded import LoadedRelease, RuleSet
 from serving.engine.overlay import Overlay
+from serving.engine.telling import with_predictions
 from serving.engine.worker import Late, Worker
 from serving.events.store import EventStore
 from serving.events.writer import EventWriter, StoreUnavailable
@@ -41,33 +39,6 @@ ACKNOWLEDGE_SECONDS = 5.0  # feedback not committed by then is answered with 503
 STORE_ERRORS: tuple[type[Exception], ...] = (SQLAlchemyError, OSError)
 STUCK_SECONDS = 30.0  # a worker that takes longer for one turn makes the replica unhealthy
 SHADOW_QUEUE = 4  # shadow answers are left out while more than this waits
-
-
-@dataclass(frozen=True)
-class Wanted:
-    """One list asked for, in the outside world's ids. ``ratings`` are a session's, on top of what is
-    known of the user; ``arm`` asks for one by name."""
-
-    user_id: str | None = None
-    ratings: dict[str, float] = field(default_factory=dict)
-    count: int = 10
-    genres: tuple[str, ...] = ()
-    exclude: Sequence[str] = ()
-    include_seen: bool = False
-    explain: bool = False
-    arm: str | None = None
-
-
-@dataclass(frozen=True)
-class Served:
-    """A list, who gave it, and where the milliseconds went."""
-
-    exposure: Exposure
-    experiment: str
-    assignment: Assignment
-    answer: Answer
-    loaded: LoadedRelease
-    milliseconds: dict[str, float]
 
 
 class Service:
@@ -173,7 +144,7 @@ class Service:
         user_id = wanted.user_id if wanted.user_id is not None else f"anonymous-{exposure_id}"
         assignment = deployment.place(user_id, wanted.arm)
         loaded = deployment.arms[assignment.arm]
-        query = self.query(loaded, wanted)
+        query = query_for(loaded, wanted, self.overlay)
         placed = perf_counter()
         answer = await self._answer(loaded, query, assignment.arm)
         ended = perf_counter()
@@ -181,7 +152,7 @@ class Service:
         wait = max(0.0, (ended - placed) * 1000 - sum(stages.values()))
         total = (ended - began) * 1000
         spent = {"assign": (placed - began) * 1000, "wait": wait, **stages, "total": total}
-        exposure = _exposure(exposure_id, user_id, deployment, assignment, loaded, answer, total)
+        exposure = exposure_of(exposure_id, user_id, deployment, assignment, loaded, answer, total)
         self.writer.expose(exposure)
         if wanted.arm is None:
             for arm in deployment.shadows:
@@ -194,38 +165,13 @@ class Service:
         if wanted.arm is not None and wanted.arm not in deployment.arms:
             raise InputError(f"there is no arm {wanted.arm!r}; there are {', '.join(deployment.arms)}")
         for loaded in deployment.arms.values():
-            self.query(loaded, wanted)
+            query_for(loaded, wanted, self.overlay)
 
     @property
     def scale(self) -> tuple[float, float]:
         """The lowest and highest rating, in stars."""
         scale = self.deployment.control.release.manifest.dataset.scale
         return scale.low, scale.high
-
-    def query(self, loaded: LoadedRelease, wanted: Wanted) -> Query:
-        """In rows of the release. Raises InputError for an unknown genre."""
-        allowed = None
-        if wanted.genres:
-            try:
-                allowed = loaded.allowed(wanted.genres)
-            except KeyError as error:
-                known = ", ".join(loaded.release.items.genre_names)
-                raise InputError(f"unknown genre {error.args[0]!r}; there are: {known}") from None
-        return Query(
-            user=None if wanted.user_id is None else loaded.user(wanted.user_id),
-            history=self._history(loaded, wanted),
-            count=wanted.count,
-            exclude=loaded.items(wanted.exclude) if wanted.exclude else None,
-            allowed=allowed,
-            include_seen=wanted.include_seen,
-            explain=wanted.explain,
-        )
-
-    def _history(self, loaded: LoadedRelease, wanted: Wanted) -> History | None:
-        told = self.overlay.of(wanted.user_id) if wanted.user_id is not None else {}
-        if wanted.ratings:
-            return loaded.given({**told, **wanted.ratings})
-        return loaded.history(wanted.user_id, told) if told and wanted.user_id is not None else None
 
     async def _answer(self, loaded: LoadedRelease, query: Query, arm: str) -> Answer:
         if self.worker.stuck_for() > self._deadline:
@@ -255,13 +201,13 @@ class Service:
         loaded = deployment.arms[arm]
         began = perf_counter()
         try:
-            answer = await self.worker.ask(loaded, self.query(loaded, wanted), seconds=1.0)
+            answer = await self.worker.ask(loaded, query_for(loaded, wanted, self.overlay), seconds=1.0)
         except Exception as error:
             self.metrics.shadows.labels(arm, "failed").inc()
             log.warning("shadow arm %s failed: %s", arm, type(error).__name__)
             return
         self.metrics.shadows.labels(arm, "answered").inc()
-        exposure = _exposure(
+        exposure = exposure_of(
             f"{shown.exposure_id}-{arm}",
             shown.user_id,
             deployment,
@@ -284,7 +230,7 @@ class Service:
         unknown = [item for item in item_ids if loaded.item(item) is None]
         if unknown:
             raise KeyError(unknown)
-        query = self.query(loaded, Wanted(user_id=user_id))
+        query = query_for(loaded, Wanted(user_id=user_id), self.overlay)
         stars = await self.compute(loaded.recommender.predict, query, loaded.items(item_ids))
         return deployment, arm, [float(value) for value in stars]
 
@@ -315,7 +261,7 @@ class Service:
 
     async def tell(self, events: Sequence[Feedback]) -> set[str]:
         """The event ids that were new, once they are stored. Raises ``StoreUnavailable``."""
-        events = await self._with_predictions(events)
+        events = await with_predictions(self, events)
         future = asyncio.wrap_future(self.writer.tell(events))
         try:
             new = await asyncio.wait_for(asyncio.shield(future), ACKNOWLEDGE_SECONDS)
@@ -325,61 +271,3 @@ class Service:
             if event.event_id in new:
                 self.overlay.lay(event)
         return new
-
-    async def _with_predictions(self, events: Sequence[Feedback]) -> list[Feedback]:
-        """Ratings with what the user's arm would have predicted a moment before it learned them."""
-        wanted: dict[str, list[str]] = {}
-        for event in events:
-            if event.kind == "rating" and event.item_id is not None:
-                wanted.setdefault(event.user_id, []).append(event.item_id)
-        stars: dict[tuple[str, str], float] = {}
-        for user_id, items in wanted.items():
-            loaded = self.deployment.arms[self.deployment.place(user_id, None).arm]
-            known = [item for item in items if loaded.item(item) is not None]
-            if not known:
-                continue
-            try:
-                values = await self.compute(
-                    loaded.recommender.predict,
-                    self.query(loaded, Wanted(user_id=user_id)),
-                    loaded.items(known),
-                )
-            except Exception as error:  # feedback is worth more than a figure beside it
-                log.warning("no prediction beside a rating: %s", type(error).__name__)
-                continue
-            stars |= {
-                (user_id, item): round(float(value), 4)
-                for item, value in zip(known, np.asarray(values), strict=True)
-            }
-        return [replace(event, predicted=stars.get((event.user_id, event.item_id or ""))) for event in events]
-
-
-def new_id() -> str:
-    """32 hex digits that grow with time, so that rows made together lie together."""
-    return f"{time.time_ns() // 1_000_000:012x}{os.urandom(10).hex()}"
-
-
-def _exposure(
-    exposure_id: str,
-    user_id: str,
-    deployment: Deployment,
-    assignment: Assignment,
-    loaded: LoadedRelease,
-    answer: Answer,
-    milliseconds: float,
-) -> Exposure:
-    """Testers and the holdout are stored under a name of their own: they do not count."""
-    name = deployment.state.name
-    return Exposure(
-        exposure_id=exposure_id,
-        at=time.time(),
-        user_id=user_id,
-        experiment=name if assignment.reason == "share" else f"{name}:{assignment.reason}",
-        arm=assignment.arm,
-        revision=deployment.state.revision,
-        release_id=loaded.release_id,
-        items=tuple([loaded.card(one.item)["id"] for one in answer.recommendations]),
-        predicted=tuple([one.predicted_rating for one in answer.recommendations]),
-        source=answer.source,
-        milliseconds=milliseconds,
-    )

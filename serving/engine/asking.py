@@ -1,0 +1,102 @@
+"""A list asked for and a list given: from the outside world's ids to rows of a release, and back."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from recsys.errors import InputError
+from recsys.models.base import History
+from recsys.release.answers import Answer, Query
+from serving.assignment import Assignment
+from serving.engine.fleet import Deployment
+from serving.engine.loaded import LoadedRelease
+from serving.engine.overlay import Overlay
+from serving.records import Exposure
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """One list asked for, in the outside world's ids. ``ratings`` are a session's, on top of what is
+    known of the user; ``arm`` asks for one by name."""
+
+    user_id: str | None = None
+    ratings: dict[str, float] = field(default_factory=dict)
+    count: int = 10
+    genres: tuple[str, ...] = ()
+    exclude: Sequence[str] = ()
+    include_seen: bool = False
+    explain: bool = False
+    arm: str | None = None
+
+
+@dataclass(frozen=True)
+class Served:
+    """A list, who gave it, and where the milliseconds went."""
+
+    exposure: Exposure
+    experiment: str
+    assignment: Assignment
+    answer: Answer
+    loaded: LoadedRelease
+    milliseconds: dict[str, float]
+
+
+def query_for(loaded: LoadedRelease, wanted: Wanted, overlay: Overlay) -> Query:
+    """In rows of the release. Raises InputError for an unknown genre."""
+    allowed = None
+    if wanted.genres:
+        try:
+            allowed = loaded.allowed(wanted.genres)
+        except KeyError as error:
+            known = ", ".join(loaded.release.items.genre_names)
+            raise InputError(f"unknown genre {error.args[0]!r}; there are: {known}") from None
+    return Query(
+        user=None if wanted.user_id is None else loaded.user(wanted.user_id),
+        history=_history(loaded, wanted, overlay),
+        count=wanted.count,
+        exclude=loaded.items(wanted.exclude) if wanted.exclude else None,
+        allowed=allowed,
+        include_seen=wanted.include_seen,
+        explain=wanted.explain,
+    )
+
+
+def _history(loaded: LoadedRelease, wanted: Wanted, overlay: Overlay) -> History | None:
+    told = overlay.of(wanted.user_id) if wanted.user_id is not None else {}
+    if wanted.ratings:
+        return loaded.given({**told, **wanted.ratings})
+    return loaded.history(wanted.user_id, told) if told and wanted.user_id is not None else None
+
+
+def new_id() -> str:
+    """32 hex digits that grow with time, so that rows made together lie together."""
+    return f"{time.time_ns() // 1_000_000:012x}{os.urandom(10).hex()}"
+
+
+def exposure_of(
+    exposure_id: str,
+    user_id: str,
+    deployment: Deployment,
+    assignment: Assignment,
+    loaded: LoadedRelease,
+    answer: Answer,
+    milliseconds: float,
+) -> Exposure:
+    """Testers and the holdout are stored under a name of their own: they do not count."""
+    name = deployment.state.name
+    return Exposure(
+        exposure_id=exposure_id,
+        at=time.time(),
+        user_id=user_id,
+        experiment=name if assignment.reason == "share" else f"{name}:{assignment.reason}",
+        arm=assignment.arm,
+        revision=deployment.state.revision,
+        release_id=loaded.release_id,
+        items=tuple([loaded.card(one.item)["id"] for one in answer.recommendations]),
+        predicted=tuple([one.predicted_rating for one in answer.recommendations]),
+        source=answer.source,
+        milliseconds=milliseconds,
+    )
