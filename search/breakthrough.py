@@ -116,6 +116,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = list(sys.argv[1:] if arguments is None else arguments)
     options = parser().parse_args(given)
     try:
+        if (options.detach or options.attach) and options.cluster is None:
+            raise InputError("--detach and --attach need a rented cluster: name its YAML with --cluster")
         if options.cluster is not None:
             elsewhere = on_cluster(options, given)
             if elsewhere is not None:
@@ -136,7 +138,8 @@ def on_cluster(options: argparse.Namespace, given: list[str]) -> int | None:
     from search.yaml_files import read_mapping
 
     path = Path(options.cluster)
-    if read_mapping(path, kind="cluster").get("kind") == "local":
+    local = read_mapping(path, kind="cluster").get("kind") == "local"
+    if local and not (options.detach or options.attach):
         return None
     from clusters.launch import launch_search
 

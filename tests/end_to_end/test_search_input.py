@@ -67,6 +67,8 @@ BAD = [
     ("--warm-start taken", "--warm-start taken"),
     ("--start-from taken", "--start-from taken"),
     ("--cluster nowhere.yaml", "nowhere.yaml"),
+    ("--detach", "--cluster"),
+    (f"--cluster {ROOT}/clusters/local.yaml --detach", "rented cluster"),
 ]
 
 
