@@ -1,6 +1,6 @@
 """Record a table of real learning curves: configs drawn at random from the search's own space, trained whole.
 
-    python tests/benchmarks/learning_curves.py --data synthetic:users=300,items=200,ratings=12000 --configs 96
+    python -m tests.benchmarks.learning_curves --configs 80
 
 One row a config: what was drawn, then valid rmse after each epoch. Figures only, no rating. Rows that are
 there already are kept, so that a recording can be stopped and gone on with.
@@ -27,6 +27,7 @@ from recsys.types import JsonObject
 from search.sources import Source
 from search.space import Space, plain
 
+DATA = "synthetic:users=200,items=150,ratings=6000"
 TABLE = Path(__file__).with_name("learning_curves.csv")
 # A factorisation start costs a sampler's run in every trial: left out, so that an epoch is an epoch.
 FIXED = {"start": "random", "patience": 1000}
@@ -78,8 +79,8 @@ def main() -> None:
     command = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    command.add_argument("--data", default="synthetic:users=300,items=200,ratings=12000")
-    command.add_argument("--configs", type=int, default=96)
+    command.add_argument("--data", default=DATA)
+    command.add_argument("--configs", type=int, default=80)
     command.add_argument("--epochs", type=int, default=18)
     command.add_argument("--table", type=Path, default=TABLE)
     options = command.parse_args()

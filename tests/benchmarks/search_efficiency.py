@@ -1,6 +1,6 @@
 """How soon a search reaches a target: this one, random search, and plain Optuna TPE, over many seeds.
 
-    python tests/benchmarks/search_efficiency.py --seeds 24
+    python -m tests.benchmarks.search_efficiency --seeds 24
 
 Trials are not trained: their learning curves come from a table of real ones (learning_curves.csv, see
 learning_curves.py). Between its configs the curve is a surrogate: the mean of the nearest ones, weighted by
@@ -29,12 +29,14 @@ from recsys.types import JsonObject
 from search.plan import Pruning
 from search.proposals import FamilySearch, SamplerSettings
 from search.runner.pruning import FamilyPruning
+from search.sources import synthetic_sizes
 from search.space import Space
-from tests.benchmarks.learning_curves import FIXED, TABLE, Random
+from tests.benchmarks.learning_curves import DATA, FIXED, TABLE, Random
 
-SHAPE = DataShape(users=300, items=200)
+SIZES = synthetic_sizes(DATA)
+SHAPE = DataShape(users=SIZES["users"], items=SIZES["items"])
 NEAREST = 4
-MOST_TRIALS = 400
+MOST_TRIALS = 120
 TARGET_SHARE = 0.1
 RESAMPLES = 4000
 

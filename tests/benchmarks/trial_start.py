@@ -1,6 +1,6 @@
 """What it costs to start a trial: this search's long-lived workers next to plain Ray Tune, in one run.
 
-    python tests/benchmarks/trial_start.py --trials 12
+    python -m tests.benchmarks.trial_start --trials 12
 
 The cost of a trial is the time from the end of the one before, on the same worker, to the start of its
 first epoch: a proposal, Tune's loop, a worker (new or kept), data, model, optimizer. One trial at a time.
