@@ -33,7 +33,7 @@ def trial(number: int, seconds: float, folder: str) -> dict[str, object]:
     while done < seconds:
         time.sleep(0.25)
         done += 0.25
-        checkpoint.write_text(json.dumps({"done": done}))
+        checkpoint.write_text(json.dumps({"done": done, "node": os.uname().nodename}))
         to_head(place)
     node = os.uname().nodename
     result = {"number": number, "node": node, "continued_from": continued}

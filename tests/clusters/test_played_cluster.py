@@ -5,6 +5,7 @@ Every test ends with the same question to the API's ledger: is any pod left?
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -79,19 +80,20 @@ def test_two_nodes_from_quote_to_release_and_no_secret_anywhere(stage: Stage, tm
 
 
 def test_a_worker_dies_and_its_trials_go_on_from_their_checkpoints(stage: Stage) -> None:
-    driver = stage.drive("--trials", "4", "--seconds", "8", **TWO)
+    driver = stage.drive("--trials", "4", "--seconds", "12", **TWO)
     stage.wait_for("search: 2 nodes")
     head, worker = stage.cloud.living()
-    checkpoints = "cat /root/breakthrough/code/runs/played/trials/*/checkpoint.json 2>/dev/null"
-    # Both first trials have counted to 2: what the worker counted is on the head too.
-    done = '"done": '
-    stage.until(
-        lambda: (
-            len([n for n in stage.in_pod(head, checkpoints).split(done)[1:] if float(n.split("}")[0]) > 2])
-            >= 2
-        ),
-        "checkpoints on the head",
-    )
+    lost = stage.machines.spaces[worker.id]
+
+    def worker_is_half_way() -> bool:
+        """What the worker has counted so far is on the head too."""
+        text = stage.in_pod(
+            head, "cat /root/breakthrough/code/runs/played/trials/*/checkpoint.json 2>/dev/null"
+        )
+        counts = [json.loads("{" + part) for part in text.split("{")[1:]]
+        return any(count["node"] == lost and 2 < count["done"] < 10 for count in counts)
+
+    stage.until(worker_is_half_way, "a worker's checkpoint on the head")
     stage.cloud.die(worker, vanish=True)
     assert driver.wait(timeout=500) == 0, stage.said()
     trials = stage.results()["trials"]
