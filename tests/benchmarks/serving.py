@@ -220,7 +220,10 @@ class Program:
     def replicas(self) -> set[int]:
         return listening(tree(self.process.pid)).get(("127.0.0.1", self.port), set())
 
-    def stop(self) -> None:
+    def __enter__(self) -> Program:
+        return self
+
+    def __exit__(self, *_: object) -> None:
         self.process.send_signal(signal.SIGINT)
         try:
             self.process.wait(30)
@@ -297,6 +300,7 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=0.0)
     parser.add_argument("--only-ours", action="store_true")
     options = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # ends what was started, too
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         from tests.big_release import ITEMS, USERS, make_big_release
@@ -319,10 +323,14 @@ def run(folder: Path, options: argparse.Namespace) -> None:
         ):
             port = free_port()
             loopback = {} if source is EMPTY_DEFAULT else {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
-            program = Program(["-c", source, str(port), *more], port, **loopback)
-            program.measure(name, wanted, options)
-            program.stop()
-    program = serve(folder, options)
+            with Program(["-c", source, str(port), *more], port, **loopback) as program:
+                program.measure(name, wanted, options)
+    with serve(folder, options) as program:
+        ours(program, options)
+
+
+def ours(program: Program, options: argparse.Namespace) -> None:
+    wanted = known(options.users)
     replica = min(program.replicas())
     pss, private = memory(replica)
     program.measure("our endpoint, known users", wanted, options)
@@ -352,7 +360,6 @@ def run(folder: Path, options: argparse.Namespace) -> None:
     print(f"a second arm: loaded in {took:.1f} s, PSS +{two[0] - after[0]:.0f} MB after its load")
     if options.minutes:
         under_change(program, options)
-    program.stop()
 
 
 if __name__ == "__main__":

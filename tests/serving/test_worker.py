@@ -1,0 +1,78 @@
+from __future__ import annotations
+
+import asyncio
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from recsys.models.base import History
+from recsys.release.answers import Answer, Query
+from serving.engine.loaded import LoadedRelease, RuleSet
+from serving.engine.worker import Late, Worker
+
+
+@pytest.fixture(scope="module")
+def loaded(releases: dict[str, Path]) -> LoadedRelease:
+    return LoadedRelease("a", releases["a"], RuleSet())
+
+
+def queries() -> list[Query]:
+    """Known users and sessions, mixed."""
+    new = History(np.array([3, 8], dtype=np.int32), np.array([5.0, 2.0], dtype=np.float32))
+    return [Query(user=n) if n % 2 else Query(user=None, history=new) for n in range(40)]
+
+
+def rows(answer: Answer) -> list[int]:
+    return [one.item for one in answer.recommendations]
+
+
+def test_what_waits_is_answered_together_and_as_if_alone(loaded: LoadedRelease) -> None:
+    worker = Worker()
+
+    async def ask() -> list[Answer]:
+        hold = asyncio.create_task(worker.call(lambda: time.sleep(0.1), seconds=5))
+        await asyncio.sleep(0.02)
+        answers = await asyncio.gather(*(worker.ask(loaded, query, seconds=10) for query in queries()))
+        await hold
+        return list(answers)
+
+    together = asyncio.run(ask())
+    assert worker.batched == 40
+    assert worker.batches <= 40
+    for query, answer in zip(queries(), together, strict=True):
+        assert rows(answer) == rows(loaded.recommender.recommend([query], loaded.rules)[0])
+    worker.close()
+
+
+def test_queries_of_one_kind_share_a_turn(loaded: LoadedRelease) -> None:
+    worker = Worker()
+
+    async def ask() -> None:
+        hold = asyncio.create_task(worker.call(lambda: time.sleep(0.1), seconds=5))
+        await asyncio.sleep(0.02)
+        await asyncio.gather(*(worker.ask(loaded, Query(user=n), seconds=10) for n in range(30)))
+        await hold
+
+    asyncio.run(ask())
+    assert worker.batched == 30
+    assert worker.batches < 15
+    worker.close()
+
+
+def test_what_nobody_waits_for_is_not_computed(loaded: LoadedRelease) -> None:
+    worker = Worker()
+
+    async def ask() -> list[BaseException | Answer]:
+        hold = asyncio.create_task(worker.call(lambda: time.sleep(0.3), seconds=5))
+        await asyncio.sleep(0.02)
+        late = [worker.ask(loaded, Query(user=n), seconds=0.05) for n in range(5)]
+        found = await asyncio.gather(*late, return_exceptions=True)
+        await hold
+        await worker.ask(loaded, Query(user=1), seconds=10)
+        return list(found)
+
+    assert [type(answer) for answer in asyncio.run(ask())] == [Late] * 5
+    assert worker.batched == 1
+    worker.close()
