@@ -1,8 +1,9 @@
 """Which trial does what, fixed before the run starts: numbers, families and origins.
 
-Trial 0 is the formula, trial 1 the template; then come the references (long, so they start early) and
-the searched trials with the baselines' trials spread evenly between them. Pure: the same plan always
-gives the same sequence, which is what lets a resumed run go on where it was.
+Trial 0 is the formula, trial 1 the template; then the configs that the search is given to start at, so
+that a run which hits its cap has tried those; then the references (the formula to its own early stop:
+long, so not last), and the trials that are drawn with the baselines' spread evenly between them. Pure: the
+same plan always gives the same sequence, which is what lets a resumed run go on where it was.
 """
 
 from __future__ import annotations
@@ -42,21 +43,20 @@ def trial_sequence(plan: SearchPlan, *, given: Sequence[str] = ()) -> tuple[Slot
         for name in plan.baselines
         if turn == 0 or family_named(name).ranges
     ]
+    starts = []
+    for family in given:
+        if family in searched:
+            searched.remove(family)
+            starts.append(family)
     slots: list[tuple[str, Origin, str]] = [
         (SUBJECT, "formula", "formula"),
         (SUBJECT, "template", plan.template),
+        *((family, "start-from", "") for family in starts),
     ]
     if plan.reference.enabled:
         slots += [(SUBJECT, "reference", name) for name in REFERENCES]
-    waiting = list(given)
-    for kind, family in _interleave(searched, baselines):
-        if kind == "baseline":
-            slots.append((family, "baseline", ""))
-        elif family in waiting:
-            waiting.remove(family)
-            slots.append((family, "start-from", ""))
-        else:
-            slots.append((family, "search", ""))
+    for family, is_baseline in _interleave(searched, baselines):
+        slots.append((family, "baseline" if is_baseline else "search", ""))
     return tuple(Slot(number, family, origin, name) for number, (family, origin, name) in enumerate(slots))
 
 
@@ -72,8 +72,8 @@ def _shares(shares: dict[str, float], count: int) -> list[str]:
     return names
 
 
-def _interleave(searched: list[str], baselines: list[str]) -> list[tuple[str, str]]:
-    """Both lists in order, spread evenly over each other."""
-    keyed = [((place + 0.5) / len(searched), 0, "search", name) for place, name in enumerate(searched)]
-    keyed += [((place + 0.5) / len(baselines), 1, "baseline", name) for place, name in enumerate(baselines)]
-    return [(kind, name) for _, _, kind, name in sorted(keyed, key=lambda row: (row[0], row[1]))]
+def _interleave(searched: list[str], baselines: list[str]) -> list[tuple[str, bool]]:
+    """Both lists in order, spread evenly over each other; whether each is a baseline."""
+    keyed = [((place + 0.5) / len(searched), False, name) for place, name in enumerate(searched)]
+    keyed += [((place + 0.5) / len(baselines), True, name) for place, name in enumerate(baselines)]
+    return [(name, is_baseline) for _, is_baseline, name in sorted(keyed, key=lambda row: row[:2])]

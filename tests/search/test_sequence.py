@@ -37,9 +37,16 @@ def test_shares_and_counts_hold(trials: int, bias_share: float, baseline_trials:
     wanted = bias_share / (1 + bias_share) * (trials - 2)
     assert abs(sum(slot.family == "bias" for slot in searched) - wanted) <= 1
     assert sum(slot.origin == "baseline" for slot in slots) == baseline_trials
-    subject = [slot for slot in searched if slot.family == "hybrid_vae"]
-    started = [slot for slot in searched if slot.origin == "start-from"]
-    assert started == subject[: min(points, len(subject))]
+    started = [slot.number for slot in slots if slot.origin == "start-from"]
+    subject = sum(slot.family == "hybrid_vae" for slot in searched)
+    assert started == list(range(2, 2 + min(points, subject)))
+
+
+def test_given_points_come_before_the_long_references() -> None:
+    plan = make_plan({"trials": 12, "families": {"hybrid_vae": 3, "bayes_mf": 1}, "baselines": ["bias"]}, {})
+    slots = trial_sequence(plan, given=["bayes_mf", "hybrid_vae", "hybrid_vae"])
+    assert [slot.family for slot in slots[2:5]] == ["bayes_mf", "hybrid_vae", "hybrid_vae"]
+    assert [slot.origin for slot in slots[2:7]] == ["start-from"] * 3 + ["reference"] * 2
 
 
 def test_a_yardstick_gets_as_many_trials_as_the_subject() -> None:
