@@ -23,7 +23,7 @@ def made(releases: dict[str, Path], tmp_path: Path, admin_token: str) -> Iterato
 
 def test_no_server_error_and_nothing_undocumented(made: Running, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "schemathesis.cli", "run", f"{made.url}/openapi.json"]
-    command += ["--checks", CHECKS, "--max-examples", "40", "--seed", "1", "--generation-database", "none"]
+    command += ["--checks", CHECKS, "--max-examples", "12", "--seed", "1", "--generation-database", "none"]
     command += ["--header", f"Authorization: Bearer {ADMIN}", "--phases", "examples,coverage,fuzzing"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=280)
     assert done.returncode == 0, done.stdout[-6_000:] + done.stderr[-2_000:]
