@@ -23,6 +23,7 @@ from recsys.data.load import load_dataset
 from recsys.data.ratings import Ratings
 from recsys.errors import InputError
 from recsys.release.profile import Profile, build_profile
+from recsys.types import FloatArray
 from serving.drift.detector import Detector, Observation
 from serving.drift.simulation import Stream, first_alarm
 
@@ -38,7 +39,7 @@ def means(ratings: Ratings) -> NDArray[np.float64]:
     return np.concatenate([[centre], users, items])
 
 
-def _offsets(rows: NDArray[np.int32], residual: NDArray[np.float32], count: int) -> NDArray[np.float64]:
+def _offsets(rows: NDArray[np.int32], residual: FloatArray, count: int) -> NDArray[np.float64]:
     sums = np.bincount(rows, residual, minlength=count)
     return np.asarray(sums / (np.bincount(rows, minlength=count) + DAMPING), dtype=np.float64)
 
@@ -47,7 +48,8 @@ def predict(table: NDArray[np.float64], ratings: Ratings) -> NDArray[np.float64]
     """(n,) stars, inside the scale."""
     users = 1 + ratings.users
     items = 1 + ratings.user_count + ratings.items
-    return np.clip(table[0] + table[users] + table[items], ratings.scale.low, ratings.scale.high)
+    stars: NDArray[np.float64] = table[0] + table[users] + table[items]
+    return stars.clip(ratings.scale.low, ratings.scale.high)
 
 
 def profile_of(older: Ratings, dataset: Dataset) -> Profile:

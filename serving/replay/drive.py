@@ -1,7 +1,9 @@
 """Traffic sent to a running service: for each rating a list is asked for, then the rating is told.
 
 A user's ratings keep their order (all of them go through one of the workers); across users the order is
-that of time, up to the requests under way. Pace is events a minute.
+that of time, up to the requests under way. Pace is events a minute. With one replica the online figures are
+those of serving/replay/offline.py; several learn each other's ratings a poll later (``poll_seconds``), so a
+prediction may now and then be made without the user's newest rating.
 """
 
 from __future__ import annotations
