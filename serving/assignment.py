@@ -33,7 +33,7 @@ class Assignment:
 
 
 class Assigner:
-    """``assign`` for one state of an experiment; about two microseconds."""
+    """``assign`` for one state of an experiment."""
 
     def __init__(self, state: ExperimentState) -> None:
         check(state)

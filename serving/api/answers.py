@@ -1,4 +1,4 @@
-"""Lists as JSON. Built as dicts and written by pydantic's serializer: 15 microseconds for ten items."""
+"""Lists as JSON. Built as dicts and written by pydantic's serializer, without a model in between."""
 
 from __future__ import annotations
 

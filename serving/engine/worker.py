@@ -1,7 +1,7 @@
 """One thread that computes, so that the event loop never waits for numpy.
 
 It takes whatever has come in since its last turn and answers queries to the same release together: one
-matrix product for all of them (measured at ML-32M's shape: 2.0 ms of CPU a query in batches, 5.2 alone).
+matrix product for all of them (ML-32M's shape, busy machine: 2.0 ms of CPU a query in batches, 5.2 alone).
 Nobody waits for company: alone, a query is a batch of one. A turn holds queries of one kind (folded in or
 not, which cost very differently) and only as many as should be done in ``TURN_SECONDS`` by what their
 kind took lately: a long turn would make all of its queries late, not only the last. A query whose
