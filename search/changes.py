@@ -13,6 +13,7 @@ import yaml
 from recsys.errors import InputError
 from recsys.models.fields import nearest
 from recsys.types import JsonObject
+from search.yaml_files import read_value
 
 
 def parse_assignment(text: str) -> tuple[str, Any]:
@@ -21,7 +22,7 @@ def parse_assignment(text: str) -> tuple[str, Any]:
     if not mark or not key.strip():
         raise InputError(f"--set takes key=value, got {text!r}; for example --set trials=8")
     try:
-        return key.strip(), yaml.safe_load(value)
+        return key.strip(), read_value(value)
     except yaml.YAMLError:
         raise InputError(
             f"--set {key}: {value!r} is not a YAML value; write it plainly or quote it"

@@ -2,13 +2,29 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
+from typing import Any
 
 import yaml
 
 from recsys.errors import InputError
 from recsys.models.fields import nearest
 from recsys.types import JsonObject
+
+
+class Loader(yaml.SafeLoader):
+    """YAML that reads 1e-3 as the number it is (YAML 1.1 wants 1.0e-3)."""
+
+
+Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$"), list("-+.0123456789")
+)
+
+
+def read_value(text: str) -> Any:
+    """A YAML value. Raises yaml.YAMLError."""
+    return yaml.load(text, Loader=Loader)
 
 
 def named_file(name: str, folder: Path, *, kind: str) -> Path:
@@ -25,7 +41,7 @@ def named_file(name: str, folder: Path, *, kind: str) -> Path:
 def read_mapping(path: Path, *, kind: str) -> JsonObject:
     """The YAML mapping in ``path``. Raises InputError with the line where it is not one."""
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = read_value(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise InputError(f"there is no {kind} {path}; search/{kind}s holds those that come along") from None
     except IsADirectoryError:

@@ -71,6 +71,21 @@ def test_what_is_wrong_is_said(given: dict, changes: dict, message: str) -> None
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("a=1e-3", 1e-3),
+        ("a=-2.5E+4", -25000.0),
+        ("a=3", 3),
+        ("a=0.5", 0.5),
+        ("a=x1e3", "x1e3"),
+        ("a=[1e2]", [100.0]),
+    ],
+)
+def test_numbers_are_read_as_people_write_them(text: str, value: object) -> None:
+    assert parse_assignment(text) == ("a", value)
+
+
 @pytest.mark.parametrize("text", ["trials", "=3", "trials=[1,"])
 def test_an_assignment_needs_a_key_and_a_value(text: str) -> None:
     with pytest.raises(InputError):
