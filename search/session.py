@@ -36,6 +36,7 @@ __all__ = ["SearchRequest", "run"]
 
 EXIT_DONE, EXIT_FAILED, EXIT_INTERRUPTED = 0, 1, 130
 SAVE_SECONDS = 5.0
+LEAST_PATIENCE_SECONDS = 90.0
 
 
 def run(request: SearchRequest) -> int:
@@ -152,6 +153,7 @@ class Session:
                 listener=self.everyone,
                 should_end=self._should_end,
                 tick=self._tick,
+                patience=lambda: max(LEAST_PATIENCE_SECONDS, 5 * self.ledger.epoch_seconds),
             )
             search.go(prepared.work, resources)
         prepared.seconds["search"] = time.perf_counter() - began

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import time
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -20,6 +21,10 @@ from search.runner.cluster import Resources
 from search.runner.pruning import FamilyPruning
 from search.specs import Draw, Proposal
 from search.trainable import TrialWorker, tell_to_end
+
+
+class _Unresponsive(RuntimeError):
+    """Trials that were told to end did not: they stay unfinished, with their checkpoints."""
 
 
 class RunFailure(RuntimeError):
@@ -45,7 +50,8 @@ class Work:
 
 @dataclass
 class Search:
-    """One session of a search. ``should_end()`` says whether to end now (None: go on), and why."""
+    """One session of a search. ``should_end()`` says whether to end now (None: go on), and why;
+    ``patience()`` is the seconds that a trial has to end itself once it was told to."""
 
     run: Path
     plan: SearchPlan
@@ -56,9 +62,11 @@ class Search:
     listener: Listener
     should_end: Callable[[], str | None]
     tick: Callable[[], None]
+    patience: Callable[[], float]
     ended_by: str | None = None
     _running: set[int] = field(default_factory=set)
     _told: set[int] = field(default_factory=set)
+    _ended_at: float = 0.0
     _session: str = field(default_factory=lambda: uuid.uuid4().hex)
 
     def go(self, work: Work, resources: Resources) -> None:
@@ -88,6 +96,8 @@ class Search:
         storage = self.run / ".tune"
         try:
             self._fit(proposals, pruning, callback, resources=resources, count=work.count, storage=storage)
+        except _Unresponsive:
+            return
         finally:
             shutil.rmtree(storage, ignore_errors=True)
 
@@ -145,6 +155,9 @@ class Search:
             raise RunFailure(callback.fatal)
         if self.ended_by is None:
             self.ended_by = self.should_end()
+            self._ended_at = time.monotonic()
+        elif time.monotonic() - self._ended_at > self.patience():
+            raise _Unresponsive
         if self.ended_by is not None:
             for number in self._running - self._told:
                 self._told.add(number)

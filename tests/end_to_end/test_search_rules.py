@@ -144,7 +144,7 @@ def test_two_objectives_show_their_front(tmp_path: Path) -> None:
 
 
 def test_trouble_is_seen_acted_on_and_told(tmp_path: Path) -> None:
-    """Real faults: a learning rate that explodes, and the formula's latent that collapses on so little data."""
+    """Real faults: a learning rate that explodes, and the formula's latent that collapses on few data."""
     out = tmp_path / "trouble"
     trouble = ["--set", "learning_rate=1e30", "--set", "reference.enabled=false"]
     assert run(out, "--data", DATA, *TINY, *trouble) == 0, log_of(out)
