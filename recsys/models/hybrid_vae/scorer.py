@@ -20,7 +20,7 @@ from recsys.types import FloatArray, IntArray
 
 # Ratings that the embedding is fitted to, the newest: bounds a fold-in to a few milliseconds.
 MOST = 128
-STEPS = 3
+STEPS = 2  # a third changed nothing measurable and cost half as much again
 
 
 @dataclass(frozen=True)
@@ -170,8 +170,7 @@ class HybridVaeScorer:
             stars, slopes = self._stars_and_slopes(state, history.items)
             before = cost(stars, state.own)
             pull = slopes.T @ (history.values - stars) / self.noise - precision * (state.own - centre)
-            curvature = slopes.T @ slopes / self.noise + np.diag(precision)
-            step = np.linalg.solve(curvature, pull)
+            step = _ridge_step(slopes, pull, precision, self.noise)
             for share in (1.0, 0.5, 0.25, 0.125):
                 tried = self._state((state.own + share * step).astype(np.float32), state.history)
                 if cost(self.score(tried, history.items), tried.own) < before:
@@ -180,6 +179,22 @@ class HybridVaeScorer:
             else:
                 return state
         return state
+
+
+def _ridge_step(
+    slopes: NDArray[np.float64], pull: NDArray[np.float64], precision: NDArray[np.float64], noise: float
+) -> NDArray[np.float64]:
+    """x of (slopes' slopes / noise + diag(precision)) x = pull: by the ratings (Woodbury) where they are
+    fewer than the parameters, which they are for most new users."""
+    count, width = slopes.shape
+    if count >= width:
+        whole = slopes.T @ slopes / noise + np.diag(precision)
+        return np.asarray(np.linalg.solve(whole, pull), dtype=np.float64)
+    spread = slopes / precision
+    inner = spread @ slopes.T
+    inner[np.diag_indices(count)] += noise
+    step = pull / precision - spread.T @ np.linalg.solve(inner, spread @ pull)
+    return np.asarray(step, dtype=np.float64)
 
 
 def _newest(history: History, count: int) -> History:
