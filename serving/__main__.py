@@ -28,8 +28,8 @@ def use_local_registry() -> None:
         os.environ.setdefault("MLFLOW_TRACKING_URI", f"sqlite:///{store}")
 
 
-def main(words: list[str] | None = None) -> int:
-    words = sys.argv[1:] if words is None else words
+def parse(words: list[str]) -> argparse.Namespace:
+    """The command line, checked; only the command that is asked for is imported."""
     parser = argparse.ArgumentParser(prog="python -m serving", description="Serve recommenders.")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     chosen = next((word for word in words if word in COMMANDS), None)
@@ -37,7 +37,11 @@ def main(words: list[str] | None = None) -> int:
         command = commands.add_parser(name, help=words_about, description=words_about)
         if name == chosen:  # importing only what is asked for keeps --help quick
             importlib.import_module(module).add_arguments(command)
-    options = parser.parse_args(words)
+    return parser.parse_args(words)
+
+
+def main(words: list[str] | None = None) -> int:
+    options = parse(sys.argv[1:] if words is None else words)
     use_local_registry()
     try:
         code: int = importlib.import_module(COMMANDS[options.command][0]).run(options)
