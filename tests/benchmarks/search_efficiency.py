@@ -99,9 +99,11 @@ class Spent:
 
 def ours(space: Space, curves: Curves, seed: int) -> Spent:
     """TPE that is told who was pruned, and ASHA."""
-    family = FamilySearch(space, SamplerSettings(seed, 6, True, ("rmse",), None))
+    family = FamilySearch(space, SamplerSettings(seed, 6, False, ("rmse",), None))
     told: list[int] = []
-    pruning = FamilyPruning(Pruning(grace_epochs=2, reduction=3), max_epochs=curves.epochs, prune=told.append)
+    pruning = FamilyPruning(
+        Pruning(grace_epochs=curves.epochs // 3, reduction=2), max_epochs=curves.epochs, prune=told.append
+    )
     spent = 0
     for number in range(MOST_TRIALS):
         _, draws = family.propose(str(number), number)
