@@ -37,7 +37,7 @@ class Pruning(Strict):
 
     enabled: bool = True  # off: every trial runs to its own early stop
     families: tuple[str, ...] = (SUBJECT,)  # whose searched trials may be pruned
-    grace_epochs: Count = 4  # no trial is pruned before this epoch: early ranks say little (0.7 at a fifth)
+    grace_epochs: Count = 4  # none is pruned before this epoch: early ranks say little
     reduction: Annotated[float, Field(gt=1)] = 2.0  # one of so many survives a rung
 
 
