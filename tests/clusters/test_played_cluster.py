@@ -79,9 +79,8 @@ def test_two_nodes_from_quote_to_release_and_no_secret_anywhere(stage: Stage, tm
     stage.nothing_is_left()
 
 
-@pytest.mark.timeout(
-    1200
-)  # Ray hands the lost task out again only when its connection is given up: some 7 minutes
+# Ray hands a vanished node's task out again when its connection is given up: some 7 minutes.
+@pytest.mark.timeout(1200)
 def test_a_worker_dies_and_its_trials_go_on_from_their_checkpoints(stage: Stage) -> None:
     driver = stage.drive("--trials", "4", "--seconds", "12", **TWO)
     stage.wait_for("search: 2 nodes")
