@@ -209,6 +209,7 @@ class Session:
         status: RunStatus = "finished"
         if incomplete and ended_by is not None:
             status = "interrupted" if ended_by == "interrupted" else "budget"
+        self._tick()  # finishing uses the budget too, and may be what crosses a milestone
         self._tell_of_no_improvement(findings)
         self._tell_end(findings, status, time.time(), resources)
         return EXIT_INTERRUPTED if status == "interrupted" else EXIT_DONE

