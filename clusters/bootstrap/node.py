@@ -20,6 +20,16 @@ from typing import Any
 
 BASE = Path.home() / "breakthrough"
 RAY_STARTS = 3
+# A pod that vanishes closes no connection. Ray gives one up after 5 + 2 minutes (its clients' keep-alive) and
+# counts a node as dead after about 65 s; with these it is 30 s and about 36 s. They must be equal on every
+# node: a server takes pings as often as its own setting says, and no more.
+PATIENCE = {
+    "RAY_grpc_client_keepalive_time_ms": "15000",
+    "RAY_grpc_client_keepalive_timeout_ms": "15000",
+    "RAY_health_check_period_ms": "3000",
+    "RAY_health_check_timeout_ms": "6000",
+    "RAY_health_check_failure_threshold": "4",
+}
 
 
 def say(text: str) -> None:
@@ -104,14 +114,18 @@ def start_ray(settings: dict[str, Any], python: str) -> None:
     ray = Path(python).parent / "ray"
     token = BASE / "ray_token"
     private(token, settings["token"])
-    environment = os.environ | {
-        "RAY_AUTH_MODE": "token",
-        "RAY_AUTH_TOKEN_PATH": str(token),
-        "RAY_USAGE_STATS_ENABLED": "0",
-        "RAY_DISABLE_IMPORT_WARNING": "1",
-        "PATH": f"{Path(python).parent}:{os.environ.get('PATH', '')}",
-        "PYTHONPATH": str(BASE / "code"),
-    }
+    environment = (
+        os.environ
+        | PATIENCE
+        | {
+            "RAY_AUTH_MODE": "token",
+            "RAY_AUTH_TOKEN_PATH": str(token),
+            "RAY_USAGE_STATS_ENABLED": "0",
+            "RAY_DISABLE_IMPORT_WARNING": "1",
+            "PATH": f"{Path(python).parent}:{os.environ.get('PATH', '')}",
+            "PYTHONPATH": str(BASE / "code"),
+        }
+    )
     command = [str(ray), "start", "--disable-usage-stats", f"--node-ip-address={settings['ip']}"]
     if settings["role"] == "head":
         command += ["--head", "--port=6379", "--include-dashboard=true", "--dashboard-host=127.0.0.1"]

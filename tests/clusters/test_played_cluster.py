@@ -79,8 +79,6 @@ def test_two_nodes_from_quote_to_release_and_no_secret_anywhere(stage: Stage, tm
     stage.nothing_is_left()
 
 
-# Ray hands a vanished node's task out again when its connection is given up: some 7 minutes.
-@pytest.mark.timeout(1200)
 def test_a_worker_dies_and_its_trials_go_on_from_their_checkpoints(stage: Stage) -> None:
     driver = stage.drive("--trials", "4", "--seconds", "12", **TWO)
     stage.wait_for("search: 2 nodes")
@@ -97,7 +95,7 @@ def test_a_worker_dies_and_its_trials_go_on_from_their_checkpoints(stage: Stage)
 
     stage.until(worker_is_half_way, "a worker's checkpoint on the head")
     stage.cloud.die(worker, vanish=True)
-    assert driver.wait(timeout=1000) == 0, stage.said()
+    assert driver.wait(timeout=300) == 0, stage.said()
     trials = stage.results()["trials"]
     assert sorted(row["number"] for row in trials) == [0, 1, 2, 3]
     assert max(row["continued_from"] for row in trials) > 2

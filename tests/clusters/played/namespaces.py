@@ -50,7 +50,7 @@ PasswordAuthentication no
 PermitRootLogin prohibit-password
 UsePAM no
 MaxStartups 100
-SetEnv PATH={path}
+SetEnv PATH={path} {environment}
 CONFIG
 cat > /run/played/start.sh <<'START'
 /usr/sbin/sshd -D -f /run/played/sshd_config &
@@ -65,9 +65,12 @@ PLAYS = itertools.count(1)
 
 
 class Namespaces:
-    """Machines for `Cloud`; needs root. `bridge_ip` is where the API should listen."""
+    """Machines for `Cloud`; needs root. `bridge_ip` is where the API should listen.
 
-    def __init__(self, *, volumes: dict[str, Path] | None = None) -> None:
+    `one_core_each` pins a pod to one core, in turn; `environment` is that of every command in a pod.
+    """
+
+    def __init__(self, *, volumes: dict[str, Path] | None = None, one_core_each: bool = False) -> None:
         # The kernel takes interfaces of a dead namespace away in its own time: no name is used twice.
         play = next(PLAYS)
         self.tag = f"b{os.getpid() % 10000}p{play}"
@@ -75,6 +78,8 @@ class Namespaces:
         self.bridge_ip = f"{self.net}.1"
         self.api_url = ""
         self.volumes = volumes or {}
+        self.one_core_each = one_core_each
+        self.environment: dict[str, str] = {}
         self.numbers = itertools.count(2)
         self.inits: dict[str, subprocess.Popen[bytes]] = {}
         self.spaces: dict[str, str] = {}
@@ -121,6 +126,9 @@ class Namespaces:
             "--kill-child",
         ]
         command += ["--mount-proc", "bash", "-c", script]
+        if self.one_core_each:
+            cores = sorted(os.sched_getaffinity(0))
+            command = ["taskset", "-c", str(cores[number % len(cores)]), *command]
         self.inits[pod.id] = subprocess.Popen(
             command, env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
         )
@@ -157,6 +165,7 @@ class Namespaces:
             address=address,
             port=port,
             path=f"{Path(sys.executable).parent}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+            environment=" ".join(f"{name}={value}" for name, value in self.environment.items()),
             start=start.replace("exec /start.sh", "exec bash /run/played/start.sh"),
         )
 
