@@ -1,1 +1,1 @@
-"""The search: plans, proposals, the Ray Tune run, its tracking and report. Imports recsys and clusters."""
+"""The search, from a question to a release: one folder a phase. Imports recsys and clusters."""

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from recsys.errors import InputError
 
 if TYPE_CHECKING:
-    from search.prepared import SearchRequest
+    from search.session.prepared import SearchRequest
 
 EXAMPLES = """\
 examples:
@@ -122,7 +122,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             elsewhere = on_cluster(options, given)
             if elsewhere is not None:
                 return elsewhere
-        from search.session import run  # Ray and torch take seconds to import: not for --help
+        from search.session.session import run  # Ray and torch take seconds to import: not for --help
 
         return run(request_of(options, given))
     except InputError as error:
@@ -135,7 +135,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def on_cluster(options: argparse.Namespace, given: list[str]) -> int | None:
     """Run on the cluster that --cluster names; None where that is this machine."""
-    from search.yaml_files import read_mapping
+    from search.planning.yaml_files import read_mapping
 
     path = Path(options.cluster)
     local = read_mapping(path, kind="cluster").get("kind") == "local"
@@ -171,11 +171,11 @@ def without(given: Sequence[str], *, flags: Sequence[str], values: Sequence[str]
 def request_of(options: argparse.Namespace, given: Sequence[str]) -> SearchRequest:
     """What the command line asks for. Raises InputError."""
     from recsys.notify import without_webhook
-    from search.changes import parse_assignment
-    from search.plan import FOLDER, load_plan
-    from search.prepared import SearchRequest
-    from search.sources import Source
-    from search.yaml_files import named_file
+    from search.planning.changes import parse_assignment
+    from search.planning.plan import FOLDER, load_plan
+    from search.planning.sources import Source
+    from search.planning.yaml_files import named_file
+    from search.session.prepared import SearchRequest
 
     changes = dict(parse_assignment(text) for text in options.set)
     changes |= {name: getattr(options, name) for name in OF_PLAN if getattr(options, name) is not None}

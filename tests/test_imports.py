@@ -14,14 +14,12 @@ MAY_IMPORT = {"recsys": set(), "clusters": set(), "search": {"recsys", "clusters
 RIM = {
     "ray": (
         "search/runner",
-        "search/trainable",
-        "search/proposals",
-        "search/callbacks",
+        "search/proposing/proposals",
         "serving/app",
         "serving/replica",
         "clusters",
     ),
-    "optuna": ("search/proposals", "search/runner", "search/report"),
+    "optuna": ("search/proposing/proposals", "search/runner", "search/report"),
     "fastapi": ("serving/api", "serving/schemas"),
     "mlflow": ("search/tracking", "serving/registry"),
     "torch": ("recsys",),

@@ -19,9 +19,9 @@ from recsys.metrics.rating import squared_errors
 from recsys.metrics.significance import rmse_difference
 from search.experiments.standing import Standing
 from search.experiments.text import number, table
+from search.planning.sources import Source
 from search.report.parameters import value_text
 from search.results.schema import Results
-from search.sources import Source
 
 
 def comparison(standings: Sequence[Standing]) -> str:

@@ -14,10 +14,10 @@ from recsys.models.registry import make_config
 from recsys.training.trials import TrialSpec
 from recsys.types import JsonObject
 from search.experiments.card import Card, now_text, read_card, run_path, write_card
-from search.plan import make_plan
-from search.prepare import SearchRequest, shape_of
-from search.sources import Source, show_download
-from search.template import load_template
+from search.planning.plan import make_plan
+from search.planning.sources import Source, show_download
+from search.planning.template import load_template
+from search.session.prepare import SearchRequest, shape_of
 
 VAST = DataShape(users=10**9, items=10**9)  # where tables outweigh all: leaves the bounds that need no data
 MOST_SEEDS = 20
@@ -95,7 +95,7 @@ def request_of(
     changes: JsonObject | None = None,
     command: tuple[str, ...] = (),
 ) -> tuple[SearchRequest, str]:
-    """The question to ``search.session.run``, and a line on what was scaled into the bounds ("" if none)."""
+    """The question to ask of a session, and a line on what was scaled into the bounds ("" if nothing)."""
     card = read_card(home, name)
     out = run_path(home, name)
     if resume:

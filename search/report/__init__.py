@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from search.outcome import Outcome
 from search.report.page import render
 from search.results import read_results, read_trials, write_atomic
+from search.results.outcome import Outcome
 
 REPORT = "report.html"
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 from pathlib import Path
 
 from recsys.types import JsonObject
-from search.outcome import Outcome
 from search.results import build, files
 from search.results.files import (
     read_results,
@@ -19,6 +18,7 @@ from search.results.files import (
     write_atomic,
     write_trials,
 )
+from search.results.outcome import Outcome
 from search.results.schema import Results
 from search.results.summary import summary_text
 

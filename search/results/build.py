@@ -14,10 +14,10 @@ from recsys.errors import InputError
 from recsys.seeds import derive_seed
 from recsys.training.trials import EventKind, RunEvent, TrialResult
 from recsys.types import JsonObject
-from search.outcome import Entry, Outcome
 from search.results.files import plain
 from search.results.groups import error_groups
 from search.results.intervals import Intervals
+from search.results.outcome import Entry, Outcome
 from search.results.schema import (
     Budget,
     DatasetFacts,

@@ -2,7 +2,7 @@
 
 ASHA compares a trial with others at the same epoch, so families of different pace keep apart. A trial
 that may not be pruned still counts on its rungs. A STOP is not carried out by Ray: the trial is told,
-and ends itself before its next epoch (see search.trainable).
+and ends itself before its next epoch (see search.runner.trainable).
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, TrialScheduler
 
 from recsys.training.trials import TrialResult, TrialSpec
 from recsys.types import JsonObject
-from search.plan import Pruning
-from search.proposals import running_best
+from search.planning.plan import Pruning
+from search.proposing.proposals import running_best
 
 
 class Numbered:

@@ -13,14 +13,14 @@ from ray import tune
 
 from recsys.data.split import TrainingData
 from recsys.training.trials import EpochReport, RunEvent, TrialResult, TrialSpec, TrialStatus
-from search.callbacks import Listener, RunCallback
-from search.lists import read_ndcg
-from search.plan import SearchPlan
-from search.proposals import FamilySearch, Proposals
+from search.planning.plan import SearchPlan
+from search.proposing.proposals import FamilySearch, Proposals
+from search.proposing.specs import Draw, Proposal
+from search.runner.callbacks import Listener, RunCallback
 from search.runner.cluster import Resources
+from search.runner.lists import read_ndcg
 from search.runner.pruning import FamilyPruning
-from search.specs import Draw, Proposal
-from search.trainable import TrialWorker, tell_to_end
+from search.runner.trainable import TrialWorker, tell_to_end
 
 
 class _Unresponsive(RuntimeError):

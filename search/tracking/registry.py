@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recsys.types import JsonObject
-from search.promotion import GateAnswers, Predict, Promotion, judge
+from search.tracking.promotion import GateAnswers, Predict, Promotion, judge
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

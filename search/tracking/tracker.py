@@ -17,9 +17,9 @@ from pathlib import Path
 
 from recsys.training.trials import EpochReport, RunEvent, TrialResult, TrialSpec, TrialStatus
 from recsys.types import JsonObject
-from search.outcome import Outcome
-from search.promotion import gate_answers
+from search.results.outcome import Outcome
 from search.tracking.journal import FOLDER, Journal
+from search.tracking.promotion import gate_answers
 from search.tracking.registry import GATE_FILE, model_name
 from search.tracking.sender import Sender, runs_beside
 from search.tracking.store import PARENT

@@ -24,8 +24,8 @@ from recsys.seeds import derive_seed
 from recsys.training.trial import TrainingFailed, Trial
 from recsys.training.trials import TrialSpec
 from recsys.types import JsonObject
-from search.sources import Source
-from search.space import Space, plain
+from search.planning.sources import Source
+from search.proposing.space import Space, plain
 
 DATA = "synthetic:users=200,items=150,ratings=6000"
 TABLE = Path(__file__).with_name("learning_curves.csv")

@@ -26,11 +26,11 @@ from recsys.bounds import DataShape
 from recsys.models.ranges import Choice, Range, Real
 from recsys.training.trials import TrialSpec
 from recsys.types import JsonObject
-from search.plan import Pruning
-from search.proposals import FamilySearch, SamplerSettings
+from search.planning.plan import Pruning
+from search.planning.sources import synthetic_sizes
+from search.proposing.proposals import FamilySearch, SamplerSettings
+from search.proposing.space import Space
 from search.runner.pruning import FamilyPruning
-from search.sources import synthetic_sizes
-from search.space import Space
 from tests.benchmarks.learning_curves import DATA, FIXED, TABLE, Random
 
 SIZES = synthetic_sizes(DATA)

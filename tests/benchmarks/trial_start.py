@@ -27,13 +27,13 @@ from recsys.models.registry import make_config
 from recsys.training.trial import Trial
 from recsys.training.trials import EpochReport, RunEvent, TrialResult, TrialSpec
 from recsys.types import JsonObject
-from search.plan import make_plan
-from search.proposals import FamilySearch, SamplerSettings
+from search.planning.plan import make_plan
+from search.planning.sources import Source
+from search.proposing.proposals import FamilySearch, SamplerSettings
+from search.proposing.space import Space, plain
+from search.proposing.specs import Draw, Proposal
 from search.runner.cluster import ray_cluster
 from search.runner.tuning import Search, Work
-from search.sources import Source
-from search.space import Space, plain
-from search.specs import Draw, Proposal
 
 DATA = "synthetic:users=600,items=400,ratings=30000"
 

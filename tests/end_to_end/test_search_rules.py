@@ -16,7 +16,7 @@ from recsys.data.dataset import Dataset
 from recsys.data.splits import make_split
 from recsys.release.load import open_release
 from search.breakthrough import main
-from search.sources import Source
+from search.planning.sources import Source
 from tests.end_to_end.commands import DATA, TINY, log_of, results_of, run, trial_rows
 
 SHORT = ["--trials", "4", "--set", "reference.enabled=false"]

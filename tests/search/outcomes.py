@@ -11,7 +11,7 @@ from recsys.data.dataset import Catalogue, Dataset, Quality
 from recsys.data.ratings import Ratings, RatingScale
 from recsys.data.split import Split
 from recsys.training.trials import EpochReport, EventKind, RunEvent, TrialResult, TrialSpec, TrialStatus
-from search.outcome import BudgetReport, Entry, Outcome, Sample
+from search.results.outcome import BudgetReport, Entry, Outcome, Sample
 
 START = 1_760_000_000.0
 WIDTHS = ("256x128", "384x192", "512x256x128", "640x384x192")

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from recsys.notify import Notifier, without_webhook
-from search.outcome import Outcome
 from search.report import write_report
 from search.report.plot import progress_png
 from search.results import read_results, summary_text, write_results
+from search.results.outcome import Outcome
 from search.tracking import Tracker
 from tests.search.mlflow_server import MlflowServer
 from tests.search.outcomes import make_outcome

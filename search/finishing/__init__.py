@@ -1,0 +1,1 @@
+"""From ended trials to what a run leaves: members chosen, blended, judged once, packed."""

@@ -1,0 +1,212 @@
+"""After the search: the ensemble, the one look at test, the release, and what is told of it all.
+
+Whatever ended the search (its plan, the budget, Ctrl-C), this is done with the trials there are.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from recsys.data.dataset import Dataset
+from recsys.data.split import SliceName, Split
+from recsys.ensemble.fit import Blend, fit_blend
+from recsys.release.recommender import Recommender
+from recsys.seeds import derive_seed
+from recsys.training.trials import TrialResult
+from recsys.types import JsonObject
+from search.finishing import chosen
+from search.finishing.figures import Judge, list_figures, rating_figures
+from search.finishing.packing import Packer, metrics_card, release_member
+from search.finishing.refit import refit_members
+from search.finishing.samples import samples_of
+from search.planning.plan import SearchPlan
+from search.proposing.specs import SCALED
+from search.results.outcome import Entry, Sample
+
+
+@dataclass
+class Findings:
+    """What the end of a run found out; ``seconds`` by stage."""
+
+    formula: Entry | None = None
+    formula_recalibrated: Entry | None = None
+    baselines: dict[str, Entry] = field(default_factory=dict)
+    template: Entry | None = None
+    best: Entry | None = None
+    ensemble: Entry | None = None
+    recommender: Entry | None = None
+    members: tuple[tuple[int, float], ...] = ()
+    blend_method: str = ""
+    refit: JsonObject | None = None
+    samples: tuple[Sample, ...] = ()
+    release: Path | None = None
+    gate_predictions: NDArray[np.float32] | None = None
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @contextmanager
+    def timed(self, stage: str) -> Iterator[None]:
+        began = time.perf_counter()
+        yield
+        self.seconds[stage] = self.seconds.get(stage, 0.0) + time.perf_counter() - began
+
+
+class Finishing:
+    """One run's end. ``say`` prints a line."""
+
+    def __init__(
+        self,
+        run: Path,
+        plan: SearchPlan,
+        dataset: Dataset,
+        split: Split,
+        *,
+        say: Callable[[str], None],
+    ) -> None:
+        self._run, self._plan, self._say = run, plan, say
+        self._judge = Judge.of(dataset, split)
+        self._valid = self._judge.slice("valid")
+        self._test = self._judge.slice("test")
+        self._entries: dict[int, Entry] = {}
+
+    def finish(self, results: list[TrialResult]) -> Findings:
+        """Blend, look, pack. With no usable trial there is nothing to release."""
+        findings = Findings()
+        usable = chosen.usable(results, self._run)
+        if not usable:
+            self._say("no trial came to anything: there is no ensemble and no release")
+            return findings
+        with findings.timed("ensemble"):
+            members, blend = self._blend(usable)
+        with findings.timed("test"):
+            self._look(usable, members, blend, findings)
+        with findings.timed("release"):
+            self._release(members, blend, findings)
+        return findings
+
+    def _blend(self, usable: list[TrialResult]) -> tuple[list[TrialResult], Blend]:
+        pool = chosen.candidates(usable, self._plan.ensemble)
+        blend = fit_blend(
+            chosen.valid_predictions(pool, self._run),
+            self._valid.values,
+            seed=derive_seed(self._plan.seed, "blend"),
+        )
+        kept = [place for place, weight in enumerate(blend.weights) if weight > 0]
+        self._say(f"ensemble of {len(kept)} of {len(pool)} candidates by {blend.method}")
+        return [pool[place] for place in kept], replace(blend, weights=blend.weights[kept])
+
+    def _look(
+        self, usable: list[TrialResult], members: list[TrialResult], blend: Blend, findings: Findings
+    ) -> None:
+        """The one look at test."""
+        findings.formula = self._entry_of(chosen.formula(usable))
+        findings.formula_recalibrated = self._entry_of(chosen.formula_recalibrated(usable))
+        findings.template = self._entry_of(chosen.best_of(usable, "template"))
+        if findings.template is not None and findings.template.name.endswith(SCALED):
+            note = "as written it breaks the safe bounds: its factors are scaled down until it fits"
+            findings.template = replace(findings.template, note=note)
+        findings.best = self._entry_of(chosen.best_searched(usable))
+        findings.baselines = {
+            name: self._entry(result) for name, result in chosen.best_baselines(usable).items()
+        }
+        findings.members = tuple(
+            (result.spec.number, float(weight)) for result, weight in zip(members, blend.weights, strict=True)
+        )
+        findings.blend_method = blend.method
+        findings.ensemble = self._ensemble_entry(members, blend)
+        gate = self._judge.slice("gate")
+        if len(gate):
+            rows = np.stack([self._judge.predict(self._member(result), gate) for result in members])
+            findings.gate_predictions = blend.predict(rows, gate.scale)
+
+    def _member(self, result: TrialResult) -> Path:
+        return self._run / result.folder / chosen.MEMBER
+
+    def _entry_of(self, result: TrialResult | None) -> Entry | None:
+        return None if result is None else self._entry(result)
+
+    def _entry(self, result: TrialResult) -> Entry:
+        number = result.spec.number
+        if number not in self._entries:
+            stars = self._judge.predict(self._member(result), self._test)
+            valid = np.load(self._run / result.folder / chosen.VALID, allow_pickle=False)
+            self._entries[number] = Entry(
+                name=result.spec.name,
+                family=result.spec.family,
+                trial=number,
+                config=result.spec.config,
+                epochs=result.best_epoch,
+                parameters=result.parameters,
+                valid=rating_figures(valid, self._valid, kl=result.kl),
+                test=rating_figures(stars, self._test, kl=result.kl),
+                test_predictions=stars,
+            )
+        return self._entries[number]
+
+    def _ensemble_entry(self, members: list[TrialResult], blend: Blend) -> Entry:
+        entries = [self._entry(result) for result in members]
+        scale = self._test.scale
+        kl = blend.kl([result.kl for result in members])
+        valid = blend.predict(chosen.valid_predictions(members, self._run), scale)
+        test = blend.predict(np.stack([_stars(entry) for entry in entries]), scale)
+        return Entry(
+            name="ensemble",
+            family="",
+            trial=None,
+            config={},
+            epochs=None,
+            parameters=sum(result.parameters for result in members),
+            valid=rating_figures(valid, self._valid, kl=kl),
+            test=rating_figures(test, self._test, kl=kl),
+            test_predictions=test,
+        )
+
+    def _release(self, members: list[TrialResult], blend: Blend, findings: Findings) -> None:
+        """Pack what was judged, judge its lists, and pack it again with its figures (or refitted)."""
+        plan, judge = self._plan, self._judge
+        stars = blend.predict(chosen.valid_predictions(members, self._run), self._valid.scale)
+        packer = Packer(self._run, judge, stars, seed=derive_seed(plan.seed, "ranker"), say=self._say)
+        parts = [
+            release_member(self._member(result), result, weight=float(weight))
+            for result, weight in zip(members, blend.weights, strict=True)
+        ]
+        packer.choose_mix(parts)
+        with packer.provisional(parts, blend.method) as release:
+            recommender = Recommender(release)
+            findings.recommender = self._recommender_entry(recommender, findings)
+            findings.samples = samples_of(recommender, judge.dataset)
+        slices: tuple[SliceName, ...] = ("train", "valid")
+        if plan.refit:
+            with findings.timed("refit"):
+                parts, slices = refit_members(
+                    self._run, members, list(blend.weights), judge.dataset, judge.split, say=self._say
+                )
+            epochs = {part.name: result.best_epoch for part, result in zip(parts, members, strict=True)}
+            findings.refit = {"trained_on": list(slices), "epochs": epochs}
+        card = metrics_card(findings.formula, findings.best, findings.ensemble, findings.recommender)
+        findings.release = packer.final(parts, blend.method, metrics=card, trained_on=slices)
+
+    def _recommender_entry(self, recommender: Recommender, findings: Findings) -> Entry:
+        assert findings.ensemble is not None
+        ensemble = findings.ensemble
+        return Entry(
+            name="recommender",
+            family="",
+            trial=None,
+            config={},
+            epochs=None,
+            parameters=None,
+            valid=None,
+            test={**(ensemble.test or {}), **list_figures(recommender, self._judge, self._test)},
+        )
+
+
+def _stars(entry: Entry) -> NDArray[np.float32]:
+    assert entry.test_predictions is not None
+    return entry.test_predictions

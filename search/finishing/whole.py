@@ -1,0 +1,97 @@
+"""The Outcome of a run, put together from what was asked, done and found."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+
+from recsys.training.trials import RunEvent, TrialResult, TrialStatus
+from search.finishing.finish import Findings
+from search.finishing.versions import versions
+from search.results.outcome import BudgetReport, Outcome, RunStatus
+from search.runner.cluster import Resources
+from search.runner.lists import read_ndcg
+from search.session.budget import Meter
+from search.session.prepared import Prepared
+from search.session.run_folder import RunFolder
+
+
+def whole_outcome(
+    prepared: Prepared,
+    folder: RunFolder,
+    findings: Findings,
+    *,
+    status: RunStatus,
+    meter: Meter,
+    now: float,
+    resources: Resources | None,
+) -> Outcome:
+    """Everything there is to tell at ``now`` (Unix seconds)."""
+    plan, budget = prepared.plan, meter.budget
+    results = folder.results()
+    return Outcome(
+        name=folder.path.name,
+        folder=folder.path,
+        created=float(prepared.about["created"]),
+        status=status,
+        command=tuple(prepared.about["command"]),
+        plan=plan.model_dump(mode="json"),
+        dataset=prepared.dataset,
+        split=prepared.split,
+        trials=tuple(results),
+        events=tuple(_all_events(folder, results)),
+        formula=findings.formula,
+        formula_recalibrated=findings.formula_recalibrated,
+        template=findings.template,
+        baselines=findings.baselines,
+        best=findings.best,
+        ensemble=findings.ensemble,
+        recommender=findings.recommender,
+        members=findings.members,
+        blend_method=findings.blend_method,
+        tuning=dict(Counter(result.spec.family for result in results)),
+        budget=BudgetReport(
+            usd=meter.usd(now),
+            cap_usd=budget.max_usd,
+            hours=meter.hours(now),
+            cap_hours=None if np.isinf(budget.cap_hours) else budget.cap_hours,
+            price_usd_per_hour=budget.price_usd,
+            nodes=budget.nodes,
+            reason=budget.explained(),
+        ),
+        seconds={**prepared.seconds, **findings.seconds},
+        versions=versions(),
+        front=front_of(results, folder.path) if len(plan.objectives) > 1 else (),
+        samples=findings.samples,
+        cluster={**prepared.about["cluster"], **({} if resources is None else vars(resources))},
+        refit=findings.refit,
+        warm_start=prepared.warm_start,
+        gate_predictions=findings.gate_predictions,
+    )
+
+
+def _all_events(folder: RunFolder, results: list[TrialResult]) -> list[RunEvent]:
+    """The journal's events with the trials' own (which know what came of an action), each once."""
+    own = {(event.trial, event.epoch, event.kind) for result in results for event in result.events}
+    told = [event for event in folder.events() if (event.trial, event.epoch, event.kind) not in own]
+    events = told + [event for result in results for event in result.events]
+    return sorted(events, key=lambda event: event.at)
+
+
+def front_of(results: list[TrialResult], run: Path) -> tuple[int, ...]:
+    """Trials that no other beats in both loss and NDCG@10 on valid."""
+    points = []
+    for result in results:
+        ndcg = read_ndcg(run / result.folder)
+        if result.status is TrialStatus.FINISHED and result.loss is not None and ndcg is not None:
+            points.append((result.spec.number, result.loss, ndcg))
+    return tuple(
+        number
+        for number, loss, ndcg in points
+        if not any(
+            (other_loss <= loss and other_ndcg >= ndcg) and (other_loss < loss or other_ndcg > ndcg)
+            for _, other_loss, other_ndcg in points
+        )
+    )

@@ -1,0 +1,1 @@
+"""What is asked: a plan, templates, the ratings that --data names."""

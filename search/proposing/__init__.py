@@ -1,0 +1,1 @@
+"""What to try next: the order of trials, the bounded space, Optuna's samplers."""

@@ -1,0 +1,56 @@
+"""Everyone who follows a run, told in turn: journal, ledger, progress, tracker, webhooks."""
+
+from __future__ import annotations
+
+import time
+
+from recsys.notify import Notifier
+from recsys.training.trials import EpochReport, EventKind, RunEvent, TrialResult, TrialSpec, TrialStatus
+from search.session.ledger import Ledger
+from search.session.progress import Progress
+from search.session.run_folder import RunFolder
+from search.tracking import Tracker
+
+
+class Everyone:
+    """A Listener that passes everything on. Events are kept on disk before they are told."""
+
+    def __init__(
+        self, run: RunFolder, ledger: Ledger, progress: Progress, tracker: Tracker, notifier: Notifier
+    ) -> None:
+        self._run, self._ledger, self._progress = run, ledger, progress
+        self._tracker, self._notifier = tracker, notifier
+
+    def trial_started(self, spec: TrialSpec) -> None:
+        self._ledger.started(spec)
+        self._tracker.trial_started(spec)
+        self._progress.trial_started(spec)
+
+    def epoch(self, spec: TrialSpec, report: EpochReport) -> None:
+        self._ledger.reported(spec.number, report)
+        self._tracker.epoch(spec, report)
+        self._progress.epoch(spec, report)
+
+    def event(self, event: RunEvent) -> None:
+        self._run.event(event)
+        self._ledger.noted(event)
+        self._tracker.event(event)
+        self._notifier.event(event)
+        self._progress.event(event)
+
+    def trial_finished(self, result: TrialResult) -> None:
+        new_best = self._ledger.ended(result)
+        self._tracker.trial_finished(result)
+        self._progress.trial_finished(result)
+        if result.status is TrialStatus.FAILED:
+            self.event(
+                RunEvent(
+                    EventKind.TRIAL_FAILED,
+                    at=time.time(),
+                    trial=result.spec.number,
+                    message=result.error,
+                    action="recorded; the search goes on",
+                )
+            )
+        if new_best is not None:
+            self.event(new_best)
