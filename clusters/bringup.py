@@ -1,7 +1,8 @@
 """From machines that answer SSH to a Ray cluster with our code on it.
 
 Each node gets the code once (one archive through stdin), then runs clusters/bootstrap/node.py: guard first,
-then what packages the image lacks, then Ray. The head is a worker too. All nodes prepare at the same time.
+then what packages the image lacks, then Ray. The head is a worker too. All nodes do this at the same time;
+a worker waits for the head's Ray by itself.
 """
 
 from __future__ import annotations
@@ -96,7 +97,7 @@ def bring_up(
     say(parcel.text("code") + (f", to each of {len(state.nodes)} nodes" if len(state.nodes) > 1 else ""))
     token = ray_token(state.name)
 
-    def settings(node: Node, *, start_ray: bool) -> bytes:
+    def settings(node: Node) -> bytes:
         common = {
             "role": "head" if node.id == state.head.id else "worker",
             "ip": node_ip(node, state),
@@ -107,22 +108,15 @@ def bring_up(
             "secrets": sent_secrets(spec, speak_from_head=speak_from_head),
             "guard": guard_settings(spec, state, node, api=api),
             "runs_at": save_target(spec, state) if spec.volume else "",
-            "start_ray": start_ray,
         }
         return json.dumps(common).encode()
 
     def prepare(node: Node) -> None:
         ssh = Ssh(state.name, node)
         send_code(ssh, parcel)
-        run_node(ssh, settings(node, start_ray=len(state.nodes) == 1), say)
-
-    def join(node: Node) -> None:
-        run_node(Ssh(state.name, node), settings(node, start_ray=True), say)
+        run_node(ssh, settings(node), say)
 
     in_parallel(prepare, state.nodes)
-    if len(state.nodes) > 1:
-        join(state.head)
-        in_parallel(join, state.nodes[1:])
     wait_for_nodes(state, token, say=say)
     say(f"Ray is up on {len(state.nodes)} node(s), {time.monotonic() - started:.1f} s after SSH answered")
     return states.update(state.name, phase="ready", notes={**state.notes, "ready": f"{time.time():.0f}"})

@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import socket
 import subprocess
 import sys
 import threading
@@ -20,6 +21,9 @@ from typing import Any
 
 BASE = Path.home() / "breakthrough"
 RAY_STARTS = 3
+HEAD_PORT = 6379
+HEAD_SECONDS = 1500.0  # the head may have packages to install
+WARMED = "import torch, ray.tune, search.session.session"
 # A pod that vanishes closes no connection. Ray gives one up after 5 + 2 minutes (its clients' keep-alive) and
 # counts a node as dead after about 65 s; with these it is 30 s and about 36 s. They must be equal on every
 # node: a server takes pings as often as its own setting says, and no more.
@@ -109,6 +113,33 @@ def ready_python(project: Path) -> str:
     return python
 
 
+def warm_up(python: str) -> None:
+    """Read and compile, beside Ray's start, what the search imports: a fresh disk is slow at that."""
+    subprocess.Popen(
+        ["nice", "-n", "19", python, "-c", WARMED],
+        env=os.environ | {"PYTHONPATH": str(BASE / "code")},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+
+
+def wait_for_head(host: str) -> None:
+    """Until the head's Ray listens; `ray start` itself would give up sooner than packages are installed."""
+    until = time.monotonic() + HEAD_SECONDS
+    while True:
+        try:
+            socket.create_connection((host, HEAD_PORT), timeout=5).close()
+            return
+        except OSError as problem:
+            if time.monotonic() > until:
+                raise SystemExit(
+                    f"the head's Ray was not there after {HEAD_SECONDS:.0f} s: {problem}"
+                ) from None
+        time.sleep(0.2)
+
+
 def start_ray(settings: dict[str, Any], python: str) -> None:
     """`ray start` as head or worker; with one pod on the loopback only, else on the private address."""
     ray = Path(python).parent / "ray"
@@ -128,10 +159,11 @@ def start_ray(settings: dict[str, Any], python: str) -> None:
     )
     command = [str(ray), "start", "--disable-usage-stats", f"--node-ip-address={settings['ip']}"]
     if settings["role"] == "head":
-        command += ["--head", "--port=6379", "--include-dashboard=true", "--dashboard-host=127.0.0.1"]
+        command += ["--head", f"--port={HEAD_PORT}", "--include-dashboard=true", "--dashboard-host=127.0.0.1"]
         command += ["--dashboard-port=8265"]
     else:
-        command += [f"--address={settings['head_ip']}:6379"]
+        wait_for_head(settings["head_ip"])
+        command += [f"--address={settings['head_ip']}:{HEAD_PORT}"]
     if settings.get("cpus"):
         command += [f"--num-cpus={settings['cpus']}"]
     if settings.get("object_store_bytes"):
@@ -189,7 +221,8 @@ def main() -> None:
     private(BASE / "secrets.json", json.dumps(settings.get("secrets", {})))
     (BASE / "python").write_text(python)
     marker = BASE / "ray_started"
-    if settings["start_ray"] and not marker.exists():
+    if not marker.exists():
+        warm_up(python)
         start_ray(settings, python)
         marker.touch()
         say(f"ray started ({settings['role']})")
