@@ -39,6 +39,18 @@ class ClusterFacts:
         """Dollars spent at a time, by our count."""
         return self.spent_usd + self.usd_per_hour * max(0.0, now - self.written) / 3600
 
+    def shown(self) -> dict[str, str | int | float]:
+        """What a run's results say of the cluster; dollars before the search are those of coming up."""
+        return {
+            "provider": self.provider,
+            "cluster": self.name,
+            "gpu": self.gpu,
+            "gpus_per_pod": self.gpus_per_pod,
+            "pods": self.pods,
+            "usd_per_hour": round(self.usd_per_hour, 4),
+            "usd_before_the_search": round(self.spent_usd, 4),
+        }
+
     def to_json(self) -> str:
         return json.dumps(dataclasses.asdict(self), indent=1)
 

@@ -58,8 +58,9 @@ def launch_search(
             return run_here(spec, arguments, out=out, detach=detach, attach=attach)
         provider = make_provider(spec.kind)
         if attach:
-            session = Session(provider, spec, find_by_out(out), out, while_here, say)
-            return finish(session)
+            state = find_by_out(out)
+            here = None if state.detached else while_here  # after --detach the head speaks for itself
+            return finish(Session(provider, spec, state, out, here, say))
         if "--resume" not in arguments and out.exists() and (not out.is_dir() or any(out.iterdir())):
             raise ClusterError(f"--out {out} is not empty; name another folder, or --resume the run in it")
         state = prepare(provider, spec, arguments, out=out, yes=yes, detach=detach)

@@ -28,6 +28,8 @@ from clusters.state import ClusterState
 from clusters.watch import End, Interrupts, Watched, watch
 
 SEARCH = "search/breakthrough.py"
+# How far this machine has told MLflow and webhooks of the run: sent, it would come back older by a fetch.
+STAYS_HERE = ("/tracking/state.*", "/tracking/told.json")
 
 
 class Session:
@@ -72,7 +74,7 @@ class Session:
             send_code(self.head, parcel, into=BASE)
         resume = resume and self.out.exists()
         if resume:
-            self.head.push(self.out, remote_run(state.run))
+            self.head.push(self.out, remote_run(state.run), less=STAYS_HERE)
             self.say(f"sent the fetched state of {self.out} to continue from")
             told = told if "--resume" in told else ["--resume"]  # the run's own plan holds the rest
         facts = self.facts(state)

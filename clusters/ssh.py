@@ -124,10 +124,11 @@ class Ssh:
         how = ["--checksum"] if by_content else []
         self._rsync([*how, f"{self.target}:{remote}/", f"{local}/"], timeout=timeout)
 
-    def push(self, local: Path, remote: str, *, timeout: float = 600) -> None:
-        """Make a remote folder hold what a local one does."""
+    def push(self, local: Path, remote: str, *, less: tuple[str, ...] = (), timeout: float = 600) -> None:
+        """Make a remote folder hold what a local one does, less these patterns of rsync's."""
         self.run(f"mkdir -p {shlex.quote(remote)}")
-        self._rsync([f"{local}/", f"{self.target}:{remote}/"], timeout=timeout)
+        left_out = [f"--exclude={pattern}" for pattern in less]
+        self._rsync([*left_out, f"{local}/", f"{self.target}:{remote}/"], timeout=timeout)
 
     def _rsync(self, ends: list[str], *, timeout: float) -> None:
         shell = shlex.join(["ssh", *self.options])

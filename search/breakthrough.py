@@ -138,20 +138,30 @@ def on_cluster(options: argparse.Namespace, given: list[str]) -> int | None:
     from search.planning.yaml_files import read_mapping
 
     path = Path(options.cluster)
-    local = read_mapping(path, kind="cluster").get("kind") == "local"
-    if local and not (options.detach or options.attach):
+    kind = read_mapping(path, kind="cluster").get("kind")
+    if kind == "local" and not (options.detach or options.attach):
         return None
     from clusters.launch import launch_search
+    from search.tracking.here import Speaker
 
     out = Path(options.out) if options.out else default_out(options.data or "search")
-    return launch_search(
+    told = without(given, flags=("--yes", "--detach", "--attach"), values=("--cluster", "--out"))
+    rented = kind not in ("local", "address")
+    if rented and not options.detach:  # told from here, so that the URL stays here
+        told = without(told, flags=(), values=("--notify",))
+    speaker = Speaker(out, notify=options.notify) if rented else None
+    status = launch_search(
         path,
-        without(given, flags=("--yes", "--detach", "--attach"), values=("--cluster", "--out")),
+        told,
         out=out,
         yes=options.yes,
         detach=options.detach,
         attach=options.attach,
+        while_here=speaker,
     )
+    if speaker is not None and (line := speaker.close()):
+        print(line)
+    return status
 
 
 def without(given: Sequence[str], *, flags: Sequence[str], values: Sequence[str]) -> list[str]:

@@ -7,7 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
+from clusters.facts import read_facts
 from recsys.training.trials import RunEvent, TrialResult, TrialStatus
+from recsys.types import JsonObject
 from search.finishing.finish import Findings
 from search.finishing.versions import versions
 from search.results.outcome import BudgetReport, Outcome, RunStatus
@@ -65,7 +67,7 @@ def whole_outcome(
         versions=versions(),
         front=front_of(results, folder.path) if len(plan.objectives) > 1 else (),
         samples=findings.samples,
-        cluster={**prepared.about["cluster"], **({} if resources is None else vars(resources))},
+        cluster=where_it_ran(prepared, resources),
         refit=findings.refit,
         warm_start=prepared.warm_start,
         gate_predictions=findings.gate_predictions,
@@ -95,3 +97,10 @@ def front_of(results: list[TrialResult], run: Path) -> tuple[int, ...]:
             for _, other_loss, other_ndcg in points
         )
     )
+
+
+def where_it_ran(prepared: Prepared, resources: Resources | None) -> JsonObject:
+    """Nodes, CPUs and GPUs as Ray had them; on a rented cluster what was rented, too."""
+    facts = read_facts()
+    rented = {} if facts is None else facts.shown()
+    return {**prepared.about["cluster"], **({} if resources is None else vars(resources)), **rented}

@@ -27,8 +27,26 @@ WINDOW = 500  # entries read at a time
 REFUSED, GONE = "INVALID_PARAMETER_VALUE", "RESOURCE_DOES_NOT_EXIST"  # MLflow's error codes
 
 
+class Elsewhere:
+    """In place of a sender where the journal is sent from another machine."""
+
+    problem = ""
+    silence = "MLflow is spoken to from the machine that rented this one"
+
+    def wake(self) -> None:
+        """Nobody sleeps here."""
+
+    def answer(self, release_id: str, deadline_s: float) -> JsonObject | None:
+        return None
+
+    def close(self, deadline_s: float) -> int:
+        return 0
+
+
 class Sender:
     """One run's journal on its way to ``uri``. ``beside`` are journals of earlier runs to send after it."""
+
+    silence = "MLflow did not answer in time"
 
     def __init__(
         self, journal: Journal, uri: str, *, artifacts: Path, beside: Callable[[], list[Path]]

@@ -15,13 +15,14 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 
+from clusters.facts import read_facts
 from recsys.training.trials import EpochReport, RunEvent, TrialResult, TrialSpec, TrialStatus
 from recsys.types import JsonObject
 from search.results.outcome import Outcome
 from search.tracking.journal import FOLDER, Journal
 from search.tracking.promotion import gate_answers
 from search.tracking.registry import GATE_FILE, model_name
-from search.tracking.sender import Sender, runs_beside
+from search.tracking.sender import Elsewhere, Sender, runs_beside
 from search.tracking.store import PARENT
 
 URI_VARIABLE = "MLFLOW_TRACKING_URI"
@@ -61,7 +62,7 @@ def runs_home(folder: Path) -> Path:
 class Tracker:
     """A run's line to MLflow. ``open`` starts it, ``close`` ends it; both are safe without a network."""
 
-    def __init__(self, journal: Journal, sender: Sender, token: str) -> None:
+    def __init__(self, journal: Journal, sender: Sender | Elsewhere, token: str) -> None:
         self._journal, self._sender, self._token = journal, sender, token
         self._best = math.inf
         self._done = 0
@@ -70,15 +71,24 @@ class Tracker:
     def open(
         cls, folder: Path, *, name: str, params: JsonObject, resume: bool = False, uri: str | None = None
     ) -> Tracker:
-        """Begin to track the run in ``folder``; with ``resume`` go on with the journal that is there."""
+        """Begin to track the run in ``folder``; with ``resume`` go on with the journal that is there.
+
+        A rented machine that was given no address keeps the journal only: it is sent from where it was
+        rented (``search.tracking.here``), to the MLflow that outlives it.
+        """
         journal = Journal(folder)
         token = _first_token(journal) if resume else None
         address = uri or default_uri(folder)
-        sender = Sender(
-            journal,
-            address,
-            artifacts=runs_home(folder) / ARTIFACTS,
-            beside=lambda: runs_beside(folder),
+        rented = uri is None and not os.environ.get(URI_VARIABLE) and read_facts() is not None
+        sender = (
+            Elsewhere()
+            if rented
+            else Sender(
+                journal,
+                address,
+                artifacts=runs_home(folder) / ARTIFACTS,
+                beside=lambda: runs_beside(folder),
+            )
         )
         tracker = cls(journal, sender, token or uuid.uuid4().hex)
         if token is not None:
@@ -164,7 +174,7 @@ class Tracker:
         MLflow did not answer in time: then it is judged when the journal is sent.
         """
         try:
-            release_id = release_id or _release_id(release)
+            release_id = release_id or release_id_of(release)
             gate = self._journal.folder / GATE_FILE
             if outcome.gate_predictions is not None and len(outcome.split.gate):
                 gate_answers(outcome.dataset, outcome.split, outcome.gate_predictions).save(gate)
@@ -185,7 +195,7 @@ class Tracker:
         answer = self._sender.answer(release_id, deadline_s)
         return answer or {
             "promoted": None,
-            "reason": "MLflow did not answer in time; the release is judged when the journal is sent",
+            "reason": f"{self._sender.silence}; the release is judged when the journal is sent",
         }
 
     def finish(self, outcome: Outcome) -> None:
@@ -252,7 +262,8 @@ def _first_token(journal: Journal) -> str | None:
     return next((str(entry["journal"]) for entry, _ in journal.read(0)), None)
 
 
-def _release_id(release: Path) -> str:
+def release_id_of(release: Path) -> str:
+    """From the release's manifest."""
     from recsys.release.load import read_manifest
 
     return read_manifest(release).release_id

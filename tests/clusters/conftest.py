@@ -7,8 +7,13 @@ from pathlib import Path
 
 import pytest
 
+from tests.clusters.failures import prove
 from tests.clusters.played.playing import Play, playing
 from tests.clusters.played.stage import Stage
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "failure(what, injected, seen): a row of tests/clusters/failures.py")
 
 
 @pytest.fixture
@@ -27,3 +32,20 @@ def stage(tmp_path: Path) -> Iterator[Stage]:
             yield made
     finally:
         made.close()
+
+
+@pytest.fixture(autouse=True)
+def failure_row(request: pytest.FixtureRequest) -> Iterator[None]:
+    """After a test of a failure: what its user saw, what is left, and what it cost."""
+    marker = request.node.get_closest_marker("failure")
+    if marker is None:
+        yield
+        return
+    world: Play | Stage = request.getfixturevalue("stage" if "stage" in request.fixturenames else "play")
+    yield
+    given = getattr(request.node, "callspec", None)
+    words = {name: str(value) for name, value in given.params.items()} if given else {}
+    texts = [text.format_map(words) for text in (*marker.args, marker.kwargs["seen"])]
+    if isinstance(world, Play):
+        world.cloud.faults.clear()
+    prove(world, texts[0], texts[1], seen=texts[2])

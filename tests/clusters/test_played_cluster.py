@@ -79,6 +79,9 @@ def test_two_nodes_from_quote_to_release_and_no_secret_anywhere(stage: Stage, tm
     stage.nothing_is_left()
 
 
+@pytest.mark.failure(
+    "a worker pod dies in mid-search", "its machine vanishes", seen="has died; its trials go on elsewhere"
+)
 def test_a_worker_dies_and_its_trials_go_on_from_their_checkpoints(stage: Stage) -> None:
     driver = stage.drive("--trials", "4", "--seconds", "12", **TWO)
     stage.wait_for("search: 2 nodes")
@@ -102,6 +105,7 @@ def test_a_worker_dies_and_its_trials_go_on_from_their_checkpoints(stage: Stage)
     stage.nothing_is_left()
 
 
+@pytest.mark.failure("the head dies", "its machine is off, EXITED", seen="lost its head")
 def test_the_head_dies_and_the_search_goes_on_on_a_new_cluster(stage: Stage) -> None:
     driver = stage.drive("--trials", "6", "--seconds", "4")
     stage.until(lambda: len(list(stage.out.glob("trials/*/result.json"))) >= 1, "a fetched result")
@@ -117,6 +121,7 @@ def test_the_head_dies_and_the_search_goes_on_on_a_new_cluster(stage: Stage) -> 
     stage.nothing_is_left()
 
 
+@pytest.mark.failure("SSH drops", "link down, then up", seen="SSH to the head dropped")
 def test_ssh_drops_and_the_search_does_not_notice(stage: Stage) -> None:
     driver = stage.drive("--trials", "6", "--seconds", "3")
     stage.wait_for("search: trial")
@@ -133,6 +138,9 @@ def test_ssh_drops_and_the_search_does_not_notice(stage: Stage) -> None:
     stage.nothing_is_left()
 
 
+@pytest.mark.failure(
+    "laptop killed, and back", "SIGKILL to the driver, then --attach", seen="fetched and verified"
+)
 def test_a_killed_laptop_comes_back_and_the_search_was_never_interrupted(stage: Stage) -> None:
     driver = stage.drive("--trials", "12", "--seconds", "2")
     stage.wait_for("search: trial")
@@ -151,6 +159,7 @@ def test_a_killed_laptop_comes_back_and_the_search_was_never_interrupted(stage: 
     assert "was ended by its own command" in stage.said()
 
 
+@pytest.mark.failure("laptop killed, nobody back", "SIGKILL to driver and watchdog", seen="")
 def test_nobody_comes_back_and_the_pod_saves_the_run_and_ends_itself(stage: Stage) -> None:
     driver = stage.drive(
         "--trials",
@@ -178,6 +187,7 @@ def self_saved(volume: Path) -> Iterator[Path]:
     return (path for path in volume.rglob("*") if path.is_file())
 
 
+@pytest.mark.failure("--detach, nobody back", "SIGKILL to the watchdog", seen="detached; back")
 def test_detached_the_pod_finishes_saves_and_ends_itself(stage: Stage) -> None:
     driver = stage.drive(
         "--trials", "3", "--seconds", "1", words=("--detach",), silence_minutes=0.1, idle_minutes=0.2,
@@ -194,6 +204,7 @@ def test_detached_the_pod_finishes_saves_and_ends_itself(stage: Stage) -> None:
     stage.nothing_is_left()
 
 
+@pytest.mark.failure("driver killed, cap reached", "SIGKILL to the driver, max_hours 0.02", seen="")
 def test_the_watchdog_ends_a_cluster_whose_driver_died_at_its_hours(stage: Stage) -> None:
     driver = stage.drive("--trials", "50", "--seconds", "4", max_hours=0.02)  # 72 s
     stage.wait_for("search: trial")
@@ -207,6 +218,7 @@ def test_the_watchdog_ends_a_cluster_whose_driver_died_at_its_hours(stage: Stage
     stage.nothing_is_left()
 
 
+@pytest.mark.failure("Ctrl-C once, and twice", "SIGINT in the search", seen="Ctrl-C: no new trials")
 def test_ctrl_c_once_ends_early_with_a_release_and_twice_stops_now(stage: Stage) -> None:
     driver = stage.drive("--trials", "50", "--seconds", "2")
     stage.wait_for("search: trial")
@@ -229,6 +241,7 @@ def test_ctrl_c_once_ends_early_with_a_release_and_twice_stops_now(stage: Stage)
     stage.nothing_is_left()
 
 
+@pytest.mark.failure("Ctrl-C at: {moment}", "SIGINT", seen="interrupted while coming up")
 @pytest.mark.parametrize(
     "moment", ["rented breakthrough", "PROVISIONING", "answers SSH", "guard started", "Ray is up"]
 )

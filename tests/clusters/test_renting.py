@@ -36,6 +36,7 @@ def test_two_pods_of_one_centre(play: Play) -> None:
     assert all(pod.request.dataCenterIds == ["EU-RO-1"] for pod in play.cloud.living())
 
 
+@pytest.mark.failure("no capacity for the first GPU", "400 on create", seen="cannot be had")
 def test_without_capacity_the_next_gpu_is_taken_with_its_batch(play: Play) -> None:
     play.cloud.capacity["NVIDIA RTX A6000"] = 0
     state = play.rent(a_spec())
@@ -43,6 +44,7 @@ def test_without_capacity_the_next_gpu_is_taken_with_its_batch(play: Play) -> No
     assert any("cannot be had" in line for line in play.said)
 
 
+@pytest.mark.failure("half a cluster had", "capacity for one of two", seen="cannot be had")
 def test_half_a_cluster_is_given_back_before_the_next_gpu(play: Play) -> None:
     play.cloud.capacity["NVIDIA RTX A6000"] = 1
     state = play.rent(a_spec(**TWO))
@@ -53,6 +55,7 @@ def test_half_a_cluster_is_given_back_before_the_next_gpu(play: Play) -> None:
     assert len(state.gone) == 1
 
 
+@pytest.mark.failure("no capacity at all", "400 on every create", seen="no GPU of the list could be had")
 def test_no_capacity_at_all_leaves_nothing(play: Play) -> None:
     play.cloud.capacity = {"NVIDIA RTX A6000": 0, "NVIDIA GeForce RTX 4090": 0}
     with pytest.raises(
@@ -62,6 +65,9 @@ def test_no_capacity_at_all_leaves_nothing(play: Play) -> None:
     assert play.cloud.living() == []
 
 
+@pytest.mark.failure(
+    "create failed but rented: {kind}", "the answer, after renting", seen="may have been rented all the same"
+)
 @pytest.mark.parametrize("kind", ["rent_then_error", "rent_then_hang", "cut"])
 def test_a_create_that_failed_but_rented_is_found_by_name(play: Play, kind: str) -> None:
     play.cloud.faults.append(Fault("POST", "/v2/pods", kind, seconds=1.2))
@@ -70,6 +76,9 @@ def test_a_create_that_failed_but_rented_is_found_by_name(play: Play, kind: str)
     assert len(play.cloud.pods) == 1
 
 
+@pytest.mark.failure(
+    "create failed, nothing rented: {kind}", "the first create", seen="may have been rented all the same"
+)
 @pytest.mark.parametrize("kind", ["status", "drop", "hang"])
 def test_a_create_that_failed_and_rented_nothing_is_made_again(play: Play, kind: str) -> None:
     play.cloud.faults.append(Fault("POST", "/v2/pods", kind, seconds=1.2))
@@ -78,6 +87,7 @@ def test_a_create_that_failed_and_rented_nothing_is_made_again(play: Play, kind:
     assert state.head.name.endswith("-2")  # no name is used twice
 
 
+@pytest.mark.failure("a pod that never works: {life}", "the first pod", seen="{words}")
 @pytest.mark.parametrize(
     ("life", "limits", "words"),
     [
@@ -96,6 +106,7 @@ def test_a_dead_pod_is_ended_and_another_rented(
     assert len(play.cloud.pods) == 2
 
 
+@pytest.mark.failure("every pod is dead", "ERROR at start, always", seen="3 pods never worked")
 def test_dead_pods_are_not_rented_for_ever(play: Play) -> None:
     play.cloud.lives = ["error_at_start"] * 9
     with pytest.raises(ClusterFailed, match=r"3 pods never worked \(last: .*ERROR"):
@@ -104,6 +115,7 @@ def test_dead_pods_are_not_rented_for_ever(play: Play) -> None:
     assert play.cloud.living() == []
 
 
+@pytest.mark.failure("dearer than quoted", "price 9.00 after the quote", seen="above max_usd_per_hour")
 def test_a_pod_dearer_than_quoted_is_given_back(play: Play) -> None:
     spec = a_spec(max_usd_per_hour=0.80)
     state = play.state(spec)
@@ -124,6 +136,7 @@ def test_a_pod_dearer_than_quoted_is_given_back(play: Play) -> None:
     assert len(play.cloud.living()) == 1
 
 
+@pytest.mark.failure("the cap would break", "max_usd 0.01", seen="would break the cap")
 def test_a_create_that_would_break_the_cap_is_refused(play: Play) -> None:
     spec = a_spec(max_usd=0.01)
     with pytest.raises(ClusterFailed, match=r"would break the cap: \$0.00 of \$0.01 spent"):
@@ -146,10 +159,12 @@ def test_spent_dollars_count_against_the_next_create(play: Play) -> None:
     assert play.cloud.living() == []
 
 
+@pytest.mark.failure("Ctrl-C while waiting for a pod", "KeyboardInterrupt", seen="PROVISIONING|STARTING")
 def test_an_interrupt_while_waiting_leaves_nothing(play: Play) -> None:
     play.cloud.lives = ["never_starts"]
 
     def interrupt(line: str) -> None:
+        play.said.append(line)
         if "pulling" in line:
             raise KeyboardInterrupt
 
@@ -159,6 +174,9 @@ def test_an_interrupt_while_waiting_leaves_nothing(play: Play) -> None:
     assert play.cloud.living() == []
 
 
+@pytest.mark.failure(
+    "the service cannot end a pod", "500 on every end, for a while", seen=r"pod\(s\) may still be running"
+)
 def test_when_the_service_cannot_end_a_pod_it_is_named_with_the_command(
     play: Play, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -173,6 +191,7 @@ def test_when_the_service_cannot_end_a_pod_it_is_named_with_the_command(
     assert state.head.name in str(caught.value)
     assert f"{play.api.url}/v2/pods/{state.head.id}" in str(caught.value)
     assert play.cloud.account_key not in str(caught.value)
+    play.said.append(str(caught.value))
 
 
 def test_only_marked_pods_are_ever_touched(play: Play) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from clusters import state as states
+from clusters.errors import ClusterFailed
 from clusters.runpod.client import RunpodClient
 from clusters.runpod.lifecycle import Pace
 from clusters.runpod.provider import RunpodProvider
@@ -53,7 +54,12 @@ class Play:
         return made
 
     def rent(self, spec: RunpodSpec) -> ClusterState:
-        return self.provider.rent(spec, self.state(spec), say=self.said.append)
+        """Rent; what a user would be told of a failure is among what was said."""
+        try:
+            return self.provider.rent(spec, self.state(spec), say=self.said.append)
+        except ClusterFailed as problem:
+            self.said.append(str(problem))
+            raise
 
 
 @contextmanager

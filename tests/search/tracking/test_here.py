@@ -1,0 +1,79 @@
+"""What a rented search wrote is told from this machine: once, in order, files only when they are whole."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from mlflow import MlflowClient
+
+from clusters.facts import VARIABLE, ClusterFacts
+from recsys.training.trials import EventKind, RunEvent
+from search.results import write_results
+from search.session.run_folder import RunFolder
+from search.tracking import Tracker
+from search.tracking.here import Speaker
+from search.tracking.sender import Elsewhere
+from search.tracking.store import EXPERIMENT
+from tests.search.outcomes import make_outcome, make_trial
+from tests.search.webhooks import WebhookServer
+
+FACTS = ClusterFacts("runpod", "abc", "A6000", 1, 1, 1, 2048, 0.53, 0.01, 0.0, 9e9, 8.0, 6.0)
+
+
+@pytest.fixture
+def rented(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A run folder as a rented head leaves it: journal and events, nothing sent."""
+    (tmp_path / "facts.json").write_text(FACTS.to_json())
+    monkeypatch.setenv(VARIABLE, str(tmp_path / "facts.json"))
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    monkeypatch.delenv("DISCORD_WEBHOOK_URL", raising=False)
+    folder = tmp_path / "runs" / "rented"
+    outcome = make_outcome(folder, trials=2)
+    tracker = Tracker.open(folder, name="rented", params={})
+    assert isinstance(tracker._sender, Elsewhere)
+    for trial in outcome.trials:
+        tracker.trial_finished(trial)
+    RunFolder(folder).event(RunEvent(EventKind.STARTED, at=1.0, message="started rented"))
+    return folder
+
+
+def nested(folder: Path) -> int:
+    """How many runs the MLflow beside the run folder has."""
+    client = MlflowClient(f"sqlite:///{folder.parent / 'mlflow.db'}")
+    experiment = client.get_experiment_by_name(EXPERIMENT)
+    return 0 if experiment is None else len(client.search_runs([experiment.experiment_id]))
+
+
+def test_each_fetch_tells_what_is_new_and_nothing_twice(rented: Path) -> None:
+    with WebhookServer() as hook:
+        first = Speaker(rented, notify=hook.url)
+        first(rented)
+        first(rented)
+        assert first.close() == ""
+        RunFolder(rented).event(RunEvent(EventKind.FINISHED, at=2.0, message="all done"))
+        Tracker.open(rented, name="rented", params={}, resume=True).trial_finished(make_trial(7))
+        second = Speaker(rented, notify=hook.url)  # the laptop was killed, and came back
+        second(rented)
+        second.close()
+        told = b"".join(hook.bodies())
+    assert told.count(b'"text": "started rented"') == 1
+    assert told.count(b'"text": "all done"') == 1
+    assert nested(rented) == 1 + 3
+
+
+def test_the_release_is_judged_here_once_all_of_it_has_come(rented: Path) -> None:
+    outcome = make_outcome(rented, trials=2)
+    tracker = Tracker.open(rented, name="rented", params={}, resume=True)
+    promotion = tracker.promote(outcome, rented / "release", release_id="r1")
+    assert promotion is not None
+    assert promotion["promoted"] is None
+    assert "the machine that rented this one" in promotion["reason"]
+    speaker = Speaker(rented)
+    speaker(rented)
+    speaker.close()
+    client = MlflowClient(f"sqlite:///{rented.parent / 'mlflow.db'}")
+    assert client.search_registered_models() == []  # no results.json: the last fetch did not come
+    write_results(rented, outcome, promotion=promotion)
+    Speaker(rented).close()
+    assert len(client.search_registered_models()) == 1
