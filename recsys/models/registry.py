@@ -8,12 +8,13 @@ from __future__ import annotations
 from typing import Any
 
 from recsys.errors import InputError
-from recsys.models import bias
+from recsys.models import bias, item_knn
 from recsys.models.base import Family
 from recsys.models.bayes_mf import family as bayes_mf
 from recsys.models.fields import nearest, read_fields
 from recsys.models.hybrid_vae import family as hybrid_vae
 from recsys.models.mf import family as mf
+from recsys.models.myfm import family as myfm
 from recsys.types import JsonObject
 
 FAMILIES: dict[str, Family] = {
@@ -23,6 +24,8 @@ FAMILIES: dict[str, Family] = {
         bias.FAMILY,
         mf.FAMILY,
         bayes_mf.FAMILY,
+        item_knn.FAMILY,
+        myfm.FAMILY,
     )
 }
 

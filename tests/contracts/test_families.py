@@ -39,6 +39,8 @@ QUICK: dict[str, dict[str, Any]] = {
         "ema_decay": 0.98,
     },
     "mf": {"factors": 4},
+    "item_knn": {"shrinkage": 5.0},
+    "myfm": {"factors": 4, "iterations": 150},
 }
 EMPTY = History(items=np.zeros(0, dtype=np.int32), values=np.zeros(0, dtype=np.float32))
 

@@ -44,7 +44,7 @@ class BayesMfScorer:
         return BayesUser(vectors, float(self.arrays["user_precisions"][user]))
 
     def fold_in(self, history: History, user: int | None = None) -> BayesUser:
-        if user is not None and _same(history, self.histories(user)):
+        if user is not None and same_ratings(history, self.histories(user)):
             return self.known_user(user)
         mean = self._prior_mean(history, user)
         precision = self.new_precision if user is None else float(self.arrays["user_precisions"][user])
@@ -104,11 +104,11 @@ class BayesMfScorer:
         vectors = mean.astype(np.float64)
         for _ in range(ROUNDS):
             score = np.einsum("snk,sk->sn", design, vectors) + offset
-            vectors = solve(score + _truncated_mean(low - score, high - score, np.sqrt(weight)))
+            vectors = solve(score + truncated_mean(low - score, high - score, np.sqrt(weight)))
         return np.asarray(vectors, dtype=np.float32)
 
 
-def _truncated_mean(
+def truncated_mean(
     low: NDArray[np.float64], high: NDArray[np.float64], scale: NDArray[np.float64]
 ) -> NDArray[np.float64]:
     """Mean of noise with precision ``scale`` squared, given that it lies between ``low`` and ``high``."""
@@ -118,7 +118,7 @@ def _truncated_mean(
     return np.asarray(mean / (np.sqrt(2 * np.pi) * scale))
 
 
-def _same(one: History, other: History) -> bool:
+def same_ratings(one: History, other: History) -> bool:
     """Whether two histories hold the same ratings, in whatever order."""
     if len(one.items) != len(other.items):
         return False

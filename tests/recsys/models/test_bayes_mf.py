@@ -15,7 +15,7 @@ from recsys.models.bayes_mf.config import BayesMfConfig
 from recsys.models.bayes_mf.family import build, make_scorer
 from recsys.models.bayes_mf.observation import Cutpoints, expected_stars, levels_of
 from recsys.models.bayes_mf.sampler import Sampler, random_state, restore_random
-from recsys.models.bayes_mf.scorer import _truncated_mean
+from recsys.models.bayes_mf.scorer import truncated_mean
 from recsys.models.bayes_mf.trainer import BayesMfTrainer
 
 USERS, ITEMS, NOISE = 80, 60, 0.5
@@ -147,7 +147,7 @@ def test_truncated_mean_is_scipys() -> None:
         np.array([1.0, 2.0, 0.5]),
     )
     expected = stats.truncnorm.mean(low * scale, high * scale) / scale
-    np.testing.assert_allclose(_truncated_mean(low, high, scale), expected, atol=1e-6)
+    np.testing.assert_allclose(truncated_mean(low, high, scale), expected, atol=1e-6)
 
 
 def test_noise_puts_every_score_into_its_interval() -> None:

@@ -1,0 +1,104 @@
+"""Answers of packed samples of a factorisation machine, in numpy, without the library.
+
+A known user is a vector in each sample. A new one has the features that they share with others (what they
+rated, side features), and of their own feature's weight and vector the conditional mean given the ratings:
+their score is linear in these, with design (q_i + p, 1) where p is the shared part (trainer's docstring).
+The ordinal output takes a few rounds of expectation-maximisation, as bayes_mf does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from recsys.models.base import History, PackedMember
+from recsys.models.bayes_mf.samples import scores_of, stars_of
+from recsys.models.bayes_mf.scorer import MOST, ROUNDS, same_ratings, truncated_mean
+from recsys.types import FloatArray, IntArray
+
+Array = NDArray[np.float64]
+
+
+class MyFmScorer:
+    """A state is (1, kept, factors + 1): a vector a sample, the bias last."""
+
+    def __init__(self, member: PackedMember, histories: Callable[[int], History]) -> None:
+        settings = member.settings
+        self.scale, self.arrays, self.histories = member.scale, member.arrays, histories
+        self.levels = np.array(settings["levels"], dtype=np.float64)
+        self.centre = float(settings["centre"])
+        self.uses_history = bool(settings["histories"])
+
+    def known_user(self, user: int) -> NDArray[np.float32]:
+        row: NDArray[np.float32] = self.arrays["users"][user][None]
+        return row
+
+    def fold_in(self, history: History, user: int | None = None) -> NDArray[np.float32]:
+        if user is not None and same_ratings(history, self.histories(user)):
+            return self.known_user(user)
+        shared = self._shared(history, user)
+        own = self.arrays["prior_mean"].astype(np.float64)
+        if len(history.items):
+            own = self._regress(history, shared, own)
+        vectors = shared + own
+        vectors[:, -1] += np.einsum("sk,sk->s", shared[:, :-1], own[:, :-1])
+        return vectors[None].astype(np.float32)
+
+    def score(self, state: NDArray[np.float32], items: IntArray) -> FloatArray:
+        scores = scores_of(state, self.arrays["items"][items])
+        stars = stars_of(scores, np.ones(1), self.arrays["cutpoints"], self.levels, self.centre)
+        clipped: FloatArray = np.clip(stars, self.scale.low, self.scale.high).astype(np.float32)
+        return clipped
+
+    def _shared(self, history: History, user: int | None) -> Array:
+        """(kept, factors + 1) of the features that are not this user's alone."""
+        weights = self.arrays["user_weights"]
+        kept, features, width = weights.shape
+        place = len(self.arrays["items"]) if self.uses_history else 0
+        total, squares = np.zeros((kept, width)), np.zeros(kept)
+        if place and len(history.items):
+            rows = weights[:, history.items].astype(np.float64)
+            total += rows.sum(axis=1) / np.sqrt(len(history.items))
+            squares += np.square(rows[:, :, :-1]).sum(axis=(1, 2)) / len(history.items)
+        if user is not None and "user_features" in self.arrays and features > place:
+            own = self.arrays["user_features"][user].astype(np.float64)
+            rows = weights[:, place:].astype(np.float64)
+            total += np.einsum("f,sfk->sk", own, rows)
+            squares += np.einsum("f,sfk->s", np.square(own), np.square(rows[:, :, :-1]))
+        total[:, -1] += 0.5 * (np.square(total[:, :-1]).sum(axis=1) - squares)
+        return total
+
+    def _regress(self, history: History, shared: Array, prior: Array) -> Array:
+        """(kept, factors + 1) conditional means of what is the user's own."""
+        items, values = history.items[-MOST:], history.values[-MOST:].astype(np.float64)
+        rows = self.arrays["items"][items].astype(np.float64).transpose(1, 0, 2)  # (kept, n, width)
+        offset = np.einsum("snk,sk->sn", rows[:, :, :-1], shared[:, :-1]) + rows[:, :, -1] + shared[:, -1:]
+        design = rows.copy()
+        design[:, :, :-1] += shared[:, None, :-1]
+        design[:, :, -1] = 1
+        precision = self.arrays["prior_precision"].astype(np.float64)
+        noise = self.arrays["noise_precision"].astype(np.float64)
+        gram = noise[:, None, None] * (design.transpose(0, 2, 1) @ design)
+        inverse = np.linalg.inv(gram + precision[:, :, None] * np.eye(precision.shape[1]))
+
+        def solve(target: Array) -> Array:
+            pull = noise[:, None] * np.einsum("snk,sn->sk", design, target - offset)
+            found: Array = np.einsum("skl,sl->sk", inverse, precision * prior + pull)
+            return found
+
+        if len(self.levels) == 0:
+            return solve(np.broadcast_to(values - self.centre, offset.shape))
+        cuts = np.pad(
+            self.arrays["cutpoints"].astype(np.float64),
+            ((0, 0), (1, 1)),
+            constant_values=((0, 0), (-np.inf, np.inf)),
+        )
+        labels = np.abs(values[:, None] - self.levels).argmin(axis=1)
+        low, high = cuts[:, labels], cuts[:, labels + 1]
+        found = prior
+        for _ in range(ROUNDS):
+            score = np.einsum("snk,sk->sn", design, found) + offset
+            found = solve(score + truncated_mean(low - score, high - score, np.ones_like(score)))
+        return found

@@ -1,0 +1,188 @@
+"""Training by myFM (Ohtsuki 2020), a Gibbs sampler of Bayesian factorisation machines (Rendle et al. 2011).
+
+Features of a rating are its user (one of many, what they rated, demographics) and its item (one of many,
+who rated it, genres); score = w0 + w x + sum over pairs of <v_f, v_g> x_f x_g (Rendle 2010, equation 1).
+Split by side that is p_u . q_i + b_u + b_i with p = V'x and b = w x + (|p|^2 - sum of x_f^2 |v_f|^2) / 2:
+so each sample packs into one vector a row, and is answered like a factorisation. The library cannot go on
+from a state, therefore its whole chain is the first epoch; later epochs change nothing.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+import scipy.sparse as sparse
+from numpy.typing import NDArray
+
+from recsys.data.ratings import Ratings
+from recsys.data.split import TrainingData
+from recsys.models.base import PackedMember
+from recsys.models.bayes_mf.observation import levels_of
+from recsys.models.bayes_mf.samples import scores_of, stars_of
+from recsys.models.myfm.family import MyFmConfig
+from recsys.seeds import derive_seed
+from recsys.types import Arrays, JsonObject
+
+Array = NDArray[np.float64]
+CHUNK = 8192  # pairs predicted at a time
+
+
+class Side:
+    """Features of users or of items: ``block`` (rows, features), ``shapes`` the width of each kind."""
+
+    def __init__(self, kinds: list[sparse.csr_matrix]) -> None:
+        self.block = sparse.hstack(kinds).tocsr()
+        self.squared = self.block.multiply(self.block).tocsr()
+        self.shapes = [kind.shape[1] for kind in kinds]
+
+    def vectors(self, linear: Array, factors: Array) -> Array:
+        """(rows, factors + 1): p, then b, given w (features,) and v (features, factors) of this side."""
+        p = self.block @ factors
+        own = self.squared @ np.square(factors).sum(axis=1)
+        b = self.block @ linear + 0.5 * (np.square(p).sum(axis=1) - own)
+        return np.column_stack([p, b])
+
+
+def sides_of(config: MyFmConfig, data: TrainingData) -> tuple[Side, Side]:
+    train = data.train
+    shape = (train.user_count, train.item_count)
+    rated = sparse.csr_matrix((np.ones(len(train)), (train.users, train.items)), shape=shape)
+    sides = []
+    for matrix, features in ((rated, data.user_features), (rated.T.tocsr(), data.item_features)):
+        kinds = [sparse.identity(matrix.shape[0], format="csr")]
+        if config.histories:
+            counts = np.maximum(np.asarray(matrix.sum(axis=1)).ravel(), 1)
+            kinds.append(sparse.diags(counts**-0.5) @ matrix)
+        if config.side_features and features is not None and features.shape[1]:
+            kinds.append(sparse.csr_matrix(features.astype(np.float64)))
+        sides.append(Side(kinds))
+    return sides[0], sides[1]
+
+
+class MyFmTrainer:
+    """``arrays`` is empty until the chain has run. On one core of the CPU, which the library uses."""
+
+    def __init__(self, config: MyFmConfig, data: TrainingData, *, seed: int) -> None:
+        self.config, self.train = config, data.train
+        self.seed = derive_seed(seed, "myfm") % 2**31
+        self.users, self.items = sides_of(config, data)
+        self.levels = levels_of(data.train.values, config.output)
+        self.centre = 0.0 if len(self.levels) else float(data.train.values.mean(dtype=np.float64))
+        self.plain = float(data.train.values.mean(dtype=np.float64))
+        self.user_features = data.user_features if config.side_features else None
+        self.arrays: Arrays = {}
+
+    @property
+    def parameters(self) -> int:
+        """Numbers of one sample: a weight and a vector for each feature, and the cutpoints."""
+        features = int(self.users.block.shape[1] + self.items.block.shape[1])
+        return 1 + features * (1 + self.config.factors) + max(len(self.levels) - 1, 0)
+
+    def train_epoch(self) -> dict[str, float]:
+        if not self.arrays:
+            self.arrays = self._run()
+        chosen = np.linspace(0, len(self.train) - 1, min(20_000, len(self.train))).astype(np.int64)
+        sample = self.train.take(chosen)
+        return {"train_loss": float(np.square(self.predict(sample) - sample.values).mean())}
+
+    def _run(self) -> Arrays:
+        import myfm
+
+        config, train = self.config, self.train
+        kind = myfm.MyFMOrderedProbit if len(self.levels) else myfm.MyFMRegressor
+        target: NDArray[Any] = train.values.astype(np.float64) - self.centre
+        if len(self.levels):
+            target = np.searchsorted(self.levels, train.values)
+        burn_in = int(config.iterations * config.burn_in)
+        after = config.iterations - burn_in
+        wanted = set((burn_in + np.linspace(0, after - 1, min(config.kept, after)).round()).astype(int))
+        draws: list[Arrays] = []
+
+        def callback(iteration: int, fm: Any, hyper: Any, history: Any) -> tuple[bool, None]:
+            if iteration in wanted:
+                draws.append(self._draw(fm, hyper))
+            return False, None
+
+        relations = [
+            myfm.RelationBlock(rows.astype(np.int64), side.block)
+            for rows, side in ((train.users, self.users), (train.items, self.items))
+        ]
+        with contextlib.redirect_stderr(io.StringIO()):  # its progress bar
+            kind(rank=config.factors, random_seed=self.seed).fit(
+                None,
+                target,
+                X_rel=relations,
+                n_iter=config.iterations,
+                n_kept_samples=1,
+                group_shapes=self.users.shapes + self.items.shapes,
+                callback=callback,
+            )
+        rows = ("users", "items")
+        return {
+            name: np.stack([draw[name] for draw in draws], axis=1 if name in rows else 0) for name in draws[0]
+        }
+
+    def _draw(self, fm: Any, hyper: Any) -> Arrays:
+        """One sample. Scores and cutpoints are moved so that the cutpoints' mean is 0: only their
+        difference is known, and samples are averaged apart."""
+        users = self.users.block.shape[1]
+        w, v = np.array(fm.w), np.array(fm.V).reshape(-1, self.config.factors)
+        cuts = np.array(fm.cutpoints[0]) if len(self.levels) else np.zeros(0)
+        middle = float(cuts.mean()) if len(cuts) else 0.0
+        items = self.items.vectors(w[users:], v[users:])
+        items[:, -1] += float(fm.w0) - middle
+        own = self.users.shapes[0]
+        groups = len(self.users.shapes) + len(self.items.shapes)
+        mean_v = np.array(hyper.mu_V).reshape(groups, self.config.factors)[0]
+        precision_v = np.array(hyper.lambda_V).reshape(groups, self.config.factors)[0]
+        return {
+            "users": self.users.vectors(w[:users], v[:users]).astype(np.float32),
+            "items": items.astype(np.float32),
+            "cutpoints": (cuts - middle).astype(np.float32),
+            # The features that a user shares with others, and the prior of those that are theirs alone.
+            "user_weights": np.column_stack([v[own:users], w[own:users]]).astype(np.float32),
+            "prior_mean": np.append(mean_v, np.array(hyper.mu_w)[0]).astype(np.float32),
+            "prior_precision": np.append(precision_v, np.array(hyper.lambda_w)[0]).astype(np.float32),
+            "noise_precision": np.array(1.0 if len(self.levels) else hyper.alpha, dtype=np.float32),
+        }
+
+    def predict(self, ratings: Ratings) -> NDArray[np.float32]:
+        stars = np.full(len(ratings), self.plain, dtype=np.float32)
+        for start in range(0, len(ratings) if self.arrays else 0, CHUNK):
+            rows = slice(start, start + CHUNK)
+            users, items = (
+                self.arrays["users"][ratings.users[rows]],
+                self.arrays["items"][ratings.items[rows]],
+            )
+            stars[rows] = stars_of(
+                scores_of(users, items), np.ones(1), self.arrays["cutpoints"], self.levels, self.centre
+            )
+        return np.clip(stars, ratings.scale.low, ratings.scale.high)
+
+    def latent(self, ratings: Ratings) -> tuple[float, float]:
+        return 0.0, 1.0
+
+    def validated(self, loss: float) -> None:
+        pass
+
+    def state(self) -> Arrays:
+        return {name: array.copy() for name, array in self.arrays.items()}
+
+    def load_state(self, state: Mapping[str, NDArray[Any]]) -> None:
+        self.arrays = {name: np.array(array) for name, array in state.items()}
+
+    def pack(self) -> PackedMember:
+        arrays = dict(self.arrays)
+        if self.user_features is not None and self.user_features.shape[1]:
+            arrays["user_features"] = self.user_features.astype(np.float32)
+        settings: JsonObject = {
+            **asdict(self.config),
+            "centre": self.centre,
+            "levels": self.levels.tolist(),
+        }
+        return PackedMember("myfm", settings, arrays, self.train.scale)
