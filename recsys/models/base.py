@@ -96,7 +96,8 @@ class Family:
     search may vary; ``build(config, data, epochs=, seed=, device=)`` makes a Trainer;
     ``scorer(member, histories)`` answers for a packed one, where ``histories(user)`` gives the ratings
     that the release keeps of a known user. ``parameter_count(config, users, items, features)``
-    tells capacity without building.
+    tells capacity without building. ``check`` raises InputError where ``data`` does not fit; ``ready``
+    where a library that training needs is not installed.
     """
 
     name: str
@@ -105,3 +106,4 @@ class Family:
     scorer: Callable[[PackedMember, Callable[[int], History]], Scorer]
     ranges: Mapping[str, Range] = field(default_factory=dict)
     check: Callable[[Any, TrainingData], None] | None = None
+    ready: Callable[[], None] | None = None

@@ -114,10 +114,16 @@ class SearchPlan(Strict):
 def load_plan(path: Path, changes: Mapping[str, Any] | None = None) -> SearchPlan:
     """The plan in ``path`` with ``changes`` (plan fields, dotted, or fields of a family) laid over it.
 
-    Raises InputError with the file, the field and what was expected.
+    Raises InputError with the file, the field and what was expected, and for a family to be trained
+    whose library is not installed.
     """
     given = read_mapping(path, kind="plan")
-    return make_plan(given, changes or {}, where=str(path))
+    plan = make_plan(given, changes or {}, where=str(path))
+    for name in (*(name for name, share in plan.families.items() if share), *plan.baselines):
+        ready = family_named(name).ready
+        if ready is not None:
+            ready()
+    return plan
 
 
 def make_plan(given: JsonObject, changes: Mapping[str, Any], *, where: str = "the plan") -> SearchPlan:

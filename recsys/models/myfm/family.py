@@ -76,4 +76,4 @@ def check(config: MyFmConfig, data: TrainingData) -> None:
         )
 
 
-FAMILY = Family("myfm", MyFmConfig, build, make_scorer, RANGES, check)
+FAMILY = Family("myfm", MyFmConfig, build, make_scorer, RANGES, check, require_library)

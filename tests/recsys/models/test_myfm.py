@@ -80,6 +80,7 @@ def test_without_the_library_it_says_what_to_install(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(family, "NEEDED", ("myfm_that_is_not_there",))
     check = FAMILIES["myfm"].check
     assert check is not None
+    assert FAMILIES["myfm"].ready is family.require_library
     with pytest.raises(
         InputError, match=r"myfm_that_is_not_there cannot be imported.*pip install -e '.\[myfm\]'"
     ):

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from recsys.errors import InputError
+from recsys.models.myfm import family as myfm_family
 from search.planning.changes import apply_changes, parse_assignment
 from search.planning.plan import FOLDER, SearchPlan, load_plan, make_plan
 from search.planning.yaml_files import named_file
@@ -108,3 +109,15 @@ def test_nested_changes_leave_the_rest() -> None:
     before = {"a": {"b": 1, "c": 2}, "d": 3}
     assert apply_changes(before, {"a": {"b": 5}, "d": 4}) == {"a": {"b": 5, "c": 2}, "d": 4}
     assert before == {"a": {"b": 1, "c": 2}, "d": 3}
+
+
+def test_a_family_without_its_library_is_refused_before_anything_starts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(myfm_family, "NEEDED", ("a_library_that_is_not_there",))
+    plan = tmp_path / "plan.yaml"
+    plan.write_text("families: {hybrid_vae: 1, myfm: 1}\n")
+    with pytest.raises(InputError, match=r"a_library_that_is_not_there cannot be imported"):
+        load_plan(plan)
+    plan.write_text("families: {hybrid_vae: 1, myfm: 0}\n")
+    assert load_plan(plan).families["hybrid_vae"] == 1
