@@ -24,13 +24,13 @@ TINY = [
 PATIENCE_S = 300
 
 
-def start(out: Path, *arguments: str) -> subprocess.Popen[str]:
+def start(out: Path, *arguments: str, environment: dict[str, str] | None = None) -> subprocess.Popen[str]:
     """search/breakthrough.py in a session of its own, its output in OUT.log."""
     with open(f"{out}.log", "a") as log:
         return subprocess.Popen(
             [sys.executable, str(ROOT / "search" / "breakthrough.py"), "--out", str(out), *arguments],
             cwd=out.parent,
-            env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"},
+            env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1", **(environment or {})},
             stdout=log,
             stderr=subprocess.STDOUT,
             text=True,
