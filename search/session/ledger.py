@@ -51,6 +51,11 @@ class Ledger:
         counts = Counter(result.status for result in self.finished.values())
         return {status.value: counts[status] for status in TrialStatus if counts[status]}
 
+    def signs_text(self) -> str:
+        """``signs: gradient_norm x14, posterior_collapse x2``, "" where there was none."""
+        counts = ", ".join(f"{name} x{count}" for name, count in self.signs.items())
+        return f"signs: {counts}" if counts else ""
+
     def trial_seconds(self) -> float:
         """Mean seconds of an ended trial, 0 before the first."""
         seconds = [result.seconds for result in self.finished.values()]

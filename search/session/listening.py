@@ -1,8 +1,13 @@
-"""Everyone who follows a run, told in turn: journal, ledger, progress, tracker, webhooks."""
+"""Everyone who follows a run, told in turn: journal, ledger, progress, tracker, webhooks.
+
+A sign that nearly every trial shows would drown the others: people hear of the first and, at the end, how
+many there were. Journal, tracker and results.json keep every one.
+"""
 
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 
 from recsys.notify import Notifier
 from recsys.training.trials import EpochReport, EventKind, RunEvent, TrialResult, TrialSpec, TrialStatus
@@ -10,6 +15,8 @@ from search.session.ledger import Ledger
 from search.session.progress import Progress
 from search.session.run_folder import RunFolder
 from search.tracking import Tracker
+
+TOLD_ONCE = frozenset({EventKind.GRADIENT})  # a large first step is the rule without a warm-up
 
 
 class Everyone:
@@ -35,6 +42,10 @@ class Everyone:
         self._run.event(event)
         self._ledger.noted(event)
         self._tracker.event(event)
+        if event.kind in TOLD_ONCE:
+            if self._ledger.signs[event.kind.value] > 1:
+                return
+            event = replace(event, message=f"{event.message}; later trials' are only counted")
         self._notifier.event(event)
         self._progress.event(event)
 

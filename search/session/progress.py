@@ -93,9 +93,8 @@ class Progress:
         )
         done = f"{len(ledger.finished)} of {ledger.planned} trials done" + (f" ({states})" if states else "")
         waiting = ledger.left - len(ledger.running)
-        signs = ", ".join(f"{name} x{count}" for name, count in ledger.signs.items())
         parts = [f"{done}, {len(ledger.running)} running, {waiting} to come", figures, self._times()]
-        return "; ".join([*parts, f"signs: {signs}"] if signs else parts)
+        return "; ".join(filter(None, [*parts, ledger.signs_text()]))
 
     def _times(self) -> str:
         now = self._ledger.clock()

@@ -241,6 +241,8 @@ class Session:
         if findings.ensemble is not None and findings.ensemble.test is not None:
             test = findings.ensemble.test
             message += f"; ensemble on test: loss {test['loss']:.4f}, rmse {test['rmse']:.4f} stars"
+        if self.ledger.signs:
+            message += f"; {self.ledger.signs_text()}"
         self.everyone.event(
             RunEvent(EventKind.FINISHED, at=now, value=None if best is None else best.rmse, message=message)
         )
