@@ -14,6 +14,7 @@ from typing import Any
 
 from recsys.data.split import TrainingData
 from recsys.errors import InputError
+from recsys.models.bayes_mf.observation import MOST_LEVELS, levels_of
 from recsys.models.hybrid_vae import capacity
 from recsys.models.hybrid_vae.config import HybridVaeConfig
 from recsys.models.ranges import Range, Whole
@@ -27,12 +28,14 @@ SMALL_BATCH_SIZE = 1536
 
 @dataclass(frozen=True)
 class DataShape:
-    """What capacity depends on: rows, and columns of side information."""
+    """What capacity depends on: rows, columns of side information, and how many levels a rating has (where
+    nobody counted them, the most that an ordinal output takes)."""
 
     users: int
     items: int
     user_features: int = 0
     item_features: int = 0
+    levels: int = MOST_LEVELS
 
     @classmethod
     def of(cls, data: TrainingData) -> DataShape:
@@ -41,6 +44,7 @@ class DataShape:
             items=data.train.item_count,
             user_features=0 if data.user_features is None else data.user_features.shape[1],
             item_features=0 if data.item_features is None else data.item_features.shape[1],
+            levels=len(levels_of(data.train.values, "ordinal")) or MOST_LEVELS,
         )
 
 
@@ -65,6 +69,7 @@ def parameter_count(config: HybridVaeConfig, shape: DataShape) -> int:
         items=shape.items,
         user_features=shape.user_features,
         item_features=shape.item_features,
+        levels=shape.levels,
     )
 
 

@@ -51,6 +51,8 @@ LADDER = (
     ),
     Rung("low-kl", "KL weight 0.005", {"kl_weight": 0.005}),
     Rung("start-only", "that start, VAE untrained", {}, trained=False),
+    Rung("ordinal", "ordered levels in place of a squared error", {"output": "ordinal"}),
+    Rung("ordinal-users", "each user's own spread of levels", {"output": "ordinal_by_user"}),
     Rung("bias", "bias baseline", {}, family="bias", reference=True),
     Rung("mf", "biased MF, variational", {}, family="mf", reference=True),
     Rung(

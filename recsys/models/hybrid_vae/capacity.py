@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import itertools
 
+from recsys.models.bayes_mf.observation import MOST_LEVELS
 from recsys.models.hybrid_vae.config import HybridVaeConfig
 
 
@@ -18,15 +19,26 @@ def encoder_inputs(config: HybridVaeConfig) -> int:
 
 
 def parameter_count(
-    config: HybridVaeConfig, *, users: int, items: int, user_features: int = 0, item_features: int = 0
+    config: HybridVaeConfig,
+    *,
+    users: int,
+    items: int,
+    user_features: int = 0,
+    item_features: int = 0,
+    levels: int = MOST_LEVELS,
 ) -> int:
-    """For tables over ``users`` and ``items`` rows; the feature columns count where an option reads them."""
+    """For tables over ``users`` and ``items`` rows; the feature columns, and the ``levels`` that a rating
+    can have, count where an option reads them."""
     rows = users + items
     total = rows * config.factors
     if config.biases:
         total += rows + 1
     tables = {"none": 0, "implicit": 1, "ratings": 2}[config.history]
     total += tables * rows * config.dot_product
+    if config.output != "gaussian":
+        total += levels - 1
+    if config.output == "ordinal_by_user":
+        total += users
     if config.start != "random":
         total += rows * config.start_rank + 2
     norm = 0 if config.normalisation == "none" else 2

@@ -16,6 +16,7 @@ HistoryKind = Literal["none", "implicit", "ratings"]
 KlSchedule = Literal["constant", "cosine"]
 Start = Literal["random", "factorisation"]
 RateSchedule = Literal["plateau", "cosine", "constant"]
+OutputKind = Literal["gaussian", "ordinal", "ordinal_by_user"]
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,10 @@ class HybridVaeConfig:
     history_limit: int = 0  # at most so many ratings of a row in its history, the newest; 0 = all
     normalisation: Normalisation = "batch"  # after each hidden linear layer
     embedding_scale: float = 0.1  # standard deviation of the embeddings' start
+
+    # What a rating is: a squared error in stars, or the likelihood of ordered levels (``ordinal.py``);
+    # ``ordinal_by_user`` also learns how widely each user spreads their ratings. ``gaussian`` = off.
+    output: OutputKind = "gaussian"
 
     # Initialisation from a factorisation (Bayesian MF on train); the VAE learns what it leaves over.
     start: Start = "random"

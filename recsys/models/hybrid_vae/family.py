@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from recsys.data.split import TrainingData
 from recsys.errors import InputError
 from recsys.models.base import Family, History, PackedMember, Scorer
+from recsys.models.bayes_mf.observation import MOST_LEVELS, levels_of
 from recsys.models.hybrid_vae.config import HybridVaeConfig
 from recsys.models.ranges import Choice, Range, Real, Whole
 
@@ -32,6 +35,7 @@ RANGES: dict[str, Range] = {
     "biases": Choice({"on": True, "off": False}),
     "dot_product": Choice({"8": 8, "16": 16, "32": 32}),
     "history": Choice({"none": "none", "implicit": "implicit", "ratings": "ratings"}),
+    "output": Choice({"gaussian": "gaussian", "ordinal": "ordinal", "ordinal_by_user": "ordinal_by_user"}),
     "start": Choice({"random": "random", "factorisation": "factorisation"}),
     "normalisation": Choice(
         {"batch": "batch", "batch_recalibrated": "batch_recalibrated", "layer": "layer", "none": "none"}
@@ -70,6 +74,11 @@ def check(config: HybridVaeConfig, data: TrainingData) -> None:
             f"hybrid_vae.history is {config.history!r} but train holds {len(train)} ratings of "
             f"{train.user_count} users, about one each: nothing is left once the target is taken out; "
             "set history to none"
+        )
+    if config.output != "gaussian" and not len(levels_of(train.values, "ordinal")):
+        raise InputError(
+            f"hybrid_vae.output is {config.output!r} but train holds {len(np.unique(train.values))} distinct "
+            f"ratings, expected 2 to {MOST_LEVELS} levels; set output to gaussian"
         )
 
 

@@ -22,6 +22,7 @@ from recsys.models.hybrid_vae.config import HybridVaeConfig
 from recsys.models.hybrid_vae.gather import gather
 from recsys.models.hybrid_vae.history import Pairs, SideHistory
 from recsys.models.hybrid_vae.noise import Noise, dropout
+from recsys.models.hybrid_vae.ordinal import OrdinalOutput
 from recsys.models.hybrid_vae.start import FactorStart
 
 
@@ -33,9 +34,11 @@ class Sums(NamedTuple):
 
 
 class Output(NamedTuple):
-    """``stars`` (batch,); ``mean`` and ``log_variance`` (batch, latent), float32."""
+    """``stars`` (batch,) and the ``link`` that they come from; ``mean`` and ``log_variance`` (batch,
+    latent), float32."""
 
     stars: Tensor
+    link: Tensor
     mean: Tensor
     log_variance: Tensor
 
@@ -60,7 +63,9 @@ class HybridVae(nn.Module):
         if config.biases:
             share = (self.centre - self.scale.low) / self.scale.span
             share = min(max(share, 0.01), 0.99)
-            centre = torch.logit(torch.tensor(share)) if start is None else torch.zeros(())
+            # A start has its own offset, cutpoints are one.
+            sigmoid = start is None and config.output == "gaussian"
+            centre = torch.logit(torch.tensor(share)) if sigmoid else torch.zeros(())
             self.offset = nn.Parameter(centre)
             self.user_bias = nn.Parameter(torch.zeros(ratings.user_count))
             self.item_bias = nn.Parameter(torch.zeros(ratings.item_count))
@@ -85,9 +90,22 @@ class HybridVae(nn.Module):
                 for flipped in (False, True)
             )
         self.bottleneck = Bottleneck(encoder_inputs(config), config)
+        self.ordinal: OrdinalOutput | None = None
+        if config.output != "gaussian":
+            self.ordinal = OrdinalOutput(ratings, by_user=config.output == "ordinal_by_user")
         if start is not None:
             # Begin as the factorisation itself; a random decoder first has to unlearn its noise.
             nn.init.zeros_(self.bottleneck.output.weight)
+            if self.ordinal is not None:
+                self._fit_cutpoints(self.ordinal, start, ratings)
+
+    def _fit_cutpoints(self, ordinal: OrdinalOutput, start: FactorStart, ratings: Ratings) -> None:
+        """The start's scores were scaled for the sigmoid; the same scores under cutpoints."""
+        score = np.einsum("nr,nr->n", start.users[ratings.users], start.items[ratings.items])
+        link = torch.from_numpy(np.asarray(score + start.left_out, dtype=np.float32))
+        slope = ordinal.fit(link, torch.from_numpy(ordinal.labels(ratings.values)))
+        nn.init.constant_(self.start_slope, slope)
+        nn.init.zeros_(self.start_offset)
 
     def sums(self) -> Sums | None:
         """History sums with the weights as they are; None for a model without histories."""
@@ -125,5 +143,9 @@ class HybridVae(nn.Module):
             link = link + self.start_offset + self.start_slope * started
             read = torch.cat([read, started[:, None].to(read.dtype)], dim=1)
         decoded = self.bottleneck(read, noise)
-        stars = self.scale.low + self.scale.span * torch.sigmoid(link + decoded.link)
-        return Output(stars, decoded.mean, decoded.log_variance)
+        whole: Tensor = link + decoded.link
+        if self.ordinal is None:
+            stars = self.scale.low + self.scale.span * torch.sigmoid(whole)
+        else:
+            stars = self.ordinal.stars(whole, pairs.users)
+        return Output(stars, whole, decoded.mean, decoded.log_variance)

@@ -18,7 +18,8 @@ from recsys.data.ratings import Ratings
 from recsys.models.base import PackedMember
 from recsys.models.hybrid_vae.blocks import Block
 from recsys.models.hybrid_vae.network import HybridVae, Sums
-from recsys.types import Arrays
+from recsys.models.hybrid_vae.ordinal import OrdinalOutput
+from recsys.types import Arrays, BoolArray
 
 
 def _array(tensor: Tensor) -> NDArray[np.float32]:
@@ -75,13 +76,18 @@ def pack(network: HybridVae, train: Ratings, *, noise_variance: float) -> Packed
         # The constant goes with the items: one addition less.
         arrays["item_bias"] = _array(network.item_bias + network.offset)
     _add_layers(arrays, network)
-    _add_prior(arrays, network, train)
+    seen = np.bincount(train.users, minlength=train.user_count) > 0
+    _add_prior(arrays, seen, biases=config.biases)
+    sharpness = 1.0
+    if network.ordinal is not None:
+        sharpness = _add_ordinal(arrays, network.ordinal, seen)
     settings = {
         **asdict(config),
         "centre": network.centre,
         "start_offset": float(network.start_offset) if config.start != "random" else 0.0,
         "start_slope": float(network.start_slope) if config.start != "random" else 0.0,
         "noise_variance": noise_variance,
+        "sharpness": sharpness,
         "hidden": list(config.hidden),
     }
     return PackedMember(family="hybrid_vae", settings=settings, arrays=arrays, scale=network.scale)
@@ -111,14 +117,22 @@ def _add_layers(arrays: Arrays, network: HybridVae) -> None:
     arrays["output.bias"] = _array(bottleneck.output.bias)
 
 
-def _add_prior(arrays: Arrays, network: HybridVae, train: Ratings) -> None:
+def _add_prior(arrays: Arrays, seen: BoolArray, *, biases: bool) -> None:
     """Mean and variance of the trained users' own parameters: what a new user is before any rating."""
-    seen = np.bincount(train.users, minlength=train.user_count) > 0
     own = arrays["user_embedding"]
     if "start_users" in arrays:
         own = np.concatenate([arrays["start_users"], own], axis=1)
-    if network.config.biases:
+    if biases:
         own = np.concatenate([arrays["user_bias"][:, None], own], axis=1)
     own = own[seen]
     arrays["prior.mean"] = own.mean(axis=0).astype(np.float32)
     arrays["prior.variance"] = np.maximum(own.var(axis=0), 1e-8).astype(np.float32)
+
+
+def _add_ordinal(arrays: Arrays, ordinal: OrdinalOutput, seen: BoolArray) -> float:
+    """Levels, cutpoints and each user's sharpness; returns that of a new user."""
+    arrays["ordinal.levels"], arrays["ordinal.cuts"] = _array(ordinal.levels), _array(ordinal.cuts())
+    if ordinal.spread is None:
+        return 1.0
+    arrays["ordinal.sharpness"] = _array(ordinal.spread.exp())
+    return float(np.exp(_array(ordinal.spread)[seen].mean()))

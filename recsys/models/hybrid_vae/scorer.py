@@ -8,7 +8,7 @@ are fitted.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from recsys.models.base import History, PackedMember
 from recsys.models.hybrid_vae.layers import Layers, Matrix, Trace
+from recsys.models.hybrid_vae.link import Link
 from recsys.types import FloatArray, IntArray
 
 # Ratings that the embedding is fitted to, the newest: bounds a fold-in to a few milliseconds.
@@ -26,24 +27,28 @@ STEPS = 2  # a third changed nothing measurable and cost half as much again
 @dataclass(frozen=True)
 class UserState:
     """``own`` is the bias and the start's row, where the model has them, then the embedding; ``history``
-    (k,) is h; ``half`` the user's part of the first layer, (width,)."""
+    (k,) is h; ``half`` the user's part of the first layer, (width,); ``sharpness`` is how
+    sharply they tell levels apart, for a new user as the trained ones do on average."""
 
     own: NDArray[np.float32]
     history: NDArray[np.float32] | None
     half: NDArray[np.float32]
+    sharpness: float
 
 
 class HybridVaeScorer:
     def __init__(self, member: PackedMember, histories: Callable[[int], History]) -> None:
         settings, arrays = member.settings, member.arrays
-        self.scale, self.arrays, self.histories = member.scale, arrays, histories
+        self.arrays, self.histories = arrays, histories
         self.k, self.biases = int(settings["dot_product"]), bool(settings["biases"])
         self.start: NDArray[np.float32] | None = arrays.get("start_items")
         self.slope, self.offset = np.float32(settings["start_slope"]), np.float32(settings["start_offset"])
         # Where the embedding begins in a user's own numbers.
         self.embedding = int(self.biases) + (0 if self.start is None else self.start.shape[1])
         self.centre, self.noise = np.float32(settings["centre"]), float(settings["noise_variance"])
+        self.sharpness = float(settings.get("sharpness", 1.0))
         self.limit = int(settings["history_limit"])
+        self.link = Link.of(arrays, member.scale)
         self.layers = Layers(arrays, len(settings["hidden"]))
         self._tables = [arrays[name] for name in ("history.0", "history.1") if name in arrays]
 
@@ -54,13 +59,14 @@ class HybridVaeScorer:
         if self.biases:
             own = np.concatenate([self.arrays["user_bias"][user : user + 1], own])
         history = self.arrays["user_history"][user] if self._tables else None
-        return self._state(own, history)
+        sharpness = self.arrays.get("ordinal.sharpness")
+        return self._state(own, history, self.sharpness if sharpness is None else float(sharpness[user]))
 
     def fold_in(self, history: History, user: int | None = None) -> UserState:
         if user is None:
             centre = self.arrays["prior.mean"]
             precision = 1 / self.arrays["prior.variance"].astype(np.float64)
-            state = self._state(centre, self._sum(history))
+            state = self._state(centre, self._sum(history), self.sharpness)
             return self._fit(state, history, centre, precision)
         known = self.known_user(user)
         before = self.histories(user)
@@ -73,21 +79,29 @@ class HybridVaeScorer:
         if len(old.items):
             slopes = self._stars_and_slopes(known, old.items)[1]
             precision = precision + np.square(slopes).sum(axis=0) / self.noise
-        state = self._state(known.own, self._sum(history))
+        state = self._state(known.own, self._sum(history), known.sharpness)
         return self._fit(state, new, known.own, precision)
 
     def score(self, state: UserState, items: IntArray) -> Matrix:
         link = self._link(state, items, self._first(state, items))
-        return self._stars(link)
+        return self.link.stars(link, state.sharpness)
 
-    def _stars(self, link: Matrix) -> Matrix:
-        return np.asarray(self.scale.low + self.scale.span / (1 + np.exp(-link)), dtype=np.float32)
+    def score_many(self, states: Sequence[UserState], items: Sequence[IntArray]) -> list[Matrix]:
+        """``score`` of several users in one pass through the layers."""
+        firsts = [self._first(state, rows) for state, rows in zip(states, items, strict=True)]
+        deep = np.split(self.layers.forward(np.concatenate(firsts)), np.cumsum([len(rows) for rows in items]))
+        return [
+            self.link.stars(own + self._shortcuts(state, rows), state.sharpness)
+            for own, state, rows in zip(deep, states, items, strict=False)
+        ]
 
-    def _state(self, own: NDArray[np.float32], history: NDArray[np.float32] | None) -> UserState:
+    def _state(
+        self, own: NDArray[np.float32], history: NDArray[np.float32] | None, sharpness: float
+    ) -> UserState:
         half: FloatArray = self.arrays["first.user"] @ own[self.embedding :]
         if history is not None:
             half = half + self.arrays["first.user_history"] @ history
-        return UserState(own, history, np.asarray(half, dtype=np.float32))
+        return UserState(own, history, np.asarray(half, dtype=np.float32), sharpness)
 
     def _sum(self, history: History) -> NDArray[np.float32] | None:
         """h of a user with these ratings."""
@@ -123,7 +137,11 @@ class HybridVaeScorer:
     def _link(
         self, state: UserState, items: IntArray, first: Matrix, traces: list[Trace] | None = None
     ) -> Matrix:
-        link: FloatArray = self.layers.forward(first, traces)
+        return np.asarray(self.layers.forward(first, traces) + self._shortcuts(state, items), np.float32)
+
+    def _shortcuts(self, state: UserState, items: IntArray) -> Matrix:
+        """(n,) what reaches the link beside the layers."""
+        link: FloatArray = np.zeros(len(items), dtype=np.float32)
         if self.k:
             link = link + self.arrays["item_factors"][items] @ self._factors(state)
         if self.start is not None:
@@ -146,9 +164,8 @@ class HybridVaeScorer:
             own = np.concatenate([gain[:, None] * self.start[items], own], axis=1)
         if self.biases:
             own = np.concatenate([np.ones((len(items), 1), np.float32), own], axis=1)
-        stars = self._stars(link)
-        share = (stars - self.scale.low) / self.scale.span
-        return stars, (own * (self.scale.span * share * (1 - share))[:, None]).astype(np.float64)
+        slopes = own * self.link.slopes(link, state.sharpness)[:, None]
+        return self.link.stars(link, state.sharpness), slopes.astype(np.float64)
 
     def _fit(
         self,
@@ -172,7 +189,8 @@ class HybridVaeScorer:
             pull = slopes.T @ (history.values - stars) / self.noise - precision * (state.own - centre)
             step = _ridge_step(slopes, pull, precision, self.noise)
             for share in (1.0, 0.5, 0.25, 0.125):
-                tried = self._state((state.own + share * step).astype(np.float32), state.history)
+                own = (state.own + share * step).astype(np.float32)
+                tried = self._state(own, state.history, state.sharpness)
                 if cost(self.score(tried, history.items), tried.own) < before:
                     state = tried
                     break

@@ -66,6 +66,9 @@ class HybridVaeTrainer:
         self._make_pairs = PairMaker(self.network, train, device, None if start is None else start.left_out)
         self._pairs = self._make_pairs(train)
         self._values = torch.from_numpy(np.ascontiguousarray(train.values)).to(device)
+        self._labels: Tensor | None = None
+        if self.network.ordinal is not None:
+            self._labels = torch.from_numpy(self.network.ordinal.labels(train.values)).to(device)
         chosen = np.random.default_rng(derive_seed(seed, "sample")).permutation(len(train))[:SAMPLE]
         self._sample = self._pairs.take(torch.from_numpy(np.sort(chosen)).to(device))
         self._predictor: HybridVae | None = None
@@ -113,10 +116,14 @@ class HybridVaeTrainer:
                 group["lr"] = rate
         sums = self.network.sums()  # float32: sparse products have no bfloat16
         with mixed_precision(self.device):
-            output = self.network(self._pairs.take(rows), sums, self.noise)
+            pairs = self._pairs.take(rows)
+            output = self.network(pairs, sums, self.noise)
             error = (output.stars - self._values[rows]).square().mean()
+            misfit = error
+            if self.network.ordinal is not None and self._labels is not None:
+                misfit = self.network.ordinal.surprise(output.link, pairs.users, self._labels[rows])
             by_dimension = kl_by_dimension(output.mean, output.log_variance)
-            loss = error + weight * kl_penalty(by_dimension, config.free_bits)
+            loss = misfit + weight * kl_penalty(by_dimension, config.free_bits)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         limit = config.gradient_clip if config.gradient_clip > 0 else torch.inf

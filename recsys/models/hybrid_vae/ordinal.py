@@ -1,0 +1,98 @@
+"""Ordered levels in place of one sigmoid: cumulative logit with learned cutpoints (McCullagh 1980).
+
+P(rating at least level l) = sigmoid(s_u (link - c_l)). The cutpoints c are the same for everyone and learned
+as one number and the logarithms of the gaps, so that they stay in order; ``s_u`` is how sharply a user tells
+levels apart, 1 unless ``by_user`` (after OrdRec, Koren & Sill 2011, who give each user cutpoints of their
+own: the bias path already moves them all, so one number more a user spreads them). Training maximises the
+likelihood of the level given; the prediction is the expected stars, on which ``loss`` and ``rmse`` are taken.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn.functional import logsigmoid
+
+from recsys.data.ratings import Ratings
+from recsys.models.bayes_mf.observation import MOST_LEVELS, levels_of
+from recsys.models.hybrid_vae.gather import gather
+
+FITTED_ON = 100_000  # ratings, for the cutpoints of a start
+
+
+class OrdinalOutput(nn.Module):
+    """``levels`` (levels,) stars, rising; ``cuts`` one less, where the link passes from level to level."""
+
+    levels: Tensor
+    steps: Tensor
+
+    def __init__(self, ratings: Ratings, *, by_user: bool) -> None:
+        """Cutpoints begin where the shares of ``ratings`` lie, whose values are 2 to 21 distinct ones."""
+        super().__init__()
+        levels = levels_of(ratings.values, "ordinal").astype(np.float32)
+        if len(levels) < 2:
+            raise ValueError(f"an ordinal output needs 2 to {MOST_LEVELS} distinct ratings")
+        self.register_buffer("levels", torch.from_numpy(levels), persistent=False)
+        self.register_buffer("steps", torch.from_numpy(np.diff(levels)), persistent=False)
+        counts = np.bincount(np.searchsorted(levels, ratings.values), minlength=len(levels))
+        below = np.cumsum(counts)[:-1] / counts.sum()
+        cuts = np.log(below / (1 - below)).astype(np.float32)
+        self.first = nn.Parameter(torch.tensor(cuts[0]))
+        self.gaps = nn.Parameter(torch.from_numpy(np.log(np.maximum(np.diff(cuts), 1e-3))))
+        self.spread = nn.Parameter(torch.zeros(ratings.user_count)) if by_user else None
+
+    def cuts(self) -> Tensor:
+        return torch.cat([self.first[None], self.first + self.gaps.exp().cumsum(0)])
+
+    def labels(self, values: NDArray[np.float32]) -> NDArray[np.int64]:
+        """(n,) the level of each rating, the nearest below where it is none of them."""
+        levels = self.levels.cpu().numpy()
+        found: NDArray[np.int64] = np.searchsorted(levels, values, side="right") - 1
+        return found.clip(0)
+
+    def above(self, link: Tensor, users: Tensor) -> Tensor:
+        """(batch, levels - 1) logits of a rating above each cutpoint."""
+        logits = link[:, None] - self.cuts()
+        return logits if self.spread is None else logits * gather(self.spread, users).exp()[:, None]
+
+    def stars(self, link: Tensor, users: Tensor) -> Tensor:
+        """(batch,) expected stars."""
+        return self.levels[0] + (torch.sigmoid(self.above(link, users)) * self.steps).sum(dim=1)
+
+    def surprise(self, link: Tensor, users: Tensor, labels: Tensor) -> Tensor:
+        """Mean negative log-likelihood of ``labels`` (batch,), nats.
+
+        From sigmoid(a) - sigmoid(b) = sigmoid(a) sigmoid(-b) (1 - exp(b - a)), which loses no digits."""
+        logits = self.above(link, users)
+        last = len(self.steps)
+        low = logits.gather(1, (labels - 1).clamp(min=0)[:, None]).squeeze(1)
+        high = logits.gather(1, labels.clamp(max=last - 1)[:, None]).squeeze(1)
+        inner = (labels > 0) & (labels < last)
+        width = torch.where(inner, low - high, torch.ones_like(low)).clamp(min=1e-6)
+        log_share = torch.where(labels > 0, logsigmoid(low), torch.zeros_like(low))
+        log_share = log_share + torch.where(labels < last, logsigmoid(-high), torch.zeros_like(low))
+        log_share = log_share + torch.where(inner, torch.log(-torch.expm1(-width)), torch.zeros_like(low))
+        return -log_share.mean()
+
+    def fit(self, link: Tensor, labels: Tensor) -> float:
+        """Moves the cutpoints to where they say most of ``labels`` (n,) given a fixed ``link`` (n,), and
+        returns the slope by which that link is best multiplied."""
+        places = torch.linspace(0, len(link) - 1, min(FITTED_ON, len(link))).long()
+        link, labels = link[places], labels[places]
+        slope = torch.ones((), requires_grad=True)
+        moved = [slope, self.first, self.gaps]
+        optimizer = torch.optim.LBFGS(moved, max_iter=60, line_search_fn="strong_wolfe")
+        nobody = torch.zeros(len(link), dtype=torch.int64)
+
+        def error() -> float:
+            optimizer.zero_grad()
+            value = self.surprise(slope * link, nobody, labels)
+            value.backward()
+            return value.item()
+
+        optimizer.step(error)
+        for tensor in moved:
+            tensor.grad = None
+        return float(slope.detach())
