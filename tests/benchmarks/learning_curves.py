@@ -1,9 +1,11 @@
 """Record a table of real learning curves: configs drawn at random from the search's own space, trained whole.
 
-    python -m tests.benchmarks.learning_curves --configs 80
+    python -m tests.benchmarks.learning_curves tuned --configs 150
+    python -m tests.benchmarks.learning_curves judged --configs 150
 
 One row a config: what was drawn, then valid rmse after each epoch. Figures only, no rating. Rows that are
-there already are kept, so that a recording can be stopped and gone on with.
+there already are kept, so that a recording can be stopped and gone on with. The two tables share nothing:
+other ratings of another size, another split, other configs. Settings are chosen on "tuned" alone.
 """
 
 from __future__ import annotations
@@ -11,6 +13,7 @@ from __future__ import annotations
 import argparse
 import csv
 import tempfile
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,18 +22,51 @@ import numpy as np
 from recsys.bounds import DataShape
 from recsys.data.split import TrainingData
 from recsys.data.splits import make_split, training_data
+from recsys.models.hybrid_vae.config import HybridVaeConfig
+from recsys.models.hybrid_vae.family import RANGES
 from recsys.models.registry import make_config
 from recsys.seeds import derive_seed
 from recsys.training.trial import TrainingFailed, Trial
 from recsys.training.trials import TrialSpec
 from recsys.types import JsonObject
-from search.planning.sources import Source
+from search.planning.sources import Source, synthetic_sizes
 from search.proposing.space import Space, plain
 
-DATA = "synthetic:users=200,items=150,ratings=6000"
-TABLE = Path(__file__).with_name("learning_curves.csv")
+EPOCHS = 18
 # A factorisation start costs a sampler's run in every trial: left out, so that an epoch is an epoch.
 FIXED = {"start": "random", "patience": 1000}
+
+
+@dataclass(frozen=True)
+class Recording:
+    """A table's file, its ratings, and the seed of split and draws."""
+
+    file: str
+    data: str
+    seed: int
+
+    @property
+    def path(self) -> Path:
+        return Path(__file__).with_name(self.file)
+
+    @property
+    def space(self) -> Space:
+        """What the table's configs were drawn from: a field that came to the search later stays as it was."""
+        sizes = synthetic_sizes(self.data)
+        columns = self.path.read_text().splitlines()[0].split(",") if self.path.exists() else list(RANGES)
+        later = {name: getattr(HybridVaeConfig(), name) for name in RANGES if name not in columns}
+        shape = DataShape(users=sizes["users"], items=sizes["items"])
+        return Space("hybrid_vae", shape, fixed={**later, **FIXED})
+
+    def training_data(self) -> TrainingData:
+        dataset = Source(self.data).load()
+        return training_data(dataset, make_split(dataset, "random", seed=self.seed))
+
+
+TABLES = {
+    "tuned": Recording("curves_tuned.csv", "synthetic:users=200,items=150,ratings=6000", 0),
+    "judged": Recording("curves_judged.csv", "synthetic:users=250,items=200,ratings=9000,seed=1", 1),
+}
 
 
 class Random:
@@ -55,15 +91,11 @@ class Random:
         return value
 
 
-def space_of(data: TrainingData) -> Space:
-    return Space("hybrid_vae", DataShape.of(data), fixed=FIXED)
-
-
-def curve(space: Space, data: TrainingData, number: int, epochs: int) -> tuple[JsonObject, list[float]]:
+def curve(table: Recording, data: TrainingData, number: int) -> tuple[JsonObject, list[float]]:
     """What config ``number`` draws, and its valid rmse after each epoch; one that breaks stays as it was."""
-    suggester = Random(derive_seed(0, "curve", number))
-    config = plain(make_config("hybrid_vae", space.draw(suggester)))
-    spec = TrialSpec(number, str(number), "hybrid_vae", config, epochs=epochs, seed=number, early_stop=True)
+    suggester = Random(derive_seed(table.seed, "curve", number))
+    config = plain(make_config("hybrid_vae", table.space.draw(suggester)))
+    spec = TrialSpec(number, str(number), "hybrid_vae", config, epochs=EPOCHS, seed=number)
     with tempfile.TemporaryDirectory() as folder:
         trial = Trial(spec, data, folder=Path(folder))
         try:
@@ -72,29 +104,26 @@ def curve(space: Space, data: TrainingData, number: int, epochs: int) -> tuple[J
         except TrainingFailed:
             pass
     figures = [report.rmse for report in trial.reports]
-    return suggester.draws, figures + [figures[-1] if figures else 2.0] * (epochs - len(figures))
+    return suggester.draws, figures + [figures[-1] if figures else 2.0] * (EPOCHS - len(figures))
 
 
 def main() -> None:
     command = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    command.add_argument("--data", default=DATA)
-    command.add_argument("--configs", type=int, default=80)
-    command.add_argument("--epochs", type=int, default=18)
-    command.add_argument("--table", type=Path, default=TABLE)
+    command.add_argument("table", choices=sorted(TABLES))
+    command.add_argument("--configs", type=int, default=150)
     options = command.parse_args()
-    dataset = Source(options.data).load()
-    data = training_data(dataset, make_split(dataset, "random", seed=0))
-    space = space_of(data)
-    done = len(options.table.read_text().splitlines()) - 1 if options.table.exists() else 0
-    with options.table.open("a", newline="") as file:
+    table = TABLES[options.table]
+    data = table.training_data()
+    done = len(table.path.read_text().splitlines()) - 1 if table.path.exists() else -1
+    with table.path.open("a", newline="") as file:
         writer = csv.writer(file)
-        names = list(space.ranges)
-        if done <= 0:
-            writer.writerow([*names, *(f"rmse_{epoch}" for epoch in range(1, options.epochs + 1))])
+        names = list(table.space.ranges)
+        if done < 0:
+            writer.writerow([*names, *(f"rmse_{epoch}" for epoch in range(1, EPOCHS + 1))])
         for number in range(max(done, 0), options.configs):
-            draws, figures = curve(space, data, number, options.epochs)
+            draws, figures = curve(table, data, number)
             writer.writerow([*(draws[name] for name in names), *(f"{figure:.5f}" for figure in figures)])
             file.flush()
             print(f"{number + 1} of {options.configs}: {min(figures):.4f}", flush=True)

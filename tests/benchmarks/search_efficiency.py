@@ -1,92 +1,37 @@
 """How soon a search reaches a target: this one, random search, and plain Optuna TPE, over many seeds.
 
-    python -m tests.benchmarks.search_efficiency --seeds 24
+    python -m tests.benchmarks.search_efficiency judged --seeds 24
 
-Trials are not trained: their learning curves come from a table of real ones (learning_curves.csv, see
-learning_curves.py). Between its configs the curve is a surrogate: the mean of the nearest ones, weighted by
-closeness. The target is what the best tenth of the table's configs reach; the search's own parts run as
-they are (FamilySearch, FamilyPruning). Every search draws from the same space and starts from nothing:
-no formula, no template.
+Trials are not trained: their curves come from a table of real ones (see learning_curves.py) and, between
+its configs, from a surrogate (see surrogate.py). A target is what a share of random configs reaches. The
+search's own parts run as they are (FamilySearch, FamilyPruning) with the settings of search/plans/quick.yaml,
+the grace period scaled to the table's epochs. Every search draws from the same space and starts from nothing:
+no formula, no template, no given points. Those settings were chosen on the table "tuned"; "judged" is other
+ratings and other configs, looked at once.
 """
 
 from __future__ import annotations
 
 import argparse
-import csv
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import optuna
-from numpy.typing import NDArray
 
-from recsys.bounds import DataShape
-from recsys.models.ranges import Choice, Range, Real
 from recsys.training.trials import TrialSpec
 from recsys.types import JsonObject
-from search.planning.plan import Pruning
-from search.planning.sources import synthetic_sizes
+from search.planning.plan import FOLDER, Pruning, SearchPlan, load_plan
 from search.proposing.proposals import FamilySearch, SamplerSettings
 from search.proposing.space import Space
 from search.runner.pruning import FamilyPruning
-from tests.benchmarks.learning_curves import DATA, FIXED, TABLE, Random
+from tests.benchmarks.learning_curves import TABLES, Random
+from tests.benchmarks.surrogate import DRAWS, Curves
 
-SIZES = synthetic_sizes(DATA)
-SHAPE = DataShape(users=SIZES["users"], items=SIZES["items"])
-NEAREST = 4
-MOST_TRIALS = 120
-TARGET_SHARE = 0.1
+MOST_TRIALS = 300
+SHARES = (0.1, 0.02)  # of random configs that reach the target: an easy one, a hard one
 RESAMPLES = 4000
-
-
-@dataclass(frozen=True)
-class Curves:
-    """The table: ``places`` (configs, axes) in the unit cube, ``rmse`` (configs, epochs)."""
-
-    ranges: dict[str, Range]
-    places: NDArray[np.float64]
-    rmse: NDArray[np.float64]
-
-    @classmethod
-    def read(cls, path: Path, ranges: dict[str, Range]) -> Curves:
-        with path.open() as file:
-            rows = list(csv.DictReader(file))
-        epochs = sum(name.startswith("rmse_") for name in rows[0])
-        rmse = np.array([[float(row[f"rmse_{epoch + 1}"]) for epoch in range(epochs)] for row in rows])
-        return cls(ranges, np.array([place_of(row, ranges) for row in rows]), rmse)
-
-    @property
-    def epochs(self) -> int:
-        return self.rmse.shape[1]
-
-    @property
-    def target(self) -> float:
-        """The best rmse that a tenth of the configs reach."""
-        return float(np.quantile(self.rmse.min(axis=1), TARGET_SHARE))
-
-    def of(self, draws: JsonObject) -> NDArray[np.float64]:
-        """(epochs,) rmse of a config: the table's own row where it is one."""
-        far = np.linalg.norm(self.places - place_of(draws, self.ranges), axis=1)
-        near = np.argsort(far)[:NEAREST]
-        weights = 1 / (far[near] + 1e-9) ** 2
-        curve: NDArray[np.float64] = weights @ self.rmse[near] / weights.sum()
-        return curve
-
-
-def place_of(draws: JsonObject, ranges: dict[str, Range]) -> NDArray[np.float64]:
-    """Draws in the unit cube: numbers by their range (logarithm where it is drawn so), options one-hot."""
-    place: list[float] = []
-    for name, span in ranges.items():
-        if isinstance(span, Choice):
-            place += [np.sqrt(0.5) * (draws[name] == option) for option in span.options]
-        else:
-            value, low, high = float(draws[name]), span.low, span.high
-            if isinstance(span, Real) and span.log:
-                value, low, high = np.log(value), np.log(low), np.log(high)
-            place.append((value - low) / (high - low))
-    return np.array(place)
 
 
 @dataclass(frozen=True)
@@ -97,12 +42,26 @@ class Spent:
     trials: int
 
 
-def ours(space: Space, curves: Curves, seed: int) -> Spent:
+@dataclass(frozen=True)
+class Task:
+    """A space with its curves, and the rmse to reach."""
+
+    space: Space
+    curves: Curves
+    target: float
+
+
+def ours(task: Task, seed: int, plan: SearchPlan) -> Spent:
     """TPE that is told who was pruned, and ASHA."""
-    family = FamilySearch(space, SamplerSettings(seed, 6, False, ("rmse",), None))
+    curves, proposing = task.curves, plan.proposing
+    settings = SamplerSettings(seed, proposing.startup_trials, proposing.multivariate, ("rmse",), None)
+    family = FamilySearch(task.space, settings)
+    grace = max(1, round(plan.pruning.grace_epochs * curves.epochs / plan.epochs))
     told: list[int] = []
     pruning = FamilyPruning(
-        Pruning(grace_epochs=curves.epochs // 3, reduction=2), max_epochs=curves.epochs, prune=told.append
+        Pruning(grace_epochs=grace, reduction=plan.pruning.reduction),
+        max_epochs=curves.epochs,
+        prune=told.append,
     )
     spent = 0
     for number in range(MOST_TRIALS):
@@ -112,7 +71,7 @@ def ours(space: Space, curves: Curves, seed: int) -> Spent:
         best = np.inf
         for epoch, rmse in enumerate(curves.of(draws), start=1):
             spent, best = spent + 1, min(best, float(rmse))
-            if best <= curves.target:
+            if best <= task.target:
                 return Spent(spent, number + 1)
             row = {"epoch": epoch, "rmse": best}
             pruning.on_trial_result(controller, trial, row)
@@ -124,36 +83,39 @@ def ours(space: Space, curves: Curves, seed: int) -> Spent:
     return Spent(spent, MOST_TRIALS)
 
 
-def random_search(space: Space, curves: Curves, seed: int) -> Spent:
-    def draw(number: int) -> JsonObject:
-        suggester = Random(seed * MOST_TRIALS + number + 1_000_000)
-        space.draw(suggester)
-        return suggester.draws
-
-    return _whole_trials(curves, draw, lambda best: None)
+def random_search(task: Task, seed: int) -> Spent:
+    return _whole_trials(task, lambda number: drawn(task.space, seed, number), lambda best: None)
 
 
-def plain_tpe(space: Space, curves: Curves, seed: int) -> Spent:
+def plain_tpe(task: Task, seed: int) -> Spent:
     """Optuna as it comes, every trial to its end."""
     study = optuna.create_study(sampler=optuna.samplers.TPESampler(seed=seed))
     asked: list[optuna.Trial] = []
 
     def draw(number: int) -> JsonObject:
         asked.append(study.ask())
-        space.draw(asked[-1])
+        task.space.draw(asked[-1])
         return dict(asked[-1].params)
 
-    return _whole_trials(curves, draw, lambda best: study.tell(asked[-1], best))
+    return _whole_trials(task, draw, lambda best: study.tell(asked[-1], best))
 
 
-def _whole_trials(curves: Curves, draw: Callable[[int], JsonObject], tell: Callable[[float], Any]) -> Spent:
+def _whole_trials(task: Task, draw: Callable[[int], JsonObject], tell: Callable[[float], Any]) -> Spent:
+    epochs = task.curves.epochs
     for number in range(MOST_TRIALS):
-        curve = curves.of(draw(number))
-        reached = np.flatnonzero(curve <= curves.target)
+        curve = task.curves.of(draw(number))
+        reached = np.flatnonzero(curve <= task.target)
         if len(reached):
-            return Spent(number * curves.epochs + int(reached[0]) + 1, number + 1)
+            return Spent(number * epochs + int(reached[0]) + 1, number + 1)
         tell(float(curve.min()))
-    return Spent(MOST_TRIALS * curves.epochs, MOST_TRIALS)
+    return Spent(MOST_TRIALS * epochs, MOST_TRIALS)
+
+
+def drawn(space: Space, seed: int, number: int) -> JsonObject:
+    """A random config's draws."""
+    suggester = Random(seed * MOST_TRIALS + number + 1_000_000)
+    space.draw(suggester)
+    return suggester.draws
 
 
 class _Tried:
@@ -169,31 +131,46 @@ def median_and_interval(values: list[int]) -> str:
     return f"{np.median(values):.0f} ({low:.0f} to {high:.0f})"
 
 
+def ratio_and_interval(theirs: list[int], own: list[int]) -> str:
+    """Ratio of medians with a 95% bootstrap interval, both sides drawn apart."""
+    random = np.random.default_rng(0)
+    above, below = (np.median(random.choice(side, (RESAMPLES, len(side))), axis=1) for side in (theirs, own))
+    low, high = np.quantile(above / below, (0.025, 0.975))
+    return f"{np.median(theirs) / np.median(own):.1f}x ({low:.1f} to {high:.1f})"
+
+
 def main() -> None:
     command = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
+    command.add_argument("table", choices=sorted(TABLES))
     command.add_argument("--seeds", type=int, default=24)
-    command.add_argument("--table", type=Path, default=TABLE)
+    command.add_argument("--plan", default="quick", help="whose proposing and pruning settings are ours")
     options = command.parse_args()
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    space = Space("hybrid_vae", SHAPE, fixed=FIXED)
-    curves = Curves.read(options.table, space.ranges)
+    table = TABLES[options.table]
+    plan = load_plan(FOLDER / f"{options.plan}.yaml")
+    curves = Curves.read(table.path, table.space.ranges)
+    lowest = curves.best_of([drawn(table.space, 10**6, number) for number in range(DRAWS)])
     print(
-        f"{len(curves.rmse)} recorded curves of {curves.epochs} epochs, nearest-neighbour surrogate between "
-        f"them; target rmse {curves.target:.4f} stars (the best tenth); {options.seeds} seeds"
+        f"{len(curves.rmse)} recorded curves of {curves.epochs} epochs on {table.data}; a surrogate between "
+        f"them (rank correlation with unseen configs {curves.trust():.2f}); {options.seeds} seeds"
     )
-    searches = {"this search": ours, "random search": random_search, "plain Optuna TPE": plain_tpe}
-    spent = {
-        name: [search(space, curves, seed) for seed in range(options.seeds)]
-        for name, search in searches.items()
-    }
-    print(f"{'median (95% interval) to the target':<24}{'epochs':>22}{'trials':>20}{'epochs / ours':>16}")
-    base = float(np.median([one.epochs for one in spent["this search"]]))
-    for name, rows in spent.items():
-        epochs, trials = [one.epochs for one in rows], [one.trials for one in rows]
-        ratio = f"{np.median(epochs) / base:.1f}x"
-        print(f"{name:<24}{median_and_interval(epochs):>22}{median_and_interval(trials):>20}{ratio:>16}")
+    for share in SHARES:
+        task = Task(table.space, curves, float(np.quantile(lowest, share)))
+        print(f"\ntarget {task.target:.4f} stars, which {share:.0%} of random configs reach")
+        searches: dict[str, Callable[[int], Spent]] = {
+            "this search": lambda seed, task=task: ours(task, seed, plan),
+            "random search": lambda seed, task=task: random_search(task, seed),
+            "plain Optuna TPE": lambda seed, task=task: plain_tpe(task, seed),
+        }
+        spent = {name: [search(seed) for seed in range(options.seeds)] for name, search in searches.items()}
+        own = [one.epochs for one in spent["this search"]]
+        print(f"{'median (95% interval)':<24}{'epochs':>22}{'trials':>20}{'epochs / ours':>24}")
+        for name, rows in spent.items():
+            epochs, trials = [one.epochs for one in rows], [one.trials for one in rows]
+            ratio = ratio_and_interval(epochs, own)
+            print(f"{name:<24}{median_and_interval(epochs):>22}{median_and_interval(trials):>20}{ratio:>24}")
 
 
 if __name__ == "__main__":
