@@ -2,7 +2,8 @@
 
 The way of a list: history -> the ranker's score of every item, exactly, for many queries in one matrix
 product -> seen, hidden, excluded and filtered items taken out -> the best candidates -> members' predicted
-stars -> blend -> diversity. Only numpy on memory-mapped arrays; no torch. The score that orders a list is
+stars of those that can still make the list -> blend -> diversity. Only numpy on memory-mapped arrays; no
+torch. The score that orders a list is
     ranking x (ranker's score / the best that this query may have) + rating x (stars on 0..1) + boost
 so it does not depend on how many candidates were looked at. Who has no history gets popular items; who
 cannot be answered as they should gets the next best and is marked.
@@ -22,6 +23,7 @@ from numpy.typing import NDArray
 from recsys.data.ratings import RatingScale
 from recsys.errors import InputError
 from recsys.release.answers import NO_RULES, Answer, Query, Recommendation, Rules, Source
+from recsys.release.closer import rate_closer
 from recsys.release.draft import Draft, because, candidates, choose, mask
 from recsys.release.load import Release
 from recsys.release.stars import NOTHING, Person, Stars, merge
@@ -173,10 +175,11 @@ class Recommender:
         return draft
 
     def _rate(self, drafts: list[Draft], rules: Rules) -> list[NDArray[np.float32]]:
-        """Stars of every draft's items: all together, or one by one where that fails."""
-        parts = [(draft.states, draft.items) for draft in drafts if draft.states is not None]
+        """Stars of every draft's items (of those that may be listed): all together, or one by one where
+        that fails."""
+        known = [draft for draft in drafts if draft.states is not None]
         try:
-            rated = iter(self._stars.rate_many(parts))
+            rated = iter(rate_closer(self._stars, known, self._weights, rules, self._scale))
             return [self._means(draft) if draft.states is None else next(rated) for draft in drafts]
         except FAILURES as error:
             if len(drafts) > 1:

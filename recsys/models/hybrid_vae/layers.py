@@ -48,10 +48,12 @@ class Layers:
             normalised = inverse = None
             gain, shift = self.gains[number], self.shifts[number]
             if gain is not None and shift is not None:
-                x = x - x.mean(axis=1, keepdims=True)
-                inverse = 1 / np.sqrt(np.square(x).mean(axis=1, keepdims=True) + EPSILON)
-                normalised = x * inverse
-                x = normalised * gain + shift
+                x -= np.add.reduce(x, axis=1, keepdims=True) / np.float32(x.shape[1])
+                inverse = 1 / np.sqrt(np.einsum("nk,nk->n", x, x) / np.float32(x.shape[1]) + EPSILON)[:, None]
+                x *= inverse
+                normalised = x if traces is None else x.copy()
+                x *= gain
+                x += shift
             if traces is not None:
                 traces.append(Trace(x > 0, normalised, inverse))
             np.maximum(x, 0, out=x)

@@ -53,7 +53,7 @@ class HybridVaeScorer:
         self._tables = [arrays[name] for name in ("history.0", "history.1") if name in arrays]
 
     def known_user(self, user: int) -> UserState:
-        own = self.arrays["user_embedding"][user]
+        own = self.arrays["user_embedding"][user].astype(np.float32)
         if self.start is not None:
             own = np.concatenate([self.arrays["start_users"][user], own])
         if self.biases:

@@ -135,6 +135,20 @@ def test_with_every_item_a_candidate_lists_are_those_of_brute_force(
     assert scores == sorted(scores, reverse=True)
 
 
+@pytest.mark.parametrize("boosts", [{}, {7: 0.3}])
+def test_a_short_list_is_the_beginning_of_the_long_one(tmp_path: Path, boosts: dict[int, float]) -> None:
+    """Whoever is not looked at closer could not have made the list."""
+    rules = Rules(boosts=boosts)
+    for weight in (0.05, 0.7, 5.0):
+        folder = make_release(tmp_path / f"{weight}", candidates=ITEMS, rating_weight=weight)
+        asked = Recommender(open_release(folder))
+        for user in range(USERS):
+            long, short = (
+                asked.recommend([Query(user=user, count=count)], rules)[0] for count in (ITEMS, 3)
+            )
+            assert items_of(short) == items_of(long)[:3]
+
+
 def test_a_batch_answers_as_one_by_one(recommender: Recommender) -> None:
     queries = [Query(user=row % USERS) for row in range(70)] + [
         Query(user=None),
