@@ -143,9 +143,7 @@ def test_a_short_list_is_the_beginning_of_the_long_one(tmp_path: Path, boosts: d
         folder = make_release(tmp_path / f"{weight}", candidates=ITEMS, rating_weight=weight)
         asked = Recommender(open_release(folder))
         for user in range(USERS):
-            long, short = (
-                asked.recommend([Query(user=user, count=count)], rules)[0] for count in (ITEMS, 3)
-            )
+            long, short = (asked.recommend([Query(user=user, count=count)], rules)[0] for count in (ITEMS, 3))
             assert items_of(short) == items_of(long)[:3]
 
 
