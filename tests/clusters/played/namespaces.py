@@ -29,8 +29,6 @@ mount -t tmpfs -o mode=755 tmpfs /mnt
 {keep}
 {hide}
 {restore}
-mount -t tmpfs -o mode=1777 tmpfs /tmp
-mount -t tmpfs -o mode=1777 tmpfs /var/tmp
 mount -t tmpfs -o mode=1777,size=1g tmpfs /dev/shm
 mount -t tmpfs -o mode=755 tmpfs /run
 {volume}
@@ -136,13 +134,20 @@ class Namespaces:
         pod.host, pod.port, pod.private_ip = address, port, address
 
     def _script(self, pod: PlayedPod, hostname: str, address: str, port: int) -> str:
-        hidden = [Path.home(), ROOT.parent if ROOT.parent != Path("/") else ROOT]
+        # Parents before what lies in them; the virtual environment may lie in any of these.
+        project = ROOT.parent if ROOT.parent != Path("/") else ROOT
+        shared = {Path("/tmp"), Path("/var/tmp")}
+        hidden = sorted({Path.home(), project} | shared)
         image = {Path(sys.prefix).resolve(), Path(sys.base_prefix).resolve()}
         kept = [path for path in sorted(image) if any(path.is_relative_to(place) for place in hidden)]
         keep = [
             f"mkdir /mnt/{n} && mount --bind {shlex.quote(str(path))} /mnt/{n}" for n, path in enumerate(kept)
         ]
-        hide = [f"mount -t tmpfs -o mode=700 tmpfs {shlex.quote(str(place))}" for place in hidden]
+        hide = [
+            f"mkdir -p {shlex.quote(str(place))} && "
+            f"mount -t tmpfs -o mode={1777 if place in shared else 700} tmpfs {shlex.quote(str(place))}"
+            for place in hidden
+        ]
         restore = [
             f"mkdir -p {shlex.quote(str(path))} && mount --bind /mnt/{n} {shlex.quote(str(path))}"
             for n, path in enumerate(kept)
