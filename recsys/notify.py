@@ -45,6 +45,7 @@ LOOK: dict[EventKind, tuple[str, int]] = {
     EventKind.TRIAL_FAILED: ("Trial failed", BAD),
     EventKind.DIVERGED: ("Training diverged", BAD),
     EventKind.OUT_OF_MEMORY: ("Out of memory", BAD),
+    EventKind.UNRESPONSIVE: ("A trial hangs", BAD),
 }
 IMPORTANT = frozenset({EventKind.STARTED, EventKind.BUDGET, EventKind.TRIAL_FAILED})
 

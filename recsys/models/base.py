@@ -18,6 +18,8 @@ from recsys.data.split import TrainingData
 from recsys.models.ranges import Range
 from recsys.types import Arrays, FloatArray, IntArray, JsonObject
 
+TRAIN_SAMPLE = 20_000  # ratings that a training error is read on: it is right within 0.005 stars
+
 
 @dataclass(frozen=True)
 class PackedMember:
@@ -97,7 +99,8 @@ class Family:
     ``scorer(member, histories)`` answers for a packed one, where ``histories(user)`` gives the ratings
     that the release keeps of a known user. ``parameter_count(config, users, items, features)``
     tells capacity without building. ``check`` raises InputError where ``data`` does not fit; ``ready``
-    where a library that training needs is not installed.
+    where a library that training needs is not installed. ``unfit(data)`` tells which fields must stay at
+    their default on this data, and why: a search does not draw them.
     """
 
     name: str
@@ -107,3 +110,9 @@ class Family:
     ranges: Mapping[str, Range] = field(default_factory=dict)
     check: Callable[[Any, TrainingData], None] | None = None
     ready: Callable[[], None] | None = None
+    unfit: Callable[[TrainingData], Mapping[str, str]] | None = None
+
+    def withheld(self, data: TrainingData) -> JsonObject:
+        """The fields that ``data`` cannot feed, at their defaults."""
+        names = {} if self.unfit is None else self.unfit(data)
+        return {name: getattr(self.config_type(), name) for name in names}

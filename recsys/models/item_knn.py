@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from recsys.data.ratings import Ratings
 from recsys.data.split import TrainingData
-from recsys.models.base import Family, History, PackedMember
+from recsys.models.base import TRAIN_SAMPLE, Family, History, PackedMember
 from recsys.models.bias import BiasConfig, BiasTrainer
 from recsys.models.fields import require
 from recsys.models.ranges import Range, Real, Whole
@@ -123,8 +123,7 @@ class ItemKnnTrainer:
                 self._residuals(longest=LONGEST), kept=self.config.kept, shrinkage=self.config.shrinkage
             )
             self.trained = True
-        chosen = np.linspace(0, len(self.train) - 1, min(20_000, len(self.train))).astype(np.int64)
-        sample = self.train.take(chosen)
+        sample = self.train.thinned(TRAIN_SAMPLE)
         return {"train_loss": float(np.square(self.predict(sample) - sample.values).mean())}
 
     def _residuals(self, longest: int | None = None) -> sparse.csr_matrix:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from recsys.data.ratings import RatingScale
 from recsys.release.answers import Rules
-from recsys.release.draft import Draft
+from recsys.release.draft import Draft, boosts_of
 from recsys.release.manifest import RankingWeights
 from recsys.release.stars import Stars
 
@@ -31,7 +31,7 @@ class Look:
         self.draft, self._weight, self._scale = draft, weights.rating, scale
         base = weights.ranking * draft.ranking
         if rules.boosts:
-            base = base + np.array([rules.boosts.get(int(item), 0.0) for item in draft.items], np.float32)
+            base = base + boosts_of(draft.items, rules)
         self._order = np.argsort(-base, kind="stable")
         self._base = base[self._order]
         self._stars = np.empty(len(base), dtype=np.float32)

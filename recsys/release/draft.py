@@ -57,12 +57,16 @@ def candidates(scores: NDArray[np.float32], rules: Rules, *, count: int) -> NDAr
     return items
 
 
+def boosts_of(items: NDArray[np.int64], rules: Rules) -> NDArray[np.float32]:
+    """(n,) what the deployment adds to each item's score."""
+    return np.array([rules.boosts.get(int(item), 0.0) for item in items], dtype=np.float32)
+
+
 def choose(draft: Draft, rules: Rules, shelf: Shelf) -> NDArray[np.int64]:
     """Cut ``draft`` down to its list, boosts and diversity applied; gives the places of what is kept."""
     ranking = draft.ranking
     if rules.boosts:
-        boosts = [rules.boosts.get(int(item), 0.0) for item in draft.items]
-        ranking = ranking + np.array(boosts, dtype=np.float32)
+        ranking = ranking + boosts_of(draft.items, rules)
     count, dial = draft.query.count, rules.diversity
     places = np.lexsort((draft.items, -ranking))[: max(count, MMR_CANDIDATES) if dial else count]
     if dial and len(places):

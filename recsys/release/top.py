@@ -2,7 +2,7 @@
 
 The best ``count`` scores lie in the ``count`` blocks whose maxima are highest, so only those blocks are
 partitioned. A block takes every so-manieth score, so that finding all maxima is a few passes over whole
-rows: 84,432 items take 0.04 ms instead of 0.7 ms.
+rows, and no partition of 84,432 scores.
 """
 
 from __future__ import annotations

@@ -10,10 +10,9 @@ from numpy.typing import NDArray
 
 from recsys.data.ratings import Ratings
 from recsys.data.split import TrainingData
-from recsys.models.base import Trainer
+from recsys.models.base import TRAIN_SAMPLE, Trainer
 from recsys.seeds import derive_seed
 
-TRAIN_SAMPLE = 20_000  # ratings: the error of an rmse over these is under 0.005 stars
 LOSS_KL_WEIGHT = 0.01  # of the plan's ``loss``, whatever weight the trial trains with
 
 

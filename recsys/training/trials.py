@@ -71,6 +71,7 @@ class EventKind(Enum):
     GRADIENT = "gradient_norm"
     DIVERGED = "diverged"
     OUT_OF_MEMORY = "out_of_memory"
+    UNRESPONSIVE = "unresponsive"
     CONTINGENCY = "contingency"
     STARTED = "started"
     NEW_BEST = "new_best"

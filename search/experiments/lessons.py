@@ -188,7 +188,7 @@ def _trials(group: Sequence[Standing]) -> list[TrialResult]:
 def _is_sign(kind: EventKind) -> bool:
     return kind in (
         EventKind.PLATEAU, EventKind.COLLAPSE, EventKind.GAP, EventKind.GPU_MEMORY, EventKind.GRADIENT,
-        EventKind.DIVERGED, EventKind.OUT_OF_MEMORY,
+        EventKind.DIVERGED, EventKind.OUT_OF_MEMORY, EventKind.UNRESPONSIVE,
     )  # fmt: skip
 
 

@@ -90,7 +90,8 @@ class SearchPlan(Strict):
     gpus_per_trial: Annotated[float, Field(ge=0)] = 1.0  # where the cluster has GPUs
     small_batch: bool = False  # batch 1536 instead of 2048, where the GPU's own row asks for it
     checkpoint_seconds: Annotated[float, Field(ge=0)] = 15.0  # between a trial's checkpoints; 0: every epoch
-    worker_deaths: Annotated[int, Field(ge=0)] = 2  # restarts of a trial whose process died
+    worker_deaths: Annotated[int, Field(ge=0)] = 2  # restarts of a trial whose process died or hung
+    silence_seconds: Annotated[float, Field(ge=0)] = 120.0  # without a word, at least, is a hang; 0: never
     max_cost: Annotated[float, Field(ge=0)] = 20.0  # US dollars for the whole run
     max_hours: Annotated[float, Field(gt=0)] | None = None  # of wall time for the whole run; null: no cap
     price: Annotated[float, Field(ge=0)] = 0.0  # US dollars per hour and node; 0 on your own machine

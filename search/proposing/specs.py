@@ -6,8 +6,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from recsys.bounds import SMALL_BATCH_SIZE, DataShape
+from recsys.data.split import TrainingData
 from recsys.errors import InputError
-from recsys.models.registry import make_config
+from recsys.models.registry import family_named, make_config
 from recsys.seeds import derive_seed
 from recsys.training.trials import TrialSpec
 from recsys.types import JsonObject
@@ -34,11 +35,15 @@ class Proposal:
 
 
 class Composer:
-    """Makes the trials of one run. ``given`` are (family, config) to start the search at, best first."""
+    """Makes the trials of one run. ``given`` are (family, config) to start the search at, best first.
+
+    Options that ``data`` cannot feed are not drawn. Raises InputError where the plan fixes one of them, or
+    a value outside the safe bounds."""
 
     def __init__(
         self,
         plan: SearchPlan,
+        data: TrainingData,
         shape: DataShape,
         sequence: tuple[Slot, ...],
         given: list[Point],
@@ -52,13 +57,18 @@ class Composer:
             name: Space(
                 name,
                 shape,
-                fixed={**plan.fixed.get(name, {}), **(self._batch if name == SUBJECT else {})},
+                fixed={
+                    **family_named(name).withheld(data),
+                    **plan.fixed.get(name, {}),
+                    **(self._batch if name == SUBJECT else {}),
+                },
                 small_batch=plan.small_batch,
             )
             for name in sorted(families)
         }
         self.template_name, self._template = self._scaled_template()
         self._refuse_unsafe()
+        self._refuse_unfit(data)
 
     def searched_families(self) -> list[str]:
         """Families with something to draw."""
@@ -135,3 +145,11 @@ class Composer:
         broken = self.spaces[SUBJECT].broken(make_config(SUBJECT, self.spaces[SUBJECT].fixed))
         if broken:
             raise InputError("outside the safe bounds: " + "; ".join(map(str, broken)))
+
+    def _refuse_unfit(self, data: TrainingData) -> None:
+        """What the plan fixes, and trial 1's template, must be options that these ratings can feed."""
+        fixed = [(name, space.fixed) for name, space in self.spaces.items()]
+        for name, config in (*fixed, (SUBJECT, self._template)):
+            check = family_named(name).check
+            if check is not None:
+                check(make_config(name, config), data)

@@ -1,23 +1,27 @@
 """What Ray Tune tells of its trials, passed on as our own values.
 
 Each row of a trial becomes an EpochReport, RunEvents and, at its end, the TrialResult read from its
-folder; a trial whose process died too often gets a result that says so.
+folder. A trial that has said nothing for too long loses its process; one whose process died too often gets
+a result that says so.
 """
 
 from __future__ import annotations
 
 import json
 import shutil
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
+import ray
 from ray.tune import Callback
 from ray.tune.experiment import Trial
 
 from recsys.training.trials import EpochReport, EventKind, RunEvent, TrialResult, TrialSpec, TrialStatus
 from recsys.types import JsonObject
+from search.runner.silence import Hang, Silence
 from search.runner.trial_files import CHECKPOINT, RESULT, read_result, trial_folder, write_failure
 
 
@@ -43,8 +47,10 @@ class RunCallback(Callback):  # type: ignore[misc]
     listener: Listener
     tick: Callable[[], None]
     gave_up: Callable[[int], bool]
+    silence: Silence
     fatal: str = ""
     _ended: set[int] = field(default_factory=set)
+    _hung: dict[str, Hang] = field(default_factory=dict)  # by Tune's id of a trial
 
     def on_trial_start(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         self.listener.trial_started(_spec(trial))
@@ -53,6 +59,7 @@ class RunCallback(Callback):  # type: ignore[misc]
         self, iteration: int, trials: list[Trial], trial: Trial, result: JsonObject, **info: Any
     ) -> None:
         spec = _spec(trial)
+        self.silence.spoke(trial.trial_id, trained=bool(result.get("trained")))
         for row in json.loads(result.get("events") or "[]"):
             self.listener.event(RunEvent(**{**row, "kind": EventKind(row["kind"])}))
         if result.get("report"):
@@ -64,15 +71,29 @@ class RunCallback(Callback):  # type: ignore[misc]
 
     def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         spec = _spec(trial)
-        if not self.gave_up(spec.number):
+        final = self.gave_up(spec.number)
+        hang = self._hung.pop(trial.trial_id, None)
+        if hang is not None:
+            self.listener.event(_hang_event(hang, trial, final=final))
+        if not final:
             return
         folder = trial_folder(self.run, spec.number)
         if not (folder / RESULT).exists():
-            write_failure(folder, spec, error="its process died, and so did those that took over")
+            end = "its process died" if hang is None else "its process stopped responding and was ended"
+            write_failure(folder, spec, error=f"{end}; those that took over did no better")
         self._end(spec)
 
     def on_step_end(self, iteration: int, trials: list[Trial], **info: Any) -> None:
+        self._end_hung(trials)
         self.tick()
+
+    def _end_hung(self, trials: list[Trial]) -> None:
+        """End the processes of trials that hang. Ray kills outright (SIGKILL) one that does not answer
+        within seconds; Tune then sees a death like any other, and the trial is handed out again."""
+        running = {trial.trial_id: trial for trial in trials if trial.temporary_state.ray_actor is not None}
+        for name, hang in self.silence.look(running, time.monotonic()).items():
+            self._hung[name] = hang
+            ray.kill(running[name].temporary_state.ray_actor)
 
     def __getstate__(self) -> JsonObject:
         """Nothing: Tune keeps a pickle of what it was given, a run is resumed from its journal."""
@@ -87,6 +108,20 @@ class RunCallback(Callback):  # type: ignore[misc]
         if result.status is not TrialStatus.STOPPED:
             shutil.rmtree(folder / CHECKPOINT, ignore_errors=True)
         self.listener.trial_finished(result)
+
+
+def _hang_event(hang: Hang, trial: Trial, *, final: bool) -> RunEvent:
+    then = "recorded as failed" if final else "it goes on from its last checkpoint in another"
+    return RunEvent(
+        EventKind.UNRESPONSIVE,
+        at=time.time(),
+        trial=_spec(trial).number,
+        epoch=int(trial.run_metadata.last_result.get("epoch", 0)),
+        value=hang.silent,
+        threshold=hang.allowed,
+        message=hang.described(),
+        action=f"its process is ended; {then}",
+    )
 
 
 def _spec(trial: Trial) -> TrialSpec:

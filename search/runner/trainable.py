@@ -5,6 +5,7 @@ word in Ray's key-value store, read before each epoch: so a trial always ends it
 complete before the search hears of its end, and a trial without result.json is one to continue.
 After a restart the epochs so far are reported again, untrained, before training goes on: so a rung sees
 the figures that it would have seen, and a decision that was lost with the driver is taken again.
+All that takes long is a step, the opening of a trial too: a worker that hangs is seen by its silence.
 """
 
 from __future__ import annotations
@@ -93,14 +94,11 @@ class TrialWorker(tune.Trainable):  # type: ignore[misc]
         self._told_events = 0
         self._repeat: list[EpochReport] = []
         self._best = math.inf
-        self._problem: Exception | None = None
+        self._opened = False
         self._saved_at = time.monotonic()
-        try:
-            self._open()
-        except Exception as error:
-            self._problem = error
 
     def _open(self) -> None:
+        self._opened = True
         if self._carries:
             from_head(self._folder)
         if (self._folder / RESULT).exists():
@@ -115,8 +113,8 @@ class TrialWorker(tune.Trainable):  # type: ignore[misc]
             self._repeat = list(self._trial.reports)
 
     def _step(self) -> JsonObject:
-        if self._problem is not None:
-            raise self._problem
+        if not self._opened:
+            self._open()
         if self._trial is None:
             return self._final_row(None)
         if self._repeat:
@@ -133,7 +131,7 @@ class TrialWorker(tune.Trainable):  # type: ignore[misc]
             return self._final_row(report)
         if time.monotonic() - self._saved_at >= self._checkpoint_seconds:
             self._save()
-        return self._row(report)
+        return self._row(report, trained=True)
 
     def _stopped(self) -> JsonObject:
         """Ended by the budget or an interrupt: usable as it is, and kept so that it can go on."""

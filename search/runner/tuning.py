@@ -20,6 +20,7 @@ from search.runner.callbacks import Listener, RunCallback
 from search.runner.cluster import Resources
 from search.runner.lists import read_ndcg
 from search.runner.pruning import FamilyPruning
+from search.runner.silence import Silence
 from search.runner.trainable import TrialWorker, tell_to_end
 
 
@@ -92,6 +93,11 @@ class Search:
             listener=_Watching(self, self.listener),
             tick=lambda: self._tick(callback),
             gave_up=proposals.gave_up,
+            silence=Silence(
+                floor=self.plan.silence_seconds,
+                ratings=len(self.data.train),
+                lists="ndcg_at_10" in self.plan.objectives,
+            ),
         )
         storage = self.run / ".tune"
         try:

@@ -32,7 +32,7 @@ from search.session.run_folder import RunFolder
 __all__ = ["SearchRequest", "prepare", "shape_of"]
 
 # What a resumed run may change: how far it may go, and on what; never what its trials are.
-RESUMABLE = ("max_cost", "max_hours", "price", "nodes", "concurrency", "refit", "checkpoint_seconds")
+RESUMABLE = ("max_cost", "max_hours", "price", "nodes", "concurrency", "refit", "checkpoint_seconds", "silence_seconds")
 
 
 def prepare(request: SearchRequest) -> Prepared:
@@ -67,7 +67,7 @@ def prepare(request: SearchRequest) -> Prepared:
     composer, numbers = None, [spec.number for spec in specs]
     if not specs:
         sequence = trial_sequence(plan, given=[family for family, _ in points])
-        composer = Composer(plan, shape_of(dataset), sequence, points)
+        composer = Composer(plan, data, shape_of(dataset), sequence, points)
         numbers = [slot.number for slot in sequence]
     if not request.resume:
         about = {

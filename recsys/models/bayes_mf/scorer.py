@@ -12,14 +12,11 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import ndtr
 
 from recsys.models.base import History, PackedMember
+from recsys.models.bayes_mf.conditional import MOST, conditional_mean
 from recsys.models.bayes_mf.samples import scores_of, stars_of
 from recsys.types import FloatArray, IntArray
-
-MOST = 256  # newest ratings that a fold-in regresses on: bounds it to milliseconds
-ROUNDS = 12
 
 
 @dataclass(frozen=True)
@@ -91,31 +88,18 @@ class BayesMfScorer:
             found: NDArray[np.float64] = np.einsum("skl,sl->sk", inverse, right)
             return np.asarray(found)
 
-        if len(self.levels) == 0:
-            target = np.broadcast_to(values - self.centre, offset.shape)
-            return np.asarray(solve(target), dtype=np.float32)
-        cuts = np.pad(
-            arrays["cutpoints"].astype(np.float64),
-            ((0, 0), (1, 1)),
-            constant_values=((0, 0), (-np.inf, np.inf)),
+        vectors = conditional_mean(
+            solve,
+            mean.astype(np.float64),
+            design,
+            offset,
+            values,
+            levels=self.levels,
+            centre=self.centre,
+            cutpoints=arrays["cutpoints"],
+            scale=np.sqrt(weight),
         )
-        labels = np.abs(values[:, None] - self.levels).argmin(axis=1)
-        low, high = cuts[:, labels], cuts[:, labels + 1]
-        vectors = mean.astype(np.float64)
-        for _ in range(ROUNDS):
-            score = np.einsum("snk,sk->sn", design, vectors) + offset
-            vectors = solve(score + truncated_mean(low - score, high - score, np.sqrt(weight)))
         return np.asarray(vectors, dtype=np.float32)
-
-
-def truncated_mean(
-    low: NDArray[np.float64], high: NDArray[np.float64], scale: NDArray[np.float64]
-) -> NDArray[np.float64]:
-    """Mean of noise with precision ``scale`` squared, given that it lies between ``low`` and ``high``."""
-    low, high = low * scale, high * scale
-    mass = np.maximum(ndtr(high) - ndtr(low), 1e-9)
-    mean: NDArray[np.float64] = (np.exp(-0.5 * low * low) - np.exp(-0.5 * high * high)) / mass
-    return np.asarray(mean / (np.sqrt(2 * np.pi) * scale))
 
 
 def same_ratings(one: History, other: History) -> bool:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from recsys.data.ratings import Ratings
 from recsys.data.split import TrainingData
-from recsys.models.base import PackedMember
+from recsys.models.base import TRAIN_SAMPLE, PackedMember
 from recsys.models.bayes_mf.config import BayesMfConfig
 from recsys.models.bayes_mf.sampler import Sampler
 from recsys.models.bayes_mf.samples import Collector, Samples, draw_of, scores_of, stars_of
@@ -55,8 +55,7 @@ class BayesMfTrainer:
             if self.done > burn_in:
                 self.collector.offer(self._last)
         self._samples = None
-        chosen = np.linspace(0, len(self.train) - 1, min(20_000, len(self.train))).astype(np.int64)
-        sample = self.train.take(chosen)
+        sample = self.train.thinned(TRAIN_SAMPLE)
         error = self.predict(sample) - sample.values
         return {"train_loss": float(np.square(error).mean())}
 

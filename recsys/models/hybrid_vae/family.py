@@ -66,20 +66,30 @@ def make_scorer(member: PackedMember, histories: Callable[[int], History]) -> Sc
 
 def check(config: HybridVaeConfig, data: TrainingData) -> None:
     """Raises InputError where ``data`` cannot feed an option of ``config``."""
-    train = data.train
-    if len(train) < 2:
-        raise InputError(f"the training slice holds {len(train)} ratings, expected 2 or more; use more data")
-    if config.history != "none" and len(train) <= max(train.user_count, 1):
+    if len(data.train) < 2:
         raise InputError(
-            f"hybrid_vae.history is {config.history!r} but train holds {len(train)} ratings of "
-            f"{train.user_count} users, about one each: nothing is left once the target is taken out; "
-            "set history to none"
+            f"the training slice holds {len(data.train)} ratings, expected 2 or more; use more data"
         )
-    if config.output != "gaussian" and not len(levels_of(train.values, "ordinal")):
-        raise InputError(
-            f"hybrid_vae.output is {config.output!r} but train holds {len(np.unique(train.values))} distinct "
-            f"ratings, expected 2 to {MOST_LEVELS} levels; set output to gaussian"
+    default = HybridVaeConfig()
+    for name, reason in unfit(data).items():
+        value, off = getattr(config, name), getattr(default, name)
+        if value != off:
+            raise InputError(f"hybrid_vae.{name} is {value!r} but {reason}; set {name} to {off}")
+
+
+def unfit(data: TrainingData) -> dict[str, str]:
+    """The options that ``data`` cannot feed, and why."""
+    train, found = data.train, {}
+    if len(train) <= max(train.user_count, 1):
+        found["history"] = (
+            f"train holds {len(train)} ratings of {train.user_count} users, about one each: nothing is left "
+            "once the target is taken out"
         )
+    if not len(levels_of(train.values, "ordinal")):
+        found["output"] = (
+            f"train holds {len(np.unique(train.values))} distinct ratings, expected 2 to {MOST_LEVELS} levels"
+        )
+    return found
 
 
 FAMILY = Family(
@@ -89,4 +99,5 @@ FAMILY = Family(
     scorer=make_scorer,
     ranges=RANGES,
     check=check,
+    unfit=unfit,
 )

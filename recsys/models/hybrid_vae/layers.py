@@ -51,7 +51,7 @@ class Layers:
                 x -= np.add.reduce(x, axis=1, keepdims=True) / np.float32(x.shape[1])
                 inverse = 1 / np.sqrt(np.einsum("nk,nk->n", x, x) / np.float32(x.shape[1]) + EPSILON)[:, None]
                 x *= inverse
-                normalised = x if traces is None else x.copy()
+                normalised = None if traces is None else x.copy()
                 x *= gain
                 x += shift
             if traces is not None:

@@ -81,7 +81,7 @@ def pack(network: HybridVae, train: Ratings, *, noise_variance: float) -> Packed
     sharpness = 1.0
     if network.ordinal is not None:
         sharpness = _add_ordinal(arrays, network.ordinal, seen)
-    # The two tables that make a release big; half the bytes cost 1e-4 stars of rounding.
+    # The two tables that make a release big, at half width: a contract test bounds what rounding costs.
     for name in ("user_embedding", "item_half"):
         arrays[name] = arrays[name].astype(np.float16)
     settings = {

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from recsys.data.ratings import Ratings
 from recsys.data.split import TrainingData
-from recsys.models.base import PackedMember
+from recsys.models.base import TRAIN_SAMPLE, PackedMember
 from recsys.models.hybrid_vae import states
 from recsys.models.hybrid_vae.config import HybridVaeConfig
 from recsys.models.hybrid_vae.evaluation import BATCH, evaluation_network
@@ -179,8 +179,7 @@ class HybridVaeTrainer:
         self._predictor = None
 
     def pack(self) -> PackedMember:
-        rows = np.sort(np.random.default_rng(derive_seed(self.seed, "pack")).permutation(len(self.train)))
-        sample = self.train.take(rows[:20_000])
+        sample = self.train.thinned(TRAIN_SAMPLE)
         error = float(np.square(self.predict(sample) - sample.values).mean())
         # Own training ratings fit better than a new user's will: never expect less than half a star off.
         return pack(self.predictor(), self.train, noise_variance=max(error, 0.25))

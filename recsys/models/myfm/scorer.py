@@ -14,8 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recsys.models.base import History, PackedMember
+from recsys.models.bayes_mf.conditional import MOST, conditional_mean
 from recsys.models.bayes_mf.samples import scores_of, stars_of
-from recsys.models.bayes_mf.scorer import MOST, ROUNDS, same_ratings, truncated_mean
+from recsys.models.bayes_mf.scorer import same_ratings
 from recsys.types import FloatArray, IntArray
 
 Array = NDArray[np.float64]
@@ -88,17 +89,14 @@ class MyFmScorer:
             found: Array = np.einsum("skl,sl->sk", inverse, precision * prior + pull)
             return found
 
-        if len(self.levels) == 0:
-            return solve(np.broadcast_to(values - self.centre, offset.shape))
-        cuts = np.pad(
-            self.arrays["cutpoints"].astype(np.float64),
-            ((0, 0), (1, 1)),
-            constant_values=((0, 0), (-np.inf, np.inf)),
+        return conditional_mean(
+            solve,
+            prior,
+            design,
+            offset,
+            values,
+            levels=self.levels,
+            centre=self.centre,
+            cutpoints=self.arrays["cutpoints"],
+            scale=np.ones_like(offset),
         )
-        labels = np.abs(values[:, None] - self.levels).argmin(axis=1)
-        low, high = cuts[:, labels], cuts[:, labels + 1]
-        found = prior
-        for _ in range(ROUNDS):
-            score = np.einsum("snk,sk->sn", design, found) + offset
-            found = solve(score + truncated_mean(low - score, high - score, np.ones_like(score)))
-        return found

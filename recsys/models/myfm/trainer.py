@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from recsys.data.ratings import Ratings
 from recsys.data.split import TrainingData
-from recsys.models.base import PackedMember
+from recsys.models.base import TRAIN_SAMPLE, PackedMember
 from recsys.models.bayes_mf.observation import levels_of
 from recsys.models.bayes_mf.samples import scores_of, stars_of
 from recsys.models.myfm.family import MyFmConfig
@@ -86,8 +86,7 @@ class MyFmTrainer:
     def train_epoch(self) -> dict[str, float]:
         if not self.arrays:
             self.arrays = self._run()
-        chosen = np.linspace(0, len(self.train) - 1, min(20_000, len(self.train))).astype(np.int64)
-        sample = self.train.take(chosen)
+        sample = self.train.thinned(TRAIN_SAMPLE)
         return {"train_loss": float(np.square(self.predict(sample) - sample.values).mean())}
 
     def _run(self) -> Arrays:

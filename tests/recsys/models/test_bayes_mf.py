@@ -11,11 +11,11 @@ from recsys.data.split import TrainingData
 from recsys.errors import InputError
 from recsys.models.base import History
 from recsys.models.bayes_mf.basis import feature_basis, history_basis
+from recsys.models.bayes_mf.conditional import truncated_mean
 from recsys.models.bayes_mf.config import BayesMfConfig
 from recsys.models.bayes_mf.family import build, make_scorer
 from recsys.models.bayes_mf.observation import Cutpoints, expected_stars, levels_of
 from recsys.models.bayes_mf.sampler import Sampler, random_state, restore_random
-from recsys.models.bayes_mf.scorer import truncated_mean
 from recsys.models.bayes_mf.trainer import BayesMfTrainer
 
 USERS, ITEMS, NOISE = 80, 60, 0.5

@@ -32,7 +32,8 @@ def dataset() -> Dataset:
 
 def at_the_plan(dataset: Dataset, folder: Path) -> None:
     plan = make_plan({"fixed": {"hybrid_vae": BAD}, "baselines": ["bias"]}, {})
-    Composer(plan, shape_of(dataset), trial_sequence(plan), [])
+    data = training_data(dataset, make_split(dataset, "random", seed=0))
+    Composer(plan, data, shape_of(dataset), trial_sequence(plan), [])
 
 
 def at_the_trial(dataset: Dataset, folder: Path) -> None:
