@@ -3,7 +3,7 @@
 Each replica binds the API's address itself with SO_REUSEPORT and the kernel deals out new connections, so
 a request goes from the socket straight into the process that answers it. Ray Serve still starts, watches,
 restarts and scales the replicas; what it would have put before them is left out. An empty FastAPI route
-at concurrency 1 and 8, p50 ms, on two busy cores in one run of tests/benchmarks/serving.py: Serve's default
+at concurrency 1 and 8, p50 ms, on two busy cores in one run of tests/benchmarks/serving: Serve's default
 proxy 12.7 and 87, this 0.14 and 1.3. Serve with HAProxy is quick too, but HAProxy's statistics and metrics
 ports and every replica's own port listen on all interfaces, whatever the API's host is.
 

@@ -19,7 +19,7 @@ PLAN_COMMAND = (
     "--plan search/plans/full.yaml"
 )
 LISTS_COMMAND = "python search/breakthrough.py --data ml-100k --split per-user"
-SERVING_COMMAND = "python tests/benchmarks/serving.py"
+SERVING_COMMAND = "python -m tests.benchmarks.serving"
 ON_PLAN_DATA = "ML-32M, newest 20% set aside, older 80% split 80/20; validation"
 ON_LISTS = (
     "75/25 of each user's ratings, every test rating relevant, whole catalogue without seen items; test"

@@ -1,0 +1,1 @@
+"""What an answer costs over HTTP, beside the alternatives: ``python -m tests.benchmarks.serving``."""
