@@ -39,6 +39,11 @@ def best_searched(results: Sequence[TrialResult]) -> TrialResult | None:
     return found or (results[0] if results else None)
 
 
+def best_of_family(results: Sequence[TrialResult], family: str) -> TrialResult | None:
+    """The search's best trial of ``family``, yardsticks left out."""
+    return best_searched([result for result in results if result.spec.family == family])
+
+
 def best_baselines(results: Sequence[TrialResult]) -> dict[str, TrialResult]:
     """The best trial of each family that was tuned as a yardstick."""
     found: dict[str, TrialResult] = {}

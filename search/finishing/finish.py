@@ -24,11 +24,13 @@ from recsys.types import JsonObject
 from search.finishing import chosen
 from search.finishing.figures import Judge, list_figures, rating_figures
 from search.finishing.packing import Packer, metrics_card, release_member
-from search.finishing.refit import refit_members
+from search.finishing.refit import WITH_VALID, refit_members, train_again
 from search.finishing.samples import samples_of
-from search.planning.plan import SearchPlan
+from search.planning.plan import SUBJECT, SearchPlan
 from search.proposing.specs import SCALED
 from search.results.outcome import Entry, Sample
+
+RETRAINED = "test judges it trained again on train and valid; valid is of the one trained on train"
 
 
 @dataclass
@@ -40,6 +42,7 @@ class Findings:
     baselines: dict[str, Entry] = field(default_factory=dict)
     template: Entry | None = None
     best: Entry | None = None
+    best_hybrid_vae: Entry | None = None
     ensemble: Entry | None = None
     recommender: Entry | None = None
     members: tuple[tuple[int, float], ...] = ()
@@ -110,8 +113,11 @@ class Finishing:
         findings.template = self._entry_of(chosen.best_of(usable, "template"))
         if findings.template is not None and findings.template.name.endswith(SCALED):
             note = "as written it breaks the safe bounds: its factors are scaled down until it fits"
-            findings.template = replace(findings.template, note=note)
+            notes = "; ".join(filter(None, [note, findings.template.note]))
+            findings.template = replace(findings.template, note=notes)
         findings.best = self._entry_of(chosen.best_searched(usable))
+        if findings.best is not None and findings.best.family != SUBJECT:
+            findings.best_hybrid_vae = self._entry_of(chosen.best_of_family(usable, SUBJECT))
         findings.baselines = {
             name: self._entry(result) for name, result in chosen.best_baselines(usable).items()
         }
@@ -122,11 +128,18 @@ class Finishing:
         findings.ensemble = self._ensemble_entry(members, blend)
         gate = self._judge.slice("gate")
         if len(gate):
-            rows = np.stack([self._judge.predict(self._member(result), gate) for result in members])
+            rows = np.stack([self._judge.predict(self._judged(result), gate) for result in members])
             findings.gate_predictions = blend.predict(rows, gate.scale)
 
     def _member(self, result: TrialResult) -> Path:
         return self._run / result.folder / chosen.MEMBER
+
+    def _judged(self, result: TrialResult) -> Path:
+        """The member that test judges: the trial's own, or, if the plan says so, trained on valid as well."""
+        if not self._plan.retrain_on_valid:
+            return self._member(result)
+        place, judge = self._run / WITH_VALID, self._judge
+        return train_again(place, result, judge.dataset, judge.split, ("train", "valid"), say=self._say)
 
     def _entry_of(self, result: TrialResult | None) -> Entry | None:
         return None if result is None else self._entry(result)
@@ -134,7 +147,7 @@ class Finishing:
     def _entry(self, result: TrialResult) -> Entry:
         number = result.spec.number
         if number not in self._entries:
-            stars = self._judge.predict(self._member(result), self._test)
+            stars = self._judge.predict(self._judged(result), self._test)
             valid = np.load(self._run / result.folder / chosen.VALID, allow_pickle=False)
             self._entries[number] = Entry(
                 name=result.spec.name,
@@ -146,6 +159,7 @@ class Finishing:
                 valid=rating_figures(valid, self._valid, kl=result.kl),
                 test=rating_figures(stars, self._test, kl=result.kl),
                 test_predictions=stars,
+                note=RETRAINED if self._plan.retrain_on_valid else "",
             )
         return self._entries[number]
 
@@ -165,6 +179,7 @@ class Finishing:
             valid=rating_figures(valid, self._valid, kl=kl),
             test=rating_figures(test, self._test, kl=kl),
             test_predictions=test,
+            note=RETRAINED if self._plan.retrain_on_valid else "",
         )
 
     def _release(self, members: list[TrialResult], blend: Blend, findings: Findings) -> None:
@@ -177,6 +192,11 @@ class Finishing:
             for result, weight in zip(members, blend.weights, strict=True)
         ]
         packer.choose_mix(parts)
+        if plan.retrain_on_valid:
+            parts = [
+                release_member(self._judged(result), result, weight=part.weight)
+                for result, part in zip(members, parts, strict=True)
+            ]
         with packer.provisional(parts, blend.method) as release:
             recommender = Recommender(release)
             findings.recommender = self._recommender_entry(recommender, findings)

@@ -49,6 +49,7 @@ def whole_outcome(
         template=findings.template,
         baselines=findings.baselines,
         best=findings.best,
+        best_hybrid_vae=findings.best_hybrid_vae,
         ensemble=findings.ensemble,
         recommender=findings.recommender,
         members=findings.members,

@@ -97,6 +97,7 @@ class SearchPlan(Strict):
     price: Annotated[float, Field(ge=0)] = 0.0  # US dollars per hour and node; 0 on your own machine
     nodes: Count = 1
     finish_minutes: Annotated[float, Field(ge=0)] = 2.0  # kept back from the caps for ensemble and release
+    retrain_on_valid: bool = False  # before that look, train what it judges again on train and valid
     refit: bool = False  # after the one look at test, train the members again on every slice
 
     @model_validator(mode="after")

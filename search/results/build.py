@@ -66,6 +66,7 @@ def build_results(outcome: Outcome, *, promotion: JsonObject | None = None) -> R
         template=_model(outcome.template),
         baselines={name: ModelResult(**_model_fields(entry)) for name, entry in outcome.baselines.items()},
         best=_model(outcome.best),
+        best_hybrid_vae=_model(outcome.best_hybrid_vae),
         ensemble=ensemble,
         recommender=_recommender(outcome),
         comparisons=look.comparisons(),
@@ -98,6 +99,7 @@ class _Look:
             "formula_recalibrated": outcome.formula_recalibrated,
             "template": outcome.template,
             **outcome.baselines,
+            "best_hybrid_vae": outcome.best_hybrid_vae,
             "best": outcome.best,
             "ensemble": outcome.ensemble,
         }

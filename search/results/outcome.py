@@ -70,7 +70,8 @@ class Outcome:
 
     ``tuning`` counts trials by family: the budget that the comparison states. ``front`` are the trials
     that no other beats in both loss and NDCG@10, () with one objective. ``seconds`` by stage.
-    ``template`` is the plan's optimised template. ``gate_predictions`` (gate rows,) stars are the
+    ``template`` is the plan's optimised template, ``best_hybrid_vae`` the best of those where ``best`` is of
+    another family. ``gate_predictions`` (gate rows,) stars are the
     ensemble's before any refit, in the split's gate order: promotion compares them with the champion.
     """
 
@@ -102,4 +103,5 @@ class Outcome:
     refit: JsonObject | None = None
     warm_start: str | None = None
     template: Entry | None = None
+    best_hybrid_vae: Entry | None = None
     gate_predictions: NDArray[np.float32] | None = None

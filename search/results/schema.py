@@ -89,6 +89,8 @@ class Results(Document):
     """The honest yardsticks: bias, matrix factorisation."""
     best: ModelResult | None = None
     """The best single trial on valid."""
+    best_hybrid_vae: ModelResult | None = None
+    """The best hybrid VAE on valid, where ``best`` is of another family."""
     ensemble: EnsembleResult | None = None
     recommender: RecommenderResult | None = None
     comparisons: list[Comparison] = Field(default_factory=list)

@@ -10,6 +10,7 @@ NAMES = {
     "formula": "formula as written",
     "formula_recalibrated": "formula, BatchNorm recalibrated",
     "template": "the plan's optimised template",
+    "best_hybrid_vae": "best hybrid VAE",
     "best": "best searched model",
     "ensemble": "ensemble",
     "recommender": "recommender (what HTTP serves)",
@@ -23,6 +24,7 @@ def model_rows(results: Results) -> list[tuple[str, str, ModelResult]]:
         ("formula_recalibrated", results.formula_recalibrated),
         ("template", results.template),
         *results.baselines.items(),
+        ("best_hybrid_vae", results.best_hybrid_vae),
         ("best", results.best),
         ("ensemble", results.ensemble),
         ("recommender", results.recommender),
@@ -45,6 +47,8 @@ def summary_text(results: Results, folder: Path | None = None) -> str:
         figures = [valid.loss, valid.rmse, test.loss, test.rmse, test.precision_at_10, test.ndcg_at_10]
         lines.append(f"{label[:33]:34}" + "".join(f"{_number(value):>9}" for value in figures))
     lines += ["", "loss is MSE + 0.01 KL; rmse is in stars."]
+    if results.plan.get("retrain_on_valid"):
+        lines.append("test judges each model trained again on train and valid; valid is of those on train.")
     lines += [_sentence(entry) for entry in headline_comparisons(results)]
     lines += ["", "The owner's targets:"]
     for target in results.targets:
