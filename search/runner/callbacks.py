@@ -59,11 +59,13 @@ class RunCallback(Callback):  # type: ignore[misc]
         self, iteration: int, trials: list[Trial], trial: Trial, result: JsonObject, **info: Any
     ) -> None:
         spec = _spec(trial)
-        self.silence.spoke(trial.trial_id, trained=bool(result.get("trained")))
+        report = EpochReport(**json.loads(result["report"])) if result.get("report") else None
+        now = report.seconds if report is not None and "trained" in result else None
+        self.silence.spoke(trial.trial_id, epoch=now)
         for row in json.loads(result.get("events") or "[]"):
             self.listener.event(RunEvent(**{**row, "kind": EventKind(row["kind"])}))
-        if result.get("report"):
-            self.listener.epoch(spec, EpochReport(**json.loads(result["report"])))
+        if report is not None:
+            self.listener.epoch(spec, report)
         if result.get("fatal"):
             self.fatal = str(result["fatal"])
         elif result.get("done"):

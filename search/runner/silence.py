@@ -20,7 +20,7 @@ HEARD_AT_LEAST_EVERY = 5.0  # seconds; a longer break between looks counts as so
 
 @dataclass
 class Voice:
-    """One running trial, seconds: its silence now, and the longest that an epoch ended."""
+    """One running trial, seconds: its silence now, and its longest epoch."""
 
     silent: float = 0.0
     longest: float | None = None
@@ -49,11 +49,12 @@ class Silence:
         self._voices: dict[str, Voice] = {}
         self._looked: float | None = None
 
-    def spoke(self, name: str, *, trained: bool) -> None:
-        """A word of ``name``; ``trained``: after an epoch that was trained just now."""
+    def spoke(self, name: str, *, epoch: float | None) -> None:
+        """A word of ``name``, after an ``epoch`` of so many seconds trained just now (None: none was)."""
         voice = self._voices.setdefault(name, Voice())
-        if trained:
-            voice.longest = max(voice.longest or 0.0, voice.silent)
+        if epoch is not None:
+            # The first silence is a start too; later ones are epochs with what comes between them.
+            voice.longest = epoch if voice.longest is None else max(voice.longest, epoch, voice.silent)
         voice.silent = 0.0
 
     def look(self, running: Iterable[str], now: float) -> dict[str, Hang]:

@@ -32,7 +32,16 @@ from search.session.run_folder import RunFolder
 __all__ = ["SearchRequest", "prepare", "shape_of"]
 
 # What a resumed run may change: how far it may go, and on what; never what its trials are.
-RESUMABLE = ("max_cost", "max_hours", "price", "nodes", "concurrency", "refit", "checkpoint_seconds", "silence_seconds")
+RESUMABLE = (
+    "max_cost",
+    "max_hours",
+    "price",
+    "nodes",
+    "concurrency",
+    "refit",
+    "checkpoint_seconds",
+    "silence_seconds",
+)
 
 
 def prepare(request: SearchRequest) -> Prepared:

@@ -8,7 +8,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +64,17 @@ def wait_for(ready: Callable[[], Any], process: subprocess.Popen[str]) -> None:
         assert process.poll() is None, "the command ended before it could be interrupted"
         assert time.monotonic() < end, "waited in vain"
         time.sleep(0.02)
+
+
+@contextmanager
+def tiny_disk(folder: Path, size: str = "64k") -> Iterator[None]:
+    """A file system with room for ``size`` at ``folder``: what lies there is hidden meanwhile. Needs root."""
+    folder.mkdir(parents=True, exist_ok=True)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(folder)], check=True)
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", "--lazy", str(folder)], check=True)
 
 
 def trials_done(out: Path) -> int:

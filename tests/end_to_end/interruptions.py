@@ -2,7 +2,8 @@
 
     python -m tests.end_to_end.interruptions --out runs/interruptions
 
-Real signals to real processes and a real full device, one trial at a time with a fixed number of trials.
+Real signals to real processes and really full devices, one trial at a time with a fixed number of trials.
+As root there is one more way: a file system that fills up in the middle of a checkpoint.
 """
 
 from __future__ import annotations
@@ -23,12 +24,14 @@ from tests.end_to_end.commands import (
     results_of,
     run,
     start,
+    tiny_disk,
     trial_rows,
     trials_done,
     wait_for,
 )
 from tests.end_to_end.test_search_run import worker_of
 
+SILENCE_SECONDS = 10  # a busy machine's epoch of milliseconds is not that slow
 Disturb = Callable[[Path, "Popen[str]"], int]
 
 
@@ -62,12 +65,36 @@ def disk_full(out: Path, process: Popen[str]) -> int:
     return run(out, "--resume")
 
 
+def disk_full_under_a_checkpoint(out: Path, process: Popen[str]) -> int:
+    """The trial that was running writes its next checkpoint where there is room for a part of it only."""
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    with tiny_disk(out / "trials" / f"{trials_done(out):04d}"):
+        assert run(out, "--resume") == 1
+    assert "No space left on device" in log_of(out).splitlines()[-1]
+    return run(out, "--resume")
+
+
+def worker_hung(out: Path, process: Popen[str]) -> int:
+    """Stopped, not dead: the search itself has to notice, and end it."""
+    wait_for(lambda: worker_of(process.pid), process)
+    os.kill(worker_of(process.pid)[0], signal.SIGSTOP)
+    code = ended(process)
+    assert "unresponsive: " in log_of(out)
+    return code
+
+
 WAYS: dict[str, Disturb] = {
     "driver killed (SIGKILL)": driver_killed,
     "worker and its trial killed": worker_killed,
     "Ctrl-C, then resumed": interrupted,
     "killed, then a full disk": disk_full,
+    "worker hung (SIGSTOP)": worker_hung,
 }
+
+
+if os.geteuid() == 0:
+    WAYS["disk full in mid-checkpoint"] = disk_full_under_a_checkpoint
 
 
 def line(name: str, out: Path, whole: Path) -> str:
@@ -90,7 +117,7 @@ def main() -> None:
     print(line("undisturbed", whole, whole), flush=True)
     for number, (name, disturb) in enumerate(WAYS.items()):
         out = home / f"disturbed-{number}"
-        process = start(out, "--data", DATA, *TINY)
+        process = start(out, "--data", DATA, *TINY, "--set", f"silence_seconds={SILENCE_SECONDS}")
         wait_for(lambda out=out: trials_done(out) >= 2, process)
         assert disturb(out, process) == 0, log_of(out)
         print(line(name, out, whole), flush=True)

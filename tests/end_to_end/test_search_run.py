@@ -20,6 +20,7 @@ from tests.end_to_end.commands import (
     results_of,
     run,
     start,
+    tiny_disk,
     trial_rows,
     trials_done,
     wait_for,
@@ -118,6 +119,28 @@ def test_interrupted_twice_it_stops_and_says_how_to_go_on(tmp_path: Path) -> Non
     assert f"--out {out.name} --resume" in log_of(out)
 
 
+@pytest.mark.system
+def test_a_disk_that_fills_up_in_mid_checkpoint_ends_the_run_and_costs_nothing(
+    whole: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "full"
+    process = start(out, "--data", DATA, *TINY)
+    wait_for(lambda: trials_done(out) >= 2, process)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    done = trials_done(out)
+    with tiny_disk(out / "trials" / f"{done:04d}"):
+        assert run(out, "--resume") == 1
+        assert not list(out.glob(f"trials/{done:04d}/checkpoint/*"))  # no half of one
+    last = log_of(out).splitlines()[-1]
+    assert "the disk is full: [Errno 28] No space left on device" in last
+    assert "--resume" in last
+
+    assert run(out, "--resume") == 0, log_of(out)
+    assert trial_rows(out) == trial_rows(whole)
+    assert figures_of(out) == figures_of(whole)
+
+
 def worker_of(driver: int) -> list[int]:
     """Trial workers that descend from ``driver``."""
     parents, names = {}, {}
@@ -136,4 +159,6 @@ def worker_of(driver: int) -> list[int]:
             pid = parents.get(pid, 0)
         return False
 
-    return [pid for pid, name in names.items() if "ResourceTrainable" in name and descends(pid)]
+    # Ray names a worker after its class, and after the task while it runs one.
+    titles = ("ray::TrialWorker", "ray::ResourceTrainable")
+    return [pid for pid, name in names.items() if name.startswith(titles) and descends(pid)]
