@@ -14,7 +14,7 @@ from pathlib import Path
 
 from recsys.data.load import load_dataset
 from recsys.data.splits import make_split, training_data
-from recsys.errors import InputError
+from recsys.errors import InputError, exit_code
 from recsys.ladder.measure import Measure, measure
 from recsys.ladder.rungs import LADDER, steps
 from recsys.ladder.table import markdown, svg
@@ -42,14 +42,8 @@ def _names() -> str:
 
 def main(given: list[str] | None = None) -> int:
     options = parser().parse_args(given)
-    try:
-        return run(options)
-    except InputError as error:
-        print(f"ladder: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print(f"ladder: interrupted; finished rungs are kept in {options.out}, run it again to go on")
-        return 130
+    kept = f"interrupted; finished rungs are kept in {options.out}, run it again to go on"
+    return exit_code(lambda: run(options), interrupted=kept)
 
 
 def run(options: argparse.Namespace) -> int:

@@ -51,7 +51,12 @@ LADDER = (
     ),
     Rung("low-kl", "KL weight 0.005", {"kl_weight": 0.005}),
     Rung("start-only", "that start, VAE untrained", {}, trained=False),
-    Rung("ordinal", "ordered levels in place of a squared error", {"output": "ordinal"}),
+    Rung("feature-prior", "latent's prior centred by genres and demographics", {"latent_prior": "features"}),
+    Rung(
+        "ordinal",
+        "ordered levels in place of a squared error",
+        {"latent_prior": "standard", "output": "ordinal"},
+    ),
     Rung("ordinal-users", "each user's own spread of levels", {"output": "ordinal_by_user"}),
     Rung("bias", "bias baseline", {}, family="bias", reference=True),
     Rung("mf", "biased MF, variational", {}, family="mf", reference=True),

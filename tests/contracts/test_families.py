@@ -174,6 +174,7 @@ def drawn(kind: Range, random: np.random.Generator) -> Any:
 def test_every_sampled_point_builds_and_trains(name: str, draw: int) -> None:
     random = np.random.default_rng(draw)
     fields = {field: drawn(kind, random) for field, kind in FAMILIES[name].ranges.items()}
+    fields |= FAMILIES[name].withheld(DATA)
     trainer = built(name, fields, epochs=1)
     assert np.isfinite(trainer.train_epoch()["train_loss"])
     assert np.isfinite(trainer.predict(DATA.valid)).all()

@@ -24,6 +24,7 @@ from tests.serving.running import AS_ADMIN, arms_of, wait_for
 from tests.serving.sockets import listening, tree
 
 ENVIRONMENT = {"RECSYS_ADMIN_TOKEN": AS_ADMIN["authorization"].split()[1]}
+TRIES = 3  # of a request whose connection broke off
 
 
 class Served:
@@ -123,20 +124,23 @@ def test_a_replica_killed_under_load_loses_no_event_and_comes_back(served: Serve
     acknowledged: list[str] = []
     broken: list[Exception] = []
     refused: list[httpx.Response] = []
+    unanswered: list[str] = []
 
     def ask(client: httpx.Client, method: str, url: str, **more: Any) -> dict[str, Any] | None:
-        for _ in range(2):
+        for _ in range(TRIES):
             try:
                 answer = client.request(method, url, **more)
             except httpx.TransportError as error:
                 broken.append(error)
+                time.sleep(0.2)  # the kernel takes a dead process's socket away in its own time
                 continue
             if answer.status_code != 200:
                 refused.append(answer)
                 return None
             found: dict[str, Any] = answer.json()
             return found
-        raise AssertionError("a second try failed as well")
+        unanswered.append(url)
+        return None
 
     def load(number: int) -> None:
         with httpx.Client(base_url=served.url, timeout=20) as client:
@@ -164,7 +168,8 @@ def test_a_replica_killed_under_load_loses_no_event_and_comes_back(served: Serve
     for thread in threads:
         thread.join()
     assert refused == []
-    assert len(broken) <= 2 * len(threads)
+    assert unanswered == []
+    assert len(broken) <= TRIES * len(threads)
     store = EventStore(str(served.events))
 
     def missing() -> tuple[set[str], set[str]]:

@@ -41,6 +41,8 @@ def parameter_count(
         total += users
     if config.start != "random":
         total += rows * config.start_rank + 2
+    if config.latent_prior == "features":
+        total += (user_features + item_features) * config.latent
     norm = 0 if config.normalisation == "none" else 2
     encoder = [encoder_inputs(config), *config.hidden]
     decoder = [config.latent, *config.hidden[::-1]]

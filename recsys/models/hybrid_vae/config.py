@@ -17,6 +17,7 @@ KlSchedule = Literal["constant", "cosine"]
 Start = Literal["random", "factorisation"]
 RateSchedule = Literal["plateau", "cosine", "constant"]
 OutputKind = Literal["gaussian", "ordinal", "ordinal_by_user"]
+Prior = Literal["standard", "features"]
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,9 @@ class HybridVaeConfig:
     # What a rating is: a squared error in stars, or the likelihood of ordered levels (``ordinal.py``);
     # ``ordinal_by_user`` also learns how widely each user spreads their ratings. ``gaussian`` = off.
     output: OutputKind = "gaussian"
+
+    # The latent's prior: a standard normal, or centred by the pair's genres and demographics (``prior.py``).
+    latent_prior: Prior = "standard"
 
     # Initialisation from a factorisation (Bayesian MF on train); the VAE learns what it leaves over.
     start: Start = "random"

@@ -17,6 +17,7 @@ from recsys.models.ranges import Choice, Range, Real, Whole
 if TYPE_CHECKING:
     import torch
 
+    from recsys.models.hybrid_vae.start import FactorStart
     from recsys.models.hybrid_vae.trainer import HybridVaeTrainer
 
 # What the search varies. Capacity stays inside 1.5 x the formula here; the count of all parameters,
@@ -36,6 +37,7 @@ RANGES: dict[str, Range] = {
     "dot_product": Choice({"8": 8, "16": 16, "32": 32}),
     "history": Choice({"none": "none", "implicit": "implicit", "ratings": "ratings"}),
     "output": Choice({"gaussian": "gaussian", "ordinal": "ordinal", "ordinal_by_user": "ordinal_by_user"}),
+    "latent_prior": Choice({"standard": "standard", "features": "features"}),
     "start": Choice({"random": "random", "factorisation": "factorisation"}),
     "normalisation": Choice(
         {"batch": "batch", "batch_recalibrated": "batch_recalibrated", "layer": "layer", "none": "none"}
@@ -51,11 +53,18 @@ RANGES: dict[str, Range] = {
 
 
 def build(
-    config: HybridVaeConfig, data: TrainingData, *, epochs: int, seed: int, device: torch.device
+    config: HybridVaeConfig,
+    data: TrainingData,
+    *,
+    epochs: int,
+    seed: int,
+    device: torch.device,
+    start: FactorStart | None = None,
 ) -> HybridVaeTrainer:
+    """``start``: the factorisation to start from, where it is known already (a checkpoint's)."""
     from recsys.models.hybrid_vae.trainer import HybridVaeTrainer
 
-    return HybridVaeTrainer(config, data, epochs=epochs, seed=seed, device=device)
+    return HybridVaeTrainer(config, data, epochs=epochs, seed=seed, device=device, start=start)
 
 
 def make_scorer(member: PackedMember, histories: Callable[[int], History]) -> Scorer:
@@ -89,6 +98,8 @@ def unfit(data: TrainingData) -> dict[str, str]:
         found["output"] = (
             f"train holds {len(np.unique(train.values))} distinct ratings, expected 2 to {MOST_LEVELS} levels"
         )
+    if data.user_features is None and data.item_features is None:
+        found["latent_prior"] = "the data has neither genres nor demographics"
     return found
 
 

@@ -1,4 +1,4 @@
-"""The VAE's two terms: squared error in stars, and KL to a standard normal with free bits.
+"""The VAE's two terms: squared error in stars, and KL to the prior (variance 1) with free bits.
 
 Free bits (Kingma et al. 2016, arXiv:1606.04934, eq. 15): a dimension is not pushed below its share of
 ``free_bits``, so that the bottleneck cannot shut for a cheap prior. Taken on the batch mean of each
@@ -11,9 +11,10 @@ import torch
 from torch import Tensor
 
 
-def kl_by_dimension(mean: Tensor, log_variance: Tensor) -> Tensor:
-    """(latent,) nats, the batch mean for each dimension."""
-    return (-0.5 * (1 + log_variance - mean.square() - log_variance.exp())).mean(dim=0)
+def kl_by_dimension(mean: Tensor, log_variance: Tensor, prior: Tensor | None = None) -> Tensor:
+    """(latent,) nats, the batch mean for each dimension. ``prior`` (batch, latent) means; None: zero."""
+    off = mean if prior is None else mean - prior
+    return (-0.5 * (1 + log_variance - off.square() - log_variance.exp())).mean(dim=0)
 
 
 def kl_penalty(by_dimension: Tensor, free_bits: float) -> Tensor:

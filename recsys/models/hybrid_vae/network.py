@@ -23,6 +23,7 @@ from recsys.models.hybrid_vae.gather import gather
 from recsys.models.hybrid_vae.history import Pairs, SideHistory
 from recsys.models.hybrid_vae.noise import Noise, dropout
 from recsys.models.hybrid_vae.ordinal import OrdinalOutput
+from recsys.models.hybrid_vae.prior import FeaturePrior
 from recsys.models.hybrid_vae.start import FactorStart
 
 
@@ -34,13 +35,14 @@ class Sums(NamedTuple):
 
 
 class Output(NamedTuple):
-    """``stars`` (batch,) and the ``link`` that they come from; ``mean`` and ``log_variance`` (batch,
-    latent), float32."""
+    """``stars`` (batch,) and the ``link`` that they come from; ``mean``, ``log_variance`` and the means of
+    ``prior`` (batch, latent), float32; ``prior`` is None where it is the standard normal."""
 
     stars: Tensor
     link: Tensor
     mean: Tensor
     log_variance: Tensor
+    prior: Tensor | None = None
 
 
 class HybridVae(nn.Module):
@@ -50,9 +52,10 @@ class HybridVae(nn.Module):
         ratings: Ratings,
         device: torch.device,
         start: FactorStart | None = None,
+        prior: FeaturePrior | None = None,
     ) -> None:
         """``ratings`` are the training slice: their counts shape the tables, their rows are the histories.
-        ``start`` is given where the config asks for one."""
+        ``start`` and ``prior`` are given where the config asks for them."""
         super().__init__()
         self.config = config
         self.scale = ratings.scale
@@ -90,6 +93,7 @@ class HybridVae(nn.Module):
                 for flipped in (False, True)
             )
         self.bottleneck = Bottleneck(encoder_inputs(config), config)
+        self.prior = prior
         self.ordinal: OrdinalOutput | None = None
         if config.output != "gaussian":
             self.ordinal = OrdinalOutput(ratings, by_user=config.output == "ordinal_by_user")
@@ -148,4 +152,5 @@ class HybridVae(nn.Module):
             stars = self.scale.low + self.scale.span * torch.sigmoid(whole)
         else:
             stars = self.ordinal.stars(whole, pairs.users)
-        return Output(stars, whole, decoded.mean, decoded.log_variance)
+        prior = None if self.prior is None else self.prior(pairs.users, pairs.items).float()
+        return Output(stars, whole, decoded.mean, decoded.log_variance, prior)

@@ -104,7 +104,8 @@ class Stage:
         init = self.machines.inits[pod.id].pid
         children = Path(f"/proc/{init}/task/{init}/children").read_text().split()
         command = ["nsenter", "-t", children[0], "-m", "-p", "-n", "bash", "-c", script]
-        return subprocess.run(command, capture_output=True, text=True, timeout=60).stdout
+        # Whatever lies there may be printed, bytes that are no text among it.
+        return subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=60).stdout
 
     def results(self) -> dict[str, Any]:
         return json.loads((self.out / "results.json").read_text())
