@@ -4,6 +4,7 @@ Serve's default stack, in one run on one machine, the client included.
     python -m tests.benchmarks.serving                       # a release of ML-32M's shape, made first
     python -m tests.benchmarks.serving --release runs/NAME/release --second runs/OTHER/release
     python -m tests.benchmarks.serving --minutes 10          # and load while shares and releases change
+    python -m tests.benchmarks.serving --peer peers/bin/python   # and Cornac's server, from that environment
     python -m tests.benchmarks.serving --kill --replicas 2   # and kill -9 of a replica under load
 
 Figures of a machine that does other things at the same time are noise; their ratios less so. The client
@@ -24,6 +25,7 @@ import httpx
 from tests.benchmarks.serving.change import under_change
 from tests.benchmarks.serving.client import known, session
 from tests.benchmarks.serving.kill import under_kill
+from tests.benchmarks.serving.peer import asked_of_peer, peer
 from tests.benchmarks.serving.programs import (
     ADMIN,
     EMPTY_APP,
@@ -47,6 +49,7 @@ def main() -> None:
     parser.add_argument("--concurrency", type=int, nargs="+", default=[1, 8, 32])
     parser.add_argument("--replicas", type=int, default=1)
     parser.add_argument("--minutes", type=float, default=0.0)
+    parser.add_argument("--peer", metavar="PYTHON", help="a Python that has cornac, flask and gunicorn")
     parser.add_argument("--kill", action="store_true", help="kill -9 a replica under load")
     parser.add_argument("--only-ours", action="store_true")
     options = parser.parse_args()
@@ -75,6 +78,9 @@ def run(folder: Path, options: argparse.Namespace) -> None:
             loopback = {} if source is EMPTY_DEFAULT else {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
             with Program(["-c", source, str(port), *more], port, **loopback) as program:
                 program.measure(name, wanted, options)
+    if options.peer:
+        with peer(options.peer, folder, users=options.users, items=options.items) as program:
+            program.measure("Cornac's server, matrix factors", asked_of_peer(options.users), options)
     with serve(folder, options) as program:
         ours(program, options)
         if options.kill:

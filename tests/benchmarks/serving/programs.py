@@ -18,7 +18,7 @@ from tests.benchmarks.serving.client import Figures, load
 from tests.serving.postgres import free_port
 from tests.serving.sockets import listening, tree
 
-PYTHON = [sys.executable]
+PATH = "/v1/users/1/recommendations"  # a server is ready once it answers this
 ADMIN = {"authorization": "Bearer benchmark"}
 EMPTY_APP = """
 import sys, uvicorn
@@ -81,22 +81,29 @@ time.sleep(3600)
 class Program:
     """A server in a process of its own, ended with everything it started."""
 
-    def __init__(self, words: list[str], port: int, **environment: str) -> None:
+    def __init__(
+        self,
+        words: list[str],
+        port: int,
+        *,
+        python: str = sys.executable,
+        path: str = PATH,
+        **environment: str,
+    ) -> None:
         self.port = port
         began = time.perf_counter()
         self.process = subprocess.Popen(
-            [*PYTHON, *words],
+            [python, *words],
             env={**os.environ, "OMP_NUM_THREADS": "1", **environment},
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             text=True,
         )
-        path = f"http://127.0.0.1:{port}/v1/users/1/recommendations"
         while True:
             if self.process.poll() is not None:
                 raise SystemExit(f"{words[:3]} ended: {self.process.stdout and self.process.stdout.read()}")
             try:
-                if httpx.get(path, timeout=5).status_code == 200:
+                if httpx.get(f"http://127.0.0.1:{port}{path}", timeout=5).status_code == 200:
                     break
             except httpx.TransportError:
                 time.sleep(0.05)
