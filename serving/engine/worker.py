@@ -120,19 +120,25 @@ class Worker:
                 _deliver(done)
 
     def _take(self) -> list[Ask | Call]:
-        """What belongs in one turn: the first job, and the queries to the same release behind it."""
+        """What belongs in one turn: the oldest job, and what waits of the same kind for the same release,
+        wherever it stands: two arms take turns, not a turn for each change between them."""
         jobs: list[Ask | Call] = []
+        others: list[Ask | Call] = []
         now = perf_counter()
         most = BATCH
-        while self._waiting and len(jobs) < most:
-            job = self._waiting[0]
+        for _ in range(len(self._waiting)):
+            job = self._waiting.popleft()
+            if job.ends <= now:
+                continue
             if jobs and not _together(jobs[0], job):
-                break  # its own turn comes next
-            self._waiting.popleft()
-            if job.ends > now:
-                jobs.append(job)
-                if isinstance(job, Ask):
-                    most = max(1, min(BATCH, int(TURN_SECONDS / self._cost[job.folds_in])))
+                others.append(job)
+                continue
+            jobs.append(job)
+            if isinstance(job, Ask):
+                most = max(1, min(BATCH, int(TURN_SECONDS / self._cost[job.folds_in])))
+            if len(jobs) == most:
+                break
+        self._waiting.extendleft(reversed(others))  # in their order, before what came meanwhile
         if self._waiting:
             self._wake.release()
         return jobs

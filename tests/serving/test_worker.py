@@ -61,6 +61,27 @@ def test_queries_of_one_kind_share_a_turn(loaded: LoadedRelease) -> None:
     worker.close()
 
 
+def test_two_arms_take_turns(loaded: LoadedRelease, releases: dict[str, Path]) -> None:
+    worker = Worker()
+    other = LoadedRelease("b", releases["b"], RuleSet())
+
+    async def ask() -> list[Answer]:
+        hold = asyncio.create_task(worker.call(lambda: time.sleep(0.1), seconds=5))
+        await asyncio.sleep(0.02)
+        arms = (loaded, other)
+        asked = [worker.ask(arms[n % 2], Query(user=n), seconds=10) for n in range(30)]
+        answers = await asyncio.gather(*asked)
+        await hold
+        return list(answers)
+
+    for n, answer in enumerate(asyncio.run(ask())):
+        arm = (loaded, other)[n % 2]
+        assert rows(answer) == rows(arm.recommender.recommend([Query(user=n)], arm.rules)[0])
+    assert worker.batched == 30
+    assert worker.batches < 15
+    worker.close()
+
+
 def test_what_nobody_waits_for_is_not_computed(loaded: LoadedRelease) -> None:
     worker = Worker()
 
