@@ -13,7 +13,9 @@ import json
 import math
 import time
 from dataclasses import asdict, replace
+from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -34,6 +36,7 @@ from recsys.training.outcomes import fill_outcomes, mark_repeated
 from recsys.training.results import result_to_json
 from recsys.training.trials import EpochReport, EventKind, RunEvent, TrialResult, TrialSpec, TrialStatus
 from recsys.training.warning_signs import Sign, Watch, diverged, event
+from recsys.types import Arrays
 
 # Trained as written, whatever the signs say: a yardstick that was helped measures nothing. Only faults
 # that would end them (memory, divergence) are answered.
@@ -80,10 +83,21 @@ class Trial:
         self.best_member: PackedMember | None = None
         self.best_predictions: NDArray[np.float32] | None = None
         self.seconds = 0.0
-        self.trainer: Trainer = self.family.build(
-            self.config, data, epochs=spec.epochs, seed=spec.seed, device=self.device
-        )
-        self.last_good = self.trainer.state()
+
+    @cached_property
+    def trainer(self) -> Trainer:
+        """Built when it is first needed: a checkpoint spares it what only a start has to find."""
+        return self.build_trainer()
+
+    @cached_property
+    def last_good(self) -> Arrays:
+        """The trainer's state after the last epoch that was good."""
+        return self.trainer.state()
+
+    def build_trainer(self, **known: Any) -> Trainer:
+        """A trainer at its start; ``known`` is what need not be found again."""
+        build, spec = self.family.build, self.spec
+        return build(self.config, self.data, epochs=spec.epochs, seed=spec.seed, device=self.device, **known)
 
     @property
     def parameters(self) -> int:
@@ -101,6 +115,7 @@ class Trial:
         """One epoch more, and its figures. Raises TrainingFailed when no contingency is left."""
         if self.finished:
             raise TrainingFailed(f"trial {self.spec.name!r} has finished its {len(self.reports)} epochs")
+        assert self.last_good  # from here on a fault has something to go back to
         while True:
             started = time.perf_counter()
             try:

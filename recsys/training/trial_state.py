@@ -11,6 +11,7 @@ import numpy as np
 from recsys.data.ratings import RatingScale
 from recsys.errors import InputError
 from recsys.models.base import PackedMember
+from recsys.models.hybrid_vae.states import start_of
 from recsys.models.registry import make_config
 from recsys.training.checkpoint import read_checkpoint, write_checkpoint
 from recsys.training.results import event_from_json, plain, report_from_json
@@ -52,6 +53,12 @@ def load(trial: Trial, folder: Path) -> None:
         raise InputError(f"the checkpoint in {folder} is of another trial: it differs in {differing}")
     # A copy: the map would keep the file that the next save replaces.
     state = {name: np.array(array) for name, array in arrays.items()}
+    good = {
+        name.removeprefix("trainer/"): array for name, array in state.items() if name.startswith("trainer/")
+    }
+    started = start_of(good)
+    trial.trainer = trial.build_trainer(**({} if started is None else {"start": started}))
+    trial.last_good = good
     trial.config = make_config(trial.spec.family, facts["config"])
     trial.reports = [report_from_json(one) for one in facts["reports"]]
     trial.events = [event_from_json(one) for one in facts["events"]]
@@ -65,8 +72,5 @@ def load(trial: Trial, folder: Path) -> None:
         }
         trial.best_member = PackedMember(best["family"], best["settings"], kept, RatingScale(*best["scale"]))
         trial.best_predictions = state["predictions"]
-    trial.last_good = {
-        name.removeprefix("trainer/"): array for name, array in state.items() if name.startswith("trainer/")
-    }
     trial.trainer.config = trial.config
-    trial.trainer.load_state(trial.last_good)
+    trial.trainer.load_state(good)

@@ -24,8 +24,6 @@ from recsys.data.split import TrainingData
 from recsys.models.hybrid_vae.config import HybridVaeConfig
 from recsys.models.hybrid_vae.trainer import HybridVaeTrainer
 from recsys.training.device import pick_device
-from recsys.training.trials import EpochReport
-from recsys.training.warning_signs import Watch
 
 BATCH = 2048
 # Multiply-adds of one rating forward, encoder, latent heads and decoder; backward costs twice that.
@@ -118,15 +116,6 @@ def product_floor(device: torch.device, dtype: torch.dtype) -> float:
     return 3 * PRODUCTS * BATCH / speed
 
 
-def watching_cost(trainer: HybridVaeTrainer, step: float, steps: int) -> tuple[float, float]:
-    """The rules over a hundred reports, as a share of an epoch, and in seconds."""
-    report = EpochReport(1, 1, 0.8, 0.9, 0.9, 0.95, 0.7, kl=0.2)
-    reports = [report] * 100
-    watch = Watch(epochs=100, latent=True)
-    rules = seconds_of(lambda: watch.look(reports), 50)
-    return rules / (step * steps), rules
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--users", type=int, default=6040)
@@ -144,7 +133,6 @@ def main() -> None:
     ours = seconds_of(trainer.train_epoch, 3) / steps
     plans, plans_alone = plans_step(data, device)
     whole, half = (product_floor(device, dtype) for dtype in (torch.float32, torch.bfloat16))
-    share, rules = watching_cost(trainer, ours, steps)
     shape = f"{options.users} users, {options.items} items, batch {BATCH}"
     print(f"formula, {shape}, {device}, {options.threads} threads")
     lines = {
@@ -157,7 +145,6 @@ def main() -> None:
     for name, seconds in lines.items():
         speed = f"{1000 * seconds:8.1f} ms/step {BATCH / seconds:12,.0f} ratings/s"
         print(f"{name:32} {speed} {seconds / ours:6.2f} x ours")
-    print(f"warning signs: {1e6 * rules:.0f} us an epoch of {steps} steps, {share:.4%} of a step")
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from recsys.models.hybrid_vae.start import FactorStart
 from recsys.types import Arrays
 
 if TYPE_CHECKING:
@@ -16,8 +17,11 @@ if TYPE_CHECKING:
 
 
 def gather(trainer: HybridVaeTrainer) -> Arrays:
-    """Weights, statistics, optimizer, averages, plateau, random state, epoch."""
+    """Weights, statistics, optimizer, averages, plateau, random state, epoch, and of a start what the
+    network does not hold."""
     arrays: Arrays = {"epoch": np.array([trainer.epoch])}
+    if trainer.left_out is not None:
+        arrays["start/left_out"] = trainer.left_out  # it never changes: no copy
     for name, tensor in trainer.network.state_dict().items():
         arrays[f"network/{name}"] = tensor.detach().cpu().numpy().copy()
     moments = trainer.optimizer.state_dict()["state"]
@@ -34,6 +38,18 @@ def gather(trainer: HybridVaeTrainer) -> Arrays:
     for name, array in trainer.noise.state().items():
         arrays[f"noise/{name}"] = array
     return arrays
+
+
+def start_of(state: Mapping[str, NDArray[Any]]) -> FactorStart | None:
+    """The factorisation that a training with ``state`` started from; None where it had none."""
+    if "start/left_out" not in state:
+        return None
+    return FactorStart(
+        users=np.array(state["network/start_users"]),
+        items=np.array(state["network/start_items"]),
+        offset=float(state["network/start_offset"]),
+        left_out=np.array(state["start/left_out"]),
+    )
 
 
 def restore(trainer: HybridVaeTrainer, state: Mapping[str, NDArray[Any]]) -> None:

@@ -25,8 +25,9 @@ from recsys.models.hybrid_vae.network import HybridVae
 from recsys.models.hybrid_vae.noise import Noise
 from recsys.models.hybrid_vae.packing import pack
 from recsys.models.hybrid_vae.pairs import PairMaker
+from recsys.models.hybrid_vae.prior import FeaturePrior
 from recsys.models.hybrid_vae.rates import averaging_from, kl_weight, learning_rate
-from recsys.models.hybrid_vae.start import factor_start
+from recsys.models.hybrid_vae.start import FactorStart, factor_start
 from recsys.seeds import derive_seed
 from recsys.training.averaging import Average
 from recsys.training.device import mixed_precision
@@ -38,19 +39,27 @@ SAMPLE = 200_000
 
 
 class HybridVaeTrainer:
-    """One training. ``epochs`` is its planned length (schedules scale with it)."""
+    """One training. ``epochs`` is its planned length (schedules scale with it); ``start`` is what the config
+    starts from, found here where it is not given."""
 
     def __init__(
-        self, config: HybridVaeConfig, data: TrainingData, *, epochs: int, seed: int, device: torch.device
+        self,
+        config: HybridVaeConfig,
+        data: TrainingData,
+        *,
+        epochs: int,
+        seed: int,
+        device: torch.device,
+        start: FactorStart | None = None,
     ) -> None:
         self.config, self.epochs, self.seed, self.device = config, epochs, seed, device
         self.train = train = data.train
-        start = None
-        if config.start != "random":
+        if config.start != "random" and start is None:
             start = factor_start(config, data, seed=derive_seed(seed, "start"))
+        prior = FeaturePrior(data, config.latent) if config.latent_prior == "features" else None
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(derive_seed(seed, "weights"))
-            self.network = HybridVae(config, train, device, start).to(device)
+            self.network = HybridVae(config, train, device, start, prior).to(device)
         self.noise = Noise(derive_seed(seed, "noise"), device)
         self.plateau = Plateau(config.plateau_patience)
         self.weights = list(self.network.parameters())
@@ -63,7 +72,8 @@ class HybridVaeTrainer:
         self.ema = Average(self.weights) if config.ema_decay > 0 else None
         self.swa = Average(self.weights) if config.swa_start < 1 else None
         self.epoch = 0
-        self._make_pairs = PairMaker(self.network, train, device, None if start is None else start.left_out)
+        self.left_out = None if start is None else start.left_out
+        self._make_pairs = PairMaker(self.network, train, device, self.left_out)
         self._pairs = self._make_pairs(train)
         self._values = torch.from_numpy(np.ascontiguousarray(train.values)).to(device)
         self._labels: Tensor | None = None
@@ -72,6 +82,7 @@ class HybridVaeTrainer:
         chosen = np.random.default_rng(derive_seed(seed, "sample")).permutation(len(train))[:SAMPLE]
         self._sample = self._pairs.take(torch.from_numpy(np.sort(chosen)).to(device))
         self._predictor: HybridVae | None = None
+        self._read: tuple[Ratings, Tensor] | None = None  # last predicted, and their KL by dimension
 
     @property
     def parameters(self) -> int:
@@ -79,7 +90,7 @@ class HybridVaeTrainer:
 
     def train_epoch(self) -> dict[str, float]:
         self.network.train()
-        self._predictor = None
+        self._predictor = self._read = None
         batches = self.noise.order(len(self._values)).split(self.config.batch_size)
         # A lone last rating has no batch statistics; the order differs next epoch.
         batches = tuple(rows for rows in batches if len(rows) > 1)
@@ -122,7 +133,7 @@ class HybridVaeTrainer:
             misfit = error
             if self.network.ordinal is not None and self._labels is not None:
                 misfit = self.network.ordinal.surprise(output.link, pairs.users, self._labels[rows])
-            by_dimension = kl_by_dimension(output.mean, output.log_variance)
+            by_dimension = kl_by_dimension(output.mean, output.log_variance, output.prior)
             loss = misfit + weight * kl_penalty(by_dimension, config.free_bits)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
@@ -150,22 +161,22 @@ class HybridVaeTrainer:
         network, pairs = self.predictor(), self._make_pairs(ratings)
         sums = network.sums()
         rows = torch.arange(len(pairs), device=self.device)
-        parts = [network(pairs.take(part), sums, None).stars for part in rows.split(BATCH[self.device.type])]
-        if not parts:
-            return np.zeros(0, dtype=np.float32)
+        total = torch.zeros(self.config.latent, device=self.device)
+        parts = [torch.zeros(0, device=self.device)]
+        for part in rows.split(BATCH[self.device.type]):
+            output = network(pairs.take(part), sums, None)
+            parts.append(output.stars)
+            total += kl_by_dimension(output.mean, output.log_variance, output.prior) * len(part)
+        self._read = (ratings, total / max(len(pairs), 1))
         stars: NDArray[np.float32] = torch.cat(parts).float().cpu().numpy()
         return stars
 
     @torch.no_grad()
     def latent(self, ratings: Ratings) -> tuple[float, float]:
-        network, pairs = self.predictor(), self._make_pairs(ratings)
-        sums = network.sums()
-        total = torch.zeros(self.config.latent, device=self.device)
-        rows = torch.arange(len(pairs), device=self.device)
-        for part in rows.split(BATCH[self.device.type]):
-            output = network(pairs.take(part), sums, None)
-            total += kl_by_dimension(output.mean, output.log_variance) * len(part)
-        by_dimension = total / max(len(pairs), 1)
+        if self._read is None or self._read[0] is not ratings:  # else the prediction has come past it
+            self.predict(ratings)
+        assert self._read is not None
+        by_dimension = self._read[1]
         return by_dimension.mean().item(), (by_dimension > 0.01).float().mean().item()
 
     def validated(self, loss: float) -> None:
@@ -176,7 +187,7 @@ class HybridVaeTrainer:
 
     def load_state(self, state: Mapping[str, NDArray[Any]]) -> None:
         states.restore(self, state)
-        self._predictor = None
+        self._predictor = self._read = None
 
     def pack(self) -> PackedMember:
         sample = self.train.thinned(TRAIN_SAMPLE)

@@ -17,6 +17,7 @@ import pytest
 from recsys.errors import InputError
 from recsys.models.packed import open_member
 from recsys.models.registry import FAMILIES
+from recsys.training.checkpoint import read_checkpoint, write_checkpoint
 from recsys.training.results import result_from_json
 from recsys.training.trial import TrainingFailed, Trial
 from recsys.training.trials import EventKind, TrialSpec, TrialStatus
@@ -34,6 +35,13 @@ REPAIRED: dict[str, Any] = {
     "embedding_scale": 0.05,
     "learning_rate": 5e-3,
     "dropout": 0.1,
+}
+
+STARTED: dict[str, Any] = {
+    "start": "factorisation",
+    "start_factors": 3,
+    "start_rank": 6,
+    "start_sweeps": 20,
 }
 
 
@@ -58,8 +66,10 @@ def kinds(trial: Trial) -> list[EventKind]:
         {"ema_decay": 0.9, "learning_rate_schedule": "cosine", "kl_schedule": "cosine", "warmup_epochs": 2},
         {"swa_start": 0.5, "normalisation": "batch", "history": "none", "free_bits": 1.0},
         {"normalisation": "batch_recalibrated"},
+        {**STARTED, "ema_decay": 0.9},
+        {**STARTED, "output": "ordinal"},
     ],
-    ids=["plateau", "ema", "swa", "recalibrated"],
+    ids=["plateau", "ema", "swa", "recalibrated", "factorisation", "factorisation, ordinal"],
 )
 def test_continues_exactly(fields: dict[str, Any], tmp_path: Path) -> None:
     straight = run(Trial(spec(fields), DATA, folder=tmp_path / "straight", device="cpu"))
@@ -84,6 +94,19 @@ def test_continues_exactly(fields: dict[str, Any], tmp_path: Path) -> None:
     members = [open_member(tmp_path / name / "member") for name in ("straight", "broken")]
     for name, array in members[0].arrays.items():
         np.testing.assert_array_equal(array, members[1].arrays[name])
+
+
+def test_what_a_start_has_found_is_not_found_again(tmp_path: Path) -> None:
+    """A sampler of so many sweeps takes minutes: a checkpoint spares it all of them."""
+    first = Trial(spec(STARTED), DATA, folder=tmp_path, device="cpu")
+    first.step()
+    first.save(tmp_path)
+    arrays, facts = read_checkpoint(tmp_path)
+    facts["spec"]["config"]["start_sweeps"] = facts["config"]["start_sweeps"] = 10_000_000
+    write_checkpoint(tmp_path / "endless", {name: array.copy() for name, array in arrays.items()}, facts)
+    second = Trial(spec({**STARTED, "start_sweeps": 10_000_000}), DATA, folder=tmp_path, device="cpu")
+    second.load(tmp_path / "endless")
+    assert second.step().rmse == first.step().rmse
 
 
 def test_leaves_the_best_epoch(tmp_path: Path) -> None:
