@@ -1,15 +1,18 @@
 """The releases that a state of the experiment needs, opened beside those that answer now.
 
-``prepare`` does everything slow (find, hash, map, warm up) in the caller's thread and returns a new
-``Deployment``; whoever wants it served stores that reference. A request takes the reference once and
-finishes with what it took: nothing is locked, dropped or mixed. What no state needs any more is let go
-of with its last request.
+``prepare`` does everything slow (find, hash, map, warm up) in one thread of low priority, so that requests
+go before it, and returns a new ``Deployment``; whoever wants it served stores that reference. A request
+takes the reference once and finishes with what it took: nothing is locked, dropped or mixed. What no state
+needs any more is let go of with its last request.
 """
 
 from __future__ import annotations
 
+import contextlib
+import os
 import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +20,8 @@ from recsys.release.load import read_manifest
 from serving.assignment import Assigner, Assignment
 from serving.engine.loaded import LoadedRelease, RuleSet
 from serving.records import ExperimentState
+
+NICE = 10  # of the thread that opens releases
 
 
 @dataclass(frozen=True)
@@ -46,25 +51,34 @@ class Fleet:
     def __init__(self, rules: RuleSet, resolve: Callable[[str], Path]) -> None:
         self._rules = rules
         self._resolve = resolve
-        self._one_at_a_time = threading.Lock()
+        # One: two big releases opened at once would only slow each other down.
+        self._loader = ThreadPoolExecutor(1, thread_name_prefix="fleet", initializer=_give_way)
 
     def prepare(self, state: ExperimentState, before: Deployment | None) -> Deployment:
         """Raises InputError for shares that cannot be or a release that cannot be trusted; whatever was
         served goes on being served."""
+        return self._loader.submit(self._prepare, state, before).result()
+
+    def _prepare(self, state: ExperimentState, before: Deployment | None) -> Deployment:
         assigner = Assigner(state)
-        with self._one_at_a_time:  # two big releases opened at once would only slow each other down
-            opened = {} if before is None else {loaded.release_id: loaded for loaded in before.arms.values()}
-            arms: dict[str, LoadedRelease] = {}
-            for arm in state.arms:
-                folder = self._resolve(arm.release)
-                release_id = read_manifest(folder).release_id
-                if release_id not in opened:
-                    loaded = LoadedRelease(arm.release, folder, self._rules)
-                    loaded.warm_up()
-                    opened[release_id] = loaded
-                arms[arm.name] = opened[release_id]
+        opened = {} if before is None else {loaded.release_id: loaded for loaded in before.arms.values()}
+        arms: dict[str, LoadedRelease] = {}
+        for arm in state.arms:
+            folder = self._resolve(arm.release)
+            release_id = read_manifest(folder).release_id
+            if release_id not in opened:
+                loaded = LoadedRelease(arm.release, folder, self._rules)
+                loaded.warm_up()
+                opened[release_id] = loaded
+            arms[arm.name] = opened[release_id]
         return Deployment(state, arms, assigner)
 
     def adopt(self, prepared: Deployment, saved: ExperimentState) -> Deployment:
         """``prepared`` as it was stored: with its revision and ranges."""
         return Deployment(saved, prepared.arms, Assigner(saved))
+
+
+def _give_way() -> None:
+    """Linux keeps a nice value for each thread: the loader's own, not the process's. Elsewhere it stays."""
+    with contextlib.suppress(OSError):
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICE)
