@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from recsys.errors import InputError
+from recsys.errors import InputError, exit_code
 
 if TYPE_CHECKING:
     from search.session.prepared import SearchRequest
@@ -115,22 +115,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """The exit code of the command."""
     given = list(sys.argv[1:] if arguments is None else arguments)
     options = parser().parse_args(given)
-    try:
-        if (options.detach or options.attach) and options.cluster is None:
-            raise InputError("--detach and --attach need a rented cluster: name its YAML with --cluster")
-        if options.cluster is not None:
-            elsewhere = on_cluster(options, given)
-            if elsewhere is not None:
-                return elsewhere
-        from search.session.session import run  # Ray and torch take seconds to import: not for --help
+    return exit_code(lambda: started(options, given), interrupted="\nstopped before anything was started")
 
-        return run(request_of(options, given))
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("\nstopped before anything was started", file=sys.stderr)
-        return 130
+
+def started(options: argparse.Namespace, given: list[str]) -> int:
+    """Search here, or where --cluster says. Raises InputError."""
+    if (options.detach or options.attach) and options.cluster is None:
+        raise InputError("--detach and --attach need a rented cluster: name its YAML with --cluster")
+    if options.cluster is not None:
+        elsewhere = on_cluster(options, given)
+        if elsewhere is not None:
+            return elsewhere
+    from search.session.session import run  # Ray and torch take seconds to import: not for --help
+
+    return run(request_of(options, given))
 
 
 def on_cluster(options: argparse.Namespace, given: list[str]) -> int | None:

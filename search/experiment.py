@@ -14,7 +14,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from recsys.errors import InputError
+from recsys.errors import InputError, exit_code
 
 
 def parser() -> argparse.ArgumentParser:
@@ -63,16 +63,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """The exit code of the command."""
     given = list(sys.argv[1:] if arguments is None else arguments)
     options = parser().parse_args(given)
-    try:
-        return VERBS[options.verb](options, given)
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except OSError as error:
-        print(f"failed: {error.filename or options.home}: {error.strerror or error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        return 130
+    return exit_code(lambda: VERBS[options.verb](options, given))
 
 
 def create(options: argparse.Namespace, given: list[str]) -> int:

@@ -8,7 +8,7 @@ import os
 import sys
 from pathlib import Path
 
-from recsys.errors import InputError
+from recsys.errors import exit_code
 
 # Name: (module with add_arguments(parser) and run(options) -> exit code, what it does).
 COMMANDS = {
@@ -43,15 +43,12 @@ def parse(words: list[str]) -> argparse.Namespace:
 def main(words: list[str] | None = None) -> int:
     options = parse(sys.argv[1:] if words is None else words)
     use_local_registry()
-    try:
+
+    def run() -> int:
         code: int = importlib.import_module(COMMANDS[options.command][0]).run(options)
         return code
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        return 130
+
+    return exit_code(run)
 
 
 if __name__ == "__main__":
