@@ -60,6 +60,8 @@ def run(options: argparse.Namespace) -> int:
         "fingerprint": split.fingerprint,
         "epochs": options.epochs,
     }
+    if dataset.noise_floor is not None:
+        facts["noise_floor"] = dataset.noise_floor
     record = options.out / "measures.jsonl"
     finished = read_record(record, facts)
     options.out.mkdir(parents=True, exist_ok=True)
@@ -81,7 +83,7 @@ def run(options: argparse.Namespace) -> int:
             )
             write_tables(options.out, finished, facts)
     write_tables(options.out, finished, facts)
-    print(markdown(finished))
+    print(markdown(finished, floor=facts.get("noise_floor")))
     return 0
 
 
@@ -104,7 +106,7 @@ def read_record(path: Path, facts: JsonObject) -> list[Measure]:
 
 
 def write_tables(out: Path, finished: list[Measure], facts: JsonObject) -> None:
-    (out / "ladder.md").write_text(markdown(finished))
+    (out / "ladder.md").write_text(markdown(finished, floor=facts.get("noise_floor")))
     (out / "ladder.svg").write_text(svg(finished, title=f"{facts['data']}, {facts['split']}"))
 
 

@@ -11,6 +11,7 @@ from scipy import stats
 
 from recsys.ladder.measure import Measure
 from recsys.ladder.rungs import LADDER
+from recsys.metrics.rating import loss
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,7 @@ class Line:
     reference: bool
     valid: Interval
     test: Interval
+    test_loss: Interval
     refit: Interval
     epochs: float
     kl: float
@@ -58,6 +60,7 @@ def lines(measures: Sequence[Measure]) -> list[Line]:
                 reference=rung.reference,
                 valid=Interval.of([one.valid for one in own]),
                 test=Interval.of([one.test for one in own]),
+                test_loss=Interval.of([loss(one.test**2, one.kl) for one in own]),
                 refit=Interval.of([one.test_refit for one in own]),
                 epochs=float(np.mean([one.epochs for one in own])),
                 kl=float(np.mean([one.kl for one in own])),
@@ -68,16 +71,21 @@ def lines(measures: Sequence[Measure]) -> list[Line]:
     return found
 
 
-def markdown(measures: Sequence[Measure]) -> str:
+def markdown(measures: Sequence[Measure], *, floor: float | None = None) -> str:
+    """``floor`` is the rmse of the best possible predictor, where the data's maker knows it. ``loss`` is
+    MSE + 0.01 KL, with the KL of valid."""
     rows = [
-        "| rung | valid rmse | test rmse | test rmse, refit with valid | KL | epochs | parameters | seeds |",
-        "|---|---|---|---|---|---|---|---|",
+        "| rung | valid rmse | test rmse | test loss | test rmse, refit with valid | KL | epochs "
+        "| parameters | seeds |",
+        "|---|---|---|---|---|---|---|---|---|",
     ]
     rows += [
-        f"| {line.title} | {line.valid} | {line.test} | {line.refit} | {line.kl:.3f} | {line.epochs:.0f} "
-        f"| {line.parameters:,} | {line.seeds} |"
+        f"| {line.title} | {line.valid} | {line.test} | {line.test_loss} | {line.refit} | {line.kl:.3f} "
+        f"| {line.epochs:.0f} | {line.parameters:,} | {line.seeds} |"
         for line in lines(measures)
     ]
+    if floor is not None:
+        rows.append(f"| noise floor: no model can be below it | | {floor:.4f} | {floor**2:.4f} | | | | | |")
     return "\n".join(rows) + "\n"
 
 

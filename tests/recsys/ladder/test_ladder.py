@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from recsys.data.load import load_dataset
 from recsys.ladder.__main__ import main
 from recsys.ladder.rungs import LADDER, steps
 from recsys.ladder.table import Interval
@@ -46,6 +47,11 @@ def test_a_run_leaves_measures_a_table_and_a_plot(tmp_path: Path, capsys: pytest
     table = (tmp_path / "ladder.md").read_text()
     assert "| bias baseline |" in table
     assert "± " in table
+    losses = [one["test"] ** 2 + 0.01 * one["kl"] for one in measures if one["rung"] == "mf"]
+    assert f"| {np.mean(losses):.4f} ± " in table
+    floor = load_dataset(DATA).noise_floor
+    assert floor is not None
+    assert f"| noise floor: no model can be below it | | {floor:.4f} | {floor**2:.4f} |" in table
     root = ElementTree.parse(tmp_path / "ladder.svg").getroot()
     assert len(root.findall("{http://www.w3.org/2000/svg}circle")) == 2
     assert "bias baseline" in capsys.readouterr().out
