@@ -67,6 +67,7 @@ def whole_outcome(
         seconds={**prepared.seconds, **findings.seconds},
         versions=versions(),
         front=front_of(results, folder.path) if len(plan.objectives) > 1 else (),
+        ndcg_at_10=ndcg_of(results, folder.path) if len(plan.objectives) > 1 else {},
         samples=findings.samples,
         cluster=where_it_ran(prepared, resources),
         refit=findings.refit,
@@ -83,13 +84,20 @@ def _all_events(folder: RunFolder, results: list[TrialResult]) -> list[RunEvent]
     return sorted(events, key=lambda event: event.at)
 
 
+def ndcg_of(results: list[TrialResult], run: Path) -> dict[int, float]:
+    """NDCG@10 on valid of every trial that has it."""
+    found = {result.spec.number: read_ndcg(run / result.folder) for result in results}
+    return {number: ndcg for number, ndcg in found.items() if ndcg is not None}
+
+
 def front_of(results: list[TrialResult], run: Path) -> tuple[int, ...]:
     """Trials that no other beats in both loss and NDCG@10 on valid."""
-    points = []
-    for result in results:
-        ndcg = read_ndcg(run / result.folder)
-        if result.status is TrialStatus.FINISHED and result.loss is not None and ndcg is not None:
-            points.append((result.spec.number, result.loss, ndcg))
+    known = ndcg_of(results, run)
+    points = [
+        (result.spec.number, result.loss, known[result.spec.number])
+        for result in results
+        if result.status is TrialStatus.FINISHED and result.loss is not None and result.spec.number in known
+    ]
     return tuple(
         number
         for number, loss, ndcg in points

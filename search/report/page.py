@@ -15,7 +15,7 @@ from markupsafe import Markup
 from recsys.training.trials import TrialResult, TrialStatus
 from search.report.figures import group_models, group_plots, interval_rows
 from search.report.parameters import FEWEST_TRIALS, MOST_SHOWN, name_of, value_text, varied
-from search.report.search_plots import curves_plot, parallel_plot, progress_plot
+from search.report.search_plots import curves_plot, front_plot, parallel_plot, progress_plot
 from search.results.schema import Figures, Results
 from search.results.summary import headline_comparisons, model_rows, unmeasured
 
@@ -72,6 +72,7 @@ def render(results: Results, trials: Sequence[TrialResult]) -> str:
             parallel=parallel_plot(
                 [t for t in trials if t.spec.family == _subject(trials)], parameters[:MOST_SHOWN]
             ),
+            front=front_plot(trials, results.ndcg_at_10, results.front),
             parameters=parameters,
             important=[p for p in parameters if p.importance is not None][:MOST_SHOWN],
             fewest_trials=FEWEST_TRIALS,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from markupsafe import Markup
@@ -109,6 +109,32 @@ def parallel_plot(trials: Sequence[TrialResult], parameters: Sequence[Parameter]
         + plot.html()
         + Markup(f'<div class="ends" aria-hidden="true">{marks}</div></div>')
     )
+
+
+def front_plot(trials: Sequence[TrialResult], ndcg: Mapping[int, float], front: Sequence[int]) -> Markup:
+    """Loss against NDCG@10 on valid; the front is what no other trial beats in both."""
+    points = {
+        trial.spec.number: (trial.loss, ndcg[trial.spec.number], trial)
+        for trial in trials
+        if trial.loss is not None and _known(trial.loss) and trial.spec.number in ndcg
+    }
+    if len(points) < 2:
+        return Markup("")
+    low, high = _range([loss for loss, _, _ in points.values()])
+    lists = [value for _, value, _ in points.values()]
+    margin = max((max(lists) - min(lists)) * 0.06, 1e-4)
+    plot = Plot(
+        Axis(low, high, title="loss on valid (MSE + 0.01 KL): lower is better"),
+        Axis(min(lists) - margin, max(lists) + margin, title="NDCG@10 on valid: higher is better"),
+        label=f"Loss and NDCG@10 of {len(points)} trials; {len(front)} are on the front",
+    )
+    edge = sorted((points[number][:2] for number in front if number in points), key=lambda point: point[0])
+    plot.line([(min(loss, high), value) for loss, value in edge], kind="best-so-far")
+    for number, (loss, value, trial) in points.items():
+        tip = f"{trial_tip(trial)}\nNDCG@10 {value:.4f}"
+        kind = "finished" if number in front else "pruned"
+        plot.dot(min(loss, high), value, kind=kind, tip=tip, trial=number)
+    return plot.html()
 
 
 def trial_tip(trial: TrialResult, parameters: Sequence[Parameter] = ()) -> str:

@@ -76,6 +76,7 @@ def build_results(outcome: Outcome, *, promotion: JsonObject | None = None) -> R
         trials=_count(trial.status.value for trial in outcome.trials),
         tuning=outcome.tuning,
         front=list(outcome.front),
+        ndcg_at_10=outcome.ndcg_at_10,
         warnings=[_event(event) for event in outcome.events if _is_warning(event)],
         contingencies=[_event(event) for event in outcome.events if event.kind is EventKind.CONTINGENCY],
         milestones=[_event(event) for event in outcome.events if event.kind in MILESTONES],

@@ -69,7 +69,8 @@ class Outcome:
     """Everything a run leaves to be told. ``members`` are (trial number, weight in the blend).
 
     ``tuning`` counts trials by family: the budget that the comparison states. ``front`` are the trials
-    that no other beats in both loss and NDCG@10, () with one objective. ``seconds`` by stage.
+    that no other beats in both loss and NDCG@10, () with one objective; ``ndcg_at_10`` is theirs and the
+    others' on valid. ``seconds`` by stage.
     ``template`` is the plan's optimised template, ``best_hybrid_vae`` the best of those where ``best`` is of
     another family. ``gate_predictions`` (gate rows,) stars are the
     ensemble's before any refit, in the split's gate order: promotion compares them with the champion.
@@ -98,6 +99,7 @@ class Outcome:
     seconds: dict[str, float]
     versions: dict[str, str]
     front: tuple[int, ...] = ()
+    ndcg_at_10: dict[int, float] = field(default_factory=dict)
     samples: tuple[Sample, ...] = ()
     cluster: JsonObject = field(default_factory=dict)
     refit: JsonObject | None = None

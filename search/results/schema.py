@@ -103,6 +103,8 @@ class Results(Document):
     """Family -> trials spent on it: the tuning budget that each yardstick had."""
     front: list[int] = Field(default_factory=list)
     """Trials that no other beats in both loss and NDCG@10; empty with one objective."""
+    ndcg_at_10: dict[int, float] = Field(default_factory=dict)
+    """Trial -> NDCG@10 on valid; empty with one objective."""
     warnings: list[Event] = Field(default_factory=list)
     """Warning signs, in time order."""
     contingencies: list[Event] = Field(default_factory=list)

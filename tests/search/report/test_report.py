@@ -115,6 +115,18 @@ def test_a_headline_claims_no_more_than_its_interval(tmp_path: Path) -> None:
     )
 
 
+def test_two_objectives_are_shown_with_their_front(tmp_path: Path) -> None:
+    outcome = make_outcome(tmp_path)
+    scored = [trial for trial in outcome.trials if trial.loss is not None]
+    ndcg = {trial.spec.number: 0.3 + trial.spec.number / 100 for trial in scored}
+    front = tuple(trial.spec.number for trial in scored[:2])
+    text, page = page_of(dataclasses.replace(outcome, ndcg_at_10=ndcg, front=front), tmp_path)
+    words = " ".join(page.text)
+    assert f"in both loss and NDCG@10 on valid: {front[0]}, {front[1]}." in words
+    assert f"Loss and NDCG@10 of {len(scored)} trials; 2 are on the front" in page.labels
+    assert f"NDCG@10 {ndcg[front[0]]:.4f}" in text
+
+
 def test_titles_and_errors_cannot_inject_anything(tmp_path: Path) -> None:
     outcome = make_outcome(tmp_path)
     evil = '"><script>alert(1)</script><img src=x>'
