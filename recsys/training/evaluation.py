@@ -2,8 +2,9 @@
 
 Watching may cost 1% of training (tests/benchmarks/watching.py), and predicting a rating costs half of
 training on it: so on few data the sample is small. Rows are taken evenly along how far they lie from what
-their user's and item's means say: such a sample has train's share of easy and hard ratings, and its rmse is
-right within 0.02 stars with 600 of them, where 600 rows at random are within 0.026 (one standard error).
+their user's and item's means say: such a sample has train's share of easy and hard ratings. Measured on
+ML-100K, 600 rows so taken give train's rmse within 0.006 to 0.015 stars (one standard error), 600 at random
+within 0.025; the gap's sign begins at most an epoch earlier or later than by 20,000 rows.
 """
 
 from __future__ import annotations
@@ -61,10 +62,10 @@ def _surprise(ratings: Ratings) -> FloatArray:
 
 
 def evaluate(trainer: Trainer, valid: Ratings, sample: Ratings) -> Figures:
-    predictions = trainer.predict(valid)
+    on_train = trainer.predict(sample).astype(np.float64) - sample.values
+    predictions = trainer.predict(valid)  # last, so that the latent has been read on it
     with np.errstate(all="ignore"):
         error = predictions.astype(np.float64) - valid.values
-        on_train = trainer.predict(sample).astype(np.float64) - sample.values
         mse = float(np.square(error).mean()) if len(valid) else math.nan
         mae = float(np.abs(error).mean()) if len(valid) else math.nan
         train_rmse = float(np.sqrt(np.square(on_train).mean()))

@@ -35,6 +35,10 @@ from tests.benchmarks.training import made_up
 LIMIT = 0.01
 CONFIGS: dict[str, dict[str, Any]] = {
     "formula": {},
+    "factorised, histories": {
+        **{"factors": 64, "hidden": [128, 64], "latent": 32, "biases": True, "dot_product": 32},
+        **{"history": "ratings", "normalisation": "layer", "embedding_scale": 0.01},
+    },
     "small": {"factors": 16, "hidden": [32, 16], "latent": 8},
 }
 REPORTS = [EpochReport(number, 1, 0.8, 0.9, 0.9, 0.95, 0.7, kl=0.2) for number in range(1, 101)]

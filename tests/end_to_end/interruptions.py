@@ -109,13 +109,17 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     command.add_argument("--out", type=Path, required=True)
-    home: Path = command.parse_args().out.resolve()
+    command.add_argument("--only", default="", help="ways whose name holds these words")
+    options = command.parse_args()
+    home: Path = options.out.resolve()
     home.mkdir(parents=True, exist_ok=True)
     whole = home / "whole"
     assert run(whole, "--data", DATA, *TINY) == 0, log_of(whole)
     print(f"{'':<30}{'trials':>7}{'ensemble, test loss / rmse':>28}{'all figures the same':>22}")
     print(line("undisturbed", whole, whole), flush=True)
     for number, (name, disturb) in enumerate(WAYS.items()):
+        if options.only not in name:
+            continue
         out = home / f"disturbed-{number}"
         process = start(out, "--data", DATA, *TINY, "--set", f"silence_seconds={SILENCE_SECONDS}")
         wait_for(lambda out=out: trials_done(out) >= 2, process)

@@ -21,7 +21,7 @@ from recsys.models.hybrid_vae import states
 from recsys.models.hybrid_vae.config import HybridVaeConfig
 from recsys.models.hybrid_vae.evaluation import BATCH, evaluation_network
 from recsys.models.hybrid_vae.losses import kl_by_dimension, kl_penalty
-from recsys.models.hybrid_vae.network import HybridVae
+from recsys.models.hybrid_vae.network import HybridVae, Sums
 from recsys.models.hybrid_vae.noise import Noise
 from recsys.models.hybrid_vae.packing import pack
 from recsys.models.hybrid_vae.pairs import PairMaker
@@ -82,6 +82,7 @@ class HybridVaeTrainer:
         chosen = np.random.default_rng(derive_seed(seed, "sample")).permutation(len(train))[:SAMPLE]
         self._sample = self._pairs.take(torch.from_numpy(np.sort(chosen)).to(device))
         self._predictor: HybridVae | None = None
+        self._sums: Sums | None = None  # its histories'
         self._read: tuple[Ratings, Tensor] | None = None  # last predicted, and their KL by dimension
 
     @property
@@ -154,17 +155,18 @@ class HybridVaeTrainer:
                 averaged = self.ema.tensors
             seed = derive_seed(self.seed, "statistics", self.epoch)
             self._predictor = evaluation_network(self.network, averaged, self._sample, seed=seed).eval()
+            with torch.no_grad():
+                self._sums = self._predictor.sums()
         return self._predictor
 
     @torch.no_grad()
     def predict(self, ratings: Ratings) -> NDArray[np.float32]:
         network, pairs = self.predictor(), self._make_pairs(ratings)
-        sums = network.sums()
         rows = torch.arange(len(pairs), device=self.device)
         total = torch.zeros(self.config.latent, device=self.device)
         parts = [torch.zeros(0, device=self.device)]
         for part in rows.split(BATCH[self.device.type]):
-            output = network(pairs.take(part), sums, None)
+            output = network(pairs.take(part), self._sums, None)
             parts.append(output.stars)
             total += kl_by_dimension(output.mean, output.log_variance, output.prior) * len(part)
         self._read = (ratings, total / max(len(pairs), 1))
