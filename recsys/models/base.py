@@ -43,7 +43,12 @@ class History:
 
 
 class Scorer(Protocol):
-    """Predicts one user's ratings. A state is whatever the family computes once for a user."""
+    """Predicts one user's ratings. A state is whatever the family computes once for a user.
+
+    Where several users at once are cheaper than one after another, a scorer may also have
+    ``known_users(users)``, ``fold_in_many(histories, users)`` and ``score_many(states, items)``: lists
+    of what the three methods below give for each. Nobody's answer may depend on who else is asked for.
+    """
 
     def known_user(self, user: int) -> Any:
         """The state of a user row that the model was trained on."""

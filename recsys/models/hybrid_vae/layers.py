@@ -22,6 +22,12 @@ class Trace:
     normalised: Matrix | None
     inverse: Matrix | None
 
+    def put(self, rows: NDArray[np.bool_], other: Trace) -> None:
+        """Replaces ``rows`` by those of ``other``."""
+        self.open[rows] = other.open
+        if self.normalised is not None and self.inverse is not None:
+            self.normalised[rows], self.inverse[rows] = other.normalised, other.inverse
+
 
 class Layers:
     """Everything after the first linear layer of the encoder, whose sum arrives as input."""
@@ -34,6 +40,8 @@ class Layers:
         self.biases = [arrays[f"layer.{number}.bias"] for number in range(1, 2 * depth)]
         self.gains = [arrays.get(f"layer.{number}.gain") for number in range(2 * depth)]
         self.shifts = [arrays.get(f"layer.{number}.shift") for number in range(2 * depth)]
+        # A row's mean is its product with these: a few times faster than a sum for so few rows.
+        self.shares = [None if gain is None else np.full_like(gain, 1 / len(gain)) for gain in self.gains]
         self.mean_weight, self.mean_bias = arrays["mean.weight"], arrays["mean.bias"]
         self.output_weight, self.output_bias = arrays["output.weight"], arrays["output.bias"]
 
@@ -46,10 +54,10 @@ class Layers:
                 x = x @ self.weights[number - 1].T
                 x += self.biases[number - 1]
             normalised = inverse = None
-            gain, shift = self.gains[number], self.shifts[number]
-            if gain is not None and shift is not None:
-                x -= np.add.reduce(x, axis=1, keepdims=True) / np.float32(x.shape[1])
-                inverse = 1 / np.sqrt(np.einsum("nk,nk->n", x, x) / np.float32(x.shape[1]) + EPSILON)[:, None]
+            gain, shift, shares = self.gains[number], self.shifts[number], self.shares[number]
+            if gain is not None and shift is not None and shares is not None:
+                x -= np.vecdot(x, shares)[:, None]
+                inverse = 1 / np.sqrt(np.vecdot(x, x) / np.float32(x.shape[1]) + EPSILON)[:, None]
                 x *= inverse
                 normalised = None if traces is None else x.copy()
                 x *= gain
@@ -64,14 +72,15 @@ class Layers:
         """(n, width) derivatives of the output by the first layer's sums."""
         slope: Any = self.output_weight[None, :]
         for number in reversed(range(2 * self.depth)):
-            trace, gain = traces[number], self.gains[number]
+            trace, gain, shares = traces[number], self.gains[number], self.shares[number]
             slope = slope * trace.open
-            if gain is not None:
+            if gain is not None and shares is not None:
                 assert trace.normalised is not None
-                slope = slope * gain
-                along = (slope * trace.normalised).mean(axis=1, keepdims=True)
-                slope = slope - slope.mean(axis=1, keepdims=True) - trace.normalised * along
-                slope = slope * trace.inverse
+                slope *= gain
+                along = np.vecdot(slope, trace.normalised) / np.float32(len(gain))
+                slope -= np.vecdot(slope, shares)[:, None]
+                slope -= trace.normalised * along[:, None]
+                slope *= trace.inverse
             if number > 0:
                 slope = slope @ self.weights[number - 1]
             if number == self.depth:

@@ -27,17 +27,18 @@ class Link:
         levels = arrays["ordinal.levels"]
         return Link(levels[0], arrays["ordinal.cuts"], np.diff(levels))
 
-    def stars(self, link: FloatArray, sharpness: float) -> NDArray[np.float32]:
-        """Expected stars, of the shape of ``link``; ``sharpness`` is the user's, 1 where nobody has one."""
+    def stars(self, link: FloatArray, sharpness: FloatArray) -> NDArray[np.float32]:
+        """Expected stars, of the shape of ``link``; ``sharpness`` () or (n,) is the user's, 1 where nobody
+        has one."""
         stars = np.full(link.shape, self.low, dtype=np.float32)
         for cut, step in zip(self.cuts, self.steps, strict=True):
-            stars += step / (1 + np.exp(np.float32(sharpness) * (cut - link)))
+            stars += step / (1 + np.exp(sharpness * (cut - link)))
         return stars
 
-    def slopes(self, link: FloatArray, sharpness: float) -> NDArray[np.float32]:
+    def slopes(self, link: FloatArray, sharpness: FloatArray) -> NDArray[np.float32]:
         """Their derivative by the link."""
         slopes = np.zeros(link.shape, dtype=np.float32)
         for cut, step in zip(self.cuts, self.steps, strict=True):
-            above = 1 / (1 + np.exp(np.float32(sharpness) * (cut - link)))
-            slopes += np.float32(sharpness) * step * above * (1 - above)
+            above = 1 / (1 + np.exp(sharpness * (cut - link)))
+            slopes += sharpness * step * above * (1 - above)
         return slopes

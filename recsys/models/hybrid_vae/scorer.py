@@ -3,225 +3,170 @@
 A known user's state is their rows of the tables. A new user's history path is exact; their own bias and
 embedding, which were never trained, are found by a few Gauss-Newton steps on the ratings given, with the
 trained users' mean and variance as the prior: with no rating they are an average user, with many they
-are fitted.
+are fitted. A known user who rated more starts from their own rows instead.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from recsys.models.base import History, PackedMember
-from recsys.models.hybrid_vae.layers import Layers, Matrix, Trace
-from recsys.models.hybrid_vae.link import Link
-from recsys.types import FloatArray, IntArray
+from recsys.models.hybrid_vae.folding import Ratings, fit
+from recsys.models.hybrid_vae.layers import Matrix, Trace
+from recsys.models.hybrid_vae.response import Response, UserState
+from recsys.types import IntArray
 
 # Ratings that the embedding is fitted to, the newest: bounds a fold-in to a few milliseconds.
 MOST = 128
-STEPS = 2  # a third changed nothing measurable and cost half as much again
-
-
-@dataclass(frozen=True)
-class UserState:
-    """``own`` is the bias and the start's row, where the model has them, then the embedding; ``history``
-    (k,) is h; ``half`` the user's part of the first layer, (width,); ``sharpness`` is how
-    sharply they tell levels apart, for a new user as the trained ones do on average."""
-
-    own: NDArray[np.float32]
-    history: NDArray[np.float32] | None
-    half: NDArray[np.float32]
-    sharpness: float
+ROWS = 512  # ratings in a pass of several users: their sums stay in the processor's cache
 
 
 class HybridVaeScorer:
     def __init__(self, member: PackedMember, histories: Callable[[int], History]) -> None:
         settings, arrays = member.settings, member.arrays
         self.arrays, self.histories = arrays, histories
-        self.k, self.biases = int(settings["dot_product"]), bool(settings["biases"])
-        self.start: NDArray[np.float32] | None = arrays.get("start_items")
-        self.slope, self.offset = np.float32(settings["start_slope"]), np.float32(settings["start_offset"])
-        # Where the embedding begins in a user's own numbers.
-        self.embedding = int(self.biases) + (0 if self.start is None else self.start.shape[1])
         self.centre, self.noise = np.float32(settings["centre"]), float(settings["noise_variance"])
-        self.sharpness = float(settings.get("sharpness", 1.0))
         self.limit = int(settings["history_limit"])
-        self.link = Link.of(arrays, member.scale)
-        self.layers = Layers(arrays, len(settings["hidden"]))
+        self.response = Response(member)
+        self._new_sharpness = np.float32(settings.get("sharpness", 1.0))
         self._tables = [arrays[name] for name in ("history.0", "history.1") if name in arrays]
+        self._prior_precision = 1 / arrays["prior.variance"].astype(np.float64)
 
     def known_user(self, user: int) -> UserState:
-        own = self.arrays["user_embedding"][user].astype(np.float32)
-        if self.start is not None:
-            own = np.concatenate([self.arrays["start_users"][user], own])
-        if self.biases:
-            own = np.concatenate([self.arrays["user_bias"][user : user + 1], own])
-        history = self.arrays["user_history"][user] if self._tables else None
-        sharpness = self.arrays.get("ordinal.sharpness")
-        return self._state(own, history, self.sharpness if sharpness is None else float(sharpness[user]))
+        return self.known_users([user])[0]
+
+    def known_users(self, users: Sequence[int]) -> list[UserState]:
+        return _apart(self._trained(np.asarray(users)))
 
     def fold_in(self, history: History, user: int | None = None) -> UserState:
-        if user is None:
-            centre = self.arrays["prior.mean"]
-            precision = 1 / self.arrays["prior.variance"].astype(np.float64)
-            state = self._state(centre, self._sum(history), self.sharpness)
-            return self._fit(state, history, centre, precision)
-        known = self.known_user(user)
-        before = self.histories(user)
-        new = _newer(history, before)
-        if len(new.items) == 0:
-            return known
-        # What training learnt of them already weighs like the ratings that it was learnt from.
-        precision = 1 / self.arrays["prior.variance"].astype(np.float64)
-        old = _newest(before, MOST)
-        if len(old.items):
-            slopes = self._stars_and_slopes(known, old.items)[1]
-            precision = precision + np.square(slopes).sum(axis=0) / self.noise
-        state = self._state(known.own, self._sum(history), known.sharpness)
-        return self._fit(state, new, known.own, precision)
+        return self.fold_in_many([history], [user])[0]
+
+    def fold_in_many(self, histories: Sequence[History], users: Sequence[int | None]) -> list[UserState]:
+        """``fold_in`` of several users, in as few passes through the network as hold their ratings."""
+        count = len(users)
+        own = np.repeat(self.arrays["prior.mean"][None], count, axis=0)
+        sharpness = np.full(count, self._new_sharpness)
+        precision = np.repeat(self._prior_precision[None], count, axis=0)
+        sums, given = self._sums(histories), list(histories)
+        places = np.array([place for place, user in enumerate(users) if user is not None], dtype=np.int64)
+        if len(places):
+            rows = np.array([user for user in users if user is not None])
+            trained, before = self._trained(rows), [self.histories(int(row)) for row in rows]
+            own[places], sharpness[places] = trained.own, trained.sharpness
+            for place, old in zip(places, before, strict=True):
+                given[place] = newer(histories[place], old)
+            fresh = np.array([len(given[place].items) > 0 for place in places])
+            if sums is not None and trained.history is not None:  # who tells nothing new stays as trained
+                sums[places[~fresh]] = trained.history[~fresh]
+            if fresh.any():
+                kept = [old for old, is_fresh in zip(before, fresh, strict=True) if is_fresh]
+                precision[places[fresh]] += self._learned(trained.at(np.flatnonzero(fresh)), kept)
+        states = self.response.state(own, sums, sharpness)
+        given = [newest(history, MOST) for history in given]
+        for some in _passes(given):
+            moved = fit(
+                self.response, states.at(some), self._ratings(given, some), precision[some], self.noise
+            )
+            states.own[some], states.half[some] = moved.own, moved.half
+        return _apart(states)
 
     def score(self, state: UserState, items: IntArray) -> Matrix:
-        link = self._link(state, items, self._first(state, items))
-        return self.link.stars(link, state.sharpness)
+        link = self.response.link(state, self.response.items(items))
+        return self.response.stars(state, link)
 
     def score_many(self, states: Sequence[UserState], items: Sequence[IntArray]) -> list[Matrix]:
         """``score`` of several users in one pass through the layers."""
-        firsts = [self._first(state, rows) for state, rows in zip(states, items, strict=True)]
-        deep = np.split(self.layers.forward(np.concatenate(firsts)), np.cumsum([len(rows) for rows in items]))
-        return [
-            self.link.stars(own + self._shortcuts(state, rows), state.sharpness)
-            for own, state, rows in zip(deep, states, items, strict=False)
-        ]
+        counts = [len(rows) for rows in items]
+        rows = UserState.together(states).at(np.repeat(np.arange(len(counts)), counts))
+        link = self.response.link(rows, self.response.items(np.concatenate(items).astype(np.int64)))
+        return np.split(self.response.stars(rows, link), np.cumsum(counts)[:-1])
 
-    def _state(
-        self, own: NDArray[np.float32], history: NDArray[np.float32] | None, sharpness: float
-    ) -> UserState:
-        half: FloatArray = self.arrays["first.user"] @ own[self.embedding :]
-        if history is not None:
-            half = half + self.arrays["first.user_history"] @ history
-        return UserState(own, history, np.asarray(half, dtype=np.float32), sharpness)
+    def _trained(self, users: IntArray) -> UserState:
+        arrays = self.arrays
+        parts = [arrays["user_embedding"][users].astype(np.float32)]
+        if "start_users" in arrays:
+            parts.insert(0, arrays["start_users"][users])
+        if "user_bias" in arrays:
+            parts.insert(0, arrays["user_bias"][users][:, None])
+        own = np.concatenate(parts, axis=1) if len(parts) > 1 else parts[0]
+        sharpness = arrays.get("ordinal.sharpness")
+        sharp = np.full(len(users), self._new_sharpness) if sharpness is None else sharpness[users]
+        return self.response.state(own, arrays["user_history"][users] if self._tables else None, sharp)
 
-    def _sum(self, history: History) -> NDArray[np.float32] | None:
-        """h of a user with these ratings."""
+    def _ratings(self, histories: Sequence[History], places: IntArray) -> Ratings:
+        chosen = [histories[place] for place in places]
+        items = self.response.items(np.concatenate([history.items for history in chosen]).astype(np.int32))
+        values = np.concatenate([history.values for history in chosen]).astype(np.float64)
+        return Ratings(np.array([len(history.items) for history in chosen]), items, values)
+
+    def _learned(self, trained: UserState, before: Sequence[History]) -> NDArray[np.float64]:
+        """(users, own) the precision that training gave them: what it learnt of them already weighs like
+        the ratings that it was learnt from."""
+        precision = np.zeros(trained.own.shape)
+        before = [newest(history, MOST) for history in before]
+        for some in _passes(before):
+            ratings = self._ratings(before, some)
+            rows = trained.at(some[ratings.owners])
+            traces: list[Trace] = []
+            link = self.response.link(rows, ratings.items, traces)
+            slopes = self.response.slopes(rows, ratings.items, link, traces)
+            precision[some] = np.add.reduceat(np.square(slopes), ratings.starts) / self.noise
+        return precision
+
+    def _sums(self, histories: Sequence[History]) -> Matrix | None:
+        """(users, k) h of users with these ratings."""
         if not self._tables:
             return None
         if self.limit:
-            history = _newest(history, self.limit)
-        total = self._tables[0][history.items].sum(axis=0)
-        if len(self._tables) > 1:
-            total = total + (history.values - self.centre) @ self._tables[1][history.items]
-        scaled: NDArray[np.float32] = (total / np.sqrt(max(len(history.items), 1))).astype(np.float32)
-        return scaled
-
-    def _factors(self, state: UserState) -> NDArray[np.float32]:
-        own = state.own[self.embedding : self.embedding + self.k]
-        return own if state.history is None else own + state.history
-
-    def _started(self, state: UserState, items: IntArray) -> Matrix:
-        """(n,) the factorisation's score."""
-        assert self.start is not None
-        return np.asarray(self.start[items] @ state.own[int(self.biases) : self.embedding], dtype=np.float32)
-
-    def _first(self, state: UserState, items: IntArray) -> Matrix:
-        """(n, width) sums of the first layer."""
-        first = np.asarray(self.arrays["item_half"][items] + state.half, dtype=np.float32)
-        if self.k:
-            product = self.arrays["item_factors"][items] * self._factors(state)
-            first += product @ self.arrays["first.product"].T
-        if self.start is not None:
-            first += self._started(state, items)[:, None] * self.arrays["first.start"]
-        return first
-
-    def _link(
-        self, state: UserState, items: IntArray, first: Matrix, traces: list[Trace] | None = None
-    ) -> Matrix:
-        return np.asarray(self.layers.forward(first, traces) + self._shortcuts(state, items), np.float32)
-
-    def _shortcuts(self, state: UserState, items: IntArray) -> Matrix:
-        """(n,) what reaches the link beside the layers."""
-        link: FloatArray = np.zeros(len(items), dtype=np.float32)
-        if self.k:
-            link = link + self.arrays["item_factors"][items] @ self._factors(state)
-        if self.start is not None:
-            link = link + self.offset + self.slope * self._started(state, items)
-        if self.biases:
-            link = link + self.arrays["item_bias"][items] + state.own[0]
-        return np.asarray(link, dtype=np.float32)
-
-    def _stars_and_slopes(self, state: UserState, items: IntArray) -> tuple[Matrix, NDArray[np.float64]]:
-        """(n,) stars and their (n, own) derivatives by the user's own parameters."""
-        traces: list[Trace] = []
-        link = self._link(state, items, self._first(state, items), traces)
-        slope = self.layers.backward(traces)
-        own = slope @ self.arrays["first.user"]
-        if self.k:
-            item_factors = self.arrays["item_factors"][items]
-            own[:, : self.k] += item_factors + (slope @ self.arrays["first.product"]) * item_factors
-        if self.start is not None:
-            gain = self.slope + slope @ self.arrays["first.start"]
-            own = np.concatenate([gain[:, None] * self.start[items], own], axis=1)
-        if self.biases:
-            own = np.concatenate([np.ones((len(items), 1), np.float32), own], axis=1)
-        slopes = own * self.link.slopes(link, state.sharpness)[:, None]
-        return self.link.stars(link, state.sharpness), slopes.astype(np.float64)
-
-    def _fit(
-        self,
-        state: UserState,
-        history: History,
-        centre: NDArray[np.float32],
-        precision: NDArray[np.float64],
-    ) -> UserState:
-        """Gauss-Newton on squared error plus the prior, each step halved until it helps."""
-        history = _newest(history, MOST)
-        if len(history.items) == 0:
-            return state
-
-        def cost(stars: Matrix, own: NDArray[np.float32]) -> float:
-            error = np.square(stars - history.values).sum() / self.noise
-            return float(error + (precision * np.square(own - centre)).sum())
-
-        for _ in range(STEPS):
-            stars, slopes = self._stars_and_slopes(state, history.items)
-            before = cost(stars, state.own)
-            pull = slopes.T @ (history.values - stars) / self.noise - precision * (state.own - centre)
-            step = _ridge_step(slopes, pull, precision, self.noise)
-            for share in (1.0, 0.5, 0.25, 0.125):
-                own = (state.own + share * step).astype(np.float32)
-                tried = self._state(own, state.history, state.sharpness)
-                if cost(self.score(tried, history.items), tried.own) < before:
-                    state = tried
-                    break
-            else:
-                return state
-        return state
+            histories = [newest(history, self.limit) for history in histories]
+        counts = np.array([len(history.items) for history in histories])
+        sums = np.zeros((len(counts), self._tables[0].shape[1]), dtype=np.float32)
+        filled = counts > 0
+        if filled.any():
+            items = np.concatenate([history.items for history in histories])
+            rows = self._tables[0][items]
+            if len(self._tables) > 1:
+                values = np.concatenate([history.values for history in histories]) - self.centre
+                rows += values[:, None] * self._tables[1][items]
+            sums[filled] = np.add.reduceat(rows, (np.cumsum(counts) - counts)[filled])
+        sums /= np.sqrt(np.maximum(counts, 1))[:, None]
+        return sums
 
 
-def _ridge_step(
-    slopes: NDArray[np.float64], pull: NDArray[np.float64], precision: NDArray[np.float64], noise: float
-) -> NDArray[np.float64]:
-    """x of (slopes' slopes / noise + diag(precision)) x = pull: by the ratings (Woodbury) where they are
-    fewer than the parameters, which they are for most new users."""
-    count, width = slopes.shape
-    if count >= width:
-        whole = slopes.T @ slopes / noise + np.diag(precision)
-        return np.asarray(np.linalg.solve(whole, pull), dtype=np.float64)
-    spread = slopes / precision
-    inner = spread @ slopes.T
-    inner[np.diag_indices(count)] += noise
-    step = pull / precision - spread.T @ np.linalg.solve(inner, spread @ pull)
-    return np.asarray(step, dtype=np.float64)
-
-
-def _newest(history: History, count: int) -> History:
+def newest(history: History, count: int) -> History:
     return History(history.items[-count:], history.values[-count:])
 
 
-def _newer(history: History, before: History) -> History:
+def newer(history: History, before: History) -> History:
     """The ratings of ``history`` that ``before`` does not hold with the same value."""
-    known = dict(zip(before.items.tolist(), before.values.tolist(), strict=True))
-    pairs = zip(history.items.tolist(), history.values.tolist(), strict=True)
-    rows = [row for row, (item, value) in enumerate(pairs) if known.get(item) != value]
-    return History(history.items[rows], history.values[rows])
+    if not len(before.items):
+        return history
+    order = np.argsort(before.items, kind="stable")
+    sorted_items = before.items[order]
+    # The last of equal items: the newest rating counts.
+    at = np.searchsorted(sorted_items, history.items, side="right") - 1
+    same = (sorted_items[at] == history.items) & (before.values[order[at]] == history.values)
+    return History(history.items[~same], history.values[~same])
+
+
+def _apart(states: UserState) -> list[UserState]:
+    return [states.at(place) for place in range(len(states.own))]
+
+
+def _passes(histories: Sequence[History]) -> Iterator[IntArray]:
+    """Places of the histories that hold anything, in lots of at most ``ROWS`` ratings (or one history)."""
+    lot: list[int] = []
+    held = 0
+    for place, history in enumerate(histories):
+        count = len(history.items)
+        if lot and held + count > ROWS:
+            yield np.array(lot)
+            lot, held = [], 0
+        if count:
+            lot.append(place)
+            held += count
+    if lot:
+        yield np.array(lot)
