@@ -106,8 +106,14 @@ class Recommender:
             reason = failure or ("the deadline had passed" if late else "")
             drafts.append(self._draft(query, person, rules, scores[row], reason))
         drafted = perf_counter()
+        self._fold_in([draft for draft in drafts if len(draft.items) and not draft.fallback], rules)
+        folded = perf_counter()
         stars = self._rate(drafts, rules)
-        shared = {"retrieve": 1000 * (retrieved - began), "score": 1000 * (perf_counter() - drafted)}
+        shared = {
+            "retrieve": 1000 * (retrieved - began),
+            "fold_in": 1000 * (folded - drafted),
+            "score": 1000 * (perf_counter() - folded),
+        }
         return [self._finish(draft, own, rules, shared) for draft, own in zip(drafts, stars, strict=True)]
 
     def _retrieve(self, people: Sequence[Person]) -> tuple[NDArray[np.float32], str]:
@@ -148,19 +154,15 @@ class Recommender:
     def _prepared(
         self, query: Query, person: Person, rules: Rules, scores: NDArray[np.float32], source: Source
     ) -> Draft:
-        clock = [perf_counter()]
+        began = perf_counter()
         mask(scores, query, person, rules)
         items = candidates(scores, rules, count=self._wanted(query, rules))
         best = scores[items[0]] if len(items) else 0
         draft = Draft(query, person, source, items, scores[items] / best if best > 0 else scores[items])
-        clock.append(perf_counter())
+        masked = perf_counter()
         if source == "popular" or self._weights.rating == 0:  # stars only of what will be shown
             choose(draft, rules, self.release.items)
-        clock.append(perf_counter())
-        draft.states = self._stars.states(person) if len(items) else None
-        clock.append(perf_counter())
-        stages = map(float, 1000 * np.diff(clock))
-        draft.milliseconds = dict(zip(("mask", "blend", "fold_in"), stages, strict=True))
+        draft.milliseconds = {"mask": 1000 * (masked - began), "blend": 1000 * (perf_counter() - masked)}
         return draft
 
     def _popular_draft(
@@ -174,6 +176,26 @@ class Recommender:
         choose(draft, rules, self.release.items)
         return draft
 
+    def _fold_in(self, drafts: list[Draft], rules: Rules) -> None:
+        """The members' states of every draft's person: all together, or one by one where that fails."""
+        try:
+            states = self._stars.states_many([draft.person for draft in drafts])
+        except FAILURES as error:
+            if len(drafts) > 1:
+                for draft in drafts:
+                    self._fold_in([draft], rules)
+            else:
+                self._give_up(drafts[0], rules, error)
+            return
+        for draft, own in zip(drafts, states, strict=True):
+            draft.states = own
+
+    def _give_up(self, draft: Draft, rules: Rules, error: Exception) -> None:
+        """Makes ``draft`` one of popular items."""
+        scores = np.empty(len(self.release.items), dtype=np.float32)
+        reason = f"{draft.source}: {type(error).__name__}: {error}"
+        vars(draft).update(vars(self._popular_draft(draft.query, draft.person, rules, scores, reason)))
+
     def _rate(self, drafts: list[Draft], rules: Rules) -> list[NDArray[np.float32]]:
         """Stars of every draft's items (of those that may be listed): all together, or one by one where
         that fails."""
@@ -184,10 +206,7 @@ class Recommender:
         except FAILURES as error:
             if len(drafts) > 1:
                 return [self._rate([draft], rules)[0] for draft in drafts]
-            scores = np.empty(len(self.release.items), dtype=np.float32)
-            reason = f"{drafts[0].source}: {type(error).__name__}: {error}"
-            popular = self._popular_draft(drafts[0].query, drafts[0].person, rules, scores, reason)
-            vars(drafts[0]).update(vars(popular))
+            self._give_up(drafts[0], rules, error)
             return [self._means(drafts[0])]
 
     def _finish(

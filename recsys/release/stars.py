@@ -1,4 +1,4 @@
-"""Predicted stars: the weighted members, for one person at a time.
+"""Predicted stars: the weighted members, for one person or several at once.
 
 A person is a row that training knew, or a history to fold in, or both.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -31,10 +32,7 @@ class Person:
 
 
 class Stars:
-    """The rating ensemble. ``states`` once a person, then ``rate`` as often as wanted.
-
-    A scorer may have ``score_many(states, items)``, the scores of several people in one pass, which is
-    cheaper where reading the weights costs more than the arithmetic."""
+    """The rating ensemble. ``states`` once a person, then ``rate`` as often as wanted."""
 
     def __init__(self, members: tuple[OpenMember, ...], scale: RatingScale) -> None:
         self._members = tuple(member for member in members if member.weight != 0)
@@ -42,9 +40,12 @@ class Stars:
 
     def states(self, person: Person) -> list[Any]:
         """What each member computes once for a person."""
-        if person.user is not None and not person.fresh:
-            return [member.scorer.known_user(person.user) for member in self._members]
-        return [member.scorer.fold_in(person.history, person.user) for member in self._members]
+        return self.states_many([person])[0]
+
+    def states_many(self, people: Sequence[Person]) -> list[list[Any]]:
+        """``states`` of several people, in order."""
+        by_member = [_states(member.scorer, people) for member in self._members]
+        return [list(states) for states in zip(*by_member, strict=True)] or [[] for _ in people]
 
     def rate(self, states: list[Any], items: IntArray) -> NDArray[np.float32]:
         """(len(items),) stars inside the scale."""
@@ -58,6 +59,27 @@ class Stars:
             for total, scores in zip(totals, _scores(member.scorer, place, parts), strict=True):
                 total += weight * scores
         return [np.clip(total, self._scale.low, self._scale.high) for total in totals]
+
+
+def _states(scorer: Scorer, people: Sequence[Person]) -> list[Any]:
+    """What one member works out for every person."""
+    states: list[Any] = [None] * len(people)
+    known = [place for place, person in enumerate(people) if person.user is not None and not person.fresh]
+    folding = sorted(set(range(len(people))) - set(known))
+    if known:
+        users = [people[place].user for place in known]
+        together = getattr(scorer, "known_users", None) or partial(map, scorer.known_user)
+        for place, state in zip(known, together(users), strict=True):
+            states[place] = state
+    if folding:
+        histories, rows = (
+            [people[place].history for place in folding],
+            [people[place].user for place in folding],
+        )
+        together = getattr(scorer, "fold_in_many", None) or partial(map, scorer.fold_in)
+        for place, state in zip(folding, together(histories, rows), strict=True):
+            states[place] = state
+    return states
 
 
 def _scores(scorer: Scorer, place: int, parts: Sequence[tuple[list[Any], IntArray]]) -> Sequence[FloatArray]:

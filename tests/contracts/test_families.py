@@ -18,6 +18,8 @@ from recsys.models.base import History, Scorer, Trainer
 from recsys.models.packed import open_member, save_member
 from recsys.models.ranges import Choice, Range, Real, Whole
 from recsys.models.registry import FAMILIES, make_config
+from recsys.release.load import OpenMember
+from recsys.release.stars import Person, Stars, merge
 from tests.small_ratings import history_of, training_data
 
 DATA = training_data()
@@ -130,6 +132,28 @@ def test_folding_in_a_known_history_comes_near_the_known_user(trained: tuple[str
     errors = [float(np.sqrt(np.mean(np.concatenate(part) ** 2))) for part in (known, folded, plain)]
     assert errors[1] < errors[0] * 1.25
     assert errors[1] < errors[2]
+
+
+def test_people_asked_for_together_are_answered_as_one_by_one(trained: tuple[str, Trainer]) -> None:
+    """Whether the family has a way of its own for several at once or is asked in turn."""
+    scorer, items = scorer_of(trained), np.arange(DATA.train.item_count)
+    told = History(np.array([1, 6], dtype=np.int32), np.array([4.5, 1.0], dtype=np.float32))
+    people = [
+        Person(3, history_of(DATA.train, 3), fresh=False),
+        Person(None, told, fresh=True),
+        Person(5, merge(history_of(DATA.train, 5), told), fresh=True),
+        Person(None, EMPTY, fresh=False),
+        Person(8, history_of(DATA.train, 8), fresh=False),
+        Person(None, told, fresh=True),
+    ]
+    stars = Stars((OpenMember("only", 1.0, scorer),), DATA.train.scale)
+    together = stars.rate_many([(states, items) for states in stars.states_many(people)])
+    for person, rated in zip(people, together, strict=True):
+        if person.user is None or person.fresh:
+            state = scorer.fold_in(person.history, person.user)
+        else:
+            state = scorer.known_user(person.user)
+        np.testing.assert_allclose(rated, scorer.score(state, items), atol=1e-5)
 
 
 @pytest.mark.parametrize("name", sorted(FAMILIES))

@@ -1,9 +1,8 @@
-"""Lists against brute force, and what must never be in one."""
+"""What must never be in a list, where lists come from, and what happens when a part fails."""
 
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,19 +12,11 @@ from hypothesis import strategies as st
 from recsys.errors import InputError
 from recsys.models.base import History, Scorer
 from recsys.release.answers import Answer, Query, Rules
-from recsys.release.load import OpenMember, Release, open_release
+from recsys.release.load import OpenMember, Release
 from recsys.release.recommender import Recommender
-from tests.releases import make_release
+from tests.recsys.release.test_closer import ITEMS, USERS, history, items_of
 
-ITEMS, USERS, NOBODY = 40, 60, 59  # the last user of a tiny release has no ratings
-
-
-def history(pairs: dict[int, float]) -> History:
-    return History(np.array(list(pairs), dtype=np.int32), np.array(list(pairs.values()), dtype=np.float32))
-
-
-def items_of(answer: Answer) -> list[int]:
-    return [one.item for one in answer.recommendations]
+NOBODY = 59  # the last user of a tiny release has no ratings
 
 
 histories = st.dictionaries(st.integers(0, ITEMS - 1), st.sampled_from([0.5, 2.0, 3.5, 5.0]), max_size=12)
@@ -78,78 +69,11 @@ def test_seen_hidden_excluded_and_filtered_items_never_appear(
     assert answer.fallback == ""
 
 
-def brute_force(release: Release, query: Query) -> dict[int, tuple[float, float]]:
-    """Score and stars of every item that ``query`` may have, each formula written out in full."""
-    known = release.histories(query.user) if query.user is not None else history({})
-    if query.history is not None:
-        pairs = dict(zip(known.items.tolist(), known.values.tolist(), strict=True))
-        pairs |= dict(zip(query.history.items.tolist(), query.history.values.tolist(), strict=True))
-        known = history(pairs)
-    factors = release.ranker.arrays["factors"].astype(np.float64)
-    config = release.ranker.settings["config"]
-    typical = np.mean([len(release.histories(row).items) for row in range(USERS)])
-    kept = np.concatenate([release.histories(row).values for row in range(USERS)])
-    liked = (1 + (known.values - 0.5) / 4.5) / (1 + (kept.mean() - 0.5) / 4.5)
-    pull = (len(known.items) / typical) ** -config["user_damping"] * liked ** config["liking"]
-    left = config["unobserved"] * sum(np.outer(row, row) for row in factors)
-    right = np.zeros(factors.shape[1])
-    for item, weight in zip(known.items, pull, strict=True):
-        left += weight * np.outer(factors[item], factors[item])
-        right += weight * factors[item]
-    left += config["ridge"] * (config["unobserved"] * ITEMS + pull.sum()) * np.eye(len(right))
-    ranking = factors @ np.linalg.solve(left, right)
-    may = [item for item in range(ITEMS) if item not in known.items]
-    best = max(ranking[item] for item in may)
-    scored = {}
-    for item in may:
-        stars = 0.0
-        for member in release.members:
-            fresh = query.user is None or query.history is not None
-            state = (
-                member.scorer.fold_in(known, query.user)
-                if fresh
-                else member.scorer.known_user(query.user or 0)
-            )
-            stars += member.weight * float(member.scorer.score(state, np.array([item]))[0])
-        weights = release.manifest.ranking.weights
-        scored[item] = (ranking[item] / best + weights.rating * (stars - 0.5) / 4.5, stars)
-    return scored
-
-
-@pytest.mark.parametrize(
-    ("user", "fresh"),
-    [(0, None), (5, None), (31, None), (5, {3: 5.0, 20: 1.0}), (31, {3: 5.0}), (None, {3: 5.0, 20: 1.0})],
-)
-def test_with_every_item_a_candidate_lists_are_those_of_brute_force(
-    tmp_path: Path, user: int | None, fresh: dict[int, float] | None
-) -> None:
-    release = open_release(make_release(tmp_path / "release", candidates=ITEMS, rating_weight=0.7))
-    query = Query(user=user, history=history(fresh) if fresh else None, count=ITEMS)
-    (answer,) = Recommender(release).recommend([query])
-    expected = brute_force(release, query)
-    assert set(items_of(answer)) == set(expected)
-    for one in answer.recommendations:
-        assert one.score == pytest.approx(expected[one.item][0], abs=2e-4)
-        assert one.predicted_rating == pytest.approx(expected[one.item][1], abs=1e-4)
-    scores = [one.score for one in answer.recommendations]
-    assert scores == sorted(scores, reverse=True)
-
-
-@pytest.mark.parametrize("boosts", [{}, {7: 0.3}])
-def test_a_short_list_is_the_beginning_of_the_long_one(tmp_path: Path, boosts: dict[int, float]) -> None:
-    """Whoever is not looked at closer could not have made the list."""
-    rules = Rules(boosts=boosts)
-    for weight in (0.05, 0.7, 5.0):
-        folder = make_release(tmp_path / f"{weight}", candidates=ITEMS, rating_weight=weight)
-        asked = Recommender(open_release(folder))
-        for user in range(USERS):
-            long, short = (asked.recommend([Query(user=user, count=count)], rules)[0] for count in (ITEMS, 3))
-            assert items_of(short) == items_of(long)[:3]
-
-
 def test_a_batch_answers_as_one_by_one(recommender: Recommender) -> None:
     queries = [Query(user=row % USERS) for row in range(70)] + [
         Query(user=None),
+        Query(None, history({2: 4.0})),
+        Query(7, history({2: 4.0, 9: 0.5})),
         Query(None, history({2: 4.0})),
     ]
     together = recommender.recommend(queries)
@@ -157,6 +81,8 @@ def test_a_batch_answers_as_one_by_one(recommender: Recommender) -> None:
         (alone,) = recommender.recommend([query])
         assert items_of(alone) == items_of(answer)
         assert alone.source == answer.source
+        stars = [one.predicted_rating for one in alone.recommendations]
+        assert [one.predicted_rating for one in answer.recommendations] == pytest.approx(stars, abs=1e-5)
 
 
 def test_sources_say_how_a_list_came_about(recommender: Recommender) -> None:
@@ -288,10 +214,35 @@ def test_one_user_that_fails_takes_nobody_along(release: Release, recommender: R
     assert not set(items_of(answers[1])) & set(release.histories(4).items.tolist())
 
 
+class Unfoldable(Picky):
+    """Fails before that already, when it takes in the ratings."""
+
+    def fold_in(self, history: History, user: int | None = None) -> object:
+        if user == self.user:
+            raise FloatingPointError("overflow")
+        return super().fold_in(history, user)
+
+    def fold_in_many(self, histories: list[History], users: list[int | None]) -> list[object]:
+        return [self.fold_in(own, user) for own, user in zip(histories, users, strict=True)]
+
+
+def test_one_user_that_cannot_be_folded_in_takes_nobody_along(release: Release) -> None:
+    member = OpenMember("unfoldable", 1.0, Unfoldable(release.members[0].scorer, user=4))
+    queries = [Query(3), *(Query(user, history({2: 5.0})) for user in (4, 5, None))]
+    answers = Recommender(replace(release, members=(member, release.members[1]))).recommend(queries)
+    assert [answer.source for answer in answers] == ["personal", "popular", "folded_in", "folded_in"]
+    assert answers[1].fallback == "folded_in: FloatingPointError: overflow"
+    assert [len(answer.recommendations) for answer in answers] == [10] * 4
+
+
 class Together(Picky):
     """Scores several people in one call, and counts the calls."""
 
-    calls = 0
+    calls = folds = 0
+
+    def fold_in_many(self, histories: list[History], users: list[int | None]) -> list[object]:
+        self.folds += 1
+        return [self.fold_in(own, user) for own, user in zip(histories, users, strict=True)]
 
     def score_many(self, states: list[tuple[int, object]], items: list[np.ndarray]) -> list[np.ndarray]:
         self.calls += 1
@@ -304,9 +255,9 @@ def test_a_scorer_that_can_is_asked_once_for_a_batch(release: Release, recommend
         OpenMember(member.name, member.weight, scorer)
         for member, scorer in zip(release.members, together, strict=True)
     )
-    queries = [Query(user=row) for row in range(20)]
+    queries = [Query(user=row) for row in range(20)] + [Query(None, history({row: 4.0})) for row in range(8)]
     answers = Recommender(replace(release, members=members)).recommend(queries)
-    assert [one.calls for one in together] == [1, 1]
+    assert [(one.calls, one.folds) for one in together] == [(1, 1), (1, 1)]
     for answer, plain in zip(answers, recommender.recommend(queries), strict=True):
         assert answer.recommendations == plain.recommendations
 
