@@ -12,6 +12,7 @@ import logging
 import os
 import shutil
 import signal
+import socket
 import tempfile
 import threading
 import time
@@ -28,6 +29,7 @@ from serving.starting import check_exposure, check_releases, find_releases, sett
 
 APPLICATION = "recommendations"
 OBJECT_STORE_BYTES = 100_000_000  # nothing of ours passes through it
+RAY_TOKEN = Path("~/.ray/auth_token")
 
 
 def build(args: dict[str, Any]) -> Any:
@@ -86,16 +88,33 @@ def serve_here(settings: Settings) -> int:
 
 def deploy(path: Path, *, address: str) -> int:
     """Bring a cluster that is there to what the YAML says. Returns when it is running."""
+    config, args = read_yaml(path)
+    settings = read_settings(args, where=str(path))
+    if RAY_TOKEN.expanduser().exists():  # `ray start` makes it, and lets nobody in without
+        os.environ.setdefault("RAY_AUTH_MODE", "token")
+    os.environ.setdefault("RAY_NUM_REDIS_GET_RETRIES", "3")  # tries; some take half a minute
     import ray
     from ray import serve
 
-    config, args = read_yaml(path)
-    settings = read_settings(args, where=str(path))
-    ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
+    try:
+        _knock(address)
+        ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
+    except OSError as problem:
+        raise InputError(
+            f"no Ray cluster lets us in at {address}: {problem}; is it up, and is its token here "
+            f"(RAY_AUTH_MODE=token with {RAY_TOKEN} or RAY_AUTH_TOKEN_PATH)?"
+        ) from None
     serve.start(proxy_location=config.get("proxy_location", "Disabled"), logging_config=_log_level())
     serve.run(build(settings.model_dump(mode="json")), name=APPLICATION, route_prefix=None)
     print(f"deployed {path}: {settings.replicas} replicas listen on port {settings.port} of their nodes")
     return 0
+
+
+def _knock(address: str) -> None:
+    """Raises OSError at once where nothing listens at a plain host:port; Ray would wait for minutes."""
+    host, _, port = address.rpartition(":")
+    if host and "/" not in address and port.isdigit():
+        socket.create_connection((host.strip("[]"), int(port)), timeout=5).close()
 
 
 def _quiet_environment() -> None:
