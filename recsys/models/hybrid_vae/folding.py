@@ -87,9 +87,10 @@ def fit(response: Response, users: UserState, ratings: Ratings, precision: Array
     def moved(own: Array) -> UserState:
         return response.state(own.astype(np.float32), users.history, users.sharpness)
 
+    sharpness = users.sharpness[owners]
     seen = look(response, users, ratings, traced=True)
     for step in range(1, STEPS + 1):
-        slopes = response.slopes(users.at(owners), ratings.items, seen.link, seen.traces)
+        slopes = response.slopes(sharpness, ratings.items, seen.link, seen.traces)
         move = ridge_steps(slopes, seen.left, ratings.counts, centre - users.own, precision, noise)
         before, limit = users.own, costs(seen, users.own) * (1 + ROUNDING)
         users = moved(before + move)

@@ -107,12 +107,14 @@ class Response:
     def stars(self, user: UserState, link: Matrix) -> Matrix:
         return self._link.stars(link, user.sharpness)
 
-    def slopes(self, user: UserState, items: ItemRows, link: Matrix, traces: list[Trace]) -> Matrix:
-        """(n, own) derivatives of the stars by the user's own numbers, at a ``link`` and its ``traces``."""
+    def slopes(self, sharpness: Matrix, items: ItemRows, link: Matrix, traces: list[Trace]) -> Matrix:
+        """(n, own) derivatives of the stars by the user's own numbers, at a ``link`` and its ``traces``;
+        ``sharpness`` () or (n,)."""
         at = self._embedding
         by_first = self._layers.backward(traces)
-        slopes = np.empty((len(items), user.own.shape[-1]), dtype=np.float32)
-        slopes[:, at:] = by_first @ self._arrays["first.user"]
+        by_user = self._arrays["first.user"]
+        slopes = np.empty((len(items), at + by_user.shape[1]), dtype=np.float32)
+        slopes[:, at:] = by_first @ by_user
         if items.factors is not None:
             by_product = by_first @ self._arrays["first.product"]
             by_product += 1
@@ -122,7 +124,7 @@ class Response:
             slopes[:, int(self._biases) : at] = gain[:, None] * items.start
         if items.bias is not None:
             slopes[:, 0] = 1
-        slopes *= self._link.slopes(link, user.sharpness)[:, None]
+        slopes *= self._link.slopes(link, sharpness)[:, None]
         return slopes
 
     def _factors(self, user: UserState) -> Matrix:

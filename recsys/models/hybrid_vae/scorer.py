@@ -21,6 +21,7 @@ from recsys.types import IntArray
 
 # Ratings that the embedding is fitted to, the newest: bounds a fold-in to a few milliseconds.
 MOST = 128
+SAMPLE = 32  # of them that tell how well training knew a user
 ROWS = 512  # ratings in a pass of several users: their sums stay in the processor's cache
 
 
@@ -104,16 +105,18 @@ class HybridVaeScorer:
 
     def _learned(self, trained: UserState, before: Sequence[History]) -> NDArray[np.float64]:
         """(users, own) the precision that training gave them: what it learnt of them already weighs like
-        the ratings that it was learnt from."""
+        the ratings that it was learnt from, read from a sample of them."""
         precision = np.zeros(trained.own.shape)
         before = [newest(history, MOST) for history in before]
+        weights = np.array([max(len(history.items) / SAMPLE, 1.0) for history in before]) / self.noise
+        before = [spaced(history, SAMPLE) for history in before]
         for some in _passes(before):
             ratings = self._ratings(before, some)
             rows = trained.at(some[ratings.owners])
             traces: list[Trace] = []
             link = self.response.link(rows, ratings.items, traces)
-            slopes = self.response.slopes(rows, ratings.items, link, traces)
-            precision[some] = np.add.reduceat(np.square(slopes), ratings.starts) / self.noise
+            slopes = self.response.slopes(rows.sharpness, ratings.items, link, traces)
+            precision[some] = np.add.reduceat(np.square(slopes), ratings.starts) * weights[some, None]
         return precision
 
     def _sums(self, histories: Sequence[History]) -> Matrix | None:
@@ -138,6 +141,14 @@ class HybridVaeScorer:
 
 def newest(history: History, count: int) -> History:
     return History(history.items[-count:], history.values[-count:])
+
+
+def spaced(history: History, count: int) -> History:
+    """At most ``count`` ratings, evenly spaced."""
+    if len(history.items) <= count:
+        return history
+    rows = np.linspace(0, len(history.items) - 1, count).astype(np.int64)
+    return History(history.items[rows], history.values[rows])
 
 
 def newer(history: History, before: History) -> History:

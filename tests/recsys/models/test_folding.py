@@ -151,7 +151,7 @@ people = st.tuples(st.none() | st.integers(0, KNOWN), ratings)
 @pytest.mark.parametrize("rows", [512, 30])
 @pytest.mark.parametrize("name", CONFIGS)
 @given(batch=st.lists(people, min_size=1, max_size=8), again=st.integers(0, 7))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25, deadline=None, derandomize=True)
 def test_several_at_once_are_folded_in_as_one_by_one(
     name: str, rows: int, batch: list[tuple[int | None, dict[int, float]]], again: int
 ) -> None:
@@ -191,6 +191,18 @@ def test_a_known_users_new_ratings_pull_and_old_ones_hold(name: str) -> None:
         before = scorer.score(scorer.known_user(user), items)
         after = scorer.score(scorer.fold_in(joined(user, pairs), user), items)
         assert np.square(after - 5).sum() < np.square(before - 5).sum()
+
+
+def test_a_sample_of_old_ratings_holds_a_user_as_all_of_them_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    scorer, pairs = scorer_of("whole"), dict.fromkeys(range(0, 30, 6), 5.0)
+    stars = []
+    for sample in (1000, 8):
+        monkeypatch.setattr(scoring, "SAMPLE", sample)
+        states = scorer.fold_in_many([joined(user, pairs) for user in range(KNOWN)], range(KNOWN))
+        stars.append(np.stack(scorer.score_many(states, [EVERY] * KNOWN)))
+    known = np.stack(scorer.score_many(scorer.known_users(range(KNOWN)), [EVERY] * KNOWN))
+    moved, apart = np.abs(stars[0] - known).mean(), np.abs(stars[0] - stars[1]).mean()
+    assert 0 < apart < 0.05 * moved
 
 
 def test_the_last_of_equal_old_ratings_is_the_one_compared() -> None:
