@@ -64,7 +64,7 @@ class Worker:
         self._wake = threading.Semaphore(0)
         self._closing = False
         self._busy_since: float | None = None
-        self._cost = {False: 0.001, True: 0.005}  # seconds a query of its kind took lately
+        self._cost = {False: 0.001, True: 0.003}  # seconds a query of its kind took lately
         self.batches = 0
         self.batched = 0
         self._thread = threading.Thread(target=self._run, name="recommender", daemon=True)
