@@ -30,15 +30,16 @@ def grid(fixed: Settings | None = None, **columns: Sequence[Any]) -> tuple[Setti
 
 
 def chosen(peers: Sequence[Peer], task: Task, only: str) -> list[Peer]:
-    """Those of ``task`` with a word of ``only`` (comma separated, "" for all) in name or library."""
+    """Those of ``task`` that a word of ``only`` (comma separated, "" for all) names: the whole name, or else
+    part of names and libraries."""
     able = [peer for peer in peers if peer.task == task]
     words = [word.strip().lower() for word in only.split(",") if word.strip()]
+    found = able if not words else []
     for word in words:
-        if not any(word in peer.name.lower() or word in peer.library for peer in able):
-            names = ", ".join(peer.name for peer in able)
+        whole = [peer for peer in able if peer.name.lower() == word]
+        meant = whole or [peer for peer in able if word in peer.name.lower() or word in peer.library]
+        if not meant:
+            names = "; ".join(peer.name for peer in able)
             raise InputError(f"--only {word}: no peer of that name for this split; there are: {names}")
-    return [
-        peer
-        for peer in able
-        if not words or any(word in peer.name.lower() or word in peer.library for word in words)
-    ]
+        found += [peer for peer in meant if peer not in found]
+    return found

@@ -11,6 +11,7 @@ import pytest
 
 from recsys.data.load import load_dataset
 from recsys.data.splits import make_split
+from recsys.types import JsonObject
 from tests.benchmarks.peers.__main__ import main
 from tests.benchmarks.peers.peer import chosen
 from tests.benchmarks.peers.roster import PEERS
@@ -39,7 +40,8 @@ def test_the_setting_is_chosen_on_valid_and_test_rmse_is_that_of_a_plain_loop(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run(tmp_path, "--tries", "2") == 0
-    tries, looks = [], []
+    tries: list[JsonObject] = []
+    looks: list[JsonObject] = []
     for line in lines(tmp_path)[1:]:
         one = json.loads(line)
         (tries if one["part"] == "try" else looks).append(one)
@@ -131,3 +133,5 @@ def test_every_peer_has_settings_and_a_name_of_its_own() -> None:
     assert all(0 < len(peer.settings) <= 4 for peer in PEERS)
     assert {peer.task for peer in chosen(PEERS, "rank", "cornac, bpr")} == {"rank"}
     assert {peer.library for peer in chosen(PEERS, "rank", "cornac, bpr")} == {"cornac", "implicit"}
+    assert [peer.name for peer in chosen(PEERS, "rate", "surprise svd")] == ["Surprise SVD"]
+    assert len(chosen(PEERS, "rate", "surprise svd, surprise")) == 3
