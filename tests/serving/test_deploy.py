@@ -83,7 +83,7 @@ def test_a_cluster_that_is_not_there_is_said_in_one_line(releases: dict[str, Pat
         "deploy",
         str(config),
         "--address",
-        f"127.0.0.1:{free_port()}",
+        nobody,
     ]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=SECONDS)
     assert done.returncode == 2
