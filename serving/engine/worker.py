@@ -3,10 +3,11 @@
 It takes whatever has come in since its last turn and answers queries to the same release together: one
 matrix product for all of them (ML-32M's shape, busy machine: 2.0 ms of CPU a query in batches, 5.2 alone).
 Nobody waits for company: alone, a query is a batch of one. A turn holds queries of one kind (folded in or
-not, which cost very differently) and only as many as should be done in ``TURN_SECONDS`` by what their
-kind took lately: a long turn would make all of its queries late, not only the last. A query whose
-time is up before its turn is dropped (it has been answered by something cheaper), so that a burst or a
-slow release cannot pile up work that nobody waits for.
+not, which cost very differently) and only as many as turns of their kind have lately done in
+``TURN_SECONDS``: a long turn would make all of its queries late, not only the last. A query that could not
+be answered in time any more is given back at once, so that a burst or a slow release cannot pile up work
+that nobody waits for: what is computed is used, and who cannot be served is answered with something cheaper
+without waiting for it.
 """
 
 from __future__ import annotations
@@ -26,7 +27,8 @@ from recsys.release.recommender import FAILURES
 from serving.engine.loaded import LoadedRelease
 
 BATCH = 32
-TURN_SECONDS = 0.012
+TURN_SECONDS = 0.016
+TOO_LATE = "the answer was not there in time"
 
 
 class Late(TimeoutError):
@@ -64,7 +66,8 @@ class Worker:
         self._wake = threading.Semaphore(0)
         self._closing = False
         self._busy_since: float | None = None
-        self._cost = {False: 0.001, True: 0.003}  # seconds a query of its kind took lately
+        self._most = {False: 8, True: 4}  # queries of a kind in a turn
+        self._takes = {False: 0.004, True: 0.010}  # seconds that a turn of a kind took lately
         self.batches = 0
         self.batched = 0
         self._thread = threading.Thread(target=self._run, name="recommender", daemon=True)
@@ -124,24 +127,38 @@ class Worker:
         wherever it stands: two arms take turns, not a turn for each change between them."""
         jobs: list[Ask | Call] = []
         others: list[Ask | Call] = []
+        late: list[Ask | Call] = []
         now = perf_counter()
         most = BATCH
         for _ in range(len(self._waiting)):
             job = self._waiting.popleft()
-            if job.ends <= now:
+            if job.ends <= now + self._expected(job):
+                late.append(job)
                 continue
             if jobs and not _together(jobs[0], job):
                 others.append(job)
                 continue
             jobs.append(job)
             if isinstance(job, Ask):
-                most = max(1, min(BATCH, int(TURN_SECONDS / self._cost[job.folds_in])))
+                most = self._most[job.folds_in]
             if len(jobs) == most:
                 break
+        if late:
+            _deliver([(job.future, None, Late(TOO_LATE)) for job in late])
         self._waiting.extendleft(reversed(others))  # in their order, before what came meanwhile
         if self._waiting:
             self._wake.release()
         return jobs
+
+    def _expected(self, job: Ask | Call) -> float:
+        """Seconds that a turn with ``job`` will take. Each time that it keeps somebody out it is believed a
+        little less, so that one long turn cannot shut everybody out for good."""
+        if isinstance(job, Call):
+            return 0.0
+        expected = self._takes[job.folds_in]
+        if job.ends <= perf_counter() + expected:
+            self._takes[job.folds_in] *= 0.95
+        return expected
 
     def _do(self, jobs: list[Ask | Call]) -> list[tuple[asyncio.Future[Any], Any, Exception | None]]:
         first = jobs[0]
@@ -153,11 +170,20 @@ class Worker:
             self.batched += len(asks)
             began = perf_counter()
             answers = _recommend(first.loaded, [ask.query for ask in asks])
-            took = (perf_counter() - began) / len(asks)
-            self._cost[first.folds_in] += 0.2 * (took - self._cost[first.folds_in])
+            self._learn(first.folds_in, len(asks), perf_counter() - began)
             return [(ask.future, answer, None) for ask, answer in zip(asks, answers, strict=True)]
         except Exception as error:  # whatever a release raises, the thread goes on
             return [(job.future, None, error) for job in jobs]
+
+    def _learn(self, folds_in: bool, count: int, seconds: float) -> None:
+        """A full turn that was short lets one more in; a long one leaves out what was too much. What a query
+        costs alone says little: several together cost less each."""
+        self._takes[folds_in] += 0.2 * (min(seconds, TURN_SECONDS) - self._takes[folds_in])
+        most = self._most[folds_in]
+        if seconds > TURN_SECONDS:
+            self._most[folds_in] = max(1, min(most, int(count * TURN_SECONDS / seconds)))
+        elif count == most:
+            self._most[folds_in] = min(BATCH, most + 1)
 
 
 def _together(first: Ask | Call, job: Ask | Call) -> bool:
@@ -199,7 +225,7 @@ def _folded_in(loaded: LoadedRelease, query: Query, failed: Answer) -> Answer:
 
 def _expire(future: asyncio.Future[Any]) -> None:
     if not future.done():
-        future.set_exception(Late("the answer was not there in time"))
+        future.set_exception(Late(TOO_LATE))
 
 
 def _deliver(done: list[tuple[asyncio.Future[Any], Any, Exception | None]]) -> None:

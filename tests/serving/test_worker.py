@@ -97,3 +97,20 @@ def test_what_nobody_waits_for_is_not_computed(loaded: LoadedRelease) -> None:
     assert [type(answer) for answer in asyncio.run(ask())] == [Late] * 5
     assert worker.batched == 1
     worker.close()
+
+
+def test_who_cannot_be_answered_in_time_is_told_at_once_and_nobody_for_good(loaded: LoadedRelease) -> None:
+    worker = Worker()
+    worker._takes[False] = 30.0  # seconds: no query that has 20 left can be answered
+
+    async def ask() -> type[BaseException] | type[Answer]:
+        asked = worker.ask(loaded, Query(user=1), seconds=20)
+        try:
+            return type(await asyncio.wait_for(asked, 10))
+        except Late:
+            return Late
+
+    found = [asyncio.run(ask()) for _ in range(12)]
+    assert found[0] is Late
+    assert found[-1] is Answer
+    worker.close()

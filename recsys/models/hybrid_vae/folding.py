@@ -18,7 +18,7 @@ from recsys.types import BoolArray
 Array = NDArray[np.float64]
 Rows = NDArray[np.int64]
 
-STEPS = 2  # a third changed nothing measurable and cost half as much again
+STEPS = 1  # held-out people of ML-100K: a second moves rmse by 0.001 at most, and costs as much again
 SHORTEST = 0.125  # of a step; where even that does not help, the user stays
 # A step that worsens the cost by less than this share of it is taken: the difference is rounding, and
 # rounding must not decide.

@@ -16,7 +16,7 @@ from recsys.models.base import History, PackedMember
 from recsys.models.hybrid_vae import scorer as scoring
 from recsys.models.hybrid_vae.config import HybridVaeConfig
 from recsys.models.hybrid_vae.family import FAMILY
-from recsys.models.hybrid_vae.folding import ROUNDING
+from recsys.models.hybrid_vae.folding import ROUNDING, STEPS
 from recsys.models.hybrid_vae.scorer import HybridVaeScorer
 from tests.recsys.models.test_ordinal import CONFIG as ORDINAL
 from tests.small_ratings import history_of, training_data
@@ -106,7 +106,7 @@ class Plain:
         stars: Tensor = levels[0] + above @ torch.diff(levels)
         return stars
 
-    def fold_in(self, given: History, steps: int = 2) -> Tensor:
+    def fold_in(self, given: History, steps: int = STEPS) -> Tensor:
         """A new user's own numbers."""
         noise, prior = self.member.settings["noise_variance"], self.arrays["prior.mean"]
         precision, values = 1 / self.arrays["prior.variance"], torch.from_numpy(given.values).double()
