@@ -14,6 +14,7 @@ import recsys.ladder.__main__ as ladder
 import search.breakthrough
 import search.experiment
 import serving.__main__ as serving
+import tests.benchmarks.peers.__main__ as peers
 
 ROOT = Path(__file__).resolve().parent.parent
 PROGRAMS: dict[str, Callable[[list[str]], object]] = {
@@ -22,6 +23,7 @@ PROGRAMS: dict[str, Callable[[list[str]], object]] = {
     "python -m clusters": clusters.cli.parser().parse_args,
     "python -m recsys.ladder": ladder.parser().parse_args,
     "python -m serving": serving.parse,
+    "python -m tests.benchmarks.peers": peers.parser().parse_args,
 }
 # What runs as it stands in CI (the test line), or is nobody's command line but the shell's.
 OTHERS = ("python -m pip install -e '.[test]' && python -m pytest", "curl ", "export RUNPOD_API_KEY=")
@@ -44,7 +46,8 @@ def test_the_command_is_taken(command: str) -> None:
         module = re.match(r"python -m ([\w.]+)|python ([\w/]+\.py)", command)
         assert module is not None, f"a command that no test knows: {command}"
         path = ROOT / (module[2] or module[1].replace(".", "/") + ".py")
-        assert path.is_file(), f"{command}: there is no {path.name}"
+        package = path.with_suffix("") / "__main__.py"
+        assert path.is_file() or package.is_file(), f"{command}: there is no {path.name}"
         return
     words = shlex.split(command.removeprefix(program), comments=True)
     if words == ["--help"]:
