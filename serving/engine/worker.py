@@ -132,7 +132,7 @@ class Worker:
         most = BATCH
         for _ in range(len(self._waiting)):
             job = self._waiting.popleft()
-            if job.ends <= now + self._expected(job):
+            if self._too_late(job, now):
                 late.append(job)
                 continue
             if jobs and not _together(jobs[0], job):
@@ -150,15 +150,15 @@ class Worker:
             self._wake.release()
         return jobs
 
-    def _expected(self, job: Ask | Call) -> float:
-        """Seconds that a turn with ``job`` will take. Each time that it keeps somebody out it is believed a
-        little less, so that one long turn cannot shut everybody out for good."""
+    def _too_late(self, job: Ask | Call, now: float) -> bool:
+        """Whether a turn begun ``now`` would end after ``job`` has to. Each time that its kind's turn keeps
+        somebody out it is believed to be a little shorter, so that a long one shuts nobody out for good."""
         if isinstance(job, Call):
-            return 0.0
-        expected = self._takes[job.folds_in]
-        if job.ends <= perf_counter() + expected:
+            return job.ends <= now
+        late = job.ends <= now + self._takes[job.folds_in]
+        if late:
             self._takes[job.folds_in] *= 0.95
-        return expected
+        return late
 
     def _do(self, jobs: list[Ask | Call]) -> list[tuple[asyncio.Future[Any], Any, Exception | None]]:
         first = jobs[0]
