@@ -67,7 +67,7 @@ def serve_here(settings: Settings) -> int:
     folders = find_releases(settings)
     listener(settings.host, settings.port, shared=False).close()
     shutil.rmtree(settings.metrics_path, ignore_errors=True)
-    _quiet_environment()
+    _environment()
     with ThreadPoolExecutor(1) as pool:
         # Hashing releases and starting Ray mostly wait for different things.
         checked = pool.submit(check_releases, folders)
@@ -117,10 +117,12 @@ def _knock(address: str) -> None:
         socket.create_connection((host.strip("[]"), int(port)), timeout=5).close()
 
 
-def _quiet_environment() -> None:
+def _environment() -> None:
     os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    # Ray gives its workers nice 15: right for batch work, wrong for who has 40 ms to answer.
+    os.environ.setdefault("RAY_worker_niceness", "0")
     # One request is answered by one core; more threads would only fight over it.
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ.setdefault(name, "1")

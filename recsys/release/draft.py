@@ -12,7 +12,7 @@ from recsys.ranking.packed import PackedRanker
 from recsys.release.answers import Query, Rules, Source
 from recsys.release.contents import Shelf
 from recsys.release.diversity import diversify
-from recsys.release.stars import Person
+from recsys.release.people import Person
 from recsys.release.top import top
 
 MMR_CANDIDATES = 100

@@ -26,7 +26,8 @@ from recsys.release.answers import NO_RULES, Answer, Query, Recommendation, Rule
 from recsys.release.closer import rate_closer
 from recsys.release.draft import Draft, because, candidates, choose, mask
 from recsys.release.load import Release
-from recsys.release.stars import NOTHING, Person, Stars, merge
+from recsys.release.people import NOTHING, People, Person
+from recsys.release.stars import Stars
 from recsys.release.top import top
 from recsys.types import IntArray
 
@@ -42,6 +43,7 @@ class Recommender:
         self.release = release
         scale = release.manifest.dataset.scale
         self._scale = RatingScale(scale.low, scale.high)
+        self._people = People(release.histories)
         self._stars = Stars(release.members, self._scale)
         self._weights = release.manifest.ranking.weights
         self._local = threading.local()
@@ -87,11 +89,8 @@ class Recommender:
         return self._for_strangers(top(scores, count), scores)
 
     def person(self, query: Query) -> Person:
-        """Who asks: a row with what the release keeps of it, joined with the ratings of the query."""
-        kept = NOTHING if query.user is None else self.release.histories(query.user)
-        if query.history is None or not len(query.history.items):
-            return Person(query.user, kept, fresh=False)
-        return Person(query.user, merge(kept, query.history), fresh=True)
+        """Who asks."""
+        return self._people.of(query)
 
     def _batch(
         self, queries: Sequence[Query], rules: Rules, started: float, deadline_ms: float | None

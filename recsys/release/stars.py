@@ -1,12 +1,8 @@
-"""Predicted stars: the weighted members, for one person or several at once.
-
-A person is a row that training knew, or a history to fold in, or both.
-"""
+"""Predicted stars: the weighted members, for one person or several at once."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -14,21 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recsys.data.ratings import RatingScale
-from recsys.models.base import History, Scorer
+from recsys.models.base import Scorer
 from recsys.release.load import OpenMember
+from recsys.release.people import Person
 from recsys.types import FloatArray, IntArray
-
-NOTHING = History(items=np.empty(0, dtype=np.int32), values=np.empty(0, dtype=np.float32))
-
-
-@dataclass(frozen=True)
-class Person:
-    """``history`` is all that is known of them, each item once; ``user`` their row, None for a stranger;
-    ``fresh`` when the history holds more than the release was trained on."""
-
-    user: int | None
-    history: History
-    fresh: bool
 
 
 class Stars:
@@ -43,9 +28,14 @@ class Stars:
         return self.states_many([person])[0]
 
     def states_many(self, people: Sequence[Person]) -> list[list[Any]]:
-        """``states`` of several people, in order."""
-        by_member = [_states(member.scorer, people) for member in self._members]
-        return [list(states) for states in zip(*by_member, strict=True)] or [[] for _ in people]
+        """``states`` of several people, in order; they keep them."""
+        new = [person for person in people if person.states is None]
+        if new:
+            by_member = [_states(member.scorer, new) for member in self._members]
+            found = [list(states) for states in zip(*by_member, strict=True)] or [[] for _ in new]
+            for person, states in zip(new, found, strict=True):
+                person.states = states
+        return [person.states or [] for person in people]
 
     def rate(self, states: list[Any], items: IntArray) -> NDArray[np.float32]:
         """(len(items),) stars inside the scale."""
@@ -91,12 +81,3 @@ def _scores(scorer: Scorer, place: int, parts: Sequence[tuple[list[Any], IntArra
         )
         return scores
     return [scorer.score(states[place], items) for states, items in parts]
-
-
-def merge(old: History, new: History) -> History:
-    """One rating an item: the newer one, at the place where it was given."""
-    items = np.concatenate([old.items, new.items])
-    values = np.concatenate([old.values, new.values]).astype(np.float32)
-    _, last = np.unique(items[::-1], return_index=True)
-    kept = np.sort(len(items) - 1 - last)
-    return History(items=items[kept].astype(np.int32), values=values[kept])

@@ -19,7 +19,8 @@ from recsys.models.packed import open_member, save_member
 from recsys.models.ranges import Choice, Range, Real, Whole
 from recsys.models.registry import FAMILIES, make_config
 from recsys.release.load import OpenMember
-from recsys.release.stars import Person, Stars, merge
+from recsys.release.people import Person, merge
+from recsys.release.stars import Stars
 from tests.small_ratings import history_of, training_data
 
 DATA = training_data()

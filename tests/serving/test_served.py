@@ -101,6 +101,12 @@ def test_both_replicas_answer_as_one(served: Served) -> None:
     assert "recsys_replicas 2.0" in text
 
 
+def test_replicas_are_no_less_urgent_than_the_command(served: Served) -> None:
+    """Ray's workers are nice by default, and a busy machine would make every list late."""
+    for replica in served.replicas:
+        assert os.getpriority(os.PRIO_PROCESS, replica) <= os.getpriority(os.PRIO_PROCESS, os.getpid())
+
+
 def test_the_operations_process_answers(served: Served) -> None:
     httpx.get(f"{served.url}/v1/users/u1/recommendations").raise_for_status()
     results = httpx.get(f"{served.url}/v1/experiments/main/results", timeout=30)

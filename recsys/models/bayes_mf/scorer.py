@@ -74,7 +74,8 @@ class BayesMfScorer:
         """(kept, width) conditional means, sample by sample in one batch."""
         arrays = self.arrays
         items, values = history.items[-MOST:], history.values[-MOST:].astype(np.float64)
-        design = arrays["items"][items].astype(np.float64).transpose(1, 0, 2)  # (kept, n, width)
+        rated = arrays["items"][items].transpose(1, 0, 2)
+        design = rated.astype(np.float64, order="C")  # (kept, n, width)
         offset = design[:, :, -1].copy()
         design[:, :, -1] = 1
         weight = precision * arrays["item_precisions"][items].astype(np.float64)
@@ -84,9 +85,8 @@ class BayesMfScorer:
         pull = np.einsum("skl,sl->sk", prior, mean)
 
         def solve(target: NDArray[np.float64]) -> NDArray[np.float64]:
-            right = pull + np.einsum("snk,sn->sk", weighted, target - offset)
-            found: NDArray[np.float64] = np.einsum("skl,sl->sk", inverse, right)
-            return np.asarray(found)
+            right = pull[:, None] + (target - offset)[:, None] @ weighted
+            return np.asarray((right @ inverse)[:, 0])  # the inverse is symmetric
 
         vectors = conditional_mean(
             solve,
