@@ -33,8 +33,10 @@ def parameter_count(
     total = rows * config.factors
     if config.biases:
         total += rows + 1
-    tables = {"none": 0, "implicit": 1, "ratings": 2}[config.history]
+    tables = {"none": 0, "implicit": 1, "ratings": 2, "attended": 2}[config.history]
     total += tables * rows * config.dot_product
+    if config.history == "attended":
+        total += rows * config.attention_heads
     if config.output != "gaussian":
         total += levels - 1
     if config.output == "ordinal_by_user":

@@ -12,7 +12,7 @@ from typing import Literal
 from recsys.models.fields import require
 
 Normalisation = Literal["batch", "batch_recalibrated", "layer", "none"]
-HistoryKind = Literal["none", "implicit", "ratings"]
+HistoryKind = Literal["none", "implicit", "ratings", "attended"]
 KlSchedule = Literal["constant", "cosine"]
 Start = Literal["random", "factorisation"]
 RateSchedule = Literal["plateau", "cosine", "constant"]
@@ -32,6 +32,7 @@ class HybridVaeConfig:
     dot_product: int = 0  # add (p + h).(q + g) over the first so many embedding dimensions; 0 = off
     history: HistoryKind = "none"  # h and g: sums over a user's other items and an item's other users
     history_limit: int = 0  # at most so many ratings of a row in its history, the newest; 0 = all
+    attention_heads: int = 4  # of an "attended" history (``attention.py``); they share dot_product evenly
     normalisation: Normalisation = "batch"  # after each hidden linear layer
     embedding_scale: float = 0.1  # standard deviation of the embeddings' start
 
@@ -87,6 +88,12 @@ class HybridVaeConfig:
         require(
             self.history == "none" or self.dot_product > 0,
             f"hybrid_vae.history {self.history!r} adds to the dot product: set dot_product above 0 too",
+        )
+        require(
+            self.history != "attended"
+            or (self.attention_heads >= 1 and self.dot_product % self.attention_heads == 0),
+            f"hybrid_vae.attention_heads is {self.attention_heads}, expected 1 or more that divide "
+            f"dot_product ({self.dot_product})",
         )
         require(
             self.start_factors >= 1 and self.start_rank >= 1 and self.start_sweeps >= 4,

@@ -35,7 +35,7 @@ RANGES: dict[str, Range] = {
     "latent": Whole(16, 96, 16),
     "biases": Choice({"on": True, "off": False}),
     "dot_product": Choice({"8": 8, "16": 16, "32": 32}),
-    "history": Choice({"none": "none", "implicit": "implicit", "ratings": "ratings"}),
+    "history": Choice({"none": "none", "implicit": "implicit", "ratings": "ratings", "attended": "attended"}),
     "output": Choice({"gaussian": "gaussian", "ordinal": "ordinal", "ordinal_by_user": "ordinal_by_user"}),
     "latent_prior": Choice({"standard": "standard", "features": "features"}),
     "start": Choice({"random": "random", "factorisation": "factorisation"}),

@@ -89,6 +89,7 @@ class HybridVae(nn.Module):
                     limit=config.history_limit,
                     scale=spread,
                     device=device,
+                    heads=config.attention_heads,
                 )
                 for flipped in (False, True)
             )

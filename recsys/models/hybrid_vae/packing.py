@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from recsys.data.ratings import Ratings
 from recsys.models.base import PackedMember
 from recsys.models.hybrid_vae.blocks import Block
+from recsys.models.hybrid_vae.history import SideHistory
 from recsys.models.hybrid_vae.network import HybridVae, Sums
 from recsys.models.hybrid_vae.ordinal import OrdinalOutput
 from recsys.types import Arrays, BoolArray
@@ -60,8 +61,7 @@ def pack(network: HybridVae, train: Ratings, *, noise_variance: float) -> Packed
         item_half = item_half + item_history @ weight[:, at + k : at + 2 * k].T
         item_factors = item_factors + item_history
         at += 2 * k
-        for number, table in enumerate(network.user_history.tables):
-            arrays[f"history.{number}"] = _array(table)
+        _add_history(arrays, network.user_history)
     if k > 0:
         arrays["item_factors"] = _array(item_factors)
         arrays["first.product"] = _array(weight[:, at : at + k])
@@ -99,8 +99,19 @@ def pack(network: HybridVae, train: Ratings, *, noise_variance: float) -> Packed
 def _whole_histories(network: HybridVae, sums: Sums) -> tuple[Tensor, Tensor]:
     """h of every user and g of every item, nothing left out."""
     sides = ((network.user_history, sums.users), (network.item_history, sums.items))
-    user, item = (total * torch.rsqrt(side.count.clamp(min=1))[:, None] for side, total in sides)
+    user, item = (side.pooled(total, side.count) for side, total in sides)
     return user, item
+
+
+def _add_history(arrays: Arrays, side: SideHistory) -> None:
+    """What each item adds to the h of somebody who rates it; attention's weights are multiplied in."""
+    tables: list[Tensor] = list(side.tables)
+    if side.attention is not None:
+        weights = side.attention.weights()
+        tables = [side.attention.by(table, weights) for table in tables]
+        arrays["history.squares"] = _array(weights.square())
+    for number, table in enumerate(tables):
+        arrays[f"history.{number}"] = _array(table)
 
 
 def _add_layers(arrays: Arrays, network: HybridVae) -> None:
