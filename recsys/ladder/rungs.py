@@ -46,10 +46,15 @@ LADDER = (
     Rung("smaller", "32 factors, 256-128, latent 32", {"factors": 32, "hidden": [256, 128], "latent": 32}),
     Rung("attention", "that history pooled by attention", {"history": "attended"}),
     Rung(
+        "time",
+        "history summed; levels of item age and of time as a user",
+        {"history": "ratings", "time": "levels"},
+    ),
+    Rung(
         "start",
-        "starts from a factorisation, history summed",
+        "starts from a factorisation, without time",
         {
-            "history": "ratings",
+            "time": "none",
             "start": "factorisation",
             "learning_rate": 3e-4,
             "weight_decay": 1e-4,
@@ -69,6 +74,11 @@ LADDER = (
         "attention-start",
         "history pooled by attention, stars again",
         {"output": "gaussian", "history": "attended"},
+    ),
+    Rung(
+        "time-start",
+        "history summed; levels of item age and of time as a user",
+        {"history": "ratings", "time": "levels"},
     ),
     Rung("bias", "bias baseline", {}, family="bias", reference=True),
     Rung("mf", "biased MF, variational", {}, family="mf", reference=True),

@@ -9,6 +9,7 @@ import itertools
 
 from recsys.models.bayes_mf.observation import MOST_LEVELS
 from recsys.models.hybrid_vae.config import HybridVaeConfig
+from recsys.models.hybrid_vae.times import ITEM_BINS, USER_BINS
 
 
 def encoder_inputs(config: HybridVaeConfig) -> int:
@@ -37,6 +38,8 @@ def parameter_count(
     total += tables * rows * config.dot_product
     if config.history == "attended":
         total += rows * config.attention_heads
+    if config.time == "levels":
+        total += (users + 1) * USER_BINS + (items + 1) * ITEM_BINS
     if config.output != "gaussian":
         total += levels - 1
     if config.output == "ordinal_by_user":

@@ -18,6 +18,7 @@ Start = Literal["random", "factorisation"]
 RateSchedule = Literal["plateau", "cosine", "constant"]
 OutputKind = Literal["gaussian", "ordinal", "ordinal_by_user"]
 Prior = Literal["standard", "features"]
+Time = Literal["none", "levels"]
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,9 @@ class HybridVaeConfig:
     attention_heads: int = 4  # of an "attended" history (``attention.py``); they share dot_product evenly
     normalisation: Normalisation = "batch"  # after each hidden linear layer
     embedding_scale: float = 0.1  # standard deviation of the embeddings' start
+
+    # How old the item and how long here the user is, when the rating is given (``levels.py``). "none" = off.
+    time: Time = "none"
 
     # What a rating is: a squared error in stars, or the likelihood of ordered levels (``ordinal.py``);
     # ``ordinal_by_user`` also learns how widely each user spreads their ratings. ``gaussian`` = off.

@@ -29,7 +29,8 @@ from recsys.types import BoolArray
 class Pairs:
     """User-item pairs on a device. ``centred`` (n,) stars minus the centre; ``in_user`` and ``in_item``
     (n,) 1 where the pair is part of the user's, of the item's history, else 0; ``left_out`` (n,) what the
-    start's link changes by once the pair's own rating is left out; None for a model without."""
+    start's link changes by once the pair's own rating is left out; ``user_level`` and ``item_level`` (n,)
+    the bins of ``levels.py``; None for a model without."""
 
     users: Tensor
     items: Tensor
@@ -37,9 +38,11 @@ class Pairs:
     in_user: Tensor | None = None
     in_item: Tensor | None = None
     left_out: Tensor | None = None
+    user_level: Tensor | None = None
+    item_level: Tensor | None = None
 
     def take(self, rows: Tensor) -> Pairs:
-        parts = (self.users, self.items, self.centred, self.in_user, self.in_item, self.left_out)
+        parts = vars(self).values()
         return Pairs(*(None if part is None else part[rows] for part in parts))  # type: ignore[arg-type]
 
     def __len__(self) -> int:

@@ -29,6 +29,7 @@ CONFIGS = {
     "whole": replace(ORDINAL, hidden=(16, 12), output="gaussian"),
     "limited": replace(ORDINAL, output="gaussian", history_limit=5, biases=False),
     "attended": replace(ORDINAL, output="gaussian", history="attended", attention_heads=4),
+    "timed": replace(ORDINAL, output="gaussian", biases=False, time="levels"),
     "started": replace(ORDINAL, output="gaussian", start="factorisation", start_factors=3, start_rank=8),
     "ordinal": ORDINAL,
 }
