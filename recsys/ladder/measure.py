@@ -1,7 +1,8 @@
 """One rung with one seed: trained on train, stopped on valid, looked at once on test.
 
 Peers train on the whole training part, so the model is trained once more on train and valid together for
-the epochs that valid chose, and that too is looked at once. Nothing is chosen on test.
+the epochs that valid chose, and that too is looked at once. Nothing is chosen on test. A model that knows
+time predicts each rating as of its own; a search's figures are as of now (``recsys.training.evaluation``).
 """
 
 from __future__ import annotations

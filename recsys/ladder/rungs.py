@@ -44,10 +44,22 @@ LADDER = (
         {"embedding_scale": 0.01, "learning_rate": 1e-3, "learning_rate_schedule": "cosine"},
     ),
     Rung("smaller", "32 factors, 256-128, latent 32", {"factors": 32, "hidden": [256, 128], "latent": 32}),
+    Rung("attention", "that history pooled by attention", {"history": "attended"}),
+    Rung(
+        "time",
+        "history summed; levels of item age and of time as a user",
+        {"history": "ratings", "time": "levels"},
+    ),
     Rung(
         "start",
-        "starts from a factorisation",
-        {"start": "factorisation", "learning_rate": 3e-4, "weight_decay": 1e-4, "dot_product": 16},
+        "starts from a factorisation, without time",
+        {
+            "time": "none",
+            "start": "factorisation",
+            "learning_rate": 3e-4,
+            "weight_decay": 1e-4,
+            "dot_product": 16,
+        },
     ),
     Rung("low-kl", "KL weight 0.005", {"kl_weight": 0.005}),
     Rung("start-only", "that start, VAE untrained", {}, trained=False),
@@ -58,6 +70,16 @@ LADDER = (
         {"latent_prior": "standard", "output": "ordinal"},
     ),
     Rung("ordinal-users", "each user's own spread of levels", {"output": "ordinal_by_user"}),
+    Rung(
+        "attention-start",
+        "history pooled by attention, stars again",
+        {"output": "gaussian", "history": "attended"},
+    ),
+    Rung(
+        "time-start",
+        "history summed; levels of item age and of time as a user",
+        {"history": "ratings", "time": "levels"},
+    ),
     Rung("bias", "bias baseline", {}, family="bias", reference=True),
     Rung("mf", "biased MF, variational", {}, family="mf", reference=True),
     Rung(

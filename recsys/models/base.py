@@ -74,7 +74,8 @@ class Trainer(Protocol):
         ``learning_rate`` where the family has them."""
 
     def predict(self, ratings: Ratings) -> NDArray[np.float32]:
-        """(n,) stars for the pairs of ``ratings``, evaluation mode; its values are never read."""
+        """(n,) stars for the pairs of ``ratings``, evaluation mode; its values are never read. A model that
+        knows time predicts each at its own, and as of the newest training time where there are none."""
 
     def latent(self, ratings: Ratings) -> tuple[float, float]:
         """KL (mean over latent dimensions, nats) and share of active dimensions; (0, 1) without a latent."""

@@ -13,7 +13,8 @@ from __future__ import annotations
 import argparse
 import csv
 import tempfile
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from recsys.data.split import TrainingData
 from recsys.data.splits import make_split, training_data
 from recsys.models.hybrid_vae.config import HybridVaeConfig
 from recsys.models.hybrid_vae.family import RANGES
+from recsys.models.ranges import Choice, Range
 from recsys.models.registry import make_config
 from recsys.seeds import derive_seed
 from recsys.training.trial import TrainingFailed, Trial
@@ -35,6 +37,23 @@ from search.proposing.space import Space, plain
 EPOCHS = 18
 # A factorisation start costs a sampler's run in every trial: left out, so that an epoch is an epoch.
 FIXED = {"start": "random", "patience": 1000}
+
+
+@dataclass(frozen=True)
+class RecordedSpace(Space):
+    """``recorded``: what a table's configs drew of each field. An option that came to the search later is
+    left out."""
+
+    recorded: Mapping[str, set[str]] = field(default_factory=dict)
+
+    @property
+    def ranges(self) -> dict[str, Range]:
+        return {name: self._narrowed(name, span) for name, span in super().ranges.items()}
+
+    def _narrowed(self, name: str, span: Range) -> Range:
+        if not isinstance(span, Choice) or name not in self.recorded:
+            return span
+        return Choice({key: value for key, value in span.options.items() if key in self.recorded[name]})
 
 
 @dataclass(frozen=True)
@@ -53,10 +72,20 @@ class Recording:
     def space(self) -> Space:
         """What the table's configs were drawn from: a field that came to the search later stays as it was."""
         sizes = synthetic_sizes(self.data)
-        columns = self.path.read_text().splitlines()[0].split(",") if self.path.exists() else list(RANGES)
-        later = {name: getattr(HybridVaeConfig(), name) for name in RANGES if name not in columns}
+        recorded = self.recorded()
+        later = {
+            name: getattr(HybridVaeConfig(), name) for name in RANGES if recorded and name not in recorded
+        }
         shape = DataShape(users=sizes["users"], items=sizes["items"])
-        return Space("hybrid_vae", shape, fixed={**later, **FIXED})
+        return RecordedSpace("hybrid_vae", shape, fixed={**later, **FIXED}, recorded=recorded)
+
+    def recorded(self) -> dict[str, set[str]]:
+        """The values in each column of the table; empty before there is one."""
+        if not self.path.exists():
+            return {}
+        with self.path.open() as file:
+            rows = list(csv.DictReader(file))
+        return {name: {row[name] for row in rows} for name in (rows[0] if rows else {})}
 
     def training_data(self) -> TrainingData:
         dataset = Source(self.data).load()

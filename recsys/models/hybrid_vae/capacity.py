@@ -9,6 +9,7 @@ import itertools
 
 from recsys.models.bayes_mf.observation import MOST_LEVELS
 from recsys.models.hybrid_vae.config import HybridVaeConfig
+from recsys.models.hybrid_vae.times import ITEM_BINS, USER_BINS
 
 
 def encoder_inputs(config: HybridVaeConfig) -> int:
@@ -33,8 +34,12 @@ def parameter_count(
     total = rows * config.factors
     if config.biases:
         total += rows + 1
-    tables = {"none": 0, "implicit": 1, "ratings": 2}[config.history]
+    tables = {"none": 0, "implicit": 1, "ratings": 2, "attended": 2}[config.history]
     total += tables * rows * config.dot_product
+    if config.history == "attended":
+        total += rows * config.attention_heads
+    if config.time == "levels":
+        total += (users + 1) * USER_BINS + (items + 1) * ITEM_BINS
     if config.output != "gaussian":
         total += levels - 1
     if config.output == "ordinal_by_user":

@@ -12,12 +12,13 @@ from typing import Literal
 from recsys.models.fields import require
 
 Normalisation = Literal["batch", "batch_recalibrated", "layer", "none"]
-HistoryKind = Literal["none", "implicit", "ratings"]
+HistoryKind = Literal["none", "implicit", "ratings", "attended"]
 KlSchedule = Literal["constant", "cosine"]
 Start = Literal["random", "factorisation"]
 RateSchedule = Literal["plateau", "cosine", "constant"]
 OutputKind = Literal["gaussian", "ordinal", "ordinal_by_user"]
 Prior = Literal["standard", "features"]
+Time = Literal["none", "levels"]
 
 
 @dataclass(frozen=True)
@@ -32,8 +33,12 @@ class HybridVaeConfig:
     dot_product: int = 0  # add (p + h).(q + g) over the first so many embedding dimensions; 0 = off
     history: HistoryKind = "none"  # h and g: sums over a user's other items and an item's other users
     history_limit: int = 0  # at most so many ratings of a row in its history, the newest; 0 = all
+    attention_heads: int = 4  # of an "attended" history (``attention.py``); they share dot_product evenly
     normalisation: Normalisation = "batch"  # after each hidden linear layer
     embedding_scale: float = 0.1  # standard deviation of the embeddings' start
+
+    # How old the item and how long here the user is, when the rating is given (``levels.py``). "none" = off.
+    time: Time = "none"
 
     # What a rating is: a squared error in stars, or the likelihood of ordered levels (``ordinal.py``);
     # ``ordinal_by_user`` also learns how widely each user spreads their ratings. ``gaussian`` = off.
@@ -87,6 +92,12 @@ class HybridVaeConfig:
         require(
             self.history == "none" or self.dot_product > 0,
             f"hybrid_vae.history {self.history!r} adds to the dot product: set dot_product above 0 too",
+        )
+        require(
+            self.history != "attended"
+            or (self.attention_heads >= 1 and self.dot_product % self.attention_heads == 0),
+            f"hybrid_vae.attention_heads is {self.attention_heads}, expected 1 or more that divide "
+            f"dot_product ({self.dot_product})",
         )
         require(
             self.start_factors >= 1 and self.start_rank >= 1 and self.start_sweeps >= 4,

@@ -35,7 +35,8 @@ RANGES: dict[str, Range] = {
     "latent": Whole(16, 96, 16),
     "biases": Choice({"on": True, "off": False}),
     "dot_product": Choice({"8": 8, "16": 16, "32": 32}),
-    "history": Choice({"none": "none", "implicit": "implicit", "ratings": "ratings"}),
+    "history": Choice({"none": "none", "implicit": "implicit", "ratings": "ratings", "attended": "attended"}),
+    "time": Choice({"none": "none", "levels": "levels"}),
     "output": Choice({"gaussian": "gaussian", "ordinal": "ordinal", "ordinal_by_user": "ordinal_by_user"}),
     "latent_prior": Choice({"standard": "standard", "features": "features"}),
     "start": Choice({"random": "random", "factorisation": "factorisation"}),
@@ -94,6 +95,8 @@ def unfit(data: TrainingData) -> dict[str, str]:
             f"train holds {len(train)} ratings of {train.user_count} users, about one each: nothing is left "
             "once the target is taken out"
         )
+    if train.times is None:
+        found["time"] = "the ratings have no timestamps"
     if not len(levels_of(train.values, "ordinal")):
         found["output"] = (
             f"train holds {len(np.unique(train.values))} distinct ratings, expected 2 to {MOST_LEVELS} levels"

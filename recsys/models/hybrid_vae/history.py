@@ -4,7 +4,7 @@ h_u = sum over j in N(u) without i of (Y_j + (r_uj - centre) W_j) / sqrt(|N(u)| 
 users for items. The target's own rating is taken out, or the model reads the answer from its input
 (measured: training error collapses, validation does not move); the centre is one constant, since a
 user's own mean would hold the target again. Sums over whole histories are sparse products, so that one
-step costs the ratings once, not once for each pair of the batch.
+step costs the ratings once, not once for each pair of the batch. ``attended`` weighs them (``attention.py``).
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from recsys.data.ratings import Ratings
+from recsys.models.hybrid_vae.attention import Attention
 from recsys.models.hybrid_vae.config import HistoryKind
 from recsys.models.hybrid_vae.gather import gather
 from recsys.types import BoolArray
@@ -28,7 +29,8 @@ from recsys.types import BoolArray
 class Pairs:
     """User-item pairs on a device. ``centred`` (n,) stars minus the centre; ``in_user`` and ``in_item``
     (n,) 1 where the pair is part of the user's, of the item's history, else 0; ``left_out`` (n,) what the
-    start's link changes by once the pair's own rating is left out; None for a model without."""
+    start's link changes by once the pair's own rating is left out; ``user_level`` and ``item_level`` (n,)
+    the bins of ``levels.py``; None for a model without."""
 
     users: Tensor
     items: Tensor
@@ -36,9 +38,11 @@ class Pairs:
     in_user: Tensor | None = None
     in_item: Tensor | None = None
     left_out: Tensor | None = None
+    user_level: Tensor | None = None
+    item_level: Tensor | None = None
 
     def take(self, rows: Tensor) -> Pairs:
-        parts = (self.users, self.items, self.centred, self.in_user, self.in_item, self.left_out)
+        parts = vars(self).values()
         return Pairs(*(None if part is None else part[rows] for part in parts))  # type: ignore[arg-type]
 
     def __len__(self) -> int:
@@ -98,7 +102,9 @@ class SideHistory(nn.Module):
         limit: int,
         scale: float,
         device: torch.device,
+        heads: int = 1,
     ) -> None:
+        """``heads`` of the attention, where ``kind`` has one; they share ``width`` evenly."""
         super().__init__()
         rows, columns = (ratings.items, ratings.users) if flipped else (ratings.users, ratings.items)
         counts = (ratings.user_count, ratings.item_count)
@@ -108,20 +114,29 @@ class SideHistory(nn.Module):
         ones = sparse.csr_matrix((np.ones(len(place[0]), np.float32), place), shape=shape)
         self.matrices = [(_sparse(ones, device), _sparse(ones.T.tocsr(), device))]
         self.tables = nn.ParameterList([nn.Parameter(torch.randn(shape[1], width) * scale)])
-        if kind == "ratings":
+        if kind != "implicit":
             values = sparse.csr_matrix((ratings.values[self.kept] - np.float32(centre), place), shape=shape)
             self.matrices.append((_sparse(values, device), _sparse(values.T.tocsr(), device)))
             self.tables.append(nn.Parameter(torch.randn(shape[1], width) * scale))
+        self.attention = Attention(shape[1], heads=heads, width=width) if kind == "attended" else None
         self.count = torch.from_numpy(np.bincount(place[0], minlength=shape[0]).astype(np.float32)).to(device)
 
     def sums(self) -> Tensor:
-        """(rows, width) sums over whole histories, not yet divided."""
+        """(rows, width) sums over whole histories, as ``pooled`` takes them; (rows, width + heads) of an
+        attended history."""
+        weights = None if self.attention is None else self.attention.weights()
         total: Tensor | None = None
-        for table, (matrix, transposed) in zip(self.tables, self.matrices, strict=True):
-            part: Tensor = _Product.apply(table, matrix, transposed)  # type: ignore[no-untyped-call]
+        for table, pair in zip(self.tables, self.matrices, strict=True):
+            columns = (
+                table if self.attention is None or weights is None else self.attention.by(table, weights)
+            )
+            part: Tensor = _Product.apply(columns, *pair)  # type: ignore[no-untyped-call]
             total = part if total is None else total + part
         assert total is not None
-        return total
+        if weights is None:
+            return total
+        squares: Tensor = _Product.apply(weights.square(), *self.matrices[0])  # type: ignore[no-untyped-call]
+        return torch.cat([total, squares], dim=1)
 
     def forward(
         self, sums: Tensor, rows: Tensor, targets: Tensor, inside: Tensor | None, centred: Tensor | None
@@ -132,6 +147,14 @@ class SideHistory(nn.Module):
             own = gather(self.tables[0], targets)
             if len(self.tables) > 1:
                 own = own + centred[:, None] * gather(self.tables[1], targets)
+            if self.attention is not None:
+                own = self.attention.term(own, targets)
             total = total - inside[:, None] * own
             count = count - inside
-        return total * torch.rsqrt(count.clamp(min=1))[:, None]
+        return self.pooled(total, count)
+
+    def pooled(self, sums: Tensor, count: Tensor) -> Tensor:
+        """(n, width) from ``sums`` over ``count`` (n,) ratings."""
+        if self.attention is not None:
+            return self.attention.pooled(sums)
+        return sums * torch.rsqrt(count.clamp(min=1))[:, None]

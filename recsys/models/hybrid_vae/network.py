@@ -21,6 +21,7 @@ from recsys.models.hybrid_vae.capacity import encoder_inputs
 from recsys.models.hybrid_vae.config import HybridVaeConfig
 from recsys.models.hybrid_vae.gather import gather
 from recsys.models.hybrid_vae.history import Pairs, SideHistory
+from recsys.models.hybrid_vae.levels import TimeLevels
 from recsys.models.hybrid_vae.noise import Noise, dropout
 from recsys.models.hybrid_vae.ordinal import OrdinalOutput
 from recsys.models.hybrid_vae.prior import FeaturePrior
@@ -89,9 +90,11 @@ class HybridVae(nn.Module):
                     limit=config.history_limit,
                     scale=spread,
                     device=device,
+                    heads=config.attention_heads,
                 )
                 for flipped in (False, True)
             )
+        self.levels = TimeLevels(ratings) if config.time == "levels" else None
         self.bottleneck = Bottleneck(encoder_inputs(config), config)
         self.prior = prior
         self.ordinal: OrdinalOutput | None = None
@@ -130,6 +133,9 @@ class HybridVae(nn.Module):
         link: Tensor | float = 0.0
         if config.biases:
             link = self.offset + gather(self.user_bias, pairs.users) + gather(self.item_bias, pairs.items)
+        if self.levels is not None and pairs.user_level is not None and pairs.item_level is not None:
+            link = link + self.levels.users(pairs.users, pairs.user_level)
+            link = link + self.levels.items(pairs.items, pairs.item_level)
         inputs = [user, item]
         if k > 0:
             p, q = user[:, :k], item[:, :k]

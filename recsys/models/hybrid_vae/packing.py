@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from recsys.data.ratings import Ratings
 from recsys.models.base import PackedMember
 from recsys.models.hybrid_vae.blocks import Block
+from recsys.models.hybrid_vae.history import SideHistory
 from recsys.models.hybrid_vae.network import HybridVae, Sums
 from recsys.models.hybrid_vae.ordinal import OrdinalOutput
 from recsys.types import Arrays, BoolArray
@@ -60,8 +61,7 @@ def pack(network: HybridVae, train: Ratings, *, noise_variance: float) -> Packed
         item_half = item_half + item_history @ weight[:, at + k : at + 2 * k].T
         item_factors = item_factors + item_history
         at += 2 * k
-        for number, table in enumerate(network.user_history.tables):
-            arrays[f"history.{number}"] = _array(table)
+        _add_history(arrays, network.user_history)
     if k > 0:
         arrays["item_factors"] = _array(item_factors)
         arrays["first.product"] = _array(weight[:, at : at + k])
@@ -71,13 +71,10 @@ def pack(network: HybridVae, train: Ratings, *, noise_variance: float) -> Packed
         arrays["start_items"] = _array(network.start_items)
         arrays["first.start"] = _array(weight[:, at])
     arrays["item_half"] = _array(item_half)
-    if config.biases:
-        arrays["user_bias"] = _array(network.user_bias)
-        # The constant goes with the items: one addition less.
-        arrays["item_bias"] = _array(network.item_bias + network.offset)
+    _add_biases(arrays, network)
     _add_layers(arrays, network)
     seen = np.bincount(train.users, minlength=train.user_count) > 0
-    _add_prior(arrays, seen, biases=config.biases)
+    _add_prior(arrays, seen)
     sharpness = 1.0
     if network.ordinal is not None:
         sharpness = _add_ordinal(arrays, network.ordinal, seen)
@@ -86,6 +83,7 @@ def pack(network: HybridVae, train: Ratings, *, noise_variance: float) -> Packed
         arrays[name] = arrays[name].astype(np.float16)
     settings = {
         **asdict(config),
+        "biases": "user_bias" in arrays,
         "centre": network.centre,
         "start_offset": float(network.start_offset) if config.start != "random" else 0.0,
         "start_slope": float(network.start_slope) if config.start != "random" else 0.0,
@@ -99,8 +97,32 @@ def pack(network: HybridVae, train: Ratings, *, noise_variance: float) -> Packed
 def _whole_histories(network: HybridVae, sums: Sums) -> tuple[Tensor, Tensor]:
     """h of every user and g of every item, nothing left out."""
     sides = ((network.user_history, sums.users), (network.item_history, sums.items))
-    user, item = (total * torch.rsqrt(side.count.clamp(min=1))[:, None] for side, total in sides)
+    user, item = (side.pooled(total, side.count) for side, total in sides)
     return user, item
+
+
+def _add_history(arrays: Arrays, side: SideHistory) -> None:
+    """What each item adds to the h of somebody who rates it; attention's weights are multiplied in."""
+    tables: list[Tensor] = list(side.tables)
+    if side.attention is not None:
+        weights = side.attention.weights()
+        tables = [side.attention.by(table, weights) for table in tables]
+        arrays["history.squares"] = _array(weights.square())
+    for number, table in enumerate(tables):
+        arrays[f"history.{number}"] = _array(table)
+
+
+def _add_biases(arrays: Arrays, network: HybridVae) -> None:
+    """Those of now, where time has levels; none without either."""
+    parts: dict[str, list[Tensor]] = {"user_bias": [], "item_bias": []}
+    if network.config.biases:
+        parts["user_bias"].append(network.user_bias)
+        # The constant goes with the items: one addition less.
+        parts["item_bias"].append(network.item_bias + network.offset)
+    if network.levels is not None:
+        parts["user_bias"].append(network.levels.users.at(network.levels.now))
+        parts["item_bias"].append(network.levels.items.at(network.levels.now))
+    arrays |= {name: _array(torch.stack(found).sum(dim=0)) for name, found in parts.items() if found}
 
 
 def _add_layers(arrays: Arrays, network: HybridVae) -> None:
@@ -120,12 +142,12 @@ def _add_layers(arrays: Arrays, network: HybridVae) -> None:
     arrays["output.bias"] = _array(bottleneck.output.bias)
 
 
-def _add_prior(arrays: Arrays, seen: BoolArray, *, biases: bool) -> None:
+def _add_prior(arrays: Arrays, seen: BoolArray) -> None:
     """Mean and variance of the trained users' own parameters: what a new user is before any rating."""
     own = arrays["user_embedding"]
     if "start_users" in arrays:
         own = np.concatenate([arrays["start_users"], own], axis=1)
-    if biases:
+    if "user_bias" in arrays:
         own = np.concatenate([arrays["user_bias"][:, None], own], axis=1)
     own = own[seen]
     arrays["prior.mean"] = own.mean(axis=0).astype(np.float32)

@@ -6,6 +6,8 @@ error on train would be the error of a model that has been told the answer.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -29,6 +31,7 @@ class PairMaker:
         """``left_out`` (n,) by training rating, as ``FactorStart`` has it."""
         self.device = device
         self.histories, self._left_out = network.config.history != "none", left_out
+        self._levels = network.levels
         if not self.histories and left_out is None:
             return
         self._items = train.item_count
@@ -48,6 +51,13 @@ class PairMaker:
         return torch.from_numpy(np.ascontiguousarray(array)).to(self.device)
 
     def __call__(self, ratings: Ratings) -> Pairs:
+        pairs = self._without_levels(ratings)
+        if self._levels is None:
+            return pairs
+        user_level, item_level = (self._put(level) for level in self._levels.bins(ratings))
+        return replace(pairs, user_level=user_level, item_level=item_level)
+
+    def _without_levels(self, ratings: Ratings) -> Pairs:
         users, items = self._put(ratings.users), self._put(ratings.items)
         if not self.histories and self._left_out is None:
             return Pairs(users, items)

@@ -34,6 +34,7 @@ class HybridVaeScorer:
         self.response = Response(member)
         self._new_sharpness = np.float32(settings.get("sharpness", 1.0))
         self._tables = [arrays[name] for name in ("history.0", "history.1") if name in arrays]
+        self._squares = arrays.get("history.squares")  # of attention's weights
         self._prior_precision = 1 / arrays["prior.variance"].astype(np.float64)
 
     def known_user(self, user: int) -> UserState:
@@ -131,11 +132,17 @@ class HybridVaeScorer:
         if filled.any():
             items = np.concatenate([history.items for history in histories])
             rows = self._tables[0][items]
+            starts = (np.cumsum(counts) - counts)[filled]
             if len(self._tables) > 1:
                 values = np.concatenate([history.values for history in histories]) - self.centre
                 rows += values[:, None] * self._tables[1][items]
-            sums[filled] = np.add.reduceat(rows, (np.cumsum(counts) - counts)[filled])
-        sums /= np.sqrt(np.maximum(counts, 1))[:, None]
+            sums[filled] = np.add.reduceat(rows, starts)
+            if self._squares is not None:
+                # Of each head, for each of its columns.
+                squares = np.add.reduceat(self._squares[items], starts)
+                sums[filled] /= np.repeat(np.sqrt(squares), rows.shape[1] // squares.shape[1], axis=1)
+        if self._squares is None:
+            sums /= np.sqrt(np.maximum(counts, 1))[:, None]
         return sums
 
 

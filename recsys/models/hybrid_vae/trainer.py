@@ -7,6 +7,7 @@ ends. Weight decay is coupled into Adam's gradient (the formula's), so it also s
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -194,7 +195,7 @@ class HybridVaeTrainer:
         self._predictor = self._read = None
 
     def pack(self) -> PackedMember:
-        sample = self.train.thinned(NOISE_SAMPLE)
+        sample = replace(self.train.thinned(NOISE_SAMPLE), times=None)  # as it answers: now
         error = float(np.square(self.predict(sample) - sample.values).mean())
         # Own training ratings fit better than a new user's will: never expect less than half a star off.
         return pack(self.predictor(), self.train, noise_variance=max(error, 0.25))

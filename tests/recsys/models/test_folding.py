@@ -28,6 +28,8 @@ CONFIGS = {
     "formula": HybridVaeConfig(factors=12, hidden=(16, 8), latent=4),
     "whole": replace(ORDINAL, hidden=(16, 12), output="gaussian"),
     "limited": replace(ORDINAL, output="gaussian", history_limit=5, biases=False),
+    "attended": replace(ORDINAL, output="gaussian", history="attended", attention_heads=4),
+    "timed": replace(ORDINAL, output="gaussian", biases=False, time="levels"),
     "started": replace(ORDINAL, output="gaussian", start="factorisation", start_factors=3, start_rank=8),
     "ordinal": ORDINAL,
 }
@@ -81,7 +83,11 @@ class Plain:
             kept = slice(-settings["history_limit"] or None, None)
             rated, values = torch.from_numpy(given.items[kept]).long(), torch.from_numpy(given.values[kept])
             told = (values.double() - settings["centre"])[:, None] * arrays["history.1"][rated]
-            h = (arrays["history.0"][rated] + told).sum(0) / max(len(rated), 1) ** 0.5
+            evidence = torch.tensor(max(len(rated), 1), dtype=torch.double)
+            if "history.squares" in arrays and len(rated):
+                squares = arrays["history.squares"][rated].sum(0)
+                evidence = squares.repeat_interleave(told.shape[1] // len(squares))
+            h = (arrays["history.0"][rated] + told).sum(0) / evidence.sqrt()
             factors = factors + h
             first = first + arrays["first.user_history"] @ h
         if len(factors):

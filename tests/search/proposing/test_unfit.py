@@ -26,6 +26,7 @@ COUNT = len(STARS.train)
 CONTINUOUS = replace(STARS, train=replace(STARS.train, values=np.linspace(0.5, 5, COUNT, dtype=np.float32)))
 FIRST_OF_EACH = np.unique(STARS.train.users, return_index=True)[1]
 ONE_EACH = replace(STARS, train=STARS.train.take(FIRST_OF_EACH))
+UNTIMED = replace(STARS, train=replace(STARS.train, times=None))
 
 
 def composer(data: TrainingData, **changes: object) -> Composer:
@@ -33,7 +34,9 @@ def composer(data: TrainingData, **changes: object) -> Composer:
     return Composer(plan, data, shape_of(DATASET), trial_sequence(plan), [])
 
 
-@pytest.mark.parametrize(("data", "field"), [(CONTINUOUS, "output"), (ONE_EACH, "history")])
+@pytest.mark.parametrize(
+    ("data", "field"), [(CONTINUOUS, "output"), (ONE_EACH, "history"), (UNTIMED, "time")]
+)
 def test_what_cannot_be_fed_is_not_drawn(data: TrainingData, field: str) -> None:
     space = composer(data).spaces["hybrid_vae"]
     check = family_named("hybrid_vae").check
@@ -54,6 +57,7 @@ def test_what_cannot_be_fed_is_not_drawn(data: TrainingData, field: str) -> None
     [
         (CONTINUOUS, {"output": "ordinal"}, "set output to gaussian"),
         (ONE_EACH, {"history": "ratings", "dot_product": 8}, "set history to none"),
+        (UNTIMED, {"time": "levels"}, "no timestamps; set time to none"),
     ],
 )
 def test_a_plan_that_fixes_it_is_refused(data: TrainingData, fixed: dict[str, object], message: str) -> None:
