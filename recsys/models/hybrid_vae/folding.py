@@ -1,7 +1,10 @@
-"""Users' own numbers from their ratings: Gauss-Newton on squared error plus a prior, several users at once.
+"""Users' own numbers from their ratings: a step of Gauss-Newton on squared error plus a prior, several users
+at once.
 
 All ratings lie end to end, so that a step is one pass through the network for everybody; only the small
 systems that a step solves are each user's own. A user's numbers depend on nobody else's but by rounding.
+One step is enough: for held-out people of ML-100K a second moves rmse by 0.001 at most, and costs as much
+again. It is as good as its straight line, so that only a long one is looked at again.
 """
 
 from __future__ import annotations
@@ -18,8 +21,10 @@ from recsys.types import BoolArray
 Array = NDArray[np.float64]
 Rows = NDArray[np.int64]
 
-STEPS = 1  # held-out people of ML-100K: a second moves rmse by 0.001 at most, and costs as much again
-SHORTEST = 0.125  # of a step; where even that does not help, the user stays
+# A step is long that moves what is said of any of the user's ratings by so much of the scale's span. None of
+# 738 steps of people of ML-100K made anything worse, 98% of them are shorter than this.
+LONG = 0.5
+SHARES = (1.0, 0.5, 0.25, 0.125)  # of a long one; where even the last does not help, the user stays
 # A step that worsens the cost by less than this share of it is taken: the difference is rounding, and
 # rounding must not decide.
 ROUNDING = 1e-5
@@ -59,12 +64,6 @@ class Look:
     squares: Array
     traces: list[Trace]
 
-    def put(self, users: BoolArray, rows: BoolArray, other: Look) -> None:
-        """Replaces what ``users`` say, on their ``rows``."""
-        self.link[rows], self.left[rows], self.squares[users] = other.link, other.left, other.squares
-        for mine, theirs in zip(self.traces, other.traces, strict=True):
-            mine.put(rows, theirs)
-
 
 def look(response: Response, users: UserState, ratings: Ratings, *, traced: bool) -> Look:
     traces: list[Trace] = []
@@ -78,62 +77,61 @@ def fit(response: Response, users: UserState, ratings: Ratings, precision: Array
     """``users`` moved from where they are, the prior's mean, to where ``ratings`` pull them.
 
     ``precision`` (users, own) is the prior's, ``noise`` the variance of a rating, stars squared."""
-    owners, centre = ratings.owners, users.own.astype(np.float64)
-
-    def costs(seen: Look, own: Matrix) -> Array:
-        prior: Array = (precision * np.square(own - centre)).sum(axis=1)
-        return seen.squares / noise + prior
-
-    def moved(own: Array) -> UserState:
-        return response.state(own.astype(np.float32), users.history, users.sharpness)
-
-    sharpness = users.sharpness[owners]
     seen = look(response, users, ratings, traced=True)
-    for step in range(1, STEPS + 1):
-        slopes = response.slopes(sharpness, ratings.items, seen.link, seen.traces)
-        move = ridge_steps(slopes, seen.left, ratings.counts, centre - users.own, precision, noise)
-        before, limit = users.own, costs(seen, users.own) * (1 + ROUNDING)
-        users = moved(before + move)
-        seen = look(response, users, ratings, traced=step < STEPS)
-        share = 1.0
-        # Also where it is not a number.
-        while (worse := ~(costs(seen, users.own) <= limit)).any() and share > 0:
-            share = share / 2 if share > SHORTEST else 0.0
-            shorter = before + share * move if share > 0 else before
-            users = moved(np.where(worse[:, None], shorter, users.own))
-            again = look(response, users.at(worse), ratings.of(worse), traced=step < STEPS)
-            seen.put(worse, worse[owners], again)
-    return users
+    slopes = response.slopes(users.sharpness[ratings.owners], ratings.items, seen.link, seen.traces)
+    moves = ridge_steps(slopes, seen.left, ratings.counts, precision, noise)
+    changes = np.abs(np.vecdot(slopes, moves.astype(np.float32)[ratings.owners]))
+    short = np.maximum.reduceat(changes, ratings.starts) <= LONG * response.span  # not where not a number
+    if not short.all():
+        long = np.flatnonzero(~short)
+        some, theirs = users.at(long), ratings.of(~short)
+        moves[long] *= _shares(response, some, theirs, moves[long], precision[long], noise)[:, None]
+        moves[long] = np.where(np.isfinite(moves[long]), moves[long], 0)
+    return response.state((users.own + moves).astype(np.float32), users.history, users.sharpness)
 
 
-def ridge_steps(
-    slopes: Matrix, left: Array, counts: Rows, pull: Array, precision: Array, noise: float
+def _shares(
+    response: Response, users: UserState, ratings: Ratings, moves: Array, precision: Array, noise: float
 ) -> Array:
-    """(users, own): for each user the x of (S'S / noise + P) x = S'left / noise + P pull, where S (count,
-    own) are their rows of ``slopes`` and P their diagonal ``precision``.
+    """(users,) the largest of ``SHARES`` of each move that makes nothing worse; 0 where none does."""
+
+    def costs(share: float) -> Array:
+        moved = users.own if share == 0 else (users.own + share * moves).astype(np.float32)
+        state = response.state(moved, users.history, users.sharpness)
+        prior: Array = (precision * np.square(moved - users.own.astype(np.float64))).sum(axis=1)
+        return look(response, state, ratings, traced=False).squares / noise + prior
+
+    limit = costs(0.0) * (1 + ROUNDING)
+    shares = np.zeros(len(moves))
+    for share in SHARES:
+        shares[(shares == 0) & (costs(share) <= limit)] = share
+    return shares
+
+
+def ridge_steps(slopes: Matrix, left: Array, counts: Rows, precision: Array, noise: float) -> Array:
+    """(users, own): for each user the x of (S'S / noise + P) x = S'left / noise, where S (count, own) are
+    their rows of ``slopes`` and P their diagonal ``precision``.
 
     Users are solved together with those of about as many ratings: padded with zeros, which change nothing."""
     starts = np.cumsum(counts) - counts
     slopes = np.concatenate([slopes, np.zeros((1, slopes.shape[1]), np.float32)])
     left = np.concatenate([left, np.zeros(1)])
     sizes = np.maximum(FEWEST, 1 << np.ceil(np.log2(counts)).astype(np.int64))
-    steps = np.empty(pull.shape)
+    steps = np.empty(precision.shape)
     for size in np.unique(sizes):
         users = np.flatnonzero(sizes == size)
         place = np.arange(size)
         rows = np.where(place < counts[users, None], starts[users, None] + place, len(slopes) - 1)
-        steps[users] = _solved(
-            slopes[rows].astype(np.float64), left[rows] / noise, pull[users], precision[users], noise
-        )
+        steps[users] = _solved(slopes[rows].astype(np.float64), left[rows] / noise, precision[users], noise)
     return steps
 
 
-def _solved(slopes: Array, left: Array, pull: Array, precision: Array, noise: float) -> Array:
+def _solved(slopes: Array, left: Array, precision: Array, noise: float) -> Array:
     """``slopes`` (users, size, own), ``left`` (users, size). By the ratings (Woodbury) where they are fewer
     than the parameters, which they are for most new users."""
     size, width = slopes.shape[1:]
     turned = slopes.transpose(0, 2, 1)
-    target = _times(turned, left) + precision * pull
+    target = _times(turned, left)
     if size >= width:
         whole = turned @ slopes / noise
         whole[:, np.arange(width), np.arange(width)] += precision

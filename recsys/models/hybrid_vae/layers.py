@@ -22,12 +22,6 @@ class Trace:
     normalised: Matrix | None
     inverse: Matrix | None
 
-    def put(self, rows: NDArray[np.bool_], other: Trace) -> None:
-        """Replaces ``rows`` by those of ``other``."""
-        self.open[rows] = other.open
-        if self.normalised is not None and self.inverse is not None:
-            self.normalised[rows], self.inverse[rows] = other.normalised, other.inverse
-
 
 class Layers:
     """Everything after the first linear layer of the encoder, whose sum arrives as input."""

@@ -72,6 +72,7 @@ class Response:
         # Where the embedding begins in a user's own numbers.
         self._embedding = int(self._biases) + (0 if start is None else start.shape[1])
         self._link = Link.of(self._arrays, member.scale)
+        self.span = member.scale.span  # stars
         self._layers = Layers(self._arrays, len(settings["hidden"]))
 
     def state(self, own: Matrix, history: Matrix | None, sharpness: Matrix) -> UserState:

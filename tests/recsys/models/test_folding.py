@@ -16,7 +16,7 @@ from recsys.models.base import History, PackedMember
 from recsys.models.hybrid_vae import scorer as scoring
 from recsys.models.hybrid_vae.config import HybridVaeConfig
 from recsys.models.hybrid_vae.family import FAMILY
-from recsys.models.hybrid_vae.folding import ROUNDING, STEPS
+from recsys.models.hybrid_vae.folding import LONG, ROUNDING, SHARES
 from recsys.models.hybrid_vae.scorer import HybridVaeScorer
 from tests.recsys.models.test_ordinal import CONFIG as ORDINAL
 from tests.small_ratings import history_of, training_data
@@ -112,31 +112,31 @@ class Plain:
         stars: Tensor = levels[0] + above @ torch.diff(levels)
         return stars
 
-    def fold_in(self, given: History, steps: int = STEPS) -> Tensor:
+    def fold_in(self, given: History) -> Tensor:
         """A new user's own numbers."""
         noise, prior = self.member.settings["noise_variance"], self.arrays["prior.mean"]
         precision, values = 1 / self.arrays["prior.variance"], torch.from_numpy(given.values).double()
+        if not len(values):
+            return prior
 
         def cost(own: Tensor) -> Tensor:
             left = values - self.stars(own, given, given.items)
             return left.square().sum() / noise + (precision * (own - prior).square()).sum()
 
-        own = prior
-        for _ in range(steps if len(values) else 0):
-            slopes = torch.autograd.functional.jacobian(lambda at: self.stars(at, given, given.items), own)
-            left = values - self.stars(own, given, given.items)
-            system = slopes.T @ slopes / noise + torch.diag(precision)
-            step = torch.linalg.solve(system, slopes.T @ left / noise + precision * (prior - own))
-            better = [own + share * step for share in (1, 0.5, 0.25, 0.125)]
-            limit = cost(own) * (1 + ROUNDING)
-            own = next((tried for tried in better if cost(tried) <= limit), own)
-        return own
+        slopes = torch.autograd.functional.jacobian(lambda at: self.stars(at, given, given.items), prior)
+        left = values - self.stars(prior, given, given.items)
+        step = torch.linalg.solve(slopes.T @ slopes / noise + torch.diag(precision), slopes.T @ left / noise)
+        if (slopes @ step).abs().max() <= LONG * self.member.scale.span:
+            return prior + step
+        limit = cost(prior) * (1 + ROUNDING)
+        better = [prior + share * step for share in SHARES]
+        return next((tried for tried in better if cost(tried) <= limit), prior)
 
 
 @pytest.mark.parametrize("trust", [1.0, 0.001])
 @pytest.mark.parametrize("name", CONFIGS)
 def test_folding_in_is_gauss_newton_by_true_derivatives(name: str, trust: float) -> None:
-    """With little noise in a rating full steps overshoot, and are halved."""
+    """With little noise in a rating whole steps are long, overshoot, and are halved."""
     member = packed(name)
     noise = trust * float(member.settings["noise_variance"])
     member = replace(member, settings=member.settings | {"noise_variance": noise})
