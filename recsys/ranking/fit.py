@@ -21,6 +21,7 @@ from recsys.data.ratings import Ratings
 from recsys.metrics.ranking import evaluate_lists, pair_matrix, rank_all
 from recsys.ranking.als import UNIT, AlsConfig, fit_als
 from recsys.ranking.ease import MOST_ITEMS, EaseConfig, fit_ease
+from recsys.ranking.newcomers import choose_newcomers
 from recsys.ranking.packed import PackedRanker
 from recsys.ranking.recipe import Recipe, history_of, join, rated_matrix
 from recsys.seeds import derive_seed
@@ -50,6 +51,7 @@ class Selection:
     on_train: PackedRanker
     tried: list[JsonObject] = field(default_factory=list)
     users: int = 0
+    newcomers: JsonObject = field(default_factory=dict)  # NDCG by how much popularity counts
 
     def fit(self, ratings: Ratings, *, seed: int) -> PackedRanker:
         """The winner on ``ratings``: train and valid, or every slice for a refit."""
@@ -62,6 +64,7 @@ class Selection:
             "selected_by": "ndcg_at_10 on valid",
             "users": self.users,
             "tried": self.tried,
+            "newcomers": self.newcomers,
         }
 
 
@@ -188,7 +191,18 @@ class _Search:
 
     def chosen(self, start: AlsConfig) -> Selection:
         best = max(self._scores, key=self._scores.__getitem__) if len(self._users) else Recipe(als=start)
-        return Selection(best, self.ranker(best), self.tried, len(self._users))
+        report: JsonObject = {}
+        if best.family != "popularity" and len(self._users):
+            weight, report = choose_newcomers(
+                self.ranker(best),
+                self._users,
+                self._rated,
+                self._relevant,
+                seed=derive_seed(self._seed, "ranker", "newcomers"),
+                scale=self._scale,
+            )
+            best = replace(best, newcomers=weight)
+        return Selection(best, self.ranker(best), self.tried, len(self._users), report)
 
 
 def _steps(config: AlsConfig, name: str, factors: tuple[float, float]) -> Iterator[AlsConfig]:

@@ -5,7 +5,8 @@ score(history, item) is the sum of the parts that a ranker has:
     factors (items, k), gram (k, k)   factors[item] . u, where u solves
                                       (gram + sum of w q q' + ridge I) u = sum of w q, q the factors of
                                       the history: the user's half step of implicit ALS (see als.py);
-    prior (items,)                    popularity, or any liking that all users share.
+    prior (items,)                    popularity, at most 1: all that a ranker of it alone says; beside
+                                      others, what people of few ratings are told (see newcomers.py).
 ``users`` (users, k) keeps u of the users that training knew, so that their requests solve nothing.
 Stars only say how much an item of the history weighs (``liking``).
 """
@@ -26,6 +27,7 @@ from recsys.models.base import History
 from recsys.models.packed import open_arrays, write_arrays
 from recsys.types import Arrays, IntArray, JsonObject
 
+LEAST = 0.02  # of the best score: so little of popularity would move no list
 PARTS = ({"weights"}, {"factors", "gram"}, {"prior"})
 
 
@@ -33,7 +35,8 @@ PARTS = ({"weights"}, {"factors", "gram"}, {"prior"})
 class PackedRanker:
     """``settings`` is plain JSON; ``arrays`` float32. ``factors`` need ``settings["weight"]``: for one of n
     ratings, r stars, w = (n / typical)^-damping x ((1 + (r - low) / span) / mean)^liking; and
-    ``settings["ridge"]``: fixed + per_rating x sum of w."""
+    ``settings["ridge"]``: fixed + per_rating x sum of w. A ``prior`` beside others needs
+    ``settings["newcomers"]``, the ratings that it is worth."""
 
     family: str
     settings: JsonObject
@@ -93,7 +96,10 @@ class PackedRanker:
                 indicator([history.items for history in histories], self.item_count) @ self.arrays["weights"]
             )
         if self.has("prior"):
-            out += self.arrays["prior"]
+            if self.folds_in:
+                add_popularity(out, histories, self.arrays["prior"], self.settings["newcomers"])
+            else:
+                out += self.arrays["prior"]
         return out
 
     def user_factors(
@@ -133,6 +139,17 @@ class PackedRanker:
         if self.has("weights"):
             voices += self.arrays["weights"][history, item]
         return voices
+
+
+def add_popularity(
+    scores: NDArray[np.float32], histories: Sequence[History], prior: NDArray[np.float32], weight: float
+) -> None:
+    """Adds weight / n times the row's best score times ``prior`` (items,), in place, to each row of
+    ``scores`` (len(histories), items), n its ratings; nothing where weight / n is below ``LEAST``."""
+    for row, history in zip(scores, histories, strict=True):
+        share = weight / max(len(history.items), 1)
+        if share >= LEAST and (best := row.max()) > 0:
+            row += np.float32(share) * best * prior
 
 
 def indicator(histories: Sequence[IntArray], items: int) -> sp.csr_matrix:

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 import scipy.sparse as sp
+from numpy.typing import NDArray
 
 from recsys.data.ratings import Ratings, RatingScale
 from recsys.models.base import History
@@ -17,11 +18,13 @@ from recsys.types import Arrays, JsonObject
 
 @dataclass(frozen=True)
 class Recipe:
-    """``ease_weight`` multiplies EASE's scores where both are there; neither is popularity."""
+    """``ease_weight`` multiplies EASE's scores where both are there; neither is popularity. ``newcomers`` is
+    how many ratings popularity is worth beside them (see newcomers.py); 0 = nothing."""
 
     als: AlsConfig | None = None
     ease: EaseConfig | None = None
     ease_weight: float = 1.0
+    newcomers: float = 0.0
 
     @property
     def family(self) -> str:
@@ -45,8 +48,7 @@ def join(
     """The parts of ``recipe``, already fitted, as one ranker."""
     settings: JsonObject = {"recipe": recipe.describe()}
     if als is None and ease is None:
-        counts = np.bincount(rated.indices, minlength=rated.shape[1]).astype(np.float32)
-        return PackedRanker("popularity", settings, {"prior": counts / max(float(counts.max()), 1.0)})
+        return PackedRanker("popularity", settings, {"prior": popularity(rated)})
     arrays: Arrays = {}
     if als is not None:
         arrays |= als.arrays
@@ -54,7 +56,16 @@ def join(
     if ease is not None:
         weight = np.float32(recipe.ease_weight if als is not None else 1.0)
         arrays["weights"] = weight * ease.arrays["weights"]
+    if recipe.newcomers > 0:
+        arrays["prior"] = popularity(rated)
+        settings["newcomers"] = recipe.newcomers
     return PackedRanker(recipe.family, settings, arrays)
+
+
+def popularity(rated: sp.csr_matrix) -> NDArray[np.float32]:
+    """(items,) ratings over those of the most rated item."""
+    counts = np.bincount(rated.indices, minlength=rated.shape[1]).astype(np.float32)
+    return np.asarray(counts / max(float(counts.max()), 1.0), dtype=np.float32)
 
 
 def rated_matrix(ratings: Ratings) -> sp.csr_matrix:

@@ -112,7 +112,7 @@ def learn(train: Ratings, seed: int) -> Models:
         for _ in range(epochs):
             trainer.train_epoch()
         scorers[name] = FAMILIES[family].scorer(trainer.pack(), histories)
-    ranker = Recipe(als=AlsConfig()).fit(rated_matrix(train), seed=seed, scale=train.scale)
+    ranker = Recipe(als=AlsConfig(), newcomers=2.0).fit(rated_matrix(train), seed=seed, scale=train.scale)
     return Models(scorers, ranker, np.bincount(train.items, minlength=train.item_count).astype(np.float32))
 
 
