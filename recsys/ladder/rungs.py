@@ -80,6 +80,11 @@ LADDER = (
         "history summed; levels of item age and of time as a user",
         {"history": "ratings", "time": "levels"},
     ),
+    Rung(
+        "samples",
+        "without time; stars averaged over 16 draws of z",
+        {"time": "none", "samples": 16},
+    ),
     Rung("bias", "bias baseline", {}, family="bias", reference=True),
     Rung("mf", "biased MF, variational", {}, family="mf", reference=True),
     Rung(

@@ -47,6 +47,9 @@ class HybridVaeConfig:
     # The latent's prior: a standard normal, or centred by the pair's genres and demographics (``prior.py``).
     latent_prior: Prior = "standard"
 
+    # Draws of z whose stars a prediction averages, in place of z = mean (``draws.py``); even; 0 = off.
+    samples: int = 0
+
     # Initialisation from a factorisation (Bayesian MF on train); the VAE learns what it leaves over.
     start: Start = "random"
     start_factors: int = 20  # of the sampler's vectors
@@ -98,6 +101,10 @@ class HybridVaeConfig:
             or (self.attention_heads >= 1 and self.dot_product % self.attention_heads == 0),
             f"hybrid_vae.attention_heads is {self.attention_heads}, expected 1 or more that divide "
             f"dot_product ({self.dot_product})",
+        )
+        require(
+            self.samples >= 0 and self.samples % 2 == 0,
+            f"hybrid_vae.samples is {self.samples}, expected 0 (off) or an even number: draws come in pairs",
         )
         require(
             self.start_factors >= 1 and self.start_rank >= 1 and self.start_sweeps >= 4,

@@ -37,6 +37,7 @@ RANGES: dict[str, Range] = {
     "dot_product": Choice({"8": 8, "16": 16, "32": 32}),
     "history": Choice({"none": "none", "implicit": "implicit", "ratings": "ratings", "attended": "attended"}),
     "time": Choice({"none": "none", "levels": "levels"}),
+    "samples": Choice({"off": 0, "4": 4}),  # more than serving should pay for is not drawn
     "output": Choice({"gaussian": "gaussian", "ordinal": "ordinal", "ordinal_by_user": "ordinal_by_user"}),
     "latent_prior": Choice({"standard": "standard", "features": "features"}),
     "start": Choice({"random": "random", "factorisation": "factorisation"}),

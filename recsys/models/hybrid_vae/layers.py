@@ -37,13 +37,32 @@ class Layers:
         # A row's mean is its product with these: a few times faster than a sum for so few rows.
         self.shares = [None if gain is None else np.full_like(gain, 1 / len(gain)) for gain in self.gains]
         self.mean_weight, self.mean_bias = arrays["mean.weight"], arrays["mean.bias"]
+        self.draws = arrays.get("draws")
+        if self.draws is not None:
+            self.spread_weight, self.spread_bias = arrays["log_variance.weight"], arrays["log_variance.bias"]
         self.output_weight, self.output_bias = arrays["output.weight"], arrays["output.bias"]
 
     def forward(self, x: Matrix, traces: list[Trace] | None = None) -> Matrix:
-        """(n,) decoder output for first-layer sums ``x`` (n, width), which may be overwritten."""
-        for number in range(2 * self.depth):
-            if number == self.depth:
-                x = x @ self.mean_weight.T + self.mean_bias
+        """(n,) decoder output for first-layer sums ``x`` (n, width), which may be overwritten; z = mean."""
+        x = self._run(x, range(self.depth), traces)
+        return self._decode(x @ self.mean_weight.T + self.mean_bias, traces)
+
+    def drawn(self, x: Matrix) -> Matrix:
+        """(draws, n) decoder outputs, one for each packed draw of z."""
+        assert self.draws is not None
+        x = self._run(x, range(self.depth), None)
+        mean = x @ self.mean_weight.T + self.mean_bias
+        spread = np.exp(np.float32(0.5) * (x @ self.spread_weight.T + self.spread_bias))
+        return np.stack([self._decode(mean + spread * draw, None) for draw in self.draws])
+
+    def _decode(self, z: Matrix, traces: list[Trace] | None) -> Matrix:
+        """(n,) for ``z`` (n, latent)."""
+        link: Matrix = self._run(z, range(self.depth, 2 * self.depth), traces) @ self.output_weight
+        return link + self.output_bias
+
+    def _run(self, x: Matrix, numbers: range, traces: list[Trace] | None) -> Matrix:
+        """(n, width) after the layers ``numbers``."""
+        for number in numbers:
             if number > 0:
                 x = x @ self.weights[number - 1].T
                 x += self.biases[number - 1]
@@ -59,8 +78,7 @@ class Layers:
             if traces is not None:
                 traces.append(Trace(x > 0, normalised, inverse))
             np.maximum(x, 0, out=x)
-        link: Matrix = x @ self.output_weight + self.output_bias
-        return link
+        return x
 
     def backward(self, traces: list[Trace]) -> Matrix:
         """(n, width) derivatives of the output by the first layer's sums."""

@@ -36,8 +36,9 @@ class Sums(NamedTuple):
 
 
 class Output(NamedTuple):
-    """``stars`` (batch,) and the ``link`` that they come from; ``mean``, ``log_variance`` and the means of
-    ``prior`` (batch, latent), float32; ``prior`` is None where it is the standard normal."""
+    """``stars`` (batch,) and the ``link`` that they come from, (draws, batch) where there are several;
+    ``mean``, ``log_variance`` and the means of ``prior`` (batch, latent), float32; ``prior`` is None where it
+    is the standard normal."""
 
     stars: Tensor
     link: Tensor
@@ -126,8 +127,14 @@ class HybridVae(nn.Module):
         link = (users * items).sum(dim=1)
         return link if pairs.left_out is None else link + pairs.left_out
 
+    def stars(self, link: Tensor, users: Tensor) -> Tensor:
+        """(batch,) stars of ``users`` for a ``link`` (batch,)."""
+        if self.ordinal is not None:
+            return self.ordinal.stars(link, users)
+        return self.scale.low + self.scale.span * torch.sigmoid(link)
+
     def forward(self, pairs: Pairs, sums: Sums | None, noise: Noise | None) -> Output:
-        """Stars for ``pairs``. ``noise`` None: evaluation (no dropout, z = mu)."""
+        """Stars for ``pairs``. ``noise`` None: evaluation (no dropout, z = mu or averaged over)."""
         config, k = self.config, self.config.dot_product
         user, item = gather(self.user_embedding, pairs.users), gather(self.item_embedding, pairs.items)
         link: Tensor | float = 0.0
@@ -154,9 +161,9 @@ class HybridVae(nn.Module):
             read = torch.cat([read, started[:, None].to(read.dtype)], dim=1)
         decoded = self.bottleneck(read, noise)
         whole: Tensor = link + decoded.link
-        if self.ordinal is None:
-            stars = self.scale.low + self.scale.span * torch.sigmoid(whole)
+        if whole.dim() == 1:
+            stars = self.stars(whole, pairs.users)
         else:
-            stars = self.ordinal.stars(whole, pairs.users)
+            stars = torch.stack([self.stars(one, pairs.users) for one in whole]).mean(dim=0)
         prior = None if self.prior is None else self.prior(pairs.users, pairs.items).float()
         return Output(stars, whole, decoded.mean, decoded.log_variance, prior)

@@ -138,6 +138,10 @@ def _add_layers(arrays: Arrays, network: HybridVae) -> None:
             arrays[f"layer.{number}.gain"] = _array(block.norm.weight)
             arrays[f"layer.{number}.shift"] = _array(block.norm.bias)
     arrays["mean.weight"], arrays["mean.bias"] = _array(bottleneck.mean.weight), _array(bottleneck.mean.bias)
+    if bottleneck.draws is not None:
+        arrays["draws"] = _array(bottleneck.draws)
+        arrays["log_variance.weight"] = _array(bottleneck.log_variance.weight)
+        arrays["log_variance.bias"] = _array(bottleneck.log_variance.bias)
     arrays["output.weight"] = _array(bottleneck.output.weight[0])
     arrays["output.bias"] = _array(bottleneck.output.bias)
 

@@ -89,8 +89,24 @@ class Response:
         half = self._arrays["item_half"][items].astype(np.float32)
         return ItemRows(half, rows("item_factors"), rows("start_items"), rows("item_bias"))
 
+    def rated(self, user: UserState, items: ItemRows) -> Matrix:
+        """(n,) stars of one user, or of a user a row, averaged over the draws of z where there are any."""
+        if self._layers.draws is None:
+            return self.stars(user, self.link(user, items))
+        link, first = self._paths(user, items)
+        stars = np.zeros(len(items), dtype=np.float32)
+        drawn = self._layers.drawn(first)
+        for decoded in drawn:
+            stars += self.stars(user, link + decoded)
+        return stars / np.float32(len(drawn))
+
     def link(self, user: UserState, items: ItemRows, traces: list[Trace] | None = None) -> Matrix:
-        """(n,) of one user, or of a user a row. ``traces`` is filled for ``slopes``."""
+        """(n,) of one user, or of a user a row, at z = mean. ``traces`` is filled for ``slopes``."""
+        link, first = self._paths(user, items)
+        return np.asarray(link + self._layers.forward(first, traces), dtype=np.float32)
+
+    def _paths(self, user: UserState, items: ItemRows) -> tuple[Matrix, Matrix]:
+        """(n,) of the link past the bottleneck, and the sums of the first layer (n, width)."""
         first = items.half + user.half
         link: Matrix = np.zeros(len(items), dtype=np.float32)
         if items.factors is not None:
@@ -103,7 +119,7 @@ class Response:
             link = link + self._offset + self._slope * started
         if items.bias is not None:
             link = link + items.bias + user.own[..., 0]
-        return np.asarray(link + self._layers.forward(first, traces), dtype=np.float32)
+        return np.asarray(link, dtype=np.float32), first
 
     def stars(self, user: UserState, link: Matrix) -> Matrix:
         return self._link.stars(link, user.sharpness)

@@ -76,15 +76,14 @@ class HybridVaeScorer:
         return _apart(states)
 
     def score(self, state: UserState, items: IntArray) -> Matrix:
-        link = self.response.link(state, self.response.items(items))
-        return self.response.stars(state, link)
+        return self.response.rated(state, self.response.items(items))
 
     def score_many(self, states: Sequence[UserState], items: Sequence[IntArray]) -> list[Matrix]:
         """``score`` of several users in one pass through the layers."""
         counts = [len(rows) for rows in items]
         rows = UserState.together(states).at(np.repeat(np.arange(len(counts)), counts))
-        link = self.response.link(rows, self.response.items(np.concatenate(items).astype(np.int64)))
-        return np.split(self.response.stars(rows, link), np.cumsum(counts)[:-1])
+        stars = self.response.rated(rows, self.response.items(np.concatenate(items).astype(np.int64)))
+        return np.split(stars, np.cumsum(counts)[:-1])
 
     def _trained(self, users: IntArray) -> UserState:
         arrays = self.arrays

@@ -29,6 +29,7 @@ CONFIGS = {
     "whole": replace(ORDINAL, hidden=(16, 12), output="gaussian"),
     "limited": replace(ORDINAL, output="gaussian", history_limit=5, biases=False),
     "attended": replace(ORDINAL, output="gaussian", history="attended", attention_heads=4),
+    "sampled": replace(ORDINAL, samples=4),
     "timed": replace(ORDINAL, output="gaussian", biases=False, time="levels"),
     "started": replace(ORDINAL, output="gaussian", start="factorisation", start_factors=3, start_rank=8),
     "ordinal": ORDINAL,
@@ -66,7 +67,7 @@ class Plain:
         self.member = member
         self.arrays = {name: torch.from_numpy(array).double() for name, array in member.arrays.items()}
 
-    def stars(self, own: Tensor, given: History, items: np.ndarray) -> Tensor:
+    def stars(self, own: Tensor, given: History, items: np.ndarray, draw: Tensor | None = None) -> Tensor:
         arrays, settings, rows = self.arrays, self.member.settings, torch.from_numpy(items).long()
         link: Tensor = torch.zeros(len(items), dtype=torch.double)
         if "item_bias" in arrays:
@@ -97,7 +98,10 @@ class Plain:
         depth, x = len(settings["hidden"]), first
         for number in range(2 * depth):
             if number == depth:
-                x = x @ arrays["mean.weight"].T + arrays["mean.bias"]
+                encoded, x = x, x @ arrays["mean.weight"].T + arrays["mean.bias"]
+                if draw is not None:
+                    variance = (encoded @ arrays["log_variance.weight"].T + arrays["log_variance.bias"]).exp()
+                    x = x + variance.sqrt() * draw
             if number:
                 x = x @ arrays[f"layer.{number}.weight"].T + arrays[f"layer.{number}.bias"]
             if f"layer.{number}.gain" in arrays:
@@ -111,6 +115,11 @@ class Plain:
         levels = arrays["ordinal.levels"]
         stars: Tensor = levels[0] + above @ torch.diff(levels)
         return stars
+
+    def answer(self, own: Tensor, given: History, items: np.ndarray) -> Tensor:
+        """Averaged over the draws of z, where there are any."""
+        draws: list[Tensor | None] = [*self.arrays["draws"]] if "draws" in self.arrays else [None]
+        return torch.stack([self.stars(own, given, items, draw) for draw in draws]).mean(dim=0)
 
     def fold_in(self, given: History) -> Tensor:
         """A new user's own numbers."""
@@ -145,7 +154,7 @@ def test_folding_in_is_gauss_newton_by_true_derivatives(name: str, trust: float)
     for count in (0, 1, 2, 7, 8, 9, 20, 39):
         items = random.choice(EVERY, count, replace=False).astype(np.int32)
         given = History(items, (random.integers(1, 11, count) / 2).astype(np.float32))
-        expected = plain.stars(plain.fold_in(given), given, EVERY)
+        expected = plain.answer(plain.fold_in(given), given, EVERY)
         stars = scorer.score(scorer.fold_in(given), EVERY)
         np.testing.assert_allclose(stars, expected, atol=1e-5)
 
