@@ -106,7 +106,8 @@ class Family:
     that the release keeps of a known user. ``parameter_count(config, users, items, features)``
     tells capacity without building. ``check`` raises InputError where ``data`` does not fit; ``ready``
     where a library that training needs is not installed. ``unfit(data)`` tells which fields must stay at
-    their default on this data, and why: a search does not draw them.
+    their default on this data, and why: a search does not draw them. ``known(state)`` gives what of a
+    trainer's saved state ``build`` need not find again, as its arguments.
     """
 
     name: str
@@ -117,6 +118,7 @@ class Family:
     check: Callable[[Any, TrainingData], None] | None = None
     ready: Callable[[], None] | None = None
     unfit: Callable[[TrainingData], Mapping[str, str]] | None = None
+    known: Callable[[Arrays], Mapping[str, Any]] | None = None
 
     def withheld(self, data: TrainingData) -> JsonObject:
         """The fields that ``data`` cannot feed, at their defaults."""

@@ -11,7 +11,6 @@ import numpy as np
 from recsys.data.ratings import RatingScale
 from recsys.errors import InputError
 from recsys.models.base import PackedMember
-from recsys.models.hybrid_vae.states import start_of
 from recsys.models.registry import make_config
 from recsys.training.checkpoint import read_checkpoint, write_checkpoint
 from recsys.training.results import event_from_json, plain, report_from_json
@@ -56,8 +55,8 @@ def load(trial: Trial, folder: Path) -> None:
     good = {
         name.removeprefix("trainer/"): array for name, array in state.items() if name.startswith("trainer/")
     }
-    started = start_of(good)
-    trial.trainer = trial.build_trainer(**({} if started is None else {"start": started}))
+    known = trial.family.known
+    trial.trainer = trial.build_trainer(**({} if known is None else known(good)))
     trial.last_good = good
     trial.config = make_config(trial.spec.family, facts["config"])
     trial.reports = [report_from_json(one) for one in facts["reports"]]

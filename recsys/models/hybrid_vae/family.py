@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -13,6 +13,7 @@ from recsys.models.base import Family, History, PackedMember, Scorer
 from recsys.models.bayes_mf.observation import MOST_LEVELS, levels_of
 from recsys.models.hybrid_vae.config import HybridVaeConfig
 from recsys.models.ranges import Choice, Range, Real, Whole
+from recsys.types import Arrays
 
 if TYPE_CHECKING:
     import torch
@@ -107,6 +108,14 @@ def unfit(data: TrainingData) -> dict[str, str]:
     return found
 
 
+def known(state: Arrays) -> dict[str, Any]:
+    """The factorisation that a saved state started from."""
+    from recsys.models.hybrid_vae.states import start_of
+
+    start = start_of(state)
+    return {} if start is None else {"start": start}
+
+
 FAMILY = Family(
     name="hybrid_vae",
     config_type=HybridVaeConfig,
@@ -115,4 +124,5 @@ FAMILY = Family(
     ranges=RANGES,
     check=check,
     unfit=unfit,
+    known=known,
 )
