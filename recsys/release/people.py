@@ -61,6 +61,11 @@ class People:
                 self._lately.popitem(last=False)
         return person
 
+    def forget(self) -> None:
+        """Whoever asked lately."""
+        with self._lock:
+            self._lately.clear()
+
 
 def merge(old: History, new: History) -> History:
     """One rating an item: the newer one, at the place where it was given."""

@@ -92,6 +92,10 @@ class Recommender:
         """Who asks."""
         return self._people.of(query)
 
+    def forget(self) -> None:
+        """Whoever asked lately."""
+        self._people.forget()
+
     def _batch(
         self, queries: Sequence[Query], rules: Rules, started: float, deadline_ms: float | None
     ) -> list[Answer]:

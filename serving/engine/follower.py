@@ -48,7 +48,7 @@ class Follower:
             self._service.overlay.lay(event)
             self._last = number
         for entry in self._service.store.journal(kind="erasure", after=self._last_erasure):
-            self._service.overlay.forget(entry.subject)
+            self._service.forget(entry.subject)
             self._last_erasure = entry.seq
 
     def _run(self) -> None:

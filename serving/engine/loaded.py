@@ -124,6 +124,11 @@ class LoadedRelease:
         self._histories[user_id] = (ratings, history)
         return history
 
+    def forget(self) -> None:
+        """Everybody's feedback, and what was made of it."""
+        self._histories.clear()
+        self.recommender.forget()
+
     def _new_ratings(self, user: int | None, ratings: dict[str, float]) -> History | None:
         history = self.given(ratings)
         if user is None or history is None:

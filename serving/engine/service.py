@@ -110,6 +110,12 @@ class Service:
         self.take(self.fleet.adopt(prepared, saved))
         return saved
 
+    def forget(self, hashed: str) -> None:
+        """Keeps no rating of the user with this sha256 of the id, and nothing made of one."""
+        self.overlay.forget(hashed)
+        for loaded in self.deployment.arms.values():
+            loaded.forget()
+
     def flush_counts(self) -> None:
         """Counters that threads keep as plain numbers, brought to Prometheus from time to time."""
         for counter, told, now in (

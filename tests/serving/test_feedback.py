@@ -10,6 +10,7 @@ import pytest
 from recsys.release.answers import Query
 from recsys.release.load import open_release
 from recsys.release.recommender import Recommender
+from serving.engine.asking import Wanted, query_for
 from serving.engine.overlay import Overlay
 from serving.events.store import EventStore
 from serving.records import Feedback
@@ -128,10 +129,17 @@ def test_a_store_that_is_away_stops_only_feedback(made: Running, tmp_path: Path)
 
 
 def test_erased_users_are_forgotten(made: Running) -> None:
+    """Their ratings, and what the releases made of them for the list."""
     made.rate("newcomer", "i3", 5.0, "e1")
+    made.list("newcomer")
+    (loaded,) = made.service.deployment.arms.values()
+    query = query_for(loaded, Wanted(user_id="newcomer"), made.service.overlay)
+    person = loaded.recommender.person(query)
+    assert loaded.recommender.person(query) is person
     hashed = hashlib.sha256(b"newcomer").hexdigest()
     made.service.store.append("erasure", hashed, {})
     wait_for(lambda: made.list("newcomer")["source"] == "popular", 5)
+    assert loaded.recommender.person(query) is not person
 
 
 def test_the_newest_rating_of_an_item_counts_in_whatever_order_they_come() -> None:

@@ -56,6 +56,13 @@ def test_no_more_are_remembered_than_the_bound(monkeypatch: pytest.MonkeyPatch) 
     assert people.of(Query(None, given[0])) is not seen[0]
 
 
+def test_forgotten_people_are_new_again() -> None:
+    people, given = People(KEPT.__getitem__), history((5, 5.0))
+    person = people.of(Query(None, given))
+    people.forget()
+    assert people.of(Query(None, given)) is not person
+
+
 def test_the_newer_rating_of_an_item_counts_at_its_own_place() -> None:
     merged = merge(history((4, 1.0), (2, 2.0), (4, 3.0)), history((2, 5.0), (9, 1.0)))
     assert merged.items.tolist() == [4, 2, 9]
