@@ -10,6 +10,7 @@ step costs the ratings once, not once for each pair of the batch. ``attended`` w
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -124,19 +125,20 @@ class SideHistory(nn.Module):
     def sums(self) -> Tensor:
         """(rows, width) sums over whole histories, as ``pooled`` takes them; (rows, width + heads) of an
         attended history."""
-        weights = None if self.attention is None else self.attention.weights()
+        if self.attention is None:
+            return self._summed(self.tables)
+        weights = self.attention.weights()
+        values = self._summed([self.attention.by(table, weights) for table in self.tables])
+        return torch.cat([values, self._summed([weights.square()])], dim=1)
+
+    def _summed(self, tables: Iterable[Tensor]) -> Tensor:
+        """(rows, columns): the first table over the ratings, plus the second times their centred stars."""
         total: Tensor | None = None
-        for table, pair in zip(self.tables, self.matrices, strict=True):
-            columns = (
-                table if self.attention is None or weights is None else self.attention.by(table, weights)
-            )
-            part: Tensor = _Product.apply(columns, *pair)  # type: ignore[no-untyped-call]
+        for table, (matrix, transposed) in zip(tables, self.matrices, strict=False):
+            part: Tensor = _Product.apply(table, matrix, transposed)  # type: ignore[no-untyped-call]
             total = part if total is None else total + part
         assert total is not None
-        if weights is None:
-            return total
-        squares: Tensor = _Product.apply(weights.square(), *self.matrices[0])  # type: ignore[no-untyped-call]
-        return torch.cat([total, squares], dim=1)
+        return total
 
     def forward(
         self, sums: Tensor, rows: Tensor, targets: Tensor, inside: Tensor | None, centred: Tensor | None
