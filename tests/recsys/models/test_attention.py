@@ -23,6 +23,7 @@ from tests.recsys.models.test_start import CONFIG as STARTED
 from tests.recsys.models.test_start import world
 from tests.small_ratings import SCALE, history_of, training_data
 
+HALF = 1e-3  # stars: a packed member keeps its tables in half precision
 DATA = training_data()
 CPU = torch.device("cpu")
 CONFIG = HybridVaeConfig(
@@ -158,7 +159,7 @@ def test_packed_it_answers_the_same(changes: dict[str, float]) -> None:
     for user in range(0, DATA.train.user_count, 9):
         rows = np.flatnonzero(DATA.valid.users == user)
         stars = scorer.score(scorer.known_user(user), DATA.valid.items[rows])
-        np.testing.assert_allclose(stars, trainer.predict(DATA.valid)[rows], atol=2e-4)
+        np.testing.assert_allclose(stars, trainer.predict(DATA.valid)[rows], atol=HALF)
 
 
 def test_a_new_users_history_is_pooled_as_a_known_users_is() -> None:

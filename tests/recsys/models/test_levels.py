@@ -23,6 +23,7 @@ from tests.recsys.models.test_ordinal import CONFIG as ORDINAL
 from tests.recsys.models.test_start import CONFIG as STARTED
 from tests.small_ratings import history_of, training_data
 
+HALF = 1e-3  # stars: a packed member keeps its tables in half precision
 DATA = training_data()
 CONFIG = HybridVaeConfig(
     factors=8,
@@ -95,7 +96,7 @@ def test_packed_it_answers_as_of_now(config: HybridVaeConfig) -> None:
     trainer = built(config)
     untimed = replace(DATA.valid, times=None)
     now = trainer.predict(untimed)
-    np.testing.assert_allclose(packed_stars(trainer, DATA.valid), now, atol=2e-4)
+    np.testing.assert_allclose(packed_stars(trainer, DATA.valid), now, atol=HALF)
     assert DATA.train.times is not None
     newest = np.full(len(DATA.valid), DATA.train.times.max())
     np.testing.assert_array_equal(trainer.predict(replace(DATA.valid, times=newest)), now)
@@ -105,7 +106,7 @@ def test_packed_it_answers_as_of_now(config: HybridVaeConfig) -> None:
 def test_a_search_judges_by_what_a_release_will_say() -> None:
     trainer = built()
     figures = evaluate(trainer, DATA.valid, DATA.train.thinned(100))
-    np.testing.assert_allclose(figures.predictions, packed_stars(trainer, DATA.valid), atol=2e-4)
+    np.testing.assert_allclose(figures.predictions, packed_stars(trainer, DATA.valid), atol=HALF)
     assert figures.kl == trainer.latent(DATA.valid)[0]
 
 
