@@ -6,7 +6,7 @@ Columns may be memory maps: nothing here copies them.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -69,4 +69,17 @@ class Ratings:
             scale=self.scale,
             user_count=self.user_count,
             item_count=self.item_count,
+        )
+
+    def joined(self, other: Ratings) -> Ratings:
+        """These, then those of ``other``, of the same scale, users and items; times where both have them."""
+        times = None
+        if self.times is not None and other.times is not None:
+            times = np.concatenate([self.times, other.times])
+        return replace(
+            self,
+            users=np.concatenate([self.users, other.users]),
+            items=np.concatenate([self.items, other.items]),
+            values=np.concatenate([self.values, other.values]),
+            times=times,
         )

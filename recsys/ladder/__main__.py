@@ -12,7 +12,10 @@ import sys
 from dataclasses import asdict
 from pathlib import Path
 
+import numpy as np
+
 from recsys.data.load import load_dataset
+from recsys.data.ratings import Ratings
 from recsys.data.splits import make_split, training_data
 from recsys.errors import InputError, exit_code
 from recsys.ladder.measure import Measure, measure
@@ -53,6 +56,7 @@ def run(options: argparse.Namespace) -> int:
     dataset = load_dataset(options.data)
     split = make_split(dataset, options.split, seed=options.split_seed)
     data, test = training_data(dataset, split), dataset.ratings.take(split.test)
+    print(cold(data.train.joined(data.valid), test), flush=True)
     facts: JsonObject = {
         "data": dataset.name,
         "sha256": dataset.sha256,
@@ -85,6 +89,15 @@ def run(options: argparse.Namespace) -> int:
     write_tables(options.out, finished, facts)
     print(markdown(finished, floor=facts.get("noise_floor")))
     return 0
+
+
+def cold(learned: Ratings, test: Ratings) -> str:
+    """How much of ``test`` is about users and items of which nothing is ``learned``, in words."""
+    users, items = np.isin(test.users, learned.users), np.isin(test.items, learned.items)
+    return (
+        f"test holds {len(test):,} ratings, {1 - users.mean():.1%} by users and {1 - items.mean():.1%} of "
+        "items that train and valid do not know"
+    )
 
 
 def read_record(path: Path, facts: JsonObject) -> list[Measure]:

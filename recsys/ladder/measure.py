@@ -11,7 +11,6 @@ import time
 from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
 
 from recsys.bounds import DataShape, require_safe
 from recsys.data.ratings import Ratings
@@ -50,7 +49,7 @@ def measure(step: Step, data: TrainingData, test: Ratings, *, epochs: int, seed:
     kl = trainer.latent(data.valid)[0]
     parameters = trainer.parameters
     del trainer
-    whole = replace(data, train=joined(data.train, data.valid))
+    whole = replace(data, train=data.train.joined(data.valid))
     refit = _build(step, whole, epochs=epochs, seed=trained_seed, device=device)
     for _ in range(best):
         refit.train_epoch()
@@ -64,19 +63,6 @@ def measure(step: Step, data: TrainingData, test: Ratings, *, epochs: int, seed:
         kl=kl,
         parameters=parameters,
         seconds=time.perf_counter() - started,
-    )
-
-
-def joined(one: Ratings, other: Ratings) -> Ratings:
-    times: NDArray[np.int64] | None = None
-    if one.times is not None and other.times is not None:
-        times = np.concatenate([one.times, other.times])
-    return replace(
-        one,
-        users=np.concatenate([one.users, other.users]),
-        items=np.concatenate([one.items, other.items]),
-        values=np.concatenate([one.values, other.values]),
-        times=times,
     )
 
 

@@ -78,7 +78,7 @@ def fit_ranker(
 ) -> tuple[PackedRanker, JsonObject]:
     """The best ranker on ``valid``, fitted again on train and valid; and the report of its choice."""
     selection = select_ranker(train, valid, seed=seed, budget=budget, progress=progress)
-    return selection.fit(together(train, valid), seed=seed), selection.report()
+    return selection.fit(train.joined(valid), seed=seed), selection.report()
 
 
 def select_ranker(
@@ -228,17 +228,3 @@ def block_scores(ranker: PackedRanker, users: IntArray, rated: sp.csr_matrix) ->
     """(len(users), items) scores of users whose history is their row of ``rated``, which training saw."""
     histories = [history_of(rated, int(user), UNIT) for user in users]
     return ranker.scores(histories, users=[int(user) for user in users])
-
-
-def together(first: Ratings, second: Ratings) -> Ratings:
-    """The ratings of both."""
-    times = None
-    if first.times is not None and second.times is not None:
-        times = np.concatenate([first.times, second.times])
-    return replace(
-        first,
-        users=np.concatenate([first.users, second.users]),
-        items=np.concatenate([first.items, second.items]),
-        values=np.concatenate([first.values, second.values]),
-        times=times,
-    )

@@ -27,7 +27,6 @@ from recsys.metrics.rating import rmse
 from recsys.models.base import History, Scorer
 from recsys.models.registry import FAMILIES, make_config
 from recsys.ranking.als import AlsConfig
-from recsys.ranking.fit import together
 from recsys.ranking.packed import PackedRanker
 from recsys.ranking.recipe import Recipe, rated_matrix, seen_matrix
 from recsys.release.pack import make_histories
@@ -167,7 +166,7 @@ def main() -> None:
         quality = ndcg(models, held, given, known=False)
         add_row(table, count, "folded in", stars(models, held, folded), held, quality)
         if count:
-            again = learn(together(others, given), arguments.seed)
+            again = learn(others.joined(given), arguments.seed)
             known = stars(again, held, lambda scorer, user: scorer.known_user(user))
             add_row(table, count, "retrained", known, held, ndcg(again, held, given, known=True))
     Console(width=120).print(table)

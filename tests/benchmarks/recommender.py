@@ -25,7 +25,7 @@ from recsys.data.splits import make_split, training_data
 from recsys.metrics.catalogue import diversity
 from recsys.metrics.ranking import evaluate_lists, pair_matrix
 from recsys.models.base import History
-from recsys.ranking.fit import select_ranker, together
+from recsys.ranking.fit import select_ranker
 from recsys.ranking.mix import Mix
 from recsys.release.answers import NO_RULES, Query, Rules
 from recsys.release.evaluate import recommended_lists
@@ -102,7 +102,7 @@ def small_release(data: str, folder: Path, seed: int) -> tuple[Release, Ratings]
         trained_on=["train"],
         members=[fit_member("mf", training, family="mf", epochs=20)],
         method="mean",
-        ranker=selection.fit(together(training.train, training.valid), seed=seed),
+        ranker=selection.fit(training.train.joined(training.valid), seed=seed),
         mix=Mix(1.0, 0.4, 100, {}),
     )
     return open_release(folder), dataset.ratings.take(split.test)

@@ -6,7 +6,6 @@ without what was learned from, every rating of the judged slice relevant.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -37,7 +36,7 @@ class Bench:
         self.task = task
         self.slices: dict[Part, tuple[Ratings, Ratings]] = {
             "try": (train, valid),
-            "seed": (joined(train, valid), test),
+            "seed": (train.joined(valid), test),
         }
         self.problems = {
             part: self._problem(dataset, *self.slices[part]).save(folder / f"{part}.npz")
@@ -84,13 +83,3 @@ class Bench:
     def better(self, one: dict[str, float], other: dict[str, float]) -> bool:
         key = JUDGED_BY[self.task]
         return one[key] < other[key] if self.task == "rate" else one[key] > other[key]
-
-
-def joined(one: Ratings, other: Ratings) -> Ratings:
-    return replace(
-        one,
-        users=np.concatenate([one.users, other.users]),
-        items=np.concatenate([one.items, other.items]),
-        values=np.concatenate([one.values, other.values]),
-        times=None,
-    )
