@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from recsys.ranking.packed import PackedRanker
+from recsys.ranking.retrieval import Wish
 from recsys.release.answers import Query, Rules, Source
 from recsys.release.contents import Shelf
 from recsys.release.diversity import diversify
 from recsys.release.people import Person
-from recsys.release.top import top
 
 MMR_CANDIDATES = 100
 REASONS = 3
@@ -32,29 +32,21 @@ class Draft:
     ranking: NDArray[np.float32]
     states: list[Any] | None = None
     chosen: bool = False
-    milliseconds: dict[str, float] = field(default_factory=dict)
     fallback: str = ""
 
 
-def mask(scores: NDArray[np.float32], query: Query, person: Person, rules: Rules) -> None:
-    """-inf, in place, for every item of ``scores`` (items,) that must not be listed."""
-    if not query.include_seen:
-        scores[person.history.items] = -np.inf
-    for rows in (rules.hidden, query.exclude):
-        if rows is not None:
-            scores[rows] = -np.inf
-    if query.allowed is not None:
-        scores[~query.allowed] = -np.inf
-
-
-def candidates(scores: NDArray[np.float32], rules: Rules, *, count: int) -> NDArray[np.int64]:
-    """Rows of the best ``count`` of the masked ``scores``, best first; boosted items always come along."""
-    items = top(scores, max(count, MMR_CANDIDATES) if rules.diversity else count)
-    if rules.boosts:
-        boosted = np.fromiter(rules.boosts, dtype=np.int64)
-        boosted = boosted[np.isfinite(scores[boosted])]
-        items = np.concatenate([items, np.setdiff1d(boosted, items)])
-    return items
+def wish_of(query: Query, person: Person, rules: Rules, *, count: int) -> Wish:
+    """What may be looked at closer for ``query``; boosted items always are."""
+    barred = [] if query.include_seen else [person.history.items]
+    barred += [rows for rows in (rules.hidden, query.exclude) if rows is not None]
+    return Wish(
+        history=person.history,
+        user=None if person.fresh else person.user,
+        count=max(count, MMR_CANDIDATES) if rules.diversity else count,
+        barred=barred,
+        allowed=query.allowed,
+        also=np.fromiter(rules.boosts, dtype=np.int64),
+    )
 
 
 def boosts_of(items: NDArray[np.int64], rules: Rules) -> NDArray[np.float32]:

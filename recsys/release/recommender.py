@@ -1,9 +1,8 @@
 """The recommender: the same object answers in evaluation and over HTTP.
 
-The way of a list: history -> the ranker's score of every item, exactly, for many queries in one matrix
-product -> seen, hidden, excluded and filtered items taken out -> the best candidates -> members' predicted
-stars of those that can still make the list -> blend -> diversity. Only numpy on memory-mapped arrays; no
-torch. The score that orders a list is
+The way of a list: history -> the ranker's best of what is not seen, hidden, excluded or filtered, exactly,
+for many queries together -> members' predicted stars of those that can still make the list -> blend ->
+diversity. Only numpy on memory-mapped arrays; no torch. The score that orders a list is
     ranking x (ranker's score / the best that this query may have) + rating x (stars on 0..1) + boost
 so it does not depend on how many candidates were looked at. Who has no history gets popular items; who
 cannot be answered as they should gets the next best and is marked.
@@ -11,7 +10,6 @@ cannot be answered as they should gets the next best and is marked.
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Sequence
 from functools import cached_property
 from time import perf_counter
@@ -22,13 +20,14 @@ from numpy.typing import NDArray
 
 from recsys.data.ratings import RatingScale
 from recsys.errors import InputError
+from recsys.ranking.retrieval import Found, Retriever, Wish, found_in
+from recsys.ranking.top import top
 from recsys.release.answers import NO_RULES, Answer, Query, Recommendation, Rules, Source
 from recsys.release.closer import rate_closer
-from recsys.release.draft import Draft, because, candidates, choose, mask
+from recsys.release.draft import Draft, because, choose, wish_of
 from recsys.release.load import Release
 from recsys.release.people import NOTHING, People, Person
 from recsys.release.stars import Stars
-from recsys.release.top import top
 from recsys.types import IntArray
 
 BATCH = 32  # queries a matrix product; more gains little and holds up the first of them
@@ -46,7 +45,7 @@ class Recommender:
         self._people = People(release.histories)
         self._stars = Stars(release.members, self._scale)
         self._weights = release.manifest.ranking.weights
-        self._local = threading.local()
+        self.retriever = Retriever(release.ranker)
 
     def recommend(
         self, queries: Sequence[Query], rules: Rules = NO_RULES, *, deadline_ms: float | None = None
@@ -100,82 +99,59 @@ class Recommender:
         self, queries: Sequence[Query], rules: Rules, started: float, deadline_ms: float | None
     ) -> list[Answer]:
         people = [self.person(query) for query in queries]
+        pairs = list(zip(queries, people, strict=True))
         began = perf_counter()
-        scores, failure = self._retrieve(people)
-        retrieved = perf_counter()
+        wishes = [wish_of(query, person, rules, count=self._wanted(query, rules)) for query, person in pairs]
+        found, failure = self._retrieve(wishes)
         drafts = []
-        for row, (query, person) in enumerate(zip(queries, people, strict=True)):
+        for (query, person), wish, own in zip(pairs, wishes, found, strict=True):
             late = deadline_ms is not None and 1000 * (perf_counter() - started) > deadline_ms
             reason = failure or ("the deadline had passed" if late else "")
-            drafts.append(self._draft(query, person, rules, scores[row], reason))
+            drafts.append(self._draft(query, person, rules, wish, own, reason))
         drafted = perf_counter()
         self._fold_in([draft for draft in drafts if len(draft.items) and not draft.fallback], rules)
         folded = perf_counter()
         stars = self._rate(drafts, rules)
         shared = {
-            "retrieve": 1000 * (retrieved - began),
+            "retrieve": 1000 * (drafted - began),
             "fold_in": 1000 * (folded - drafted),
             "score": 1000 * (perf_counter() - folded),
         }
         return [self._finish(draft, own, rules, shared) for draft, own in zip(drafts, stars, strict=True)]
 
-    def _retrieve(self, people: Sequence[Person]) -> tuple[NDArray[np.float32], str]:
-        """(len(people), items) scores in this thread's own buffer, and why they are missing if they are."""
-        buffer = getattr(self._local, "scores", None)
-        if buffer is None:
-            buffer = self._local.scores = np.empty((BATCH, len(self.release.items)), dtype=np.float32)
-        scores: NDArray[np.float32] = buffer[: len(people)]
-        places = [place for place, person in enumerate(people) if len(person.history.items)]
+    def _retrieve(self, wishes: Sequence[Wish]) -> tuple[list[Found | None], str]:
+        """The candidates of everybody with a history, None for others, and why they are missing if so."""
+        found: list[Found | None] = [None] * len(wishes)
+        places = [place for place, wish in enumerate(wishes) if len(wish.history.items)]
         if not places:
-            return scores, ""
-        histories = [people[place].history for place in places]
-        known = [None if people[place].fresh else people[place].user for place in places]
+            return found, ""
         try:
-            if len(places) == len(people):
-                self.release.ranker.scores(histories, users=known, out=scores)
-            else:
-                scores[places] = self.release.ranker.scores(histories, users=known)
+            best = self.retriever.best([wishes[place] for place in places])
         except FAILURES as error:
-            return scores, f"{type(error).__name__}: {error}"
-        return scores, ""
+            return found, f"{type(error).__name__}: {error}"
+        for place, own in zip(places, best, strict=True):
+            found[place] = own
+        return found, ""
 
     def _draft(
-        self, query: Query, person: Person, rules: Rules, scores: NDArray[np.float32], reason: str
+        self, query: Query, person: Person, rules: Rules, wish: Wish, found: Found | None, reason: str
     ) -> Draft:
-        """What ``query`` may have, by the retrieved ``scores`` (items,), which are masked in place."""
-        source: Source = "folded_in" if person.fresh else "personal"
-        if not len(person.history.items):
-            scores[:] = self._popularity(trending=False)
-            source = "popular"
-        if not reason:
-            try:
-                return self._prepared(query, person, rules, scores, source)
-            except FAILURES as error:
-                reason = f"{type(error).__name__}: {error}"
-        return self._popular_draft(query, person, rules, scores, f"{source}: {reason}")
-
-    def _prepared(
-        self, query: Query, person: Person, rules: Rules, scores: NDArray[np.float32], source: Source
-    ) -> Draft:
-        began = perf_counter()
-        mask(scores, query, person, rules)
-        items = candidates(scores, rules, count=self._wanted(query, rules))
-        best = scores[items[0]] if len(items) else 0
-        draft = Draft(query, person, source, items, scores[items] / best if best > 0 else scores[items])
-        masked = perf_counter()
+        """What ``query`` may have, by what was retrieved."""
+        known = len(person.history.items) > 0
+        source: Source = "popular" if not known else "folded_in" if person.fresh else "personal"
+        if known and reason:
+            return self._popular_draft(query, person, rules, wish, f"{source}: {reason}")
+        own = found or found_in(self._popularity(trending=False), wish)
+        best = own.scores[0] if len(own.items) else 0
+        draft = Draft(query, person, source, own.items, own.scores / best if best > 0 else own.scores)
         if source == "popular" or self._weights.rating == 0:  # stars only of what will be shown
             choose(draft, rules, self.release.items)
-        draft.milliseconds = {"mask": 1000 * (masked - began), "blend": 1000 * (perf_counter() - masked)}
         return draft
 
-    def _popular_draft(
-        self, query: Query, person: Person, rules: Rules, scores: NDArray[np.float32], fallback: str
-    ) -> Draft:
+    def _popular_draft(self, query: Query, person: Person, rules: Rules, wish: Wish, fallback: str) -> Draft:
         """Popular items in place of what failed, their stars from the items' means."""
-        scores[:] = self._popularity(trending=False)
-        mask(scores, query, person, rules)
-        items = candidates(scores, rules, count=self._wanted(query, rules))
-        draft = Draft(query, person, "popular", items, scores[items], fallback=fallback)
+        found = found_in(self._popularity(trending=False), wish)
+        draft = Draft(query, person, "popular", found.items, found.scores, fallback=fallback)
         choose(draft, rules, self.release.items)
         return draft
 
@@ -195,9 +171,10 @@ class Recommender:
 
     def _give_up(self, draft: Draft, rules: Rules, error: Exception) -> None:
         """Makes ``draft`` one of popular items."""
-        scores = np.empty(len(self.release.items), dtype=np.float32)
+        query, person = draft.query, draft.person
+        wish = wish_of(query, person, rules, count=self._wanted(query, rules))
         reason = f"{draft.source}: {type(error).__name__}: {error}"
-        vars(draft).update(vars(self._popular_draft(draft.query, draft.person, rules, scores, reason)))
+        vars(draft).update(vars(self._popular_draft(query, person, rules, wish, reason)))
 
     def _rate(self, drafts: list[Draft], rules: Rules) -> list[NDArray[np.float32]]:
         """Stars of every draft's items (of those that may be listed): all together, or one by one where
@@ -230,8 +207,7 @@ class Recommender:
             )
             for item, score, star in zip(draft.items, draft.ranking, stars, strict=True)
         )
-        spent = shared | draft.milliseconds
-        spent["blend"] = spent.get("blend", 0.0) + 1000 * (perf_counter() - began)
+        spent = shared | {"blend": 1000 * (perf_counter() - began)}
         return Answer(listed, draft.source, spent, draft.fallback)
 
     def _wanted(self, query: Query, rules: Rules) -> int:

@@ -15,10 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recsys.models.base import History
+from recsys.ranking.top import top
 from recsys.release.answers import Answer, Query, Recommendation, Rules
 from recsys.release.load import open_release
 from recsys.release.recommender import Recommender
-from recsys.release.top import top
 from recsys.types import BoolArray, JsonObject
 
 MASKS = 256  # genre combinations remembered; 84 KB each at ML-32M's size

@@ -45,8 +45,8 @@ def test_personal_falls_back_to_folded_in_and_then_to_popular(
     made: Running, strangers_too: bool, source: str
 ) -> None:
     recommender = made.service.deployment.control.recommender
-    broken = Broken(recommender.release.ranker, strangers_too=strangers_too)
-    object.__setattr__(recommender.release, "ranker", broken)
+    retriever = recommender.retriever
+    retriever.ranker = Broken(retriever.ranker, strangers_too=strangers_too)
     answer = made.list("u3")
     assert (answer["source"], len(answer["items"])) == (source, 10)
     assert "the factors hold NaN" in answer["fallback"]

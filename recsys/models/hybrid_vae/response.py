@@ -74,12 +74,18 @@ class Response:
         self._link = Link.of(self._arrays, member.scale)
         self.span = member.scale.span  # stars
         self._layers = Layers(self._arrays, len(settings["hidden"]))
+        # Turned, (in, width), for the products of few rows (see Layers).
+        self._first = {
+            name: np.ascontiguousarray(self._arrays[f"first.{name}"].T)
+            for name in ("user", "user_history", "product")
+            if f"first.{name}" in self._arrays
+        }
 
     def state(self, own: Matrix, history: Matrix | None, sharpness: Matrix) -> UserState:
         """With the half worked out; of one user or of several."""
-        half = own[..., self._embedding :] @ self._arrays["first.user"].T
+        half = own[..., self._embedding :] @ self._first["user"]
         if history is not None:
-            half += history @ self._arrays["first.user_history"].T
+            half += history @ self._first["user_history"]
         return UserState(own, history, half, sharpness)
 
     def items(self, items: IntArray) -> ItemRows:
@@ -112,7 +118,7 @@ class Response:
         if items.factors is not None:
             product = items.factors * self._factors(user)
             link = np.add.reduce(product, axis=1)
-            first += product @ self._arrays["first.product"].T
+            first += product @ self._first["product"]
         if items.start is not None:
             started = np.vecdot(items.start, user.own[..., int(self._biases) : self._embedding])
             first += started[:, None] * self._arrays["first.start"]

@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from recsys.release.top import top
+from recsys.ranking.top import top
 
 
 @given(st.integers(0, 10_000), st.integers(1, 3000), st.integers(1, 40), st.sampled_from([1e6, 20.0, 1.0]))
