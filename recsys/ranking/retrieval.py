@@ -19,13 +19,14 @@ from numpy.typing import NDArray
 from recsys.models.base import History
 from recsys.ranking.packed import PackedRanker, newcomer_shares, products
 from recsys.ranking.top import top
-from recsys.types import BoolArray, FloatArray, IntArray
+from recsys.types import BoolArray, IntArray
 
 FEWEST = 8192  # items from which pruning pays
 LONG = (
     0.125  # share of the items, those with the longest factors, that everybody's list is looked for in first
 )
 ROUNDING = 1e-5  # by so much a bound must be missed: products are rounded
+Scores = NDArray[np.float32]
 NOBODY = np.empty(0, dtype=np.int64)
 
 
@@ -48,10 +49,10 @@ class Found:
     """``items`` (n,) rows with their ``scores`` (n,), the best first, then what came along."""
 
     items: NDArray[np.int64]
-    scores: FloatArray
+    scores: Scores
 
 
-def found_in(scores: FloatArray, wish: Wish) -> Found:
+def found_in(scores: Scores, wish: Wish) -> Found:
     """What ``wish`` may have of (items,) ``scores``, which are masked in place."""
     for rows in wish.barred:
         scores[rows] = -np.inf
@@ -84,9 +85,9 @@ class Retriever:
         scores = self.ranker.scores(histories, users=users, out=self._buffer(len(wishes)))
         return [found_in(row, wish) for row, wish in zip(scores, wishes, strict=True)]
 
-    def _buffer(self, count: int) -> FloatArray:
+    def _buffer(self, count: int) -> Scores:
         """(count, items), this thread's own: fresh pages for each batch would cost as much as the scores."""
-        buffer: FloatArray | None = getattr(self._local, "scores", None)
+        buffer: Scores | None = getattr(self._local, "scores", None)
         if buffer is None or len(buffer) < count:
             buffer = self._local.scores = np.empty((count, self.ranker.item_count), dtype=np.float32)
         return buffer[:count]
@@ -105,14 +106,12 @@ class _Sorted:
         self.factors = factors[self.rows]
         # With a last place that nobody reaches, so that what is left after it has length 0.
         self.lengths = np.append(lengths[self.rows], 0.0)
-        self.prior: FloatArray | None = None
+        self.prior: Scores | None = None
         if ranker.has("prior"):
             self.prior = ranker.arrays["prior"][self.rows]
             self.prior_left = np.append(np.maximum.accumulate(self.prior[::-1])[::-1], 0.0)
 
-    def best(
-        self, vectors: FloatArray, shares: FloatArray, wishes: Sequence[Wish], buffer: FloatArray
-    ) -> list[Found]:
+    def best(self, vectors: Scores, shares: Scores, wishes: Sequence[Wish], buffer: Scores) -> list[Found]:
         """``vectors`` (wishes, k); ``shares`` (wishes,) as ``newcomer_shares`` gives them; ``buffer``
         (wishes, items) is written over."""
         found: dict[int, Found] = {}
@@ -132,7 +131,7 @@ class _Sorted:
             asking, begin, end = [asking[place] for place in left], end, needed
         return [found[number] for number in range(len(wishes))]
 
-    def _looked(self, raw: FloatArray, vector: FloatArray, share: float, wish: Wish) -> Found | int:
+    def _looked(self, raw: Scores, vector: Scores, share: float, wish: Wish) -> Found | int:
         """What ``wish`` gets by ``raw``, the products of the longest items; where somebody further on could
         still come in, how many items have to be looked at."""
         end = len(raw)
@@ -168,7 +167,7 @@ class _Sorted:
             low, high = (middle + 1, high) if most >= score else (low, middle)
         return low
 
-    def _joined(self, found: Found, vector: FloatArray, bonus: float, wish: Wish) -> Found:
+    def _joined(self, found: Found, vector: Scores, bonus: float, wish: Wish) -> Found:
         """With those that come along."""
         may = ~np.isin(wish.also, np.concatenate([found.items, *wish.barred]))
         if wish.allowed is not None:

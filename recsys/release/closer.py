@@ -19,7 +19,7 @@ from recsys.release.draft import Draft, boosts_of
 from recsys.release.manifest import RankingWeights
 from recsys.release.stars import Stars
 
-SPARE = 6  # looked at beyond the list's length at first: seldom too few
+SPARE = 14
 STEP = 16  # and at most so many more each time
 ROUNDING = 1e-5
 

@@ -8,6 +8,7 @@ prediction may now and then be made without the user's newest rating.
 
 from __future__ import annotations
 
+import json
 import os
 import threading
 import time
@@ -17,11 +18,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from urllib.parse import quote
 
-import requests
-
+from serving.replay.connection import FAILURES, Connection
 from serving.replay.traffic import Traffic
-
-TIMEOUT_SECONDS = 10.0
 
 
 @dataclass
@@ -56,14 +54,11 @@ def drive(
     began, gap, name = time.monotonic(), 60.0 / events_per_minute, uuid.uuid4().hex[:12]
 
     def lane(rows: list[int]) -> None:
-        session = requests.Session()
-        key = os.environ.get("RECSYS_API_KEY")
-        if key:
-            session.headers["X-API-Key"] = key
+        connection = Connection(address, key=os.environ.get("RECSYS_API_KEY", ""))
         for row in rows:
             if stop.wait(max(0.0, began + row * gap - time.monotonic())):
                 return
-            seconds, reason = _one(session, address, traffic, row, f"replay-{name}-{row}")
+            seconds, reason = _one(connection, traffic, row, f"replay-{name}-{row}")
             with lock:
                 driven.sent += 1
                 driven.seconds.append(seconds)
@@ -82,28 +77,24 @@ def drive(
     return driven
 
 
-def _one(
-    session: requests.Session, address: str, traffic: Traffic, row: int, event_id: str
-) -> tuple[float, str]:
+def _one(connection: Connection, traffic: Traffic, row: int, event_id: str) -> tuple[float, str]:
     """Seconds that the list took, and why it failed, "" when it did not."""
     user, item = str(traffic.users[row]), str(traffic.items[row])
     began = time.perf_counter()
     try:
-        listed = session.get(
-            f"{address}/v1/users/{quote(user, safe='')}/recommendations", timeout=TIMEOUT_SECONDS
-        )
+        status, listed = connection.ask("GET", f"/v1/users/{quote(user, safe='')}/recommendations")
         seconds = time.perf_counter() - began
-        if listed.status_code != 200:
-            return seconds, f"list: {listed.status_code}"
+        if status != 200:
+            return seconds, f"list: {status}"
         event = {
             "event_id": event_id,
             "kind": "rating",
             "user_id": user,
             "item_id": item,
-            "exposure_id": listed.json()["exposure_id"],
+            "exposure_id": json.loads(listed)["exposure_id"],
             "rating": float(traffic.values[row]),
         }
-        told = session.post(f"{address}/v1/feedback", json={"events": [event]}, timeout=TIMEOUT_SECONDS)
-        return seconds, "" if told.status_code == 200 else f"feedback: {told.status_code}"
-    except (requests.RequestException, ValueError, KeyError) as error:
+        status, _ = connection.ask("POST", "/v1/feedback", {"events": [event]})
+        return seconds, "" if status == 200 else f"feedback: {status}"
+    except (*FAILURES, ValueError, KeyError) as error:
         return time.perf_counter() - began, type(error).__name__
