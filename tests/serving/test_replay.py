@@ -45,7 +45,8 @@ def read(operations: Operations) -> list[dict[str, Any]]:
 def test_online_figures_are_the_offline_ones(releases: dict[str, Path], tmp_path: Path) -> None:
     traffic = made_up(400)
     with running(tmp_path, {"a": releases["a"], "b": releases["b"]}) as made:
-        settle_experiment(made.service.settings)
+        stored = settle_experiment(made.service.settings)
+        wait_for(lambda: made.service.deployment.state.revision == stored.revision)
         operations = Operations(made.service.store, resolve=resolve, tell=lambda text: None)
         driven = drive(made.url, traffic, events_per_minute=1_000_000)
         assert (driven.sent, driven.failed, len(driven.seconds)) == (400, {}, 400)
