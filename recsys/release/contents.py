@@ -26,6 +26,8 @@ from recsys.models.base import History
 from recsys.release.files import map_array, save_array
 from recsys.types import BoolArray
 
+LINE_FEED = ord("\n")
+
 
 @dataclass(frozen=True)
 class Ids:
@@ -98,6 +100,14 @@ class Titles(Sequence[str]):
             raise IndexError(item)
         row = item % len(self)
         return self._text[self._ends[row] : self._ends[row + 1]].tobytes().decode()
+
+    def lines(self) -> tuple[str, NDArray[np.int64]]:
+        """All titles for searching, casefolded, a line each; and where (titles,) each line ends, the line
+        feed included. No Python loop: opening 84,432 titles must not hold up requests."""
+        text = np.where(self._text == LINE_FEED, ord(" "), self._text).astype(np.uint8)
+        folded = np.insert(text, self._ends[1:], LINE_FEED).tobytes().decode().casefold()
+        points = np.frombuffer(folded.encode("utf-32-le"), dtype=np.uint32)
+        return folded, np.flatnonzero(points == LINE_FEED).astype(np.int64) + 1
 
 
 @dataclass(frozen=True)

@@ -92,23 +92,19 @@ class LoadedRelease:
     def find_titles(self, text: str, count: int) -> list[int]:
         """Rows whose title holds ``text``, the most rated first."""
         wanted = text.casefold()
+        text, ends = self._title_lines
         hits: list[int] = []
-        place = self._all_titles.find(wanted)
+        place = text.find(wanted)
         while place >= 0 and len(hits) < 2_000:
-            row = int(np.searchsorted(self._title_ends, place, side="right"))
+            row = int(np.searchsorted(ends, place, side="right"))
             hits.append(row)
-            place = self._all_titles.find(wanted, int(self._title_ends[row]))
+            place = text.find(wanted, int(ends[row]))
         counts = self.release.popularity.counts
         return sorted(hits, key=lambda row: -float(counts[row]))[:count]
 
     @cached_property
-    def _all_titles(self) -> str:
-        return "".join(f"{title.casefold()}\n" for title in self.release.items.titles)
-
-    @cached_property
-    def _title_ends(self) -> NDArray[np.int64]:
-        lengths = [len(title.casefold()) + 1 for title in self.release.items.titles]
-        return np.cumsum(lengths, dtype=np.int64)
+    def _title_lines(self) -> tuple[str, NDArray[np.int64]]:
+        return self.release.items.titles.lines()
 
     # -- people ------------------------------------------------------------------------------------
 
