@@ -2,7 +2,7 @@
 
 A user's vector holds factors and, last, the bias: given the items it has a Normal conditional with
 precision Lambda + sum w x x', x = (q_i, 1). Rows are solved in blocks (``equations.py``): 0.5 s a sweep on
-ML-1M (one core, 32 factors, stars), where a sampler that visits coordinates one by one needs several times that.
+ML-1M (one core, 32 factors, stars).
 """
 
 from __future__ import annotations
