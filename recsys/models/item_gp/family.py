@@ -20,8 +20,9 @@ if TYPE_CHECKING:
 class ItemGpConfig:
     factors: int = 20  # width of the sampler's vectors, biases not counted
     rank: int = 64  # columns of the items' vectors that the kernel reads
-    smooth: float = 2.0  # variance of a user's smooth part, in those of the linear one; 0 = off
-    length: float = 0.1  # squared distance over which it changes, in variances of the linear part
+    smooth: float = 3.0  # variance of a user's smooth part, in those of the linear one; 0 = off
+    length: float = 0.06  # squared distance over which it changes, in variances of the linear part
+    features: float = 0.12  # variance of a user's part in genres, in those of the linear part; 0 = off
     history: bool = True  # which items a user rated, and which users an item, shift the prior means
     history_rank: int = 200  # singular vectors of the who-rated-what matrix that carry this, at most
     side_features: bool = True  # demographics and genres shift them too, where the data has them
@@ -36,6 +37,7 @@ class ItemGpConfig:
             f"item_gp.rank is {self.rank}, expected more than factors ({self.factors}) and at most 512",
         )
         require(self.smooth >= 0, f"item_gp.smooth is {self.smooth}, expected 0 (off) or more")
+        require(self.features >= 0, f"item_gp.features is {self.features}, expected 0 (off) or more")
         require(self.length > 0, f"item_gp.length is {self.length}, expected above 0")
         require(self.history_rank >= 1, f"item_gp.history_rank is {self.history_rank}, expected 1 or more")
         require(self.sweeps >= 2, f"item_gp.sweeps is {self.sweeps}, expected 2 or more")
@@ -47,6 +49,7 @@ RANGES: dict[str, Range] = {
     "factors": Whole(8, 32),
     "smooth": Real(0.5, 5.0, log=True),
     "length": Real(0.03, 1.0, log=True),
+    "features": Real(0.02, 0.5, log=True),
     "history_rank": Choice({"100": 100, "200": 200, "400": 400}),
 }
 

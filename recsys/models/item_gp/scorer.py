@@ -36,11 +36,12 @@ class ItemGpScorer:
     def fold_in(self, history: History, user: int | None = None) -> GpUser:
         arrays = self.arrays
         traits = self._traits(history, user)
-        items, values = history.items[-LONGEST:], history.values[-LONGEST:].astype(np.float32)
-        left = values - arrays["prior"][items] @ traits
+        items, values = history.items[-LONGEST:], history.values[-LONGEST:]
+        left = (values - arrays["prior"][items] @ traits).astype(np.float32)
         noise = self.new_noise if user is None else float(arrays["user_noise"][user])
+        variances = (noise * arrays["item_noise"][items]).astype(np.float32)
         vectors = self._vectors(items)
-        weights = regress(self.kernel, vectors, left, np.float32(noise) * arrays["item_noise"][items])
+        weights = regress(self.kernel, vectors, left, variances)
         return GpUser(traits, vectors, weights)
 
     def score(self, state: GpUser, items: IntArray) -> FloatArray:

@@ -35,7 +35,7 @@ class ItemGpTrainer:
     of the chain's last state; from then on the mean over its samples."""
 
     def __init__(self, config: ItemGpConfig, data: TrainingData, *, epochs: int, seed: int) -> None:
-        self.config, self.train = config, data.train
+        self.config, self.train, self.features = config, data.train, data.item_features
         sampled = BayesMfConfig(
             factors=config.factors,
             output="gaussian",
@@ -76,15 +76,13 @@ class ItemGpTrainer:
             if sums.count == 0:
                 sums = VectorSums(self.sampler, rank=self.config.rank)
                 sums.add(self.sampler)
-            vectors = sums.mean()
-            self._solved = solve(vectors, self.kernel_of(vectors), self)
+            vectors, config, counts = sums.mean(), self.config, self.sampler.items.counts
+            unit = vectors.unit(counts)
+            if config.features > 0 and self.features is not None:
+                vectors = vectors.beside(self.features, counts, config.features * unit)
+            kernel = Kernel(smooth=config.smooth * unit, length=config.length * unit)
+            self._solved = solve(vectors, kernel, self)
         return self._solved
-
-    def kernel_of(self, vectors: Vectors) -> Kernel:
-        """In units of the linear part's variance, the mean over the training ratings."""
-        squares = np.square(vectors.items.astype(np.float32)).sum(axis=1)
-        unit = max(float(squares[self.train.items].mean(dtype=np.float64)), 1e-6)
-        return Kernel(smooth=self.config.smooth * unit, length=self.config.length * unit)
 
     def predict(self, ratings: Ratings) -> NDArray[np.float32]:
         solved, train = self.solved(), self.train

@@ -9,7 +9,7 @@ ones. Posterior doubt about an item's vector so lies in its length instead of be
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
@@ -36,6 +36,21 @@ class Vectors:
 
     def arrays(self) -> Arrays:
         return {field.name: getattr(self, field.name) for field in fields(self)}
+
+    def unit(self, counts: NDArray[Any]) -> float:
+        """Variance of a user's linear part, stars squared, over items by their ``counts`` (items,)."""
+        squares = np.square(self.items.astype(np.float64)).sum(axis=1)
+        return max(float(np.average(squares, weights=counts)), 1e-6)
+
+    def beside(self, features: NDArray[np.float32], counts: NDArray[Any], variance: float) -> Vectors:
+        """With ``features`` (items, columns) as columns more, centred and of ``variance`` over items by
+        their ``counts``: items of one kind are nearer to each other, and people like whole kinds."""
+        centred = features - np.average(features, axis=0, weights=counts)
+        size = float(np.average(np.square(centred).sum(axis=1), weights=counts))
+        if size == 0:
+            return self
+        scaled = centred * np.sqrt(variance / size)
+        return replace(self, items=np.concatenate([self.items, scaled], axis=1).astype(np.float16))
 
 
 def traits_of(sampler: Sampler) -> NDArray[np.float32]:

@@ -99,6 +99,18 @@ def test_leading_columns_are_those_of_a_singular_value_decomposition() -> None:
     np.testing.assert_allclose(found @ found.T, best, atol=1e-8)
 
 
+def test_features_are_columns_more_of_the_variance_asked_for() -> None:
+    vectors = trained().sums.mean()
+    counts = np.bincount(DATA.train.items, minlength=DATA.train.item_count)
+    features = np.random.default_rng(4).random((len(counts), 2)).astype(np.float32)
+    wider = vectors.beside(features, counts, 0.5).items.astype(np.float64)
+    np.testing.assert_array_equal(wider[:, :-2], vectors.items)
+    given = wider[DATA.train.items, -2:]
+    np.testing.assert_allclose(given.mean(axis=0), 0, atol=1e-3)
+    assert np.square(given).sum(axis=1).mean() == pytest.approx(0.5, rel=1e-2)
+    assert vectors.beside(np.ones_like(features), counts, 0.5) is vectors
+
+
 def ring(seed: int = 0) -> TrainingData:
     """Each user likes a few places on a ring of items: smooth in place, in no few factors linear."""
     random = np.random.default_rng(seed)
