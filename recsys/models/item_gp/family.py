@@ -50,7 +50,7 @@ RANGES: dict[str, Range] = {
     "smooth": Real(0.5, 5.0, log=True),
     "length": Real(0.03, 1.0, log=True),
     "features": Real(0.02, 0.5, log=True),
-    "history_rank": Choice({"100": 100, "200": 200, "400": 400}),
+    "history_rank": Choice({"100": 100, "200": 200, "600": 600}),
 }
 
 
