@@ -11,6 +11,8 @@ from recsys.models.base import History, PackedMember
 from recsys.models.item_gp.process import LONGEST, Kernel, regress
 from recsys.types import FloatArray, IntArray
 
+CHUNK = 512  # items scored at a time: more of their covariances would leave the cache
+
 
 @dataclass(frozen=True)
 class GpUser:
@@ -46,7 +48,9 @@ class ItemGpScorer:
 
     def score(self, state: GpUser, items: IntArray) -> FloatArray:
         stars = self.arrays["prior"][items] @ state.traits
-        stars += self.kernel.between(self._vectors(items), state.vectors) @ state.weights
+        for start in range(0, len(items), CHUNK):
+            part = self._vectors(items[start : start + CHUNK])
+            stars[start : start + CHUNK] += self.kernel.between(part, state.vectors) @ state.weights
         clipped: FloatArray = np.clip(stars, self.scale.low, self.scale.high).astype(np.float32)
         return clipped
 
