@@ -13,6 +13,7 @@ from recsys.models.base import Family
 from recsys.models.bayes_mf import family as bayes_mf
 from recsys.models.fields import nearest, read_fields
 from recsys.models.hybrid_vae import family as hybrid_vae
+from recsys.models.item_gp import family as item_gp
 from recsys.models.mf import family as mf
 from recsys.models.myfm import family as myfm
 from recsys.types import JsonObject
@@ -25,6 +26,7 @@ FAMILIES: dict[str, Family] = {
         mf.FAMILY,
         bayes_mf.FAMILY,
         item_knn.FAMILY,
+        item_gp.FAMILY,
         myfm.FAMILY,
     )
 }

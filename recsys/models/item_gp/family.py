@@ -1,0 +1,79 @@
+"""The item process's line in the registry: config, search ranges, lazily its trainer and scorer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from recsys.data.split import TrainingData
+from recsys.errors import InputError
+from recsys.models.base import Family, History, PackedMember, Scorer
+from recsys.models.fields import require
+from recsys.models.ranges import Choice, Range, Real, Whole
+
+if TYPE_CHECKING:
+    from recsys.models.item_gp.trainer import ItemGpTrainer
+
+
+@dataclass(frozen=True)
+class ItemGpConfig:
+    factors: int = 20  # width of the sampler's vectors, biases not counted
+    rank: int = 64  # columns of the items' vectors that the kernel reads
+    smooth: float = 3.0  # variance of a user's smooth part, in those of the linear one; 0 = off
+    length: float = 0.06  # squared distance over which it changes, in variances of the linear part
+    features: float = 0.12  # variance of a user's part in genres, in those of the linear part; 0 = off
+    history: bool = True  # which items a user rated, and which users an item, shift the prior means
+    history_rank: int = 200  # singular vectors of the who-rated-what matrix that carry this, at most
+    side_features: bool = True  # demographics and genres shift them too, where the data has them
+    sweeps: int = 150  # of the Gibbs sampler, spread over the epochs
+    burn_in: float = 0.3  # share of the sweeps that is left out of the average
+    patience: int = 15  # epochs without a better valid rmse before the trial stops
+
+    def __post_init__(self) -> None:
+        require(1 <= self.factors <= 256, f"item_gp.factors is {self.factors}, expected 1 to 256")
+        require(
+            self.factors < self.rank <= 512,
+            f"item_gp.rank is {self.rank}, expected more than factors ({self.factors}) and at most 512",
+        )
+        require(self.smooth >= 0, f"item_gp.smooth is {self.smooth}, expected 0 (off) or more")
+        require(self.features >= 0, f"item_gp.features is {self.features}, expected 0 (off) or more")
+        require(self.length > 0, f"item_gp.length is {self.length}, expected above 0")
+        require(self.history_rank >= 1, f"item_gp.history_rank is {self.history_rank}, expected 1 or more")
+        require(self.sweeps >= 2, f"item_gp.sweeps is {self.sweeps}, expected 2 or more")
+        require(0 <= self.burn_in < 1, f"item_gp.burn_in is {self.burn_in}, expected 0 to below 1")
+        require(self.patience >= 1, f"item_gp.patience is {self.patience}, expected 1 or more")
+
+
+RANGES: dict[str, Range] = {
+    "factors": Whole(8, 32),
+    "smooth": Real(0.5, 5.0, log=True),
+    "length": Real(0.03, 1.0, log=True),
+    "features": Real(0.02, 0.5, log=True),
+    "history_rank": Choice({"100": 100, "200": 200, "600": 600}),
+}
+
+
+def build(
+    config: ItemGpConfig, data: TrainingData, *, epochs: int, seed: int, device: object
+) -> ItemGpTrainer:
+    from recsys.models.item_gp.trainer import ItemGpTrainer
+
+    return ItemGpTrainer(config, data, epochs=epochs, seed=seed)
+
+
+def make_scorer(member: PackedMember, histories: Callable[[int], History]) -> Scorer:
+    from recsys.models.item_gp.scorer import ItemGpScorer
+
+    return ItemGpScorer(member)
+
+
+def check(config: ItemGpConfig, data: TrainingData) -> None:
+    """Raises InputError where there is nothing to sample from."""
+    if len(data.train) < 2:
+        raise InputError(
+            f"the training slice holds {len(data.train)} ratings, item_gp needs 2 or more; use more data"
+        )
+
+
+FAMILY = Family("item_gp", ItemGpConfig, build, make_scorer, RANGES, check)

@@ -1,0 +1,73 @@
+"""Answers of a packed item process in numpy. Folding in is the training regression itself."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from recsys.models.base import History, PackedMember
+from recsys.models.item_gp.process import LONGEST, Kernel, regress
+from recsys.types import FloatArray, IntArray
+
+CHUNK = 512  # items scored at a time: more of their covariances would leave the cache
+
+
+@dataclass(frozen=True)
+class GpUser:
+    """``traits`` (traits,) of the prior mean; ``vectors`` (n, rank) and ``weights`` (n,) of rated items."""
+
+    traits: NDArray[np.float32]
+    vectors: NDArray[np.float32]
+    weights: NDArray[np.float32]
+
+
+class ItemGpScorer:
+    def __init__(self, member: PackedMember) -> None:
+        settings = member.settings
+        self.scale, self.arrays = member.scale, member.arrays
+        self.kernel = Kernel(float(settings["smooth_variance"]), float(settings["squared_length"]))
+        self.new_noise = float(settings["new_user_noise"])
+
+    def known_user(self, user: int) -> GpUser:
+        arrays = self.arrays
+        own = slice(int(arrays["starts"][user]), int(arrays["starts"][user + 1]))
+        return GpUser(arrays["traits"][user], self._vectors(arrays["rated"][own]), arrays["weights"][own])
+
+    def fold_in(self, history: History, user: int | None = None) -> GpUser:
+        arrays = self.arrays
+        traits = self._traits(history, user)
+        items, values = history.items[-LONGEST:], history.values[-LONGEST:]
+        left = (values - arrays["prior"][items] @ traits).astype(np.float32)
+        noise = self.new_noise if user is None else float(arrays["user_noise"][user])
+        variances = (noise * arrays["item_noise"][items]).astype(np.float32)
+        vectors = self._vectors(items)
+        weights = regress(self.kernel, vectors, left, variances)
+        return GpUser(traits, vectors, weights)
+
+    def score(self, state: GpUser, items: IntArray) -> FloatArray:
+        stars = self.arrays["prior"][items] @ state.traits
+        for start in range(0, len(items), CHUNK):
+            part = self._vectors(items[start : start + CHUNK])
+            stars[start : start + CHUNK] += self.kernel.between(part, state.vectors) @ state.weights
+        clipped: FloatArray = np.clip(stars, self.scale.low, self.scale.high).astype(np.float32)
+        return clipped
+
+    def _vectors(self, items: IntArray) -> NDArray[np.float32]:
+        return np.asarray(self.arrays["items"][items], dtype=np.float32)
+
+    def _traits(self, history: History, user: int | None) -> NDArray[np.float32]:
+        """1, the history's row in its basis, and side features: a known user's own, else their mean, 0."""
+        arrays = self.arrays
+        traits = np.zeros(arrays["traits"].shape[1], dtype=np.float32)
+        traits[0] = 1
+        if user is not None:
+            traits[:] = arrays["traits"][user]
+        if "history_basis" in arrays:
+            basis = arrays["history_basis"]
+            traits[1 : 1 + basis.shape[1]] = 0
+            if len(history.items):
+                row = basis[history.items].sum(axis=0) / np.sqrt(len(history.items))
+                traits[1 : 1 + basis.shape[1]] = row
+        return traits
