@@ -1,4 +1,5 @@
-"""Answers of a packed item process in numpy. Folding in is the training regression itself."""
+"""Answers of a packed item process in numpy. Folding in is the training regression itself, on fewer of very
+many ratings."""
 
 from __future__ import annotations
 
@@ -8,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recsys.models.base import History, PackedMember
-from recsys.models.item_gp.process import LONGEST, Kernel, regress
+from recsys.models.item_gp.process import FOLDED, Kernel, regress
 from recsys.types import FloatArray, IntArray
 
 CHUNK = 512  # items scored at a time: more of their covariances would leave the cache
@@ -38,7 +39,7 @@ class ItemGpScorer:
     def fold_in(self, history: History, user: int | None = None) -> GpUser:
         arrays = self.arrays
         traits = self._traits(history, user)
-        items, values = history.items[-LONGEST:], history.values[-LONGEST:]
+        items, values = history.items[-FOLDED:], history.values[-FOLDED:]
         left = (values - arrays["prior"][items] @ traits).astype(np.float32)
         noise = self.new_noise if user is None else float(arrays["user_noise"][user])
         variances = (noise * arrays["item_noise"][items]).astype(np.float32)
