@@ -102,6 +102,7 @@ LADDER = (
         reference=True,
     ),
     Rung("bayes-mf", "Bayesian MF, ordinal", {}, family="bayes_mf", reference=True),
+    Rung("item-gp", "a Gaussian process for each user", {}, family="item_gp", reference=True),
 )
 
 
