@@ -21,7 +21,7 @@ from recsys.data.synthetic import SyntheticSpec
 from recsys.errors import InputError, exit_code
 from recsys.ladder.record import Record
 from tests.benchmarks.floor.ours import Ours
-from tests.benchmarks.floor.roster import PEERS, members
+from tests.benchmarks.floor.roster import members, peers
 from tests.benchmarks.floor.table import Line, markdown
 from tests.benchmarks.floor.world import Sample
 from tests.benchmarks.peers.bench import Bench
@@ -85,15 +85,15 @@ def world(options: argparse.Namespace, nonlinear: float) -> int:
     record = Record(folder, json.loads(json.dumps({**sample.facts, "dials": dials})))
     ours = Ours(sample, record, folder)
     oracle = oracle_of(sample, folder, options.draws)
+    others = peer_lines(options, sample, folder)
     for seed in range(options.seeds):
         for one in roster:
             ours.train(one, seed=seed, epochs=options.epochs)
     lines = [ours.line(one, options.seeds) for one in roster] + ours.blends(roster, options.seeds)
-    peers = peer_lines(options, sample, folder)
-    text = f"{sample.title()}\n\n{markdown([*lines, *peers], floor=sample.floor, oracle=oracle)}"
+    text = f"{sample.title()}\n\n{markdown([*lines, *others], floor=sample.floor, oracle=oracle)}"
     (folder / "floor.md").write_text(text)
     print(text, end="", flush=True)
-    return int(any(line.problem.startswith("failed") for line in peers))
+    return int(any(line.problem.startswith("failed") for line in others))
 
 
 def oracle_of(sample: Sample, folder: Path, draws: int) -> float:
@@ -107,14 +107,15 @@ def oracle_of(sample: Sample, folder: Path, draws: int) -> float:
 
 
 def peer_lines(options: argparse.Namespace, sample: Sample, folder: Path) -> list[Line]:
+    roster = peers(sample.spec.nonlinear)
     if not options.python:
-        return [Line(peer.name, [], problem="not measured, needs --python") for peer in PEERS]
+        return [Line(peer.name, [], problem="not measured, needs --python") for peer in roster]
     pythons = Interpreters.parse([options.python], default=sys.executable)
     lines = []
     with tempfile.TemporaryDirectory(prefix="floor-") as problems:
         bench = Bench(sample.made.dataset, sample.split, "rate", Path(problems))
         measurer = Measurer(bench, PeerRecord(folder, sample.facts), pythons, limit=options.limit)
-        for peer in PEERS:
+        for peer in roster:
             try:
                 row = measurer.row(peer, tries=len(peer.settings), seeds=options.peer_seeds)
             except (NotInstalled, Failed) as error:

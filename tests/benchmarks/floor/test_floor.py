@@ -13,7 +13,7 @@ from recsys.data.splits import make_split
 from recsys.data.synthetic import SyntheticSpec, from_spec
 from recsys.models.registry import make_config
 from tests.benchmarks.floor.__main__ import main
-from tests.benchmarks.floor.roster import LINEAR, NONLINEAR, PEERS
+from tests.benchmarks.floor.roster import LINEAR, NONLINEAR, peers
 from tests.benchmarks.floor.table import Line, markdown
 
 SIZES = ["--users", "60", "--items", "40", "--ratings", "1200", "--nonlinear", "1"]
@@ -31,7 +31,7 @@ def test_every_member_is_in_the_table_beside_floor_and_oracle(
     table = (folder / "floor.md").read_text()
     for one in NONLINEAR:
         assert f"| **ours**: {one.step.rung.title} | " in table
-    for peer in PEERS:
+    for peer in peers(1.0):
         assert f"| {peer.name} | not measured, needs --python |" in table
 
     spec = SyntheticSpec(users=60, items=40, ratings=1200, nonlinear=1, drift=0)
