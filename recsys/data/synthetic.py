@@ -118,8 +118,9 @@ def from_spec(spec: SyntheticSpec) -> Synthetic:
     return Synthetic(describe(spec, world, columns, floor), floor, expected)
 
 
-def world_and_visits(spec: SyntheticSpec) -> tuple[World, Iterator[Visits]]:
-    world = make_world(
+def world_of(spec: SyntheticSpec) -> World:
+    """The world that ``spec``'s ratings are given in."""
+    return make_world(
         users=spec.users,
         items=spec.items,
         random=np.random.default_rng(derive_seed(spec.seed, "synthetic", "world")),
@@ -127,6 +128,10 @@ def world_and_visits(spec: SyntheticSpec) -> tuple[World, Iterator[Visits]]:
         noise=spec.noise,
         drift=spec.drift,
     )
+
+
+def world_and_visits(spec: SyntheticSpec) -> tuple[World, Iterator[Visits]]:
+    world = world_of(spec)
     random = np.random.default_rng(derive_seed(spec.seed, "synthetic", "visits"))
     return world, visits(world, users=spec.users, items=spec.items, ratings=spec.ratings, random=random)
 

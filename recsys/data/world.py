@@ -34,9 +34,12 @@ Matrix = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class World:
-    """``users_then``, ``users_now`` (users, factors): tastes at the first and last moment, between which
-    they turn; ``item_tastes`` (items, factors); biases in stars; ``noise`` the spread of one opinion."""
+    """``archetypes_then``, ``archetypes_now`` (archetypes, factors) and ``users_then``, ``users_now``
+    (users, factors): tastes at the first and last moment, between which they turn; ``item_tastes`` (items,
+    factors); biases in stars; ``noise`` the spread of one opinion."""
 
+    archetypes_then: Matrix
+    archetypes_now: Matrix
     users_then: Matrix
     users_now: Matrix
     item_tastes: Matrix
@@ -112,6 +115,8 @@ def make_world(
     now = np.float32(np.cos(drift)) * then + np.float32(np.sin(drift)) * aside
     own = normal(random, users, FACTORS)
     world = World(
+        archetypes_then=then,
+        archetypes_now=now,
         users_then=own_mixed(then[archetypes], own),
         users_now=own_mixed(now[archetypes], own),
         item_tastes=item_tastes,

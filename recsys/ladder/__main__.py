@@ -7,9 +7,7 @@ done, 2 bad input, 1 failed, 130 interrupted.
 from __future__ import annotations
 
 import argparse
-import json
 import sys
-from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +17,7 @@ from recsys.data.ratings import Ratings
 from recsys.data.splits import make_split, training_data
 from recsys.errors import InputError, exit_code
 from recsys.ladder.measure import Measure, measure
+from recsys.ladder.record import Record
 from recsys.ladder.rungs import LADDER, steps
 from recsys.ladder.table import markdown, svg
 from recsys.types import JsonObject
@@ -66,28 +65,21 @@ def run(options: argparse.Namespace) -> int:
     }
     if dataset.noise_floor is not None:
         facts["noise_floor"] = dataset.noise_floor
-    record = options.out / "measures.jsonl"
-    finished = read_record(record, facts)
-    options.out.mkdir(parents=True, exist_ok=True)
-    # Written whole: a line that a kill cut off must not be appended to.
-    kept = [json.dumps(facts), *(json.dumps(asdict(one)) for one in finished)]
-    record.write_text("\n".join(kept) + "\n")
+    record = Record(options.out, facts)
     for seed in range(options.seeds):
         for step in chosen:
-            if any(one.rung == step.rung.name and one.seed == seed for one in finished):
+            if record.find(step.rung.name, seed):
                 continue
             one = measure(step, data, test, epochs=options.epochs, seed=seed, device=options.device)
-            finished.append(one)
-            with record.open("a") as file:
-                file.write(json.dumps(asdict(one)) + "\n")
+            record.add(one)
             print(
                 f"{step.rung.name:16} seed {seed}: valid {one.valid:.4f}, test {one.test:.4f}, "
                 f"refit {one.test_refit:.4f} ({one.epochs} epochs, {one.seconds:.0f} s)",
                 flush=True,
             )
-            write_tables(options.out, finished, facts)
-    write_tables(options.out, finished, facts)
-    print(markdown(finished, floor=facts.get("noise_floor")))
+            write_tables(options.out, record.finished, facts)
+    write_tables(options.out, record.finished, facts)
+    print(markdown(record.finished, floor=facts.get("noise_floor")))
     return 0
 
 
@@ -98,24 +90,6 @@ def cold(learned: Ratings, test: Ratings) -> str:
         f"test holds {len(test):,} ratings, {1 - users.mean():.1%} by users and {1 - items.mean():.1%} of "
         "items that train and valid do not know"
     )
-
-
-def read_record(path: Path, facts: JsonObject) -> list[Measure]:
-    """Finished measures. InputError where they are of other data, another split or another length."""
-    if not path.exists():
-        return []
-    first, *rest = path.read_text().splitlines() or ["{}"]
-    if json.loads(first) != facts:
-        raise InputError(
-            f"{path} holds rungs of {json.loads(first)}, this run is {facts}; choose another --out"
-        )
-    finished = []
-    for line in rest:
-        try:
-            finished.append(Measure(**json.loads(line)))
-        except json.JSONDecodeError:
-            break  # cut off by a kill: that rung is measured again
-    return finished
 
 
 def write_tables(out: Path, finished: list[Measure], facts: JsonObject) -> None:

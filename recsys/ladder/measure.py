@@ -11,6 +11,7 @@ import time
 from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from recsys.bounds import DataShape, require_safe
 from recsys.data.ratings import Ratings
@@ -40,12 +41,27 @@ class Measure:
     seconds: float
 
 
+@dataclass(frozen=True)
+class Predictions:
+    """(n,) stars: of ``valid`` after training on train alone; of ``test_refit`` on train and valid."""
+
+    valid: NDArray[np.float32]
+    test_refit: NDArray[np.float32]
+
+
 def measure(step: Step, data: TrainingData, test: Ratings, *, epochs: int, seed: int, device: str) -> Measure:
     """``data`` holds train and valid; ``test`` is predicted twice, after all choices are made."""
+    return measured(step, data, test, epochs=epochs, seed=seed, device=device)[0]
+
+
+def measured(
+    step: Step, data: TrainingData, test: Ratings, *, epochs: int, seed: int, device: str
+) -> tuple[Measure, Predictions]:
+    """The same with what was predicted, for a blend of several."""
     started = time.perf_counter()
     trained_seed = derive_seed(seed, "ladder", step.rung.name)
     trainer, best, valid = _stopped(step, data, epochs=epochs, seed=trained_seed, device=device)
-    predicted = trainer.predict(test)
+    predicted, of_valid = trainer.predict(test), trainer.predict(data.valid)
     kl = trainer.latent(data.valid)[0]
     parameters = trainer.parameters
     del trainer
@@ -53,17 +69,19 @@ def measure(step: Step, data: TrainingData, test: Ratings, *, epochs: int, seed:
     refit = _build(step, whole, epochs=epochs, seed=trained_seed, device=device)
     for _ in range(best):
         refit.train_epoch()
-    return Measure(
+    of_test = refit.predict(test)
+    one = Measure(
         rung=step.rung.name,
         seed=seed,
         epochs=best,
         valid=valid,
         test=rmse(predicted, test.values),
-        test_refit=rmse(refit.predict(test), test.values),
+        test_refit=rmse(of_test, test.values),
         kl=kl,
         parameters=parameters,
         seconds=time.perf_counter() - started,
     )
+    return one, Predictions(of_valid, of_test)
 
 
 def _build(step: Step, data: TrainingData, *, epochs: int, seed: int, device: str) -> Trainer:

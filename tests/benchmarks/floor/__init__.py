@@ -1,0 +1,1 @@
+"""Ours and peers on made-up ratings with a known floor: ``python -m tests.benchmarks.floor``."""

@@ -1,0 +1,94 @@
+"""Ours in one world: every member trained, its predictions kept, and blends of them weighed on valid."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from recsys.ensemble.fit import fit_blend
+from recsys.ladder.measure import Measure, Predictions, measured
+from recsys.ladder.record import Record
+from recsys.metrics.rating import rmse
+from tests.benchmarks.floor.roster import Member
+from tests.benchmarks.floor.table import Line
+from tests.benchmarks.floor.world import Sample
+
+
+class Ours:
+    """``folder`` keeps a line a training and the stars that it predicted: none is trained twice."""
+
+    def __init__(self, sample: Sample, record: Record, folder: Path) -> None:
+        self.sample, self.record, self.folder = sample, record, folder
+
+    def train(self, member: Member, *, seed: int, epochs: int) -> None:
+        kept = self._kept(member, seed)
+        if self.record.find(member.name, seed) and kept.is_file():
+            return
+        one, predictions = measured(
+            member.step,
+            self.sample.data,
+            self.sample.test,
+            epochs=min(member.epochs, epochs),
+            seed=seed,
+            device="cpu",
+        )
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        np.savez(kept, valid=predictions.valid, test_refit=predictions.test_refit)
+        self.record.add(one)  # after its stars: a line promises them
+        print(
+            f"{member.name:12} seed {seed}: valid {one.valid:.4f}, test after the refit {one.test_refit:.4f} "
+            f"({one.epochs} epochs, {one.seconds:.0f} s)",
+            flush=True,
+        )
+
+    def line(self, member: Member, seeds: int) -> Line:
+        found = [self._measure(member, seed) for seed in range(seeds)]
+        return Line(
+            name=f"**ours**: {member.step.rung.title}",
+            rmse=[one.test_refit for one in found],
+            kl=float(np.mean([one.kl for one in found])),
+            valid=float(np.mean([one.valid for one in found])),
+            seconds=float(np.mean([one.seconds for one in found])),
+        )
+
+    def blends(self, members: Sequence[Member], seeds: int) -> list[Line]:
+        """The members of each seed blended, and those of all seeds at once."""
+        apart = [self._blend(members, [seed]) for seed in range(seeds)]
+        lines = [
+            Line(
+                name=f"**ours**: ensemble of the {len(members)}, a seed at a time",
+                rmse=[error for error, _, _ in apart],
+                kl=float(np.mean([kl for _, kl, _ in apart])),
+                valid=float(np.mean([valid for _, _, valid in apart])),
+            )
+        ]
+        if seeds > 1:
+            error, kl, valid = self._blend(members, range(seeds))
+            name = f"**ours**: ensemble of the {len(members) * seeds}, all seeds"
+            lines.append(Line(name=name, rmse=[error], kl=kl, valid=valid))
+        return lines
+
+    def _blend(self, members: Sequence[Member], seeds: Sequence[int]) -> tuple[float, float, float]:
+        """rmse on test, KL, and rmse on the folds of valid that its weights were not fitted on."""
+        both = [(member, seed) for seed in seeds for member in members]
+        found = [self._predictions(member, seed) for member, seed in both]
+        valid: NDArray[np.float32] = np.stack([one.valid for one in found])
+        blend = fit_blend(valid, self.sample.data.valid.values, seed=0)
+        stars = blend.predict(np.stack([one.test_refit for one in found]), self.sample.test.scale)
+        kl = blend.kl([self._measure(member, seed).kl for member, seed in both])
+        return rmse(stars, self.sample.test.values), kl, min(blend.held_out.values(), default=float("nan"))
+
+    def _measure(self, member: Member, seed: int) -> Measure:
+        found = self.record.find(member.name, seed)
+        assert found is not None  # trained before a table is made
+        return found
+
+    def _predictions(self, member: Member, seed: int) -> Predictions:
+        with np.load(self._kept(member, seed), allow_pickle=False) as stored:
+            return Predictions(stored["valid"], stored["test_refit"])
+
+    def _kept(self, member: Member, seed: int) -> Path:
+        return self.folder / "predictions" / f"{member.name}-{seed}.npz"
