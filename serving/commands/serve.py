@@ -24,7 +24,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--config", type=Path, metavar="YAML", help="settings, as in serving/serve.yaml")
     parser.add_argument("--host", help="127.0.0.1 by default; another needs RECSYS_API_KEY to be set")
     parser.add_argument("--port", type=int, help="8000 by default")
-    parser.add_argument("--replicas", type=int, help="processes that answer, 1 by default")
+    parser.add_argument(
+        "--replicas", type=int, help="processes that answer (default 1); one a core answers the most requests"
+    )
     parser.add_argument("--events", metavar="URL", help="a file or postgresql://...; default runs/events.db")
     parser.add_argument("--access-log", metavar="FILE", help="one JSON line a request")
 
