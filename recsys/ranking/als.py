@@ -19,10 +19,10 @@ import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 from scipy.linalg import lapack
-from threadpoolctl import threadpool_limits
 
 from recsys.data.ratings import RatingScale
 from recsys.ranking.packed import PackedRanker
+from recsys.threads import one_blas_thread
 
 UNIT = RatingScale(0.0, 1.0)
 BLOCK_FLOATS = 2_000_000  # of gathered factors and of systems at once: 8 MB each, near the cache
@@ -62,7 +62,7 @@ def fit_als(
     weights = np.repeat(damped, lengths) * (rated.data / mean) ** config.liking
     weighted = sp.csr_matrix((weights.astype(np.float32), rated.indices, rated.indptr), shape=rated.shape)
     transposed = weighted.T.tocsr()
-    with threadpool_limits(1, user_api="blas"):
+    with one_blas_thread():
         for done in range(config.rounds):
             of_users = half_step(weighted, of_items, config)
             of_items = half_step(transposed, of_users, config)

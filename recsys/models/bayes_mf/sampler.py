@@ -21,6 +21,7 @@ from recsys.models.bayes_mf.config import BayesMfConfig
 from recsys.models.bayes_mf.observation import Cutpoints, levels_of, row_precisions
 from recsys.models.bayes_mf.prior import RowPrior
 from recsys.seeds import derive_seed
+from recsys.threads import one_blas_thread
 from recsys.types import Arrays
 
 CHUNK = 4096  # ratings scored at a time: their vectors stay in the cache
@@ -95,6 +96,7 @@ class Sampler:
             columns=columns[order],
         )
 
+    @one_blas_thread()
     def sweep(self) -> None:
         """Every block once: noise and cutpoints, then users, then items."""
         noise = self._draw_noise()

@@ -18,6 +18,7 @@ from recsys.models.bayes_mf.sampler import Sampler
 from recsys.models.item_gp.family import ItemGpConfig
 from recsys.models.item_gp.process import LONGEST, Kernel, regress
 from recsys.models.item_gp.vectors import Vectors, VectorSums, traits_of
+from recsys.threads import one_blas_thread
 from recsys.types import Arrays, IntArray, JsonObject
 
 
@@ -84,6 +85,7 @@ class ItemGpTrainer:
             self._solved = solve(vectors, kernel, self)
         return self._solved
 
+    @one_blas_thread()
     def predict(self, ratings: Ratings) -> NDArray[np.float32]:
         solved, train = self.solved(), self.train
         vectors = solved.vectors.items.astype(np.float32)
@@ -148,6 +150,7 @@ def newest_by_user(train: Ratings) -> tuple[IntArray, IntArray]:
     return order[place < LONGEST], starts
 
 
+@one_blas_thread()
 def solve(vectors: Vectors, kernel: Kernel, trainer: ItemGpTrainer) -> Solved:
     """Every user's regression on their own ratings."""
     train, starts = trainer.train, trainer.starts
