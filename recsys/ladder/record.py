@@ -21,16 +21,22 @@ class Record:
         folder.mkdir(parents=True, exist_ok=True)
         # Written whole: a line that a kill cut off must not be appended to.
         kept = [json.dumps(facts), *(json.dumps(asdict(one)) for one in self.finished)]
-        self.path.write_text("\n".join(kept) + "\n")
+        beside = self.path.with_suffix(".new")
+        beside.write_text("\n".join(kept) + "\n")
+        beside.replace(self.path)
 
     def _read(self, facts: JsonObject) -> list[Measure]:
         if not self.path.exists():
             return []
-        first, *rest = self.path.read_text().splitlines() or ["{}"]
-        if json.loads(first) != facts:
+        first, *rest = self.path.read_text().splitlines() or [json.dumps(facts)]
+        try:
+            held = json.loads(first)
+        except json.JSONDecodeError:
             raise InputError(
-                f"{self.path} holds rungs of {json.loads(first)}, this run is {facts}; choose another --out"
-            )
+                f"{self.path}: line 1 is not JSON; remove the file or choose another --out"
+            ) from None
+        if held != facts:
+            raise InputError(f"{self.path} holds rungs of {held}, this run is {facts}; choose another --out")
         finished = []
         for line in rest:
             try:

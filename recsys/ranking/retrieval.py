@@ -4,7 +4,7 @@ Scores of a large catalogue are inner products with item factors, whose lengths 
 long ones and a long tail of short. So items lie from the longest factor down, and the short ones are only
 looked at where, by Cauchy-Schwarz, |u| |q| of the longest of them, with the most popularity they have,
 could still reach somebody's list: length-based pruning, the first step of LEMP (Teflioudi, Gemulla &
-Mykytiuk, SIGMOD 2015). The lists are those of scoring everything.
+Mykytiuk, SIGMOD 2015). The lists are those of scoring everything, but for the order of equal scores.
 """
 
 from __future__ import annotations
@@ -22,9 +22,7 @@ from recsys.ranking.top import top
 from recsys.types import BoolArray, IntArray
 
 FEWEST = 8192  # items from which pruning pays
-LONG = (
-    0.125  # share of the items, those with the longest factors, that everybody's list is looked for in first
-)
+LONG = 0.125  # share of the items, the longest, in which everybody's list is looked for first
 ROUNDING = 1e-5  # by so much a bound must be missed: products are rounded
 Scores = NDArray[np.float32]
 NOBODY = np.empty(0, dtype=np.int64)
@@ -177,4 +175,7 @@ class _Sorted:
         scores = self.factors[places] @ vector
         if self.prior is not None:
             scores += np.float32(bonus) * self.prior[places]
-        return Found(np.concatenate([found.items, items]), np.concatenate([found.scores, scores]))
+        there = np.isfinite(scores)
+        return Found(
+            np.concatenate([found.items, items[there]]), np.concatenate([found.scores, scores[there]])
+        )

@@ -19,7 +19,7 @@ from recsys.release.draft import Draft, boosts_of
 from recsys.release.manifest import RankingWeights
 from recsys.release.stars import Stars
 
-SPARE = 14
+SPARE = 14  # looked at beyond the list's length at first: the calls of a second look cost as much as these
 STEP = 16  # and at most so many more each time
 ROUNDING = 1e-5
 

@@ -2,7 +2,8 @@
 
 The way of a list: history -> the ranker's best of what is not seen, hidden, excluded or filtered, exactly,
 for many queries together -> members' predicted stars of those that can still make the list -> blend ->
-diversity. Only numpy on memory-mapped arrays; no torch. The score that orders a list is
+diversity. Only numpy, on memory-mapped arrays but for a large ranker's sorted factors; no torch. The score
+that orders a list is
     ranking x (ranker's score / the best that this query may have) + rating x (stars on 0..1) + boost
 so it does not depend on how many candidates were looked at. Who has no history gets popular items; who
 cannot be answered as they should gets the next best and is marked.
@@ -106,7 +107,8 @@ class Recommender:
         drafts = []
         for (query, person), wish, own in zip(pairs, wishes, found, strict=True):
             late = deadline_ms is not None and 1000 * (perf_counter() - started) > deadline_ms
-            reason = failure or ("the deadline had passed" if late else "")
+            reason = failure if len(wish.history.items) else ""  # others have asked the ranker nothing
+            reason = reason or ("the deadline had passed" if late else "")
             drafts.append(self._draft(query, person, rules, wish, own, reason))
         drafted = perf_counter()
         self._fold_in([draft for draft in drafts if len(draft.items) and not draft.fallback], rules)
@@ -139,8 +141,16 @@ class Recommender:
         """What ``query`` may have, by what was retrieved."""
         known = len(person.history.items) > 0
         source: Source = "popular" if not known else "folded_in" if person.fresh else "personal"
-        if known and reason:
-            return self._popular_draft(query, person, rules, wish, f"{source}: {reason}")
+        if not reason:
+            try:
+                return self._ranked(query, person, rules, wish, found, source)
+            except FAILURES as error:
+                reason = f"{type(error).__name__}: {error}"
+        return self._popular_draft(query, person, rules, wish, f"{source}: {reason}")
+
+    def _ranked(
+        self, query: Query, person: Person, rules: Rules, wish: Wish, found: Found | None, source: Source
+    ) -> Draft:
         own = found or found_in(self._popularity(trending=False), wish)
         best = own.scores[0] if len(own.items) else 0
         draft = Draft(query, person, source, own.items, own.scores / best if best > 0 else own.scores)

@@ -1,7 +1,7 @@
 """A release as one deployment serves it: the recommender, and what a request looks up beside it.
 
 Everything here is worked out from the release on demand and kept, bounded by its catalogue, so that
-loading is only mapping. Item ids are translated at the edges; inside, rows.
+loading is little more than mapping. Item ids are translated at the edges; inside, rows.
 """
 
 from __future__ import annotations
@@ -92,13 +92,13 @@ class LoadedRelease:
     def find_titles(self, text: str, count: int) -> list[int]:
         """Rows whose title holds ``text``, the most rated first."""
         wanted = text.casefold()
-        text, ends = self._title_lines
+        lines, ends = self._title_lines
         hits: list[int] = []
-        place = text.find(wanted)
+        place = lines.find(wanted)
         while place >= 0 and len(hits) < 2_000:
             row = int(np.searchsorted(ends, place, side="right"))
             hits.append(row)
-            place = text.find(wanted, int(ends[row]))
+            place = lines.find(wanted, int(ends[row]))
         counts = self.release.popularity.counts
         return sorted(hits, key=lambda row: -float(counts[row]))[:count]
 

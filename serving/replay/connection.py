@@ -9,17 +9,23 @@ import json
 from typing import Any
 from urllib.parse import urlsplit
 
+from recsys.errors import InputError
+
 TIMEOUT_SECONDS = 10.0
 FAILURES = (http.client.HTTPException, OSError)
 
 
 class Connection:
-    """To ``address``, an http or https URL whose path is put before every other. For one thread."""
+    """To ``address``, an http or https URL whose path is put before every other. For one thread.
+
+    Raises InputError for anything else. Redirects and proxies are not followed."""
 
     def __init__(self, address: str, *, key: str = "") -> None:
         parts = urlsplit(address)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise InputError(f"{address!r} is no address to ask: expected one like http://127.0.0.1:8000")
         kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
-        self._http = kind(parts.hostname or "127.0.0.1", parts.port, timeout=TIMEOUT_SECONDS)
+        self._http = kind(parts.hostname, parts.port, timeout=TIMEOUT_SECONDS)
         self._before = parts.path.rstrip("/")
         self._headers = {"X-API-Key": key} if key else {}
 

@@ -35,7 +35,7 @@ from recsys.release.recommender import Recommender
 from tests.big_release import ITEMS, PAIRS, USERS, make_big_release
 from tests.releases import fit_member
 
-STAGES = ("retrieve", "mask", "fold_in", "score", "blend")
+STAGES = ("retrieve", "fold_in", "score", "blend")
 SHARED = ("retrieve", "fold_in", "score")  # worked out once for a whole batch
 LISTS = 256
 

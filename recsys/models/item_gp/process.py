@@ -47,7 +47,7 @@ def regress(kernel: Kernel, vectors: Single, left: Single, noise: Single) -> Sin
     covariance = kernel.between(vectors, vectors)
     covariance[np.diag_indices(len(left))] += noise
     root, failed = spotrf(covariance, lower=1, overwrite_a=1)
-    if failed:
-        raise FloatingPointError(f"the covariances of {len(left)} rated items are not numbers, or too alike")
     weights: Single = spotrs(root, left, lower=1)[0]
+    if failed or not np.isfinite(weights).all():  # LAPACK lets what is not a number pass
+        raise FloatingPointError(f"the covariances of {len(left)} rated items are not numbers, or too alike")
     return weights

@@ -17,10 +17,11 @@ CHUNK = 512  # items scored at a time: more of their covariances would leave the
 
 @dataclass(frozen=True)
 class GpUser:
-    """``traits`` (traits,) of the prior mean; ``vectors`` (n, rank) and ``weights`` (n,) of rated items."""
+    """``traits`` (traits,) of the prior mean; rated ``items`` (n,) with their ``weights`` (n,). Their
+    vectors are looked up again for a score: kept, they would be some hundred kilobytes a person."""
 
     traits: NDArray[np.float32]
-    vectors: NDArray[np.float32]
+    items: IntArray
     weights: NDArray[np.float32]
 
 
@@ -34,7 +35,7 @@ class ItemGpScorer:
     def known_user(self, user: int) -> GpUser:
         arrays = self.arrays
         own = slice(int(arrays["starts"][user]), int(arrays["starts"][user + 1]))
-        return GpUser(arrays["traits"][user], self._vectors(arrays["rated"][own]), arrays["weights"][own])
+        return GpUser(arrays["traits"][user], arrays["rated"][own], arrays["weights"][own])
 
     def fold_in(self, history: History, user: int | None = None) -> GpUser:
         arrays = self.arrays
@@ -43,15 +44,15 @@ class ItemGpScorer:
         left = (values - arrays["prior"][items] @ traits).astype(np.float32)
         noise = self.new_noise if user is None else float(arrays["user_noise"][user])
         variances = (noise * arrays["item_noise"][items]).astype(np.float32)
-        vectors = self._vectors(items)
-        weights = regress(self.kernel, vectors, left, variances)
-        return GpUser(traits, vectors, weights)
+        weights = regress(self.kernel, self._vectors(items), left, variances)
+        return GpUser(traits, items, weights)
 
     def score(self, state: GpUser, items: IntArray) -> FloatArray:
         stars = self.arrays["prior"][items] @ state.traits
+        rated = self._vectors(state.items)
         for start in range(0, len(items), CHUNK):
             part = self._vectors(items[start : start + CHUNK])
-            stars[start : start + CHUNK] += self.kernel.between(part, state.vectors) @ state.weights
+            stars[start : start + CHUNK] += self.kernel.between(part, rated) @ state.weights
         clipped: FloatArray = np.clip(stars, self.scale.low, self.scale.high).astype(np.float32)
         return clipped
 

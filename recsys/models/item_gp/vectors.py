@@ -16,6 +16,7 @@ import numpy as np
 import scipy.linalg
 from numpy.typing import NDArray
 
+from recsys.errors import InputError
 from recsys.models.bayes_mf.basis import Array
 from recsys.models.bayes_mf.sampler import Sampler
 from recsys.types import Arrays
@@ -44,7 +45,7 @@ class Vectors:
 
     def beside(self, features: NDArray[np.float32], counts: NDArray[Any], variance: float) -> Vectors:
         """With ``features`` (items, columns) as columns more, centred and of ``variance`` over items by
-        their ``counts``: items of one kind are nearer to each other, and people like whole kinds."""
+        their ``counts``: items of one kind and time are nearer to each other, and people like whole kinds."""
         centred = features - np.average(features, axis=0, weights=counts)
         size = float(np.average(np.square(centred).sum(axis=1), weights=counts))
         if size == 0:
@@ -89,8 +90,15 @@ class VectorSums:
         self.count += 1
 
     def mean(self) -> Vectors:
+        """Raises InputError for ratings so large that half precision cannot hold what they say of items."""
+        items = leading(self.columns, self.rank) / np.sqrt(self.count)
+        if not np.abs(items).max(initial=0) < np.finfo(np.float16).max:
+            raise InputError(
+                f"item_gp got items' vectors of up to {np.abs(items).max():.3g}, and keeps at most 65504: "
+                "rescale the ratings, to stars say"
+            )
         return Vectors(
-            items=(leading(self.columns, self.rank) / np.sqrt(self.count)).astype(np.float16),
+            items=items.astype(np.float16),
             prior=(self.prior / self.count).astype(np.float32),
             user_noise=(self.user_noise / self.count).astype(np.float32),
             item_noise=(self.item_noise / self.count).astype(np.float32),

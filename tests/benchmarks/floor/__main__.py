@@ -100,7 +100,9 @@ def oracle_of(sample: Sample, folder: Path, draws: int) -> float:
     """rmse on test, worked out once for so many draws."""
     path = folder / f"oracle-{draws}.json"
     if not path.is_file():
-        path.write_text(json.dumps({"rmse": sample.oracle(draws)}))
+        beside = path.with_suffix(".new")
+        beside.write_text(json.dumps({"rmse": sample.oracle(draws)}))
+        beside.replace(path)
     found: float = json.loads(path.read_text())["rmse"]
     print(f"noise floor {sample.floor:.4f} on these test ratings, oracle {found:.4f}", flush=True)
     return found

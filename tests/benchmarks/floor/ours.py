@@ -37,7 +37,8 @@ class Ours:
         )
         kept.parent.mkdir(parents=True, exist_ok=True)
         np.savez(kept, valid=predictions.valid, test_refit=predictions.test_refit)
-        self.record.add(one)  # after its stars: a line promises them
+        if self.record.find(member.name, seed) is None:
+            self.record.add(one)  # after its stars: a line promises them
         print(
             f"{member.name:12} seed {seed}: valid {one.valid:.4f}, test after the refit {one.test_refit:.4f} "
             f"({one.epochs} epochs, {one.seconds:.0f} s)",

@@ -28,7 +28,13 @@ class Changes:
     memories: list[float] = field(default_factory=list)
 
     def run(self) -> None:
-        """Shares every second, the second arm's release every minute."""
+        """Shares every second, the second arm's release every minute. What goes wrong counts as refused."""
+        try:
+            self.change()
+        except httpx.HTTPError as error:
+            self.refused.append(f"{type(error).__name__}, and no change after it")
+
+    def change(self) -> None:
         url = f"http://127.0.0.1:{self.program.port}/v1/experiments/main"
         with httpx.Client(timeout=60) as client:
             while not self.stop.wait(1.0):
@@ -59,6 +65,8 @@ def under_change(program: Program, options: argparse.Namespace) -> None:
     thread.join(60)
     print(f"{'under change, ' + str(options.minutes) + ' min':34} c=8   {figures.line()}")
     third = max(len(changes.memories) // 3, 1)
+    for reason in changes.refused[:3]:
+        print(f"refused: {reason}")
     print(
         f"revisions {changes.made}, refused {len(changes.refused)}; PSS of the replicas together, MB: first "
         f"third {np.mean(changes.memories[:third]):.0f}, last third {np.mean(changes.memories[-third:]):.0f}"
