@@ -14,6 +14,7 @@ import recsys.ladder.__main__ as ladder
 import search.breakthrough
 import search.experiment
 import serving.__main__ as serving
+import tests.benchmarks.floor.__main__ as floor
 import tests.benchmarks.peers.__main__ as peers
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -23,6 +24,7 @@ PROGRAMS: dict[str, Callable[[list[str]], object]] = {
     "python -m clusters": clusters.cli.parser().parse_args,
     "python -m recsys.ladder": ladder.parser().parse_args,
     "python -m serving": serving.parse,
+    "python -m tests.benchmarks.floor": floor.parser().parse_args,
     "python -m tests.benchmarks.peers": peers.parser().parse_args,
 }
 # What runs as it stands in CI (the test line), or is nobody's command line but the shell's.
