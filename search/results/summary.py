@@ -6,6 +6,7 @@ from pathlib import Path
 
 from search.results.schema import Comparison, Figures, ModelResult, Results
 
+OWNERS_TEMPLATE = "hybrid_vae_optimized"
 NAMES = {
     "formula": "formula as written",
     "formula_recalibrated": "formula, BatchNorm recalibrated",
@@ -29,7 +30,15 @@ def model_rows(results: Results) -> list[tuple[str, str, ModelResult]]:
         ("ensemble", results.ensemble),
         ("recommender", results.recommender),
     ]
-    return [(key, NAMES.get(key, key.replace("_", " ")), model) for key, model in rows if model is not None]
+    return [(key, label_of(key, results), model) for key, model in rows if model is not None]
+
+
+def label_of(key: str, results: Results) -> str:
+    """What a person calls the model ``key``. Only the owner's template is called the plan's optimised one."""
+    template = str(results.plan.get("template", OWNERS_TEMPLATE))
+    if key == "template" and template != OWNERS_TEMPLATE:
+        return f"template {Path(template).stem}"
+    return NAMES.get(key, key.replace("_", " "))
 
 
 def summary_text(results: Results, folder: Path | None = None) -> str:

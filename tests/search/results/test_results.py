@@ -25,6 +25,7 @@ from search.results import (
 )
 from search.results.document import Document
 from search.results.groups import error_groups
+from search.results.summary import label_of
 from search.results.targets import ML_32M_RATINGS, judge
 from tests.search.outcomes import make_outcome, make_trial
 
@@ -254,3 +255,13 @@ def _made() -> Results:
 
         _MADE.append(build_results(make_outcome(Path("made"))))
     return _MADE[0]
+
+
+def test_only_the_owners_template_is_called_the_plans_optimised_one(results: Results) -> None:
+    assert label_of("template", results.model_copy(update={"plan": {}})) == "the plan's optimised template"
+    owners, own = {"template": "hybrid_vae_optimized"}, {"template": "own/wide.yaml"}
+    assert (
+        label_of("template", results.model_copy(update={"plan": owners})) == "the plan's optimised template"
+    )
+    assert label_of("template", results.model_copy(update={"plan": own})) == "template wide"
+    assert label_of("best_hybrid_vae", results) == "best hybrid VAE"
