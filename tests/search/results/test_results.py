@@ -258,10 +258,9 @@ def _made() -> Results:
 
 
 def test_only_the_owners_template_is_called_the_plans_optimised_one(results: Results) -> None:
-    assert label_of("template", results.model_copy(update={"plan": {}})) == "the plan's optimised template"
-    owners, own = {"template": "hybrid_vae_optimized"}, {"template": "own/wide.yaml"}
-    assert (
-        label_of("template", results.model_copy(update={"plan": owners})) == "the plan's optimised template"
-    )
-    assert label_of("template", results.model_copy(update={"plan": own})) == "template wide"
+    for template, label in (
+        ("hybrid_vae_optimized", "the plan's optimised template"),
+        ("own/wide.yaml", "template wide"),
+    ):
+        assert label_of("template", results.model_copy(update={"plan": {"template": template}})) == label
     assert label_of("best_hybrid_vae", results) == "best hybrid VAE"
