@@ -8,6 +8,7 @@ as tasks on every node, checkpoints, resume, Ctrl-C), sent in place of search/br
 
 from __future__ import annotations
 
+import signal
 import sys
 from pathlib import Path
 
@@ -23,6 +24,8 @@ def pack_with_stand_in() -> Parcel:
 
 
 def main() -> int:
+    # A shell's background job, and so whatever pytest started from one, is born with SIGINT ignored.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     options, _, arguments = (" ".join(sys.argv[1:]) + " ").partition(" -- ")
     words = options.split()
     if "--stand-in" in words:
