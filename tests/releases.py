@@ -13,6 +13,8 @@ import numpy as np
 from recsys.data.dataset import Catalogue, Dataset, Quality
 from recsys.data.ratings import Ratings, RatingScale
 from recsys.data.split import Split, TrainingData
+from recsys.ensemble.correction import DEGREES, Correction, Side
+from recsys.ensemble.profiles import COLUMNS
 from recsys.models.registry import FAMILIES, make_config
 from recsys.ranking.als import AlsConfig, fit_als
 from recsys.ranking.mix import Mix
@@ -99,6 +101,24 @@ def fit_member(
     return ReleaseMember(name, trainer.pack(), asdict(config), trainer.parameters, weight)
 
 
+def make_correction(seed: int = 0) -> Correction:
+    """Any: slopes drawn at random, of some hundredths of a star."""
+    random = np.random.default_rng(seed)
+
+    def side(means: tuple[float, ...]) -> Side:
+        slopes = 0.03 * random.standard_normal((COLUMNS, DEGREES))
+        return Side(means, (0.5, 0.3, 0.2, 0.1, 0.1), tuple(tuple(row) for row in slopes.tolist()))
+
+    return Correction(
+        everyone=(1.0, 3.3, 12.0, 0.1, 0.05),
+        centre=3.3,
+        spread=0.6,
+        alone=(0.01, 0.02, -0.03, -0.01),
+        users=side((2.5, 3.3, 0.9, 0.1, 0.05)),
+        items=side((3.0, 3.3, 0.9, 0.1, 0.05)),
+    )
+
+
 def make_release(
     folder: Path,
     *,
@@ -108,6 +128,7 @@ def make_release(
     seed: int = 0,
     rating_weight: float = 0.2,
     candidates: int = 20,
+    corrected: bool = True,
 ) -> Path:
     """A real release of about ``users`` x ``items`` in well under a second; ``members`` are families."""
     dataset = make_dataset(users=users, items=items, seed=seed)
@@ -126,6 +147,7 @@ def make_release(
         trained_on=["train"],
         members=fitted,
         method="mean",
+        correction=make_correction(seed) if corrected else None,
         ranker=fit_als(rated_matrix(kept), AlsConfig(factors=8, rounds=4), seed=seed, scale=kept.scale),
         mix=Mix(1.0, rating_weight, candidates, {}),
         valid_predictions=np.full(len(valid), 3.5, dtype=np.float32),

@@ -1,50 +1,81 @@
 """Fit a blend of members to the validation slice, and say honestly how it was chosen.
 
 The method is the one with the lowest error on folds of validation that its weights were not fitted on;
-its weights are then fitted again on the whole slice. The simplest wins a tie.
+its weights are then fitted again on the whole slice. The simplest wins a tie. A correction comes on top
+where it, too, helps on folds that it was not fitted on.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from recsys.data.ratings import RatingScale
+from recsys.data.ratings import Ratings
+from recsys.ensemble.correcting import fit_correction
+from recsys.ensemble.correction import Correction
 from recsys.ensemble.moments import Moments
 from recsys.ensemble.weights import METHODS
 from recsys.errors import InputError
-from recsys.metrics.rating import loss, mae, mse
 from recsys.seeds import derive_seed
 from recsys.types import FloatArray
 
 FOLDS = 5
+CORRECTED = "corrected"
 TIE = 1e-6  # stars squared: closer than this, the earlier method in METHODS wins
 
 
 @dataclass(frozen=True)
 class Blend:
     """``weights`` (members,), 0 or more. ``held_out`` is each method's rmse, stars, on the folds that its
-    weights were not fitted on (empty with one member)."""
+    weights were not fitted on (empty with one member); "corrected" is that of the chosen one, corrected."""
 
     method: str
     weights: NDArray[np.float64]
     held_out: dict[str, float]
+    correction: Correction | None = None
 
-    def predict(self, predictions: FloatArray, scale: RatingScale) -> NDArray[np.float32]:
-        """(n,) stars inside the scale, of (members, n)."""
+    @property
+    def name(self) -> str:
+        return self.method if self.correction is None else f"{self.method}, {CORRECTED}"
+
+    @property
+    def error(self) -> float:
+        """rmse, stars, on the folds that what was chosen was not fitted on; NaN with one member."""
+        chosen = self.method if self.correction is None else CORRECTED
+        return self.held_out.get(chosen, float("nan"))
+
+    def predict(self, predictions: FloatArray, asked: Ratings, known: Ratings) -> NDArray[np.float32]:
+        """(n,) stars inside the scale, of (members, n) for the pairs of ``asked``.
+
+        ``known`` are the ratings that users and items are known by: what a correction reads."""
+        stars = self.sum(predictions)
+        if self.correction is not None:
+            stars = self.correction.predict(stars, asked, known)
+        return np.clip(stars, asked.scale.low, asked.scale.high)
+
+    def sum(self, predictions: FloatArray) -> NDArray[np.float32]:
+        """(n,) the weighted ``predictions`` (members, n), neither corrected nor clipped."""
         stars = np.zeros(predictions.shape[1], dtype=np.float32)
         for weight, row in zip(self.weights, predictions, strict=True):
             if weight:
                 stars += np.float32(weight) * row
-        return np.clip(stars, scale.low, scale.high)
+        return stars
 
     def kl(self, members: Sequence[float]) -> float:
         """The weighted mean of the members' KL, nats."""
         total = float(self.weights.sum())
         return float(self.weights @ np.asarray(members)) / total if total > 0 else 0.0
+
+
+def fit_corrected(predictions: FloatArray, asked: Ratings, known: Ratings, *, seed: int) -> Blend:
+    """``fit_blend`` to ``asked``, the validation slice, with a correction where that helps. ``known`` is the
+    slice that the members learned from."""
+    blend = fit_blend(predictions, asked.values, seed=seed)
+    correction, error = fit_correction(blend.sum(predictions), asked, known, folds_of(len(asked), seed))
+    return replace(blend, correction=correction, held_out=blend.held_out | {CORRECTED: error})
 
 
 def fit_blend(predictions: FloatArray, targets: FloatArray, *, seed: int) -> Blend:
@@ -55,7 +86,7 @@ def fit_blend(predictions: FloatArray, targets: FloatArray, *, seed: int) -> Ble
     members, count = predictions.shape
     if members == 1:
         return Blend("mean", np.ones(1), {})
-    fold = np.random.default_rng(derive_seed(seed, "blend")).integers(0, FOLDS, count)
+    fold = folds_of(count, seed)
     parts = [
         Moments.of(predictions[:, fold == k], targets[fold == k]) for k in range(FOLDS) if (fold == k).any()
     ]
@@ -73,18 +104,9 @@ def fit_blend(predictions: FloatArray, targets: FloatArray, *, seed: int) -> Ble
     )
 
 
-def blend_figures(
-    blend: Blend,
-    predictions: FloatArray,
-    targets: FloatArray,
-    *,
-    kls: Sequence[float],
-    scale: RatingScale,
-) -> dict[str, float]:
-    """loss, rmse, mae and kl of the ensemble: its loss is its MSE + 0.01 x the weighted mean of KLs."""
-    stars = blend.predict(predictions, scale)
-    error, kl = mse(stars, targets), blend.kl(kls)
-    return {"loss": loss(error, kl), "rmse": float(np.sqrt(error)), "mae": mae(stars, targets), "kl": kl}
+def folds_of(count: int, seed: int) -> NDArray[np.int64]:
+    """(count,) the fold of each rating."""
+    return np.random.default_rng(derive_seed(seed, "blend")).integers(0, FOLDS, count)
 
 
 def _sum(parts: Sequence[Moments]) -> Moments:

@@ -8,6 +8,7 @@ The folder beside manifest.json:
     items/vectors.npy                            (items, k) unit rows: likeness of items
     histories/{ends,items,values}.npy            ratings by user, oldest first
     popularity/{counts,trending,means}.npy       ratings an item has, the same with decay, their mean
+    blend/items.npy                              (items, 3) what an item's profile makes of the blend's stars
     members/NAME/, ranker/, profile/             see recsys.models.packed, recsys.ranking.packed
 """
 
@@ -22,6 +23,8 @@ from typing import overload
 import numpy as np
 from numpy.typing import NDArray
 
+from recsys.data.ratings import Ratings
+from recsys.ensemble.correction import Correction
 from recsys.models.base import History
 from recsys.release.files import map_array, save_array
 from recsys.types import BoolArray
@@ -194,3 +197,22 @@ class Popularity:
         save_array(folder / "counts.npy", self.counts)
         save_array(folder / "trending.npy", self.trending)
         save_array(folder / "means.npy", self.means)
+
+
+@dataclass(frozen=True)
+class OpenCorrection:
+    """A blend's ``correction`` with every item's part of it, (items, DEGREES)."""
+
+    correction: Correction
+    items: NDArray[np.float32]
+
+    @classmethod
+    def of(cls, correction: Correction, known: Ratings) -> OpenCorrection:
+        return cls(correction, correction.of_items(known).astype(np.float32))
+
+    @classmethod
+    def load(cls, folder: Path, correction: Correction) -> OpenCorrection:
+        return cls(correction, map_array(folder / "items.npy"))
+
+    def save(self, folder: Path) -> None:
+        save_array(folder / "items.npy", self.items)

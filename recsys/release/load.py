@@ -18,8 +18,8 @@ from recsys.models.packed import open_member
 from recsys.models.registry import FAMILIES
 from recsys.ranking.packed import PackedRanker
 from recsys.release import files
-from recsys.release.contents import Histories, Ids, Popularity, Shelf
-from recsys.release.manifest import SCHEMA_VERSION, Manifest
+from recsys.release.contents import Histories, Ids, OpenCorrection, Popularity, Shelf
+from recsys.release.manifest import READ_VERSIONS, Manifest
 from recsys.types import Arrays, JsonObject
 
 
@@ -43,6 +43,7 @@ class Release:
     histories: Histories
     popularity: Popularity
     members: tuple[OpenMember, ...]
+    correction: OpenCorrection | None
     ranker: PackedRanker
 
     @property
@@ -70,9 +71,10 @@ def read_manifest(folder: Path) -> Manifest:
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise InputError(f"{path} is not JSON ({error}): copy the release again, whole") from None
     version = text.get("schema_version") if isinstance(text, dict) else None
-    if version != SCHEMA_VERSION:
+    if version not in READ_VERSIONS:
         raise InputError(
-            f"{path} has schema_version {version!r}, this version reads {SCHEMA_VERSION}: make the release "
+            f"{path} has schema_version {version!r}, this version reads "
+            f"{' and '.join(map(str, READ_VERSIONS))}: make the release "
             "again, or serve it with the version that made it"
         )
     if text.get("complete") is not True:
@@ -117,6 +119,7 @@ def map_release(folder: Path, manifest: Manifest) -> Release:
             )
         packed = open_member(folder / "members" / card.name)
         members.append(OpenMember(card.name, card.weight, FAMILIES[card.family].scorer(packed, histories)))
+    correction = manifest.rating_blend.correction
     return Release(
         folder=folder,
         manifest=manifest,
@@ -125,5 +128,6 @@ def map_release(folder: Path, manifest: Manifest) -> Release:
         histories=histories,
         popularity=Popularity.load(folder / "popularity"),
         members=tuple(members),
+        correction=None if correction is None else OpenCorrection.load(folder / "blend", correction),
         ranker=PackedRanker.open(folder / "ranker"),
     )

@@ -14,9 +14,11 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from recsys.data.split import SliceName
+from recsys.ensemble.correction import Correction
 from recsys.types import JsonObject
 
-SCHEMA_VERSION: Literal[1] = 1
+SCHEMA_VERSION: Literal[2] = 2  # 1 knew no correction
+READ_VERSIONS = (1, 2)
 
 
 class Part(BaseModel):
@@ -59,10 +61,11 @@ class MemberCard(Part):
 
 
 class RatingBlendCard(Part):
-    """How the members' weights were found: "mean", "greedy" or "non_negative"."""
+    """How the members' weights were found ("mean", "greedy", "non_negative"), and what corrects their sum."""
 
     method: str
     weights: dict[str, float]
+    correction: Correction | None = None
 
 
 class RankingWeights(Part):
@@ -126,7 +129,7 @@ class FileCard(Part):
 class Manifest(Part):
     """The fields of a release, in the order they are written. Weights sum to 1 where ``method`` says so."""
 
-    schema_version: Literal[1] = SCHEMA_VERSION
+    schema_version: Literal[1, 2] = SCHEMA_VERSION
     release_id: str
     complete: bool
     created: str
@@ -145,5 +148,8 @@ class Manifest(Part):
 
     def computed_id(self) -> str:
         """sha256 over every field but the id itself: what ``release_id`` must be."""
-        text = json.dumps(self.model_dump(exclude={"release_id"}), sort_keys=True, separators=(",", ":"))
+        fields = self.model_dump(exclude={"release_id"})
+        if self.schema_version == 1:
+            del fields["rating_blend"]["correction"]
+        text = json.dumps(fields, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()

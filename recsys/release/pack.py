@@ -16,13 +16,14 @@ from recsys.bounds import DataShape, require_safe
 from recsys.data.dataset import Dataset
 from recsys.data.ratings import Ratings
 from recsys.data.split import SLICES, SliceName, Split
+from recsys.ensemble.correction import Correction
 from recsys.models.hybrid_vae.config import HybridVaeConfig
 from recsys.models.registry import make_config
 from recsys.ranking.mix import RANKER_ALONE, Mix
 from recsys.ranking.packed import PackedRanker
 from recsys.ranking.recipe import seen_matrix
 from recsys.ranking.vectors import item_vectors
-from recsys.release.contents import Histories, Ids, Popularity, Shelf, Titles
+from recsys.release.contents import Histories, Ids, OpenCorrection, Popularity, Shelf, Titles
 from recsys.release.manifest import (
     DatasetCard,
     FoldInCard,
@@ -50,13 +51,15 @@ def pack_release(
     members: Sequence[ReleaseMember],
     method: str,
     ranker: PackedRanker,
+    correction: Correction | None = None,
     mix: Mix = RANKER_ALONE,
     ranking_report: JsonObject | None = None,
     fold_in: JsonObject | None = None,
     metrics: MetricsCard | None = None,
     valid_predictions: NDArray[np.float32] | None = None,
 ) -> Path:
-    """``folder``, written whole or not at all. ``method`` and the members' weights are the Blend's.
+    """``folder``, written whole or not at all. ``method``, ``correction`` and the members' weights
+    are the Blend's.
 
     ``trained_on`` names the slices that the members learned from; ``valid_predictions`` (valid,) are the
     ensemble's before any refit, for the reference profile that drift is measured against.
@@ -91,6 +94,7 @@ def pack_release(
             popularity=make_popularity(kept),
             members=members,
             method=method,
+            correction=None if correction is None else OpenCorrection.of(correction, kept),
             ranker=ranker,
             ranking=RankingCard(
                 ranker=ranker.family,

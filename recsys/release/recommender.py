@@ -44,7 +44,7 @@ class Recommender:
         scale = release.manifest.dataset.scale
         self._scale = RatingScale(scale.low, scale.high)
         self._people = People(release.histories)
-        self._stars = Stars(release.members, self._scale)
+        self._stars = Stars(release.members, self._scale, release.correction)
         self._weights = release.manifest.ranking.weights
         self.retriever = Retriever(release.ranker)
 

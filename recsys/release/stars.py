@@ -1,4 +1,4 @@
-"""Predicted stars: the weighted members, for one person or several at once."""
+"""Predicted stars: the weighted members and their correction, for one person or several at once."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from recsys.data.ratings import RatingScale
 from recsys.models.base import Scorer
+from recsys.release.contents import OpenCorrection
 from recsys.release.load import OpenMember
 from recsys.release.people import Person
 from recsys.types import FloatArray, IntArray
@@ -19,12 +20,17 @@ from recsys.types import FloatArray, IntArray
 class Stars:
     """The rating ensemble. ``states`` once a person, then ``rate`` as often as wanted."""
 
-    def __init__(self, members: tuple[OpenMember, ...], scale: RatingScale) -> None:
+    def __init__(
+        self,
+        members: tuple[OpenMember, ...],
+        scale: RatingScale,
+        correction: OpenCorrection | None = None,
+    ) -> None:
         self._members = tuple(member for member in members if member.weight != 0)
-        self._scale = scale
+        self._scale, self._correction = scale, correction
 
     def states(self, person: Person) -> list[Any]:
-        """What each member computes once for a person."""
+        """What each member computes once for a person; a correction's part comes last."""
         return self.states_many([person])[0]
 
     def states_many(self, people: Sequence[Person]) -> list[list[Any]]:
@@ -34,6 +40,9 @@ class Stars:
             by_member = [_states(member.scorer, new) for member in self._members]
             found = [list(states) for states in zip(*by_member, strict=True)] or [[] for _ in new]
             for person, states in zip(new, found, strict=True):
+                if self._correction is not None:
+                    values = person.history.values
+                    states.append(self._correction.correction.of_history(values, self._scale))
                 person.states = states
         return [person.states or [] for person in people]
 
@@ -48,6 +57,12 @@ class Stars:
             weight = np.float32(member.weight)
             for total, scores in zip(totals, _scores(member.scorer, place, parts), strict=True):
                 total += weight * scores
+        if self._correction is not None:
+            apply, table = self._correction.correction.apply, self._correction.items
+            totals = [
+                apply(total, states[-1], table[items])
+                for total, (states, items) in zip(totals, parts, strict=True)
+            ]
         return [np.clip(total, self._scale.low, self._scale.high) for total in totals]
 
 

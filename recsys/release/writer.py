@@ -23,7 +23,7 @@ from recsys.models.base import PackedMember
 from recsys.models.packed import save_member
 from recsys.ranking.packed import PackedRanker
 from recsys.release import files
-from recsys.release.contents import Histories, Ids, Popularity, Shelf
+from recsys.release.contents import Histories, Ids, OpenCorrection, Popularity, Shelf
 from recsys.release.golden import make_golden
 from recsys.release.load import map_release
 from recsys.release.manifest import (
@@ -71,6 +71,7 @@ class Contents:
     ranking: RankingCard
     fold_in: FoldInCard
     metrics: MetricsCard
+    correction: OpenCorrection | None = None
     profile: tuple[JsonObject, Arrays] | None = None
 
 
@@ -123,6 +124,8 @@ def _write_arrays(folder: Path, contents: Contents) -> ProfileCard | None:
     for member in contents.members:
         save_member(folder / "members" / member.name, member.packed)
     contents.ranker.save(folder / "ranker")
+    if contents.correction is not None:
+        contents.correction.save(folder / "blend")
     if contents.profile is None:
         return None
     summary, arrays = contents.profile
@@ -154,7 +157,9 @@ def _manifest(folder: Path, contents: Contents, profile: ProfileCard | None) -> 
         trained_on=list(contents.trained_on),
         members=members,
         rating_blend=RatingBlendCard(
-            method=contents.method, weights={member.name: member.weight for member in contents.members}
+            method=contents.method,
+            weights={member.name: member.weight for member in contents.members},
+            correction=None if contents.correction is None else contents.correction.correction,
         ),
         ranking=contents.ranking,
         fold_in=contents.fold_in,

@@ -19,6 +19,7 @@ from recsys.metrics.rating import squared_errors
 from recsys.metrics.significance import rmse_difference
 from search.experiments.standing import Standing
 from search.experiments.text import number, table
+from search.finishing.chosen import ENSEMBLE_VALID
 from search.planning.sources import Source
 from search.report.parameters import value_text
 from search.results.schema import Results
@@ -126,7 +127,10 @@ def _valid_predictions(one: Standing) -> NDArray[np.float32]:
         raise InputError(f"{one.name} came to nothing")
     ensemble = results.ensemble
     if ensemble is not None and model is ensemble:
-        parts = [
+        if (one.folder / ENSEMBLE_VALID).exists():
+            stars: NDArray[np.float32] = np.load(one.folder / ENSEMBLE_VALID, allow_pickle=False)
+            return stars
+        parts = [  # a run of an older version, without that file
             member.weight * np.load(folders[member.trial] / "valid.npy")
             for member in ensemble.members
             if member.trial is not None

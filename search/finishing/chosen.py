@@ -13,6 +13,7 @@ from search.planning.plan import Ensemble
 
 VALID = "valid.npy"
 MEMBER = "member"
+ENSEMBLE_VALID = "ensemble-valid.npy"  # of the run
 
 
 def usable(results: Sequence[TrialResult], run: Path) -> list[TrialResult]:
@@ -89,3 +90,11 @@ def candidates(results: Sequence[TrialResult], limits: Ensemble) -> list[TrialRe
 def valid_predictions(results: Sequence[TrialResult], run: Path) -> NDArray[np.float32]:
     """(trials, valid rows) stars."""
     return np.stack([np.load(run / result.folder / VALID, allow_pickle=False) for result in results])
+
+
+def save_ensemble(run: Path, stars: NDArray[np.float32]) -> None:
+    """(valid rows,) the blend's stars, for whoever compares runs later."""
+    beside = run / f".{ENSEMBLE_VALID}"
+    with beside.open("wb") as file:
+        np.save(file, stars)
+    beside.replace(run / ENSEMBLE_VALID)

@@ -14,8 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recsys.data.dataset import Dataset
-from recsys.data.ratings import Ratings, RatingScale
+from recsys.data.ratings import Ratings
 from recsys.data.split import SliceName, Split
+from recsys.ensemble.correction import Correction
 from recsys.metrics.catalogue import coverage, diversity, novelty
 from recsys.metrics.ranking import evaluate_lists, pair_matrix
 from recsys.metrics.rating import loss, mae, mse, rmse
@@ -34,16 +35,19 @@ LIST = 10
 
 @dataclass(frozen=True)
 class Judge:
-    """A dataset's slices, and the histories that predictions may use."""
+    """A dataset's slices, the ratings ``known`` of users and items to whoever predicts, and ``histories`` of
+    them."""
 
     dataset: Dataset
     split: Split
+    known: Ratings
     histories: Callable[[int], History]
 
     @classmethod
     def of(cls, dataset: Dataset, split: Split) -> Judge:
         rows = np.sort(np.concatenate([split.train, split.valid]))
-        return cls(dataset, split, make_histories(dataset.ratings.take(rows)))
+        known = dataset.ratings.take(rows)
+        return cls(dataset, split, known, make_histories(known))
 
     def slice(self, name: SliceName) -> Ratings:
         return self.dataset.ratings.take(self.split.rows(name))
@@ -62,22 +66,28 @@ class Judge:
 
 
 class Stars:
-    """The ensemble's predicted rating of some items for one user."""
+    """The ensemble's predicted rating of some items for one user; their state comes from ``known``."""
 
-    def __init__(self, scorers: list[Scorer], weights: list[float], scale: RatingScale) -> None:
-        self._scorers, self._weights, self._scale = scorers, weights, scale
+    def __init__(
+        self, scorers: list[Scorer], weights: list[float], known: Ratings, correction: Correction | None
+    ) -> None:
+        self._scorers, self._weights, self._scale = scorers, weights, known.scale
+        self._correction = correction
+        if correction is not None:
+            self._users, self._items = correction.of_users(known), correction.of_items(known)
 
     @classmethod
-    def of(cls, members: Sequence[ReleaseMember], known: Ratings) -> Stars:
-        """``known`` are the ratings that a user's state may come from."""
+    def of(cls, members: Sequence[ReleaseMember], known: Ratings, correction: Correction | None) -> Stars:
         histories = make_histories(known)
         scorers = [family_named(one.packed.family).scorer(one.packed, histories) for one in members]
-        return cls(scorers, [one.weight for one in members], known.scale)
+        return cls(scorers, [one.weight for one in members], known, correction)
 
     def __call__(self, user: int, items: IntArray) -> NDArray[np.float32]:
         stars = np.zeros(len(items), dtype=np.float32)
         for scorer, weight in zip(self._scorers, self._weights, strict=True):
             stars += np.float32(weight) * scorer.score(scorer.known_user(user), items)
+        if self._correction is not None:
+            stars = self._correction.apply(stars, self._users[user], self._items[items])
         return np.clip(stars, self._scale.low, self._scale.high)
 
 

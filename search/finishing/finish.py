@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from recsys.data.dataset import Dataset
 from recsys.data.split import SliceName, Split
-from recsys.ensemble.fit import Blend, fit_blend
+from recsys.ensemble.fit import Blend, fit_corrected
 from recsys.release.recommender import Recommender
 from recsys.seeds import derive_seed
 from recsys.training.trials import TrialResult
@@ -74,7 +74,7 @@ class Finishing:
     ) -> None:
         self._run, self._plan, self._say = run, plan, say
         self._judge = Judge.of(dataset, split)
-        self._valid = self._judge.slice("valid")
+        self._train, self._valid = self._judge.slice("train"), self._judge.slice("valid")
         self._test = self._judge.slice("test")
         self._entries: dict[int, Entry] = {}
 
@@ -95,13 +95,14 @@ class Finishing:
 
     def _blend(self, usable: list[TrialResult]) -> tuple[list[TrialResult], Blend]:
         pool = chosen.candidates(usable, self._plan.ensemble)
-        blend = fit_blend(
+        blend = fit_corrected(
             chosen.valid_predictions(pool, self._run),
-            self._valid.values,
+            self._valid,
+            self._train,
             seed=derive_seed(self._plan.seed, "blend"),
         )
         kept = [place for place, weight in enumerate(blend.weights) if weight > 0]
-        self._say(f"ensemble of {len(kept)} of {len(pool)} candidates by {blend.method}")
+        self._say(f"ensemble of {len(kept)} of {len(pool)} candidates by {blend.name}")
         return [pool[place] for place in kept], replace(blend, weights=blend.weights[kept])
 
     def _look(
@@ -124,12 +125,12 @@ class Finishing:
         findings.members = tuple(
             (result.spec.number, float(weight)) for result, weight in zip(members, blend.weights, strict=True)
         )
-        findings.blend_method = blend.method
+        findings.blend_method = blend.name
         findings.ensemble = self._ensemble_entry(members, blend)
         gate = self._judge.slice("gate")
         if len(gate):
             rows = np.stack([self._judge.predict(self._judged(result), gate) for result in members])
-            findings.gate_predictions = blend.predict(rows, gate.scale)
+            findings.gate_predictions = blend.predict(rows, gate, self._judge.known)
 
     def _member(self, result: TrialResult) -> Path:
         return self._run / result.folder / chosen.MEMBER
@@ -165,10 +166,10 @@ class Finishing:
 
     def _ensemble_entry(self, members: list[TrialResult], blend: Blend) -> Entry:
         entries = [self._entry(result) for result in members]
-        scale = self._test.scale
         kl = blend.kl([result.kl for result in members])
-        valid = blend.predict(chosen.valid_predictions(members, self._run), scale)
-        test = blend.predict(np.stack([_stars(entry) for entry in entries]), scale)
+        valid = blend.predict(chosen.valid_predictions(members, self._run), self._valid, self._train)
+        chosen.save_ensemble(self._run, valid)
+        test = blend.predict(np.stack([_stars(entry) for entry in entries]), self._test, self._judge.known)
         return Entry(
             name="ensemble",
             family="",
@@ -185,8 +186,8 @@ class Finishing:
     def _release(self, members: list[TrialResult], blend: Blend, findings: Findings) -> None:
         """Pack what was judged, judge its lists, and pack it again with its figures (or refitted)."""
         plan, judge = self._plan, self._judge
-        stars = blend.predict(chosen.valid_predictions(members, self._run), self._valid.scale)
-        packer = Packer(self._run, judge, stars, seed=derive_seed(plan.seed, "ranker"), say=self._say)
+        stars = blend.predict(chosen.valid_predictions(members, self._run), self._valid, self._train)
+        packer = Packer(self._run, judge, blend, stars, seed=derive_seed(plan.seed, "ranker"), say=self._say)
         parts = [
             release_member(self._member(result), result, weight=float(weight))
             for result, weight in zip(members, blend.weights, strict=True)
@@ -197,7 +198,7 @@ class Finishing:
                 release_member(self._judged(result), result, weight=part.weight)
                 for result, part in zip(members, parts, strict=True)
             ]
-        with packer.provisional(parts, blend.method) as release:
+        with packer.provisional(parts) as release:
             recommender = Recommender(release)
             findings.recommender = self._recommender_entry(recommender, findings)
             findings.samples = samples_of(recommender, judge.dataset)
@@ -210,7 +211,7 @@ class Finishing:
             epochs = {part.name: result.best_epoch for part, result in zip(parts, members, strict=True)}
             findings.refit = {"trained_on": list(slices), "epochs": epochs}
         card = metrics_card(findings.formula, findings.best, findings.ensemble, findings.recommender)
-        findings.release = packer.final(parts, blend.method, metrics=card, trained_on=slices)
+        findings.release = packer.final(parts, metrics=card, trained_on=slices)
 
     def _recommender_entry(self, recommender: Recommender, findings: Findings) -> Entry:
         assert findings.ensemble is not None

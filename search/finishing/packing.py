@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from recsys.bounds import require_safe
 from recsys.data.dataset import Dataset
 from recsys.data.split import SliceName
+from recsys.ensemble.fit import Blend
 from recsys.models.hybrid_vae.config import HybridVaeConfig
 from recsys.models.packed import open_member
 from recsys.models.registry import make_config
@@ -46,13 +47,14 @@ def release_member(folder: Path, result: TrialResult, *, weight: float) -> Relea
 
 
 class Packer:
-    """Packs one run's release. The ranker is chosen on valid; ``valid_stars`` (valid rows,) are the
-    ensemble's predictions, the reference that drift is measured against."""
+    """Packs one run's release of ``blend``. The ranker is chosen on valid; ``valid_stars`` (valid rows,) are
+    its predictions, the reference that drift is measured against."""
 
     def __init__(
         self,
         run: Path,
         judge: Judge,
+        blend: Blend,
         valid_stars: NDArray[np.float32],
         *,
         seed: int,
@@ -62,12 +64,12 @@ class Packer:
         self._selection = select_ranker(judge.slice("train"), judge.slice("valid"), seed=seed)
         self._mix = RANKER_ALONE
         self._say = say
-        self._valid_stars = valid_stars
+        self._blend, self._valid_stars = blend, valid_stars
 
     def choose_mix(self, members: Sequence[ReleaseMember]) -> None:
         """How much ``members``' stars say in a list, chosen on valid while they have seen train alone."""
         train, valid = self._judge.slice("train"), self._judge.slice("valid")
-        rate = Stars.of(members, train)
+        rate = Stars.of(members, train, self._blend.correction)
         self._mix = choose_mix(self._selection.on_train, rate, train, valid, seed=self._seed)
         self._say(
             f"lists: {self._selection.recipe.family} x {self._mix.ranking_weight:g} "
@@ -75,19 +77,18 @@ class Packer:
         )
 
     @contextmanager
-    def provisional(self, members: Sequence[ReleaseMember], method: str) -> Iterator[Release]:
+    def provisional(self, members: Sequence[ReleaseMember]) -> Iterator[Release]:
         """The release as it is judged; gone afterwards."""
         folder = self._run / f".{RELEASE}-judged"
         shutil.rmtree(folder, ignore_errors=True)
         try:
-            yield open_release(self._pack(folder, members, method, ("train", "valid"), MetricsCard()))
+            yield open_release(self._pack(folder, members, ("train", "valid"), MetricsCard()))
         finally:
             shutil.rmtree(folder, ignore_errors=True)
 
     def final(
         self,
         members: Sequence[ReleaseMember],
-        method: str,
         *,
         metrics: MetricsCard,
         trained_on: Sequence[SliceName],
@@ -97,7 +98,7 @@ class Packer:
         target = self._run / RELEASE
         for folder in (new, old):
             shutil.rmtree(folder, ignore_errors=True)
-        self._pack(new, members, method, trained_on, metrics)
+        self._pack(new, members, trained_on, metrics)
         if target.exists():
             target.rename(old)
         new.rename(target)
@@ -108,7 +109,6 @@ class Packer:
         self,
         folder: Path,
         members: Sequence[ReleaseMember],
-        method: str,
         trained_on: Sequence[SliceName],
         metrics: MetricsCard,
     ) -> Path:
@@ -122,7 +122,8 @@ class Packer:
             split=judge.split,
             trained_on=trained_on,
             members=members,
-            method=method,
+            method=self._blend.method,
+            correction=self._blend.correction,
             ranker=ranker,
             ranking_report=self._selection.report(),
             metrics=metrics,

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from recsys.ensemble.fit import fit_blend
+from recsys.ensemble.fit import fit_corrected
 from recsys.ladder.measure import Measure, Predictions, measured
 from recsys.ladder.record import Record
 from recsys.metrics.rating import rmse
@@ -77,10 +77,12 @@ class Ours:
         both = [(member, seed) for seed in seeds for member in members]
         found = [self._predictions(member, seed) for member, seed in both]
         valid: NDArray[np.float32] = np.stack([one.valid for one in found])
-        blend = fit_blend(valid, self.sample.data.valid.values, seed=0)
-        stars = blend.predict(np.stack([one.test_refit for one in found]), self.sample.test.scale)
+        data, test = self.sample.data, self.sample.test
+        blend = fit_corrected(valid, data.valid, data.train, seed=0)
+        known = data.train.joined(data.valid)
+        stars = blend.predict(np.stack([one.test_refit for one in found]), test, known)
         kl = blend.kl([self._measure(member, seed).kl for member, seed in both])
-        return rmse(stars, self.sample.test.values), kl, min(blend.held_out.values(), default=float("nan"))
+        return rmse(stars, test.values), kl, blend.error
 
     def _measure(self, member: Member, seed: int) -> Measure:
         found = self.record.find(member.name, seed)

@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import minimize
 
-from recsys.data.ratings import RatingScale
-from recsys.ensemble.fit import Blend, blend_figures, fit_blend
+from recsys.data.ratings import Ratings, RatingScale
+from recsys.ensemble.fit import Blend, fit_blend
 from recsys.ensemble.moments import Moments
 from recsys.ensemble.weights import METHODS, greedy, non_negative
 from recsys.errors import InputError
@@ -96,17 +96,14 @@ def test_one_member_is_itself_and_the_same_seed_gives_the_same_blend() -> None:
     np.testing.assert_array_equal(first.weights, again.weights)
 
 
-def test_the_ensembles_loss_is_its_mse_and_a_hundredth_of_the_weighted_kl() -> None:
+def test_a_blends_stars_are_the_weighted_sum_on_the_scale_and_its_kl_the_weighted_mean() -> None:
     blend = Blend("mean", np.array([0.5, 1.5]), {})
     predictions = np.array([[1.0, 2.0], [2.0, 2.0]], dtype=np.float32)
-    figures = blend_figures(
-        blend, predictions, np.array([3.0, 4.5], dtype=np.float32), kls=[2.0, 4.0], scale=SCALE
-    )
-    mse = ((3.5 - 3) ** 2 + (4 - 4.5) ** 2) / 2
-    assert figures["kl"] == pytest.approx(3.5)
-    assert figures["loss"] == pytest.approx(mse + 0.01 * 3.5)
-    assert figures["rmse"] == pytest.approx(mse**0.5)
-    assert blend.predict(10 * predictions, SCALE).tolist() == [5.0, 5.0]
+    rows, stars = np.zeros(2, dtype=np.int32), np.array([3.0, 4.5], dtype=np.float32)
+    asked = Ratings(rows, rows, stars, None, SCALE, user_count=1, item_count=1)
+    assert blend.predict(predictions, asked, asked).tolist() == [3.5, 4.0]
+    assert blend.predict(10 * predictions, asked, asked).tolist() == [5.0, 5.0]
+    assert blend.kl([2.0, 4.0]) == pytest.approx(3.5)
 
 
 @pytest.mark.parametrize(

@@ -24,6 +24,29 @@ def items_of(answer: Answer) -> list[int]:
     return [one.item for one in answer.recommendations]
 
 
+def corrected(release: Release, known: History, item: int, stars: float) -> float:
+    """``stars`` with the correction's formula written out, and clipped."""
+    found = release.manifest.rating_blend.correction
+    assert found is not None
+    rows = [release.histories(row) for row in range(USERS)]
+    given = [float(value) for row in rows for value in row.values[row.items == item]]
+    total = list(found.alone)
+    for side, values in ((found.users, known.values.tolist()), (found.items, given)):
+        powers = [sum(values), sum(value**2 for value in values), values.count(5.0), values.count(0.5)]
+        mean, square, top, bottom = (
+            (own + 5 * everyone) / (len(values) + 5)
+            for own, everyone in zip(powers, found.everyone[1:], strict=True)
+        )
+        profile = [np.log(1 + len(values)), mean, max(square - mean**2, 0) ** 0.5, top, bottom]
+        for value, middle, spread, slopes in zip(profile, side.means, side.spreads, side.slopes, strict=True):
+            far = min(max((value - middle) / spread, -2.5), 2.5)
+            for power in range(3):
+                total[power] += far * slopes[power]
+    x = (stars - found.centre) / found.spread
+    stars += sum(coefficient * x**power for power, coefficient in enumerate(total))
+    return float(min(max(stars, 0.5), 5.0))
+
+
 def brute_force(release: Release, query: Query) -> dict[int, tuple[float, float]]:
     """Score and stars of every item that ``query`` may have, each formula written out in full."""
     known = release.histories(query.user) if query.user is not None else history({})
@@ -57,6 +80,7 @@ def brute_force(release: Release, query: Query) -> dict[int, tuple[float, float]
                 else member.scorer.known_user(query.user or 0)
             )
             stars += member.weight * float(member.scorer.score(state, np.array([item]))[0])
+        stars = corrected(release, known, item, stars)
         weights = release.manifest.ranking.weights
         scored[item] = (ranking[item] / best + weights.rating * (stars - 0.5) / 4.5, stars)
     return scored

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 import subprocess
@@ -15,6 +16,7 @@ import pytest
 from recsys.errors import InputError
 from recsys.release.load import Release, open_release, read_manifest
 from recsys.release.manifest import Manifest
+from tests.releases import make_release
 
 
 @pytest.fixture
@@ -44,6 +46,20 @@ def test_what_was_packed_is_what_opens(release: Release) -> None:
     assert release.items.genres(3) == tuple(sorted(release.items.genres(3)))
     assert len(release.histories) == manifest.dataset.users
     assert release.profile() is not None
+
+
+def test_a_release_of_the_first_schema_is_read_as_it_was_signed(tmp_path: Path) -> None:
+    """Before there were corrections: neither the field nor its place in the hash."""
+    folder = make_release(tmp_path / "release", corrected=False)
+    path = folder / "manifest.json"
+    text = json.loads(path.read_text())
+    del text["release_id"], text["rating_blend"]["correction"]
+    text["schema_version"] = 1
+    signed = hashlib.sha256(json.dumps(text, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+    path.write_text(json.dumps(text | {"release_id": signed}))
+    release = open_release(folder)
+    assert release.release_id == signed
+    assert release.correction is None
 
 
 def test_ids_are_found_and_strangers_are_not(release: Release) -> None:
@@ -87,8 +103,8 @@ def test_a_file_cut_off_or_missing_is_refused(copy: Path) -> None:
         (lambda text: text["members"][0].update(weight=5.0), "release_id does not fit"),
         (lambda text: text.update(release_id="0" * 64), "release_id does not fit"),
         (lambda text: text.update(complete=False), "is unfinished"),
-        (lambda text: text.update(schema_version=0), "schema_version 0, this version reads 1"),
-        (lambda text: text.update(schema_version=99), "schema_version 99, this version reads 1"),
+        (lambda text: text.update(schema_version=0), "schema_version 0, this version reads 1 and 2"),
+        (lambda text: text.update(schema_version=99), "schema_version 99, this version reads 1 and 2"),
         (lambda text: text.update(comment="hello"), "does not fit the schema at comment"),
         (lambda text: text["dataset"].pop("scale"), "does not fit the schema at dataset.scale"),
         (lambda text: text.update(members=[]), "does not fit the schema at members"),

@@ -1,0 +1,96 @@
+"""A blend's stars, corrected by what kind of person gives the rating and what kind of item gets it.
+
+Feature-weighted linear stacking (Sill, Takacs, Mackey & Lin 2009, arXiv:0911.0460) of one model, the blend
+itself: to its stars is added a quadratic in them whose three coefficients are each a user's part plus an
+item's part, linear in their profiles, and one cubic for all. Who gives nothing but fives, or an item that
+splits people, so gets another slope than the average. ``recsys.ensemble.correcting`` fits it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from recsys.data.ratings import Ratings, RatingScale
+from recsys.ensemble.profiles import COLUMNS, profiles, sums
+from recsys.types import FloatArray
+
+DEGREES = 3  # powers of the blend's stars, 0 1 2, that profiles change
+CUBE = 3  # the power beyond them, the same for all
+EDGE = 2.5  # standard deviations beyond which a profile counts as that far out
+Array = NDArray[np.float64]
+Row = tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Side:
+    """Of users or of items: the profiles' ``means`` and ``spreads`` (COLUMNS,), and ``slopes`` (COLUMNS,
+    DEGREES) from standardised profiles to coefficients."""
+
+    means: Row
+    spreads: Row
+    slopes: tuple[Row, ...]
+
+    def parts(self, found: Array) -> Array:
+        """(n, DEGREES) coefficients of ``found`` (n, COLUMNS) profiles."""
+        parts: Array = standardised(found, self.means, self.spreads) @ np.asarray(self.slopes)
+        return parts
+
+
+@dataclass(frozen=True)
+class Correction:
+    """``everyone`` (COLUMNS,) the average rating's sums; ``centre`` and ``spread`` of the blend's stars;
+    ``alone`` (CUBE + 1,) the cubic that all share."""
+
+    everyone: Row
+    centre: float
+    spread: float
+    alone: Row
+    users: Side
+    items: Side
+
+    def __post_init__(self) -> None:
+        sides = [(side.means, side.spreads, side.slopes) for side in (self.users, self.items)]
+        shapes = [np.shape(each) for each in (self.everyone, self.alone, *sides[0], *sides[1])]
+        if shapes != [(COLUMNS,), (CUBE + 1,), *2 * [(COLUMNS,), (COLUMNS,), (COLUMNS, DEGREES)]]:
+            raise ValueError(
+                f"a correction's numbers have shapes {shapes}, for {COLUMNS} columns of a profile"
+            )
+        if min(self.spread, *self.users.spreads, *self.items.spreads) <= 0:
+            raise ValueError("a correction's spreads must be above 0")
+
+    def of_users(self, ratings: Ratings) -> Array:
+        """(users, DEGREES) everybody's part, from the ratings known of them."""
+        totals = sums(ratings.users, ratings.values, ratings.user_count, ratings.scale)
+        return self.users.parts(profiles(totals, np.asarray(self.everyone)))
+
+    def of_history(self, values: FloatArray, scale: RatingScale) -> Array:
+        """(DEGREES,) the part of who gave ``values`` (n,)."""
+        totals = sums(np.zeros(len(values), dtype=np.int32), values, 1, scale)
+        part: Array = self.users.parts(profiles(totals, np.asarray(self.everyone)))[0]
+        return part
+
+    def of_items(self, ratings: Ratings) -> Array:
+        """(items, DEGREES) every item's part."""
+        totals = sums(ratings.items, ratings.values, ratings.item_count, ratings.scale)
+        return self.items.parts(profiles(totals, np.asarray(self.everyone)))
+
+    def apply(self, stars: FloatArray, users: FloatArray, items: FloatArray) -> NDArray[np.float32]:
+        """(n,) corrected ``stars`` (n,), not clipped; ``users`` and ``items`` are parts, (n, DEGREES) or one
+        for all (DEGREES,)."""
+        x = (stars - self.centre) / self.spread
+        own = users + items + np.asarray(self.alone[:DEGREES])
+        corrected = stars + own[..., 0] + x * (own[..., 1] + x * (own[..., 2] + x * self.alone[CUBE]))
+        return np.asarray(corrected, dtype=np.float32)
+
+    def predict(self, stars: FloatArray, asked: Ratings, known: Ratings) -> NDArray[np.float32]:
+        """``apply`` to the blend's ``stars`` (n,) for the pairs of ``asked``; profiles are of ``known``."""
+        return self.apply(stars, self.of_users(known)[asked.users], self.of_items(known)[asked.items])
+
+
+def standardised(found: Array, means: Row, spreads: Row) -> Array:
+    """(n, COLUMNS) profiles in standard deviations from the mean, at most EDGE."""
+    deviations: Array = (found - np.asarray(means)) / np.asarray(spreads)
+    return deviations.clip(-EDGE, EDGE)

@@ -1,0 +1,35 @@
+"""What ratings that were given say of whoever gave them, or of what they were given to: five numbers."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from recsys.data.ratings import Ratings, RatingScale
+from recsys.types import FloatArray, IntArray
+
+COLUMNS = 5  # log of 1 + count, mean, standard deviation, share at the scale's top, share at its bottom
+DAMPING = 5.0  # ratings of everyone's that count beside a person's or an item's own
+Array = NDArray[np.float64]
+
+
+def sums(rows: IntArray, values: FloatArray, count: int, scale: RatingScale) -> Array:
+    """(count, COLUMNS) of each row: ratings, their sum and sum of squares, how many at the top and bottom."""
+    stars = values.astype(np.float64)
+    weights = (None, stars, np.square(stars), values == scale.high, values == scale.low)
+    return np.stack([np.bincount(rows, weights=weight, minlength=count) for weight in weights], axis=1)
+
+
+def everyone_of(ratings: Ratings) -> Array:
+    """(COLUMNS,) ``sums`` of the average rating."""
+    rows = np.zeros(len(ratings), dtype=np.int32)
+    total: Array = sums(rows, ratings.values, 1, ratings.scale)[0]
+    return total / max(len(ratings), 1)
+
+
+def profiles(totals: Array, everyone: Array) -> Array:
+    """(n, COLUMNS) of ``totals``, ``sums`` of n people or items."""
+    damped = totals + DAMPING * everyone
+    mean, square, top, bottom = (damped[:, 1:] / damped[:, :1]).T
+    spread = np.sqrt(np.maximum(square - np.square(mean), 0))
+    return np.stack([np.log1p(totals[:, 0]), mean, spread, top, bottom], axis=1)
