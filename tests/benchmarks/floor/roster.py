@@ -44,6 +44,7 @@ VAE: JsonObject = {
     "kl_weight": 1e-3,
     "weight_decay": 2e-4,
 }
+AVERAGED: JsonObject = {"ema_decay": 0.995, "weight_decay": 1e-4}
 START: JsonObject = {"start": "factorisation", "learning_rate": 2e-3}
 LINEAR = (
     member("bias", "bias", "bias", 3, {}),
@@ -62,7 +63,8 @@ NONLINEAR = (
     member("bias", "bias", "bias", 3, {}),
     member("mf", "biased MF, variational", "mf", 12, {"factors": 16}),
     member("bayes-mf", "Bayesian MF", "bayes_mf", 8, {"factors": 32, "output": "gaussian", "sweeps": 40}),
-    member("vae", "hybrid VAE", "hybrid_vae", 8, VAE),
+    member("vae", "hybrid VAE", "hybrid_vae", 8, VAE | AVERAGED),
+    member("vae-wide", "hybrid VAE, wider", "hybrid_vae", 8, VAE | AVERAGED | {"hidden": [256, 128]}),
     member(
         "vae-start",
         "hybrid VAE, started from a factorisation",
