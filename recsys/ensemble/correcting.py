@@ -124,8 +124,8 @@ class Table:
         means = share @ found
         spreads = np.sqrt(share @ np.square(found - means))
         spreads[spreads < TINY] = 1.0
-        standard = tuple(means.tolist()), tuple(spreads.tolist())
-        return cls(standardised(found, *standard), rows, *standard)
+        table = standardised(found, means, spreads)
+        return cls(table, rows, tuple(means.tolist()), tuple(spreads.tolist()))
 
     def side(self, slopes: Array) -> Side:
         return Side(self.means, self.spreads, tuple(tuple(row) for row in slopes.tolist()))

@@ -9,12 +9,13 @@ splits people, so gets another slope than the average. ``recsys.ensemble.correct
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
 from recsys.data.ratings import Ratings, RatingScale
-from recsys.ensemble.profiles import COLUMNS, profiles, sums
+from recsys.ensemble.profiles import COLUMNS, profiles, sums, sums_of_one
 from recsys.types import FloatArray
 
 DEGREES = 3  # powers of the blend's stars, 0 1 2, that profiles change
@@ -35,8 +36,13 @@ class Side:
 
     def parts(self, found: Array) -> Array:
         """(n, DEGREES) coefficients of ``found`` (n, COLUMNS) profiles."""
-        parts: Array = standardised(found, self.means, self.spreads) @ np.asarray(self.slopes)
+        means, spreads, slopes = self._arrays
+        parts: Array = standardised(found, means, spreads) @ slopes
         return parts
+
+    @cached_property
+    def _arrays(self) -> tuple[Array, Array, Array]:
+        return np.asarray(self.means), np.asarray(self.spreads), np.asarray(self.slopes)
 
 
 @dataclass(frozen=True)
@@ -64,33 +70,39 @@ class Correction:
     def of_users(self, ratings: Ratings) -> Array:
         """(users, DEGREES) everybody's part, from the ratings known of them."""
         totals = sums(ratings.users, ratings.values, ratings.user_count, ratings.scale)
-        return self.users.parts(profiles(totals, np.asarray(self.everyone)))
+        return self.users.parts(profiles(totals, self._everyone))
 
     def of_history(self, values: FloatArray, scale: RatingScale) -> Array:
         """(DEGREES,) the part of who gave ``values`` (n,)."""
-        totals = sums(np.zeros(len(values), dtype=np.int32), values, 1, scale)
-        part: Array = self.users.parts(profiles(totals, np.asarray(self.everyone)))[0]
+        part: Array = self.users.parts(profiles(sums_of_one(values, scale), self._everyone))[0]
         return part
 
     def of_items(self, ratings: Ratings) -> Array:
         """(items, DEGREES) every item's part."""
         totals = sums(ratings.items, ratings.values, ratings.item_count, ratings.scale)
-        return self.items.parts(profiles(totals, np.asarray(self.everyone)))
+        return self.items.parts(profiles(totals, self._everyone))
 
     def apply(self, stars: FloatArray, users: FloatArray, items: FloatArray) -> NDArray[np.float32]:
         """(n,) corrected ``stars`` (n,), not clipped; ``users`` and ``items`` are parts, (n, DEGREES) or one
         for all (DEGREES,)."""
         x = (stars - self.centre) / self.spread
-        own = users + items + np.asarray(self.alone[:DEGREES])
-        corrected = stars + own[..., 0] + x * (own[..., 1] + x * (own[..., 2] + x * self.alone[CUBE]))
+        flat, slope, bend, cube = self.alone
+        own = users + items
+        corrected = (
+            stars + (own[..., 0] + flat) + x * (own[..., 1] + slope + x * (own[..., 2] + bend + x * cube))
+        )
         return np.asarray(corrected, dtype=np.float32)
+
+    @cached_property
+    def _everyone(self) -> Array:
+        return np.asarray(self.everyone)
 
     def predict(self, stars: FloatArray, asked: Ratings, known: Ratings) -> NDArray[np.float32]:
         """``apply`` to the blend's ``stars`` (n,) for the pairs of ``asked``; profiles are of ``known``."""
         return self.apply(stars, self.of_users(known)[asked.users], self.of_items(known)[asked.items])
 
 
-def standardised(found: Array, means: Row, spreads: Row) -> Array:
+def standardised(found: Array, means: Array, spreads: Array) -> Array:
     """(n, COLUMNS) profiles in standard deviations from the mean, at most EDGE."""
-    deviations: Array = (found - np.asarray(means)) / np.asarray(spreads)
+    deviations: Array = (found - means) / spreads
     return deviations.clip(-EDGE, EDGE)

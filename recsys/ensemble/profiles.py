@@ -20,10 +20,16 @@ def sums(rows: IntArray, values: FloatArray, count: int, scale: RatingScale) -> 
     return np.stack([np.bincount(rows, weights=weight, minlength=count) for weight in weights], axis=1)
 
 
+def sums_of_one(values: FloatArray, scale: RatingScale) -> Array:
+    """(1, COLUMNS) ``sums`` of ``values`` (n,) that all belong to one."""
+    stars = values.astype(np.float64)
+    ends = np.count_nonzero(values == scale.high), np.count_nonzero(values == scale.low)
+    return np.array([[len(stars), stars.sum(), stars @ stars, *ends]])
+
+
 def everyone_of(ratings: Ratings) -> Array:
     """(COLUMNS,) ``sums`` of the average rating."""
-    rows = np.zeros(len(ratings), dtype=np.int32)
-    total: Array = sums(rows, ratings.values, 1, ratings.scale)[0]
+    total: Array = sums_of_one(ratings.values, ratings.scale)[0]
     return total / max(len(ratings), 1)
 
 
