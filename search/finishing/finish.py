@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from recsys.data.dataset import Dataset
 from recsys.data.split import SliceName, Split
-from recsys.ensemble.fit import Blend, fit_corrected
+from recsys.ensemble.fit import Blend, fit_blend, fit_corrected
 from recsys.release.recommender import Recommender
 from recsys.seeds import derive_seed
 from recsys.training.trials import TrialResult
@@ -95,12 +95,11 @@ class Finishing:
 
     def _blend(self, usable: list[TrialResult]) -> tuple[list[TrialResult], Blend]:
         pool = chosen.candidates(usable, self._plan.ensemble)
-        blend = fit_corrected(
-            chosen.valid_predictions(pool, self._run),
-            self._valid,
-            self._train,
-            seed=derive_seed(self._plan.seed, "blend"),
-        )
+        predictions, seed = chosen.valid_predictions(pool, self._run), derive_seed(self._plan.seed, "blend")
+        if self._plan.ensemble.corrected:
+            blend = fit_corrected(predictions, self._valid, self._train, seed=seed)
+        else:
+            blend = fit_blend(predictions, self._valid.values, seed=seed)
         kept = [place for place, weight in enumerate(blend.weights) if weight > 0]
         self._say(f"ensemble of {len(kept)} of {len(pool)} candidates by {blend.name}")
         return [pool[place] for place in kept], replace(blend, weights=blend.weights[kept])

@@ -57,10 +57,11 @@ class Reference(Strict):
 
 
 class Ensemble(Strict):
-    """Which trials are blended."""
+    """Which trials are blended, and how."""
 
     size: Count = 8  # at most so many members
     per_family: Count = 5  # at most so many members of one family
+    corrected: bool = True  # by who rates and what is rated, where that helps on folds of valid
 
 
 class SearchPlan(Strict):
