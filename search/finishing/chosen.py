@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ from numpy.typing import NDArray
 
 from recsys.training.trials import TrialResult
 from search.planning.plan import Ensemble
+from search.results.files import write_atomic
 
 VALID = "valid.npy"
 MEMBER = "member"
@@ -94,7 +96,6 @@ def valid_predictions(results: Sequence[TrialResult], run: Path) -> NDArray[np.f
 
 def save_ensemble(run: Path, stars: NDArray[np.float32]) -> None:
     """(valid rows,) the blend's stars, for whoever compares runs later."""
-    beside = run / f".{ENSEMBLE_VALID}"
-    with beside.open("wb") as file:
-        np.save(file, stars)
-    beside.replace(run / ENSEMBLE_VALID)
+    data = BytesIO()
+    np.save(data, stars)
+    write_atomic(run / ENSEMBLE_VALID, data.getvalue())
