@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from recsys.data.ratings import Ratings
 from recsys.ensemble.correction import CUBE, DEGREES, Correction, Row, Side, standardised
-from recsys.ensemble.profiles import COLUMNS, everyone_of, profiles, sums
+from recsys.ensemble.profiles import COLUMNS, everyone_of, of_items, of_users
 from recsys.types import FloatArray, IntArray
 
 RIDGE = 300.0  # standardised columns' coefficients are 0 unless rather more ratings than this object
@@ -65,16 +65,14 @@ class Design:
 
     @classmethod
     def of(cls, stars: FloatArray, asked: Ratings, known: Ratings) -> Design:
-        everyone, values, scale = everyone_of(known), known.values, known.scale
-        users = profiles(sums(known.users, values, known.user_count, scale), everyone)
-        items = profiles(sums(known.items, values, known.item_count, scale), everyone)
+        everyone = everyone_of(known)
         centre = float(stars.mean(dtype=np.float64))
         spread = float(stars.std(dtype=np.float64))
         spread = spread if spread > TINY else 1.0
         return cls(
             x=(stars.astype(np.float64) - centre) / spread,
-            users=Table.of(users, asked.users),
-            items=Table.of(items, asked.items),
+            users=Table.of(of_users(known, everyone), asked.users),
+            items=Table.of(of_items(known, everyone), asked.items),
             everyone=tuple(everyone.tolist()),
             centre=centre,
             spread=spread,

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recsys.data.ratings import Ratings, RatingScale
-from recsys.ensemble.profiles import COLUMNS, profiles, sums, sums_of_one
+from recsys.ensemble.profiles import COLUMNS, of_items, of_users, profiles, sums_of_one
 from recsys.types import FloatArray
 
 DEGREES = 3  # powers of the blend's stars, 0 1 2, that profiles change
@@ -66,11 +66,13 @@ class Correction:
             )
         if min(self.spread, *self.users.spreads, *self.items.spreads) <= 0:
             raise ValueError("a correction's spreads must be above 0")
+        rows = (self.everyone, self.alone, (self.centre, self.spread), *sides[0], *sides[1])
+        if not all(np.isfinite(row).all() for row in rows):
+            raise ValueError("a correction's numbers must be finite")
 
     def of_users(self, ratings: Ratings) -> Array:
         """(users, DEGREES) everybody's part, from the ratings known of them."""
-        totals = sums(ratings.users, ratings.values, ratings.user_count, ratings.scale)
-        return self.users.parts(profiles(totals, self._everyone))
+        return self.users.parts(of_users(ratings, self._everyone))
 
     def of_history(self, values: FloatArray, scale: RatingScale) -> Array:
         """(DEGREES,) the part of who gave ``values`` (n,)."""
@@ -79,8 +81,7 @@ class Correction:
 
     def of_items(self, ratings: Ratings) -> Array:
         """(items, DEGREES) every item's part."""
-        totals = sums(ratings.items, ratings.values, ratings.item_count, ratings.scale)
-        return self.items.parts(profiles(totals, self._everyone))
+        return self.items.parts(of_items(ratings, self._everyone))
 
     def apply(self, stars: FloatArray, users: FloatArray, items: FloatArray) -> NDArray[np.float32]:
         """(n,) corrected ``stars`` (n,), not clipped; ``users`` and ``items`` are parts, (n, DEGREES) or one

@@ -33,6 +33,16 @@ def everyone_of(ratings: Ratings) -> Array:
     return total / max(len(ratings), 1)
 
 
+def of_users(ratings: Ratings, everyone: Array) -> Array:
+    """(users, COLUMNS) profiles of all users."""
+    return profiles(sums(ratings.users, ratings.values, ratings.user_count, ratings.scale), everyone)
+
+
+def of_items(ratings: Ratings, everyone: Array) -> Array:
+    """(items, COLUMNS) profiles of all items."""
+    return profiles(sums(ratings.items, ratings.values, ratings.item_count, ratings.scale), everyone)
+
+
 def profiles(totals: Array, everyone: Array) -> Array:
     """(n, COLUMNS) of ``totals``, ``sums`` of n people or items."""
     damped = totals + DAMPING * everyone

@@ -20,12 +20,16 @@ from recsys.ensemble.correction import Correction
 from recsys.metrics.catalogue import coverage, diversity, novelty
 from recsys.metrics.ranking import evaluate_lists, pair_matrix
 from recsys.metrics.rating import loss, mae, mse, rmse
-from recsys.models.base import History, PackedMember, Scorer
+from recsys.models.base import History, PackedMember
 from recsys.models.packed import open_member
 from recsys.models.registry import family_named
 from recsys.release.answers import Query
+from recsys.release.contents import OpenCorrection
+from recsys.release.load import OpenMember
 from recsys.release.pack import make_histories
+from recsys.release.people import Person
 from recsys.release.recommender import Recommender
+from recsys.release.stars import Stars
 from recsys.release.writer import ReleaseMember
 from recsys.types import IntArray
 from search.results.outcome import Figures
@@ -35,19 +39,20 @@ LIST = 10
 
 @dataclass(frozen=True)
 class Judge:
-    """A dataset's slices, the ratings ``known`` of users and items to whoever predicts, and ``histories`` of
-    them."""
+    """A dataset's slices, and the histories that predictions may use."""
 
     dataset: Dataset
     split: Split
-    known: Ratings
     histories: Callable[[int], History]
 
     @classmethod
     def of(cls, dataset: Dataset, split: Split) -> Judge:
-        rows = np.sort(np.concatenate([split.train, split.valid]))
-        known = dataset.ratings.take(rows)
-        return cls(dataset, split, known, make_histories(known))
+        return cls(dataset, split, make_histories(known_of(dataset, split)))
+
+    @property
+    def known(self) -> Ratings:
+        """What is known of users and items to whoever predicts: train and valid."""
+        return known_of(self.dataset, self.split)
 
     def slice(self, name: SliceName) -> Ratings:
         return self.dataset.ratings.take(self.split.rows(name))
@@ -65,30 +70,21 @@ class Judge:
         return np.clip(stars, ratings.scale.low, ratings.scale.high)
 
 
-class Stars:
-    """The ensemble's predicted rating of some items for one user; their state comes from ``known``."""
+def known_of(dataset: Dataset, split: Split) -> Ratings:
+    return dataset.ratings.take(np.sort(np.concatenate([split.train, split.valid])))
 
-    def __init__(
-        self, scorers: list[Scorer], weights: list[float], known: Ratings, correction: Correction | None
-    ) -> None:
-        self._scorers, self._weights, self._scale = scorers, weights, known.scale
-        self._correction = correction
-        if correction is not None:
-            self._users, self._items = correction.of_users(known), correction.of_items(known)
 
-    @classmethod
-    def of(cls, members: Sequence[ReleaseMember], known: Ratings, correction: Correction | None) -> Stars:
-        histories = make_histories(known)
-        scorers = [family_named(one.packed.family).scorer(one.packed, histories) for one in members]
-        return cls(scorers, [one.weight for one in members], known, correction)
-
-    def __call__(self, user: int, items: IntArray) -> NDArray[np.float32]:
-        stars = np.zeros(len(items), dtype=np.float32)
-        for scorer, weight in zip(self._scorers, self._weights, strict=True):
-            stars += np.float32(weight) * scorer.score(scorer.known_user(user), items)
-        if self._correction is not None:
-            stars = self._correction.apply(stars, self._users[user], self._items[items])
-        return np.clip(stars, self._scale.low, self._scale.high)
+def rate_by(
+    members: Sequence[ReleaseMember], known: Ratings, correction: Correction | None
+) -> Callable[[int, IntArray], NDArray[np.float32]]:
+    """The stars that a release of ``members`` would give a user's items, their state from ``known``."""
+    histories = make_histories(known)
+    opened = tuple(
+        OpenMember(one.name, one.weight, family_named(one.packed.family).scorer(one.packed, histories))
+        for one in members
+    )
+    stars = Stars(opened, known.scale, None if correction is None else OpenCorrection.of(correction, known))
+    return lambda user, items: stars.rate(stars.states(Person(user, histories(user), fresh=False)), items)
 
 
 def rating_figures(stars: NDArray[np.float32], ratings: Ratings, *, kl: float) -> Figures:

@@ -74,7 +74,7 @@ class Finishing:
     ) -> None:
         self._run, self._plan, self._say = run, plan, say
         self._judge = Judge.of(dataset, split)
-        self._train, self._valid = self._judge.slice("train"), self._judge.slice("valid")
+        self._valid = self._judge.slice("valid")
         self._test = self._judge.slice("test")
         self._entries: dict[int, Entry] = {}
 
@@ -86,26 +86,36 @@ class Finishing:
             self._say("no trial came to anything: there is no ensemble and no release")
             return findings
         with findings.timed("ensemble"):
-            members, blend = self._blend(usable)
+            members, blend, valid_stars = self._blend(usable)
         with findings.timed("test"):
-            self._look(usable, members, blend, findings)
+            self._look(usable, members, blend, valid_stars, findings)
         with findings.timed("release"):
-            self._release(members, blend, findings)
+            self._release(members, blend, valid_stars, findings)
         return findings
 
-    def _blend(self, usable: list[TrialResult]) -> tuple[list[TrialResult], Blend]:
+    def _blend(self, usable: list[TrialResult]) -> tuple[list[TrialResult], Blend, NDArray[np.float32]]:
+        """The members, their blend, and its stars of valid, which the run keeps."""
+        train = self._judge.slice("train")
         pool = chosen.candidates(usable, self._plan.ensemble)
         predictions, seed = chosen.valid_predictions(pool, self._run), derive_seed(self._plan.seed, "blend")
         if self._plan.ensemble.corrected:
-            blend = fit_corrected(predictions, self._valid, self._train, seed=seed)
+            blend = fit_corrected(predictions, self._valid, train, seed=seed)
         else:
             blend = fit_blend(predictions, self._valid.values, seed=seed)
         kept = [place for place, weight in enumerate(blend.weights) if weight > 0]
         self._say(f"ensemble of {len(kept)} of {len(pool)} candidates by {blend.name}")
-        return [pool[place] for place in kept], replace(blend, weights=blend.weights[kept])
+        blend = replace(blend, weights=blend.weights[kept])
+        stars = blend.predict(predictions[kept], self._valid, train)
+        chosen.save_ensemble(self._run, stars)
+        return [pool[place] for place in kept], blend, stars
 
     def _look(
-        self, usable: list[TrialResult], members: list[TrialResult], blend: Blend, findings: Findings
+        self,
+        usable: list[TrialResult],
+        members: list[TrialResult],
+        blend: Blend,
+        valid_stars: NDArray[np.float32],
+        findings: Findings,
     ) -> None:
         """The one look at test."""
         findings.formula = self._entry_of(chosen.formula(usable))
@@ -125,7 +135,7 @@ class Finishing:
             (result.spec.number, float(weight)) for result, weight in zip(members, blend.weights, strict=True)
         )
         findings.blend_method = blend.name
-        findings.ensemble = self._ensemble_entry(members, blend)
+        findings.ensemble = self._ensemble_entry(members, blend, valid_stars)
         gate = self._judge.slice("gate")
         if len(gate):
             rows = np.stack([self._judge.predict(self._judged(result), gate) for result in members])
@@ -163,11 +173,11 @@ class Finishing:
             )
         return self._entries[number]
 
-    def _ensemble_entry(self, members: list[TrialResult], blend: Blend) -> Entry:
+    def _ensemble_entry(
+        self, members: list[TrialResult], blend: Blend, valid_stars: NDArray[np.float32]
+    ) -> Entry:
         entries = [self._entry(result) for result in members]
         kl = blend.kl([result.kl for result in members])
-        valid = blend.predict(chosen.valid_predictions(members, self._run), self._valid, self._train)
-        chosen.save_ensemble(self._run, valid)
         test = blend.predict(np.stack([_stars(entry) for entry in entries]), self._test, self._judge.known)
         return Entry(
             name="ensemble",
@@ -176,17 +186,23 @@ class Finishing:
             config={},
             epochs=None,
             parameters=sum(result.parameters for result in members),
-            valid=rating_figures(valid, self._valid, kl=kl),
+            valid=rating_figures(valid_stars, self._valid, kl=kl),
             test=rating_figures(test, self._test, kl=kl),
             test_predictions=test,
             note=RETRAINED if self._plan.retrain_on_valid else "",
         )
 
-    def _release(self, members: list[TrialResult], blend: Blend, findings: Findings) -> None:
+    def _release(
+        self,
+        members: list[TrialResult],
+        blend: Blend,
+        valid_stars: NDArray[np.float32],
+        findings: Findings,
+    ) -> None:
         """Pack what was judged, judge its lists, and pack it again with its figures (or refitted)."""
         plan, judge = self._plan, self._judge
-        stars = blend.predict(chosen.valid_predictions(members, self._run), self._valid, self._train)
-        packer = Packer(self._run, judge, blend, stars, seed=derive_seed(plan.seed, "ranker"), say=self._say)
+        seed = derive_seed(plan.seed, "ranker")
+        packer = Packer(self._run, judge, blend, valid_stars, seed=seed, say=self._say)
         parts = [
             release_member(self._member(result), result, weight=float(weight))
             for result, weight in zip(members, blend.weights, strict=True)

@@ -27,7 +27,7 @@ from recsys.release.manifest import MetricsCard
 from recsys.release.pack import pack_release
 from recsys.release.writer import ReleaseMember
 from recsys.training.trials import TrialResult
-from search.finishing.figures import Judge, Stars
+from search.finishing.figures import Judge, rate_by
 from search.proposing.space import shape_of
 from search.results.outcome import Entry
 
@@ -69,7 +69,7 @@ class Packer:
     def choose_mix(self, members: Sequence[ReleaseMember]) -> None:
         """How much ``members``' stars say in a list, chosen on valid while they have seen train alone."""
         train, valid = self._judge.slice("train"), self._judge.slice("valid")
-        rate = Stars.of(members, train, self._blend.correction)
+        rate = rate_by(members, train, self._blend.correction)
         self._mix = choose_mix(self._selection.on_train, rate, train, valid, seed=self._seed)
         self._say(
             f"lists: {self._selection.recipe.family} x {self._mix.ranking_weight:g} "

@@ -4,7 +4,7 @@
     proposals.jsonl                one line a trial, before it starts
     trials/0003/                   result.json, member/, valid.npy, and checkpoint/ until it ends
     events.jsonl                   warnings, contingencies, milestones
-    ensemble-valid.npy             the ensemble's stars of valid, corrected
+    ensemble-valid.npy             the ensemble's stars of valid
     results.json, report.html, release/
 
 Whole files are written beside their place, synced and renamed; journals are appended and synced, and

@@ -136,8 +136,8 @@ def test_few_ratings_alike_ones_and_a_single_fold_do_not_break_it() -> None:
 
 @pytest.mark.parametrize(
     "change",
-    [{"alone": (0.0,)}, {"spread": 0.0}, {"everyone": (1.0,)}],
-    ids=["a cubic of one number", "no spread", "a short row"],
+    [{"alone": (0.0,)}, {"spread": 0.0}, {"everyone": (1.0,)}, {"centre": float("nan")}],
+    ids=["a cubic of one number", "no spread", "a short row", "not a number"],
 )
 def test_numbers_that_are_no_correction_are_refused(change: dict[str, object]) -> None:
     with pytest.raises(ValueError, match="correction's"):

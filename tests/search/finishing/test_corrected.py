@@ -1,4 +1,4 @@
-"""A blend that is corrected: where valid says so, as told, as released and as compared."""
+"""A blend that is corrected: where valid says so, as told, as released and as kept."""
 
 from __future__ import annotations
 
@@ -10,18 +10,15 @@ import pytest
 
 from recsys.data.dataset import Dataset
 from recsys.data.split import Split
-from recsys.data.splits import make_split, training_data
+from recsys.data.splits import make_split
 from recsys.metrics.rating import rmse
 from recsys.release.answers import Query
 from recsys.release.load import open_release
 from recsys.release.recommender import Recommender
-from recsys.training.trial import Trial
-from recsys.training.trials import TrialSpec, TrialStatus
+from recsys.training.trials import TrialSpec
 from search.finishing.chosen import ENSEMBLE_VALID
-from search.finishing.finish import Findings, Finishing
-from search.planning.plan import make_plan
-from search.runner.trial_files import read_result, trial_folder
 from tests.releases import make_dataset
+from tests.search.finishing.runs import finished, train
 
 SPECS = (
     TrialSpec(0, "bias-0", "bias", {}, epochs=3, seed=1, origin="search"),
@@ -48,24 +45,11 @@ def split(dataset: Dataset) -> Split:
 
 @pytest.fixture(scope="module")
 def run(dataset: Dataset, split: Split, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("run")
-    for spec in SPECS:
-        trial = Trial(spec, training_data(dataset, split), folder=trial_folder(folder, spec.number))
-        while not trial.finished:
-            trial.step()
-        trial.finish(TrialStatus.FINISHED)
-    return folder
-
-
-def finished(run: Path, dataset: Dataset, split: Split, *, corrected: bool) -> tuple[Findings, list[str]]:
-    said: list[str] = []
-    plan = make_plan({"ensemble": {"corrected": corrected}}, {})
-    results = [read_result(trial_folder(run, spec.number)) for spec in SPECS]
-    return Finishing(run, plan, dataset, split, say=said.append).finish(results), said
+    return train(tmp_path_factory.mktemp("run"), SPECS, dataset, split)
 
 
 def test_what_is_told_is_what_the_release_answers(run: Path, dataset: Dataset, split: Split) -> None:
-    findings, said = finished(run, dataset, split, corrected=True)
+    findings, said = finished(run, {}, dataset, split)
     assert any(line.endswith(", corrected") for line in said)
     assert findings.blend_method.endswith(", corrected")
     assert findings.ensemble is not None
@@ -85,8 +69,8 @@ def test_what_is_told_is_what_the_release_answers(run: Path, dataset: Dataset, s
 
 
 def test_it_may_be_left_out_and_costs_what_it_was_worth(run: Path, dataset: Dataset, split: Split) -> None:
-    with_it, _ = finished(run, dataset, split, corrected=True)
-    without, said = finished(run, dataset, split, corrected=False)
+    with_it, _ = finished(run, {}, dataset, split)
+    without, said = finished(run, {"ensemble": {"corrected": False}}, dataset, split)
     assert not any("corrected" in line for line in said)
     assert without.release is not None
     assert open_release(without.release).correction is None

@@ -16,12 +16,9 @@ from recsys.metrics.rating import rmse
 from recsys.models.packed import open_member
 from recsys.models.registry import family_named, make_config
 from recsys.release.load import open_release
-from recsys.training.trial import Trial
-from recsys.training.trials import TrialResult, TrialSpec, TrialStatus
-from search.finishing.finish import Findings, Finishing
-from search.planning.plan import SearchPlan, make_plan
+from recsys.training.trials import TrialSpec
 from search.planning.sources import Source
-from search.runner.trial_files import read_result, trial_folder
+from tests.search.finishing.runs import finished, results, train
 
 SMALL = {"factors": 8, "hidden": [16], "latent": 4, "normalisation": "layer", "learning_rate": 3e-3}
 SPECS = (
@@ -43,27 +40,12 @@ def split(dataset: Dataset) -> Split:
 @pytest.fixture(scope="module")
 def run(dataset: Dataset, split: Split, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run's folder with two finished trials."""
-    folder = tmp_path_factory.mktemp("run")
-    for spec in SPECS:
-        trial = Trial(spec, training_data(dataset, split), folder=trial_folder(folder, spec.number))
-        while not trial.finished:
-            trial.step()
-        trial.finish(TrialStatus.FINISHED)
-    return folder
-
-
-def results(run: Path) -> list[TrialResult]:
-    return [read_result(trial_folder(run, spec.number)) for spec in SPECS]
-
-
-def finished(run: Path, plan: SearchPlan, dataset: Dataset, split: Split) -> tuple[Findings, list[str]]:
-    said: list[str] = []
-    return Finishing(run, plan, dataset, split, say=said.append).finish(results(run)), said
+    return train(tmp_path_factory.mktemp("run"), SPECS, dataset, split)
 
 
 def test_test_judges_models_that_saw_valid(run: Path, dataset: Dataset, split: Split) -> None:
-    plain, _ = finished(run, make_plan({}, {}), dataset, split)
-    again, said = finished(run, make_plan({"retrain_on_valid": True}, {}), dataset, split)
+    plain, _ = finished(run, {}, dataset, split)
+    again, said = finished(run, {"retrain_on_valid": True}, dataset, split)
     assert plain.best is not None
     assert again.best is not None
     assert again.best.valid == plain.best.valid
@@ -92,7 +74,7 @@ def test_test_judges_models_that_saw_valid(run: Path, dataset: Dataset, split: S
 
 
 def test_the_release_holds_what_was_judged(run: Path, dataset: Dataset, split: Split) -> None:
-    findings, said = finished(run, make_plan({"retrain_on_valid": True}, {}), dataset, split)
+    findings, said = finished(run, {"retrain_on_valid": True}, dataset, split)
     assert not any(line.startswith("retrained: trial") for line in said), "done once, it is not done again"
     assert findings.release is not None
     kept = {member.name: member for member in open_release(findings.release).manifest.members}
@@ -106,8 +88,8 @@ def test_the_release_holds_what_was_judged(run: Path, dataset: Dataset, split: S
 
 
 def test_a_refit_is_for_the_release_alone(run: Path, dataset: Dataset, split: Split) -> None:
-    plain, _ = finished(run, make_plan({}, {}), dataset, split)
-    refit, said = finished(run, make_plan({"refit": True}, {}), dataset, split)
+    plain, _ = finished(run, {}, dataset, split)
+    refit, said = finished(run, {"refit": True}, dataset, split)
     assert plain.ensemble is not None
     assert refit.ensemble is not None
     assert refit.ensemble.test == plain.ensemble.test
