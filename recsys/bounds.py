@@ -17,7 +17,7 @@ from recsys.errors import InputError
 from recsys.models.bayes_mf.observation import MOST_LEVELS, levels_of
 from recsys.models.hybrid_vae import capacity
 from recsys.models.hybrid_vae.config import HybridVaeConfig
-from recsys.models.ranges import Range, Whole
+from recsys.models.ranges import IntRange, Range
 
 FORMULA = HybridVaeConfig()
 HIGHEST_KL_WEIGHT = 0.015
@@ -81,41 +81,41 @@ def violations(
     config: HybridVaeConfig, shape: DataShape, *, small_batch_allowed: bool = False
 ) -> list[Violation]:
     """Every bound that ``config`` breaks on data of ``shape``; empty where it is safe."""
-    found = []
+    broken = []
 
     def bound(field: str, value: float, limit: float, formula: float) -> None:
         if value > limit:
-            found.append(Violation(field, value, limit, formula))
+            broken.append(Violation(field, value, limit, formula))
 
     bound("kl_weight", config.highest_kl_weight(), HIGHEST_KL_WEIGHT, FORMULA.kl_weight)
     for field in ("factors", "latent"):
         formula = getattr(FORMULA, field)
         bound(field, getattr(config, field), LARGEST_SHARE * formula, formula)
-    for place, width in enumerate(config.hidden):
-        formula = FORMULA.hidden[min(place, len(FORMULA.hidden) - 1)]
-        bound(f"hidden[{place}]", width, LARGEST_SHARE * formula, formula)
+    for index, width in enumerate(config.hidden):
+        formula = FORMULA.hidden[min(index, len(FORMULA.hidden) - 1)]
+        bound(f"hidden[{index}]", width, LARGEST_SHARE * formula, formula)
     bound(
         "parameters", parameter_count(config, shape), parameter_limit(shape), parameter_count(FORMULA, shape)
     )
     allowed = {BATCH_SIZE, SMALL_BATCH_SIZE} if small_batch_allowed else {BATCH_SIZE}
     if config.batch_size not in allowed:
-        found.append(Violation("batch_size", config.batch_size, BATCH_SIZE, BATCH_SIZE))
-    return found
+        broken.append(Violation("batch_size", config.batch_size, BATCH_SIZE, BATCH_SIZE))
+    return broken
 
 
 def require_safe(
     config: HybridVaeConfig, shape: DataShape, *, small_batch_allowed: bool = False, where: str = "config"
 ) -> None:
     """Raises InputError that lists every broken bound."""
-    found = violations(config, shape, small_batch_allowed=small_batch_allowed)
-    if not found:
+    broken = violations(config, shape, small_batch_allowed=small_batch_allowed)
+    if not broken:
         return
     lines = [
         str(one)
         if one.field != "batch_size"
         else f"batch_size {one.value:g} is not {BATCH_SIZE} (the formula's; {SMALL_BATCH_SIZE} only by "
         "the out-of-memory contingency or for a small GPU)"
-        for one in found
+        for one in broken
     ]
     raise InputError(f"{where} is outside the safe bounds: {'; '.join(lines)}; lower what is named")
 
@@ -134,10 +134,10 @@ def most_factors(fields: Mapping[str, Any], shape: DataShape) -> int:
     return low if low >= lowest else 0
 
 
-def bounded_factors(ranges: Mapping[str, Range], fields: Mapping[str, Any], shape: DataShape) -> Whole:
+def bounded_factors(ranges: Mapping[str, Range], fields: Mapping[str, Any], shape: DataShape) -> IntRange:
     """The range of factors for a sampler that has already chosen ``fields``: nothing in it is outside."""
     wanted = ranges["factors"]
-    assert isinstance(wanted, Whole)
+    assert isinstance(wanted, IntRange)
     most = min(wanted.high, most_factors(fields, shape))
     lowest = max(1, int(fields.get("dot_product", 0)))
     low = min(max(wanted.low, lowest), most)
@@ -146,7 +146,7 @@ def bounded_factors(ranges: Mapping[str, Range], fields: Mapping[str, Any], shap
             f"no number of factors keeps {dict(fields)} inside 1.5 x the formula's "
             f"{parameter_count(FORMULA, shape)} parameters; choose smaller hidden widths"
         )
-    return Whole(low, low + (most - low) // wanted.step * wanted.step, wanted.step)
+    return IntRange(low, low + (most - low) // wanted.step * wanted.step, wanted.step)
 
 
 def scale_into_bounds(config: HybridVaeConfig, shape: DataShape) -> HybridVaeConfig:

@@ -22,7 +22,7 @@ from urllib.parse import urlsplit
 import requests
 
 from recsys.errors import InputError
-from recsys.training.trials import EventKind, RunEvent
+from recsys.training.trial_types import EventKind, RunEvent
 
 log = logging.getLogger(__name__)
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from recsys.errors import InputError, exit_code
 
 if TYPE_CHECKING:
-    from search.session.prepared import SearchRequest
+    from search.run.context import SearchRequest
 
 EXAMPLES = """\
 examples:
@@ -126,28 +126,28 @@ def started(options: argparse.Namespace, given: list[str]) -> int:
         elsewhere = on_cluster(options, given)
         if elsewhere is not None:
             return elsewhere
-    from search.session.session import run  # Ray and torch take seconds to import: not for --help
+    from search.run.search_run import run  # Ray and torch take seconds to import: not for --help
 
     return run(request_of(options, given))
 
 
 def on_cluster(options: argparse.Namespace, given: list[str]) -> int | None:
     """Run on the cluster that --cluster names; None where that is this machine."""
-    from search.planning.yaml_files import read_mapping
+    from search.config.yaml_io import read_mapping
 
     path = Path(options.cluster)
     kind = read_mapping(path, kind="cluster").get("kind")
     if kind == "local" and not (options.detach or options.attach):
         return None
     from clusters.launch import launch_search
-    from search.tracking.here import Speaker
+    from search.tracking.forwarding import TrackingForwarder
 
     out = Path(options.out) if options.out else default_out(options.data or "search")
     told = without(given, flags=("--yes", "--detach", "--attach"), values=("--cluster", "--out"))
     rented = kind not in ("local", "address")
     if rented and not options.detach:  # told from here, so that the URL stays here
         told = without(told, flags=(), values=("--notify",))
-    speaker = Speaker(out, notify=options.notify) if rented else None
+    speaker = TrackingForwarder(out, notify=options.notify) if rented else None
     status = launch_search(
         path,
         told,
@@ -179,11 +179,11 @@ def without(given: Sequence[str], *, flags: Sequence[str], values: Sequence[str]
 def request_of(options: argparse.Namespace, given: Sequence[str]) -> SearchRequest:
     """What the command line asks for. Raises InputError."""
     from recsys.notify import without_webhook
-    from search.planning.changes import parse_assignment
-    from search.planning.plan import FOLDER, load_plan
-    from search.planning.sources import Source
-    from search.planning.yaml_files import named_file
-    from search.session.prepared import SearchRequest
+    from search.config.data_spec import DataSpec
+    from search.config.overrides import parse_assignment
+    from search.config.plan import FOLDER, load_plan
+    from search.config.yaml_io import named_file
+    from search.run.context import SearchRequest
 
     changes = dict(parse_assignment(text) for text in options.set)
     changes |= {name: getattr(options, name) for name in OF_PLAN if getattr(options, name) is not None}
@@ -202,7 +202,7 @@ def request_of(options: argparse.Namespace, given: Sequence[str]) -> SearchReque
     return SearchRequest(
         out=Path(options.out) if options.out else default_out(plan.data),
         plan=plan,
-        source=Source(
+        source=DataSpec(
             data=plan.data,
             user_column=options.user_column,
             item_column=options.item_column,

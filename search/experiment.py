@@ -84,7 +84,7 @@ def create(options: argparse.Namespace, given: list[str]) -> int:
 def run(options: argparse.Namespace, given: list[str]) -> int:
     from recsys.notify import without_webhook
     from search.experiments.create import request_of
-    from search.session.session import run as run_search
+    from search.run.search_run import run as run_search
 
     names = ("concurrency", "max_cost", "max_hours", "price")
     changes = {name: getattr(options, name) for name in names if getattr(options, name) is not None}
@@ -105,14 +105,14 @@ def run(options: argparse.Namespace, given: list[str]) -> int:
 
 
 def show_list(options: argparse.Namespace, given: list[str]) -> int:
-    from search.experiments.showing import list_text
+    from search.experiments.display import list_text
 
     print(list_text(options.home))
     return 0
 
 
 def show(options: argparse.Namespace, given: list[str]) -> int:
-    from search.experiments.showing import show_text
+    from search.experiments.display import show_text
 
     print(show_text(options.home, options.name))
     return 0
@@ -120,20 +120,20 @@ def show(options: argparse.Namespace, given: list[str]) -> int:
 
 def compare(options: argparse.Namespace, given: list[str]) -> int:
     from search.experiments.compare import comparison
-    from search.experiments.standing import any_standing
+    from search.experiments.status import any_status
 
     if len(options.names) < 2:
         raise InputError(f"compare takes two names or more, got {' '.join(options.names)}")
-    print(comparison([any_standing(options.home, name) for name in options.names]))
+    print(comparison([any_status(options.home, name) for name in options.names]))
     return 0
 
 
 def review(options: argparse.Namespace, given: list[str]) -> int:
-    from search.experiments import lessons
+    from search.experiments import review
     from search.report.review import review_text, write_review
 
     now = time.time()
-    found = lessons.review(options.home, since_s=lessons.parse_since(options.since), now=now)
+    found = review.review(options.home, since_s=review.parse_since(options.since), now=now)
     print(review_text(found))
     name = time.strftime("%Y-%m-%d", time.gmtime(now)) + f"-{options.since}.html"
     print(f"\npage: {write_review(options.home / 'reviews' / name, found)}")

@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from recsys.errors import InputError
-from recsys.release.load import open_release, read_manifest
+from recsys.release.load import load_release, read_manifest
 from serving.api.app import API_KEY
 from serving.events.store import Conflict, EventStore
 from serving.records import ExperimentState
@@ -42,7 +42,7 @@ def find_releases(settings: Settings) -> list[Path]:
 def check_releases(folders: list[Path]) -> None:
     """Opens each as a replica would. Raises InputError for the first that is not sound."""
     for folder in folders:
-        open_release(folder)
+        load_release(folder)
 
 
 def settle_experiment(settings: Settings) -> ExperimentState:

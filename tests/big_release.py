@@ -16,9 +16,9 @@ from recsys.data.ratings import Ratings, RatingScale
 from recsys.data.split import TrainingData
 from recsys.models.registry import FAMILIES, make_config
 from recsys.ranking.als import AlsConfig
-from recsys.ranking.packed import PackedRanker
-from recsys.ranking.vectors import unit_rows
-from recsys.release.contents import Histories, Ids, Popularity, Shelf, Titles
+from recsys.ranking.ranker import Ranker
+from recsys.ranking.taste_vectors import unit_rows
+from recsys.release.arrays import Histories, IdIndex, ItemCatalogue, Popularity, Titles
 from recsys.release.manifest import (
     DatasetCard,
     FoldInCard,
@@ -28,7 +28,7 @@ from recsys.release.manifest import (
     Scale,
     SplitCard,
 )
-from recsys.release.writer import Contents, ReleaseMember, write_release
+from recsys.release.writer import ReleaseContents, ReleaseMember, write_release
 from recsys.types import JsonObject
 
 USERS, ITEMS, PAIRS = 200_948, 84_432, 32_000_204
@@ -67,7 +67,7 @@ def make_big_release(
     # shortest is 0.3% of the longest.
     vectors *= (0.001 + 0.3 * np.sqrt(counts / counts.max()))[:, None]
     als = AlsConfig(factors=factors)
-    ranker = PackedRanker(
+    ranker = Ranker(
         family="als",
         settings={
             "config": asdict(als),
@@ -83,7 +83,7 @@ def make_big_release(
     genres = random.random((items, len(GENRES))) < 0.12
     return write_release(
         folder,
-        Contents(
+        ReleaseContents(
             dataset=DatasetCard(
                 name="random, of ML-32M's shape",
                 licence="none",
@@ -95,9 +95,9 @@ def make_big_release(
             ),
             split=SplitCard(protocol="random", seed=seed, fingerprint="0" * 64, counts={"train": pairs}),
             trained_on=["train"],
-            users=Ids.of(np.arange(1, users + 1).astype(np.str_)),
-            items=Shelf(
-                ids=Ids.of(np.arange(1, items + 1).astype(np.str_)),
+            users=IdIndex.of(np.arange(1, users + 1).astype(np.str_)),
+            items=ItemCatalogue(
+                ids=IdIndex.of(np.arange(1, items + 1).astype(np.str_)),
                 titles=Titles.of([f"Film {row} ({1920 + row % 100})" for row in range(items)]),
                 genre_names=GENRES,
                 member_of=genres,
@@ -157,4 +157,4 @@ def _member(
     data = TrainingData(train=train, valid=train)
     trainer = FAMILIES["hybrid_vae"].build(chosen, data, epochs=1, seed=seed, device=torch.device("cpu"))
     fields = asdict(chosen) | {"hidden": list(chosen.hidden)}
-    return ReleaseMember(name, trainer.pack(), fields, trainer.parameters, 1 / members)
+    return ReleaseMember(name, trainer.export(), fields, trainer.parameters, 1 / members)

@@ -13,12 +13,12 @@ import numpy as np
 from recsys.data.dataset import Catalogue, Dataset, Quality
 from recsys.data.ratings import Ratings, RatingScale
 from recsys.data.split import Split, TrainingData
-from recsys.ensemble.correction import DEGREES, Correction, Side
+from recsys.ensemble.calibration import DEGREES, Correction, ProfileEffect
 from recsys.ensemble.profiles import COLUMNS
 from recsys.models.registry import FAMILIES, make_config
 from recsys.ranking.als import AlsConfig, fit_als
-from recsys.ranking.mix import Mix
-from recsys.ranking.recipe import rated_matrix
+from recsys.ranking.list_blend import ListBlend
+from recsys.ranking.ranker_config import rated_matrix
 from recsys.release.pack import pack_release
 from recsys.release.writer import ReleaseMember
 
@@ -98,16 +98,16 @@ def fit_member(
     trainer = FAMILIES[family].build(config, data, epochs=epochs, seed=seed, device="cpu")
     for _ in range(epochs):
         trainer.train_epoch()
-    return ReleaseMember(name, trainer.pack(), asdict(config), trainer.parameters, weight)
+    return ReleaseMember(name, trainer.export(), asdict(config), trainer.parameters, weight)
 
 
 def make_correction(seed: int = 0) -> Correction:
     """Any: slopes drawn at random, of some hundredths of a star."""
     random = np.random.default_rng(seed)
 
-    def side(means: tuple[float, ...]) -> Side:
+    def side(means: tuple[float, ...]) -> ProfileEffect:
         slopes = 0.03 * random.standard_normal((COLUMNS, DEGREES))
-        return Side(means, (0.5, 0.3, 0.2, 0.1, 0.1), tuple(tuple(row) for row in slopes.tolist()))
+        return ProfileEffect(means, (0.5, 0.3, 0.2, 0.1, 0.1), tuple(tuple(row) for row in slopes.tolist()))
 
     return Correction(
         everyone=(1.0, 3.3, 12.0, 0.1, 0.05),
@@ -149,6 +149,6 @@ def make_release(
         method="mean",
         correction=make_correction(seed) if corrected else None,
         ranker=fit_als(rated_matrix(kept), AlsConfig(factors=8, rounds=4), seed=seed, scale=kept.scale),
-        mix=Mix(1.0, rating_weight, candidates, {}),
+        mix=ListBlend(1.0, rating_weight, candidates, {}),
         valid_predictions=np.full(len(valid), 3.5, dtype=np.float32),
     )

@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 
 import clusters.cli
-import recsys.ladder.__main__ as ladder
 import search.breakthrough
 import search.experiment
 import serving.__main__ as serving
+import tests.benchmarks.ablation.__main__ as ladder
 import tests.benchmarks.floor.__main__ as floor
 import tests.benchmarks.peers.__main__ as peers
 
@@ -22,7 +22,7 @@ PROGRAMS: dict[str, Callable[[list[str]], object]] = {
     "python search/breakthrough.py": search.breakthrough.parser().parse_args,
     "python search/experiment.py": search.experiment.parser().parse_args,
     "python -m clusters": clusters.cli.parser().parse_args,
-    "python -m recsys.ladder": ladder.parser().parse_args,
+    "python -m tests.benchmarks.ablation": ladder.parser().parse_args,
     "python -m serving": serving.parse,
     "python -m tests.benchmarks.floor": floor.parser().parse_args,
     "python -m tests.benchmarks.peers": peers.parser().parse_args,

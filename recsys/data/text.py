@@ -18,14 +18,7 @@ import pyarrow.csv as arrow_csv
 from numpy.typing import NDArray
 
 from recsys.data.columns import Columns
-from recsys.data.raw import (
-    BadLines,
-    Keys,
-    RawRatings,
-    keys_from_integers,
-    keys_from_text,
-    seconds_from,
-)
+from recsys.data.raw import BadLines, Keys, RawRatings, keys_from_integers, keys_from_text, seconds_from
 from recsys.errors import InputError
 
 BLOCK = 1 << 25  # bytes; larger gains nothing, smaller costs threads their work

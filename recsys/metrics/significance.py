@@ -23,7 +23,7 @@ BLOCK_CELLS = 1 << 22
 
 
 @dataclass(frozen=True)
-class Interval:
+class ConfidenceInterval:
     """``value`` as measured, and the ``level`` interval around it."""
 
     value: float
@@ -45,7 +45,7 @@ def rmse_difference(
     clusters: IntArray | None = None,
     resamples: int = RESAMPLES,
     level: float = 0.95,
-) -> Interval:
+) -> ConfidenceInterval:
     """rmse of ``first`` less that of ``second``, stars; below 0 the first is better.
 
     ``first`` and ``second`` (n,) are squared errors on the same ratings; ``clusters`` (n,) whole numbers
@@ -65,7 +65,7 @@ def mean_difference(
     clusters: IntArray | None = None,
     resamples: int = RESAMPLES,
     level: float = 0.95,
-) -> Interval:
+) -> ConfidenceInterval:
     """Mean of ``first`` less mean of ``second``, (n,) each on the same units, e.g. NDCG by user."""
     sums = unit_sums(first, second, clusters=clusters, seed=seed)
     drawn = draw_means(sums, resamples=resamples, seed=seed)
@@ -80,21 +80,21 @@ def rmse_interval(
     clusters: IntArray | None = None,
     resamples: int = RESAMPLES,
     level: float = 0.95,
-) -> Interval:
+) -> ConfidenceInterval:
     """rmse, stars, of (n,) squared errors."""
     sums = unit_sums(errors, errors, clusters=clusters, seed=seed)
     drawn = np.sqrt(draw_means(sums, resamples=resamples, seed=seed))
     return interval(float(np.sqrt(np.mean(errors, dtype=np.float64))), drawn[:, 0], level)
 
 
-def over_seeds(values: Sequence[float], *, level: float = 0.95) -> Interval:
+def over_seeds(values: Sequence[float], *, level: float = 0.95) -> ConfidenceInterval:
     """Mean of runs that differ in their seed, with Student's t interval; NaN bounds for fewer than two."""
     count = len(values)
     mean = float(np.mean(values))
     if count < 2:
-        return Interval(mean, float("nan"), float("nan"), level)
+        return ConfidenceInterval(mean, float("nan"), float("nan"), level)
     half = float(student.ppf((1 + level) / 2, count - 1) * np.std(values, ddof=1) / np.sqrt(count))
-    return Interval(mean, mean - half, mean + half, level)
+    return ConfidenceInterval(mean, mean - half, mean + half, level)
 
 
 def unit_sums(
@@ -127,6 +127,6 @@ def draw_means(sums: NDArray[np.float64], *, resamples: int, seed: int) -> NDArr
     return means
 
 
-def interval(value: float, drawn: NDArray[np.float64], level: float) -> Interval:
+def interval(value: float, drawn: NDArray[np.float64], level: float) -> ConfidenceInterval:
     low, high = np.quantile(drawn, [(1 - level) / 2, (1 + level) / 2])
-    return Interval(value, float(low), float(high), level)
+    return ConfidenceInterval(value, float(low), float(high), level)

@@ -22,7 +22,7 @@ TRAIN_SAMPLE = 20_000  # ratings that a training error is read on: it is right w
 
 
 @dataclass(frozen=True)
-class PackedMember:
+class ModelArtifact:
     """A trained model as arrays: ``settings`` is plain JSON, ``arrays`` needs no pickle.
 
     Arrays over users have the user row first, over items the item row first.
@@ -77,10 +77,10 @@ class Trainer(Protocol):
         """(n,) stars for the pairs of ``ratings``, evaluation mode; its values are never read. A model that
         knows time predicts each at its own, and as of the newest training time where there are none."""
 
-    def latent(self, ratings: Ratings) -> tuple[float, float]:
+    def latent_statistics(self, ratings: Ratings) -> tuple[float, float]:
         """KL (mean over latent dimensions, nats) and share of active dimensions; (0, 1) without a latent."""
 
-    def validated(self, loss: float) -> None:
+    def on_validation(self, loss: float) -> None:
         """Told valid loss after each epoch (plateau schedules)."""
 
     def state(self) -> Arrays:
@@ -88,7 +88,7 @@ class Trainer(Protocol):
 
     def load_state(self, state: Mapping[str, NDArray[Any]]) -> None: ...
 
-    def pack(self) -> PackedMember:
+    def export(self) -> ModelArtifact:
         """The model as it predicts now (averaged weights where it has them)."""
 
     @property
@@ -97,30 +97,30 @@ class Trainer(Protocol):
 
 
 @dataclass(frozen=True)
-class Family:
+class ModelFamily:
     """A kind of model: one line in the registry.
 
     ``config_type`` is a frozen dataclass whose defaults are the family's own; ``ranges`` are what the
     search may vary; ``build(config, data, epochs=, seed=, device=)`` makes a Trainer;
     ``scorer(member, histories)`` answers for a packed one, where ``histories(user)`` gives the ratings
     that the release keeps of a known user. ``parameter_count(config, users, items, features)``
-    tells capacity without building. ``check`` raises InputError where ``data`` does not fit; ``ready``
-    where a library that training needs is not installed. ``unfit(data)`` tells which fields must stay at
-    their default on this data, and why: a search does not draw them. ``known(state)`` gives what of a
-    trainer's saved state ``build`` need not find again, as its arguments.
+    gives the capacity without building. ``check`` raises InputError where ``data`` does not fit;
+    ``require_installed`` where a library that training needs is missing. ``unsupported_options(data)``
+    names the fields that must keep their default on this data, and why: a search does not draw them.
+    ``restorable_inputs(state)`` are the arguments of ``build`` that a saved trainer state already holds.
     """
 
     name: str
     config_type: type[Any]
     build: Callable[..., Trainer]
-    scorer: Callable[[PackedMember, Callable[[int], History]], Scorer]
+    scorer: Callable[[ModelArtifact, Callable[[int], History]], Scorer]
     ranges: Mapping[str, Range] = field(default_factory=dict)
     check: Callable[[Any, TrainingData], None] | None = None
-    ready: Callable[[], None] | None = None
-    unfit: Callable[[TrainingData], Mapping[str, str]] | None = None
-    known: Callable[[Arrays], Mapping[str, Any]] | None = None
+    require_installed: Callable[[], None] | None = None
+    unsupported_options: Callable[[TrainingData], Mapping[str, str]] | None = None
+    restorable_inputs: Callable[[Arrays], Mapping[str, Any]] | None = None
 
-    def withheld(self, data: TrainingData) -> JsonObject:
+    def forced_defaults(self, data: TrainingData) -> JsonObject:
         """The fields that ``data`` cannot feed, at their defaults."""
-        names = {} if self.unfit is None else self.unfit(data)
+        names = {} if self.unsupported_options is None else self.unsupported_options(data)
         return {name: getattr(self.config_type(), name) for name in names}

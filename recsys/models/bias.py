@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 
 from recsys.data.ratings import Ratings
 from recsys.data.split import TrainingData
-from recsys.models.base import Family, History, PackedMember
+from recsys.models.base import History, ModelArtifact, ModelFamily
 from recsys.models.fields import require
-from recsys.models.ranges import Range, Real
+from recsys.models.ranges import FloatRange, Range
 from recsys.types import Arrays, FloatArray, IntArray
 
 
@@ -71,10 +71,10 @@ class BiasTrainer:
         stars = self.mean + self.user_bias[ratings.users] + self.item_bias[ratings.items]
         return np.clip(stars, ratings.scale.low, ratings.scale.high).astype(np.float32)
 
-    def latent(self, ratings: Ratings) -> tuple[float, float]:
+    def latent_statistics(self, ratings: Ratings) -> tuple[float, float]:
         return 0.0, 1.0
 
-    def validated(self, loss: float) -> None:
+    def on_validation(self, loss: float) -> None:
         pass
 
     def state(self) -> Arrays:
@@ -83,18 +83,18 @@ class BiasTrainer:
     def load_state(self, state: Mapping[str, NDArray[Any]]) -> None:
         self.user_bias, self.item_bias = np.array(state["user_bias"]), np.array(state["item_bias"])
 
-    def pack(self) -> PackedMember:
+    def export(self) -> ModelArtifact:
         arrays: Arrays = {
             "user_bias": self.user_bias.astype(np.float32),
             "item_bias": self.item_bias.astype(np.float32),
         }
-        return PackedMember("bias", {**asdict(self.config), "mean": self.mean}, arrays, self.train.scale)
+        return ModelArtifact("bias", {**asdict(self.config), "mean": self.mean}, arrays, self.train.scale)
 
 
 class BiasScorer:
     """A state is the user's bias, stars."""
 
-    def __init__(self, member: PackedMember) -> None:
+    def __init__(self, member: ModelArtifact) -> None:
         self.scale, self.mean = member.scale, float(member.settings["mean"])
         self.damping = float(member.settings["user_damping"])
         self.user_bias, self.item_bias = member.arrays["user_bias"], member.arrays["item_bias"]
@@ -112,12 +112,12 @@ class BiasScorer:
         return clipped
 
 
-def _scorer(member: PackedMember, histories: Callable[[int], History]) -> BiasScorer:
+def _scorer(member: ModelArtifact, histories: Callable[[int], History]) -> BiasScorer:
     return BiasScorer(member)
 
 
 RANGES: dict[str, Range] = {
-    "user_damping": Real(0.5, 30.0, log=True),
-    "item_damping": Real(0.5, 30.0, log=True),
+    "user_damping": FloatRange(0.5, 30.0, log=True),
+    "item_damping": FloatRange(0.5, 30.0, log=True),
 }
-FAMILY = Family("bias", BiasConfig, BiasTrainer, _scorer, RANGES)
+FAMILY = ModelFamily("bias", BiasConfig, BiasTrainer, _scorer, RANGES)

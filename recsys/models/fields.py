@@ -18,7 +18,7 @@ from recsys.types import JsonObject
 Config = TypeVar("Config")
 
 
-def nearest(name: str, known: Iterable[str]) -> str:
+def suggest_names(name: str, known: Iterable[str]) -> str:
     """ "did you mean x or y?" where something is near, else the whole list."""
     names = sorted(known)
     near = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
@@ -27,19 +27,19 @@ def nearest(name: str, known: Iterable[str]) -> str:
     return f"there are: {', '.join(names)}"
 
 
-def read_fields(kind: type[Config], given: JsonObject, *, owner: str) -> Config:
+def parse_config(kind: type[Config], given: JsonObject, *, owner: str) -> Config:
     """A ``kind`` with ``given`` set. Raises InputError for unknown names and wrong values."""
     hints = get_type_hints(kind)
     names = [field.name for field in fields_of(kind)]  # type: ignore[arg-type]
     values: JsonObject = {}
     for name, value in given.items():
         if name not in names:
-            raise InputError(f"{owner} has no field {name!r}; {nearest(name, names)}")
-        values[name] = _fitting(value, hints[name], where=f"{owner}.{name}")
+            raise InputError(f"{owner} has no field {name!r}; {suggest_names(name, names)}")
+        values[name] = _coerce(value, hints[name], where=f"{owner}.{name}")
     return kind(**values)
 
 
-def _fitting(value: Any, wanted: Any, *, where: str) -> Any:
+def _coerce(value: Any, wanted: Any, *, where: str) -> Any:
     """``value`` as the type ``wanted``. Raises InputError where it does not fit."""
     origin = get_origin(wanted)
     if origin is Literal:
@@ -50,11 +50,11 @@ def _fitting(value: Any, wanted: Any, *, where: str) -> Any:
         if value is None and type(None) in get_args(wanted):
             return None
         inner = next(kind for kind in get_args(wanted) if kind is not type(None))
-        return _fitting(value, inner, where=where)
+        return _coerce(value, inner, where=where)
     if origin is tuple:
         if not isinstance(value, (list, tuple)):
             raise InputError(f"{where} is {value!r}, expected a list")
-        return tuple(_fitting(one, get_args(wanted)[0], where=where) for one in value)
+        return tuple(_coerce(one, get_args(wanted)[0], where=where) for one in value)
     if wanted is float and isinstance(value, (int, float)) and not isinstance(value, bool):
         return float(value)
     if wanted is int and isinstance(value, float) and value.is_integer():

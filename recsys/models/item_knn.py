@@ -20,10 +20,10 @@ from numpy.typing import NDArray
 
 from recsys.data.ratings import Ratings
 from recsys.data.split import TrainingData
-from recsys.models.base import TRAIN_SAMPLE, Family, History, PackedMember
+from recsys.models.base import TRAIN_SAMPLE, History, ModelArtifact, ModelFamily
 from recsys.models.bias import BiasConfig, BiasTrainer
 from recsys.models.fields import require
-from recsys.models.ranges import Range, Real, Whole
+from recsys.models.ranges import FloatRange, IntRange, Range
 from recsys.types import Arrays, FloatArray, IntArray, JsonObject
 
 ROUNDS = 10  # of the bias model; it settles within five
@@ -52,7 +52,7 @@ class ItemKnnConfig:
         require(self.patience >= 1, f"item_knn.patience is {self.patience}, expected 1 or more")
 
 
-def weighted(
+def weighted_deviation(
     residuals: NDArray[np.float32],
     rated: NDArray[np.bool_],
     similarities: NDArray[np.float32],
@@ -67,7 +67,7 @@ def weighted(
     return deviation
 
 
-def nearest(
+def nearest_items(
     matrix: sparse.csr_matrix, *, kept: int, shrinkage: float
 ) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
     """Rows and similarities, (items, kept) each, of residuals (users, items); 0 pads a short row."""
@@ -85,12 +85,12 @@ def nearest(
         part = slice(start, min(start + step, items))
         own = np.arange(part.stop - start)
         common = (turned_ones[part] @ ones).toarray()
-        found = (turned[part] @ matrix).toarray() / np.maximum(common + shrinkage, 1e-9)
-        found /= deviation[part, None] * deviation
-        found[own, own + start] = 0
-        found = np.maximum(found, 0)
-        chosen = np.argpartition(-found, kept - 1, axis=1)[:, :kept]
-        strength = np.take_along_axis(found, chosen, axis=1)
+        result = (turned[part] @ matrix).toarray() / np.maximum(common + shrinkage, 1e-9)
+        result /= deviation[part, None] * deviation
+        result[own, own + start] = 0
+        result = np.maximum(result, 0)
+        chosen = np.argpartition(-result, kept - 1, axis=1)[:, :kept]
+        strength = np.take_along_axis(result, chosen, axis=1)
         order = np.argsort(-strength, axis=1, kind="stable")
         rows[part] = np.take_along_axis(chosen, order, axis=1)
         similarities[part] = np.take_along_axis(strength, order, axis=1)
@@ -119,7 +119,7 @@ class ItemKnnTrainer:
         if not self.trained:
             for _ in range(ROUNDS):
                 self.bias.train_epoch()
-            self.rows, self.similarities = nearest(
+            self.rows, self.similarities = nearest_items(
                 self._residuals(longest=LONGEST), kept=self.config.kept, shrinkage=self.config.shrinkage
             )
             self.trained = True
@@ -135,9 +135,9 @@ class ItemKnnTrainer:
         if longest is not None:
             order = np.argsort(train.users, kind="stable")
             counts = np.bincount(train.users, minlength=shape[0])
-            place = np.arange(len(order)) - np.repeat(np.cumsum(counts) - counts, counts)
+            index = np.arange(len(order)) - np.repeat(np.cumsum(counts) - counts, counts)
             counts = counts[train.users[order]]
-            even = (place * longest) // counts != ((place - 1) * longest) // counts
+            even = (index * longest) // counts != ((index - 1) * longest) // counts
             rows = order[(counts <= longest) | even]
         values = (left[rows].astype(np.float32), (train.users[rows], train.items[rows]))
         return sparse.csr_matrix(values, shape=shape)
@@ -163,7 +163,7 @@ class ItemKnnTrainer:
                 at = at[: int(np.searchsorted(places, most))]
                 users, places = users[:most], places[: len(at)]
             near = self.rows[ratings.items[at]]
-            deviation = weighted(
+            deviation = weighted_deviation(
                 matrix[users].toarray()[places[:, None], near],
                 present[users].toarray()[places[:, None], near],
                 self.similarities[ratings.items[at]],
@@ -174,10 +174,10 @@ class ItemKnnTrainer:
             start += len(at)
         return stars
 
-    def latent(self, ratings: Ratings) -> tuple[float, float]:
+    def latent_statistics(self, ratings: Ratings) -> tuple[float, float]:
         return 0.0, 1.0
 
-    def validated(self, loss: float) -> None:
+    def on_validation(self, loss: float) -> None:
         pass
 
     def state(self) -> Arrays:
@@ -189,7 +189,7 @@ class ItemKnnTrainer:
         self.rows, self.similarities = np.array(state["rows"]), np.array(state["similarities"])
         self.bias.load_state(state)
 
-    def pack(self) -> PackedMember:
+    def export(self) -> ModelArtifact:
         arrays: Arrays = {
             "rows": self.rows,
             "similarities": self.similarities,
@@ -197,7 +197,7 @@ class ItemKnnTrainer:
             "item_bias": self.bias.item_bias.astype(np.float32),
         }
         settings: JsonObject = {**asdict(self.config), "mean": self.bias.mean}
-        return PackedMember("item_knn", settings, arrays, self.train.scale)
+        return ModelArtifact("item_knn", settings, arrays, self.train.scale)
 
 
 @dataclass(frozen=True)
@@ -209,7 +209,7 @@ class KnnUser:
 
 
 class ItemKnnScorer:
-    def __init__(self, member: PackedMember, histories: Callable[[int], History]) -> None:
+    def __init__(self, member: ModelArtifact, histories: Callable[[int], History]) -> None:
         self.scale, self.arrays, self.histories = member.scale, member.arrays, histories
         self.settings = member.settings
 
@@ -229,7 +229,7 @@ class ItemKnnScorer:
 
     def score(self, state: KnnUser, items: IntArray) -> FloatArray:
         residuals = state.residuals[self.arrays["rows"][items]]
-        deviation = weighted(
+        deviation = weighted_deviation(
             np.nan_to_num(residuals),
             ~np.isnan(residuals),
             self.arrays["similarities"][items],
@@ -242,9 +242,9 @@ class ItemKnnScorer:
 
 
 RANGES: dict[str, Range] = {
-    "shrinkage": Real(20.0, 400.0, log=True),
-    "damping": Real(0.1, 2.0, log=True),
-    "bias_damping": Real(1.0, 20.0, log=True),
-    "neighbours": Whole(20, 80, 10),
+    "shrinkage": FloatRange(20.0, 400.0, log=True),
+    "damping": FloatRange(0.1, 2.0, log=True),
+    "bias_damping": FloatRange(1.0, 20.0, log=True),
+    "neighbours": IntRange(20, 80, 10),
 }
-FAMILY = Family("item_knn", ItemKnnConfig, ItemKnnTrainer, ItemKnnScorer, RANGES)
+FAMILY = ModelFamily("item_knn", ItemKnnConfig, ItemKnnTrainer, ItemKnnScorer, RANGES)

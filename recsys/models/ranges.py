@@ -7,7 +7,7 @@ from typing import Any
 
 
 @dataclass(frozen=True)
-class Real:
+class FloatRange:
     """A number in [low, high], drawn evenly, or evenly in its logarithm."""
 
     low: float
@@ -16,7 +16,7 @@ class Real:
 
 
 @dataclass(frozen=True)
-class Whole:
+class IntRange:
     """A whole number low, low + step, ... up to high."""
 
     low: int
@@ -25,10 +25,10 @@ class Whole:
 
 
 @dataclass(frozen=True)
-class Choice:
+class Categorical:
     """One of ``options``, by name: ``options`` maps what the sampler and the report show to the value."""
 
     options: dict[str, Any]
 
 
-Range = Real | Whole | Choice
+Range = FloatRange | IntRange | Categorical

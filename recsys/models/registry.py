@@ -9,16 +9,16 @@ from typing import Any
 
 from recsys.errors import InputError
 from recsys.models import bias, item_knn
-from recsys.models.base import Family
+from recsys.models.base import ModelFamily
 from recsys.models.bayes_mf import family as bayes_mf
-from recsys.models.fields import nearest, read_fields
+from recsys.models.fields import parse_config, suggest_names
 from recsys.models.hybrid_vae import family as hybrid_vae
 from recsys.models.item_gp import family as item_gp
 from recsys.models.mf import family as mf
 from recsys.models.myfm import family as myfm
 from recsys.types import JsonObject
 
-FAMILIES: dict[str, Family] = {
+FAMILIES: dict[str, ModelFamily] = {
     family.name: family
     for family in (
         hybrid_vae.FAMILY,
@@ -32,10 +32,10 @@ FAMILIES: dict[str, Family] = {
 }
 
 
-def family_named(name: str) -> Family:
+def family_named(name: str) -> ModelFamily:
     """The family called ``name``. Raises InputError with near names."""
     if name not in FAMILIES:
-        raise InputError(f"there is no model family {name!r}; {nearest(name, FAMILIES)}")
+        raise InputError(f"there is no model family {name!r}; {suggest_names(name, FAMILIES)}")
     return FAMILIES[name]
 
 
@@ -45,4 +45,4 @@ def make_config(family: str, fields: JsonObject) -> Any:
     Raises InputError for a field that the family does not have (with near names), a value of the wrong
     type, or values that contradict each other.
     """
-    return read_fields(family_named(family).config_type, fields, owner=family)
+    return parse_config(family_named(family).config_type, fields, owner=family)

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from scipy.linalg import lapack
 
 from recsys.data.ratings import RatingScale
-from recsys.ranking.packed import PackedRanker
+from recsys.ranking.ranker import Ranker
 from recsys.threads import one_blas_thread
 
 UNIT = RatingScale(0.0, 1.0)
@@ -49,7 +49,7 @@ def fit_als(
     seed: int,
     scale: RatingScale = UNIT,
     progress: Callable[[float], None] = lambda share: None,
-) -> PackedRanker:
+) -> Ranker:
     """A ranker of ``rated`` (users, items), which holds 1 + a rating's place on ``scale`` from 0 to 1 (see
     recipe.rated_matrix); ``progress`` hears the share done after each round."""
     items = rated.shape[1]
@@ -68,7 +68,7 @@ def fit_als(
             of_items = half_step(transposed, of_users, config)
             progress((done + 1) / config.rounds)
         of_users = half_step(weighted, of_items, config)
-    return PackedRanker(
+    return Ranker(
         family="als",
         settings={
             "config": asdict(config),

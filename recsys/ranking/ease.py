@@ -14,7 +14,7 @@ import scipy.linalg
 import scipy.sparse as sp
 
 from recsys.errors import InputError
-from recsys.ranking.packed import PackedRanker
+from recsys.ranking.ranker import Ranker
 from recsys.types import FloatArray
 
 MOST_ITEMS = 8_000  # 256 MB of weights, and about half a minute of Cholesky on one core
@@ -29,7 +29,7 @@ class EaseConfig:
     dropout: float = 0.7
 
 
-def fit_ease(rated: sp.csr_matrix, config: EaseConfig) -> PackedRanker:
+def fit_ease(rated: sp.csr_matrix, config: EaseConfig) -> Ranker:
     """A ranker of who rated what in (users, items); stars do not matter. Raises InputError for more items
     than MOST_ITEMS."""
     items = rated.shape[1]
@@ -46,7 +46,7 @@ def fit_ease(rated: sp.csr_matrix, config: EaseConfig) -> PackedRanker:
     inverse = symmetric_inverse(gram)
     weights = inverse / -inverse.diagonal()
     np.fill_diagonal(weights, 0)
-    return PackedRanker("ease", {"config": asdict(config)}, {"weights": weights.astype(np.float32)})
+    return Ranker("ease", {"config": asdict(config)}, {"weights": weights.astype(np.float32)})
 
 
 def symmetric_inverse(matrix: FloatArray) -> FloatArray:

@@ -17,19 +17,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recsys.models.base import History
-from recsys.ranking.packed import PackedRanker, newcomer_shares, products
-from recsys.ranking.top import top
+from recsys.ranking.ranker import Ranker, prior_shares, products
+from recsys.ranking.top_k import top_k
 from recsys.types import BoolArray, IntArray
 
-FEWEST = 8192  # items from which pruning pays
-LONG = 0.125  # share of the items, the longest, in which everybody's list is looked for first
+MIN_ITEMS = 8192  # items from which pruning pays
+LONG_SHARE = 0.125  # share of the items, the longest, in which everybody's list is looked for first
 ROUNDING = 1e-5  # by so much a bound must be missed: products are rounded
 Scores = NDArray[np.float32]
-NOBODY = np.empty(0, dtype=np.int64)
+NO_ROWS = np.empty(0, dtype=np.int64)
 
 
 @dataclass(frozen=True)
-class Wish:
+class RetrievalRequest:
     """Who wants how many of which items. ``user`` and ``history`` are as ``PackedRanker.scores`` takes
     them; ``barred`` are rows that must not come, ``allowed`` (items,) the only ones that may, ``also`` rows
     that come along whatever their score."""
@@ -37,51 +37,51 @@ class Wish:
     history: History
     user: int | None
     count: int
-    barred: Sequence[IntArray] = ()
+    exclude: Sequence[IntArray] = ()
     allowed: BoolArray | None = None
-    also: IntArray = field(default_factory=lambda: NOBODY)
+    always_include: IntArray = field(default_factory=lambda: NO_ROWS)
 
 
 @dataclass(frozen=True)
-class Found:
+class RankedItems:
     """``items`` (n,) rows with their ``scores`` (n,), the best first, then what came along."""
 
     items: NDArray[np.int64]
     scores: Scores
 
 
-def found_in(scores: Scores, wish: Wish) -> Found:
+def top_k_filtered(scores: Scores, wish: RetrievalRequest) -> RankedItems:
     """What ``wish`` may have of (items,) ``scores``, which are masked in place."""
-    for rows in wish.barred:
+    for rows in wish.exclude:
         scores[rows] = -np.inf
     if wish.allowed is not None:
         scores[~wish.allowed] = -np.inf
-    items = top(scores, wish.count)
-    if len(wish.also):
-        more = np.setdiff1d(wish.also[np.isfinite(scores[wish.also])], items)
+    items = top_k(scores, wish.count)
+    if len(wish.always_include):
+        more = np.setdiff1d(wish.always_include[np.isfinite(scores[wish.always_include])], items)
         items = np.concatenate([items, more])
-    return Found(items, scores[items])
+    return RankedItems(items, scores[items])
 
 
 class Retriever:
     """Safe to ask from several threads. Raises what the ranker raises."""
 
-    def __init__(self, ranker: PackedRanker, *, fewest: int = FEWEST, long: float = LONG) -> None:
+    def __init__(self, ranker: Ranker, *, fewest: int = MIN_ITEMS, long: float = LONG_SHARE) -> None:
         self.ranker = ranker
         pruned = ranker.has("factors") and not ranker.has("weights") and ranker.item_count >= fewest
-        self._sorted = _Sorted(ranker, long) if pruned else None
+        self._sorted = _SortedFactors(ranker, long) if pruned else None
         self._local = threading.local()
 
-    def best(self, wishes: Sequence[Wish]) -> list[Found]:
+    def best(self, wishes: Sequence[RetrievalRequest]) -> list[RankedItems]:
         """One answer a wish, in order."""
         histories, users = [wish.history for wish in wishes], [wish.user for wish in wishes]
         if self._sorted is not None:
             vectors = self.ranker.user_factors(histories, users)
             worth = self.ranker.settings["newcomers"] if self.ranker.has("prior") else 0.0
-            shares = newcomer_shares(histories, worth)
+            shares = prior_shares(histories, worth)
             return self._sorted.best(vectors, shares, wishes, self._buffer(len(wishes)))
         scores = self.ranker.scores(histories, users=users, out=self._buffer(len(wishes)))
-        return [found_in(row, wish) for row, wish in zip(scores, wishes, strict=True)]
+        return [top_k_filtered(row, wish) for row, wish in zip(scores, wishes, strict=True)]
 
     def _buffer(self, count: int) -> Scores:
         """(count, items), this thread's own: fresh pages for each batch would cost as much as the scores."""
@@ -91,10 +91,10 @@ class Retriever:
         return buffer[:count]
 
 
-class _Sorted:
+class _SortedFactors:
     """Item factors from the longest down: ``rows`` (items,) of the ranker, ``places`` the other way round."""
 
-    def __init__(self, ranker: PackedRanker, long: float) -> None:
+    def __init__(self, ranker: Ranker, long: float) -> None:
         factors = ranker.arrays["factors"]
         lengths = np.sqrt(np.vecdot(factors, factors, dtype=np.float64))
         self.rows = np.argsort(-lengths, kind="stable")
@@ -109,10 +109,12 @@ class _Sorted:
             self.prior = ranker.arrays["prior"][self.rows]
             self.prior_left = np.append(np.maximum.accumulate(self.prior[::-1])[::-1], 0.0)
 
-    def best(self, vectors: Scores, shares: Scores, wishes: Sequence[Wish], buffer: Scores) -> list[Found]:
+    def best(
+        self, vectors: Scores, shares: Scores, wishes: Sequence[RetrievalRequest], buffer: Scores
+    ) -> list[RankedItems]:
         """``vectors`` (wishes, k); ``shares`` (wishes,) as ``newcomer_shares`` gives them; ``buffer``
         (wishes, items) is written over."""
-        found: dict[int, Found] = {}
+        found: dict[int, RankedItems] = {}
         asking, begin, end = list(range(len(wishes))), 0, self.long
         while asking:
             products(self.factors[begin:end], vectors[asking], out=buffer[: len(asking), begin:end])
@@ -120,7 +122,7 @@ class _Sorted:
             for place, number in enumerate(asking):
                 share, wish = float(shares[number]), wishes[number]
                 one = self._looked(buffer[place, :end], vectors[number], share, wish)
-                if isinstance(one, Found):
+                if isinstance(one, RankedItems):
                     found[number] = one
                 else:
                     left.append(place)
@@ -129,7 +131,7 @@ class _Sorted:
             asking, begin, end = [asking[place] for place in left], end, needed
         return [found[number] for number in range(len(wishes))]
 
-    def _looked(self, raw: Scores, vector: Scores, share: float, wish: Wish) -> Found | int:
+    def _looked(self, raw: Scores, vector: Scores, share: float, wish: RetrievalRequest) -> RankedItems | int:
         """What ``wish`` gets by ``raw``, the products of the longest items; where somebody further on could
         still come in, how many items have to be looked at."""
         end = len(raw)
@@ -142,17 +144,17 @@ class _Sorted:
                 return self._reach(length, 0.0, most)
             bonus = share * max(most, 0.0)
             scores += np.float32(bonus) * self.prior[:end]
-        for rows in wish.barred:
+        for rows in wish.exclude:
             places = self.places[rows]
             scores[places[places < end]] = -np.inf
         if wish.allowed is not None:
             scores[~wish.allowed[self.rows[:end]]] = -np.inf
-        best = top(scores, wish.count)
+        best = top_k(scores, wish.count)
         last = float(scores[best[-1]]) if len(best) == wish.count else -np.inf
         if end < len(self.rows) and (needed := self._reach(length, bonus, last)) > end:
             return needed
-        found = Found(self.rows[best], scores[best])
-        return self._joined(found, vector, bonus, wish) if len(wish.also) else found
+        found = RankedItems(self.rows[best], scores[best])
+        return self._joined(found, vector, bonus, wish) if len(wish.always_include) else found
 
     def _reach(self, length: float, bonus: float, score: float) -> int:
         """How many items could have ``score`` or more: those before the first from which on none can."""
@@ -165,17 +167,19 @@ class _Sorted:
             low, high = (middle + 1, high) if most >= score else (low, middle)
         return low
 
-    def _joined(self, found: Found, vector: Scores, bonus: float, wish: Wish) -> Found:
+    def _joined(
+        self, found: RankedItems, vector: Scores, bonus: float, wish: RetrievalRequest
+    ) -> RankedItems:
         """With those that come along."""
-        may = ~np.isin(wish.also, np.concatenate([found.items, *wish.barred]))
+        may = ~np.isin(wish.always_include, np.concatenate([found.items, *wish.exclude]))
         if wish.allowed is not None:
-            may &= wish.allowed[wish.also]
-        items = np.unique(wish.also[may])
+            may &= wish.allowed[wish.always_include]
+        items = np.unique(wish.always_include[may])
         places = self.places[items]
         scores = self.factors[places] @ vector
         if self.prior is not None:
             scores += np.float32(bonus) * self.prior[places]
         there = np.isfinite(scores)
-        return Found(
+        return RankedItems(
             np.concatenate([found.items, items[there]]), np.concatenate([found.scores, scores[there]])
         )

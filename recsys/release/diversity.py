@@ -9,11 +9,11 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from recsys.release.contents import Shelf
+from recsys.release.arrays import ItemCatalogue
 from recsys.types import FloatArray, IntArray
 
 
-def likeness(shelf: Shelf, items: IntArray) -> NDArray[np.float32]:
+def similarity(shelf: ItemCatalogue, items: IntArray) -> NDArray[np.float32]:
     """(n, n) in [-0.5, 1]."""
     genres = shelf.member_of[items].astype(np.float32)
     genres /= np.maximum(np.sqrt(genres.sum(axis=1, keepdims=True)), 1)
@@ -22,10 +22,10 @@ def likeness(shelf: Shelf, items: IntArray) -> NDArray[np.float32]:
 
 
 def diversify(
-    shelf: Shelf, items: IntArray, scores: FloatArray, *, count: int, dial: float
+    shelf: ItemCatalogue, items: IntArray, scores: FloatArray, *, count: int, dial: float
 ) -> NDArray[np.int64]:
     """Places in ``items`` of the ``count`` chosen, in the order of choice."""
-    alike = likeness(shelf, items)
+    alike = similarity(shelf, items)
     low, high = float(scores.min()), float(scores.max())
     relevance = (scores - low) / (high - low) if high > low else np.zeros_like(scores)
     nearest = np.zeros(len(items), dtype=np.float32)

@@ -16,7 +16,7 @@ from recsys.data.ratings import Ratings
 from recsys.metrics.catalogue import coverage, diversity, novelty
 from recsys.metrics.ranking import NO_ITEM, Lists, evaluate_lists, pair_matrix
 from recsys.metrics.rating import loss, mae, mse
-from recsys.release.answers import NO_RULES, Query, Rules
+from recsys.release.queries import NO_RULES, Query, Rules
 from recsys.release.recommender import Recommender
 from recsys.types import IntArray
 

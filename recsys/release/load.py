@@ -13,18 +13,18 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from recsys.errors import InputError
+from recsys.models.artifact import load_artifact
 from recsys.models.base import Scorer
-from recsys.models.packed import open_member
 from recsys.models.registry import FAMILIES
-from recsys.ranking.packed import PackedRanker
+from recsys.ranking.ranker import Ranker
 from recsys.release import files
-from recsys.release.contents import Histories, Ids, OpenCorrection, Popularity, Shelf
+from recsys.release.arrays import Histories, IdIndex, ItemCatalogue, LoadedCorrection, Popularity
 from recsys.release.manifest import READ_VERSIONS, Manifest
 from recsys.types import Arrays, JsonObject
 
 
 @dataclass(frozen=True)
-class OpenMember:
+class LoadedMember:
     """One of the ensemble, ready to answer; ``weight`` as in the manifest."""
 
     name: str
@@ -38,13 +38,13 @@ class Release:
 
     folder: Path
     manifest: Manifest
-    users: Ids
-    items: Shelf
+    users: IdIndex
+    items: ItemCatalogue
     histories: Histories
     popularity: Popularity
-    members: tuple[OpenMember, ...]
-    correction: OpenCorrection | None
-    ranker: PackedRanker
+    members: tuple[LoadedMember, ...]
+    correction: LoadedCorrection | None
+    ranker: Ranker
 
     @property
     def release_id(self) -> str:
@@ -93,21 +93,21 @@ def read_manifest(folder: Path) -> Manifest:
     return manifest
 
 
-def open_release(folder: Path | str, *, verify: bool = True) -> Release:
+def load_release(folder: Path | str, *, verify: bool = True) -> Release:
     """A checked and mapped release. ``verify`` off skips the hashes and golden lists (the caller has
     just done both). Raises InputError naming the first thing that is wrong."""
     folder = Path(folder)
     manifest = read_manifest(folder)
     files.check(folder, manifest.files, hashes=verify)
-    release = map_release(folder, manifest)
+    release = _mmap_release(folder, manifest)
     if verify:
-        from recsys.release.golden import check_golden  # golden needs a Recommender, and that a Release
+        from recsys.release.golden_check import check_golden  # golden needs a Recommender, and that a Release
 
         check_golden(release)
     return release
 
 
-def map_release(folder: Path, manifest: Manifest) -> Release:
+def _mmap_release(folder: Path, manifest: Manifest) -> Release:
     """The release as mapped, nothing checked but that its families are known."""
     histories = Histories.load(folder / "histories")
     members = []
@@ -117,17 +117,17 @@ def map_release(folder: Path, manifest: Manifest) -> Release:
                 f"{folder} has a member of family {card.family!r}, which this version does not know; it has "
                 f"{', '.join(sorted(FAMILIES))}"
             )
-        packed = open_member(folder / "members" / card.name)
-        members.append(OpenMember(card.name, card.weight, FAMILIES[card.family].scorer(packed, histories)))
+        packed = load_artifact(folder / "members" / card.name)
+        members.append(LoadedMember(card.name, card.weight, FAMILIES[card.family].scorer(packed, histories)))
     correction = manifest.rating_blend.correction
     return Release(
         folder=folder,
         manifest=manifest,
-        users=Ids.load(folder / "users"),
-        items=Shelf.load(folder / "items"),
+        users=IdIndex.load(folder / "users"),
+        items=ItemCatalogue.load(folder / "items"),
         histories=histories,
         popularity=Popularity.load(folder / "popularity"),
         members=tuple(members),
-        correction=None if correction is None else OpenCorrection.load(folder / "blend", correction),
-        ranker=PackedRanker.open(folder / "ranker"),
+        correction=None if correction is None else LoadedCorrection.load(folder / "blend", correction),
+        ranker=Ranker.open(folder / "ranker"),
     )

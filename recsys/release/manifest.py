@@ -14,23 +14,23 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from recsys.data.split import SliceName
-from recsys.ensemble.correction import Correction
+from recsys.ensemble.calibration import Correction
 from recsys.types import JsonObject
 
 SCHEMA_VERSION: Literal[2] = 2  # 1 knew no correction
 READ_VERSIONS = (1, 2)
 
 
-class Part(BaseModel):
+class ManifestPart(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
-class Scale(Part):
+class Scale(ManifestPart):
     low: float
     high: float
 
 
-class DatasetCard(Part):
+class DatasetCard(ManifestPart):
     """``last_timestamp`` is Unix seconds of the newest rating in the release, None without times."""
 
     name: str
@@ -42,14 +42,14 @@ class DatasetCard(Part):
     items: int = Field(ge=1)
 
 
-class SplitCard(Part):
+class SplitCard(ManifestPart):
     protocol: str
     seed: int
     fingerprint: str
     counts: dict[SliceName, int]
 
 
-class MemberCard(Part):
+class MemberCard(ManifestPart):
     """One model of the ensemble; ``weight`` is its part in the predicted rating."""
 
     name: str
@@ -60,7 +60,7 @@ class MemberCard(Part):
     files: list[str]
 
 
-class RatingBlendCard(Part):
+class RatingBlendCard(ManifestPart):
     """How the members' weights were found ("mean", "greedy", "non_negative"), and what corrects their sum."""
 
     method: str
@@ -68,14 +68,14 @@ class RatingBlendCard(Part):
     correction: Correction | None = None
 
 
-class RankingWeights(Part):
+class RankingWeights(ManifestPart):
     """The list's score is ``ranking`` x (ranker's score / its best) + ``rating`` x (stars on 0..1)."""
 
     ranking: float = Field(ge=0)
     rating: float = Field(ge=0)
 
 
-class RankingCard(Part):
+class RankingCard(ManifestPart):
     """``candidates`` of the ranker go to the members for their predicted rating."""
 
     ranker: str
@@ -84,7 +84,7 @@ class RankingCard(Part):
     report: JsonObject = Field(default_factory=dict)
 
 
-class FoldInCard(Part):
+class FoldInCard(ManifestPart):
     """What can answer for a user that training did not know, from ratings alone."""
 
     ranker: bool
@@ -92,14 +92,14 @@ class FoldInCard(Part):
     figures: JsonObject = Field(default_factory=dict)
 
 
-class ProfileCard(Part):
+class ProfileCard(ManifestPart):
     """The reference that drift is measured against: ``summary`` as JSON, the rest as arrays."""
 
     summary: JsonObject
     arrays: dict[str, str]
 
 
-class MetricsCard(Part):
+class MetricsCard(ManifestPart):
     """Figures of the run, named by slice and metric; empty where the run has none."""
 
     formula: JsonObject = Field(default_factory=dict)
@@ -108,7 +108,7 @@ class MetricsCard(Part):
     recommender: JsonObject = Field(default_factory=dict)
 
 
-class GoldenList(Part):
+class GoldenList(ManifestPart):
     """One user's list as the maker computed it; opening the release computes it again."""
 
     user: int = Field(ge=0)
@@ -117,7 +117,7 @@ class GoldenList(Part):
     predicted: list[float]
 
 
-class FileCard(Part):
+class FileCard(ManifestPart):
     """``dtype`` and ``shape`` for .npy arrays."""
 
     sha256: str
@@ -126,7 +126,7 @@ class FileCard(Part):
     shape: list[int] | None = None
 
 
-class Manifest(Part):
+class Manifest(ManifestPart):
     """The fields of a release, in the order they are written. Weights sum to 1 where ``method`` says so."""
 
     schema_version: Literal[1, 2] = SCHEMA_VERSION

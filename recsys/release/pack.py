@@ -16,14 +16,14 @@ from recsys.bounds import DataShape, require_safe
 from recsys.data.dataset import Dataset
 from recsys.data.ratings import Ratings
 from recsys.data.split import SLICES, SliceName, Split
-from recsys.ensemble.correction import Correction
+from recsys.ensemble.calibration import Correction
 from recsys.models.hybrid_vae.config import HybridVaeConfig
 from recsys.models.registry import make_config
-from recsys.ranking.mix import RANKER_ALONE, Mix
-from recsys.ranking.packed import PackedRanker
-from recsys.ranking.recipe import seen_matrix
-from recsys.ranking.vectors import item_vectors
-from recsys.release.contents import Histories, Ids, OpenCorrection, Popularity, Shelf, Titles
+from recsys.ranking.list_blend import RANKER_ONLY, ListBlend
+from recsys.ranking.ranker import Ranker
+from recsys.ranking.ranker_config import seen_matrix
+from recsys.ranking.taste_vectors import item_vectors
+from recsys.release.arrays import Histories, IdIndex, ItemCatalogue, LoadedCorrection, Popularity, Titles
 from recsys.release.manifest import (
     DatasetCard,
     FoldInCard,
@@ -34,7 +34,7 @@ from recsys.release.manifest import (
     SplitCard,
 )
 from recsys.release.profile import profile_of_run
-from recsys.release.writer import Contents, ReleaseMember, write_release
+from recsys.release.writer import ReleaseContents, ReleaseMember, write_release
 from recsys.types import JsonObject
 
 TRENDING_HALF_LIFE_DAYS = 30.0
@@ -50,9 +50,9 @@ def pack_release(
     trained_on: Sequence[SliceName],
     members: Sequence[ReleaseMember],
     method: str,
-    ranker: PackedRanker,
+    ranker: Ranker,
     correction: Correction | None = None,
-    mix: Mix = RANKER_ALONE,
+    mix: ListBlend = RANKER_ONLY,
     ranking_report: JsonObject | None = None,
     fold_in: JsonObject | None = None,
     metrics: MetricsCard | None = None,
@@ -71,7 +71,7 @@ def pack_release(
     times = kept.times
     return write_release(
         folder,
-        Contents(
+        ReleaseContents(
             dataset=DatasetCard(
                 name=dataset.name,
                 licence=dataset.licence,
@@ -88,13 +88,13 @@ def pack_release(
                 counts=split.counts(),
             ),
             trained_on=list(trained_on),
-            users=Ids.of(dataset.user_ids),
-            items=make_shelf(dataset, kept),
+            users=IdIndex.of(dataset.user_ids),
+            items=make_item_catalogue(dataset, kept),
             histories=make_histories(kept),
             popularity=make_popularity(kept),
             members=members,
             method=method,
-            correction=None if correction is None else OpenCorrection.of(correction, kept),
+            correction=None if correction is None else LoadedCorrection.of(correction, kept),
             ranker=ranker,
             ranking=RankingCard(
                 ranker=ranker.family,
@@ -157,10 +157,10 @@ def make_popularity(ratings: Ratings) -> Popularity:
     return Popularity(*(array.astype(np.float32) for array in (counts, trending, means)))
 
 
-def make_shelf(dataset: Dataset, ratings: Ratings) -> Shelf:
+def make_item_catalogue(dataset: Dataset, ratings: Ratings) -> ItemCatalogue:
     catalogue = dataset.catalogue
-    return Shelf(
-        ids=Ids.of(catalogue.ids),
+    return ItemCatalogue(
+        ids=IdIndex.of(catalogue.ids),
         titles=Titles.of(catalogue.titles),
         genre_names=catalogue.genre_names(),
         member_of=catalogue.genre_matrix(),

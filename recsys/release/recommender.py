@@ -21,14 +21,21 @@ from numpy.typing import NDArray
 
 from recsys.data.ratings import RatingScale
 from recsys.errors import InputError
-from recsys.ranking.retrieval import Found, Retriever, Wish, found_in
-from recsys.ranking.top import top
-from recsys.release.answers import NO_RULES, Answer, Query, Recommendation, Rules, Source
-from recsys.release.closer import rate_closer
-from recsys.release.draft import Draft, because, choose, wish_of
+from recsys.ranking.retrieval import RankedItems, RetrievalRequest, Retriever, top_k_filtered
+from recsys.ranking.top_k import top_k
+from recsys.release.candidates import CandidateList, rerank, retrieval_request, supporting_items
 from recsys.release.load import Release
-from recsys.release.people import NOTHING, People, Person
-from recsys.release.stars import Stars
+from recsys.release.queries import (
+    NO_RULES,
+    Query,
+    Recommendation,
+    RecommendationList,
+    RecommendationSource,
+    Rules,
+)
+from recsys.release.rating_ensemble import RatingEnsemble
+from recsys.release.topk_pruning import score_with_pruning
+from recsys.release.user_state import EMPTY_HISTORY, UserState, UserStateCache
 from recsys.types import IntArray
 
 BATCH = 32  # queries a matrix product; more gains little and holds up the first of them
@@ -43,21 +50,21 @@ class Recommender:
         self.release = release
         scale = release.manifest.dataset.scale
         self._scale = RatingScale(scale.low, scale.high)
-        self._people = People(release.histories)
-        self._stars = Stars(release.members, self._scale, release.correction)
+        self._people = UserStateCache(release.histories)
+        self._stars = RatingEnsemble(release.members, self._scale, release.correction)
         self._weights = release.manifest.ranking.weights
         self.retriever = Retriever(release.ranker)
 
     def recommend(
         self, queries: Sequence[Query], rules: Rules = NO_RULES, *, deadline_ms: float | None = None
-    ) -> list[Answer]:
+    ) -> list[RecommendationList]:
         """One answer a query, in order. Past ``deadline_ms`` the rest are answered by popularity.
 
         Raises InputError for an item row that the release does not have or a count below 1."""
         started = perf_counter()
         for query in queries:
             self._check(query)
-        answers: list[Answer] = []
+        answers: list[RecommendationList] = []
         for first in range(0, len(queries), BATCH):
             answers += self._batch(queries[first : first + BATCH], rules, started, deadline_ms)
         return answers
@@ -72,7 +79,7 @@ class Recommender:
         self._known_items(np.array([item]))
         scores = self.release.items.vectors @ self.release.items.vectors[item]
         scores[item] = -np.inf
-        return self._for_strangers(top(scores, count), scores)
+        return self._for_strangers(top_k(scores, count), scores)
 
     def popular(
         self, count: int, genre: str | None = None, *, trending: bool = False
@@ -86,9 +93,9 @@ class Recommender:
                 raise InputError(
                     f"unknown genre {genre!r}; there are {', '.join(self.release.items.genre_names)}"
                 ) from None
-        return self._for_strangers(top(scores, count), scores)
+        return self._for_strangers(top_k(scores, count), scores)
 
-    def person(self, query: Query) -> Person:
+    def person(self, query: Query) -> UserState:
         """Who asks."""
         return self._people.of(query)
 
@@ -98,11 +105,14 @@ class Recommender:
 
     def _batch(
         self, queries: Sequence[Query], rules: Rules, started: float, deadline_ms: float | None
-    ) -> list[Answer]:
+    ) -> list[RecommendationList]:
         people = [self.person(query) for query in queries]
         pairs = list(zip(queries, people, strict=True))
         began = perf_counter()
-        wishes = [wish_of(query, person, rules, count=self._wanted(query, rules)) for query, person in pairs]
+        wishes = [
+            retrieval_request(query, person, rules, count=self._wanted(query, rules))
+            for query, person in pairs
+        ]
         found, failure = self._retrieve(wishes)
         drafts = []
         for (query, person), wish, own in zip(pairs, wishes, found, strict=True):
@@ -121,9 +131,9 @@ class Recommender:
         }
         return [self._finish(draft, own, rules, shared) for draft, own in zip(drafts, stars, strict=True)]
 
-    def _retrieve(self, wishes: Sequence[Wish]) -> tuple[list[Found | None], str]:
+    def _retrieve(self, wishes: Sequence[RetrievalRequest]) -> tuple[list[RankedItems | None], str]:
         """The candidates of everybody with a history, None for others, and why they are missing if so."""
-        found: list[Found | None] = [None] * len(wishes)
+        found: list[RankedItems | None] = [None] * len(wishes)
         places = [place for place, wish in enumerate(wishes) if len(wish.history.items)]
         if not places:
             return found, ""
@@ -136,11 +146,19 @@ class Recommender:
         return found, ""
 
     def _draft(
-        self, query: Query, person: Person, rules: Rules, wish: Wish, found: Found | None, reason: str
-    ) -> Draft:
+        self,
+        query: Query,
+        person: UserState,
+        rules: Rules,
+        wish: RetrievalRequest,
+        found: RankedItems | None,
+        reason: str,
+    ) -> CandidateList:
         """What ``query`` may have, by what was retrieved."""
         known = len(person.history.items) > 0
-        source: Source = "popular" if not known else "folded_in" if person.fresh else "personal"
+        source: RecommendationSource = (
+            "popular" if not known else "folded_in" if person.needs_fold_in else "personal"
+        )
         if not reason:
             try:
                 return self._ranked(query, person, rules, wish, found, source)
@@ -149,23 +167,31 @@ class Recommender:
         return self._popular_draft(query, person, rules, wish, f"{source}: {reason}")
 
     def _ranked(
-        self, query: Query, person: Person, rules: Rules, wish: Wish, found: Found | None, source: Source
-    ) -> Draft:
-        own = found or found_in(self._popularity(trending=False), wish)
+        self,
+        query: Query,
+        person: UserState,
+        rules: Rules,
+        wish: RetrievalRequest,
+        found: RankedItems | None,
+        source: RecommendationSource,
+    ) -> CandidateList:
+        own = found or top_k_filtered(self._popularity(trending=False), wish)
         best = own.scores[0] if len(own.items) else 0
-        draft = Draft(query, person, source, own.items, own.scores / best if best > 0 else own.scores)
+        draft = CandidateList(query, person, source, own.items, own.scores / best if best > 0 else own.scores)
         if source == "popular" or self._weights.rating == 0:  # stars only of what will be shown
-            choose(draft, rules, self.release.items)
+            rerank(draft, rules, self.release.items)
         return draft
 
-    def _popular_draft(self, query: Query, person: Person, rules: Rules, wish: Wish, fallback: str) -> Draft:
+    def _popular_draft(
+        self, query: Query, person: UserState, rules: Rules, wish: RetrievalRequest, fallback: str
+    ) -> CandidateList:
         """Popular items in place of what failed, their stars from the items' means."""
-        found = found_in(self._popularity(trending=False), wish)
-        draft = Draft(query, person, "popular", found.items, found.scores, fallback=fallback)
-        choose(draft, rules, self.release.items)
+        found = top_k_filtered(self._popularity(trending=False), wish)
+        draft = CandidateList(query, person, "popular", found.items, found.scores, fallback=fallback)
+        rerank(draft, rules, self.release.items)
         return draft
 
-    def _fold_in(self, drafts: list[Draft], rules: Rules) -> None:
+    def _fold_in(self, drafts: list[CandidateList], rules: Rules) -> None:
         """The members' states of every draft's person: all together, or one by one where that fails."""
         try:
             states = self._stars.states_many([draft.person for draft in drafts])
@@ -179,19 +205,19 @@ class Recommender:
         for draft, own in zip(drafts, states, strict=True):
             draft.states = own
 
-    def _give_up(self, draft: Draft, rules: Rules, error: Exception) -> None:
+    def _give_up(self, draft: CandidateList, rules: Rules, error: Exception) -> None:
         """Makes ``draft`` one of popular items."""
         query, person = draft.query, draft.person
-        wish = wish_of(query, person, rules, count=self._wanted(query, rules))
+        wish = retrieval_request(query, person, rules, count=self._wanted(query, rules))
         reason = f"{draft.source}: {type(error).__name__}: {error}"
         vars(draft).update(vars(self._popular_draft(query, person, rules, wish, reason)))
 
-    def _rate(self, drafts: list[Draft], rules: Rules) -> list[NDArray[np.float32]]:
+    def _rate(self, drafts: list[CandidateList], rules: Rules) -> list[NDArray[np.float32]]:
         """Stars of every draft's items (of those that may be listed): all together, or one by one where
         that fails."""
         known = [draft for draft in drafts if draft.states is not None]
         try:
-            rated = iter(rate_closer(self._stars, known, self._weights, rules, self._scale))
+            rated = iter(score_with_pruning(self._stars, known, self._weights, rules, self._scale))
             return [self._means(draft) if draft.states is None else next(rated) for draft in drafts]
         except FAILURES as error:
             if len(drafts) > 1:
@@ -200,25 +226,25 @@ class Recommender:
             return [self._means(drafts[0])]
 
     def _finish(
-        self, draft: Draft, stars: NDArray[np.float32], rules: Rules, shared: dict[str, float]
-    ) -> Answer:
+        self, draft: CandidateList, stars: NDArray[np.float32], rules: Rules, shared: dict[str, float]
+    ) -> RecommendationList:
         began = perf_counter()
         if not draft.chosen:
             unit = (stars - self._scale.low) / np.float32(self._scale.span)
             draft.ranking = self._weights.ranking * draft.ranking + self._weights.rating * unit
-            stars = stars[choose(draft, rules, self.release.items)]
+            stars = stars[rerank(draft, rules, self.release.items)]
         ranker, explain = self.release.ranker, draft.query.explain
         listed = tuple(
             Recommendation(
                 item=int(item),
                 score=float(score),
                 predicted_rating=float(star),
-                because=because(ranker, draft.person, int(item)) if explain else (),
+                because=supporting_items(ranker, draft.person, int(item)) if explain else (),
             )
             for item, score, star in zip(draft.items, draft.ranking, stars, strict=True)
         )
         spent = shared | {"blend": 1000 * (perf_counter() - began)}
-        return Answer(listed, draft.source, spent, draft.fallback)
+        return RecommendationList(listed, draft.source, spent, draft.fallback)
 
     def _wanted(self, query: Query, rules: Rules) -> int:
         """How many candidates are looked at closer."""
@@ -226,7 +252,7 @@ class Recommender:
         closer = self._weights.rating or rules.diversity or rules.boosts
         return max(query.count, ranking.candidates) if closer else query.count
 
-    def _means(self, draft: Draft) -> NDArray[np.float32]:
+    def _means(self, draft: CandidateList) -> NDArray[np.float32]:
         return self.release.popularity.means[draft.items]
 
     def _popularity(self, trending: bool) -> NDArray[np.float32]:
@@ -247,7 +273,7 @@ class Recommender:
 
     @cached_property
     def _strangers(self) -> list[Any]:
-        return self._stars.states(Person(None, NOTHING, fresh=False))
+        return self._stars.states(UserState(None, EMPTY_HISTORY, needs_fold_in=False))
 
     def _check(self, query: Query) -> None:
         if query.count < 1:

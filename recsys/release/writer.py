@@ -19,13 +19,13 @@ import numpy as np
 
 from recsys.data.split import SliceName
 from recsys.errors import InputError
-from recsys.models.base import PackedMember
-from recsys.models.packed import save_member
-from recsys.ranking.packed import PackedRanker
+from recsys.models.artifact import save_artifact
+from recsys.models.base import ModelArtifact
+from recsys.ranking.ranker import Ranker
 from recsys.release import files
-from recsys.release.contents import Histories, Ids, OpenCorrection, Popularity, Shelf
-from recsys.release.golden import make_golden
-from recsys.release.load import map_release
+from recsys.release.arrays import Histories, IdIndex, ItemCatalogue, LoadedCorrection, Popularity
+from recsys.release.golden_check import make_golden
+from recsys.release.load import _mmap_release
 from recsys.release.manifest import (
     DatasetCard,
     FoldInCard,
@@ -48,34 +48,34 @@ class ReleaseMember:
     """One model of the ensemble. ``weight`` is its part in the predicted rating, ``config`` plain JSON."""
 
     name: str
-    packed: PackedMember
+    packed: ModelArtifact
     config: JsonObject
     parameters: int
     weight: float
 
 
 @dataclass(frozen=True)
-class Contents:
+class ReleaseContents:
     """All that a release holds. ``profile`` is ``Profile.pack()``: a summary and arrays."""
 
     dataset: DatasetCard
     split: SplitCard
     trained_on: Sequence[SliceName]
-    users: Ids
-    items: Shelf
+    users: IdIndex
+    items: ItemCatalogue
     histories: Histories
     popularity: Popularity
     members: Sequence[ReleaseMember]
     method: str
-    ranker: PackedRanker
+    ranker: Ranker
     ranking: RankingCard
     fold_in: FoldInCard
     metrics: MetricsCard
-    correction: OpenCorrection | None = None
+    correction: LoadedCorrection | None = None
     profile: tuple[JsonObject, Arrays] | None = None
 
 
-def write_release(folder: Path, contents: Contents) -> Path:
+def write_release(folder: Path, contents: ReleaseContents) -> Path:
     """``folder``, made. Raises InputError where it exists or the parts do not fit together."""
     if folder.exists():
         raise InputError(f"{folder} is there already: choose another place for the release, or remove it")
@@ -98,7 +98,7 @@ def write_release(folder: Path, contents: Contents) -> Path:
     return folder
 
 
-def _require_fit(contents: Contents) -> None:
+def _require_fit(contents: ReleaseContents) -> None:
     items = len(contents.items)
     sizes = {
         "popularity": len(contents.popularity.counts),
@@ -116,13 +116,13 @@ def _require_fit(contents: Contents) -> None:
         raise InputError(f"the release's members are named {names}, expected at least one, each its own name")
 
 
-def _write_arrays(folder: Path, contents: Contents) -> ProfileCard | None:
+def _write_arrays(folder: Path, contents: ReleaseContents) -> ProfileCard | None:
     contents.users.save(folder / "users")
     contents.items.save(folder / "items")
     contents.histories.save(folder / "histories")
     contents.popularity.save(folder / "popularity")
     for member in contents.members:
-        save_member(folder / "members" / member.name, member.packed)
+        save_artifact(folder / "members" / member.name, member.packed)
     contents.ranker.save(folder / "ranker")
     if contents.correction is not None:
         contents.correction.save(folder / "blend")
@@ -134,7 +134,7 @@ def _write_arrays(folder: Path, contents: Contents) -> ProfileCard | None:
     return ProfileCard(summary=summary, arrays={name: f"profile/{name}.npy" for name in arrays})
 
 
-def _manifest(folder: Path, contents: Contents, profile: ProfileCard | None) -> Manifest:
+def _manifest(folder: Path, contents: ReleaseContents, profile: ProfileCard | None) -> Manifest:
     cards = files.describe(folder)
     members = [
         MemberCard(
@@ -172,7 +172,7 @@ def _manifest(folder: Path, contents: Contents, profile: ProfileCard | None) -> 
 
 def _with_golden(folder: Path, manifest: Manifest) -> Manifest:
     """With the lists of users from the least to the most active, and the id that closes it."""
-    release = map_release(folder, manifest)
+    release = _mmap_release(folder, manifest)
     lengths = np.diff(release.histories.ends)
     active = np.argsort(lengths, kind="stable")
     active = active[lengths[active] > 0]

@@ -10,7 +10,7 @@ import json
 from pathlib import Path
 
 from recsys.errors import InputError
-from recsys.models.packed import open_arrays, write_arrays
+from recsys.models.artifact import open_arrays, write_arrays
 from recsys.types import Arrays, JsonObject
 
 NAME = "checkpoint.safetensors"

@@ -24,23 +24,23 @@ from numpy.typing import NDArray
 from recsys.bounds import DataShape, require_safe
 from recsys.data.split import TrainingData
 from recsys.errors import InputError
-from recsys.models.base import PackedMember, Trainer
+from recsys.models.artifact import save_artifact, write_atomically
+from recsys.models.base import ModelArtifact, Trainer
 from recsys.models.hybrid_vae.config import HybridVaeConfig
-from recsys.models.packed import save_member, write_atomically
+from recsys.models.optim.device import memory_share, pick_device
 from recsys.models.registry import family_named, make_config
-from recsys.training import trial_state
-from recsys.training.contingencies import Response, is_out_of_memory, respond
-from recsys.training.device import memory_share, pick_device
-from recsys.training.evaluation import Figures, evaluate, train_sample
-from recsys.training.outcomes import fill_outcomes, mark_repeated
-from recsys.training.results import result_to_json
-from recsys.training.trials import EpochReport, EventKind, RunEvent, TrialResult, TrialSpec, TrialStatus
-from recsys.training.warning_signs import Sign, Watch, diverged, event
+from recsys.training import snapshot
+from recsys.training.diagnostics import Diagnostic, DiagnosticMonitor, diagnostic_event, diverged
+from recsys.training.epoch_metrics import EpochMetrics, evaluate, train_sample
+from recsys.training.recovery import RecoveryAction, choose_recovery, is_out_of_memory
+from recsys.training.recovery_outcomes import fill_outcomes, mark_repeated
+from recsys.training.serialization import result_to_json
+from recsys.training.trial_types import EpochReport, EventKind, RunEvent, TrialResult, TrialSpec, TrialStatus
 from recsys.types import Arrays
 
 # Trained as written, whatever the signs say: a yardstick that was helped measures nothing. Only faults
 # that would end them (memory, divergence) are answered.
-YARDSTICKS = frozenset({"formula", "template", "reference"})
+REFERENCE_ORIGINS = frozenset({"formula", "template", "reference"})
 
 
 class TrainingFailed(RuntimeError):
@@ -77,10 +77,10 @@ class Trial:
         self.sample = train_sample(data, spec.seed)
         self.reports: list[EpochReport] = []
         self.events: list[RunEvent] = []
-        self.responses: dict[str, int] = {}
-        self.watch = Watch(epochs=spec.epochs, latent=hasattr(self.config, "latent"))
+        self.recoveries: dict[str, int] = {}
+        self.monitor = DiagnosticMonitor(epochs=spec.epochs, latent=hasattr(self.config, "latent"))
         self.best_epoch: int | None = None
-        self.best_member: PackedMember | None = None
+        self.best_member: ModelArtifact | None = None
         self.best_predictions: NDArray[np.float32] | None = None
         self.seconds = 0.0
 
@@ -94,10 +94,17 @@ class Trial:
         """The trainer's state after the last epoch that was good."""
         return self.trainer.state()
 
-    def build_trainer(self, **known: Any) -> Trainer:
+    def build_trainer(self, **restorable_inputs: Any) -> Trainer:
         """A trainer at its start; ``known`` is what need not be found again."""
         build, spec = self.family.build, self.spec
-        return build(self.config, self.data, epochs=spec.epochs, seed=spec.seed, device=self.device, **known)
+        return build(
+            self.config,
+            self.data,
+            epochs=spec.epochs,
+            seed=spec.seed,
+            device=self.device,
+            **restorable_inputs,
+        )
 
     @property
     def parameters(self) -> int:
@@ -128,16 +135,16 @@ class Trial:
                 del error
             else:
                 self.seconds += time.perf_counter() - started
-                sign = diverged(report, self.reports, has_valid=len(self.data.valid) > 0)
-                if sign is None:
-                    self._accept(report, figures)
+                diagnostic = diverged(report, self.reports, has_valid=len(self.data.valid) > 0)
+                if diagnostic is None:
+                    self._record_epoch(report, figures)
                     return report
-                self._recover(sign)
+                self._handle_failure(diagnostic)
                 continue
             self.seconds += time.perf_counter() - started
-            self._recover(Sign(EventKind.OUT_OF_MEMORY, memory_share(self.device), 1.0, reason))
+            self._handle_failure(Diagnostic(EventKind.OUT_OF_MEMORY, memory_share(self.device), 1.0, reason))
 
-    def _epoch(self, started: float) -> tuple[EpochReport, Figures]:
+    def _epoch(self, started: float) -> tuple[EpochReport, EpochMetrics]:
         trained = self.trainer.train_epoch()
         took = time.perf_counter() - started
         figures = evaluate(self.trainer, self.data.valid, self.sample)
@@ -159,46 +166,48 @@ class Trial:
         )
         return report, figures
 
-    def _accept(self, report: EpochReport, figures: Figures) -> None:
+    def _record_epoch(self, report: EpochReport, figures: EpochMetrics) -> None:
         self.reports.append(report)
         best = math.inf if self.best_epoch is None else self.reports[self.best_epoch - 1].rmse
         if not self.spec.early_stop or report.rmse < best:
             self.best_epoch = report.epoch
-            self.best_member = self.trainer.pack()
+            self.best_member = self.trainer.export()
             self.best_predictions = figures.predictions
         if math.isfinite(report.loss):  # not where valid is empty: a refit
-            self.trainer.validated(report.loss)
+            self.trainer.on_validation(report.loss)
         self.last_good = self.trainer.state()
         fill_outcomes(self.events, self.reports)
-        for sign in self.watch.look(self.reports):
-            told = event(sign, trial=self.spec.number, epoch=report.epoch)
-            response = None
-            if not self.finished and self.spec.origin not in YARDSTICKS:
-                response = self._response(sign.kind, report.epoch)
-            self.events.append(told)
-            if response is not None:
-                self._act(sign, response)
+        for diagnostic in self.monitor.update(self.reports):
+            event = diagnostic_event(diagnostic, trial=self.spec.number, epoch=report.epoch)
+            action = None
+            if not self.finished and self.spec.origin not in REFERENCE_ORIGINS:
+                action = self._recovery_for(diagnostic.kind, report.epoch)
+            self.events.append(event)
+            if action is not None:
+                self._apply(diagnostic, action)
 
-    def _response(self, kind: EventKind, epoch: int) -> Response | None:
-        return respond(kind, self.config, epoch=epoch, epochs=self.spec.epochs, so_far=self.responses)
+    def _recovery_for(self, kind: EventKind, epoch: int) -> RecoveryAction | None:
+        return choose_recovery(
+            kind, self.config, epoch=epoch, epochs=self.spec.epochs, so_far=self.recoveries
+        )
 
-    def _recover(self, sign: Sign) -> None:
+    def _handle_failure(self, diagnostic: Diagnostic) -> None:
         """Answers a fault of the epoch after the last report, or raises TrainingFailed."""
         epoch = len(self.reports)
-        mark_repeated(self.events, sign.kind, epoch)
-        self.events.append(event(sign, trial=self.spec.number, epoch=epoch + 1))
-        response = self._response(sign.kind, epoch)
-        if response is None:
-            raise TrainingFailed(f"{sign.kind.value} in epoch {epoch + 1} ({sign.message})")
-        self._act(sign, response)
+        mark_repeated(self.events, diagnostic.kind, epoch)
+        self.events.append(diagnostic_event(diagnostic, trial=self.spec.number, epoch=epoch + 1))
+        action = self._recovery_for(diagnostic.kind, epoch)
+        if action is None:
+            raise TrainingFailed(f"{diagnostic.kind.value} in epoch {epoch + 1} ({diagnostic.message})")
+        self._apply(diagnostic, action)
 
-    def _act(self, sign: Sign, response: Response) -> None:
+    def _apply(self, diagnostic: Diagnostic, action: RecoveryAction) -> None:
         """Changes the config, and goes back to the last good epoch where the response says so."""
-        kind = sign.kind.value
-        self.responses[kind] = self.responses.get(kind, 0) + 1
-        self.config = replace(self.config, **response.changes)
+        kind = diagnostic.kind.value
+        self.recoveries[kind] = self.recoveries.get(kind, 0) + 1
+        self.config = replace(self.config, **action.changes)
         self.trainer.config = self.config
-        if response.go_back:
+        if action.rewind:
             # What the failed step still holds goes first: there may be no room for more.
             gc.collect()
             if self.device.type == "cuda":
@@ -210,27 +219,27 @@ class Trial:
                 at=time.time(),
                 trial=self.spec.number,
                 epoch=len(self.reports),
-                value=sign.value,
-                threshold=sign.threshold,
-                message=f"{kind}: {sign.message}",
-                action=response.action,
+                value=diagnostic.value,
+                threshold=diagnostic.threshold,
+                message=f"{kind}: {diagnostic.message}",
+                action=action.action,
             )
         )
 
     def save(self, folder: Path) -> None:
         """An exact checkpoint, atomically. Raises OSError (a full disk) and leaves the one before."""
-        trial_state.save(self, folder)
+        snapshot.save_snapshot(self, folder)
 
     def load(self, folder: Path) -> None:
         """Goes on from ``save``. Raises InputError where the checkpoint is of another trial or damaged."""
-        trial_state.load(self, folder)
+        snapshot.restore_snapshot(self, folder)
 
     def finish(self, status: TrialStatus, error: str = "") -> TrialResult:
         """Leaves member/, valid.npy (where an epoch was good) and result.json, and returns the result."""
         fill_outcomes(self.events, self.reports, ended="the trial ended before it could show")
         self.folder.mkdir(parents=True, exist_ok=True)
         if self.best_member is not None and self.best_predictions is not None:
-            save_member(self.folder / "member", self.best_member)
+            save_artifact(self.folder / "member", self.best_member)
             buffer = io.BytesIO()
             np.save(buffer, self.best_predictions, allow_pickle=False)
             write_atomically(self.folder / "valid.npy", [buffer.getbuffer()])
@@ -243,7 +252,10 @@ class Trial:
         best = None if self.best_epoch is None else self.reports[self.best_epoch - 1]
         figures = {} if best is None else asdict(best)
         # NaN (an empty valid slice) is "no figure".
-        shown = {name: None if math.isnan(figures.get(name, math.nan)) else figures[name] for name in FIGURES}
+        shown = {
+            name: None if math.isnan(figures.get(name, math.nan)) else figures[name]
+            for name in REPORTED_METRICS
+        }
         return TrialResult(
             spec=self.spec,
             status=status,
@@ -261,4 +273,4 @@ class Trial:
         )
 
 
-FIGURES = ("loss", "rmse", "mae")
+REPORTED_METRICS = ("loss", "rmse", "mae")

@@ -17,15 +17,15 @@ from recsys.data.splits import make_split
 from recsys.errors import InputError
 from recsys.metrics.rating import squared_errors
 from recsys.metrics.significance import rmse_difference
-from search.experiments.standing import Standing
-from search.experiments.text import number, table
-from search.finishing.chosen import ENSEMBLE_VALID
-from search.planning.sources import Source
+from search.config.data_spec import DataSpec
+from search.experiments.status import ExperimentStatus
+from search.experiments.tables import number, table
+from search.finalize.selection import ENSEMBLE_VALID
 from search.report.parameters import value_text
 from search.results.schema import Results
 
 
-def comparison(standings: Sequence[Standing]) -> str:
+def comparison(standings: Sequence[ExperimentStatus]) -> str:
     """The whole text."""
     parts = [figures_table(standings)]
     settings = settings_table(standings)
@@ -36,7 +36,7 @@ def comparison(standings: Sequence[Standing]) -> str:
     return "\n\n".join(parts)
 
 
-def figures_table(standings: Sequence[Standing]) -> str:
+def figures_table(standings: Sequence[ExperimentStatus]) -> str:
     """Loss and rmse of each, on valid and test."""
     rows = []
     for one in standings:
@@ -60,7 +60,7 @@ def figures_table(standings: Sequence[Standing]) -> str:
     return table(header, rows, right=range(3, 10))
 
 
-def what(one: Standing) -> str:
+def what(one: ExperimentStatus) -> str:
     """What a row's figures are of."""
     if one.model is None:
         return "-"
@@ -68,7 +68,7 @@ def what(one: Standing) -> str:
     return f"blend of {len(ensemble.members)}" if one.model is ensemble and ensemble else "one model"
 
 
-def settings_table(standings: Sequence[Standing]) -> str:
+def settings_table(standings: Sequence[ExperimentStatus]) -> str:
     """Only what differs between the cards; "" when nothing does."""
     configs = [
         {
@@ -90,7 +90,7 @@ def settings_table(standings: Sequence[Standing]) -> str:
     return table(["", *(one.name for one in standings)], rows) if rows else ""
 
 
-def paired_line(one: Standing, other: Standing) -> str:
+def paired_line(one: ExperimentStatus, other: ExperimentStatus) -> str:
     """``one`` against ``other`` on the ratings of valid, in a sentence."""
     if one.results is None or other.results is None:
         return f"{one.name} against {other.name}: not both have been run."
@@ -111,7 +111,7 @@ def paired_line(one: Standing, other: Standing) -> str:
 
 def _valid_ratings(folder: Path, results: Results) -> tuple[NDArray[np.float32], NDArray[np.int32]]:
     about = json.loads((folder / "run.json").read_text())
-    dataset = Source.from_json(about["source"]).load()
+    dataset = DataSpec.from_json(about["source"]).load()
     split = make_split(dataset, results.split.protocol, seed=results.split.seed)
     if split.fingerprint != results.split.fingerprint:
         raise InputError("the ratings are no longer those that it was run on")
@@ -119,7 +119,7 @@ def _valid_ratings(folder: Path, results: Results) -> tuple[NDArray[np.float32],
     return valid.values, valid.users
 
 
-def _valid_predictions(one: Standing) -> NDArray[np.float32]:
+def _valid_predictions(one: ExperimentStatus) -> NDArray[np.float32]:
     """Of its blend, or of its best trial."""
     folders = {trial.spec.number: one.folder / trial.folder for trial in one.trials}
     results, model = one.results, one.model

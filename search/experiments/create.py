@@ -11,13 +11,13 @@ from recsys.bounds import DataShape, scale_into_bounds, violations
 from recsys.errors import InputError
 from recsys.models.hybrid_vae.config import HybridVaeConfig
 from recsys.models.registry import make_config
-from recsys.training.trials import TrialSpec
+from recsys.training.trial_types import TrialSpec
 from recsys.types import JsonObject
-from search.experiments.card import Card, now_text, read_card, run_path, write_card
-from search.planning.plan import make_plan
-from search.planning.sources import Source, show_download
-from search.planning.template import load_template
-from search.session.prepare import SearchRequest, shape_of
+from search.config.data_spec import DataSpec, show_download
+from search.config.plan import make_plan
+from search.config.template import load_template
+from search.experiments.spec import ExperimentSpec, now_text, read_spec, run_path, write_spec
+from search.run.setup import SearchRequest, shape_of
 
 VAST = DataShape(users=10**9, items=10**9)  # where tables outweigh all: leaves the bounds that need no data
 MOST_SEEDS = 20
@@ -53,7 +53,7 @@ def create(
     config = make_config(found.family, found.config)
     if isinstance(config, HybridVaeConfig):
         _refuse_unsafe(config, VAST, where=f"{name}, made from {found.name},")
-    card = Card(
+    card = ExperimentSpec(
         name=name,
         template=found.name,
         about=found.about,
@@ -66,10 +66,10 @@ def create(
         split=split or "random",
         created=now_text(),
     )
-    return write_card(home, card)
+    return write_spec(home, card)
 
 
-def seeds_of(card: Card, text: str | None) -> list[int]:
+def seeds_of(card: ExperimentSpec, text: str | None) -> list[int]:
     """``--seeds``: a number of seeds counted from the card's own, or the seeds themselves, with commas."""
     if text is None:
         return [card.seed]
@@ -96,7 +96,7 @@ def request_of(
     command: tuple[str, ...] = (),
 ) -> tuple[SearchRequest, str]:
     """The question to ask of a session, and a line on what was scaled into the bounds ("" if nothing)."""
-    card = read_card(home, name)
+    card = read_spec(home, name)
     out = run_path(home, name)
     if resume:
         return SearchRequest(out=out, resume=True, changes=changes, notify=notify, command=command), ""
@@ -104,7 +104,7 @@ def request_of(
         raise InputError(
             f"{name!r} has been run already ({out}): go on with it with --resume, or create another one"
         )
-    source = Source(data=data or card.data)
+    source = DataSpec(data=data or card.data)
     config, note = _inside_bounds(card, source)
     numbers = seeds_of(card, seeds)
     specs = tuple(
@@ -135,7 +135,7 @@ def request_of(
     return request, note
 
 
-def _inside_bounds(card: Card, source: Source) -> tuple[JsonObject, str]:
+def _inside_bounds(card: ExperimentSpec, source: DataSpec) -> tuple[JsonObject, str]:
     """The card's config, its factors scaled down where it has too many parameters for the data."""
     config = make_config(card.family, card.config)
     if not isinstance(config, HybridVaeConfig):

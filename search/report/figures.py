@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from markupsafe import Markup, escape
 
 from search.report.svg import Axis, Plot, nice_ticks
-from search.results.schema import ErrorGroup, Interval, Results
+from search.results.schema import ErrorGroup, MetricInterval, Results
 from search.results.summary import model_rows
 
 GROUP_TITLES = {
@@ -20,7 +20,7 @@ MODEL_KINDS = ("formula", "formula_recalibrated", "bias", "best", "ensemble")
 
 def interval_rows(results: Results) -> Markup:
     """Each model's rmse on test as a dot with its 95% interval, one row a model, loss and rmse in words."""
-    found: dict[str, dict[str, Interval]] = {}
+    found: dict[str, dict[str, MetricInterval]] = {}
     for entry in results.intervals:
         found.setdefault(entry.model, {})[entry.metric] = entry
     rows = [(key, label) for key, label, _ in model_rows(results) if "rmse" in found.get(key, {})]
@@ -42,7 +42,7 @@ def interval_rows(results: Results) -> Markup:
     )
 
 
-def _interval_row(key: str, label: str, figures: dict[str, Interval], axis: Axis, grid: str) -> str:
+def _interval_row(key: str, label: str, figures: dict[str, MetricInterval], axis: Axis, grid: str) -> str:
     rmse, loss = figures["rmse"], figures["loss"]
     left, right, dot = (
         100 * min(1.0, max(0.0, axis.place(value))) for value in (rmse.low, rmse.high, rmse.value)
@@ -113,7 +113,7 @@ def _kind(model: str) -> str:
     return known.get(model, model if model in MODEL_KINDS else "yardstick")
 
 
-def _range(intervals: Sequence[Interval]) -> tuple[float, float]:
+def _range(intervals: Sequence[MetricInterval]) -> tuple[float, float]:
     """Room for all, but no model that broke down may flatten the rest."""
     values = sorted(entry.value for entry in intervals)
     middle = values[len(values) // 2]

@@ -12,11 +12,11 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
-from recsys.training.trials import TrialResult, TrialStatus
+from recsys.training.trial_types import TrialResult, TrialStatus
 from search.report.figures import group_models, group_plots, interval_rows
 from search.report.parameters import FEWEST_TRIALS, MOST_SHOWN, name_of, value_text, varied
 from search.report.search_plots import curves_plot, front_plot, parallel_plot, progress_plot
-from search.results.schema import Figures, Results
+from search.results.schema import Metrics, Results
 from search.results.summary import headline_comparisons, model_rows, unmeasured
 
 HERE = Path(__file__).parent
@@ -61,7 +61,7 @@ def render(results: Results, trials: Sequence[TrialResult]) -> str:
             headline=_headline(results),
             tiles=_tiles(results),
             models=[
-                (label, model, model.valid or Figures(), model.test or Figures())
+                (label, model, model.valid or Metrics(), model.test or Metrics())
                 for _, label, model in model_rows(results)
             ],
             comparisons=headline_comparisons(results),
@@ -121,7 +121,7 @@ def _tiles(results: Results) -> list[dict[str, str]]:
     tiles = []
     for label, model in (("Ensemble", results.ensemble), ("Best searched model", results.best)):
         if model is not None:
-            part, figures = ("test", model.test) if model.test else ("valid", model.valid or Figures())
+            part, figures = ("test", model.test) if model.test else ("valid", model.valid or Metrics())
             tiles.append(
                 {
                     "label": f"{label}, {part}",

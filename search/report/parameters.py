@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from recsys.training.trials import TrialResult, TrialStatus
+from recsys.training.trial_types import TrialResult, TrialStatus
 from recsys.types import JsonObject
 
 FEWEST_TRIALS = 8  # finished ones; fewer say nothing about what mattered

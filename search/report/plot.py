@@ -6,7 +6,7 @@ import io
 import math
 from collections.abc import Sequence
 
-from recsys.training.trials import TrialResult, TrialStatus
+from recsys.training.trial_types import TrialResult, TrialStatus
 
 BLUE, GREY, RED = "#1a5fb8", "#9aa0a8", "#a8481c"
 COLOURS = {

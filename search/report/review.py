@@ -8,7 +8,7 @@ from pathlib import Path
 from markupsafe import Markup
 
 from search.experiments.compare import figures_table
-from search.experiments.lessons import Review
+from search.experiments.review import Review
 from search.report.page import HERE, environment
 from search.results import write_atomic
 

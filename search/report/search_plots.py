@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from markupsafe import Markup
 
-from recsys.training.trials import TrialResult
+from recsys.training.trial_types import TrialResult
 from search.report.parameters import Parameter, name_of, value_text
 from search.report.svg import Axis, Plot
 

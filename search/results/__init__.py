@@ -9,8 +9,12 @@ from __future__ import annotations
 from pathlib import Path
 
 from recsys.types import JsonObject
-from search.results import build, files
-from search.results.files import (
+from search.results import build
+from search.results.outcome import Outcome
+from search.results.schema import Results
+from search.results.summary import summary_text
+from search.storage import json_files
+from search.storage.json_files import (
     read_results,
     read_trials,
     trial_from_json,
@@ -18,9 +22,6 @@ from search.results.files import (
     write_atomic,
     write_trials,
 )
-from search.results.outcome import Outcome
-from search.results.schema import Results
-from search.results.summary import summary_text
 
 __all__ = [
     "Results",
@@ -39,4 +40,4 @@ def write_results(folder: Path, outcome: Outcome, *, promotion: JsonObject | Non
     """Write ``folder``/trials.json, then results.json (its path is given): each whole or not at all."""
     results = build.build_results(outcome, promotion=promotion)
     write_trials(folder, outcome.trials)
-    return files.write_results(folder, results)
+    return json_files.write_results(folder, results)

@@ -12,19 +12,18 @@ from numpy.typing import NDArray
 
 from recsys.errors import InputError
 from recsys.seeds import derive_seed
-from recsys.training.trials import EventKind, RunEvent, TrialResult
+from recsys.training.trial_types import EventKind, RunEvent, TrialResult
 from recsys.types import JsonObject
-from search.results.files import plain
-from search.results.groups import error_groups
+from search.results.error_slices import error_groups
 from search.results.intervals import Intervals
 from search.results.outcome import Entry, Outcome
 from search.results.schema import (
-    Budget,
+    BudgetSummary,
     DatasetFacts,
     EnsembleResult,
-    Event,
-    Figures,
+    EventRecord,
     Member,
+    Metrics,
     ModelResult,
     QualityFacts,
     RecommenderResult,
@@ -34,6 +33,7 @@ from search.results.schema import (
     SplitFacts,
 )
 from search.results.targets import judge
+from search.storage.json_files import plain
 
 MILESTONES = frozenset(
     {EventKind.STARTED, EventKind.NEW_BEST, EventKind.BUDGET, EventKind.TRIAL_FAILED, EventKind.FINISHED}
@@ -147,12 +147,12 @@ class _Look:
         return error_groups(self._ratings, chosen, train=train)
 
 
-def _figures(figures: dict[str, float] | None) -> Figures | None:
+def _figures(figures: dict[str, float] | None) -> Metrics | None:
     if figures is None:
         return None
-    known = Figures.model_fields
+    known = Metrics.model_fields
     finite = {name: float(value) for name, value in figures.items() if name in known and np.isfinite(value)}
-    return Figures.model_validate(finite)
+    return Metrics.model_validate(finite)
 
 
 def _model_fields(entry: Entry) -> JsonObject:
@@ -234,14 +234,14 @@ def _dataset(outcome: Outcome) -> DatasetFacts:
     )
 
 
-def _budget(outcome: Outcome) -> Budget:
+def _budget(outcome: Outcome) -> BudgetSummary:
     spent, trials = outcome.budget, outcome.trials
     seconds = [trial.seconds for trial in trials if trial.seconds > 0]
     won = None
     if outcome.formula and outcome.best and outcome.formula.valid and outcome.best.valid:
         won = outcome.formula.valid["rmse"] - outcome.best.valid["rmse"]
     paid = spent.usd > 0
-    return Budget(
+    return BudgetSummary(
         usd=spent.usd,
         cap_usd=spent.cap_usd,
         hours=spent.hours,
@@ -270,8 +270,8 @@ def _is_warning(event: RunEvent) -> bool:
     return event.kind not in MILESTONES and event.kind is not EventKind.CONTINGENCY
 
 
-def _event(event: RunEvent) -> Event:
-    return Event.model_validate(plain(event))
+def _event(event: RunEvent) -> EventRecord:
+    return EventRecord.model_validate(plain(event))
 
 
 def _count(names: Iterable[str]) -> dict[str, int]:

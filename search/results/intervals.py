@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from recsys.data.ratings import Ratings
 from recsys.metrics.rating import LOSS_KL_WEIGHT
 from recsys.metrics.significance import RESAMPLES, draw_means, interval, unit_sums
-from search.results.schema import Comparison, Interval
+from search.results.schema import MetricInterval, PairedComparison
 
 LEVEL = 0.95
 Metric = Literal["loss", "rmse"]
@@ -41,7 +41,7 @@ class Intervals:
             for model, predicted in predictions.items()
         }
 
-    def alone(self) -> list[Interval]:
+    def alone(self) -> list[MetricInterval]:
         """Every model's loss and rmse with its interval."""
         found = []
         for model, squares in self._squares.items():
@@ -51,7 +51,7 @@ class Intervals:
                 value = float(self._metric(metric, mse, model))
                 ends = interval(value, self._metric(metric, drawn, model), LEVEL)
                 found.append(
-                    Interval(
+                    MetricInterval(
                         model=model,
                         slice=self._slice,
                         metric=metric,
@@ -62,7 +62,7 @@ class Intervals:
                 )
         return found
 
-    def compare(self, a: str, b: str) -> list[Comparison]:
+    def compare(self, a: str, b: str) -> list[PairedComparison]:
         """Loss and rmse of ``a`` minus those of ``b``."""
         drawn = self._draw(a, b)
         mse = [np.asarray(self._squares[model].mean()) for model in (a, b)]
@@ -72,7 +72,7 @@ class Intervals:
             difference = self._metric(metric, drawn[:, 0], a) - self._metric(metric, drawn[:, 1], b)
             ends = interval(value, difference, LEVEL)
             found.append(
-                Comparison(
+                PairedComparison(
                     a=a,
                     b=b,
                     slice=self._slice,

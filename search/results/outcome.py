@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from recsys.data.dataset import Dataset
 from recsys.data.split import Split
-from recsys.training.trials import RunEvent, TrialResult
+from recsys.training.trial_types import RunEvent, TrialResult
 from recsys.types import JsonObject
 
 # Named numbers: "loss", "rmse", "mae", "kl", and where lists were ranked "precision_at_10", "ndcg_at_10", ...

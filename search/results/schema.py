@@ -11,10 +11,20 @@ from typing import Any, Literal
 from pydantic import Field
 
 from search.results.document import Document
-from search.results.facts import (
-    Budget,
+from search.results.metrics import (
+    EnsembleResult,
+    ErrorGroup,
+    Member,
+    MetricInterval,
+    Metrics,
+    ModelResult,
+    PairedComparison,
+    RecommenderResult,
+)
+from search.results.run_info import (
+    BudgetSummary,
     DatasetFacts,
-    Event,
+    EventRecord,
     QualityFacts,
     Sample,
     SampleItem,
@@ -22,31 +32,21 @@ from search.results.facts import (
     Target,
     Verdict,
 )
-from search.results.figures import (
-    Comparison,
-    EnsembleResult,
-    ErrorGroup,
-    Figures,
-    Interval,
-    Member,
-    ModelResult,
-    RecommenderResult,
-)
 
 SCHEMA_VERSION = 1
 
 __all__ = [
     "SCHEMA_VERSION",
-    "Budget",
-    "Comparison",
+    "BudgetSummary",
     "DatasetFacts",
     "EnsembleResult",
     "ErrorGroup",
-    "Event",
-    "Figures",
-    "Interval",
+    "EventRecord",
     "Member",
+    "MetricInterval",
+    "Metrics",
     "ModelResult",
+    "PairedComparison",
     "QualityFacts",
     "RecommenderResult",
     "Results",
@@ -93,8 +93,8 @@ class Results(Document):
     """The best hybrid VAE on valid, where ``best`` is of another family."""
     ensemble: EnsembleResult | None = None
     recommender: RecommenderResult | None = None
-    comparisons: list[Comparison] = Field(default_factory=list)
-    intervals: list[Interval] = Field(default_factory=list)
+    comparisons: list[PairedComparison] = Field(default_factory=list)
+    intervals: list[MetricInterval] = Field(default_factory=list)
     errors: list[ErrorGroup] = Field(default_factory=list)
     samples: list[Sample] = Field(default_factory=list)
     trials: dict[str, int]
@@ -105,13 +105,13 @@ class Results(Document):
     """Trials that no other beats in both loss and NDCG@10; empty with one objective."""
     ndcg_at_10: dict[int, float] = Field(default_factory=dict)
     """Trial -> NDCG@10 on valid; empty with one objective."""
-    warnings: list[Event] = Field(default_factory=list)
+    warnings: list[EventRecord] = Field(default_factory=list)
     """Warning signs, in time order."""
-    contingencies: list[Event] = Field(default_factory=list)
+    contingencies: list[EventRecord] = Field(default_factory=list)
     """What was done about them."""
-    milestones: list[Event] = Field(default_factory=list)
+    milestones: list[EventRecord] = Field(default_factory=list)
     """Start, new bests, budget, failures, end."""
-    budget: Budget
+    budget: BudgetSummary
     cluster: dict[str, Any] = Field(default_factory=dict)
     """Where it ran: name, nodes, CPUs, GPUs."""
     targets: list[Target] = Field(default_factory=list)

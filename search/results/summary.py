@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from search.results.schema import Comparison, Figures, ModelResult, Results
+from search.results.schema import Metrics, ModelResult, PairedComparison, Results
 
 OWNERS_TEMPLATE = "hybrid_vae_optimized"
 NAMES = {
@@ -52,7 +52,7 @@ def summary_text(results: Results, folder: Path | None = None) -> str:
         f"{'':34}{'loss':>9}{'rmse':>9}{'loss':>9}{'rmse':>9}{'P@10':>9}{'NDCG@10':>9}",
     ]
     for _, label, model in model_rows(results):
-        valid, test = model.valid or Figures(), model.test or Figures()
+        valid, test = model.valid or Metrics(), model.test or Metrics()
         figures = [valid.loss, valid.rmse, test.loss, test.rmse, test.precision_at_10, test.ndcg_at_10]
         lines.append(f"{label[:33]:34}" + "".join(f"{_number(value):>9}" for value in figures))
     lines += ["", "loss is MSE + 0.01 KL; rmse is in stars."]
@@ -84,7 +84,7 @@ def unmeasured(results: Results) -> dict[str, list[str]]:
     return commands
 
 
-def headline_comparisons(results: Results) -> list[Comparison]:
+def headline_comparisons(results: Results) -> list[PairedComparison]:
     """Ensemble against formula (recalibrated where there is one), the strongest yardstick (by valid) and
     the best searched model, in rmse."""
     rivals = ["formula_recalibrated" if results.formula_recalibrated else "formula"]
@@ -100,7 +100,7 @@ def headline_comparisons(results: Results) -> list[Comparison]:
     return [found[pair] for pair in wanted if pair in found]
 
 
-def _sentence(entry: Comparison) -> str:
+def _sentence(entry: PairedComparison) -> str:
     verdict = "better" if entry.better else "worse" if entry.low > 0 else "not told apart"
     return (
         f"{entry.a} against {entry.b}, {entry.slice} rmse: {entry.difference:+.4f} "

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from search.results.schema import Figures, ModelResult, Results, Target, Verdict
+from search.results.schema import Metrics, ModelResult, Results, Target, Verdict
 
 ML_32M_RATINGS = 32_000_204
 PLAN_SPLIT = "future-holdout"
@@ -122,12 +122,12 @@ def _target(
     )
 
 
-def _valid(model: ModelResult | None) -> Figures:
-    return (model.valid if model else None) or Figures()
+def _valid(model: ModelResult | None) -> Metrics:
+    return (model.valid if model else None) or Metrics()
 
 
-def _test(model: ModelResult | None) -> Figures:
-    return (model.test if model else None) or Figures()
+def _test(model: ModelResult | None) -> Metrics:
+    return (model.test if model else None) or Metrics()
 
 
 def _improvement(before: float | None, after: float | None) -> float | None:

@@ -6,7 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from search.tracking.journal import Journal
+from search.tracking.outbox import Outbox
 from search.tracking.sender import Sender
 from search.tracking.tracker import ARTIFACTS, default_uri, runs_home
 
@@ -16,7 +16,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("run", type=Path, help="a run's folder, e.g. runs/NAME")
     parser.add_argument("--seconds", type=float, default=300.0, help="how long to try (default 300)")
     options = parser.parse_args(arguments)
-    journal = Journal(options.run)
+    journal = Outbox(options.run)
     if not journal.exists():
         print(f"{options.run} has no tracking journal: expected a folder that a run left", file=sys.stderr)
         return 2

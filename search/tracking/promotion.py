@@ -100,7 +100,7 @@ class Promotion:
 Predict = Callable[[NDArray[np.str_], NDArray[np.str_]], NDArray[np.float32]]
 
 
-def judge(
+def evaluate_promotion(
     new: GateAnswers,
     champion: GateAnswers | None,
     *,

@@ -14,8 +14,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from recsys.types import JsonObject
-from search.tracking.journal import FOLDER, JOURNAL, Cursor, Journal
-from search.tracking.store import Store
+from search.tracking.mlflow_writer import MlflowWriter
+from search.tracking.outbox import FOLDER, JOURNAL, Outbox, SendPosition
 
 log = logging.getLogger(__name__)
 
@@ -27,7 +27,7 @@ WINDOW = 500  # entries read at a time
 REFUSED, GONE = "INVALID_PARAMETER_VALUE", "RESOURCE_DOES_NOT_EXIST"  # MLflow's error codes
 
 
-class Elsewhere:
+class NullSender:
     """In place of a sender where the journal is sent from another machine."""
 
     problem = ""
@@ -49,11 +49,11 @@ class Sender:
     silence = "MLflow did not answer in time"
 
     def __init__(
-        self, journal: Journal, uri: str, *, artifacts: Path, beside: Callable[[], list[Path]]
+        self, journal: Outbox, uri: str, *, artifacts: Path, beside: Callable[[], list[Path]]
     ) -> None:
         self._journal, self._uri, self._artifacts, self._beside = journal, uri, artifacts, beside
-        self._store: Store | None = None
-        self._cursor = Cursor(journal, uri)
+        self._store: MlflowWriter | None = None
+        self._cursor = SendPosition(journal, uri)
         self._changed = threading.Condition()
         self._closing = False
         self._urgent = False
@@ -142,10 +142,10 @@ class Sender:
                 wait_s = min(wait_s * 2, LONGEST_WAIT_S)
         return False
 
-    def _send(self, journal: Journal, cursor: Cursor) -> None:
+    def _send(self, journal: Outbox, cursor: SendPosition) -> None:
         for groups, offset in windows(journal, cursor.offset):
             if self._store is None:
-                self._store = Store(self._uri, artifacts=self._artifacts)
+                self._store = MlflowWriter(self._uri, artifacts=self._artifacts)
             for entries in groups:
                 try:
                     self._store.apply(entries, cursor, run_folder=journal.run_folder, unsure=self._unsure)
@@ -166,8 +166,8 @@ class Sender:
     def _send_older(self) -> None:
         """What earlier runs could not tell this address."""
         for folder in self._beside():
-            journal = Journal(folder)
-            cursor = Cursor(journal, self._uri)
+            journal = Outbox(folder)
+            cursor = SendPosition(journal, self._uri)
             if not cursor.acquire():
                 continue
             try:
@@ -178,7 +178,7 @@ class Sender:
                 cursor.release()
 
 
-def windows(journal: Journal, start: int) -> Iterator[tuple[list[list[JsonObject]], int]]:
+def windows(journal: Outbox, start: int) -> Iterator[tuple[list[list[JsonObject]], int]]:
     """Entries from ``start`` on, some hundred at a time: grouped by key, in order within a key, and the
     offset after them. Trials run beside each other, so a group is what saves calls."""
     groups: dict[str, list[JsonObject]] = {}

@@ -16,14 +16,14 @@ from dataclasses import asdict
 from pathlib import Path
 
 from clusters.facts import read_facts
-from recsys.training.trials import EpochReport, RunEvent, TrialResult, TrialSpec, TrialStatus
+from recsys.training.trial_types import EpochReport, RunEvent, TrialResult, TrialSpec, TrialStatus
 from recsys.types import JsonObject
 from search.results.outcome import Outcome
-from search.tracking.journal import FOLDER, Journal
+from search.tracking.mlflow_writer import PARENT
+from search.tracking.model_registry import GATE_FILE, model_name
+from search.tracking.outbox import FOLDER, Outbox
 from search.tracking.promotion import gate_answers
-from search.tracking.registry import GATE_FILE, model_name
-from search.tracking.sender import Elsewhere, Sender, runs_beside
-from search.tracking.store import PARENT
+from search.tracking.sender import NullSender, Sender, runs_beside
 
 URI_VARIABLE = "MLFLOW_TRACKING_URI"
 DATABASE, ARTIFACTS = "mlflow.db", "mlartifacts"
@@ -62,7 +62,7 @@ def runs_home(folder: Path) -> Path:
 class Tracker:
     """A run's line to MLflow. ``open`` starts it, ``close`` ends it; both are safe without a network."""
 
-    def __init__(self, journal: Journal, sender: Sender | Elsewhere, token: str) -> None:
+    def __init__(self, journal: Outbox, sender: Sender | NullSender, token: str) -> None:
         self._journal, self._sender, self._token = journal, sender, token
         self._best = math.inf
         self._done = 0
@@ -74,14 +74,14 @@ class Tracker:
         """Begin to track the run in ``folder``; with ``resume`` go on with the journal that is there.
 
         A rented machine that was given no address keeps the journal only: it is sent from where it was
-        rented (``search.tracking.here``), to the MLflow that outlives it.
+        rented (``search.tracking.forwarding``), to the MLflow that outlives it.
         """
-        journal = Journal(folder)
+        journal = Outbox(folder)
         token = _first_token(journal) if resume else None
         address = uri or default_uri(folder)
         rented = uri is None and not os.environ.get(URI_VARIABLE) and read_facts() is not None
         sender = (
-            Elsewhere()
+            NullSender()
             if rented
             else Sender(
                 journal,
@@ -258,7 +258,7 @@ def _flat(settings: JsonObject, prefix: str = "") -> JsonObject:
     return flat
 
 
-def _first_token(journal: Journal) -> str | None:
+def _first_token(journal: Outbox) -> str | None:
     return next((str(entry["journal"]) for entry, _ in journal.read(0)), None)
 
 

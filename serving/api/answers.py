@@ -8,7 +8,7 @@ from typing import Any
 from pydantic_core import to_json
 from starlette.responses import Response
 
-from recsys.release.answers import Recommendation
+from recsys.release.queries import Recommendation
 from recsys.types import JsonObject
 from serving.engine.asking import Served
 from serving.engine.loaded import LoadedRelease

@@ -7,7 +7,7 @@ import time
 from datetime import datetime
 
 from recsys.errors import InputError
-from recsys.release.load import open_release
+from recsys.release.load import load_release
 from serving.events.store import EventStore
 from serving.registry import SCHEME, gate_verdict, pinned, resolve
 from serving.rollout.controller import abort
@@ -72,7 +72,7 @@ def run(options: argparse.Namespace) -> int:
 
 def _start(store: EventStore, options: argparse.Namespace) -> int:
     folder = resolve(options.release).resolve()
-    open_release(folder)
+    load_release(folder)
     verdict = gate_verdict(options.release)
     if verdict.promoted is not True and not options.without_gate:
         said = "was never asked about it" if verdict.promoted is None else f"kept it back: {verdict.reason}"

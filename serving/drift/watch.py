@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from recsys.release.load import Release, open_release
+from recsys.release.load import Release, load_release
 from recsys.release.profile import unpack
 from recsys.types import JsonObject
 from serving.assignment import Assigner
@@ -74,7 +74,7 @@ class DriftWatch:
         for found in self.watched.values():
             if found.release.folder == folder:
                 return found
-        release = open_release(folder, verify=False)
+        release = load_release(folder, verify=False)
         packed = release.profile()
         detector = None if packed is None else Detector(unpack(*packed))
         return self.watched.setdefault(release.release_id, Watched(release, detector))

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from recsys.errors import InputError
 from recsys.models.base import History
-from recsys.release.answers import Answer, Query
+from recsys.release.queries import Query, RecommendationList
 from serving.assignment import Assignment
 from serving.engine.fleet import Deployment
 from serving.engine.loaded import LoadedRelease
@@ -39,7 +39,7 @@ class Served:
     exposure: Exposure
     experiment: str
     assignment: Assignment
-    answer: Answer
+    answer: RecommendationList
     loaded: LoadedRelease
     milliseconds: dict[str, float]
 
@@ -82,7 +82,7 @@ def exposure_of(
     deployment: Deployment,
     assignment: Assignment,
     loaded: LoadedRelease,
-    answer: Answer,
+    answer: RecommendationList,
     milliseconds: float,
 ) -> Exposure:
     """Testers and the holdout are stored under a name of their own: they do not count."""

@@ -15,9 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recsys.models.base import History
-from recsys.ranking.top import top
-from recsys.release.answers import Answer, Query, Recommendation, Rules
-from recsys.release.load import open_release
+from recsys.ranking.top_k import top_k
+from recsys.release.load import load_release
+from recsys.release.queries import Query, Recommendation, RecommendationList, Rules
 from recsys.release.recommender import Recommender
 from recsys.types import BoolArray, JsonObject
 
@@ -27,7 +27,7 @@ HISTORIES = 20_000  # users with feedback whose ratings are remembered as rows
 
 @dataclass(frozen=True)
 class RuleSet:
-    """Rules of a deployment, by item id: they outlive a release. As in ``recsys.release.answers.Rules``."""
+    """Rules of a deployment, by item id: they outlive a release. As in ``recsys.release.queries.Rules``."""
 
     hidden: frozenset[str] = frozenset()
     boosts: dict[str, float] = field(default_factory=dict)
@@ -39,7 +39,7 @@ class LoadedRelease:
 
     def __init__(self, spec: str, folder: Path, rules: RuleSet, *, verify: bool = True) -> None:
         self.spec = spec
-        self.release = open_release(folder, verify=verify)
+        self.release = load_release(folder, verify=verify)
         self.recommender = Recommender(self.release)
         self.release_id = self.release.release_id
         self._rows: dict[str, int] = {}
@@ -145,7 +145,7 @@ class LoadedRelease:
 
     # -- answers -----------------------------------------------------------------------------------
 
-    def popular_answer(self, query: Query, reason: str) -> Answer:
+    def popular_answer(self, query: Query, reason: str) -> RecommendationList:
         """What needs no ranker and no member: the last resort."""
         shelf = self.release.popularity
         scores = shelf.counts.astype(np.float32) / max(float(shelf.counts.max()), 1e-9)
@@ -161,9 +161,9 @@ class LoadedRelease:
             scores[~query.allowed] = -np.inf
         listed = tuple(
             Recommendation(int(row), float(scores[row]), float(shelf.means[row]))
-            for row in top(scores, query.count)
+            for row in top_k(scores, query.count)
         )
-        return Answer(listed, "popular", fallback=reason)
+        return RecommendationList(listed, "popular", fallback=reason)
 
     def warm_up(self) -> None:
         """Touches what the first requests would: pages, caches, lazily built tables."""

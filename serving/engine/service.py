@@ -18,7 +18,7 @@ from typing import Any
 from sqlalchemy.exc import SQLAlchemyError
 
 from recsys.errors import InputError
-from recsys.release.answers import Answer, Query, Recommendation
+from recsys.release.queries import Query, Recommendation, RecommendationList
 from serving.assignment import Assignment
 from serving.engine.asking import Served, Wanted, exposure_of, new_id, query_for
 from serving.engine.fleet import Deployment, Fleet
@@ -179,7 +179,7 @@ class Service:
         scale = self.deployment.control.release.manifest.dataset.scale
         return scale.low, scale.high
 
-    async def _answer(self, loaded: LoadedRelease, query: Query, arm: str) -> Answer:
+    async def _answer(self, loaded: LoadedRelease, query: Query, arm: str) -> RecommendationList:
         if self.worker.stuck_for() > self._deadline:
             answer = loaded.popular_answer(query, "the recommender is busy")
         else:

@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 
-from recsys.release.answers import Answer, Query
+from recsys.release.queries import Query, RecommendationList
 from recsys.release.recommender import FAILURES
 from serving.engine.loaded import LoadedRelease
 
@@ -41,7 +41,7 @@ class Ask:
 
     loaded: LoadedRelease
     query: Query
-    future: asyncio.Future[Answer]
+    future: asyncio.Future[RecommendationList]
     ends: float
 
     @property
@@ -82,11 +82,13 @@ class Worker:
         since = self._busy_since
         return 0.0 if since is None else perf_counter() - since
 
-    async def ask(self, loaded: LoadedRelease, query: Query, *, seconds: float) -> Answer:
+    async def ask(self, loaded: LoadedRelease, query: Query, *, seconds: float) -> RecommendationList:
         """The answer, or ``Late``."""
         loop = asyncio.get_running_loop()
-        future: asyncio.Future[Answer] = loop.create_future()
-        answer: Answer = await self._wait(Ask(loaded, query, future, perf_counter() + seconds), loop, seconds)
+        future: asyncio.Future[RecommendationList] = loop.create_future()
+        answer: RecommendationList = await self._wait(
+            Ask(loaded, query, future, perf_counter() + seconds), loop, seconds
+        )
         return answer
 
     async def call(self, function: Callable[[], Any], *, seconds: float) -> Any:
@@ -193,7 +195,7 @@ def _together(first: Ask | Call, job: Ask | Call) -> bool:
     return job.loaded is first.loaded and job.folds_in == first.folds_in
 
 
-def _recommend(loaded: LoadedRelease, queries: list[Query]) -> list[Answer]:
+def _recommend(loaded: LoadedRelease, queries: list[Query]) -> list[RecommendationList]:
     answers = loaded.recommender.recommend(queries, loaded.rules)
     for place, (query, answer) in enumerate(zip(queries, answers, strict=True)):
         if answer.fallback and query.user is not None:
@@ -201,7 +203,7 @@ def _recommend(loaded: LoadedRelease, queries: list[Query]) -> list[Answer]:
     return answers
 
 
-def _folded_in(loaded: LoadedRelease, query: Query, failed: Answer) -> Answer:
+def _folded_in(loaded: LoadedRelease, query: Query, failed: RecommendationList) -> RecommendationList:
     """A known user whose own state failed, as somebody new with the same ratings."""
     person = loaded.recommender.person(query)
     history = person.history
@@ -220,7 +222,7 @@ def _folded_in(loaded: LoadedRelease, query: Query, failed: Answer) -> Answer:
         return failed
     if answer.fallback:
         return failed
-    return Answer(answer.recommendations, answer.source, answer.milliseconds, failed.fallback)
+    return RecommendationList(answer.recommendations, answer.source, answer.milliseconds, failed.fallback)
 
 
 def _expire(future: asyncio.Future[Any]) -> None:

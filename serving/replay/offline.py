@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from recsys.models.base import History
-from recsys.release.answers import Query
+from recsys.release.queries import Query
 from serving.assignment import Assigner
 from serving.engine.loaded import LoadedRelease, RuleSet
 from serving.records import ExperimentState

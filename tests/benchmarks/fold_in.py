@@ -27,8 +27,8 @@ from recsys.metrics.rating import rmse
 from recsys.models.base import History, Scorer
 from recsys.models.registry import FAMILIES, make_config
 from recsys.ranking.als import AlsConfig
-from recsys.ranking.packed import PackedRanker
-from recsys.ranking.recipe import Recipe, rated_matrix, seen_matrix
+from recsys.ranking.ranker import Ranker
+from recsys.ranking.ranker_config import RankerConfig, rated_matrix, seen_matrix
 from recsys.release.pack import make_histories
 from recsys.types import FloatArray, IntArray, JsonObject
 
@@ -70,7 +70,7 @@ class Models:
     """Everything that answers, learned from one set of ratings."""
 
     scorers: dict[str, Scorer]
-    ranker: PackedRanker
+    ranker: Ranker
     popular: NDArray[np.float32]  # (items,) ratings each has
 
 
@@ -110,8 +110,10 @@ def learn(train: Ratings, seed: int) -> Models:
         trainer = FAMILIES[family].build(config, data, epochs=epochs, seed=seed, device=torch.device("cpu"))
         for _ in range(epochs):
             trainer.train_epoch()
-        scorers[name] = FAMILIES[family].scorer(trainer.pack(), histories)
-    ranker = Recipe(als=AlsConfig(), newcomers=2.0).fit(rated_matrix(train), seed=seed, scale=train.scale)
+        scorers[name] = FAMILIES[family].scorer(trainer.export(), histories)
+    ranker = RankerConfig(als=AlsConfig(), newcomers=2.0).fit(
+        rated_matrix(train), seed=seed, scale=train.scale
+    )
     return Models(scorers, ranker, np.bincount(train.items, minlength=train.item_count).astype(np.float32))
 
 

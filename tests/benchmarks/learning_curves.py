@@ -25,14 +25,14 @@ from recsys.data.split import TrainingData
 from recsys.data.splits import make_split, training_data
 from recsys.models.hybrid_vae.config import HybridVaeConfig
 from recsys.models.hybrid_vae.family import RANGES
-from recsys.models.ranges import Choice, Range
+from recsys.models.ranges import Categorical, Range
 from recsys.models.registry import make_config
 from recsys.seeds import derive_seed
 from recsys.training.trial import TrainingFailed, Trial
-from recsys.training.trials import TrialSpec
+from recsys.training.trial_types import TrialSpec
 from recsys.types import JsonObject
-from search.planning.sources import Source, synthetic_sizes
-from search.proposing.space import Space, plain
+from search.config.data_spec import DataSpec, synthetic_sizes
+from search.sampling.search_space import Space, plain
 
 EPOCHS = 18
 # A factorisation start costs a sampler's run in every trial: left out, so that an epoch is an epoch.
@@ -51,9 +51,9 @@ class RecordedSpace(Space):
         return {name: self._narrowed(name, span) for name, span in super().ranges.items()}
 
     def _narrowed(self, name: str, span: Range) -> Range:
-        if not isinstance(span, Choice) or name not in self.recorded:
+        if not isinstance(span, Categorical) or name not in self.recorded:
             return span
-        return Choice({key: value for key, value in span.options.items() if key in self.recorded[name]})
+        return Categorical({key: value for key, value in span.options.items() if key in self.recorded[name]})
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,7 @@ class Recording:
         return {name: {row[name] for row in rows} for name in (rows[0] if rows else {})}
 
     def training_data(self) -> TrainingData:
-        dataset = Source(self.data).load()
+        dataset = DataSpec(self.data).load()
         return training_data(dataset, make_split(dataset, "random", seed=self.seed))
 
 

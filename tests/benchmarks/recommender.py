@@ -25,12 +25,12 @@ from recsys.data.splits import make_split, training_data
 from recsys.metrics.catalogue import diversity
 from recsys.metrics.ranking import evaluate_lists, pair_matrix
 from recsys.models.base import History
-from recsys.ranking.fit import select_ranker
-from recsys.ranking.mix import Mix
-from recsys.release.answers import NO_RULES, Query, Rules
+from recsys.ranking.list_blend import ListBlend
+from recsys.ranking.model_selection import select_ranker
 from recsys.release.evaluate import recommended_lists
-from recsys.release.load import Release, open_release
+from recsys.release.load import Release, load_release
 from recsys.release.pack import pack_release
+from recsys.release.queries import NO_RULES, Query, Rules
 from recsys.release.recommender import Recommender
 from tests.big_release import ITEMS, PAIRS, USERS, make_big_release
 from tests.releases import fit_member
@@ -103,9 +103,9 @@ def small_release(data: str, folder: Path, seed: int) -> tuple[Release, Ratings]
         members=[fit_member("mf", training, family="mf", epochs=20)],
         method="mean",
         ranker=selection.fit(training.train.joined(training.valid), seed=seed),
-        mix=Mix(1.0, 0.4, 100, {}),
+        mix=ListBlend(1.0, 0.4, 100, {}),
     )
-    return open_release(folder), dataset.ratings.take(split.test)
+    return load_release(folder), dataset.ratings.take(split.test)
 
 
 def with_candidates(release: Release, candidates: int) -> Recommender:
@@ -156,8 +156,8 @@ def main() -> None:
             users, pairs = int(USERS * arguments.scale), int(PAIRS * arguments.scale)
             folder = make_big_release(Path(scratch) / "big", users=users, pairs=pairs, seed=arguments.seed)
             console.print(f"{users:,} users, {ITEMS:,} items, {pairs:,} ratings, three hybrid VAEs, als 64")
-        timed(console.print, "opened and checked", lambda: open_release(folder))
-        release = timed(console.print, "opened unchecked", lambda: open_release(folder, verify=False))
+        timed(console.print, "opened and checked", lambda: load_release(folder))
+        release = timed(console.print, "opened unchecked", lambda: load_release(folder, verify=False))
         console.print(stage_table(release, arguments.seed))
         if arguments.data:
             small, test = small_release(arguments.data, Path(scratch) / "small", arguments.seed)

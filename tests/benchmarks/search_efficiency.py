@@ -20,12 +20,12 @@ from typing import Any
 import numpy as np
 import optuna
 
-from recsys.training.trials import TrialSpec
+from recsys.training.trial_types import TrialSpec
 from recsys.types import JsonObject
-from search.planning.plan import FOLDER, Pruning, SearchPlan, load_plan
-from search.proposing.proposals import FamilySearch, SamplerSettings
-from search.proposing.space import Space
-from search.runner.pruning import FamilyPruning
+from search.config.plan import FOLDER, PruningOptions, SearchPlan, load_plan
+from search.sampling.search_space import Space
+from search.sampling.trial_queue import FamilySampler, SamplerSettings
+from search.tune.pruning import FamilyPruning
 from tests.benchmarks.learning_curves import TABLES, Random
 from tests.benchmarks.surrogate import DRAWS, Curves
 
@@ -55,11 +55,11 @@ def ours(task: Task, seed: int, plan: SearchPlan) -> Spent:
     """TPE that is told who was pruned, and ASHA."""
     curves, proposing = task.curves, plan.proposing
     settings = SamplerSettings(seed, proposing.startup_trials, proposing.multivariate, ("rmse",), None)
-    family = FamilySearch(task.space, settings)
+    family = FamilySampler(task.space, settings)
     grace = max(1, round(plan.pruning.grace_epochs * curves.epochs / plan.epochs))
     told: list[int] = []
     pruning = FamilyPruning(
-        Pruning(grace_epochs=grace, reduction=plan.pruning.reduction),
+        PruningOptions(grace_epochs=grace, reduction=plan.pruning.reduction),
         max_epochs=curves.epochs,
         prune=told.append,
     )

@@ -18,7 +18,7 @@ from scipy.stats import spearmanr
 from sklearn.ensemble import ExtraTreesRegressor
 from sklearn.model_selection import KFold, cross_val_predict
 
-from recsys.models.ranges import Choice, Range, Real
+from recsys.models.ranges import Categorical, FloatRange, Range
 from recsys.types import JsonObject
 
 TREES = 60
@@ -74,11 +74,11 @@ def place_of(draws: Mapping[str, object], ranges: dict[str, Range]) -> NDArray[n
     """Drawn values as columns, numbers in [0, 1]."""
     place: list[float] = []
     for name, span in ranges.items():
-        if isinstance(span, Choice):
+        if isinstance(span, Categorical):
             place += [float(draws[name] == option) for option in span.options]
         else:
             value, low, high = float(str(draws[name])), float(span.low), float(span.high)
-            if isinstance(span, Real) and span.log:
+            if isinstance(span, FloatRange) and span.log:
                 value, low, high = np.log(value), np.log(low), np.log(high)
             place.append((value - low) / (high - low))
     return np.array(place)

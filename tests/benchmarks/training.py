@@ -23,7 +23,7 @@ from recsys.data.ratings import Ratings, RatingScale
 from recsys.data.split import TrainingData
 from recsys.models.hybrid_vae.config import HybridVaeConfig
 from recsys.models.hybrid_vae.trainer import HybridVaeTrainer
-from recsys.training.device import pick_device
+from recsys.models.optim.device import pick_device
 
 BATCH = 2048
 # Multiply-adds of one rating forward, encoder, latent heads and decoder; backward costs twice that.

@@ -25,15 +25,15 @@ from recsys.data.split import TrainingData
 from recsys.data.splits import make_split, training_data
 from recsys.models.registry import make_config
 from recsys.training.trial import Trial
-from recsys.training.trials import EpochReport, RunEvent, TrialResult, TrialSpec
+from recsys.training.trial_types import EpochReport, RunEvent, TrialResult, TrialSpec
 from recsys.types import JsonObject
-from search.planning.plan import make_plan
-from search.planning.sources import Source
-from search.proposing.proposals import FamilySearch, SamplerSettings
-from search.proposing.space import Space, plain
-from search.proposing.specs import Draw, Proposal
-from search.runner.cluster import ray_cluster
-from search.runner.tuning import Search, Work
+from search.config.data_spec import DataSpec
+from search.config.plan import make_plan
+from search.sampling.search_space import Space, plain
+from search.sampling.trial_factory import Draw, Proposal
+from search.sampling.trial_queue import FamilySampler, SamplerSettings
+from search.tune.ray_cluster import ray_cluster
+from search.tune.tuner import Search, Work
 
 DATA = "synthetic:users=600,items=400,ratings=30000"
 
@@ -61,7 +61,7 @@ class Clock:
 
 
 def load() -> TrainingData:
-    dataset = Source(DATA).load()
+    dataset = DataSpec(DATA).load()
     return training_data(dataset, make_split(dataset, "random", seed=0))
 
 
@@ -81,7 +81,7 @@ def ours(data: TrainingData, count: int, folder: Path) -> list[float]:
         run=folder,
         plan=make_plan({}, {"concurrency": 1}),
         data=data,
-        families={"hybrid_vae": FamilySearch(space, settings)},
+        families={"hybrid_vae": FamilySampler(space, settings)},
         compose=compose,
         journal=nothing,
         listener=clock,

@@ -23,13 +23,13 @@ from typing import Any
 import numpy as np
 import torch
 
-from recsys.models.hybrid_vae.evaluation import BATCH
+from recsys.models.hybrid_vae.evaluation_network import BATCH
 from recsys.models.hybrid_vae.losses import kl_by_dimension
 from recsys.models.hybrid_vae.trainer import HybridVaeTrainer
-from recsys.training.device import memory_share
+from recsys.models.optim.device import memory_share
+from recsys.training.diagnostics import DiagnosticMonitor, diverged
 from recsys.training.trial import Trial
-from recsys.training.trials import EpochReport, TrialSpec
-from recsys.training.warning_signs import Watch, diverged
+from recsys.training.trial_types import EpochReport, TrialSpec
 from tests.benchmarks.training import made_up
 
 LIMIT = 0.01
@@ -78,7 +78,7 @@ def latent_of(trainer: HybridVaeTrainer, rows: int) -> Callable[[], None]:
 
 
 def rules() -> None:
-    Watch(epochs=100, latent=True).look(REPORTS)
+    DiagnosticMonitor(epochs=100, latent=True).update(REPORTS)
     diverged(REPORTS[-1], REPORTS[:-1])
 
 

@@ -7,7 +7,7 @@ import json
 import pytest
 from mlflow import MlflowClient
 
-from search.tracking.store import EXPERIMENT
+from search.tracking.mlflow_writer import EXPERIMENT
 from tests.clusters.played.stage import TWO, Stage
 from tests.search.webhooks import WebhookServer
 

@@ -14,13 +14,13 @@ import pytest
 import torch
 
 from recsys.errors import InputError
+from recsys.models.artifact import load_artifact, save_artifact
 from recsys.models.base import History, Scorer, Trainer
-from recsys.models.packed import open_member, save_member
-from recsys.models.ranges import Choice, Range, Real, Whole
+from recsys.models.ranges import Categorical, FloatRange, IntRange, Range
 from recsys.models.registry import FAMILIES, make_config
-from recsys.release.load import OpenMember
-from recsys.release.people import Person, merge
-from recsys.release.stars import Stars
+from recsys.release.load import LoadedMember
+from recsys.release.rating_ensemble import RatingEnsemble
+from recsys.release.user_state import UserState, merge
 from tests.small_ratings import history_of, training_data
 
 DATA = training_data()
@@ -64,7 +64,7 @@ def trained(request: pytest.FixtureRequest) -> tuple[str, Trainer]:
 
 def scorer_of(trained: tuple[str, Trainer]) -> Scorer:
     name, trainer = trained
-    return FAMILIES[name].scorer(trainer.pack(), lambda user: history_of(DATA.train, user))
+    return FAMILIES[name].scorer(trainer.export(), lambda user: history_of(DATA.train, user))
 
 
 def rmse(predicted: np.ndarray, actual: np.ndarray) -> float:
@@ -100,9 +100,9 @@ def test_numpy_answers_as_torch_does(trained: tuple[str, Trainer]) -> None:
 
 def test_saved_and_opened_answers_equal(trained: tuple[str, Trainer], tmp_path: Path) -> None:
     name, trainer = trained
-    member = trainer.pack()
-    save_member(tmp_path, member)
-    opened = open_member(tmp_path)
+    member = trainer.export()
+    save_artifact(tmp_path, member)
+    opened = load_artifact(tmp_path)
     assert opened.family == name
     assert {key: array.dtype for key, array in opened.arrays.items()} == {
         key: array.dtype for key, array in member.arrays.items()
@@ -140,17 +140,17 @@ def test_people_asked_for_together_are_answered_as_one_by_one(trained: tuple[str
     scorer, items = scorer_of(trained), np.arange(DATA.train.item_count)
     told = History(np.array([1, 6], dtype=np.int32), np.array([4.5, 1.0], dtype=np.float32))
     people = [
-        Person(3, history_of(DATA.train, 3), fresh=False),
-        Person(None, told, fresh=True),
-        Person(5, merge(history_of(DATA.train, 5), told), fresh=True),
-        Person(None, EMPTY, fresh=False),
-        Person(8, history_of(DATA.train, 8), fresh=False),
-        Person(None, told, fresh=True),
+        UserState(3, history_of(DATA.train, 3), needs_fold_in=False),
+        UserState(None, told, needs_fold_in=True),
+        UserState(5, merge(history_of(DATA.train, 5), told), needs_fold_in=True),
+        UserState(None, EMPTY, needs_fold_in=False),
+        UserState(8, history_of(DATA.train, 8), needs_fold_in=False),
+        UserState(None, told, needs_fold_in=True),
     ]
-    stars = Stars((OpenMember("only", 1.0, scorer),), DATA.train.scale)
+    stars = RatingEnsemble((LoadedMember("only", 1.0, scorer),), DATA.train.scale)
     together = stars.rate_many([(states, items) for states in stars.states_many(people)])
     for person, rated in zip(people, together, strict=True):
-        if person.user is None or person.fresh:
+        if person.user is None or person.needs_fold_in:
             state = scorer.fold_in(person.history, person.user)
         else:
             state = scorer.known_user(person.user)
@@ -174,7 +174,7 @@ def test_goes_on_exactly_from_its_state(name: str) -> None:
     for trainer in (straight, first):
         for _ in range(2):
             trainer.train_epoch()
-            trainer.validated(1.0)
+            trainer.on_validation(1.0)
     second = built(name, epochs=4)
     second.load_state(first.state())
     np.testing.assert_array_equal(second.predict(DATA.valid), first.predict(DATA.valid))
@@ -184,13 +184,13 @@ def test_goes_on_exactly_from_its_state(name: str) -> None:
 
 
 def drawn(kind: Range, random: np.random.Generator) -> Any:
-    if isinstance(kind, Real):
+    if isinstance(kind, FloatRange):
         if kind.log:
             return float(np.exp(random.uniform(np.log(kind.low), np.log(kind.high))))
         return float(random.uniform(kind.low, kind.high))
-    if isinstance(kind, Whole):
+    if isinstance(kind, IntRange):
         return int(random.choice(np.arange(kind.low, kind.high + 1, kind.step)))
-    assert isinstance(kind, Choice)
+    assert isinstance(kind, Categorical)
     return kind.options[sorted(kind.options)[random.integers(len(kind.options))]]
 
 
@@ -199,11 +199,11 @@ def drawn(kind: Range, random: np.random.Generator) -> Any:
 def test_every_sampled_point_builds_and_trains(name: str, draw: int) -> None:
     random = np.random.default_rng(draw)
     fields = {field: drawn(kind, random) for field, kind in FAMILIES[name].ranges.items()}
-    fields |= FAMILIES[name].withheld(DATA)
+    fields |= FAMILIES[name].forced_defaults(DATA)
     trainer = built(name, fields, epochs=1)
     assert np.isfinite(trainer.train_epoch()["train_loss"])
     assert np.isfinite(trainer.predict(DATA.valid)).all()
-    kl, active = trainer.latent(DATA.valid)
+    kl, active = trainer.latent_statistics(DATA.valid)
     assert kl >= 0
     assert 0 <= active <= 1
     assert trainer.parameters > DATA.train.user_count + DATA.train.item_count

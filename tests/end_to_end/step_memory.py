@@ -13,12 +13,12 @@ from pathlib import Path
 
 from recsys.data.splits import make_split, training_data
 from recsys.training.trial import Trial
-from recsys.training.trials import TrialSpec
-from search.planning.sources import Source
+from recsys.training.trial_types import TrialSpec
+from search.config.data_spec import DataSpec
 
 
 def main(source: str, config: str) -> None:
-    dataset = Source(source).load()
+    dataset = DataSpec(source).load()
     data = training_data(dataset, make_split(dataset, "random", seed=0))
     spec = TrialSpec(0, "memory", "hybrid_vae", json.loads(config), epochs=2, seed=1)
     with tempfile.TemporaryDirectory() as folder:

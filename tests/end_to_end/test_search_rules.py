@@ -14,9 +14,9 @@ import pytest
 
 from recsys.data.dataset import Dataset
 from recsys.data.splits import make_split
-from recsys.release.load import open_release
+from recsys.release.load import load_release
 from search.breakthrough import main
-from search.planning.sources import Source
+from search.config.data_spec import DataSpec
 from tests.end_to_end.commands import DATA, TINY, log_of, results_of, run, trial_rows
 
 SHORT = ["--trials", "4", "--set", "reference.enabled=false"]
@@ -53,10 +53,10 @@ def write_csv(path: Path, dataset: Dataset, values: np.ndarray) -> None:
 
 def test_search_and_blend_never_see_gate_test_or_future(tmp_path: Path) -> None:
     """Garbage in place of every held-out rating changes no trial and no weight of the blend."""
-    dataset = Source(DATA).load()
+    dataset = DataSpec(DATA).load()
     values = dataset.ratings.values.copy()
     write_csv(tmp_path / "clean.csv", dataset, values)
-    clean = Source(str(tmp_path / "clean.csv")).load()
+    clean = DataSpec(str(tmp_path / "clean.csv")).load()
     split = make_split(clean, "future-holdout", seed=0)
     poison = clean.ratings.values.copy()
     hidden = np.concatenate([split.gate, split.test, split.future])
@@ -92,7 +92,7 @@ def test_at_the_cap_it_ends_gracefully(older: Older, tmp_path: Path) -> None:
     rows = trial_rows(out)
     assert "stopped" in {row[1] for row in rows.values()}
     assert len(rows) < len(trial_rows(older.out))
-    open_release(out / "release")
+    load_release(out / "release")
 
 
 def test_an_older_run_gives_its_best_configs_to_other_data(older: Older, tmp_path: Path) -> None:
@@ -159,4 +159,4 @@ def test_trouble_is_seen_acted_on_and_told(tmp_path: Path) -> None:
     reasons = [json.loads(path.read_text())["error"] for path in out.glob("trials/*/result.json")]
     assert any("diverged" in reason for reason in reasons)
     assert "diverged" in (out / "report.html").read_text()
-    open_release(out / "release")
+    load_release(out / "release")

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from recsys.release.answers import Query
-from recsys.release.load import open_release
+from recsys.release.load import load_release
+from recsys.release.queries import Query
 from recsys.release.recommender import Recommender
 from tests.end_to_end.commands import (
     DATA,
@@ -47,7 +47,7 @@ def test_it_leaves_all_that_it_promises(whole: Path) -> None:
     assert set(results["baselines"]) == {"bias"}
     assert 0 <= results["recommender"]["test"]["ndcg_at_10"] <= 1
     assert "<html" in (whole / "report.html").read_text()[:300].lower()
-    answer = Recommender(open_release(whole / "release")).recommend([Query(user=3)])[0]
+    answer = Recommender(load_release(whole / "release")).recommend([Query(user=3)])[0]
     assert len(answer.recommendations) == 10
 
 
@@ -84,7 +84,7 @@ def test_killed_then_a_full_disk_then_resumed_it_comes_to_the_same(whole: Path, 
     assert run(out, "--resume") == 0, log_of(out)
     assert trial_rows(out) == trial_rows(whole)
     assert figures_of(out) == figures_of(whole)
-    open_release(out / "release")
+    load_release(out / "release")
 
 
 def test_interrupted_once_it_leaves_a_release_and_goes_on_over_a_dead_worker(
@@ -98,7 +98,7 @@ def test_interrupted_once_it_leaves_a_release_and_goes_on_over_a_dead_worker(
     done = trials_done(out)
     assert 2 <= done < PLANNED
     assert results_of(out)["status"] == "interrupted"
-    open_release(out / "release")
+    load_release(out / "release")
 
     process = start(out, "--resume")
     wait_for(lambda: trials_done(out) >= 2 and worker_of(process.pid), process)

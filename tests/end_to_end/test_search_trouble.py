@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from recsys.release.load import open_release
+from recsys.release.load import load_release
 from tests.end_to_end.commands import results_of, trial_rows
 from tests.end_to_end.trouble import troubled_run
 
@@ -33,4 +33,4 @@ def test_out_of_memory_explosion_and_collapse_in_one_run(tmp_path: Path) -> None
     page = (out / "report.html").read_text()
     for words in ("2048 -&gt; 1536", "out of memory"):
         assert words in page or words.replace("&gt;", ">") in page, words
-    open_release(out / "release")
+    load_release(out / "release")

@@ -21,7 +21,7 @@ from recsys.bounds import (
 from recsys.errors import InputError
 from recsys.models.hybrid_vae.config import HybridVaeConfig
 from recsys.models.hybrid_vae.family import RANGES
-from recsys.models.ranges import Choice, Real, Whole
+from recsys.models.ranges import Categorical, FloatRange, IntRange
 from recsys.models.registry import FAMILIES, make_config
 from tests.small_ratings import training_data
 
@@ -101,12 +101,12 @@ def sampled(draw: st.DrawFn, shape: DataShape) -> dict[str, object]:
     for name, kind in RANGES.items():
         if name == "factors":
             continue
-        if isinstance(kind, Choice):
+        if isinstance(kind, Categorical):
             fields[name] = kind.options[draw(st.sampled_from(sorted(kind.options)))]
-        elif isinstance(kind, Whole):
+        elif isinstance(kind, IntRange):
             fields[name] = draw(st.integers(0, (kind.high - kind.low) // kind.step)) * kind.step + kind.low
         else:
-            assert isinstance(kind, Real)
+            assert isinstance(kind, FloatRange)
             fields[name] = draw(st.floats(kind.low, kind.high))
     factors = bounded_factors(RANGES, fields, shape)
     fields["factors"] = draw(st.integers(factors.low, factors.high))

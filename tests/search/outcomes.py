@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from recsys.data.dataset import Catalogue, Dataset, Quality
 from recsys.data.ratings import Ratings, RatingScale
 from recsys.data.split import Split
-from recsys.training.trials import EpochReport, EventKind, RunEvent, TrialResult, TrialSpec, TrialStatus
+from recsys.training.trial_types import EpochReport, EventKind, RunEvent, TrialResult, TrialSpec, TrialStatus
 from search.results.outcome import BudgetReport, Entry, Outcome, Sample
 
 START = 1_760_000_000.0

@@ -12,7 +12,7 @@ import pytest
 from recsys import notify
 from recsys.errors import InputError
 from recsys.notify import Message, Notifier, Webhook, without_webhook
-from recsys.training.trials import EventKind, RunEvent
+from recsys.training.trial_types import EventKind, RunEvent
 from tests.search.webhooks import SILENCE, WebhookServer
 
 PNG = b"\x89PNG\r\n\x1a\nnot really, but bytes"

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from recsys.release.answers import Query
-from recsys.release.load import open_release
+from recsys.release.load import load_release
+from recsys.release.queries import Query
 from recsys.release.recommender import Recommender
 from serving.engine.asking import Wanted, query_for
 from serving.engine.overlay import Overlay
@@ -71,7 +71,7 @@ def test_an_event_counts_once(made: Running) -> None:
 
 def test_feedback_is_stored_with_what_was_predicted_before(made: Running, releases: dict[str, Path]) -> None:
     made.rate("u6", "i2", 4.5, "e1", at=1_700_000_000.0, exposure_id="x")
-    recommender = Recommender(open_release(releases["a"]))
+    recommender = Recommender(load_release(releases["a"]))
     row = recommender.release.items.ids.row("i2")
     stars = recommender.predict(Query(user=6), np.array([row], dtype=np.int32))
     stored = next(made.service.store.feedback())

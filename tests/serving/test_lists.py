@@ -10,8 +10,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from recsys.models.base import History
-from recsys.release.answers import Query
-from recsys.release.load import open_release
+from recsys.release.load import load_release
+from recsys.release.queries import Query
 from recsys.release.recommender import Recommender
 from serving.api import schemas
 from tests.releases import GENRES
@@ -28,7 +28,7 @@ def ids(answer: dict[str, Any]) -> list[str]:
 
 def test_over_http_as_offline(shared: Running, releases: dict[str, Path]) -> None:
     """Every user's list, over HTTP, is the one that an evaluation gets from the same release."""
-    recommenders = {name: Recommender(open_release(folder)) for name, folder in releases.items()}
+    recommenders = {name: Recommender(load_release(folder)) for name, folder in releases.items()}
     for row, user in enumerate(USERS):
         answer = shared.list(user)
         expected = recommenders[answer["arm"]].recommend([Query(user=row)])[0]
@@ -77,7 +77,7 @@ def test_a_session_is_folded_in(shared: Running, releases: dict[str, Path]) -> N
     }
     answer = shared.client.post("/v1/recommendations", json=body).json()
     schemas.ListAnswer.model_validate(answer, strict=True)
-    recommender = Recommender(open_release(releases["b"]))
+    recommender = Recommender(load_release(releases["b"]))
     row = recommender.release.items.ids.row("i3")
     assert row is not None
     history = History(np.array([row], dtype=np.int32), np.array([5.0], dtype=np.float32))
@@ -111,7 +111,7 @@ def test_reasons_are_films_that_the_user_rated(shared: Running) -> None:
 def test_predictions_popular_similar_and_titles(shared: Running, releases: dict[str, Path]) -> None:
     answer = shared.client.get("/v1/users/u4/predictions", params={"items": "i1,i2"}).json()
     schemas.PredictionsAnswer.model_validate(answer, strict=True)
-    recommender = Recommender(open_release(releases[answer["arm"]]))
+    recommender = Recommender(load_release(releases[answer["arm"]]))
     stars = recommender.predict(Query(user=4), recommender.release.items.ids.rows[:0].astype(np.int32))
     assert len(stars) == 0
     rows = np.array([recommender.release.items.ids.row(item) for item in ("i1", "i2")], dtype=np.int32)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from recsys.models.base import History
-from recsys.release.answers import Answer, Query
+from recsys.release.queries import Query, RecommendationList
 from serving.engine.loaded import LoadedRelease, RuleSet
 from serving.engine.worker import Late, Worker
 
@@ -24,14 +24,14 @@ def queries() -> list[Query]:
     return [Query(user=n) if n % 2 else Query(user=None, history=new) for n in range(40)]
 
 
-def rows(answer: Answer) -> list[int]:
+def rows(answer: RecommendationList) -> list[int]:
     return [one.item for one in answer.recommendations]
 
 
 def test_what_waits_is_answered_together_and_as_if_alone(loaded: LoadedRelease) -> None:
     worker = Worker()
 
-    async def ask() -> list[Answer]:
+    async def ask() -> list[RecommendationList]:
         hold = asyncio.create_task(worker.call(lambda: time.sleep(0.1), seconds=5))
         await asyncio.sleep(0.02)
         answers = await asyncio.gather(*(worker.ask(loaded, query, seconds=10) for query in queries()))
@@ -65,7 +65,7 @@ def test_two_arms_take_turns(loaded: LoadedRelease, releases: dict[str, Path]) -
     worker = Worker()
     other = LoadedRelease("b", releases["b"], RuleSet())
 
-    async def ask() -> list[Answer]:
+    async def ask() -> list[RecommendationList]:
         hold = asyncio.create_task(worker.call(lambda: time.sleep(0.1), seconds=5))
         await asyncio.sleep(0.02)
         arms = (loaded, other)
@@ -85,7 +85,7 @@ def test_two_arms_take_turns(loaded: LoadedRelease, releases: dict[str, Path]) -
 def test_what_nobody_waits_for_is_not_computed(loaded: LoadedRelease) -> None:
     worker = Worker()
 
-    async def ask() -> list[BaseException | Answer]:
+    async def ask() -> list[BaseException | RecommendationList]:
         hold = asyncio.create_task(worker.call(lambda: time.sleep(0.3), seconds=5))
         await asyncio.sleep(0.02)
         late = [worker.ask(loaded, Query(user=n), seconds=0.05) for n in range(5)]
@@ -103,7 +103,7 @@ def test_who_cannot_be_answered_in_time_is_told_at_once_and_nobody_for_good(load
     worker = Worker()
     worker._takes[False] = 30.0  # seconds: no query that has 20 left can be answered
 
-    async def ask() -> type[BaseException] | type[Answer]:
+    async def ask() -> type[BaseException] | type[RecommendationList]:
         asked = worker.ask(loaded, Query(user=1), seconds=20)
         try:
             return type(await asyncio.wait_for(asked, 10))
@@ -112,5 +112,5 @@ def test_who_cannot_be_answered_in_time_is_told_at_once_and_nobody_for_good(load
 
     found = [asyncio.run(ask()) for _ in range(12)]
     assert found[0] is Late
-    assert found[-1] is Answer
+    assert found[-1] is RecommendationList
     worker.close()

@@ -52,13 +52,13 @@ def _leading(matrix: Any, *, rank: int, seed: int) -> Basis | None:
         return _kept(left[:, :rank], values[:rank], right[:rank].T)
     random = np.random.default_rng(seed)
     width = min(rank + 20, smaller)
-    found = matrix @ random.standard_normal((matrix.shape[1], width))
+    result = matrix @ random.standard_normal((matrix.shape[1], width))
     for _ in range(3):
-        found, _ = np.linalg.qr(found)
-        found = matrix @ (matrix.T @ found)
-    found, _ = np.linalg.qr(found)
-    inner, values, right = np.linalg.svd((matrix.T @ found).T, full_matrices=False)
-    return _kept((found @ inner)[:, :rank], values[:rank], right[:rank].T)
+        result, _ = np.linalg.qr(result)
+        result = matrix @ (matrix.T @ result)
+    result, _ = np.linalg.qr(result)
+    inner, values, right = np.linalg.svd((matrix.T @ result).T, full_matrices=False)
+    return _kept((result @ inner)[:, :rank], values[:rank], right[:rank].T)
 
 
 def _kept(left: Array, values: Array, right: Array) -> Basis | None:

@@ -49,8 +49,8 @@ def conditional_mean(
     vectors = start
     for _ in range(ROUNDS):
         score = (design @ vectors[:, :, None])[:, :, 0] + offset
-        found = solve(score + truncated_mean(low - score, high - score, scale))
-        vectors = vectors + RELAXATION * (found - vectors)
+        result = solve(score + truncated_mean(low - score, high - score, scale))
+        vectors = vectors + RELAXATION * (result - vectors)
     return vectors
 
 

@@ -7,19 +7,19 @@ from typing import TYPE_CHECKING
 
 from recsys.data.split import TrainingData
 from recsys.errors import InputError
-from recsys.models.base import Family, History, PackedMember, Scorer
+from recsys.models.base import History, ModelArtifact, ModelFamily, Scorer
 from recsys.models.bayes_mf.config import BayesMfConfig
-from recsys.models.ranges import Choice, Range, Real, Whole
+from recsys.models.ranges import Categorical, FloatRange, IntRange, Range
 
 if TYPE_CHECKING:
     from recsys.models.bayes_mf.trainer import BayesMfTrainer
 
 RANGES: dict[str, Range] = {
-    "factors": Whole(8, 32),
-    "output": Choice({"ordinal": "ordinal", "gaussian": "gaussian"}),
-    "user_noise": Real(5.0, 100.0, log=True),
-    "item_noise": Real(5.0, 100.0, log=True),
-    "history_rank": Choice({"100": 100, "200": 200, "400": 400}),
+    "factors": IntRange(8, 32),
+    "output": Categorical({"ordinal": "ordinal", "gaussian": "gaussian"}),
+    "user_noise": FloatRange(5.0, 100.0, log=True),
+    "item_noise": FloatRange(5.0, 100.0, log=True),
+    "history_rank": Categorical({"100": 100, "200": 200, "400": 400}),
 }
 
 
@@ -31,7 +31,7 @@ def build(
     return BayesMfTrainer(config, data, epochs=epochs, seed=seed, device=device)
 
 
-def make_scorer(member: PackedMember, histories: Callable[[int], History]) -> Scorer:
+def make_scorer(member: ModelArtifact, histories: Callable[[int], History]) -> Scorer:
     from recsys.models.bayes_mf.scorer import BayesMfScorer
 
     return BayesMfScorer(member, histories)
@@ -45,4 +45,4 @@ def check(config: BayesMfConfig, data: TrainingData) -> None:
         )
 
 
-FAMILY = Family("bayes_mf", BayesMfConfig, build, make_scorer, RANGES, check)
+FAMILY = ModelFamily("bayes_mf", BayesMfConfig, build, make_scorer, RANGES, check)

@@ -21,10 +21,10 @@ MOST_LEVELS = 21
 
 def levels_of(values: NDArray[np.float32], output: str) -> Array:
     """(levels,) distinct ratings for an ordinal output; empty where the output is, or must be, Gaussian."""
-    found = np.unique(values).astype(np.float64)
-    if output == "gaussian" or not 2 <= len(found) <= MOST_LEVELS:
+    result = np.unique(values).astype(np.float64)
+    if output == "gaussian" or not 2 <= len(result) <= MOST_LEVELS:
         return np.zeros(0)
-    return found
+    return result
 
 
 def expected_stars(score: Array, variance: Array | float, cutpoints: Array, levels: Array) -> Array:

@@ -19,7 +19,7 @@ from recsys.models.bayes_mf import equations
 from recsys.models.bayes_mf.basis import Array, Basis, feature_basis, history_basis
 from recsys.models.bayes_mf.config import BayesMfConfig
 from recsys.models.bayes_mf.observation import Cutpoints, levels_of, row_precisions
-from recsys.models.bayes_mf.prior import RowPrior
+from recsys.models.bayes_mf.row_prior import RowPrior
 from recsys.seeds import derive_seed
 from recsys.threads import one_blas_thread
 from recsys.types import Arrays
@@ -28,7 +28,7 @@ CHUNK = 4096  # ratings scored at a time: their vectors stay in the cache
 
 
 @dataclass
-class Side:
+class FactorBlock:
     """Users, or items. ``order`` sorts the ratings by this side's row; ``starts`` are its CSR pointers."""
 
     prior: RowPrior
@@ -73,7 +73,7 @@ class Sampler:
         history: bool,
         features: NDArray[np.float32] | None,
         seed: int,
-    ) -> Side:
+    ) -> FactorBlock:
         counts = np.bincount(rows, minlength=shape[0])
         bases: list[Basis | None] = []
         if history:
@@ -84,7 +84,7 @@ class Sampler:
         width = self.config.factors + 1
         order = np.argsort(rows, kind="stable")
         vectors = 0.1 * self.random.standard_normal((shape[0], width))
-        return Side(
+        return FactorBlock(
             prior=RowPrior(shape[0], width, [basis for basis in bases if basis is not None]),
             vectors=vectors,
             mean=vectors.copy(),
@@ -128,7 +128,7 @@ class Sampler:
                 side.precisions = row_precisions(weighted, side.rows, side.counts, prior, self.random)
         return noise
 
-    def _draw(self, side: Side, other: Side, target: Array, weights: Array) -> None:
+    def _draw(self, side: FactorBlock, other: FactorBlock, target: Array, weights: Array) -> None:
         """New vectors of ``side``, all rows, given the other side's."""
         k = self.config.factors
         design = other.vectors.astype(np.float32)

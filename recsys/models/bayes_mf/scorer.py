@@ -13,9 +13,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from recsys.models.base import History, PackedMember
+from recsys.models.base import History, ModelArtifact
 from recsys.models.bayes_mf.conditional import MOST, conditional_mean
-from recsys.models.bayes_mf.samples import scores_of, stars_of
+from recsys.models.bayes_mf.posterior_samples import scores_of, stars_of
 from recsys.types import FloatArray, IntArray
 
 
@@ -28,7 +28,7 @@ class BayesUser:
 
 
 class BayesMfScorer:
-    def __init__(self, member: PackedMember, histories: Callable[[int], History]) -> None:
+    def __init__(self, member: ModelArtifact, histories: Callable[[int], History]) -> None:
         settings = member.settings
         self.scale, self.arrays, self.histories = member.scale, member.arrays, histories
         self.levels = np.array(settings["levels"], dtype=np.float64)

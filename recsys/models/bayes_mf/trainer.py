@@ -12,10 +12,16 @@ from numpy.typing import NDArray
 
 from recsys.data.ratings import Ratings
 from recsys.data.split import TrainingData
-from recsys.models.base import TRAIN_SAMPLE, PackedMember
+from recsys.models.base import TRAIN_SAMPLE, ModelArtifact
 from recsys.models.bayes_mf.config import BayesMfConfig
+from recsys.models.bayes_mf.posterior_samples import (
+    PosteriorSamples,
+    SampleCollector,
+    draw_of,
+    scores_of,
+    stars_of,
+)
 from recsys.models.bayes_mf.sampler import Sampler
-from recsys.models.bayes_mf.samples import Collector, Samples, draw_of, scores_of, stars_of
 from recsys.types import Arrays, JsonObject
 
 CHUNK = 8192  # pairs predicted at a time
@@ -32,11 +38,11 @@ class BayesMfTrainer:
     ) -> None:
         self.config, self.train = config, data.train
         self.sampler = Sampler(config, data, seed=seed)
-        self.collector = Collector(config.kept)
+        self.collector = SampleCollector(config.kept)
         self.sweeps_an_epoch = max(1, math.ceil(config.sweeps / max(epochs, 1)))
         self.done = 0
         self._last: Arrays = draw_of(self.sampler, self.sampler.items.vectors)
-        self._samples: Samples | None = None
+        self._samples: PosteriorSamples | None = None
 
     @property
     def parameters(self) -> int:
@@ -59,7 +65,7 @@ class BayesMfTrainer:
         error = self.predict(sample) - sample.values
         return {"train_loss": float(np.square(error).mean())}
 
-    def samples(self) -> Samples:
+    def samples(self) -> PosteriorSamples:
         if self._samples is None:
             self._samples = self.collector.samples(self._last)
         return self._samples
@@ -77,10 +83,10 @@ class BayesMfTrainer:
             stars[rows] = stars_of(scores, precision, samples.cutpoints, sampler.levels, sampler.centre)
         return np.clip(stars, ratings.scale.low, ratings.scale.high)
 
-    def latent(self, ratings: Ratings) -> tuple[float, float]:
+    def latent_statistics(self, ratings: Ratings) -> tuple[float, float]:
         return 0.0, 1.0
 
-    def validated(self, loss: float) -> None:
+    def on_validation(self, loss: float) -> None:
         pass
 
     def state(self) -> Arrays:
@@ -98,7 +104,7 @@ class BayesMfTrainer:
         self.collector.load_state(under("samples/"))
         self._last, self._samples = under("last/"), None
 
-    def pack(self) -> PackedMember:
+    def export(self) -> ModelArtifact:
         bases = self.sampler.users.prior.bases
         history = bases[0] if self.config.user_history and bases else None
         features = [basis for basis in bases if basis is not history]
@@ -117,4 +123,4 @@ class BayesMfTrainer:
             "history_columns": rank,
             "new_user_precision": float(arrays["user_precisions"][counts > 0].mean()),
         }
-        return PackedMember("bayes_mf", settings, arrays, self.train.scale)
+        return ModelArtifact("bayes_mf", settings, arrays, self.train.scale)

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from recsys.models.hybrid_vae.blocks import Stack, linear
 from recsys.models.hybrid_vae.config import HybridVaeConfig
-from recsys.models.hybrid_vae.draws import antithetic
+from recsys.models.hybrid_vae.monte_carlo import antithetic
 from recsys.models.hybrid_vae.noise import Noise
 
 

@@ -9,7 +9,7 @@ import itertools
 
 from recsys.models.bayes_mf.observation import MOST_LEVELS
 from recsys.models.hybrid_vae.config import HybridVaeConfig
-from recsys.models.hybrid_vae.times import ITEM_BINS, USER_BINS
+from recsys.models.hybrid_vae.time_bins import ITEM_BINS, USER_BINS
 
 
 def encoder_inputs(config: HybridVaeConfig) -> int:

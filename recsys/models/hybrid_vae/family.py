@@ -9,23 +9,23 @@ import numpy as np
 
 from recsys.data.split import TrainingData
 from recsys.errors import InputError
-from recsys.models.base import Family, History, PackedMember, Scorer
+from recsys.models.base import History, ModelArtifact, ModelFamily, Scorer
 from recsys.models.bayes_mf.observation import MOST_LEVELS, levels_of
 from recsys.models.hybrid_vae.config import HybridVaeConfig
-from recsys.models.ranges import Choice, Range, Real, Whole
+from recsys.models.ranges import Categorical, FloatRange, IntRange, Range
 from recsys.types import Arrays
 
 if TYPE_CHECKING:
     import torch
 
-    from recsys.models.hybrid_vae.start import FactorStart
     from recsys.models.hybrid_vae.trainer import HybridVaeTrainer
+    from recsys.models.hybrid_vae.warm_start import WarmStart
 
 # What the search varies. Capacity stays inside 1.5 x the formula here; the count of all parameters,
 # which depends on the data, is bounded by recsys.bounds.
 RANGES: dict[str, Range] = {
-    "factors": Whole(32, 225),
-    "hidden": Choice(
+    "factors": IntRange(32, 225),
+    "hidden": Categorical(
         {
             "128-64": (128, 64),
             "256-128": (256, 128),
@@ -33,25 +33,29 @@ RANGES: dict[str, Range] = {
             "640-384-192": (640, 384, 192),
         }
     ),
-    "latent": Whole(16, 96, 16),
-    "biases": Choice({"on": True, "off": False}),
-    "dot_product": Choice({"8": 8, "16": 16, "32": 32}),
-    "history": Choice({"none": "none", "implicit": "implicit", "ratings": "ratings", "attended": "attended"}),
-    "time": Choice({"none": "none", "levels": "levels"}),
-    "samples": Choice({"off": 0, "4": 4}),  # more than serving should pay for is not drawn
-    "output": Choice({"gaussian": "gaussian", "ordinal": "ordinal", "ordinal_by_user": "ordinal_by_user"}),
-    "latent_prior": Choice({"standard": "standard", "features": "features"}),
-    "start": Choice({"random": "random", "factorisation": "factorisation"}),
-    "normalisation": Choice(
+    "latent": IntRange(16, 96, 16),
+    "biases": Categorical({"on": True, "off": False}),
+    "dot_product": Categorical({"8": 8, "16": 16, "32": 32}),
+    "history": Categorical(
+        {"none": "none", "implicit": "implicit", "ratings": "ratings", "attended": "attended"}
+    ),
+    "time": Categorical({"none": "none", "levels": "levels"}),
+    "samples": Categorical({"off": 0, "4": 4}),  # more than serving should pay for is not drawn
+    "output": Categorical(
+        {"gaussian": "gaussian", "ordinal": "ordinal", "ordinal_by_user": "ordinal_by_user"}
+    ),
+    "latent_prior": Categorical({"standard": "standard", "features": "features"}),
+    "start": Categorical({"random": "random", "factorisation": "factorisation"}),
+    "normalisation": Categorical(
         {"batch": "batch", "batch_recalibrated": "batch_recalibrated", "layer": "layer", "none": "none"}
     ),
-    "embedding_scale": Real(0.003, 0.1, log=True),
-    "dropout": Real(0.2, 0.6),
-    "weight_decay": Real(1e-6, 1e-3, log=True),
-    "kl_weight": Real(0.001, 0.015, log=True),
-    "free_bits": Real(0.0, 4.0),
-    "learning_rate": Real(2e-4, 4e-3, log=True),
-    "learning_rate_schedule": Choice({"plateau": "plateau", "cosine": "cosine"}),
+    "embedding_scale": FloatRange(0.003, 0.1, log=True),
+    "dropout": FloatRange(0.2, 0.6),
+    "weight_decay": FloatRange(1e-6, 1e-3, log=True),
+    "kl_weight": FloatRange(0.001, 0.015, log=True),
+    "free_bits": FloatRange(0.0, 4.0),
+    "learning_rate": FloatRange(2e-4, 4e-3, log=True),
+    "learning_rate_schedule": Categorical({"plateau": "plateau", "cosine": "cosine"}),
 }
 
 
@@ -62,7 +66,7 @@ def build(
     epochs: int,
     seed: int,
     device: torch.device,
-    start: FactorStart | None = None,
+    start: WarmStart | None = None,
 ) -> HybridVaeTrainer:
     """``start``: the factorisation to start from, where it is known already (a checkpoint's)."""
     from recsys.models.hybrid_vae.trainer import HybridVaeTrainer
@@ -70,7 +74,7 @@ def build(
     return HybridVaeTrainer(config, data, epochs=epochs, seed=seed, device=device, start=start)
 
 
-def make_scorer(member: PackedMember, histories: Callable[[int], History]) -> Scorer:
+def make_scorer(member: ModelArtifact, histories: Callable[[int], History]) -> Scorer:
     from recsys.models.hybrid_vae.scorer import HybridVaeScorer
 
     return HybridVaeScorer(member, histories)
@@ -83,32 +87,32 @@ def check(config: HybridVaeConfig, data: TrainingData) -> None:
             f"the training slice holds {len(data.train)} ratings, expected 2 or more; use more data"
         )
     default = HybridVaeConfig()
-    for name, reason in unfit(data).items():
+    for name, reason in unsupported_options(data).items():
         value, off = getattr(config, name), getattr(default, name)
         if value != off:
             raise InputError(f"hybrid_vae.{name} is {value!r} but {reason}; set {name} to {off}")
 
 
-def unfit(data: TrainingData) -> dict[str, str]:
+def unsupported_options(data: TrainingData) -> dict[str, str]:
     """The options that ``data`` cannot feed, and why."""
-    train, found = data.train, {}
+    train, result = data.train, {}
     if len(train) <= max(train.user_count, 1):
-        found["history"] = (
+        result["history"] = (
             f"train holds {len(train)} ratings of {train.user_count} users, about one each: nothing is left "
             "once the target is taken out"
         )
     if train.times is None:
-        found["time"] = "the ratings have no timestamps"
+        result["time"] = "the ratings have no timestamps"
     if not len(levels_of(train.values, "ordinal")):
-        found["output"] = (
+        result["output"] = (
             f"train holds {len(np.unique(train.values))} distinct ratings, expected 2 to {MOST_LEVELS} levels"
         )
     if data.user_features is None and data.item_features is None:
-        found["latent_prior"] = "the data has neither genres nor demographics"
-    return found
+        result["latent_prior"] = "the data has neither genres nor demographics"
+    return result
 
 
-def known(state: Arrays) -> dict[str, Any]:
+def restorable_inputs(state: Arrays) -> dict[str, Any]:
     """The factorisation that a saved state started from."""
     from recsys.models.hybrid_vae.states import start_of
 
@@ -116,13 +120,13 @@ def known(state: Arrays) -> dict[str, Any]:
     return {} if start is None else {"start": start}
 
 
-FAMILY = Family(
+FAMILY = ModelFamily(
     name="hybrid_vae",
     config_type=HybridVaeConfig,
     build=build,
     scorer=make_scorer,
     ranges=RANGES,
     check=check,
-    unfit=unfit,
-    known=known,
+    unsupported_options=unsupported_options,
+    restorable_inputs=restorable_inputs,
 )

@@ -111,16 +111,16 @@ class SideHistory(nn.Module):
         counts = (ratings.user_count, ratings.item_count)
         shape = counts[::-1] if flipped else counts
         self.kept = newest(rows, ratings.times, limit)
-        place = (rows[self.kept], columns[self.kept])
-        ones = sparse.csr_matrix((np.ones(len(place[0]), np.float32), place), shape=shape)
+        index = (rows[self.kept], columns[self.kept])
+        ones = sparse.csr_matrix((np.ones(len(index[0]), np.float32), index), shape=shape)
         self.matrices = [(_sparse(ones, device), _sparse(ones.T.tocsr(), device))]
         self.tables = nn.ParameterList([nn.Parameter(torch.randn(shape[1], width) * scale)])
         if kind != "implicit":
-            values = sparse.csr_matrix((ratings.values[self.kept] - np.float32(centre), place), shape=shape)
+            values = sparse.csr_matrix((ratings.values[self.kept] - np.float32(centre), index), shape=shape)
             self.matrices.append((_sparse(values, device), _sparse(values.T.tocsr(), device)))
             self.tables.append(nn.Parameter(torch.randn(shape[1], width) * scale))
         self.attention = Attention(shape[1], heads=heads, width=width) if kind == "attended" else None
-        self.count = torch.from_numpy(np.bincount(place[0], minlength=shape[0]).astype(np.float32)).to(device)
+        self.count = torch.from_numpy(np.bincount(index[0], minlength=shape[0]).astype(np.float32)).to(device)
 
     def sums(self) -> Tensor:
         """(rows, width) sums over whole histories, as ``pooled`` takes them; (rows, width + heads) of an

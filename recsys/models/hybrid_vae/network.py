@@ -19,13 +19,13 @@ from recsys.data.ratings import Ratings
 from recsys.models.hybrid_vae.bottleneck import Bottleneck
 from recsys.models.hybrid_vae.capacity import encoder_inputs
 from recsys.models.hybrid_vae.config import HybridVaeConfig
+from recsys.models.hybrid_vae.feature_prior import FeaturePrior
 from recsys.models.hybrid_vae.gather import gather
 from recsys.models.hybrid_vae.history import Pairs, SideHistory
-from recsys.models.hybrid_vae.levels import TimeLevels
 from recsys.models.hybrid_vae.noise import Noise, dropout
 from recsys.models.hybrid_vae.ordinal import OrdinalOutput
-from recsys.models.hybrid_vae.prior import FeaturePrior
-from recsys.models.hybrid_vae.start import FactorStart
+from recsys.models.hybrid_vae.time_levels import TimeLevels
+from recsys.models.hybrid_vae.warm_start import WarmStart
 
 
 class Sums(NamedTuple):
@@ -53,7 +53,7 @@ class HybridVae(nn.Module):
         config: HybridVaeConfig,
         ratings: Ratings,
         device: torch.device,
-        start: FactorStart | None = None,
+        start: WarmStart | None = None,
         prior: FeaturePrior | None = None,
     ) -> None:
         """``ratings`` are the training slice: their counts shape the tables, their rows are the histories.
@@ -107,7 +107,7 @@ class HybridVae(nn.Module):
             if self.ordinal is not None:
                 self._fit_cutpoints(self.ordinal, start, ratings)
 
-    def _fit_cutpoints(self, ordinal: OrdinalOutput, start: FactorStart, ratings: Ratings) -> None:
+    def _fit_cutpoints(self, ordinal: OrdinalOutput, start: WarmStart, ratings: Ratings) -> None:
         """The start's scores were scaled for the sigmoid; the same scores under cutpoints."""
         score = np.einsum("nr,nr->n", start.users[ratings.users], start.items[ratings.items])
         link = torch.from_numpy(np.asarray(score + start.left_out, dtype=np.float32))

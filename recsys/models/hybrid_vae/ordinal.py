@@ -49,8 +49,8 @@ class OrdinalOutput(nn.Module):
     def labels(self, values: NDArray[np.float32]) -> NDArray[np.int64]:
         """(n,) the level of each rating, the nearest below where it is none of them."""
         levels = self.levels.cpu().numpy()
-        found: NDArray[np.int64] = np.searchsorted(levels, values, side="right") - 1
-        return found.clip(0)
+        result: NDArray[np.int64] = np.searchsorted(levels, values, side="right") - 1
+        return result.clip(0)
 
     def above(self, link: Tensor, users: Tensor) -> Tensor:
         """(batch, levels - 1) logits of a rating above each cutpoint."""
@@ -79,8 +79,8 @@ class OrdinalOutput(nn.Module):
     def fit(self, link: Tensor, labels: Tensor) -> float:
         """Moves the cutpoints to where they say most of ``labels`` (n,) given a fixed ``link`` (n,), and
         returns the slope by which that link is best multiplied."""
-        places = torch.linspace(0, len(link) - 1, min(FITTED_ON, len(link))).long()
-        link, labels = link[places], labels[places]
+        indices = torch.linspace(0, len(link) - 1, min(FITTED_ON, len(link))).long()
+        link, labels = link[indices], labels[indices]
         slope = torch.ones((), requires_grad=True)
         moved = [slope, self.first, self.gaps]
         optimizer = torch.optim.LBFGS(moved, max_iter=60, line_search_fn="strong_wolfe")

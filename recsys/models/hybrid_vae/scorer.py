@@ -13,10 +13,10 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from recsys.models.base import History, PackedMember
-from recsys.models.hybrid_vae.folding import Ratings, fit
-from recsys.models.hybrid_vae.layers import Matrix, Trace
-from recsys.models.hybrid_vae.response import Response, UserState
+from recsys.models.base import History, ModelArtifact
+from recsys.models.hybrid_vae.fold_in import UserRatings, fit
+from recsys.models.hybrid_vae.numpy_layers import Matrix, Trace
+from recsys.models.hybrid_vae.numpy_network import NumpyNetwork, UserEncoding
 from recsys.types import IntArray
 
 # Ratings that the embedding is fitted to, the newest: bounds a fold-in to a few milliseconds.
@@ -26,66 +26,66 @@ ROWS = 512  # ratings in a pass of several users: their sums stay in the process
 
 
 class HybridVaeScorer:
-    def __init__(self, member: PackedMember, histories: Callable[[int], History]) -> None:
+    def __init__(self, member: ModelArtifact, histories: Callable[[int], History]) -> None:
         settings, arrays = member.settings, member.arrays
         self.arrays, self.histories = arrays, histories
         self.centre, self.noise = np.float32(settings["centre"]), float(settings["noise_variance"])
         self.limit = int(settings["history_limit"])
-        self.response = Response(member)
+        self.response = NumpyNetwork(member)
         self._new_sharpness = np.float32(settings.get("sharpness", 1.0))
         self._tables = [arrays[name] for name in ("history.0", "history.1") if name in arrays]
         self._squares = arrays.get("history.squares")  # of attention's weights
         self._prior_precision = 1 / arrays["prior.variance"].astype(np.float64)
 
-    def known_user(self, user: int) -> UserState:
+    def known_user(self, user: int) -> UserEncoding:
         return self.known_users([user])[0]
 
-    def known_users(self, users: Sequence[int]) -> list[UserState]:
-        return _apart(self._trained(np.asarray(users)))
+    def known_users(self, users: Sequence[int]) -> list[UserEncoding]:
+        return _unstack(self._trained(np.asarray(users)))
 
-    def fold_in(self, history: History, user: int | None = None) -> UserState:
+    def fold_in(self, history: History, user: int | None = None) -> UserEncoding:
         return self.fold_in_many([history], [user])[0]
 
-    def fold_in_many(self, histories: Sequence[History], users: Sequence[int | None]) -> list[UserState]:
+    def fold_in_many(self, histories: Sequence[History], users: Sequence[int | None]) -> list[UserEncoding]:
         """``fold_in`` of several users, in as few passes through the network as hold their ratings."""
         count = len(users)
         own = np.repeat(self.arrays["prior.mean"][None], count, axis=0)
         sharpness = np.full(count, self._new_sharpness)
         precision = np.repeat(self._prior_precision[None], count, axis=0)
         sums, given = self._sums(histories), list(histories)
-        places = np.array([place for place, user in enumerate(users) if user is not None], dtype=np.int64)
-        if len(places):
+        indices = np.array([index for index, user in enumerate(users) if user is not None], dtype=np.int64)
+        if len(indices):
             rows = np.array([user for user in users if user is not None])
             trained, before = self._trained(rows), [self.histories(int(row)) for row in rows]
-            own[places], sharpness[places] = trained.own, trained.sharpness
-            for place, old in zip(places, before, strict=True):
-                given[place] = newer(histories[place], old)
-            fresh = np.array([len(given[place].items) > 0 for place in places])
+            own[indices], sharpness[indices] = trained.own, trained.sharpness
+            for index, old in zip(indices, before, strict=True):
+                given[index] = newer(histories[index], old)
+            fresh = np.array([len(given[index].items) > 0 for index in indices])
             if sums is not None and trained.history is not None:  # who tells nothing new stays as trained
-                sums[places[~fresh]] = trained.history[~fresh]
+                sums[indices[~fresh]] = trained.history[~fresh]
             if fresh.any():
                 kept = [old for old, is_fresh in zip(before, fresh, strict=True) if is_fresh]
-                precision[places[fresh]] += self._learned(trained.at(np.flatnonzero(fresh)), kept)
+                precision[indices[fresh]] += self._learned(trained.at(np.flatnonzero(fresh)), kept)
         states = self.response.state(own, sums, sharpness)
         given = [newest(history, MOST) for history in given]
-        for some in _passes(given):
+        for some in _chunks(given):
             moved = fit(
                 self.response, states.at(some), self._ratings(given, some), precision[some], self.noise
             )
             states.own[some], states.half[some] = moved.own, moved.half
-        return _apart(states)
+        return _unstack(states)
 
-    def score(self, state: UserState, items: IntArray) -> Matrix:
+    def score(self, state: UserEncoding, items: IntArray) -> Matrix:
         return self.response.rated(state, self.response.items(items))
 
-    def score_many(self, states: Sequence[UserState], items: Sequence[IntArray]) -> list[Matrix]:
+    def score_many(self, states: Sequence[UserEncoding], items: Sequence[IntArray]) -> list[Matrix]:
         """``score`` of several users in one pass through the layers."""
         counts = [len(rows) for rows in items]
-        rows = UserState.together(states).at(np.repeat(np.arange(len(counts)), counts))
+        rows = UserEncoding.together(states).at(np.repeat(np.arange(len(counts)), counts))
         stars = self.response.rated(rows, self.response.items(np.concatenate(items).astype(np.int64)))
         return np.split(stars, np.cumsum(counts)[:-1])
 
-    def _trained(self, users: IntArray) -> UserState:
+    def _trained(self, users: IntArray) -> UserEncoding:
         arrays = self.arrays
         parts = [arrays["user_embedding"][users].astype(np.float32)]
         if "start_users" in arrays:
@@ -97,20 +97,20 @@ class HybridVaeScorer:
         sharp = np.full(len(users), self._new_sharpness) if sharpness is None else sharpness[users]
         return self.response.state(own, arrays["user_history"][users] if self._tables else None, sharp)
 
-    def _ratings(self, histories: Sequence[History], places: IntArray) -> Ratings:
-        chosen = [histories[place] for place in places]
+    def _ratings(self, histories: Sequence[History], indices: IntArray) -> UserRatings:
+        chosen = [histories[index] for index in indices]
         items = self.response.items(np.concatenate([history.items for history in chosen]).astype(np.int32))
         values = np.concatenate([history.values for history in chosen]).astype(np.float64)
-        return Ratings(np.array([len(history.items) for history in chosen]), items, values)
+        return UserRatings(np.array([len(history.items) for history in chosen]), items, values)
 
-    def _learned(self, trained: UserState, before: Sequence[History]) -> NDArray[np.float64]:
+    def _learned(self, trained: UserEncoding, before: Sequence[History]) -> NDArray[np.float64]:
         """(users, own) the precision that training gave them: what it learnt of them already weighs like
         the ratings that it was learnt from, read from a sample of them."""
         precision = np.zeros(trained.own.shape)
         before = [newest(history, MOST) for history in before]
         weights = np.array([max(len(history.items) / SAMPLE, 1.0) for history in before]) / self.noise
         before = [spaced(history, SAMPLE) for history in before]
-        for some in _passes(before):
+        for some in _chunks(before):
             ratings = self._ratings(before, some)
             rows = trained.at(some[ratings.owners])
             traces: list[Trace] = []
@@ -169,21 +169,21 @@ def newer(history: History, before: History) -> History:
     return History(history.items[~same], history.values[~same])
 
 
-def _apart(states: UserState) -> list[UserState]:
-    return [states.at(place) for place in range(len(states.own))]
+def _unstack(states: UserEncoding) -> list[UserEncoding]:
+    return [states.at(index) for index in range(len(states.own))]
 
 
-def _passes(histories: Sequence[History]) -> Iterator[IntArray]:
+def _chunks(histories: Sequence[History]) -> Iterator[IntArray]:
     """Places of the histories that hold anything, in lots of at most ``ROWS`` ratings (or one history)."""
     lot: list[int] = []
     held = 0
-    for place, history in enumerate(histories):
+    for index, history in enumerate(histories):
         count = len(history.items)
         if lot and held + count > ROWS:
             yield np.array(lot)
             lot, held = [], 0
         if count:
-            lot.append(place)
+            lot.append(index)
             held += count
     if lot:
         yield np.array(lot)

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from recsys.models.hybrid_vae.start import FactorStart
+from recsys.models.hybrid_vae.warm_start import WarmStart
 from recsys.types import Arrays
 
 if TYPE_CHECKING:
@@ -40,11 +40,11 @@ def gather(trainer: HybridVaeTrainer) -> Arrays:
     return arrays
 
 
-def start_of(state: Mapping[str, NDArray[Any]]) -> FactorStart | None:
+def start_of(state: Mapping[str, NDArray[Any]]) -> WarmStart | None:
     """The factorisation that a training with ``state`` started from; None where it had none."""
     if "start/left_out" not in state:
         return None
-    return FactorStart(
+    return WarmStart(
         users=np.array(state["network/start_users"]),
         items=np.array(state["network/start_items"]),
         offset=float(state["network/start_offset"]),
@@ -68,8 +68,8 @@ def restore(trainer: HybridVaeTrainer, state: Mapping[str, NDArray[Any]]) -> Non
             continue
         stored = f"{label}/count" in state
         average.count = int(state[f"{label}/count"][0]) if stored else 0
-        for place, (tensor, weight) in enumerate(zip(average.tensors, trainer.weights, strict=True)):
-            source = torch.from_numpy(np.array(state[f"{label}/{place}"])) if stored else weight.detach()
+        for index, (tensor, weight) in enumerate(zip(average.tensors, trainer.weights, strict=True)):
+            source = torch.from_numpy(np.array(state[f"{label}/{index}"])) if stored else weight.detach()
             tensor.copy_(source)
     best, bad_epochs, scale = state["plateau"]
     plateau = trainer.plateau

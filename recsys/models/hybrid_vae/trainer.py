@@ -17,22 +17,22 @@ from torch import Tensor
 
 from recsys.data.ratings import Ratings
 from recsys.data.split import TrainingData
-from recsys.models.base import PackedMember
+from recsys.models.base import ModelArtifact
 from recsys.models.hybrid_vae import states
+from recsys.models.hybrid_vae.batches import PairBuilder
 from recsys.models.hybrid_vae.config import HybridVaeConfig
-from recsys.models.hybrid_vae.evaluation import BATCH, evaluation_network
+from recsys.models.hybrid_vae.evaluation_network import BATCH, evaluation_network
+from recsys.models.hybrid_vae.export import export
+from recsys.models.hybrid_vae.feature_prior import FeaturePrior
 from recsys.models.hybrid_vae.losses import kl_by_dimension, kl_penalty
 from recsys.models.hybrid_vae.network import HybridVae, Sums
 from recsys.models.hybrid_vae.noise import Noise
-from recsys.models.hybrid_vae.packing import pack
-from recsys.models.hybrid_vae.pairs import PairMaker
-from recsys.models.hybrid_vae.prior import FeaturePrior
-from recsys.models.hybrid_vae.rates import averaging_from, kl_weight, learning_rate
-from recsys.models.hybrid_vae.start import FactorStart, factor_start
+from recsys.models.hybrid_vae.step_schedules import averaging_from, kl_weight, learning_rate
+from recsys.models.hybrid_vae.warm_start import WarmStart, fit_warm_start
+from recsys.models.optim.averaging import Average
+from recsys.models.optim.device import mixed_precision
+from recsys.models.optim.schedules import Plateau
 from recsys.seeds import derive_seed
-from recsys.training.averaging import Average
-from recsys.training.device import mixed_precision
-from recsys.training.schedules import Plateau
 from recsys.types import Arrays
 
 # Pairs over which batch statistics are taken again.
@@ -53,12 +53,12 @@ class HybridVaeTrainer:
         epochs: int,
         seed: int,
         device: torch.device,
-        start: FactorStart | None = None,
+        start: WarmStart | None = None,
     ) -> None:
         self.config, self.epochs, self.seed, self.device = config, epochs, seed, device
         self.train = train = data.train
         if config.start != "random" and start is None:
-            start = factor_start(config, data, seed=derive_seed(seed, "start"))
+            start = fit_warm_start(config, data, seed=derive_seed(seed, "start"))
         prior = FeaturePrior(data, config.latent) if config.latent_prior == "features" else None
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(derive_seed(seed, "weights"))
@@ -76,7 +76,7 @@ class HybridVaeTrainer:
         self.swa = Average(self.weights) if config.swa_start < 1 else None
         self.epoch = 0
         self.left_out = None if start is None else start.left_out
-        self._make_pairs = PairMaker(self.network, train, device, self.left_out)
+        self._make_pairs = PairBuilder(self.network, train, device, self.left_out)
         self._pairs = self._make_pairs(train)
         self._values = torch.from_numpy(np.ascontiguousarray(train.values)).to(device)
         self._labels: Tensor | None = None
@@ -177,15 +177,15 @@ class HybridVaeTrainer:
         return stars
 
     @torch.no_grad()
-    def latent(self, ratings: Ratings) -> tuple[float, float]:
+    def latent_statistics(self, ratings: Ratings) -> tuple[float, float]:
         if self._read is None or self._read[0] is not ratings:  # else the prediction has come past it
             self.predict(ratings)
         assert self._read is not None
         by_dimension = self._read[1]
         return by_dimension.mean().item(), (by_dimension > 0.01).float().mean().item()
 
-    def validated(self, loss: float) -> None:
-        self.plateau.validated(loss)
+    def on_validation(self, loss: float) -> None:
+        self.plateau.on_validation(loss)
 
     def state(self) -> Arrays:
         return states.gather(self)
@@ -194,8 +194,8 @@ class HybridVaeTrainer:
         states.restore(self, state)
         self._predictor = self._read = None
 
-    def pack(self) -> PackedMember:
+    def export(self) -> ModelArtifact:
         sample = replace(self.train.thinned(NOISE_SAMPLE), times=None)  # as it answers: now
         error = float(np.square(self.predict(sample) - sample.values).mean())
         # Own training ratings fit better than a new user's will: never expect less than half a star off.
-        return pack(self.predictor(), self.train, noise_variance=max(error, 0.25))
+        return export(self.predictor(), self.train, noise_variance=max(error, 0.25))

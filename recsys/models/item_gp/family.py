@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 from recsys.data.split import TrainingData
 from recsys.errors import InputError
-from recsys.models.base import Family, History, PackedMember, Scorer
+from recsys.models.base import History, ModelArtifact, ModelFamily, Scorer
 from recsys.models.fields import require
-from recsys.models.ranges import Choice, Range, Real, Whole
+from recsys.models.ranges import Categorical, FloatRange, IntRange, Range
 
 if TYPE_CHECKING:
     from recsys.models.item_gp.trainer import ItemGpTrainer
@@ -49,11 +49,11 @@ class ItemGpConfig:
 
 
 RANGES: dict[str, Range] = {
-    "factors": Whole(8, 32),
-    "smooth": Real(0.5, 5.0, log=True),
-    "length": Real(0.03, 1.0, log=True),
-    "features": Real(0.02, 0.5, log=True),
-    "history_rank": Choice({"100": 100, "200": 200, "600": 600}),
+    "factors": IntRange(8, 32),
+    "smooth": FloatRange(0.5, 5.0, log=True),
+    "length": FloatRange(0.03, 1.0, log=True),
+    "features": FloatRange(0.02, 0.5, log=True),
+    "history_rank": Categorical({"100": 100, "200": 200, "600": 600}),
 }
 
 
@@ -65,7 +65,7 @@ def build(
     return ItemGpTrainer(config, data, epochs=epochs, seed=seed)
 
 
-def make_scorer(member: PackedMember, histories: Callable[[int], History]) -> Scorer:
+def make_scorer(member: ModelArtifact, histories: Callable[[int], History]) -> Scorer:
     from recsys.models.item_gp.scorer import ItemGpScorer
 
     return ItemGpScorer(member)
@@ -79,4 +79,4 @@ def check(config: ItemGpConfig, data: TrainingData) -> None:
         )
 
 
-FAMILY = Family("item_gp", ItemGpConfig, build, make_scorer, RANGES, check)
+FAMILY = ModelFamily("item_gp", ItemGpConfig, build, make_scorer, RANGES, check)

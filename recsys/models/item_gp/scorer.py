@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from recsys.models.base import History, PackedMember
+from recsys.models.base import History, ModelArtifact
 from recsys.models.item_gp.process import FOLDED, Kernel, regress
 from recsys.types import FloatArray, IntArray
 
@@ -26,7 +26,7 @@ class GpUser:
 
 
 class ItemGpScorer:
-    def __init__(self, member: PackedMember) -> None:
+    def __init__(self, member: ModelArtifact) -> None:
         settings = member.settings
         self.scale, self.arrays = member.scale, member.arrays
         self.kernel = Kernel(float(settings["smooth_variance"]), float(settings["squared_length"]))

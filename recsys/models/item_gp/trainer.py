@@ -12,12 +12,12 @@ from numpy.typing import NDArray
 
 from recsys.data.ratings import Ratings
 from recsys.data.split import TrainingData
-from recsys.models.base import TRAIN_SAMPLE, PackedMember
+from recsys.models.base import TRAIN_SAMPLE, ModelArtifact
 from recsys.models.bayes_mf.config import BayesMfConfig
 from recsys.models.bayes_mf.sampler import Sampler
 from recsys.models.item_gp.family import ItemGpConfig
+from recsys.models.item_gp.item_vectors import ItemVectors, VectorSums, traits_of
 from recsys.models.item_gp.process import LONGEST, Kernel, regress
-from recsys.models.item_gp.vectors import Vectors, VectorSums, traits_of
 from recsys.threads import one_blas_thread
 from recsys.types import Arrays, IntArray, JsonObject
 
@@ -26,7 +26,7 @@ from recsys.types import Arrays, IntArray, JsonObject
 class Solved:
     """Vectors, kernel and every user's ``weights`` (n,) of their rated items, in the order of ``rated``."""
 
-    vectors: Vectors
+    vectors: ItemVectors
     kernel: Kernel
     weights: NDArray[np.float32]
 
@@ -100,10 +100,10 @@ class ItemGpTrainer:
             stars[rows] = solved.vectors.prior[items] @ self.traits[user] + covariance @ solved.weights[own]
         return np.clip(stars, ratings.scale.low, ratings.scale.high)
 
-    def latent(self, ratings: Ratings) -> tuple[float, float]:
+    def latent_statistics(self, ratings: Ratings) -> tuple[float, float]:
         return 0.0, 1.0
 
-    def validated(self, loss: float) -> None:
+    def on_validation(self, loss: float) -> None:
         pass
 
     def state(self) -> Arrays:
@@ -119,7 +119,7 @@ class ItemGpTrainer:
         self.sampler.load_state(under("chain/"))
         self.sums.load_state(under("sums/"))
 
-    def pack(self) -> PackedMember:
+    def export(self) -> ModelArtifact:
         solved, bases = self.solved(), self.sampler.users.prior.bases
         history = bases[0] if self.config.history and bases else None
         arrays = solved.vectors.arrays() | {
@@ -137,7 +137,7 @@ class ItemGpTrainer:
             "squared_length": solved.kernel.length,
             "new_user_noise": float(solved.vectors.user_noise[counts > 0].mean()),
         }
-        return PackedMember("item_gp", settings, arrays, self.train.scale)
+        return ModelArtifact("item_gp", settings, arrays, self.train.scale)
 
 
 def newest_by_user(train: Ratings) -> tuple[IntArray, IntArray]:
@@ -145,13 +145,13 @@ def newest_by_user(train: Ratings) -> tuple[IntArray, IntArray]:
     times = np.arange(len(train)) if train.times is None else train.times
     order = np.lexsort((-times, train.users))
     counts = np.bincount(train.users, minlength=train.user_count)
-    place = np.arange(len(order)) - np.repeat(np.cumsum(counts) - counts, counts)
+    index = np.arange(len(order)) - np.repeat(np.cumsum(counts) - counts, counts)
     starts = np.concatenate([[0], np.cumsum(np.minimum(counts, LONGEST))])
-    return order[place < LONGEST], starts
+    return order[index < LONGEST], starts
 
 
 @one_blas_thread()
-def solve(vectors: Vectors, kernel: Kernel, trainer: ItemGpTrainer) -> Solved:
+def solve(vectors: ItemVectors, kernel: Kernel, trainer: ItemGpTrainer) -> Solved:
     """Every user's regression on their own ratings."""
     train, starts = trainer.train, trainer.starts
     table = vectors.items.astype(np.float32)

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from recsys.data.split import TrainingData
-from recsys.models.base import Family, History, PackedMember
+from recsys.models.base import History, ModelArtifact, ModelFamily
 from recsys.models.fields import require
-from recsys.models.ranges import Range, Real, Whole
+from recsys.models.ranges import FloatRange, IntRange, Range
 
 if TYPE_CHECKING:
     import torch
@@ -37,9 +37,9 @@ class MfConfig:
 
 
 RANGES: dict[str, Range] = {
-    "factors": Whole(8, 48, 8),
-    "start_precision": Real(1.0, 50.0, log=True),
-    "embedding_scale": Real(0.03, 0.3, log=True),
+    "factors": IntRange(8, 48, 8),
+    "start_precision": FloatRange(1.0, 50.0, log=True),
+    "embedding_scale": FloatRange(0.03, 0.3, log=True),
 }
 
 
@@ -49,10 +49,10 @@ def build(config: MfConfig, data: TrainingData, *, epochs: int, seed: int, devic
     return MfTrainer(config, data, seed=seed, device=device)
 
 
-def make_scorer(member: PackedMember, histories: Callable[[int], History]) -> MfScorer:
+def make_scorer(member: ModelArtifact, histories: Callable[[int], History]) -> MfScorer:
     from recsys.models.mf.scorer import MfScorer
 
     return MfScorer(member)
 
 
-FAMILY = Family("mf", MfConfig, build, make_scorer, RANGES)
+FAMILY = ModelFamily("mf", MfConfig, build, make_scorer, RANGES)

@@ -19,7 +19,7 @@ BLOCK = 400_000
 
 
 @dataclass(frozen=True)
-class Block:
+class RowBlock:
     """``rows`` (b,); ``others`` (b, longest) rows of the other side and ``ratings`` (b, longest) rating
     numbers, both one past the end where padded."""
 
@@ -30,7 +30,7 @@ class Block:
 
 def make_blocks(
     rows: IntArray, others: IntArray, *, row_count: int, other_count: int, device: torch.device
-) -> list[Block]:
+) -> list[RowBlock]:
     """Every row with a rating in exactly one block, most active first."""
     by_row = np.argsort(rows, kind="stable")
     counts = np.bincount(rows, minlength=row_count)
@@ -41,21 +41,21 @@ def make_blocks(
     while at < len(active):
         longest = int(counts[active[at]])
         chosen = active[at : at + max(1, BLOCK // longest)]
-        place = np.arange(longest)[None, :]
-        inside = place < counts[chosen][:, None]
-        ratings = by_row[np.where(inside, starts[chosen][:, None] + place, 0)]
+        index = np.arange(longest)[None, :]
+        inside = index < counts[chosen][:, None]
+        ratings = by_row[np.where(inside, starts[chosen][:, None] + index, 0)]
         parts = (
             chosen,
             np.where(inside, others[ratings], other_count),
             np.where(inside, ratings, len(rows)),
         )
-        blocks.append(Block(*(torch.from_numpy(part.astype(np.int64)).to(device) for part in parts)))
+        blocks.append(RowBlock(*(torch.from_numpy(part.astype(np.int64)).to(device) for part in parts)))
         at += len(chosen)
     return blocks
 
 
 @dataclass
-class Side:
+class RowFactors:
     """One side's posteriors, (rows, 1 + width): bias first, then factors. ``precision`` (1 + width,) is
     the prior's."""
 
@@ -68,7 +68,9 @@ def _padded(table: Tensor) -> Tensor:
     return torch.cat([table, table.new_zeros(1, table.shape[1])])
 
 
-def update(side: Side, other: Side, blocks: list[Block], left: Tensor, noise_precision: float) -> None:
+def update(
+    side: RowFactors, other: RowFactors, blocks: list[RowBlock], left: Tensor, noise_precision: float
+) -> None:
     """Sets ``side`` to its posterior given ``other``; rows without ratings go to the prior.
 
     ``left`` (n,) is rating minus overall mean. Of the other side's covariance the diagonal is used.
@@ -94,6 +96,6 @@ def update(side: Side, other: Side, blocks: list[Block], left: Tensor, noise_pre
     side.mean, side.variance = mean, variance
 
 
-def learn_prior(side: Side) -> None:
+def learn_prior(side: RowFactors) -> None:
     """Empirical Bayes: each dimension's precision from the posteriors (ARD: unused ones shrink away)."""
     side.precision = len(side.mean) / (side.mean.square() + side.variance).sum(dim=0)

@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from recsys.models.base import History, PackedMember
+from recsys.models.base import History, ModelArtifact
 from recsys.types import FloatArray, IntArray
 
 
 class MfScorer:
-    def __init__(self, member: PackedMember) -> None:
+    def __init__(self, member: ModelArtifact) -> None:
         self.scale, self.arrays = member.scale, member.arrays
         self.mean = float(member.settings["mean"])
         self.noise = float(member.settings["noise_variance"])

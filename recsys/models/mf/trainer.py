@@ -18,9 +18,9 @@ from torch import Tensor
 
 from recsys.data.ratings import Ratings
 from recsys.data.split import TrainingData
-from recsys.models.base import PackedMember
+from recsys.models.base import ModelArtifact
 from recsys.models.mf.family import MfConfig
-from recsys.models.mf.posterior import Side, learn_prior, make_blocks, update
+from recsys.models.mf.posterior import RowFactors, learn_prior, make_blocks, update
 from recsys.seeds import derive_seed
 from recsys.types import Arrays
 
@@ -47,14 +47,14 @@ class MfTrainer:
         self._rows = (torch.from_numpy(users).to(device), torch.from_numpy(items).to(device))
         self._left = torch.from_numpy(train.values - np.float32(self.mean)).to(device)
 
-    def _start(self, rows: int, generator: torch.Generator) -> Side:
+    def _start(self, rows: int, generator: torch.Generator) -> RowFactors:
         config = self.config
         mean = torch.randn(rows, 1 + config.factors, generator=generator) * config.embedding_scale
         mean[:, 0] = 0
         precision = torch.full((1 + config.factors,), config.start_precision)
         precision[0] = BIAS_PRECISION
         variance = torch.full_like(mean, 0.01)
-        return Side(mean.to(self.device), variance.to(self.device), precision.to(self.device))
+        return RowFactors(mean.to(self.device), variance.to(self.device), precision.to(self.device))
 
     @property
     def parameters(self) -> int:
@@ -96,10 +96,10 @@ class MfTrainer:
         stars = self.mean + self._link(users, items).cpu().numpy()
         return np.clip(stars, ratings.scale.low, ratings.scale.high).astype(np.float32)
 
-    def latent(self, ratings: Ratings) -> tuple[float, float]:
+    def latent_statistics(self, ratings: Ratings) -> tuple[float, float]:
         return 0.0, 1.0
 
-    def validated(self, loss: float) -> None:
+    def on_validation(self, loss: float) -> None:
         pass
 
     def state(self) -> Arrays:
@@ -116,7 +116,7 @@ class MfTrainer:
                 tensor = torch.from_numpy(np.array(state[f"{label}.{name}"])).to(self.device)
                 setattr(side, name, tensor)
 
-    def pack(self) -> PackedMember:
+    def export(self) -> ModelArtifact:
         arrays: Arrays = {
             "user_factors": self.users.mean.cpu().numpy(),
             "item_factors": self.items.mean.cpu().numpy(),
@@ -124,4 +124,4 @@ class MfTrainer:
             "user_precision": self.users.precision.cpu().numpy(),
         }
         settings = {**asdict(self.config), "mean": self.mean, "noise_variance": self.noise_variance}
-        return PackedMember("mf", settings, arrays, self.train.scale)
+        return ModelArtifact("mf", settings, arrays, self.train.scale)

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Literal
 
 from recsys.data.split import TrainingData
 from recsys.errors import InputError
-from recsys.models.base import Family, History, PackedMember, Scorer
+from recsys.models.base import History, ModelArtifact, ModelFamily, Scorer
 from recsys.models.fields import require
-from recsys.models.ranges import Choice, Range, Whole
+from recsys.models.ranges import Categorical, IntRange, Range
 
 if TYPE_CHECKING:
     from recsys.models.myfm.trainer import MyFmTrainer
@@ -39,8 +39,8 @@ class MyFmConfig:
 
 
 RANGES: dict[str, Range] = {
-    "factors": Whole(6, 16, 2),
-    "output": Choice({"ordinal": "ordinal", "gaussian": "gaussian"}),
+    "factors": IntRange(6, 16, 2),
+    "output": Categorical({"ordinal": "ordinal", "gaussian": "gaussian"}),
 }
 
 
@@ -61,7 +61,7 @@ def build(config: MyFmConfig, data: TrainingData, *, epochs: int, seed: int, dev
     return MyFmTrainer(config, data, seed=seed)
 
 
-def make_scorer(member: PackedMember, histories: Callable[[int], History]) -> Scorer:
+def make_scorer(member: ModelArtifact, histories: Callable[[int], History]) -> Scorer:
     from recsys.models.myfm.scorer import MyFmScorer
 
     return MyFmScorer(member, histories)
@@ -76,4 +76,4 @@ def check(config: MyFmConfig, data: TrainingData) -> None:
         )
 
 
-FAMILY = Family("myfm", MyFmConfig, build, make_scorer, RANGES, check, require_library)
+FAMILY = ModelFamily("myfm", MyFmConfig, build, make_scorer, RANGES, check, require_library)

@@ -13,9 +13,9 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from recsys.models.base import History, PackedMember
+from recsys.models.base import History, ModelArtifact
 from recsys.models.bayes_mf.conditional import MOST, conditional_mean
-from recsys.models.bayes_mf.samples import scores_of, stars_of
+from recsys.models.bayes_mf.posterior_samples import scores_of, stars_of
 from recsys.models.bayes_mf.scorer import same_ratings
 from recsys.types import FloatArray, IntArray
 
@@ -25,7 +25,7 @@ Array = NDArray[np.float64]
 class MyFmScorer:
     """A state is (1, kept, factors + 1): a vector a sample, the bias last."""
 
-    def __init__(self, member: PackedMember, histories: Callable[[int], History]) -> None:
+    def __init__(self, member: ModelArtifact, histories: Callable[[int], History]) -> None:
         settings = member.settings
         self.scale, self.arrays, self.histories = member.scale, member.arrays, histories
         self.levels = np.array(settings["levels"], dtype=np.float64)
@@ -57,15 +57,15 @@ class MyFmScorer:
         """(kept, factors + 1) of the features that are not this user's alone."""
         weights = self.arrays["user_weights"]
         kept, features, width = weights.shape
-        place = len(self.arrays["items"]) if self.uses_history else 0
+        index = len(self.arrays["items"]) if self.uses_history else 0
         total, squares = np.zeros((kept, width)), np.zeros(kept)
-        if place and len(history.items):
+        if index and len(history.items):
             rows = weights[:, history.items].astype(np.float64)
             total += rows.sum(axis=1) / np.sqrt(len(history.items))
             squares += np.square(rows[:, :, :-1]).sum(axis=(1, 2)) / len(history.items)
-        if user is not None and "user_features" in self.arrays and features > place:
+        if user is not None and "user_features" in self.arrays and features > index:
             own = self.arrays["user_features"][user].astype(np.float64)
-            rows = weights[:, place:].astype(np.float64)
+            rows = weights[:, index:].astype(np.float64)
             total += np.einsum("f,sfk->sk", own, rows)
             squares += np.einsum("f,sfk->s", np.square(own), np.square(rows[:, :, :-1]))
         total[:, -1] += 0.5 * (np.square(total[:, :-1]).sum(axis=1) - squares)
@@ -86,8 +86,8 @@ class MyFmScorer:
 
         def solve(target: Array) -> Array:
             pull = noise[:, None] * np.einsum("snk,sn->sk", design, target - offset)
-            found: Array = np.einsum("skl,sl->sk", inverse, precision * prior + pull)
-            return found
+            result: Array = np.einsum("skl,sl->sk", inverse, precision * prior + pull)
+            return result
 
         return conditional_mean(
             solve,

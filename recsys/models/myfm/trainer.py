@@ -21,9 +21,9 @@ from numpy.typing import NDArray
 
 from recsys.data.ratings import Ratings
 from recsys.data.split import TrainingData
-from recsys.models.base import TRAIN_SAMPLE, PackedMember
+from recsys.models.base import TRAIN_SAMPLE, ModelArtifact
 from recsys.models.bayes_mf.observation import levels_of
-from recsys.models.bayes_mf.samples import scores_of, stars_of
+from recsys.models.bayes_mf.posterior_samples import scores_of, stars_of
 from recsys.models.myfm.family import MyFmConfig
 from recsys.seeds import derive_seed
 from recsys.types import Arrays, JsonObject
@@ -32,7 +32,7 @@ Array = NDArray[np.float64]
 CHUNK = 8192  # pairs predicted at a time
 
 
-class Side:
+class FeatureBlock:
     """Features of users or of items: ``block`` (rows, features), ``shapes`` the width of each kind."""
 
     def __init__(self, kinds: list[sparse.csr_matrix]) -> None:
@@ -48,7 +48,7 @@ class Side:
         return np.column_stack([p, b])
 
 
-def sides_of(config: MyFmConfig, data: TrainingData) -> tuple[Side, Side]:
+def feature_blocks(config: MyFmConfig, data: TrainingData) -> tuple[FeatureBlock, FeatureBlock]:
     train = data.train
     shape = (train.user_count, train.item_count)
     rated = sparse.csr_matrix((np.ones(len(train)), (train.users, train.items)), shape=shape)
@@ -60,7 +60,7 @@ def sides_of(config: MyFmConfig, data: TrainingData) -> tuple[Side, Side]:
             kinds.append(sparse.diags(counts**-0.5) @ matrix)
         if config.side_features and features is not None and features.shape[1]:
             kinds.append(sparse.csr_matrix(features.astype(np.float64)))
-        sides.append(Side(kinds))
+        sides.append(FeatureBlock(kinds))
     return sides[0], sides[1]
 
 
@@ -70,7 +70,7 @@ class MyFmTrainer:
     def __init__(self, config: MyFmConfig, data: TrainingData, *, seed: int) -> None:
         self.config, self.train = config, data.train
         self.seed = derive_seed(seed, "myfm") % 2**31
-        self.users, self.items = sides_of(config, data)
+        self.users, self.items = feature_blocks(config, data)
         self.levels = levels_of(data.train.values, config.output)
         self.centre = 0.0 if len(self.levels) else float(data.train.values.mean(dtype=np.float64))
         self.plain = float(data.train.values.mean(dtype=np.float64))
@@ -163,10 +163,10 @@ class MyFmTrainer:
             )
         return np.clip(stars, ratings.scale.low, ratings.scale.high)
 
-    def latent(self, ratings: Ratings) -> tuple[float, float]:
+    def latent_statistics(self, ratings: Ratings) -> tuple[float, float]:
         return 0.0, 1.0
 
-    def validated(self, loss: float) -> None:
+    def on_validation(self, loss: float) -> None:
         pass
 
     def state(self) -> Arrays:
@@ -175,7 +175,7 @@ class MyFmTrainer:
     def load_state(self, state: Mapping[str, NDArray[Any]]) -> None:
         self.arrays = {name: np.array(array) for name, array in state.items()}
 
-    def pack(self) -> PackedMember:
+    def export(self) -> ModelArtifact:
         arrays = dict(self.arrays)
         if self.user_features is not None and self.user_features.shape[1]:
             arrays["user_features"] = self.user_features.astype(np.float32)
@@ -184,4 +184,4 @@ class MyFmTrainer:
             "centre": self.centre,
             "levels": self.levels.tolist(),
         }
-        return PackedMember("myfm", settings, arrays, self.train.scale)
+        return ModelArtifact("myfm", settings, arrays, self.train.scale)

@@ -19,7 +19,7 @@ from pathlib import Path
 
 from recsys.data.synthetic import SyntheticSpec
 from recsys.errors import InputError, exit_code
-from recsys.ladder.record import Record
+from tests.benchmarks.ablation.record import MeasureLog
 from tests.benchmarks.floor.ours import Ours
 from tests.benchmarks.floor.roster import members, peers
 from tests.benchmarks.floor.table import Line, markdown
@@ -82,7 +82,7 @@ def world(options: argparse.Namespace, nonlinear: float) -> int:
         one.name: [one.step.rung.family, one.step.config, min(one.epochs, options.epochs)] for one in roster
     }
     # As JSON has it: tuples are lists there.
-    record = Record(folder, json.loads(json.dumps({**sample.facts, "dials": dials})))
+    record = MeasureLog(folder, json.loads(json.dumps({**sample.facts, "dials": dials})))
     ours = Ours(sample, record, folder)
     oracle = oracle_of(sample, folder, options.draws)
     others = peer_lines(options, sample, folder)

@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from recsys.ensemble.fit import fit_corrected
-from recsys.ladder.measure import Measure, Predictions, measured
-from recsys.ladder.record import Record
+from recsys.ensemble.blend import fit_corrected
 from recsys.metrics.rating import rmse
+from tests.benchmarks.ablation.measure import Measure, Predictions, measured
+from tests.benchmarks.ablation.record import MeasureLog
 from tests.benchmarks.floor.roster import Member
 from tests.benchmarks.floor.table import Line
 from tests.benchmarks.floor.world import Sample
@@ -20,7 +20,7 @@ from tests.benchmarks.floor.world import Sample
 class Ours:
     """``folder`` keeps a line a training and the stars that it predicted: none is trained twice."""
 
-    def __init__(self, sample: Sample, record: Record, folder: Path) -> None:
+    def __init__(self, sample: Sample, record: MeasureLog, folder: Path) -> None:
         self.sample, self.record, self.folder = sample, record, folder
 
     def train(self, member: Member, *, seed: int, epochs: int) -> None:

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from recsys.ladder.rungs import Rung, Step
 from recsys.types import JsonObject
+from tests.benchmarks.ablation.rungs import LadderStep, Rung
 from tests.benchmarks.peers.peer import Peer, grid
 
 
@@ -17,7 +17,7 @@ from tests.benchmarks.peers.peer import Peer, grid
 class Member:
     """A step that is trained at most ``epochs`` long, stopped on valid."""
 
-    step: Step
+    step: LadderStep
     epochs: int
 
     @property
@@ -26,7 +26,7 @@ class Member:
 
 
 def member(name: str, title: str, family: str, epochs: int, config: JsonObject) -> Member:
-    return Member(Step(Rung(name, title, {}, family=family), config), epochs)
+    return Member(LadderStep(Rung(name, title, {}, family=family), config), epochs)
 
 
 VAE: JsonObject = {

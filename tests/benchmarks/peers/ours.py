@@ -9,10 +9,10 @@ import json
 from pathlib import Path
 
 from recsys.errors import InputError
-from recsys.ladder.rungs import LADDER
 from recsys.metrics.rating import loss
 from search.results import Results, read_results
-from search.results.figures import Figures, ModelResult
+from search.results.metrics import Metrics, ModelResult
+from tests.benchmarks.ablation.rungs import LADDER
 from tests.benchmarks.peers.peer import Task
 from tests.benchmarks.peers.table import COLUMNS, Row
 
@@ -46,7 +46,7 @@ def run_rows(results: Results, task: Task) -> list[Row]:
     tried = sum(results.tuning.values())
 
     def row(name: str, model: ModelResult) -> Row:
-        test, valid = model.test or Figures(), model.valid or Figures()
+        test, valid = model.test or Metrics(), model.valid or Metrics()
         found = {column: getattr(test, column) for column in COLUMNS[task]}
         return Row(
             name=f"**ours**: {name}",

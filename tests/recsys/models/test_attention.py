@@ -19,8 +19,8 @@ from recsys.models.hybrid_vae.config import HybridVaeConfig
 from recsys.models.hybrid_vae.family import FAMILY
 from recsys.models.hybrid_vae.history import SideHistory, newest
 from recsys.models.hybrid_vae.trainer import HybridVaeTrainer
-from tests.recsys.models.test_start import CONFIG as STARTED
-from tests.recsys.models.test_start import world
+from tests.recsys.models.test_warm_start import CONFIG as STARTED
+from tests.recsys.models.test_warm_start import world
 from tests.small_ratings import SCALE, history_of, training_data
 
 HALF = 1e-3  # stars: a packed member keeps its tables in half precision
@@ -155,7 +155,7 @@ def test_it_begins_as_the_plain_history_and_learns_to_weigh() -> None:
 @pytest.mark.parametrize("changes", [{}, {"attention_heads": 8}, {"history_limit": 5}, {"ema_decay": 0.9}])
 def test_packed_it_answers_the_same(changes: dict[str, float]) -> None:
     trainer = built(replace(CONFIG, **changes))
-    scorer = FAMILY.scorer(trainer.pack(), lambda user: history_of(DATA.train, user))
+    scorer = FAMILY.scorer(trainer.export(), lambda user: history_of(DATA.train, user))
     for user in range(0, DATA.train.user_count, 9):
         rows = np.flatnonzero(DATA.valid.users == user)
         stars = scorer.score(scorer.known_user(user), DATA.valid.items[rows])
@@ -164,7 +164,7 @@ def test_packed_it_answers_the_same(changes: dict[str, float]) -> None:
 
 def test_a_new_users_history_is_pooled_as_a_known_users_is() -> None:
     """Of those who rated the same, only the own numbers differ; nobody's history is an error."""
-    scorer = FAMILY.scorer(built().pack(), lambda user: history_of(DATA.train, user))
+    scorer = FAMILY.scorer(built().export(), lambda user: history_of(DATA.train, user))
     nobody = History(np.zeros(0, np.int32), np.zeros(0, np.float32))
     users = [0, 7, 20]
     folded = scorer.fold_in_many([nobody, *(history_of(DATA.train, user) for user in users)], [None] * 4)
@@ -206,7 +206,7 @@ def test_heads_that_cannot_share_the_columns_are_refused(heads: int) -> None:
 
 
 def test_a_member_packed_before_there_was_attention_still_answers() -> None:
-    member = built(replace(CONFIG, history="ratings")).pack()
+    member = built(replace(CONFIG, history="ratings")).export()
     older = {name: value for name, value in member.settings.items() if not name.startswith("attention")}
     answers = []
     for one in (member, replace(member, settings=older)):

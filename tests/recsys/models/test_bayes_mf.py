@@ -78,7 +78,7 @@ def test_reaches_the_noise_floor(output: str) -> None:
 def test_scorer_equals_trainer_and_folds_in(output: str) -> None:
     data = world()
     trainer = trained(data, output=output)
-    scorer = make_scorer(trainer.pack(), lambda user: histories_of(data, user))
+    scorer = make_scorer(trainer.export(), lambda user: histories_of(data, user))
     items = np.arange(ITEMS, dtype=np.int32)
     for user in (0, 7, USERS):
         pairs = Ratings(

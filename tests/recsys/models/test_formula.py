@@ -12,8 +12,8 @@ from recsys.models.hybrid_vae.config import HybridVaeConfig
 from recsys.models.hybrid_vae.network import HybridVae
 from recsys.models.hybrid_vae.noise import Noise
 from recsys.models.hybrid_vae.trainer import HybridVaeTrainer
+from recsys.models.optim.device import mixed_precision
 from recsys.seeds import derive_seed
-from recsys.training.device import mixed_precision
 from tests.small_ratings import training_data
 
 DATA = training_data()

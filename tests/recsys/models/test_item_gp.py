@@ -14,9 +14,9 @@ from recsys.models.bayes_mf.sampler import Sampler
 from recsys.models.item_gp import process
 from recsys.models.item_gp import trainer as training
 from recsys.models.item_gp.family import FAMILY, ItemGpConfig
+from recsys.models.item_gp.item_vectors import VectorSums, leading, traits_of
 from recsys.models.item_gp.process import Kernel, regress
 from recsys.models.item_gp.trainer import ItemGpTrainer
-from recsys.models.item_gp.vectors import VectorSums, leading, traits_of
 from recsys.models.registry import make_config
 from tests.small_ratings import history_of, training_data
 
@@ -36,7 +36,7 @@ def rmse(trainer: ItemGpTrainer, data: TrainingData) -> float:
 
 
 def test_the_packed_scorer_answers_as_a_process_written_out() -> None:
-    member = trained().pack()
+    member = trained().export()
     scorer, arrays, settings = (
         FAMILY.scorer(member, lambda user: history_of(DATA.train, user)),
         member.arrays,
@@ -141,7 +141,7 @@ def test_a_smooth_part_learns_what_few_factors_cannot() -> None:
 
 def test_each_rating_given_brings_a_new_user_closer() -> None:
     data = ring()
-    scorer = FAMILY.scorer(trained(data, factors=4).pack(), lambda user: history_of(data.train, user))
+    scorer = FAMILY.scorer(trained(data, factors=4).export(), lambda user: history_of(data.train, user))
     errors = []
     for count in (0, 5, 20):
         squares = []

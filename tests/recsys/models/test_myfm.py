@@ -66,7 +66,7 @@ def test_predicts_as_the_library_does(output: str) -> None:
 def test_a_known_user_with_one_rating_more_stays_near_themselves() -> None:
     trainer = MyFmTrainer(MyFmConfig(factors=4, iterations=120), DATA, seed=2)
     trainer.train_epoch()
-    scorer = FAMILIES["myfm"].scorer(trainer.pack(), lambda user: history_of(DATA.train, user))
+    scorer = FAMILIES["myfm"].scorer(trainer.export(), lambda user: history_of(DATA.train, user))
     items = np.arange(DATA.train.item_count - 1)
     for user in range(0, DATA.train.user_count - 1, 9):
         history = history_of(DATA.train, user)
@@ -80,7 +80,7 @@ def test_without_the_library_it_says_what_to_install(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(family, "NEEDED", ("myfm_that_is_not_there",))
     check = FAMILIES["myfm"].check
     assert check is not None
-    assert FAMILIES["myfm"].ready is family.require_library
+    assert FAMILIES["myfm"].require_installed is family.require_library
     with pytest.raises(
         InputError, match=r"myfm_that_is_not_there cannot be imported.*pip install -e '.\[myfm\]'"
     ):

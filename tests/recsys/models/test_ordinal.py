@@ -15,8 +15,8 @@ from recsys.models.hybrid_vae.config import HybridVaeConfig, OutputKind
 from recsys.models.hybrid_vae.family import FAMILY
 from recsys.models.hybrid_vae.ordinal import OrdinalOutput
 from recsys.models.hybrid_vae.trainer import HybridVaeTrainer
-from tests.recsys.models.test_start import CONFIG as STARTED
-from tests.recsys.models.test_start import world
+from tests.recsys.models.test_warm_start import CONFIG as STARTED
+from tests.recsys.models.test_warm_start import world
 from tests.small_ratings import history_of, training_data
 
 DATA = training_data()
@@ -72,7 +72,7 @@ def test_likelihood_and_stars_are_those_of_the_levels_shares() -> None:
 def test_the_option_is_counted_kept_and_served(output: OutputKind) -> None:
     trainer = built(replace(CONFIG, output=output))
     assert trainer.parameters == parameter_count(trainer.config, DataShape.of(DATA))
-    scorer = FAMILY.scorer(trainer.pack(), lambda user: history_of(DATA.train, user))
+    scorer = FAMILY.scorer(trainer.export(), lambda user: history_of(DATA.train, user))
     predicted = trainer.predict(DATA.valid)
     for user in (0, 9):
         rows = np.flatnonzero(DATA.valid.users == user)

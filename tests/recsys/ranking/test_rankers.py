@@ -13,18 +13,18 @@ from recsys.errors import InputError
 from recsys.models.base import History
 from recsys.ranking.als import UNIT, AlsConfig, fit_als
 from recsys.ranking.ease import EaseConfig, fit_ease
-from recsys.ranking.fit import block_scores, select_ranker
-from recsys.ranking.mix import choose_mix
-from recsys.ranking.packed import PackedRanker
-from recsys.ranking.recipe import Recipe, history_of, rated_matrix, seen_matrix
-from recsys.ranking.vectors import item_vectors, right_singular
+from recsys.ranking.list_blend import choose_list_blend
+from recsys.ranking.model_selection import block_scores, select_ranker
+from recsys.ranking.ranker import Ranker
+from recsys.ranking.ranker_config import RankerConfig, history_of, rated_matrix, seen_matrix
+from recsys.ranking.taste_vectors import item_vectors, right_singular
 from tests.releases import make_cut, make_dataset
 
 RECIPES = {
-    "popularity": Recipe(),
-    "als": Recipe(als=AlsConfig(factors=8)),
-    "ease": Recipe(ease=EaseConfig(ridge=5.0)),
-    "als+ease": Recipe(als=AlsConfig(factors=8), ease=EaseConfig(ridge=5.0), ease_weight=0.5),
+    "popularity": RankerConfig(),
+    "als": RankerConfig(als=AlsConfig(factors=8)),
+    "ease": RankerConfig(ease=EaseConfig(ridge=5.0)),
+    "als+ease": RankerConfig(als=AlsConfig(factors=8), ease=EaseConfig(ridge=5.0), ease_weight=0.5),
 }
 PERSONAL = [name for name in RECIPES if name != "popularity"]
 
@@ -59,7 +59,7 @@ def test_saved_and_opened_it_says_the_same(name: str, tmp_path: Path) -> None:
     seen = checkerboard()
     ranker = RECIPES[name].fit(seen, seed=0)
     ranker.save(tmp_path)
-    opened = PackedRanker.open(tmp_path)
+    opened = Ranker.open(tmp_path)
     assert (opened.family, opened.settings) == (name, ranker.settings)
     for users in (None, list(range(40))):
         rows = rows_of(seen, range(40))
@@ -152,7 +152,7 @@ def test_ease_refuses_what_does_not_fit_in_memory() -> None:
 
 def test_arrays_that_make_no_ranker_are_refused() -> None:
     with pytest.raises(InputError, match="a ranker of arrays"):
-        PackedRanker("als", {}, {"factors": np.zeros((3, 2), dtype=np.float32)})
+        Ranker("als", {}, {"factors": np.zeros((3, 2), dtype=np.float32)})
 
 
 def test_singular_vectors_are_those_of_a_full_decomposition() -> None:
@@ -194,19 +194,19 @@ def test_the_ranker_is_chosen_by_its_lists_on_valid() -> None:
 def test_with_nothing_to_judge_by_the_starting_values_are_taken() -> None:
     train = make_dataset().ratings
     selection = select_ranker(train, train.take(np.empty(0, dtype=np.int64)), seed=0)
-    assert selection.recipe == Recipe(als=AlsConfig())
+    assert selection.recipe == RankerConfig(als=AlsConfig())
 
 
 def test_stars_come_into_lists_only_where_they_help() -> None:
     dataset = make_dataset(users=200, items=40, seed=5)
     split = make_cut(dataset)
     train, valid = (dataset.ratings.take(split.rows(name)) for name in ("train", "valid"))
-    ranker = Recipe(als=AlsConfig(factors=4)).fit(rated_matrix(train), seed=0, scale=train.scale)
+    ranker = RankerConfig(als=AlsConfig(factors=4)).fit(rated_matrix(train), seed=0, scale=train.scale)
     random = np.random.default_rng(0)
-    noise = choose_mix(ranker, lambda user, items: 5 * random.random(len(items)), train, valid, seed=0)
+    noise = choose_list_blend(ranker, lambda user, items: 5 * random.random(len(items)), train, valid, seed=0)
     assert noise.rating_weight == 0
     wanted = seen_matrix(valid)
-    told = choose_mix(
+    told = choose_list_blend(
         ranker, lambda user, items: 0.5 + 4.5 * wanted[user].toarray()[0][items], train, valid, seed=0
     )
     assert told.rating_weight > 0

@@ -8,13 +8,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recsys.models.base import History
-from recsys.ranking.packed import PackedRanker
-from recsys.ranking.retrieval import Retriever, Wish
+from recsys.ranking.ranker import Ranker
+from recsys.ranking.retrieval import RetrievalRequest, Retriever
 
 ITEMS, FACTORS = 300, 6
 
 
-def ranker(seed: int, *, spread: float, prior: bool) -> PackedRanker:
+def ranker(seed: int, *, spread: float, prior: bool) -> Ranker:
     """Factors whose lengths fall off by ``spread``; with or without popularity for newcomers."""
     random = np.random.default_rng(seed)
     factors = random.standard_normal((ITEMS, FACTORS)).astype(np.float32)
@@ -28,7 +28,7 @@ def ranker(seed: int, *, spread: float, prior: bool) -> PackedRanker:
     }
     if prior:
         arrays["prior"] = random.random(ITEMS, dtype=np.float32)
-    return PackedRanker("als", settings, arrays)
+    return Ranker("als", settings, arrays)
 
 
 def history(items: list[int]) -> History:
@@ -43,9 +43,9 @@ rows = st.lists(st.integers(0, ITEMS - 1), max_size=20, unique=True)
     spread=st.sampled_from([0.0, 2.0, 8.0]),
     prior=st.booleans(),
     rated=st.lists(rows.filter(len), min_size=1, max_size=5),
-    barred=rows,
+    exclude=rows,
     allowed=st.none() | st.integers(1, ITEMS),
-    also=rows,
+    always_include=rows,
     count=st.sampled_from([1, 10, 60, ITEMS + 5]),
 )
 @settings(max_examples=200, deadline=None)
@@ -54,21 +54,21 @@ def test_pruning_changes_no_list(
     spread: float,
     prior: bool,
     rated: list[list[int]],
-    barred: list[int],
+    exclude: list[int],
     allowed: int | None,
-    also: list[int],
+    always_include: list[int],
     count: int,
 ) -> None:
     model = ranker(seed, spread=spread, prior=prior)
     mask = None if allowed is None else np.arange(ITEMS) < allowed
     wishes = [
-        Wish(
+        RetrievalRequest(
             history=history(items),
             user=None,
             count=count,
-            barred=[np.array(items), np.array(barred, dtype=np.int64)],
+            exclude=[np.array(items), np.array(exclude, dtype=np.int64)],
             allowed=mask,
-            also=np.array(also, dtype=np.int64),
+            always_include=np.array(always_include, dtype=np.int64),
         )
         for items in rated
     ]
@@ -78,7 +78,7 @@ def test_pruning_changes_no_list(
         order = [np.lexsort((found.items, -found.scores.round(5))) for found in (one, other)]
         np.testing.assert_allclose(one.scores[order[0]], other.scores[order[1]], atol=1e-5)
         assert len(set(other.items.tolist())) == len(other.items)
-        forbidden = set(barred) | set(wish.history.items.tolist())
+        forbidden = set(exclude) | set(wish.history.items.tolist())
         assert not forbidden & set(other.items.tolist())
         plain = model.scores([wish.history])[0]
         np.testing.assert_allclose(plain[other.items], other.scores, atol=1e-5)
@@ -98,13 +98,13 @@ def test_short_items_are_not_looked_at() -> None:
         return original(raw, *rest)  # type: ignore[arg-type]
 
     sorted_._looked = counted  # type: ignore[method-assign, assignment]
-    retriever.best([Wish(history([50, 60]), None, count=3)])
+    retriever.best([RetrievalRequest(history([50, 60]), None, count=3)])
     assert 0 < max(looked) < ITEMS // 2
 
 
 @pytest.mark.parametrize("people", [1, 2, 9])
 def test_blocked_products_are_the_products(people: int) -> None:
-    from recsys.ranking.packed import products
+    from recsys.ranking.ranker import products
 
     random = np.random.default_rng(0)
     factors = random.standard_normal((9000, 7)).astype(np.float32)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from recsys.release.load import Release, open_release
+from recsys.release.load import Release, load_release
 from recsys.release.recommender import Recommender
 from tests.releases import make_release
 
@@ -18,7 +18,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def release(folder: Path) -> Release:
-    return open_release(folder)
+    return load_release(folder)
 
 
 @pytest.fixture(scope="session")

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from recsys.data.ratings import Ratings
-from recsys.release.answers import Query
 from recsys.release.evaluate import evaluate_release, predict_pairs
+from recsys.release.queries import Query
 from recsys.release.recommender import Recommender
 from tests.releases import make_cut, make_dataset
 

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from recsys.errors import InputError
-from recsys.release.load import Release, open_release, read_manifest
+from recsys.release.load import Release, load_release, read_manifest
 from recsys.release.manifest import Manifest
 from tests.releases import make_release
 
@@ -57,7 +57,7 @@ def test_a_release_of_the_first_schema_is_read_as_it_was_signed(tmp_path: Path) 
     text["schema_version"] = 1
     signed = hashlib.sha256(json.dumps(text, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
     path.write_text(json.dumps(text | {"release_id": signed}))
-    release = open_release(folder)
+    release = load_release(folder)
     assert release.release_id == signed
     assert release.correction is None
 
@@ -81,9 +81,9 @@ def test_one_flipped_bit_in_any_file_is_refused(copy: Path) -> None:
         whole = path.read_bytes()
         path.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
         with pytest.raises(InputError, match=f"{path.name} has sha256 .* was changed"):
-            open_release(copy)
+            load_release(copy)
         path.write_bytes(whole)
-    assert open_release(copy).manifest.complete
+    assert load_release(copy).manifest.complete
 
 
 def test_a_file_cut_off_or_missing_is_refused(copy: Path) -> None:
@@ -91,10 +91,10 @@ def test_a_file_cut_off_or_missing_is_refused(copy: Path) -> None:
     whole = path.read_bytes()
     path.write_bytes(whole[:-4])
     with pytest.raises(InputError, match=r"the manifest says .* changed or cut off"):
-        open_release(copy)
+        load_release(copy)
     path.unlink()
     with pytest.raises(InputError, match="is missing from the release"):
-        open_release(copy)
+        load_release(copy)
 
 
 @pytest.mark.parametrize(
@@ -113,30 +113,30 @@ def test_a_file_cut_off_or_missing_is_refused(copy: Path) -> None:
 def test_an_edited_manifest_is_refused(copy: Path, change: Callable[..., object], told: str) -> None:
     edit(copy, change)
     with pytest.raises(InputError, match=told):
-        open_release(copy)
+        load_release(copy)
 
 
 def test_a_forged_weight_is_found_by_the_golden_lists(copy: Path) -> None:
     edit(copy, lambda text: text["members"][0].update(weight=0.0), sign=True)
     with pytest.raises(InputError, match="when the release was made"):
-        open_release(copy)
+        load_release(copy)
 
 
 def test_a_path_out_of_the_folder_is_refused(copy: Path) -> None:
     edit(copy, lambda text: text["files"].update({"../escape.npy": {"sha256": "0", "bytes": 1}}), sign=True)
     with pytest.raises(InputError, match="expected a path inside the release"):
-        open_release(copy)
+        load_release(copy)
 
 
 def test_no_release_there_names_the_command_that_makes_one(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"search/breakthrough\.py"):
-        open_release(tmp_path / "nothing")
+        load_release(tmp_path / "nothing")
     (tmp_path / "manifest.json").write_text("{")
     with pytest.raises(InputError, match="is not JSON"):
-        open_release(tmp_path)
+        load_release(tmp_path)
     (tmp_path / "manifest.json").write_text("[1]")
     with pytest.raises(InputError, match="schema_version None"):
-        open_release(tmp_path)
+        load_release(tmp_path)
 
 
 def test_arrays_are_mapped_not_copied(release: Release) -> None:
@@ -151,10 +151,10 @@ def test_arrays_are_mapped_not_copied(release: Release) -> None:
 def test_answering_needs_no_torch(folder: Path) -> None:
     code = (
         "import sys\n"
-        "from recsys.release.answers import Query\n"
-        "from recsys.release.load import open_release\n"
+        "from recsys.release.queries import Query\n"
+        "from recsys.release.load import load_release\n"
         "from recsys.release.recommender import Recommender\n"
-        f"answer, = Recommender(open_release({str(folder)!r})).recommend([Query(user=1)])\n"
+        f"answer, = Recommender(load_release({str(folder)!r})).recommend([Query(user=1)])\n"
         "print(len(answer.recommendations), sorted({'torch', 'pandas', 'ray'} & set(sys.modules)))"
     )
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout

@@ -11,9 +11,9 @@ import pytest
 from recsys.data.split import SLICES, TrainingData
 from recsys.errors import InputError
 from recsys.ranking.als import AlsConfig, fit_als
-from recsys.ranking.recipe import seen_matrix
+from recsys.ranking.ranker_config import seen_matrix
 from recsys.release import writer
-from recsys.release.load import open_release
+from recsys.release.load import load_release
 from recsys.release.pack import kept_rows, make_histories, make_popularity, pack_release
 from tests.releases import fit_member, make_cut, make_dataset, make_release
 
@@ -108,5 +108,5 @@ def test_a_refit_keeps_every_slice_that_it_learned_from() -> None:
 
 def test_the_same_parts_make_the_same_files(tmp_path: Path) -> None:
     first, second = (make_release(tmp_path / name) for name in ("first", "second"))
-    files = [open_release(folder).manifest.files for folder in (first, second)]
+    files = [load_release(folder).manifest.files for folder in (first, second)]
     assert files[0] == files[1]

@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 
 from recsys.errors import InputError
 from recsys.models.base import History, Scorer
-from recsys.release.answers import Answer, Query, Rules
-from recsys.release.load import OpenMember, Release
+from recsys.release.load import LoadedMember, Release
+from recsys.release.queries import Query, RecommendationList, Rules
 from recsys.release.recommender import Recommender
-from tests.recsys.release.test_closer import ITEMS, USERS, history, items_of
+from tests.recsys.release.test_topk_pruning import ITEMS, USERS, history, items_of
 
 NOBODY = 59  # the last user of a tiny release has no ratings
 
@@ -129,7 +129,7 @@ def test_a_fresh_rating_counts_as_seen_and_replaces_the_old_one(recommender: Rec
     person = recommender.person(Query(3, history({item: 0.5})))
     assert len(person.history.items) == len(known.items)
     assert person.history.values[person.history.items == item].tolist() == [0.5]
-    assert person.fresh
+    assert person.needs_fold_in
 
 
 def test_explanations_name_rated_items_that_pull_the_most(recommender: Recommender) -> None:
@@ -158,7 +158,7 @@ def test_a_boost_lifts_an_item_that_was_no_candidate(recommender: Recommender) -
 
 
 def test_diversity_trades_score_for_unlike_neighbours(recommender: Recommender) -> None:
-    def alike(answer: Answer) -> float:
+    def alike(answer: RecommendationList) -> float:
         genres = recommender.release.items.member_of[items_of(answer)].astype(float)
         return float((genres @ genres.T).mean())
 
@@ -179,7 +179,7 @@ class Broken:
 
 
 def test_a_broken_member_falls_back_to_popular_and_says_so(release: Release) -> None:
-    broken = replace(release, members=(OpenMember("broken", 1.0, Broken()),))
+    broken = replace(release, members=(LoadedMember("broken", 1.0, Broken()),))
     (answer,) = Recommender(broken).recommend([Query(user=3)])
     assert answer.source == "popular"
     assert answer.fallback == "personal: ValueError: rows are gone"
@@ -206,7 +206,7 @@ class Picky:
 
 
 def test_one_user_that_fails_takes_nobody_along(release: Release, recommender: Recommender) -> None:
-    picky = OpenMember("picky", 1.0, Picky(release.members[0].scorer, user=4))
+    picky = LoadedMember("picky", 1.0, Picky(release.members[0].scorer, user=4))
     queries = [Query(user=row) for row in (3, 4, 5)]
     answers = Recommender(replace(release, members=(picky, release.members[1]))).recommend(queries)
     assert [answer.source for answer in answers] == ["personal", "popular", "personal"]
@@ -227,7 +227,7 @@ class Unfoldable(Picky):
 
 
 def test_one_user_that_cannot_be_folded_in_takes_nobody_along(release: Release) -> None:
-    member = OpenMember("unfoldable", 1.0, Unfoldable(release.members[0].scorer, user=4))
+    member = LoadedMember("unfoldable", 1.0, Unfoldable(release.members[0].scorer, user=4))
     queries = [Query(3), *(Query(user, history({2: 5.0})) for user in (4, 5, None))]
     answers = Recommender(replace(release, members=(member, release.members[1]))).recommend(queries)
     assert [answer.source for answer in answers] == ["personal", "popular", "folded_in", "folded_in"]
@@ -252,7 +252,7 @@ class Together(Picky):
 def test_a_scorer_that_can_is_asked_once_for_a_batch(release: Release, recommender: Recommender) -> None:
     together = [Together(member.scorer, user=-1) for member in release.members]
     members = tuple(
-        OpenMember(member.name, member.weight, scorer)
+        LoadedMember(member.name, member.weight, scorer)
         for member, scorer in zip(release.members, together, strict=True)
     )
     queries = [Query(user=row) for row in range(20)] + [Query(None, history({row: 4.0})) for row in range(8)]

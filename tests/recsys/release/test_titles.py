@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recsys.release.contents import Titles
+from recsys.release.arrays import Titles
 
 text = st.text(st.characters(codec="utf-8"), max_size=12)
 

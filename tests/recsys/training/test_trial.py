@@ -15,12 +15,12 @@ import numpy as np
 import pytest
 
 from recsys.errors import InputError
-from recsys.models.packed import open_member
+from recsys.models.artifact import load_artifact
 from recsys.models.registry import FAMILIES
 from recsys.training.checkpoint import read_checkpoint, write_checkpoint
-from recsys.training.results import result_from_json
+from recsys.training.serialization import result_from_json
 from recsys.training.trial import TrainingFailed, Trial
-from recsys.training.trials import EventKind, TrialSpec, TrialStatus
+from recsys.training.trial_types import EventKind, TrialSpec, TrialStatus
 from tests.small_ratings import checkerboard, history_of, training_data
 
 DATA = training_data(checkerboard(users=120, items=80))
@@ -91,7 +91,7 @@ def test_continues_exactly(fields: dict[str, Any], tmp_path: Path) -> None:
     assert results[0].rmse == results[1].rmse
     valid = [np.load(tmp_path / name / "valid.npy") for name in ("straight", "broken")]
     np.testing.assert_array_equal(valid[0], valid[1])
-    members = [open_member(tmp_path / name / "member") for name in ("straight", "broken")]
+    members = [load_artifact(tmp_path / name / "member") for name in ("straight", "broken")]
     for name, array in members[0].arrays.items():
         np.testing.assert_array_equal(array, members[1].arrays[name])
 
@@ -117,7 +117,7 @@ def test_leaves_the_best_epoch(tmp_path: Path) -> None:
     assert result.folder == "trials/0004"
     predictions = np.load(trial.folder / "valid.npy")
     assert np.sqrt(np.mean((predictions - DATA.valid.values) ** 2)) == pytest.approx(best.rmse, abs=1e-6)
-    member = open_member(trial.folder / "member")
+    member = load_artifact(trial.folder / "member")
     scorer = FAMILIES["hybrid_vae"].scorer(member, lambda user: history_of(DATA.train, user))
     rows = np.flatnonzero(DATA.valid.users == 3)
     stars = scorer.score(scorer.known_user(3), DATA.valid.items[rows])
@@ -140,7 +140,7 @@ def test_a_refit_needs_no_valid_slice(tmp_path: Path) -> None:
     trial = run(Trial(spec({}, epochs=2, early_stop=False), everything, folder=tmp_path, device="cpu"))
     result = trial.finish(TrialStatus.FINISHED)
     assert (result.rmse, result.loss, result.best_epoch) == (None, None, 2)
-    assert open_member(tmp_path / "member").family == "hybrid_vae"
+    assert load_artifact(tmp_path / "member").family == "hybrid_vae"
     with pytest.raises(InputError, match="valid slice is empty"):
         Trial(spec({}), everything, folder=tmp_path)
 

@@ -15,11 +15,11 @@ import yaml
 
 from recsys.data.splits import make_split
 from recsys.errors import InputError
+from search.config.data_spec import DataSpec
 from search.experiment import main
-from search.experiments import lessons
-from search.experiments.card import read_card
+from search.experiments import review
 from search.experiments.create import request_of, seeds_of
-from search.planning.sources import Source
+from search.experiments.spec import read_spec
 from search.report.review import review_text, write_review
 from search.results import write_results
 from tests.search.outcomes import make_outcome
@@ -39,7 +39,7 @@ def test_the_plans_two_commands_work_as_they_are_written(tmp_path: Path) -> None
         """  --modifications '{"training": {"seed": 42}}'"""
     )
     subprocess.run(f"{first} && {second}", shell=True, cwd=tmp_path, check=True, capture_output=True)
-    plain, seeded = (read_card(tmp_path / "runs", name) for name in ("rmse_breakthrough", "ensemble_model_1"))
+    plain, seeded = (read_spec(tmp_path / "runs", name) for name in ("rmse_breakthrough", "ensemble_model_1"))
     assert (plain.seed, seeded.seed) == (0, 42)
     assert plain.config == seeded.config
     assert (plain.config["factors"], plain.config["hidden"], plain.epochs) == (200, [640, 384, 192], 150)
@@ -131,7 +131,7 @@ def test_a_card_that_was_broken_by_hand_is_refused(tmp_path: Path, change: dict[
     path = tmp_path / "experiments" / "there.yaml"
     path.write_text(yaml.safe_dump({**yaml.safe_load(path.read_text()), **change}))
     with pytest.raises(InputError, match=next(iter(change))):
-        read_card(tmp_path, "there")
+        read_spec(tmp_path, "there")
 
 
 def test_seeds_become_trials_of_one_run_through_the_searchs_own_path(tmp_path: Path) -> None:
@@ -145,13 +145,13 @@ def test_seeds_become_trials_of_one_run_through_the_searchs_own_path(tmp_path: P
     assert request.plan.max_hours == 1.0
     assert "three, scaled: 200 factors would be more than 1.5 x" in note
     assert request.specs[0].config["factors"] < 200
-    assert seeds_of(read_card(tmp_path, "three"), "42,123,7") == [42, 123, 7]
+    assert seeds_of(read_spec(tmp_path, "three"), "42,123,7") == [42, 123, 7]
 
 
 @pytest.fixture
 def home(tmp_path: Path) -> Path:
     """Two experiments that were run on the same synthetic ratings, one a little better, and a waiting one."""
-    source = Source(SMALL)
+    source = DataSpec(SMALL)
     dataset = source.load()
     split = make_split(dataset, "random", seed=0)
     random = np.random.default_rng(0)
@@ -227,7 +227,7 @@ def test_a_review_says_what_ran_what_was_learnt_and_what_to_try(
     assert "better <small>experiment</small>" in page
     assert "http" not in page.replace("http-equiv", "")
 
-    later = lessons.review(home, since_s=60.0, now=time.time() + 3600)
+    later = review.review(home, since_s=60.0, now=time.time() + 3600)
     assert (later.ran, later.waiting) == ((), ())
     assert "Nothing was run." in review_text(later)
     assert "Nothing was run." in write_review(home / "empty.html", later).read_text()
@@ -249,7 +249,7 @@ def test_a_review_learns_from_warnings_edges_and_the_run_before(home: Path) -> N
             outcome, trials=tuple(trials), created=time.time() - age * 86_400,
         ))  # fmt: skip
         (home / name / "run.json").write_text(json.dumps({"created": time.time() - age * 86_400}))
-    found = lessons.review(home, since_s=lessons.parse_since("1w"), now=time.time())
+    found = review.review(home, since_s=review.parse_since("1w"), now=time.time())
     assert [one.name for one in found.ran] == ["search", "plain", "better"]
     learnt, ideas = "\n".join(found.learnt), "\n".join(found.next)
     assert "best before this time" in learnt
@@ -264,4 +264,4 @@ def test_a_review_learns_from_warnings_edges_and_the_run_before(home: Path) -> N
     ("text", "seconds"), [("24h", 86_400), ("7d", 604_800), ("1.5w", 907_200), ("1m", 2_592_000)]
 )
 def test_since_is_read_as_people_write_it(text: str, seconds: float) -> None:
-    assert lessons.parse_since(text) == seconds
+    assert review.parse_since(text) == seconds

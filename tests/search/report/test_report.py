@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recsys.training.trials import TrialStatus
+from recsys.training.trial_types import TrialStatus
 from search.report import write_report
 from search.report.__main__ import main
 from search.report.parameters import importances, value_text, varied

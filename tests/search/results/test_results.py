@@ -24,7 +24,7 @@ from search.results import (
     write_results,
 )
 from search.results.document import Document
-from search.results.groups import error_groups
+from search.results.error_slices import error_groups
 from search.results.summary import label_of
 from search.results.targets import ML_32M_RATINGS, judge
 from tests.search.outcomes import make_outcome, make_trial

@@ -7,10 +7,10 @@ from typing import Any
 
 from mlflow import MlflowClient
 
-from recsys.training.trials import TrialResult
+from recsys.training.trial_types import TrialResult
 from search.tracking import Tracker
-from search.tracking.registry import model_name
-from search.tracking.store import EXPERIMENT
+from search.tracking.mlflow_writer import EXPERIMENT
+from search.tracking.model_registry import model_name
 
 NAME = model_name("made-up")
 

@@ -8,13 +8,13 @@ import pytest
 from mlflow import MlflowClient
 
 from clusters.facts import VARIABLE, ClusterFacts
-from recsys.training.trials import EventKind, RunEvent
+from recsys.training.trial_types import EventKind, RunEvent
 from search.results import write_results
-from search.session.run_folder import RunFolder
+from search.storage.run_dir import RunFolder
 from search.tracking import Tracker
-from search.tracking.here import Speaker
-from search.tracking.sender import Elsewhere
-from search.tracking.store import EXPERIMENT
+from search.tracking.forwarding import TrackingForwarder
+from search.tracking.mlflow_writer import EXPERIMENT
+from search.tracking.sender import NullSender
 from tests.search.outcomes import make_outcome, make_trial
 from tests.search.webhooks import WebhookServer
 
@@ -31,7 +31,7 @@ def rented(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder = tmp_path / "runs" / "rented"
     outcome = make_outcome(folder, trials=2)
     tracker = Tracker.open(folder, name="rented", params={})
-    assert isinstance(tracker._sender, Elsewhere)
+    assert isinstance(tracker._sender, NullSender)
     for trial in outcome.trials:
         tracker.trial_finished(trial)
     RunFolder(folder).event(RunEvent(EventKind.STARTED, at=1.0, message="started rented"))
@@ -47,13 +47,13 @@ def nested(folder: Path) -> int:
 
 def test_each_fetch_tells_what_is_new_and_nothing_twice(rented: Path) -> None:
     with WebhookServer() as hook:
-        first = Speaker(rented, notify=hook.url)
+        first = TrackingForwarder(rented, notify=hook.url)
         first(rented)
         first(rented)
         assert first.close() == ""
         RunFolder(rented).event(RunEvent(EventKind.FINISHED, at=2.0, message="all done"))
         Tracker.open(rented, name="rented", params={}, resume=True).trial_finished(make_trial(7))
-        second = Speaker(rented, notify=hook.url)  # the laptop was killed, and came back
+        second = TrackingForwarder(rented, notify=hook.url)  # the laptop was killed, and came back
         second(rented)
         second.close()
         told = b"".join(hook.bodies())
@@ -69,11 +69,11 @@ def test_the_release_is_judged_here_once_all_of_it_has_come(rented: Path) -> Non
     assert promotion is not None
     assert promotion["promoted"] is None
     assert "the machine that rented this one" in promotion["reason"]
-    speaker = Speaker(rented)
+    speaker = TrackingForwarder(rented)
     speaker(rented)
     speaker.close()
     client = MlflowClient(f"sqlite:///{rented.parent / 'mlflow.db'}")
     assert client.search_registered_models() == []  # no results.json: the last fetch did not come
     write_results(rented, outcome, promotion=promotion)
-    Speaker(rented).close()
+    TrackingForwarder(rented).close()
     assert len(client.search_registered_models()) == 1

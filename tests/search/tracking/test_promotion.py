@@ -12,12 +12,12 @@ from numpy.typing import NDArray
 
 from recsys.data.gate import gate_mask
 from recsys.errors import InputError
-from recsys.release.load import open_release
+from recsys.release.load import load_release
 from recsys.release.recommender import Query, Recommender
 from search.results.outcome import Outcome
 from search.tracking import Tracker, default_uri
-from search.tracking.promotion import GateAnswers, gate_answers, judge, shared_predictions
-from search.tracking.registry import model_name, release_predict
+from search.tracking.model_registry import model_name, release_predict
+from search.tracking.promotion import GateAnswers, evaluate_promotion, gate_answers, shared_predictions
 from tests.releases import make_dataset, make_release
 from tests.search.outcomes import make_outcome
 
@@ -50,7 +50,7 @@ def joined(*parts: GateAnswers) -> GateAnswers:
 @pytest.mark.parametrize(("noise", "promoted"), [(0.4, True), (0.5, False), (0.6, False)])
 def test_only_a_sure_improvement_is_promoted(noise: float, promoted: bool) -> None:
     champion = answers(noise=0.5, seed=1)
-    found = judge(answers(noise=noise, seed=2), champion, champion_name="m version 1")
+    found = evaluate_promotion(answers(noise=noise, seed=2), champion, champion_name="m version 1")
     assert found.promoted is promoted
     assert found.low is not None
     assert found.high is not None
@@ -63,13 +63,15 @@ def test_only_a_sure_improvement_is_promoted(noise: float, promoted: bool) -> No
 def test_equal_releases_are_promoted_about_one_time_in_forty() -> None:
     """The interval is two-sided at 95%: an equal release looks sure to be better in 2.5% of draws."""
     champion = answers(noise=0.5, seed=1)
-    promoted = sum(judge(answers(noise=0.5, seed=seed), champion).promoted for seed in range(10, 110))
+    promoted = sum(
+        evaluate_promotion(answers(noise=0.5, seed=seed), champion).promoted for seed in range(10, 110)
+    )
     assert promoted <= 9  # 2.5 of 100 expected; 9 or more has a chance below 1 in 1000
 
 
 def test_without_a_champion_the_first_is_promoted_and_without_ratings_nobody() -> None:
-    assert judge(answers(), None).promoted
-    few = judge(answers(users=10, each=5), None)
+    assert evaluate_promotion(answers(), None).promoted
+    few = evaluate_promotion(answers(users=10, each=5), None)
     assert not few.promoted
     assert "the gate slice has 50 ratings, 200 are needed" in few.reason
 
@@ -106,12 +108,14 @@ def test_a_grown_dataset_asks_the_champion_about_later_ratings_only() -> None:
         found[items == "i50"] = np.nan  # an item that it does not know
         return found
 
-    found = judge(grown, champion, predict=predict, last_timestamp=1500)
+    found = evaluate_promotion(grown, champion, predict=predict, last_timestamp=1500)
     assert {item for _, item in asked} == {f"i{item}" for item in range(50, 60)}
     assert found.ratings == 800 + 720
-    alone = judge(grown, champion)
+    alone = evaluate_promotion(grown, champion)
     assert alone.ratings == 800
-    nothing_shared = judge(answers(start=90, time=900), champion, predict=predict, last_timestamp=1500)
+    nothing_shared = evaluate_promotion(
+        answers(start=90, time=900), champion, predict=predict, last_timestamp=1500
+    )
     assert not nothing_shared.promoted
     assert "only 0 gate ratings are unseen by both" in nothing_shared.reason
 
@@ -140,7 +144,7 @@ def test_the_gate_of_a_grown_dataset_holds_the_old_gate() -> None:
 
 
 def test_a_release_answers_for_pairs_by_id(tmp_path: Path) -> None:
-    release = open_release(make_release(tmp_path / "release"))
+    release = load_release(make_release(tmp_path / "release"))
     predict = release_predict(release)
     users = np.array(["u3", "nobody", "u5", "u3"])
     items = np.array(["i1", "i2", "i7", "no such film"])

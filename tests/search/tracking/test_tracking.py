@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from recsys.training.trials import EventKind, RunEvent
+from recsys.training.trial_types import EventKind, RunEvent
 from search.results import write_results
 from search.tracking import Tracker, default_uri
-from search.tracking.journal import Cursor, Journal
+from search.tracking.outbox import Outbox, SendPosition
 from tests.search.outcomes import make_outcome, make_trial
 from tests.search.tracking.mlflow_runs import client_of, runs_of, tell_all
 
@@ -105,16 +105,16 @@ def test_a_full_disk_under_the_journal_costs_lines_not_the_run(tmp_path: Path) -
     blocked = tmp_path / "run"
     blocked.mkdir()
     (blocked / "tracking").write_text("a file where the folder should be")
-    journal = Journal(blocked)
+    journal = Outbox(blocked)
     for _ in range(3):
         journal.append({"key": "run"})
     assert journal.lost == 3
 
 
 def test_only_one_process_sends_a_journal(tmp_path: Path) -> None:
-    journal = Journal(tmp_path)
+    journal = Outbox(tmp_path)
     journal.append({"key": "run"})
-    first, second = Cursor(journal, "sqlite:///x"), Cursor(journal, "sqlite:///x")
+    first, second = SendPosition(journal, "sqlite:///x"), SendPosition(journal, "sqlite:///x")
     assert first.acquire()
     assert not second.acquire()
     first.offset = 7
@@ -123,7 +123,7 @@ def test_only_one_process_sends_a_journal(tmp_path: Path) -> None:
     assert second.acquire()
     assert (second.offset, second.fresh) == (7, False)
     second.release()
-    elsewhere = Cursor(journal, "sqlite:///other")
+    elsewhere = SendPosition(journal, "sqlite:///other")
     assert elsewhere.acquire()
     assert (elsewhere.offset, elsewhere.fresh) == (0, True)
     elsewhere.release()

@@ -1,0 +1,111 @@
+"""A blend's stars, corrected by what kind of person gives the rating and what kind of item gets it.
+
+Feature-weighted linear stacking (Sill, Takacs, Mackey & Lin 2009, arXiv:0911.0460) of one model, the blend
+itself: to its stars is added a quadratic in them whose three coefficients are each a user's part plus an
+item's part, linear in their profiles, and one cubic for all. Who gives nothing but fives, or an item that
+splits people, so gets another slope than the average. ``recsys.ensemble.calibration_fit`` fits it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from recsys.data.ratings import Ratings, RatingScale
+from recsys.ensemble.profiles import COLUMNS, of_items, of_users, profiles, sums_of_one
+from recsys.types import FloatArray
+
+DEGREES = 3  # powers of the blend's stars, 0 1 2, that profiles change
+CUBE = 3  # the power beyond them, the same for all
+EDGE = 2.5  # standard deviations beyond which a profile counts as that far out
+Array = NDArray[np.float64]
+Row = tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class ProfileEffect:
+    """Of users or of items: the profiles' ``means`` and ``spreads`` (COLUMNS,), and ``slopes`` (COLUMNS,
+    DEGREES) from standardised profiles to coefficients."""
+
+    means: Row
+    spreads: Row
+    slopes: tuple[Row, ...]
+
+    def parts(self, result: Array) -> Array:
+        """(n, DEGREES) coefficients of ``found`` (n, COLUMNS) profiles."""
+        means, spreads, slopes = self._arrays
+        parts: Array = standardised(result, means, spreads) @ slopes
+        return parts
+
+    @cached_property
+    def _arrays(self) -> tuple[Array, Array, Array]:
+        return np.asarray(self.means), np.asarray(self.spreads), np.asarray(self.slopes)
+
+
+@dataclass(frozen=True)
+class Correction:
+    """``everyone`` (COLUMNS,) the average rating's sums; ``centre`` and ``spread`` of the blend's stars;
+    ``alone`` (CUBE + 1,) the cubic that all share."""
+
+    everyone: Row
+    centre: float
+    spread: float
+    alone: Row
+    users: ProfileEffect
+    items: ProfileEffect
+
+    def __post_init__(self) -> None:
+        sides = [(side.means, side.spreads, side.slopes) for side in (self.users, self.items)]
+        shapes = [np.shape(each) for each in (self.everyone, self.alone, *sides[0], *sides[1])]
+        if shapes != [(COLUMNS,), (CUBE + 1,), *2 * [(COLUMNS,), (COLUMNS,), (COLUMNS, DEGREES)]]:
+            raise ValueError(
+                f"a correction's numbers have shapes {shapes}, for {COLUMNS} columns of a profile"
+            )
+        if min(self.spread, *self.users.spreads, *self.items.spreads) <= 0:
+            raise ValueError("a correction's spreads must be above 0")
+        rows = (self.everyone, self.alone, (self.centre, self.spread), *sides[0], *sides[1])
+        if not all(np.isfinite(row).all() for row in rows):
+            raise ValueError("a correction's numbers must be finite")
+
+    def of_users(self, ratings: Ratings) -> Array:
+        """(users, DEGREES) everybody's part, from the ratings known of them."""
+        return self.users.parts(of_users(ratings, self._everyone))
+
+    def of_history(self, values: FloatArray, scale: RatingScale) -> Array:
+        """(DEGREES,) the part of who gave ``values`` (n,)."""
+        part: Array = self.users.parts(profiles(sums_of_one(values, scale), self._everyone))[0]
+        return part
+
+    def of_items(self, ratings: Ratings) -> Array:
+        """(items, DEGREES) every item's part."""
+        return self.items.parts(of_items(ratings, self._everyone))
+
+    def apply(self, stars: FloatArray, users: FloatArray, items: FloatArray) -> NDArray[np.float32]:
+        """(n,) corrected ``stars`` (n,), not clipped; ``users`` and ``items`` are parts, (n, DEGREES) or one
+        for all (DEGREES,)."""
+        x = (stars - self.centre) / self.spread
+        flat, slope, bend, cube = self.alone
+        own = users + items
+        corrected = (
+            stars + (own[..., 0] + flat) + x * (own[..., 1] + slope + x * (own[..., 2] + bend + x * cube))
+        )
+        return np.asarray(corrected, dtype=np.float32)
+
+    @cached_property
+    def _everyone(self) -> Array:
+        return np.asarray(self.everyone)
+
+    def predict(self, stars: FloatArray, validation: Ratings, train: Ratings) -> NDArray[np.float32]:
+        """Corrected ``stars`` (n,) of the pairs of ``validation``; profiles come from ``train``."""
+        return self.apply(
+            stars, self.of_users(train)[validation.users], self.of_items(train)[validation.items]
+        )
+
+
+def standardised(result: Array, means: Array, spreads: Array) -> Array:
+    """(n, COLUMNS) profiles in standard deviations from the mean, at most EDGE."""
+    deviations: Array = (result - means) / spreads
+    return deviations.clip(-EDGE, EDGE)

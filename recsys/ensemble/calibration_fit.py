@@ -1,0 +1,135 @@
+"""Fits a correction to validation by ridge regression, and keeps it only where it helps on other folds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from recsys.data.ratings import Ratings
+from recsys.ensemble.calibration import CUBE, DEGREES, Correction, ProfileEffect, Row, standardised
+from recsys.ensemble.profiles import COLUMNS, everyone_of, of_items, of_users
+from recsys.types import FloatArray, IntArray
+
+RIDGE = 300.0  # standardised columns' coefficients are 0 unless rather more ratings than this object
+CERTAIN = 2.0  # standard errors of the paired gain in squared error
+CHUNK = 1 << 18  # ratings worked on at a time
+TINY = 1e-9  # a spread below it is none: 1 stands in for it
+Array = NDArray[np.float64]
+
+
+def fit_correction(
+    stars: FloatArray, validation: Ratings, train: Ratings, fold: IntArray
+) -> tuple[Correction | None, float]:
+    """For a blend's ``stars`` (n,) of ``validation``, the validation slice; ``train`` is the slice
+    its members learned from, ``fold`` (n,) the fold of each rating.
+
+    Also its rmse on the folds that it was not fitted on. None instead of a correction where that is not
+    lower than the blend's own beyond luck."""
+    design = Design.of(stars, validation, train)
+    folds = int(fold.max(initial=0)) + 1
+    grams = np.zeros((folds, design.width, design.width))
+    crosses = np.zeros((folds, design.width))
+    for rows, columns in design.chunks():
+        left = validation.values[rows] - stars[rows].astype(np.float64)
+        for k in range(folds):
+            own = columns[fold[rows] == k]
+            grams[k] += own.T @ own
+            crosses[k] += own.T @ left[fold[rows] == k]
+    gram, cross = grams.sum(axis=0), crosses.sum(axis=0)
+    apart = np.stack([solve(gram - grams[k], cross - crosses[k]) for k in range(folds)])
+    corrected = np.empty(len(stars))
+    for rows, columns in design.chunks():
+        corrected[rows] = stars[rows] + np.einsum("nc,nc->n", columns, apart[fold[rows]])
+    low, high = validation.scale.low, validation.scale.high
+    after = np.square(corrected.clip(low, high) - validation.values)
+    gain = np.square(stars.clip(low, high) - validation.values) - after
+    sure = gain.mean() > CERTAIN * gain.std() / np.sqrt(len(gain))
+    return (design.correction(solve(gram, cross)) if sure else None), float(np.sqrt(after.mean()))
+
+
+@dataclass(frozen=True)
+class Design:
+    """The regression's columns: 1, x, x^2, x^3, then for users and for items their profiles times 1, x, x^2.
+
+    ``x`` (n,) are the blend's standardised stars."""
+
+    x: Array
+    users: Table
+    items: Table
+    everyone: Row
+    centre: float
+    spread: float
+
+    @classmethod
+    def of(cls, stars: FloatArray, validation: Ratings, train: Ratings) -> Design:
+        everyone = everyone_of(train)
+        centre = float(stars.mean(dtype=np.float64))
+        spread = float(stars.std(dtype=np.float64))
+        spread = spread if spread > TINY else 1.0
+        return cls(
+            x=(stars.astype(np.float64) - centre) / spread,
+            users=Table.of(of_users(train, everyone), validation.users),
+            items=Table.of(of_items(train, everyone), validation.items),
+            everyone=tuple(everyone.tolist()),
+            centre=centre,
+            spread=spread,
+        )
+
+    @property
+    def width(self) -> int:
+        return CUBE + 1 + 2 * DEGREES * COLUMNS
+
+    def chunks(self) -> Iterator[tuple[slice, Array]]:
+        """Rows and their columns, (at most CHUNK, width)."""
+        for start in range(0, len(self.x), CHUNK):
+            rows = slice(start, start + CHUNK)
+            powers = self.x[rows, None] ** np.arange(CUBE + 1)
+            parts = [powers]
+            for side in (self.users, self.items):
+                own = side.profiles[side.rows[rows]]
+                parts += [own * powers[:, power, None] for power in range(DEGREES)]
+            yield rows, np.concatenate(parts, axis=1)
+
+    def correction(self, solved: Array) -> Correction:
+        """Of the columns' coefficients ``solved`` (width,)."""
+        alone, rest = solved[: CUBE + 1], solved[CUBE + 1 :].reshape(2, DEGREES, COLUMNS)
+        return Correction(
+            everyone=self.everyone,
+            centre=self.centre,
+            spread=self.spread,
+            alone=tuple(alone.tolist()),
+            users=self.users.side(rest[0].T),
+            items=self.items.side(rest[1].T),
+        )
+
+
+@dataclass(frozen=True)
+class Table:
+    """``profiles`` (n, COLUMNS) of all users or items, standardised over the ``rows`` (ratings,) that are
+    asked for."""
+
+    profiles: Array
+    rows: IntArray
+    means: Row
+    spreads: Row
+
+    @classmethod
+    def of(cls, result: Array, rows: IntArray) -> Table:
+        share = np.bincount(rows, minlength=len(result)) / len(rows)
+        means = share @ result
+        spreads = np.sqrt(share @ np.square(result - means))
+        spreads[spreads < TINY] = 1.0
+        table = standardised(result, means, spreads)
+        return cls(table, rows, tuple(means.tolist()), tuple(spreads.tolist()))
+
+    def side(self, slopes: Array) -> ProfileEffect:
+        return ProfileEffect(self.means, self.spreads, tuple(tuple(row) for row in slopes.tolist()))
+
+
+def solve(gram: Array, cross: Array) -> Array:
+    """Ridge regression's coefficients from the columns' moments."""
+    result: Array = np.linalg.solve(gram + RIDGE * np.eye(len(cross)), cross).astype(np.float64)
+    return result

@@ -1,0 +1,178 @@
+"""A ranker as arrays. Anyone is folded in from the items they rated: nothing needs a user row.
+
+score(history, item) is the sum of the parts that a ranker has:
+    weights (items, items)            sum over j in history of weights[j, item]: EASE, while items are few;
+    factors (items, k), gram (k, k)   factors[item] . u, where u solves
+                                      (gram + sum of w q q' + ridge I) u = sum of w q, q the factors of
+                                      the history: the user's half step of implicit ALS (see als.py);
+    prior (items,)                    popularity, at most 1: all that a ranker of it alone says; beside
+                                      others, what people of few ratings are told (see newcomers.py).
+``users`` (users, k) keeps u of the users that training knew, so that their requests solve nothing.
+Stars only say how much an item of the history weighs (``liking``).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import scipy.sparse as sp
+from numpy.typing import NDArray
+
+from recsys.errors import InputError
+from recsys.models.artifact import open_arrays, write_arrays
+from recsys.models.base import History
+from recsys.types import Arrays, IntArray, JsonObject
+
+MIN_PRIOR_SHARE = 0.02  # of the best score: so little of popularity would move no list
+BLOCK = 4096  # items whose scores stay in the cache on the way to their place
+ARRAY_GROUPS = ({"weights"}, {"factors", "gram"}, {"prior"})
+
+
+@dataclass(frozen=True)
+class Ranker:
+    """``settings`` is plain JSON; ``arrays`` float32. ``factors`` need ``settings["weight"]``: for one of n
+    ratings, r stars, w = (n / typical)^-damping x ((1 + (r - low) / span) / mean)^liking; and
+    ``settings["ridge"]``: fixed + per_rating x sum of w. A ``prior`` beside others needs
+    ``settings["newcomers"]``, the ratings that it is worth."""
+
+    family: str
+    settings: JsonObject
+    arrays: Arrays
+
+    def __post_init__(self) -> None:
+        names = set(self.arrays) - {"users"}
+        parts = [part for part in ARRAY_GROUPS if part <= names]
+        if not names or set().union(*parts) != names:
+            raise InputError(
+                f"a ranker of arrays {sorted(names)}, expected some of {list(map(sorted, ARRAY_GROUPS))}"
+            )
+
+    @property
+    def item_count(self) -> int:
+        return len(next(self.arrays[name] for name in ("weights", "factors", "prior") if self.has(name)))
+
+    @property
+    def folds_in(self) -> bool:
+        """Whether it tells one user from another at all."""
+        return self.has("weights") or self.has("factors")
+
+    def has(self, name: str) -> bool:
+        return name in self.arrays
+
+    def save(self, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        arrays = {name: np.ascontiguousarray(array, dtype=np.float32) for name, array in self.arrays.items()}
+        write_arrays(folder / "arrays.safetensors", arrays)
+        text = json.dumps({"family": self.family, "settings": self.settings}, indent=1)
+        (folder / "ranker.json").write_text(text, encoding="utf-8")
+
+    @classmethod
+    def open(cls, folder: Path) -> Ranker:
+        """Memory-mapped."""
+        head = json.loads((folder / "ranker.json").read_text(encoding="utf-8"))
+        return cls(head["family"], head["settings"], open_arrays(folder / "arrays.safetensors")[0])
+
+    def scores(
+        self,
+        histories: Sequence[History],
+        *,
+        users: Sequence[int | None] | None = None,
+        out: NDArray[np.float32] | None = None,
+    ) -> NDArray[np.float32]:
+        """(len(histories), items) for users with these ratings, one an item.
+
+        ``users`` names the row of a user whose history is what training saw, None for others."""
+        if out is None:
+            out = np.empty((len(histories), self.item_count), dtype=np.float32)
+        if self.has("factors"):
+            products(self.arrays["factors"], self.user_factors(histories, users), out=out)
+        else:
+            out[:] = 0
+        if self.has("weights"):
+            out += (
+                indicator([history.items for history in histories], self.item_count) @ self.arrays["weights"]
+            )
+        if self.has("prior"):
+            if self.folds_in:
+                add_popularity(out, histories, self.arrays["prior"], self.settings["newcomers"])
+            else:
+                out += self.arrays["prior"]
+        return out
+
+    def user_factors(
+        self, histories: Sequence[History], users: Sequence[int | None] | None = None
+    ) -> NDArray[np.float32]:
+        """(len(histories), k): looked up where the row is known, else solved."""
+        factors, gram = self.arrays["factors"], self.arrays["gram"]
+        ridge = self.settings["ridge"]
+        vectors = np.zeros((len(histories), factors.shape[1]), dtype=np.float32)
+        for row, history in enumerate(histories):
+            user = None if users is None else users[row]
+            if user is not None and self.has("users"):
+                vectors[row] = self.arrays["users"][user]
+            elif len(history.items):
+                weights = self._weights(history)
+                rated = factors[history.items]
+                pulled = rated * weights[:, None]
+                left = gram + pulled.T @ rated
+                left[np.diag_indices_from(left)] += ridge["fixed"] + ridge["per_rating"] * weights.sum()
+                vectors[row] = np.linalg.solve(left, pulled.sum(axis=0))
+        return vectors
+
+    def _weights(self, history: History) -> NDArray[np.float32]:
+        """(n,) how much each rating of a history counts."""
+        weight = self.settings["weight"]
+        damped = (len(history.items) / weight["typical"]) ** -weight["damping"]
+        if not weight.get("liking"):
+            return np.full(len(history.items), damped, dtype=np.float32)
+        liked = 1 + (history.values - weight["low"]) / weight["span"]
+        return np.asarray(damped * (liked / weight["mean"]) ** weight["liking"], dtype=np.float32)
+
+    def support(self, history: IntArray, item: int) -> NDArray[np.float32]:
+        """(len(history),): how much each item of the history speaks for ``item``."""
+        voices = np.zeros(len(history), dtype=np.float32)
+        if self.has("factors"):
+            voices += self.arrays["factors"][history] @ self.arrays["factors"][item]
+        if self.has("weights"):
+            voices += self.arrays["weights"][history, item]
+        return voices
+
+
+def products(factors: NDArray[np.float32], vectors: NDArray[np.float32], *, out: NDArray[np.float32]) -> None:
+    """``out`` (n, items) becomes vectors (n, k) times factors (items, k): block by block and the long way
+    round, which takes BLAS a third of the time of one product for a handful of vectors."""
+    if len(vectors) == 1:
+        np.matmul(factors, vectors[0], out=out[0])
+        return
+    turned = np.ascontiguousarray(vectors.T)
+    for first in range(0, len(factors), BLOCK):
+        rows = slice(first, first + BLOCK)
+        out[:, rows] = (factors[rows] @ turned).T
+
+
+def add_popularity(
+    scores: NDArray[np.float32], histories: Sequence[History], prior: NDArray[np.float32], weight: float
+) -> None:
+    """Adds weight / n times the row's best score times ``prior`` (items,), in place, to each row of
+    ``scores`` (len(histories), items), n its ratings; nothing where weight / n is below ``LEAST``."""
+    for row, share in zip(scores, prior_shares(histories, weight), strict=True):
+        if share > 0 and (best := row.max()) > 0:
+            row += share * best * prior
+
+
+def prior_shares(histories: Sequence[History], weight: float) -> NDArray[np.float32]:
+    """(len(histories),) of a row's best score that ``add_popularity`` gives the most popular item."""
+    counts = np.array([max(len(history.items), 1) for history in histories])
+    shares = weight / counts
+    return np.where(shares >= MIN_PRIOR_SHARE, shares, 0).astype(np.float32)
+
+
+def indicator(histories: Sequence[IntArray], items: int) -> sp.csr_matrix:
+    """(len(histories), items) float32, 1 where rated."""
+    ends = np.cumsum([0, *map(len, histories)])
+    columns = np.concatenate(histories) if len(histories) else np.empty(0, dtype=np.int32)
+    return sp.csr_matrix((np.ones(ends[-1], dtype=np.float32), columns, ends), shape=(len(histories), items))

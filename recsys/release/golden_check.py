@@ -1,0 +1,60 @@
+"""A few users' lists, kept in the manifest: an opened release must give them again.
+
+Hashes prove that the bytes are the maker's; these lists prove that this machine's arithmetic and this
+version's code make the same of them.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from recsys.errors import InputError
+from recsys.release.load import Release
+from recsys.release.manifest import GoldenList
+from recsys.release.queries import Query
+from recsys.release.recommender import Recommender
+from recsys.types import IntArray
+
+# Float32 sums in another order differ by some 1e-6; a wrong weight or array by far more.
+TOLERANCE = 1e-3
+
+
+def make_golden(release: Release, users: IntArray) -> list[GoldenList]:
+    """The lists of these user rows as the release gives them now."""
+    queries = [Query(user=int(user)) for user in users]
+    lists = []
+    for query, answer in zip(queries, Recommender(release).recommend(queries), strict=True):
+        listed = answer.recommendations
+        lists.append(
+            GoldenList(
+                user=query.user or 0,
+                items=[one.item for one in listed],
+                scores=[round(one.score, 6) for one in listed],
+                predicted=[round(one.predicted_rating, 6) for one in listed],
+            )
+        )
+    return lists
+
+
+def check_golden(release: Release) -> None:
+    """Raises InputError at the first list that comes out differently, beyond rounding."""
+    kept = release.manifest.golden_lists
+    if not kept:
+        return
+    for old, new in zip(kept, make_golden(release, np.array([one.user for one in kept])), strict=True):
+        if not _same(old, new):
+            raise InputError(
+                f"{release.folder}: user row {old.user} got {new.items} here, but {old.items} when the "
+                "release was made: serve it with the version and libraries that its manifest names"
+            )
+
+
+def _same(old: GoldenList, new: GoldenList) -> bool:
+    """Equal scores in order; items of near-equal score may have changed places."""
+    if len(old.items) != len(new.items) or not np.allclose(old.scores, new.scores, atol=TOLERANCE):
+        return False
+    both = sorted(set(old.items) & set(new.items))
+    before = dict(zip(old.items, old.predicted, strict=True))
+    now = dict(zip(new.items, new.predicted, strict=True))
+    near = np.allclose([before[item] for item in both], [now[item] for item in both], atol=TOLERANCE)
+    return near and len(both) >= len(old.items) - 1

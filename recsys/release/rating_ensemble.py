@@ -1,0 +1,100 @@
+"""Predicted stars: the weighted members and their correction, for one person or several at once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from recsys.data.ratings import RatingScale
+from recsys.models.base import Scorer
+from recsys.release.arrays import LoadedCorrection
+from recsys.release.load import LoadedMember
+from recsys.release.user_state import UserState
+from recsys.types import FloatArray, IntArray
+
+
+class RatingEnsemble:
+    """The rating ensemble. ``states`` once a person, then ``rate`` as often as wanted."""
+
+    def __init__(
+        self,
+        members: tuple[LoadedMember, ...],
+        scale: RatingScale,
+        correction: LoadedCorrection | None = None,
+    ) -> None:
+        self._members = tuple(member for member in members if member.weight != 0)
+        self._scale, self._correction = scale, correction
+
+    def states(self, person: UserState) -> list[Any]:
+        """What each member computes once for a person; a correction's part comes last."""
+        return self.states_many([person])[0]
+
+    def states_many(self, people: Sequence[UserState]) -> list[list[Any]]:
+        """``states`` of several people, in order; they keep them."""
+        new = [person for person in people if person.states is None]
+        if new:
+            by_member = [_states(member.scorer, new) for member in self._members]
+            found = [list(states) for states in zip(*by_member, strict=True)] or [[] for _ in new]
+            for person, states in zip(new, found, strict=True):
+                if self._correction is not None:
+                    values = person.history.values
+                    states.append(self._correction.correction.of_history(values, self._scale))
+                person.states = states
+        return [person.states or [] for person in people]
+
+    def rate(self, states: list[Any], items: IntArray) -> NDArray[np.float32]:
+        """(len(items),) stars inside the scale."""
+        return self.rate_many([(states, items)])[0]
+
+    def rate_many(self, parts: Sequence[tuple[list[Any], IntArray]]) -> list[NDArray[np.float32]]:
+        """``rate`` of several people's states and items, in order."""
+        totals = [np.zeros(len(items), dtype=np.float32) for _, items in parts]
+        for place, member in enumerate(self._members):
+            weight = np.float32(member.weight)
+            for total, scores in zip(totals, _scores(member.scorer, place, parts), strict=True):
+                total += weight * scores
+        if self._correction is not None:
+            apply, table = self._correction.correction.apply, self._correction.items
+            totals = [
+                apply(total, states[-1], table[items])
+                for total, (states, items) in zip(totals, parts, strict=True)
+            ]
+        return [np.clip(total, self._scale.low, self._scale.high) for total in totals]
+
+
+def _states(scorer: Scorer, people: Sequence[UserState]) -> list[Any]:
+    """What one member works out for every person."""
+    states: list[Any] = [None] * len(people)
+    known = [
+        place for place, person in enumerate(people) if person.user is not None and not person.needs_fold_in
+    ]
+    folding = sorted(set(range(len(people))) - set(known))
+    if known:
+        users = [people[place].user for place in known]
+        together = getattr(scorer, "known_users", None) or partial(map, scorer.known_user)
+        for place, state in zip(known, together(users), strict=True):
+            states[place] = state
+    if folding:
+        histories, rows = (
+            [people[place].history for place in folding],
+            [people[place].user for place in folding],
+        )
+        together = getattr(scorer, "fold_in_many", None) or partial(map, scorer.fold_in)
+        for place, state in zip(folding, together(histories, rows), strict=True):
+            states[place] = state
+    return states
+
+
+def _scores(scorer: Scorer, place: int, parts: Sequence[tuple[list[Any], IntArray]]) -> Sequence[FloatArray]:
+    """What one member, number ``place``, says of every part."""
+    together = getattr(scorer, "score_many", None)
+    if together is not None and len(parts) > 1:
+        scores: Sequence[FloatArray] = together(
+            [states[place] for states, _ in parts], [items for _, items in parts]
+        )
+        return scores
+    return [scorer.score(states[place], items) for states, items in parts]

@@ -1,0 +1,87 @@
+"""Who is worth a closer look: only candidates whose stars could still bring them into the list.
+
+A list is ordered by base + weight x unit: the base of every candidate is known, its unit (predicted stars
+on 0..1) costs a pass through every member. So candidates are rated from the best base down, a few at a
+time, until none that is left could reach the list's last place even with the most stars there are: the
+threshold algorithm of Fagin, Lotem & Naor (2003). The list is exactly that of rating them all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from recsys.data.ratings import RatingScale
+from recsys.release.candidates import CandidateList, boost_values
+from recsys.release.manifest import RankingWeights
+from recsys.release.queries import Rules
+from recsys.release.rating_ensemble import RatingEnsemble
+
+FIRST_BATCH_EXTRA = (
+    14  # looked at beyond the list's length at first: the calls of a second look cost as much as these
+)
+BATCH_LIMIT = 16  # and at most so many more each time
+ROUNDING = 1e-5
+
+
+class PruningState:
+    """One draft's candidates, the best base first. ``ahead`` are to be rated next, 0 when it is done."""
+
+    def __init__(
+        self, draft: CandidateList, weights: RankingWeights, rules: Rules, scale: RatingScale
+    ) -> None:
+        self.draft, self._weight, self._scale = draft, weights.rating, scale
+        base = weights.ranking * draft.ranking
+        if rules.boosts:
+            base = base + boost_values(draft.items, rules)
+        self._order = np.argsort(-base, kind="stable")
+        self._base = base[self._order]
+        self._stars = np.empty(len(base), dtype=np.float32)
+        self._rated = 0
+        # Diversity and a list already chosen need the stars of all.
+        whole = draft.chosen or rules.diversity > 0
+        self.batch = len(base) if whole else min(len(base), draft.query.count + FIRST_BATCH_EXTRA)
+
+    @property
+    def items(self) -> NDArray[np.int64]:
+        return self.draft.items[self._order[self._rated : self._rated + self.batch]]
+
+    def add_scores(self, stars: NDArray[np.float32]) -> None:
+        """The stars of ``items``, in their order."""
+        self._stars[self._rated : self._rated + self.batch] = stars
+        self._rated += self.batch
+        left = len(self._base) - self._rated
+        if not left:
+            self.batch = 0
+            return
+        unit = (self._stars[: self._rated] - self._scale.low) / self._scale.span
+        totals = self._base[: self._rated] + self._weight * unit
+        last = np.partition(totals, -self.draft.query.count)[-self.draft.query.count]
+        able = np.count_nonzero(self._base[self._rated :] + self._weight >= last - ROUNDING)
+        self.batch = min(int(able), BATCH_LIMIT)
+
+    def finish(self) -> NDArray[np.float32]:
+        """Leaves in the draft what was rated, in the draft's own order, and gives its stars."""
+        kept = np.sort(self._order[: self._rated])
+        by_place = np.empty(len(self._base), dtype=np.float32)
+        by_place[self._order] = self._stars
+        self.draft.items, self.draft.ranking = self.draft.items[kept], self.draft.ranking[kept]
+        return by_place[kept]
+
+
+def score_with_pruning(
+    stars: RatingEnsemble,
+    drafts: Sequence[CandidateList],
+    weights: RankingWeights,
+    rules: Rules,
+    scale: RatingScale,
+) -> list[NDArray[np.float32]]:
+    """Stars of what stays in each draft, all queries rated together. Drafts change only when all is well."""
+    looks = [PruningState(draft, weights, rules, scale) for draft in drafts]
+    while batch := [look for look in looks if look.batch]:
+        parts = [(look.draft.states or [], look.items) for look in batch]
+        for look, rated in zip(batch, stars.rate_many(parts), strict=True):
+            look.add_scores(rated)
+    return [look.finish() for look in looks]

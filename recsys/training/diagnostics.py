@@ -1,0 +1,145 @@
+"""Early warning signs: pure rules over a trial's epoch reports, as the owner's plan lists them.
+
+A sign is told when it begins, not again while it lasts. Thresholds have this one home.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from recsys.training.trial_types import EpochReport, EventKind, RunEvent
+
+LARGEST_GAP = 0.15  # stars
+LARGEST_GRADIENT = 10.0  # norm before clipping
+LARGEST_MEMORY_SHARE = 0.9
+LEAST_KL = 0.01  # nats, mean over latent dimensions
+LEAST_ACTIVE = 0.1  # share of latent dimensions
+LEAST_PROGRESS = 1e-4  # of valid loss
+DIVERGED_TIMES = 4.0  # valid loss over the best so far
+# The plan's rule is for runs of about 100 epochs: stale for 5 before epoch 20.
+REFERENCE_EPOCHS, PLATEAU_EPOCHS, PLATEAU_BEFORE = 100, 5, 20
+
+
+@dataclass(frozen=True)
+class Diagnostic:
+    """A rule that holds now: the figure and the threshold that it crossed."""
+
+    kind: EventKind
+    value: float
+    threshold: float
+    message: str
+
+
+def plateau_rule(epochs: int) -> tuple[int, int]:
+    """(stale epochs, last epoch) of the plateau rule for a run of ``epochs``; shorter runs scale both."""
+    share = min(epochs / REFERENCE_EPOCHS, 1.0)
+    stale = max(2, round(PLATEAU_EPOCHS * share))
+    return stale, max(stale + 1, math.ceil(PLATEAU_BEFORE * share))
+
+
+def plateau(reports: Sequence[EpochReport], epochs: int) -> Diagnostic | None:
+    stale, last = plateau_rule(epochs)
+    if not stale < len(reports) <= last:
+        return None
+    before = min(report.loss for report in reports[:-stale])
+    since = min(report.loss for report in reports[-stale:])
+    if since <= before - LEAST_PROGRESS:
+        return None
+    return Diagnostic(
+        EventKind.PLATEAU,
+        before - since,
+        LEAST_PROGRESS,
+        f"valid loss has not fallen by {LEAST_PROGRESS:g} for {stale} epochs, before epoch {last + 1}",
+    )
+
+
+def collapse(report: EpochReport) -> Diagnostic | None:
+    if report.kl < LEAST_KL:
+        return Diagnostic(EventKind.COLLAPSE, report.kl, LEAST_KL, "KL is near 0: the latent says nothing")
+    if report.active_latents < LEAST_ACTIVE:
+        message = f"{report.active_latents:.0%} of latent dimensions are active"
+        return Diagnostic(EventKind.COLLAPSE, report.active_latents, LEAST_ACTIVE, message)
+    return None
+
+
+def gap(report: EpochReport) -> Diagnostic | None:
+    if not report.gap > LARGEST_GAP:
+        return None
+    return Diagnostic(EventKind.GAP, report.gap, LARGEST_GAP, "rmse on valid is that far above rmse on train")
+
+
+def gradient(report: EpochReport) -> Diagnostic | None:
+    if not report.gradient_norm > LARGEST_GRADIENT:
+        return None
+    return Diagnostic(
+        EventKind.GRADIENT, report.gradient_norm, LARGEST_GRADIENT, "gradient norm before clipping"
+    )
+
+
+def memory(report: EpochReport) -> Diagnostic | None:
+    if not report.memory_share > LARGEST_MEMORY_SHARE:
+        return None
+    return Diagnostic(
+        EventKind.GPU_MEMORY, report.memory_share, LARGEST_MEMORY_SHARE, "share of GPU memory in use"
+    )
+
+
+def diverged(
+    report: EpochReport, before: Sequence[EpochReport], *, has_valid: bool = True
+) -> Diagnostic | None:
+    """A loss that is not a number, or a valid loss far above the best so far (where there is a valid)."""
+    best = min((one.loss for one in before), default=math.inf)
+    limit = DIVERGED_TIMES * best
+    if not math.isfinite(report.train_loss + report.train_rmse):
+        return Diagnostic(
+            EventKind.DIVERGED, report.train_loss, math.inf, "train loss is not a finite number"
+        )
+    if not has_valid:
+        return None
+    if not math.isfinite(report.loss):
+        return Diagnostic(EventKind.DIVERGED, report.loss, math.inf, "valid loss is not a finite number")
+    if report.loss > limit:
+        return Diagnostic(
+            EventKind.DIVERGED, report.loss, limit, f"valid loss is {DIVERGED_TIMES:g} x its best"
+        )
+    return None
+
+
+class DiagnosticMonitor:
+    """The rules over a growing list of reports; each sign once, when it begins."""
+
+    def __init__(self, *, epochs: int, latent: bool, ongoing: Sequence[str] = ()) -> None:
+        """``latent``: whether the model has one (else no collapse). ``ongoing`` restores a stored watch."""
+        self.epochs, self.latent = epochs, latent
+        self.ongoing = set(ongoing)
+
+    def update(self, reports: Sequence[EpochReport]) -> list[Diagnostic]:
+        """Signs that begin with the newest report."""
+        newest = reports[-1]
+        rules: list[Callable[[], Diagnostic | None]] = [
+            lambda: plateau(reports, self.epochs),
+            lambda: collapse(newest) if self.latent else None,
+            lambda: gap(newest),
+            lambda: gradient(newest),
+            lambda: memory(newest),
+        ]
+        diagnostics = [diagnostic for rule in rules if (diagnostic := rule()) is not None]
+        new = [diagnostic for diagnostic in diagnostics if diagnostic.kind.value not in self.ongoing]
+        self.ongoing = {diagnostic.kind.value for diagnostic in diagnostics}
+        return new
+
+
+def diagnostic_event(diagnostic: Diagnostic, *, trial: int, epoch: int) -> RunEvent:
+    """The sign as an event of now."""
+    return RunEvent(
+        kind=diagnostic.kind,
+        at=time.time(),
+        trial=trial,
+        epoch=epoch,
+        value=diagnostic.value,
+        threshold=diagnostic.threshold,
+        message=diagnostic.message,
+    )

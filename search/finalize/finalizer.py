@@ -1,0 +1,251 @@
+"""After the search: the ensemble, the one look at test, the release, and what is told of it all.
+
+Whatever ended the search (its plan, the budget, Ctrl-C), this is done with the trials there are.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from recsys.data.dataset import Dataset
+from recsys.data.split import SliceName, Split
+from recsys.ensemble.blend import Blend, fit_blend, fit_corrected
+from recsys.release.recommender import Recommender
+from recsys.seeds import derive_seed
+from recsys.training.trial_types import TrialResult
+from recsys.types import JsonObject
+from search.config.plan import SUBJECT, SearchPlan
+from search.finalize import selection
+from search.finalize.evaluator import Evaluator, list_metrics, rating_metrics
+from search.finalize.release_packer import ReleasePacker, metrics_card, release_member
+from search.finalize.retrain import WITH_VALID, refit_members, retrain
+from search.finalize.sample_lists import sample_lists
+from search.results.outcome import Entry, Sample
+from search.sampling.trial_factory import SCALED
+
+RETRAINED = "test judges it trained again on train and valid; valid is of the one trained on train"
+
+
+@dataclass
+class Findings:
+    """What the end of a run found out; ``seconds`` by stage."""
+
+    formula: Entry | None = None
+    formula_recalibrated: Entry | None = None
+    baselines: dict[str, Entry] = field(default_factory=dict)
+    template: Entry | None = None
+    best: Entry | None = None
+    best_hybrid_vae: Entry | None = None
+    ensemble: Entry | None = None
+    recommender: Entry | None = None
+    members: tuple[tuple[int, float], ...] = ()
+    blend_method: str = ""
+    refit: JsonObject | None = None
+    samples: tuple[Sample, ...] = ()
+    release: Path | None = None
+    gate_predictions: NDArray[np.float32] | None = None
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @contextmanager
+    def timed(self, stage: str) -> Iterator[None]:
+        began = time.perf_counter()
+        yield
+        self.seconds[stage] = self.seconds.get(stage, 0.0) + time.perf_counter() - began
+
+
+class Finalizer:
+    """One run's end. ``say`` prints a line."""
+
+    def __init__(
+        self,
+        run: Path,
+        plan: SearchPlan,
+        dataset: Dataset,
+        split: Split,
+        *,
+        say: Callable[[str], None],
+    ) -> None:
+        self._run, self._plan, self._say = run, plan, say
+        self._judge = Evaluator.of(dataset, split)
+        self._valid = self._judge.slice("valid")
+        self._test = self._judge.slice("test")
+        self._entries: dict[int, Entry] = {}
+
+    def finish(self, results: list[TrialResult]) -> Findings:
+        """Blend, look, pack. With no usable trial there is nothing to release."""
+        findings = Findings()
+        usable = selection.usable(results, self._run)
+        if not usable:
+            self._say("no trial came to anything: there is no ensemble and no release")
+            return findings
+        with findings.timed("ensemble"):
+            members, blend, valid_stars = self._blend(usable)
+        with findings.timed("test"):
+            self._look(usable, members, blend, valid_stars, findings)
+        with findings.timed("release"):
+            self._release(members, blend, valid_stars, findings)
+        return findings
+
+    def _blend(self, usable: list[TrialResult]) -> tuple[list[TrialResult], Blend, NDArray[np.float32]]:
+        """The members, their blend, and its stars of valid, which the run keeps."""
+        train = self._judge.slice("train")
+        pool = selection.candidates(usable, self._plan.ensemble)
+        predictions, seed = (
+            selection.valid_predictions(pool, self._run),
+            derive_seed(self._plan.seed, "blend"),
+        )
+        if self._plan.ensemble.corrected:
+            blend = fit_corrected(predictions, self._valid, train, seed=seed)
+        else:
+            blend = fit_blend(predictions, self._valid.values, seed=seed)
+        kept = [place for place, weight in enumerate(blend.weights) if weight > 0]
+        self._say(f"ensemble of {len(kept)} of {len(pool)} candidates by {blend.name}")
+        blend = replace(blend, weights=blend.weights[kept])
+        stars = blend.predict(predictions[kept], self._valid, train)
+        selection.save_ensemble(self._run, stars)
+        return [pool[place] for place in kept], blend, stars
+
+    def _look(
+        self,
+        usable: list[TrialResult],
+        members: list[TrialResult],
+        blend: Blend,
+        valid_stars: NDArray[np.float32],
+        findings: Findings,
+    ) -> None:
+        """The one look at test."""
+        findings.formula = self._entry_of(selection.formula(usable))
+        findings.formula_recalibrated = self._entry_of(selection.formula_recalibrated(usable))
+        findings.template = self._entry_of(selection.best_of(usable, "template"))
+        if findings.template is not None and findings.template.name.endswith(SCALED):
+            note = "as written it breaks the safe bounds: its factors are scaled down until it fits"
+            notes = "; ".join(filter(None, [note, findings.template.note]))
+            findings.template = replace(findings.template, note=notes)
+        findings.best = self._entry_of(selection.best_searched(usable))
+        if findings.best is not None and findings.best.family != SUBJECT:
+            findings.best_hybrid_vae = self._entry_of(selection.best_of_family(usable, SUBJECT))
+        findings.baselines = {
+            name: self._entry(result) for name, result in selection.best_baselines(usable).items()
+        }
+        findings.members = tuple(
+            (result.spec.number, float(weight)) for result, weight in zip(members, blend.weights, strict=True)
+        )
+        findings.blend_method = blend.name
+        findings.ensemble = self._ensemble_entry(members, blend, valid_stars)
+        gate = self._judge.slice("gate")
+        if len(gate):
+            rows = np.stack([self._judge.predict(self._judged(result), gate) for result in members])
+            findings.gate_predictions = blend.predict(rows, gate, self._judge.known)
+
+    def _member(self, result: TrialResult) -> Path:
+        return self._run / result.folder / selection.MEMBER
+
+    def _judged(self, result: TrialResult) -> Path:
+        """The member that test judges: the trial's own, or, if the plan says so, trained on valid as well."""
+        if not self._plan.retrain_on_valid:
+            return self._member(result)
+        place, judge = self._run / WITH_VALID, self._judge
+        return retrain(place, result, judge.dataset, judge.split, ("train", "valid"), say=self._say)
+
+    def _entry_of(self, result: TrialResult | None) -> Entry | None:
+        return None if result is None else self._entry(result)
+
+    def _entry(self, result: TrialResult) -> Entry:
+        number = result.spec.number
+        if number not in self._entries:
+            stars = self._judge.predict(self._judged(result), self._test)
+            valid = np.load(self._run / result.folder / selection.VALID, allow_pickle=False)
+            self._entries[number] = Entry(
+                name=result.spec.name,
+                family=result.spec.family,
+                trial=number,
+                config=result.spec.config,
+                epochs=result.best_epoch,
+                parameters=result.parameters,
+                valid=rating_metrics(valid, self._valid, kl=result.kl),
+                test=rating_metrics(stars, self._test, kl=result.kl),
+                test_predictions=stars,
+                note=RETRAINED if self._plan.retrain_on_valid else "",
+            )
+        return self._entries[number]
+
+    def _ensemble_entry(
+        self, members: list[TrialResult], blend: Blend, valid_stars: NDArray[np.float32]
+    ) -> Entry:
+        entries = [self._entry(result) for result in members]
+        kl = blend.kl([result.kl for result in members])
+        test = blend.predict(np.stack([_stars(entry) for entry in entries]), self._test, self._judge.known)
+        return Entry(
+            name="ensemble",
+            family="",
+            trial=None,
+            config={},
+            epochs=None,
+            parameters=sum(result.parameters for result in members),
+            valid=rating_metrics(valid_stars, self._valid, kl=kl),
+            test=rating_metrics(test, self._test, kl=kl),
+            test_predictions=test,
+            note=RETRAINED if self._plan.retrain_on_valid else "",
+        )
+
+    def _release(
+        self,
+        members: list[TrialResult],
+        blend: Blend,
+        valid_stars: NDArray[np.float32],
+        findings: Findings,
+    ) -> None:
+        """Pack what was judged, judge its lists, and pack it again with its figures (or refitted)."""
+        plan, judge = self._plan, self._judge
+        seed = derive_seed(plan.seed, "ranker")
+        packer = ReleasePacker(self._run, judge, blend, valid_stars, seed=seed, say=self._say)
+        parts = [
+            release_member(self._member(result), result, weight=float(weight))
+            for result, weight in zip(members, blend.weights, strict=True)
+        ]
+        packer.choose_mix(parts)
+        if plan.retrain_on_valid:
+            parts = [
+                release_member(self._judged(result), result, weight=part.weight)
+                for result, part in zip(members, parts, strict=True)
+            ]
+        with packer.provisional(parts) as release:
+            recommender = Recommender(release)
+            findings.recommender = self._recommender_entry(recommender, findings)
+            findings.samples = sample_lists(recommender, judge.dataset)
+        slices: tuple[SliceName, ...] = ("train", "valid")
+        if plan.refit:
+            with findings.timed("refit"):
+                parts, slices = refit_members(
+                    self._run, members, list(blend.weights), judge.dataset, judge.split, say=self._say
+                )
+            epochs = {part.name: result.best_epoch for part, result in zip(parts, members, strict=True)}
+            findings.refit = {"trained_on": list(slices), "epochs": epochs}
+        card = metrics_card(findings.formula, findings.best, findings.ensemble, findings.recommender)
+        findings.release = packer.final(parts, metrics=card, trained_on=slices)
+
+    def _recommender_entry(self, recommender: Recommender, findings: Findings) -> Entry:
+        assert findings.ensemble is not None
+        ensemble = findings.ensemble
+        return Entry(
+            name="recommender",
+            family="",
+            trial=None,
+            config={},
+            epochs=None,
+            parameters=None,
+            valid=None,
+            test={**(ensemble.test or {}), **list_metrics(recommender, self._judge, self._test)},
+        )
+
+
+def _stars(entry: Entry) -> NDArray[np.float32]:
+    assert entry.test_predictions is not None
+    return entry.test_predictions

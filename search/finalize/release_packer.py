@@ -1,0 +1,154 @@
+"""From chosen members to release/: a ranker beside them, packed once to be judged and once for good.
+
+The third door of the bounds: a hybrid VAE outside them is not packed.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from recsys.bounds import require_safe
+from recsys.data.dataset import Dataset
+from recsys.data.split import SliceName
+from recsys.ensemble.blend import Blend
+from recsys.models.artifact import load_artifact
+from recsys.models.hybrid_vae.config import HybridVaeConfig
+from recsys.models.registry import make_config
+from recsys.ranking.list_blend import RANKER_ONLY, choose_list_blend
+from recsys.ranking.model_selection import select_ranker
+from recsys.release.load import Release, load_release
+from recsys.release.manifest import MetricsCard
+from recsys.release.pack import pack_release
+from recsys.release.writer import ReleaseMember
+from recsys.training.trial_types import TrialResult
+from search.finalize.evaluator import Evaluator, rating_predictor
+from search.results.outcome import Entry
+from search.sampling.search_space import shape_of
+
+RELEASE = "release"
+
+
+def release_member(folder: Path, result: TrialResult, *, weight: float) -> ReleaseMember:
+    """A trial's packed member with its weight in the blend."""
+    spec = result.spec
+    return ReleaseMember(
+        name=f"{spec.number:04d}-{spec.family}",
+        packed=load_artifact(folder),
+        config=spec.config,
+        parameters=result.parameters,
+        weight=weight,
+    )
+
+
+class ReleasePacker:
+    """Packs one run's release of ``blend``. The ranker is chosen on valid; ``valid_stars`` (valid rows,) are
+    its predictions, the reference that drift is measured against."""
+
+    def __init__(
+        self,
+        run: Path,
+        judge: Evaluator,
+        blend: Blend,
+        valid_stars: NDArray[np.float32],
+        *,
+        seed: int,
+        say: Callable[[str], None],
+    ) -> None:
+        self._run, self._judge, self._seed = run, judge, seed
+        self._selection = select_ranker(judge.slice("train"), judge.slice("valid"), seed=seed)
+        self._mix = RANKER_ONLY
+        self._say = say
+        self._blend, self._valid_stars = blend, valid_stars
+
+    def choose_mix(self, members: Sequence[ReleaseMember]) -> None:
+        """How much ``members``' stars say in a list, chosen on valid while they have seen train alone."""
+        train, valid = self._judge.slice("train"), self._judge.slice("valid")
+        rate = rating_predictor(members, train, self._blend.correction)
+        self._mix = choose_list_blend(self._selection.on_train, rate, train, valid, seed=self._seed)
+        self._say(
+            f"lists: {self._selection.recipe.family} x {self._mix.ranking_weight:g} "
+            f"+ predicted rating x {self._mix.rating_weight:g}, by NDCG@10 on valid"
+        )
+
+    @contextmanager
+    def provisional(self, members: Sequence[ReleaseMember]) -> Iterator[Release]:
+        """The release as it is judged; gone afterwards."""
+        folder = self._run / f".{RELEASE}-judged"
+        shutil.rmtree(folder, ignore_errors=True)
+        try:
+            yield load_release(self._pack(folder, members, ("train", "valid"), MetricsCard()))
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def final(
+        self,
+        members: Sequence[ReleaseMember],
+        *,
+        metrics: MetricsCard,
+        trained_on: Sequence[SliceName],
+    ) -> Path:
+        """release/, in place of one that an earlier session left."""
+        new, old = self._run / f".{RELEASE}-new", self._run / f".{RELEASE}-old"
+        target = self._run / RELEASE
+        for folder in (new, old):
+            shutil.rmtree(folder, ignore_errors=True)
+        self._pack(new, members, trained_on, metrics)
+        if target.exists():
+            target.rename(old)
+        new.rename(target)
+        shutil.rmtree(old, ignore_errors=True)
+        return target
+
+    def _pack(
+        self,
+        folder: Path,
+        members: Sequence[ReleaseMember],
+        trained_on: Sequence[SliceName],
+        metrics: MetricsCard,
+    ) -> Path:
+        judge = self._judge
+        require_safe_members(members, judge.dataset)
+        rows = np.sort(np.concatenate([judge.split.rows(name) for name in {"train", "valid", *trained_on}]))
+        ranker = self._selection.fit(judge.dataset.ratings.take(rows), seed=self._seed)
+        return pack_release(
+            folder,
+            dataset=judge.dataset,
+            split=judge.split,
+            trained_on=trained_on,
+            members=members,
+            method=self._blend.method,
+            correction=self._blend.correction,
+            ranker=ranker,
+            ranking_report=self._selection.report(),
+            metrics=metrics,
+            valid_predictions=self._valid_stars,
+            mix=self._mix,
+        )
+
+
+def require_safe_members(members: Sequence[ReleaseMember], dataset: Dataset) -> None:
+    """Raises InputError that lists every bound a hybrid VAE among ``members`` breaks."""
+    shape = shape_of(dataset)
+    for member in members:
+        config = make_config(member.packed.family, member.config)
+        if isinstance(config, HybridVaeConfig):
+            require_safe(config, shape, small_batch_allowed=True, where=member.name)
+
+
+def metrics_card(
+    formula: Entry | None, best: Entry | None, ensemble: Entry | None, recommender: Entry | None
+) -> MetricsCard:
+    """Figures for the manifest, by slice."""
+
+    def card(entry: Entry | None) -> dict[str, object]:
+        return {} if entry is None else {"valid": entry.valid or {}, "test": entry.test or {}}
+
+    return MetricsCard(
+        formula=card(formula), best=card(best), ensemble=card(ensemble), recommender=card(recommender)
+    )

@@ -1,0 +1,46 @@
+"""A few people's lists for the report, with titles: what they rated highest and what they are offered."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from recsys.data.dataset import Dataset
+from recsys.release.queries import Query
+from recsys.release.recommender import Recommender
+from search.results.outcome import Sample
+
+LIKED = 5
+
+
+def sample_lists(recommender: Recommender, dataset: Dataset, *, count: int = 6) -> tuple[Sample, ...]:
+    """Lists of users spread evenly from the least to the most active."""
+    histories = recommender.release.histories
+    activity = np.diff(histories.ends)
+    known = np.flatnonzero(activity)
+    if len(known) == 0:
+        return ()
+    ranked = known[np.argsort(activity[known], kind="stable")]
+    places = np.linspace(0.1, 0.95, min(count, len(ranked))) * (len(ranked) - 1)
+    users = [int(ranked[int(place)]) for place in places]
+    answers = recommender.recommend([Query(user=user) for user in users])
+    samples = []
+    for user, answer in zip(users, answers, strict=True):
+        history = histories(user)
+        best = np.argsort(-history.values, kind="stable")[:LIKED]
+        samples.append(
+            Sample(
+                user_id=str(dataset.user_ids[user]),
+                liked=tuple(_name(dataset, int(item)) for item in history.items[best]),
+                recommended=tuple(
+                    (_name(dataset, one.item), float(one.predicted_rating)) for one in answer.recommendations
+                ),
+            )
+        )
+    return tuple(samples)
+
+
+def _name(dataset: Dataset, item: int) -> str:
+    titles: Sequence[str] = dataset.catalogue.titles
+    return titles[item] or str(dataset.catalogue.ids[item])

@@ -1,0 +1,149 @@
+"""The parts of results.json that measure: models, their figures, comparisons, error in groups."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import Field
+
+from search.results.document import Document
+
+
+class Metrics(Document):
+    """What one model does on one slice."""
+
+    loss: float | None = None
+    """MSE + 0.01 · KL; the plan's targets are judged on it."""
+    rmse: float | None = None
+    """Root mean squared error, stars."""
+    mae: float | None = None
+    """Mean absolute error, stars."""
+    kl: float | None = None
+    """KL divergence, nats, mean over latent dimensions; 0 for a model without a latent."""
+    ratings: int | None = None
+    """Ratings that the error figures are over."""
+    precision_at_10: float | None = None
+    """Share of the top 10 of the whole catalogue, seen items removed, that the user rated in the slice."""
+    recall_at_10: float | None = None
+    """Share of the user's items in the slice that the top 10 holds."""
+    ndcg_at_10: float | None = None
+    """Normalised discounted cumulative gain of the top 10."""
+    map_at_10: float | None = None
+    """Mean average precision of the top 10."""
+    coverage: float | None = None
+    """Share of the catalogue that any user's top 10 holds."""
+    diversity: float | None = None
+    """Mean distance between the items of one list, 0 to 1."""
+    novelty: float | None = None
+    """Mean self-information of the recommended items, bits."""
+
+
+class ModelResult(Document):
+    """A model, and its figures as far as it has them."""
+
+    name: str
+    """What the report calls it."""
+    family: str = ""
+    """Its family in the registry; "" for a blend."""
+    trial: int | None = None
+    """The trial that made it; None when it is not a trial's."""
+    parameters: int | None = None
+    """Trainable numbers, every table counted."""
+    config: dict[str, Any] = Field(default_factory=dict)
+    """The family's fields, as trained."""
+    epochs: int | None = None
+    """Epochs trained until its best."""
+    note: str = ""
+    """What a reader must know, e.g. "optimised, scaled"."""
+    valid: Metrics | None = None
+    """On the slice that search, early stopping and blending see."""
+    test: Metrics | None = None
+    """On the slice that is looked at once."""
+
+
+class Member(Document):
+    """A model in the ensemble."""
+
+    trial: int | None
+    """The trial that made it."""
+    name: str
+    """The trial's name."""
+    family: str
+    """Its family in the registry."""
+    weight: float
+    """What its predictions are multiplied with; the weights need not sum to 1."""
+
+
+class EnsembleResult(ModelResult):
+    """The blend of the best trials."""
+
+    members: list[Member] = Field(default_factory=list)
+    """Heaviest first."""
+    method: str = ""
+    """How the weights were found: mean, greedy selection or non-negative least squares."""
+
+
+class RecommenderResult(ModelResult):
+    """What HTTP will serve: the ranker blended with the predicted rating."""
+
+    ranker: str = ""
+    """The ranking family."""
+    weights: dict[str, float] = Field(default_factory=dict)
+    """The blend of ranking score and predicted rating."""
+    candidates: int | None = None
+    """Items retrieved before scoring."""
+
+
+class PairedComparison(Document):
+    """Two models on the same ratings: paired bootstrap over users."""
+
+    a: str
+    """The model that should be better."""
+    b: str
+    """The one it is compared with."""
+    slice: str
+    """The slice, e.g. "test"."""
+    metric: Literal["loss", "rmse"]
+    """What is compared."""
+    difference: float
+    """Metric of a minus metric of b: below 0, a is better."""
+    low: float
+    """Lower end of the 95% interval."""
+    high: float
+    """Upper end."""
+    better: bool
+    """The whole interval is below 0."""
+
+
+class MetricInterval(Document):
+    """A model's figure with its 95% interval (bootstrap over users)."""
+
+    model: str
+    """The model's key, e.g. "formula"."""
+    slice: str
+    """The slice."""
+    metric: Literal["loss", "rmse"]
+    """What is measured."""
+    value: float
+    """The figure itself."""
+    low: float
+    """Lower end."""
+    high: float
+    """Upper end."""
+
+
+class ErrorGroup(Document):
+    """Error in one group of ratings, e.g. those of 4 stars, or of users with few ratings."""
+
+    by: Literal["rating", "activity", "popularity"]
+    """What groups: the rating's value, the user's ratings in train, the item's ratings in train."""
+    group: str
+    """The group's label."""
+    order: int
+    """Its place on the axis."""
+    ratings: int
+    """Ratings in it."""
+    rmse: dict[str, float]
+    """Model key -> rmse, stars."""
+    bias: dict[str, float]
+    """Model key -> mean of predicted minus given, stars."""

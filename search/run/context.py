@@ -1,0 +1,159 @@
+"""A run that is ready to start: what was asked, checked, with everything that answering it needs.
+
+Nothing is written until ``open_folder``.
+"""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from recsys.data.dataset import Dataset
+from recsys.data.split import Split, TrainingData
+from recsys.notify import Notifier
+from recsys.training.trial_types import TrialSpec
+from recsys.types import JsonObject
+from search.config.data_spec import DataSpec
+from search.config.plan import SearchPlan
+from search.run.budget import Budget, hours
+from search.sampling.trial_factory import SCALED, Draw, Proposal, TrialFactory
+from search.sampling.trial_queue import FamilySampler, SamplerSettings
+from search.storage.run_dir import RunFolder
+from search.storage.trial_dir import RESULT
+from search.tune.tuner import Work
+
+
+@dataclass(frozen=True)
+class SearchRequest:
+    """What is asked. A resumed run takes plan and source from ``out``, with ``changes`` to its plan.
+
+    ``specs`` given (an experiment) are run as they are, in place of what the plan would propose.
+    """
+
+    out: Path
+    plan: SearchPlan | None = None
+    source: DataSpec | None = None
+    resume: bool = False
+    changes: JsonObject | None = None
+    warm_start: Path | None = None
+    start_from: Path | None = None
+    notify: str | None = None
+    command: tuple[str, ...] = ()
+    cluster: JsonObject | None = None
+    specs: tuple[TrialSpec, ...] = ()
+
+
+@dataclass
+class RunContext:
+    """A checked question with everything that answering it needs."""
+
+    request: SearchRequest
+    plan: SearchPlan
+    about: JsonObject
+    dataset: Dataset
+    split: Split
+    data: TrainingData
+    composer: TrialFactory | None
+    planned: int
+    work: Work
+    budget: Budget
+    notifier: Notifier
+    resumed: bool
+    warm_start: str | None
+    specs: tuple[TrialSpec, ...]
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def seconds_before(self) -> float:
+        """Used by earlier sessions of this run."""
+        return float(self.about.get("seconds", 0.0))
+
+    def open_folder(self) -> RunFolder:
+        """The run's folder, made now (or held again), with the plan in it."""
+        if self.resumed:
+            folder = RunFolder.resume(self.request.out)
+            for proposal in self.work.unfinished:
+                _forget_end(folder.trial(proposal.spec.number))
+        else:
+            folder = RunFolder.create(self.request.out)
+        folder.write_plan(self.plan, self.about)
+        return folder
+
+    def compose(self, number: int, draw: Draw) -> Proposal:
+        if self.composer is None:
+            return Proposal({spec.number: spec for spec in self.specs}[number], None)
+        return self.composer.compose(number, draw)
+
+    def families(self) -> dict[str, FamilySampler]:
+        """A sampler for each family with something to draw."""
+        if self.composer is None:
+            return {}
+        settings = SamplerSettings(
+            seed=self.plan.seed,
+            startup_trials=self.plan.proposing.startup_trials,
+            multivariate=self.plan.proposing.multivariate,
+            objectives=tuple(self.plan.objectives),
+            gap_limit=self.plan.proposing.gap_limit,
+        )
+        return {
+            name: FamilySampler(self.composer.spaces[name], settings)
+            for name in self.composer.searched_families()
+        }
+
+    def data_bytes(self) -> int:
+        """Of the training data's arrays."""
+        arrays: list[Any] = [self.data.user_features, self.data.item_features]
+        for ratings in (self.data.train, self.data.valid):
+            arrays += [ratings.users, ratings.items, ratings.values, ratings.times]
+        return sum(array.nbytes for array in arrays if array is not None)
+
+    def introduction(self) -> list[str]:
+        """What is about to be done, with what, and what it costs at most."""
+        plan, counts = self.plan, self.split.counts()
+        ratings = self.dataset.ratings
+        lines = [
+            f"{self.dataset.name}: {len(ratings):,} ratings, {ratings.user_count:,} users, "
+            f"{ratings.item_count:,} items; split {self.split.protocol}: "
+            + ", ".join(f"{name} {count:,}" for name, count in counts.items() if count),
+        ]
+        lines += quality_lines(self.dataset)
+        if self.composer is not None:
+            lines.append(
+                f"{plan.trials} trials, each of the same {plan.epochs} epochs at most, schedules scaled to "
+                f"them; {self.planned - plan.trials} more for baselines and the formula's own early stop"
+            )
+            if self.composer.template_name.endswith(SCALED):
+                lines.append(
+                    f"trial 1 is '{self.composer.template_name}': as written it breaks the safe bounds"
+                )
+        lines.append(self.budget.explained())
+        if self.resumed:
+            lines.append(
+                f"going on: {len(self.work.done)} trials done, {len(self.work.unfinished)} to continue, "
+                f"{len(self.work.numbers)} to start ({hours(self.seconds_before / 3600)} used so far)"
+            )
+        return lines
+
+
+def quality_lines(dataset: Dataset) -> list[str]:
+    """What was left out at load, where anything was."""
+    quality = dataset.quality
+    if not quality.left_out:
+        return []
+    kinds = {
+        "unparsable": quality.unparsable,
+        "outside the scale": quality.outside_scale,
+        "duplicate pairs": quality.duplicate_pairs,
+        "impossible times": quality.impossible_times,
+    }
+    found = ", ".join(f"{count:,} {name}" for name, count in kinds.items() if count)
+    return [f"left out {quality.left_out:,} of {quality.rows:,} rows: {found}"]
+
+
+def _forget_end(folder: Path) -> None:
+    """A trial that was stopped goes on: its provisional end is taken back, its checkpoint stays."""
+    (folder / RESULT).unlink(missing_ok=True)
+    (folder / "valid.npy").unlink(missing_ok=True)
+    shutil.rmtree(folder / "member", ignore_errors=True)

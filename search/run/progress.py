@@ -1,0 +1,147 @@
+"""The run on the terminal: a block that refreshes itself, or plain lines where nobody watches.
+
+Plain lines are one for each trial that ends or sign of trouble, and a summary every so often.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import TextIO
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from recsys.training.trial_types import EpochReport, EventKind, RunEvent, TrialResult, TrialSpec, TrialStatus
+from search.run.budget import Meter, hours
+from search.run.run_state import RunState
+
+SUMMARY_SECONDS = 30.0
+REFRESH_SECONDS = 0.5
+QUIET = {EventKind.STARTED, EventKind.FINISHED, EventKind.BUDGET}
+
+
+class ProgressDisplay:
+    """Shows a ``ledger`` and what the ``meter`` says, until ``close``."""
+
+    def __init__(self, ledger: RunState, meter: Meter, *, at_once: int, stream: TextIO | None = None) -> None:
+        self._ledger, self._meter, self._at_once = ledger, meter, at_once
+        self._console = Console(file=stream or sys.stdout, highlight=False, soft_wrap=True)
+        self._recent: list[str] = []
+        self._shown = 0.0
+        self._live: Live | None = None
+        if self._console.is_terminal:
+            self._live = Live(console=self._console, auto_refresh=False, transient=True)
+            self._live.start()
+
+    def say(self, text: str) -> None:
+        """One line that stays."""
+        self._console.print(text, markup=False)
+
+    def trial_started(self, spec: TrialSpec) -> None:
+        self.refresh()
+
+    def epoch(self, spec: TrialSpec, report: EpochReport) -> None:
+        self.refresh()
+
+    def trial_finished(self, result: TrialResult) -> None:
+        spec = result.spec
+        text = f"trial {spec.number:>3} {spec.family:<12} {result.status.value:<8} {spec.name}: "
+        if result.status is TrialStatus.FAILED:
+            text += result.error
+        elif result.rmse is not None and result.loss is not None:
+            text += (
+                f"loss {result.loss:.4f}, rmse {result.rmse:.4f} "
+                f"(epoch {result.best_epoch} of {len(result.reports)}, {result.seconds:.0f} s)"
+            )
+        self.say(text)
+        self.refresh()
+
+    def event(self, event: RunEvent) -> None:
+        if event.kind in QUIET and not event.message:
+            return
+        self.say(event.message if event.kind in QUIET else f"  {event_text(event)}")
+
+    def refresh(self, *, force: bool = False) -> None:
+        """Draw the block again, or print a summary line where there is no terminal, when it is time."""
+        now = time.monotonic()
+        if self._live is not None:
+            if force or now - self._shown >= REFRESH_SECONDS:
+                self._shown = now
+                self._live.update(self._block(), refresh=True)
+        elif force or now - self._shown >= SUMMARY_SECONDS:
+            self._shown = now
+            self.say(self.summary())
+
+    def close(self) -> None:
+        if self._live is not None:
+            self._live.stop()
+            self._live = None
+
+    def summary(self) -> str:
+        """Where the run stands, on one line."""
+        ledger = self._ledger
+        states = ", ".join(f"{count} {name}" for name, count in ledger.by_status().items())
+        best = ledger.best
+        figures = (
+            f"best loss {best.loss:.4f}, rmse {best.rmse:.4f} (trial {best.spec.number})"
+            if best is not None and best.loss is not None and best.rmse is not None
+            else "no figures yet"
+        )
+        done = f"{len(ledger.finished)} of {ledger.planned} trials done" + (f" ({states})" if states else "")
+        waiting = ledger.left - len(ledger.running)
+        parts = [f"{done}, {len(ledger.running)} running, {waiting} to come", figures, self._times()]
+        return "; ".join(filter(None, [*parts, ledger.signs_text()]))
+
+    def _times(self) -> str:
+        now = self._ledger.clock()
+        meter = self._meter
+        used = meter.hours(now)
+        if not self._ledger.finished:
+            return f"{hours(used)} used"
+        whole = meter.projected_hours(
+            now,
+            trials_left=self._ledger.left,
+            trial_seconds=self._ledger.trial_seconds(),
+            at_once=self._at_once,
+        )
+        text = f"{hours(used)} used, about {hours(max(whole - used, 0.0))} left"
+        if meter.budget.usd_per_hour:
+            text += (
+                f", ${meter.usd(now):.2f} spent, ${whole * meter.budget.usd_per_hour:.2f} projected "
+                f"of ${meter.budget.max_usd:.2f}"
+            )
+        return text
+
+    def _block(self) -> Group:
+        ledger = self._ledger
+        table = Table(box=None, padding=(0, 2, 0, 0), show_edge=False)
+        for name in ("running", "family", "epoch", "loss", "rmse", "gap"):
+            table.add_column(name, justify="left" if name in {"running", "family"} else "right")
+        for running in ledger.running.values():
+            spec, report = running.spec, running.report
+            row = ["", "", "", ""]
+            if report is not None:
+                row = [
+                    f"{report.epoch}/{spec.epochs}",
+                    f"{report.loss:.4f}",
+                    f"{report.rmse:.4f}",
+                    f"{report.gap:+.3f}",
+                ]
+            table.add_row(f"{spec.number} {spec.name}"[:40], spec.family, *row)
+        bar = ProgressBar(total=max(ledger.planned, 1), completed=len(ledger.finished), width=50)
+        return Group(bar, Text(self.summary()), table)
+
+
+def event_text(event: RunEvent) -> str:
+    """An event on one line: where it was seen, what, how far over which threshold, what was done."""
+    text = f"{event.kind.value}: "
+    if event.trial is not None and event.kind is not EventKind.NEW_BEST:
+        text += f"trial {event.trial}" + (f", epoch {event.epoch}" if event.epoch is not None else "") + ": "
+    text += event.message
+    if event.value is not None and event.threshold is not None and event.kind is not EventKind.BUDGET:
+        text += f" ({event.value:.4g}, threshold {event.threshold:.4g})"
+    return text + (f" -> {event.action}" if event.action else "")

@@ -1,0 +1,100 @@
+"""What is known of a run while it goes: the trials by state, the best so far, the signs of trouble.
+
+Pure: fed by whoever hears from the trials, read by the progress display and the budget.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from recsys.training.trial_types import EpochReport, EventKind, RunEvent, TrialResult, TrialSpec, TrialStatus
+
+# A trial's end or a new best is not a sign of trouble.
+NOT_WARNINGS = {EventKind.STARTED, EventKind.NEW_BEST, EventKind.FINISHED, EventKind.BUDGET}
+
+
+@dataclass
+class RunningTrial:
+    """A trial in progress: its last report, None before its first epoch's end."""
+
+    spec: TrialSpec
+    report: EpochReport | None = None
+
+
+@dataclass
+class RunState:
+    """``planned`` trials in all; ``clock()`` gives Unix seconds."""
+
+    planned: int
+    clock: Callable[[], float]
+    running: dict[int, RunningTrial] = field(default_factory=dict)
+    finished: dict[int, TrialResult] = field(default_factory=dict)
+    signs: Counter[str] = field(default_factory=Counter)
+    epoch_seconds: float = 0.0
+
+    @property
+    def left(self) -> int:
+        """Trials that have not ended."""
+        return self.planned - len(self.finished)
+
+    @property
+    def best(self) -> TrialResult | None:
+        """The ended trial with the lowest valid rmse."""
+        usable = [result for result in self.finished.values() if result.rmse is not None]
+        return min(usable, key=lambda result: (result.rmse, result.spec.number), default=None)
+
+    def by_status(self) -> dict[str, int]:
+        """How many trials ended how."""
+        counts = Counter(result.status for result in self.finished.values())
+        return {status.value: counts[status] for status in TrialStatus if counts[status]}
+
+    def signs_text(self) -> str:
+        """``signs: gradient_norm x14, posterior_collapse x2``, "" where there was none."""
+        counts = ", ".join(f"{name} x{count}" for name, count in self.signs.items())
+        return f"signs: {counts}" if counts else ""
+
+    def trial_seconds(self) -> float:
+        """Mean seconds of an ended trial, 0 before the first."""
+        seconds = [result.seconds for result in self.finished.values()]
+        return sum(seconds) / len(seconds) if seconds else 0.0
+
+    def started(self, spec: TrialSpec) -> None:
+        self.running[spec.number] = RunningTrial(spec)
+
+    def reported(self, number: int, report: EpochReport) -> None:
+        if number in self.running:
+            self.running[number].report = report
+        recent = max(self.epoch_seconds * 0.8, report.seconds)
+        self.epoch_seconds = recent if math.isfinite(recent) else self.epoch_seconds
+
+    def noted(self, event: RunEvent) -> None:
+        if event.kind not in NOT_WARNINGS:
+            self.signs[event.kind.value] += 1
+
+    def ended(self, result: TrialResult) -> RunEvent | None:
+        """Keep ``result``; the event of a new best if it is one."""
+        before = self.best
+        self.running.pop(result.spec.number, None)
+        self.finished[result.spec.number] = result
+        if result.rmse is None or (
+            before is not None and before.rmse is not None and result.rmse >= before.rmse
+        ):
+            return None
+        return RunEvent(
+            EventKind.NEW_BEST,
+            at=self.clock(),
+            trial=result.spec.number,
+            epoch=result.best_epoch,
+            value=result.rmse,
+            message=(
+                f"new best: trial {result.spec.number} ({result.spec.name}), "
+                f"loss {_number(result.loss)}, rmse {result.rmse:.4f} stars"
+            ),
+        )
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4f}"

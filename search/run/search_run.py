@@ -1,0 +1,268 @@
+"""One session of a run, from the question to what it leaves.
+
+Everything that can be wrong with the question is found before the run's folder is made. From then on
+whatever happens leaves a run that can be gone on with: see search.storage.run_dir.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import time
+import traceback
+from dataclasses import replace
+
+from recsys.errors import InputError
+from recsys.training.trial_types import EventKind, RunEvent, TrialStatus
+from search.finalize.finalizer import Finalizer, Findings
+from search.finalize.run_outcome import whole_outcome
+from search.report import write_report
+from search.report.plot import progress_png
+from search.results import read_results, summary_text, write_results
+from search.results.outcome import RunStatus
+from search.run.budget import Meter
+from search.run.context import RunContext, SearchRequest
+from search.run.listeners import FanOutListener
+from search.run.progress import ProgressDisplay
+from search.run.run_state import RunState
+from search.run.setup import prepare
+from search.run.signals import InterruptHandler
+from search.storage.run_dir import RunFolder
+from search.tracking import Tracker
+from search.tune.ray_cluster import Resources, ray_cluster
+from search.tune.tuner import RunFailure, Search
+
+__all__ = ["SearchRequest", "run"]
+
+EXIT_DONE, EXIT_FAILED, EXIT_INTERRUPTED = 0, 1, 130
+SAVE_SECONDS = 5.0
+LEAST_PATIENCE_SECONDS = 90.0
+
+
+def run(request: SearchRequest) -> int:
+    """Run ``request`` and give the exit code. Raises InputError before anything was started."""
+    began = time.time()
+    prepared = prepare(request)
+    folder = prepared.open_folder()
+    try:
+        return SearchRun(prepared, folder, began=began).go()
+    except KeyboardInterrupt:
+        print(f"\nstopped. {_resume_hint(folder)}")
+        return EXIT_INTERRUPTED
+    except (RunFailure, OSError, InputError) as error:
+        print(f"\nthe run failed: {error}. {_resume_hint(folder)}")
+        return EXIT_FAILED
+    except Exception as error:
+        kept = _keep_traceback(folder)
+        print(f"\nthe run failed: {type(error).__name__}: {error} ({kept}). {_resume_hint(folder)}")
+        return EXIT_FAILED
+    finally:
+        folder.close()
+
+
+def _resume_hint(folder: RunFolder) -> str:
+    shown = os.path.relpath(folder.path)
+    return (
+        f"Checkpoints and finished trials are kept in {shown}; "
+        f"go on with: python search/breakthrough.py --out {shown} --resume"
+    )
+
+
+def _keep_traceback(folder: RunFolder) -> str:
+    """Where the details of what nobody foresaw are."""
+    try:
+        (folder.path / "traceback.txt").write_text(traceback.format_exc())
+    except OSError:
+        traceback.print_exc()
+        return "the traceback is above"
+    return f"details: {os.path.relpath(folder.path)}/traceback.txt"
+
+
+class SearchRun:
+    """The moving parts of one session. ``began`` is Unix seconds."""
+
+    def __init__(self, prepared: RunContext, folder: RunFolder, *, began: float) -> None:
+        self.prepared, self.folder, self.began = prepared, folder, began
+        plan = prepared.plan
+        self.ledger = RunState(planned=prepared.planned, clock=time.time)
+        for _, result in prepared.work.done:
+            self.ledger.ended(result)
+        self.meter = Meter(prepared.budget, began, before_seconds=prepared.seconds_before)
+        self.meter.told = self.meter.share(began)
+        self.progress = ProgressDisplay(self.ledger, self.meter, at_once=plan.concurrency or 2)
+        self.tracker = Tracker.open(
+            folder.path,
+            name=folder.path.name,
+            params=plan.model_dump(mode="json"),
+            resume=prepared.resumed,
+        )
+        self.notifier = prepared.notifier
+        self.everyone = FanOutListener(folder, self.ledger, self.progress, self.tracker, self.notifier)
+        self.interrupts = InterruptHandler(self._interrupted)
+        self._saved = 0.0
+
+    def go(self) -> int:
+        """Search, finish, tell. The exit code."""
+        try:
+            with self.interrupts:
+                self._tell_start()
+                ended_by, resources = self._search()
+                self.progress.close()
+                return self._finish(ended_by, resources)
+        finally:
+            self.progress.close()
+            self._save_time(force=True)
+            self.notifier.close()
+            unsent = self.tracker.close()
+            if unsent:
+                print(unsent)
+
+    def _interrupted(self) -> None:
+        self.progress.say(
+            "\nending: running trials stop at a checkpoint, then ensemble and release from what there is "
+            "(Ctrl-C again to stop now)"
+        )
+
+    def _tell_start(self) -> None:
+        prepared = self.prepared
+        for line in prepared.introduction():
+            self.progress.say(line)
+        word = "resumed" if prepared.resumed else "started"
+        message = f"{word} {self.folder.path.name}: {prepared.planned} trials on {prepared.dataset.name}"
+        self.everyone.event(RunEvent(EventKind.STARTED, at=self.began, message=message))
+
+    def _search(self) -> tuple[str | None, Resources | None]:
+        prepared = self.prepared
+        plan = prepared.plan
+        if prepared.work.count == 0:
+            return None, None
+        began = time.perf_counter()
+        with ray_cluster(
+            concurrency=plan.concurrency,
+            gpus_per_trial=plan.gpus_per_trial,
+            data_bytes=prepared.data_bytes(),
+        ) as resources:
+            self.progress.say(resources.described())
+            search = Search(
+                run=self.folder.path,
+                plan=plan,
+                data=prepared.data,
+                families=prepared.families(),
+                compose=prepared.compose,
+                journal=lambda proposal: self.folder.journal(proposal.spec, proposal.draws),
+                listener=self.everyone,
+                should_end=self._should_end,
+                tick=self._tick,
+                patience=lambda: max(LEAST_PATIENCE_SECONDS, 5 * self.ledger.epoch_seconds),
+            )
+            search.go(prepared.work, resources)
+        prepared.seconds["search"] = time.perf_counter() - began
+        return search.ended_by, resources
+
+    def _should_end(self) -> str | None:
+        if self.interrupts.requested:
+            return "interrupted"
+        if self.meter.search_is_over(time.time(), epoch_seconds=self.ledger.epoch_seconds):
+            self.progress.say("the budget's share of the search is used up: ending the running trials")
+            return "budget"
+        return None
+
+    def _tick(self) -> None:
+        now = time.time()
+        mark = self.meter.milestone(now)
+        if mark is not None:
+            self.everyone.event(self._budget_event(mark, now))
+        self._save_time()
+        self.progress.refresh()
+
+    def _budget_event(self, mark: float, now: float) -> RunEvent:
+        budget = self.meter.budget
+        spent = f"{self.meter.hours(now):.2f} h"
+        if budget.usd_per_hour:
+            spent += f", ${self.meter.usd(now):.2f} of ${budget.max_usd:.2f}"
+        return RunEvent(
+            EventKind.BUDGET,
+            at=now,
+            value=self.meter.share(now),
+            threshold=mark,
+            message=f"{mark:.0%} of the budget is used ({spent})",
+        )
+
+    def _save_time(self, *, force: bool = False) -> None:
+        """Keep the seconds used, so that a resumed run's budget counts them."""
+        now = time.time()
+        if force or now - self._saved >= SAVE_SECONDS:
+            self._saved = now
+            about = {**self.prepared.about, "seconds": self.meter.hours(now) * 3600}
+            self.folder.write_about(about)
+
+    def _finish(self, ended_by: str | None, resources: Resources | None) -> int:
+        prepared = self.prepared
+        results = self.folder.results()
+        finishing = Finalizer(
+            self.folder.path, prepared.plan, prepared.dataset, prepared.split, say=self.progress.say
+        )
+        findings = finishing.finish(results)
+        incomplete = len(results) < prepared.planned or any(
+            result.status is TrialStatus.STOPPED for result in results
+        )
+        status: RunStatus = "finished"
+        if incomplete and ended_by is not None:
+            status = "interrupted" if ended_by == "interrupted" else "budget"
+        self._tick()  # finishing uses the budget too, and may be what crosses a milestone
+        self._tell_of_no_improvement(findings)
+        self._tell_end(findings, status, time.time(), resources)
+        return EXIT_INTERRUPTED if status == "interrupted" else EXIT_DONE
+
+    def _tell_of_no_improvement(self, findings: Findings) -> None:
+        """The plan's last contingency: what the search found does not beat the formula."""
+        best, formula = findings.best, findings.formula
+        if best is None or formula is None or best.valid is None or formula.valid is None:
+            return
+        if best.trial != formula.trial and best.valid["rmse"] < formula.valid["rmse"]:
+            return
+        self.everyone.event(
+            RunEvent(
+                EventKind.CONTINGENCY,
+                at=time.time(),
+                trial=best.trial,
+                value=best.valid["rmse"],
+                threshold=formula.valid["rmse"],
+                message="no improvement over the formula within the budget",
+                action="the ensemble is made of what there is",
+            )
+        )
+
+    def _tell_end(
+        self, findings: Findings, status: RunStatus, now: float, resources: Resources | None
+    ) -> None:
+        best = self.ledger.best
+        message = f"{status}: {len(self.ledger.finished)} of {self.ledger.planned} trials ended"
+        if findings.ensemble is not None and findings.ensemble.test is not None:
+            test = findings.ensemble.test
+            message += f"; ensemble on test: loss {test['loss']:.4f}, rmse {test['rmse']:.4f} stars"
+        if self.ledger.signs:
+            message += f"; {self.ledger.signs_text()}"
+        self.everyone.event(
+            RunEvent(EventKind.FINISHED, at=now, value=None if best is None else best.rmse, message=message)
+        )
+        outcome = whole_outcome(
+            self.prepared,
+            self.folder,
+            findings,
+            status=status,
+            meter=self.meter,
+            now=now,
+            resources=resources,
+        )
+        began = time.perf_counter()
+        promotion = None if findings.release is None else self.tracker.promote(outcome, findings.release)
+        write_results(self.folder.path, outcome, promotion=promotion)
+        write_report(self.folder.path, outcome)
+        seconds = {**outcome.seconds, "report": time.perf_counter() - began}
+        seconds["total"] = math.fsum([time.time() - self.began])
+        outcome = replace(outcome, seconds=seconds)
+        write_results(self.folder.path, outcome, promotion=promotion)
+        self.tracker.finish(outcome)
+        self.notifier.finish(message, progress_png(outcome.trials))
+        print(summary_text(read_results(self.folder.path)))

@@ -1,0 +1,183 @@
+"""Before a run starts: read the question, load the ratings, check everything, replay what is there.
+
+Raises InputError for whatever is wrong; writes nothing.
+"""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+from clusters.facts import ClusterFacts, read_facts
+from recsys.bounds import SMALL_BATCH_SIZE
+from recsys.data.dataset import Dataset
+from recsys.data.split import Split
+from recsys.data.splits import make_split, training_data
+from recsys.errors import InputError
+from recsys.notify import Notifier
+from recsys.training.trial_types import TrialResult, TrialSpec, TrialStatus
+from recsys.types import JsonObject
+from search.config.data_spec import DataSpec, show_download
+from search.config.plan import SearchPlan, make_plan
+from search.config.template import load_template
+from search.run.budget import Budget
+from search.run.context import RunContext, SearchRequest
+from search.run.previous_run import PreviousRun
+from search.sampling.search_space import shape_of
+from search.sampling.trial_factory import Proposal, TrialFactory
+from search.sampling.trial_slots import trial_sequence
+from search.storage.run_dir import RunFolder
+from search.tune.tuner import Work
+
+__all__ = ["SearchRequest", "prepare", "shape_of"]
+
+# What a resumed run may change: how far it may go, and on what; never what its trials are.
+RESUMABLE = (
+    "max_cost",
+    "max_hours",
+    "price",
+    "nodes",
+    "concurrency",
+    "refit",
+    "checkpoint_seconds",
+    "silence_seconds",
+)
+
+
+def prepare(request: SearchRequest) -> RunContext:
+    """Read, load and check all that ``request`` names. Raises InputError."""
+    began = time.perf_counter()
+    folder = None
+    if request.resume:
+        folder = RunFolder.at(request.out)
+        plan, about = _resumed_plan(folder, request.changes or {}), folder.read_about()
+        source = DataSpec.from_json(about["source"])
+        specs = tuple(TrialSpec(**spec) for spec in about.get("specs", []))
+        points = [(family, config) for family, config in about.get("points", [])]
+    else:
+        assert request.plan is not None
+        assert request.source is not None
+        RunFolder.require_free(request.out)
+        plan, source, specs = request.plan, request.source, request.specs
+        about, points = {}, [(one.family, one.config) for one in map(load_template, plan.points)]
+    plan = on_this_cluster(plan, read_facts())
+    budget = budget_of(plan)
+    notifier = Notifier.from_environment(request.notify)
+    started_from = _earlier(request.start_from, "--start-from")
+    warm = _earlier(request.warm_start or _path(about.get("warm_start")), "--warm-start")
+    dataset = source.load(show_download)
+    split = make_split(dataset, plan.split, seed=plan.seed)
+    _require_same(about, dataset, split)
+    if warm is not None:
+        warm.require_same_data(dataset, split)
+    if started_from is not None:
+        points = started_from.best_configs() + points
+    data = training_data(dataset, split)
+    composer, numbers = None, [spec.number for spec in specs]
+    if not specs:
+        sequence = trial_sequence(plan, given=[family for family, _ in points])
+        composer = TrialFactory(plan, data, shape_of(dataset), sequence, points)
+        numbers = [slot.number for slot in sequence]
+    if not request.resume:
+        about = {
+            "name": request.out.name,
+            "created": time.time(),
+            "command": list(request.command),
+            "source": source.to_json(),
+            "sha256": dataset.sha256,
+            "split_fingerprint": split.fingerprint,
+            "warm_start": None if warm is None else str(warm.path),
+            "points": points,
+            "specs": [vars(spec) for spec in specs],
+            "cluster": request.cluster or {},
+            "seconds": 0.0,
+        }
+    work = _work(folder, numbers, earlier=[] if warm is None else warm.lessons())
+    return RunContext(
+        request=request,
+        plan=plan,
+        about=about,
+        dataset=dataset,
+        split=split,
+        data=data,
+        composer=composer,
+        planned=len(numbers),
+        work=work,
+        budget=budget,
+        notifier=notifier,
+        resumed=request.resume,
+        warm_start=about.get("warm_start"),
+        specs=specs,
+        seconds={"data": time.perf_counter() - began},
+    )
+
+
+def on_this_cluster(plan: SearchPlan, facts: ClusterFacts | None) -> SearchPlan:
+    """``plan`` with what its rented GPUs ask for: trials a GPU, and the batch of their own row."""
+    if facts is None:
+        return plan
+    share = 1 / max(facts.trials_per_gpu, 1)
+    small = plan.small_batch or facts.batch_size == SMALL_BATCH_SIZE
+    return plan.model_copy(update={"gpus_per_trial": share, "small_batch": small})
+
+
+def budget_of(plan: SearchPlan) -> Budget:
+    return Budget(
+        price_usd=plan.price,
+        nodes=plan.nodes,
+        max_usd=plan.max_cost,
+        max_hours=plan.max_hours,
+        finish_hours=plan.finish_minutes / 60,
+    )
+
+
+def _path(text: str | None) -> Path | None:
+    return None if text is None else Path(text)
+
+
+def _earlier(path: Path | None, option: str) -> PreviousRun | None:
+    return None if path is None else PreviousRun.read(path, option=option)
+
+
+def _resumed_plan(folder: RunFolder, changes: JsonObject) -> SearchPlan:
+    """The run's own plan; what defines its trials stays as it was."""
+    for name in changes:
+        if name not in RESUMABLE:
+            raise InputError(
+                f"--resume goes on with the run's own plan, so {name} stays as it is; "
+                f"what may change is: {', '.join(RESUMABLE)}"
+            )
+    settings = folder.read_plan().model_dump(mode="json")
+    return make_plan({**settings, **changes}, {})
+
+
+def _require_same(about: JsonObject, dataset: Dataset, split: Split) -> None:
+    for key, value in (("sha256", dataset.sha256), ("split_fingerprint", split.fingerprint)):
+        if about.get(key, value) != value:
+            raise InputError(
+                f"--resume: the ratings are not those that the run was started on ({key} {value[:12]}, "
+                f"then {about[key][:12]}); put the old data back, or start a new run"
+            )
+
+
+def _work(
+    folder: RunFolder | None, numbers: list[int], *, earlier: list[tuple[Proposal, TrialResult]]
+) -> Work:
+    """What is done, what goes on from a checkpoint, what starts."""
+    if folder is None:
+        return Work(done=[], unfinished=[], numbers=numbers, earlier=earlier)
+    results = {result.spec.number: result for result in folder.results()}
+    done, unfinished = [], []
+    for spec, draws in folder.proposals():
+        result = results.get(spec.number)
+        if result is None or result.status is TrialStatus.STOPPED:
+            unfinished.append(Proposal(spec, draws))
+        else:
+            done.append((Proposal(spec, draws), result))
+    proposed = {spec.number for spec, _ in folder.proposals()}
+    return Work(
+        done=done,
+        unfinished=unfinished,
+        numbers=[number for number in numbers if number not in proposed],
+        earlier=earlier,
+    )

@@ -1,0 +1,155 @@
+"""From a place in the sequence to a trial: which config, how long, under which seed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from recsys.bounds import SMALL_BATCH_SIZE, DataShape
+from recsys.data.split import TrainingData
+from recsys.errors import InputError
+from recsys.models.registry import family_named, make_config
+from recsys.seeds import derive_seed
+from recsys.training.trial_types import TrialSpec
+from recsys.types import JsonObject
+from search.config.plan import SUBJECT, SearchPlan
+from search.config.template import load_template
+from search.sampling.search_space import Space, plain
+from search.sampling.trial_slots import REFERENCES, TrialSlot
+
+# draw(family, given draws or None) -> (config fields, draws)
+Draw = Callable[[str, JsonObject | None], tuple[JsonObject, JsonObject]]
+
+
+SCALED = ", scaled"  # ends the name of a template that had to be scaled into the bounds
+# A config to start the search at, and its family.
+Point = tuple[str, JsonObject]
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """A trial to run: its spec, and the draws that gave it (None where the sampler does not know it)."""
+
+    spec: TrialSpec
+    draws: JsonObject | None
+
+
+class TrialFactory:
+    """Makes the trials of one run. ``given`` are (family, config) to start the search at, best first.
+
+    Options that ``data`` cannot feed are not drawn. Raises InputError where the plan fixes one of them, or
+    a value outside the safe bounds."""
+
+    def __init__(
+        self,
+        plan: SearchPlan,
+        data: TrainingData,
+        shape: DataShape,
+        sequence: tuple[TrialSlot, ...],
+        given: list[Point],
+    ) -> None:
+        self._plan = plan
+        self._slots = {slot.number: slot for slot in sequence}
+        self._given = given
+        families = {slot.family for slot in sequence}
+        self._batch: JsonObject = {"batch_size": SMALL_BATCH_SIZE} if plan.small_batch else {}
+        self.spaces = {
+            name: Space(
+                name,
+                shape,
+                fixed={
+                    **family_named(name).forced_defaults(data),
+                    **plan.fixed.get(name, {}),
+                    **(self._batch if name == SUBJECT else {}),
+                },
+                small_batch=plan.small_batch,
+            )
+            for name in sorted(families)
+        }
+        self.template_name, self._template = self._scaled_template()
+        self._refuse_unsafe()
+        self._refuse_unfit(data)
+
+    def searched_families(self) -> list[str]:
+        """Families with something to draw."""
+        return [name for name, space in self.spaces.items() if space.ranges]
+
+    def compose(self, number: int, draw: Draw) -> Proposal:
+        """The trial at ``number``."""
+        slot = self._slots[number]
+        config, given = self._given_config(slot)
+        if config is None:
+            config, draws = draw(slot.family, None)
+            return Proposal(self._spec(slot, config), draws)
+        if given is not None and self.spaces[slot.family].ranges:
+            _, given = draw(slot.family, given)
+        return Proposal(self._spec(slot, config), given)
+
+    def _given_config(self, slot: TrialSlot) -> tuple[JsonObject | None, JsonObject | None]:
+        """(config that is set rather than drawn, or None; the draws that it amounts to, if any)."""
+        space = self.spaces[slot.family]
+        if slot.origin == "formula":
+            return self._batch, space.describe({})
+        if slot.origin == "reference":
+            return {"normalisation": REFERENCES[slot.name], **self._batch}, None
+        if slot.origin == "template":
+            return self._template, space.describe(self._template)
+        if slot.origin == "start-from":
+            points = [config for family, config in self._given if family == slot.family]
+            place = sum(
+                other.origin == "start-from" and other.family == slot.family and other.number < slot.number
+                for other in self._slots.values()
+            )
+            config = space.inside({**points[place], **space.fixed})
+            return config, space.describe(config)
+        first = min(s.number for s in self._slots.values() if s.family == slot.family)
+        if slot.family != SUBJECT and slot.number == first:
+            return dict(space.fixed), space.describe({})
+        if not space.ranges:
+            return dict(space.fixed), None
+        return None, None
+
+    def _spec(self, slot: TrialSlot, config: JsonObject) -> TrialSpec:
+        plan = self._plan
+        epochs = {
+            "reference": plan.reference.epochs,
+            "baseline": plan.baseline_epochs or plan.epochs,
+        }.get(slot.origin, plan.epochs)
+        name = (
+            self.template_name if slot.origin == "template" else slot.name or f"{slot.family}-{slot.number}"
+        )
+        return TrialSpec(
+            number=slot.number,
+            name=name,
+            family=slot.family,
+            config=plain(make_config(slot.family, config)),
+            epochs=epochs,
+            seed=derive_seed(plan.seed, "trial", slot.number),
+            prunable=slot.origin in {"search", "start-from"}
+            or (slot.origin == "baseline" and slot.name == ""),
+            origin=slot.origin,
+        )
+
+    def _scaled_template(self) -> tuple[str, JsonObject]:
+        """The template as trial 1 runs it, and its name; the optimised one has a shorter one."""
+        template = load_template(self._plan.template)
+        if template.family != SUBJECT:
+            raise InputError(f"template {self._plan.template} is a {template.family}; trial 1 is a {SUBJECT}")
+        config = {**template.config, **self._batch}
+        scaled = self.spaces[SUBJECT].inside(config)
+        short = {"hybrid_vae_optimized": "optimised"}.get(self._plan.template, self._plan.template)
+        return (short if scaled == config else f"{short}{SCALED}"), scaled
+
+    def _refuse_unsafe(self) -> None:
+        """The first door: fixed fields that break a bound stop the run before it starts."""
+        broken = self.spaces[SUBJECT].broken(make_config(SUBJECT, self.spaces[SUBJECT].fixed))
+        if broken:
+            raise InputError("outside the safe bounds: " + "; ".join(map(str, broken)))
+
+    def _refuse_unfit(self, data: TrainingData) -> None:
+        """What the plan fixes, and trial 1's template, must be options that these ratings can feed."""
+        fixed = [(name, space.fixed) for name, space in self.spaces.items()]
+        for name, config in (*fixed, (SUBJECT, self._template)):
+            check = family_named(name).check
+            if check is not None:
+                check(make_config(name, config), data)

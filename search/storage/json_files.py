@@ -1,0 +1,132 @@
+"""Reading and writing results.json and trials.json, whole or not at all.
+
+A file is written beside its place and renamed into it, so that a reader never sees half of one.
+NaN and infinity (a diverged epoch) are written as null, and read back as NaN.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from recsys.errors import InputError
+from recsys.training.trial_types import EpochReport, EventKind, RunEvent, TrialResult, TrialSpec, TrialStatus
+from recsys.types import JsonObject
+from search.results.schema import SCHEMA_VERSION, Results
+
+RESULTS = "results.json"
+TRIALS = "trials.json"
+
+
+def write_atomic(path: Path, data: bytes) -> Path:
+    """``data`` at ``path``, synced to disk, or the file that was there before."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        with part.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+    return path
+
+
+def write_results(folder: Path, results: Results) -> Path:
+    """``folder``/results.json."""
+    return write_atomic(folder / RESULTS, results.model_dump_json(indent=1).encode())
+
+
+def read_results(folder: Path) -> Results:
+    """The results of a run's folder; InputError where there are none, or of another schema."""
+    document = _read_json(folder / RESULTS, "finish the run first: python search/breakthrough.py --resume")
+    version = document.get("schema_version") if isinstance(document, dict) else None
+    if version != SCHEMA_VERSION:
+        raise InputError(
+            f"{folder / RESULTS} has schema_version {version!r}, this code reads {SCHEMA_VERSION}: "
+            "read it with the version of the project that wrote it"
+        )
+    try:
+        return Results.model_validate(document)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(map(str, first["loc"]))
+        raise InputError(
+            f"{folder / RESULTS}: {place}: {first['msg']} (a whole results.json was expected)"
+        ) from None
+
+
+def write_trials(folder: Path, trials: Sequence[TrialResult]) -> Path:
+    """``folder``/trials.json: every trial with its epochs and events."""
+    rows = [trial_to_json(trial) for trial in trials]
+    return write_atomic(folder / TRIALS, json.dumps({"schema_version": 1, "trials": rows}).encode())
+
+
+def read_trials(folder: Path) -> list[TrialResult]:
+    """The trials of a run's folder, in the order they were written."""
+    document = _read_json(folder / TRIALS, "a folder that a run left was expected")
+    try:
+        return [trial_from_json(row) for row in document["trials"]]
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(
+            f"{folder / TRIALS} is not a list of trials: {type(error).__name__} {error}"
+        ) from None
+
+
+def trial_to_json(trial: TrialResult) -> JsonObject:
+    """A trial as plain JSON values."""
+    result: JsonObject = plain(trial)
+    return result
+
+
+def trial_from_json(row: JsonObject) -> TrialResult:
+    """The trial that ``trial_to_json`` was given; unknown fields of a later version are left out."""
+    reports = tuple(EpochReport(**_known(EpochReport, report, nan=True)) for report in row["reports"])
+    events = tuple(
+        RunEvent(**{**_known(RunEvent, event), "kind": EventKind(event["kind"])}) for event in row["events"]
+    )
+    fields = _known(TrialResult, row)
+    fields["spec"] = TrialSpec(**_known(TrialSpec, row["spec"]))
+    fields["status"] = TrialStatus(row["status"])
+    return TrialResult(**{**fields, "reports": reports, "events": events})
+
+
+def _known(kind: type[Any], row: JsonObject, *, nan: bool = False) -> JsonObject:
+    names = {field.name for field in dataclasses.fields(kind)}
+    return {
+        name: math.nan if nan and value is None else value for name, value in row.items() if name in names
+    }
+
+
+def plain(value: Any) -> Any:
+    """``value`` as JSON has it: dataclasses and enums opened, numpy scalars plain, NaN as None."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {field.name: plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
+    if isinstance(value, dict):
+        return {str(key): plain(entry) for key, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(entry) for entry in value]
+    if isinstance(value, EventKind | TrialStatus):
+        return value.value
+    if hasattr(value, "item"):  # a numpy scalar
+        value = value.item()
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
+
+
+def _read_json(path: Path, advice: str) -> Any:
+    try:
+        return json.loads(path.read_bytes())
+    except FileNotFoundError:
+        raise InputError(f"no {path.name} in {path.parent}: {advice}") from None
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path} cannot be read as JSON ({type(error).__name__}): {advice}") from None

@@ -1,0 +1,162 @@
+"""A run's folder: the plan, the journal of proposals, the trials' results, and a lock.
+
+    plan.yaml, run.json            what was asked, on which data; the seconds used so far
+    proposals.jsonl                one line a trial, before it starts
+    trials/0003/                   result.json, member/, valid.npy, and checkpoint/ until it ends
+    events.jsonl                   warnings, contingencies, milestones
+    ensemble-valid.npy             the ensemble's stars of valid
+    results.json, report.html, release/
+
+Whole files are written beside their place, synced and renamed; journals are appended and synced, and
+a half-written last line (the process was killed) is left out when read.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+from dataclasses import asdict
+from pathlib import Path
+from typing import IO, Any
+
+import yaml
+
+from recsys.errors import InputError
+from recsys.training.trial_types import EventKind, RunEvent, TrialResult, TrialSpec
+from recsys.types import JsonObject
+from search.config.plan import SearchPlan, make_plan
+from search.storage.json_files import plain, write_atomic
+from search.storage.trial_dir import RESULT, read_result, trial_folder
+
+
+class RunFolder:
+    """One run on disk, held by this process alone while it is open."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path.resolve()
+        self._lock: IO[str] | None = None
+
+    @staticmethod
+    def require_free(path: Path) -> None:
+        """Raises InputError where there is something at ``path`` already."""
+        if path.exists() and (not path.is_dir() or any(path.iterdir())):
+            kind = "already holds a run" if (path / "plan.yaml").exists() else "is not an empty folder"
+            raise InputError(f"--out {path} {kind}; name another folder, or add --resume to go on with a run")
+
+    @classmethod
+    def create(cls, path: Path) -> RunFolder:
+        """A new run at ``path``, held. Raises InputError where there is something already."""
+        cls.require_free(path)
+        run = cls(path)
+        try:
+            (run.path / "trials").mkdir(parents=True)
+        except OSError as error:
+            raise InputError(f"--out {path} cannot be made: {error.strerror or error}") from None
+        run._hold()
+        return run
+
+    @classmethod
+    def at(cls, path: Path) -> RunFolder:
+        """The run at ``path``, to read. Raises InputError where there is none."""
+        if not (path / "plan.yaml").exists():
+            raise InputError(f"--resume: {path} holds no run (no plan.yaml); start one without --resume")
+        return cls(path)
+
+    @classmethod
+    def resume(cls, path: Path) -> RunFolder:
+        """The run at ``path``, held. Raises InputError where there is none or it is running."""
+        run = cls.at(path)
+        run._hold()
+        return run
+
+    def _hold(self) -> None:
+        self._lock = open(self.path / ".lock", "a")  # noqa: SIM115 - held as long as the process
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise InputError(f"{self.path} is in use by another process: wait for it, or end it") from None
+
+    def close(self) -> None:
+        """Let others hold it."""
+        if self._lock is not None:
+            self._lock.close()
+            self._lock = None
+
+    # What was asked.
+
+    def write_plan(self, plan: SearchPlan, about: JsonObject) -> None:
+        """The resolved plan, and ``about`` (data source, fingerprints, arguments that are no plan's)."""
+        self.write_about(about)
+        text = "# python search/breakthrough.py --plan plan.yaml\n" + yaml.safe_dump(
+            plan.model_dump(mode="json"), sort_keys=False
+        )
+        write_atomic(self.path / "plan.yaml", text.encode())
+
+    def read_plan(self) -> SearchPlan:
+        content = yaml.safe_load((self.path / "plan.yaml").read_text())
+        return make_plan(content, {}, where=str(self.path / "plan.yaml"))
+
+    def write_about(self, about: JsonObject) -> None:
+        write_atomic(self.path / "run.json", json.dumps(about, indent=1).encode())
+
+    def read_about(self) -> JsonObject:
+        about: JsonObject = json.loads((self.path / "run.json").read_text())
+        return about
+
+    # The journal.
+
+    def journal(self, spec: TrialSpec, draws: JsonObject | None) -> None:
+        """Keep a proposal before it runs."""
+        append_line(self.path / "proposals.jsonl", {"spec": asdict(spec), "draws": draws})
+
+    def proposals(self) -> list[tuple[TrialSpec, JsonObject | None]]:
+        """Every proposal so far, in order, each number once."""
+        rows = {row["spec"]["number"]: row for row in read_lines(self.path / "proposals.jsonl")}
+        return [(TrialSpec(**rows[number]["spec"]), rows[number]["draws"]) for number in sorted(rows)]
+
+    def event(self, event: RunEvent) -> None:
+        append_line(self.path / "events.jsonl", plain(event), sync=False)
+
+    def events(self) -> list[RunEvent]:
+        rows = read_lines(self.path / "events.jsonl")
+        return [RunEvent(**{**row, "kind": EventKind(row["kind"])}) for row in rows]
+
+    # The trials.
+
+    def results(self) -> list[TrialResult]:
+        """Every trial that has ended, by number."""
+        found = []
+        for folder in sorted((self.path / "trials").glob("[0-9]*")):
+            if (folder / RESULT).exists():
+                found.append(read_result(folder))
+        return found
+
+    def trial(self, number: int) -> Path:
+        return trial_folder(self.path, number)
+
+
+def append_line(path: Path, row: JsonObject, *, sync: bool = True) -> None:
+    """One JSON line at the end of ``path``, on a line of its own also after one that was cut short."""
+    with open(path, "ab+") as file:
+        text = json.dumps(row).encode() + b"\n"
+        if file.seek(0, os.SEEK_END):
+            file.seek(-1, os.SEEK_END)
+            text = text if file.read(1) == b"\n" else b"\n" + text
+        file.write(text)
+        file.flush()
+        if sync:
+            os.fsync(file.fileno())
+
+
+def read_lines(path: Path) -> list[JsonObject]:
+    """The whole JSON lines of ``path``, none where it is missing."""
+    if not path.exists():
+        return []
+    rows: list[Any] = []
+    for line in path.read_text(encoding="utf-8").splitlines():
+        try:
+            rows.append(json.loads(line))
+        except json.JSONDecodeError:
+            continue
+    return rows

@@ -1,0 +1,48 @@
+"""A trial's folder in a run: where it is, and its result as JSON and back."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+from recsys.training.trial_types import TrialResult, TrialSpec, TrialStatus
+from search.storage.json_files import trial_from_json, trial_to_json, write_atomic
+
+RESULT = "result.json"
+CHECKPOINT = "checkpoint"
+
+
+def trial_folder(run: Path, number: int) -> Path:
+    """trials/0003 of a run."""
+    return run / "trials" / f"{number:04d}"
+
+
+def read_result(folder: Path) -> TrialResult:
+    """The result in ``folder``, its own folder named relative to the run."""
+    row = json.loads((folder / RESULT).read_text(encoding="utf-8"))
+    return replace(trial_from_json(row), folder=f"trials/{folder.name}")
+
+
+def write_result(folder: Path, result: TrialResult) -> None:
+    """``result`` in ``folder``, whole or not at all."""
+    write_atomic(folder / RESULT, json.dumps(trial_to_json(result)).encode())
+
+
+def write_failure(folder: Path, spec: TrialSpec, *, error: str) -> None:
+    """Record that a trial failed before its first epoch's end, with its reason."""
+    folder.mkdir(parents=True, exist_ok=True)
+    result = TrialResult(
+        spec=spec,
+        status=TrialStatus.FAILED,
+        best_epoch=None,
+        loss=None,
+        rmse=None,
+        mae=None,
+        kl=0.0,
+        parameters=0,
+        seconds=0.0,
+        folder=f"trials/{folder.name}",
+        error=error,
+    )
+    write_result(folder, result)

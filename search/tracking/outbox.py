@@ -1,0 +1,142 @@
+"""What is to be told to MLflow, on disk first: a line of JSON each, and how far they have been sent.
+
+The run writes lines and goes on; a sender reads them from its cursor, now or days later. So a server
+that is away costs the run nothing and loses nothing. The address is kept only as a hash, since it may
+hold a password; lines that went to another address are sent again, from the first, to the new one.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import logging
+import os
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, Any
+
+from recsys.types import JsonObject
+
+log = logging.getLogger(__name__)
+
+FOLDER = "tracking"
+JOURNAL = "journal.jsonl"
+STATE = "state.json"
+
+
+class Outbox:
+    """The lines of one run's folder. Appending never raises: a full disk costs lines, not the run."""
+
+    def __init__(self, run_folder: Path) -> None:
+        self.folder = run_folder / FOLDER
+        self.run_folder = run_folder
+        self.path = self.folder / JOURNAL
+        self.lost = 0
+        self._lock = threading.Lock()
+
+    def exists(self) -> bool:
+        return self.path.is_file()
+
+    def append(self, entry: JsonObject) -> None:
+        """One line more, handed to the operating system before this returns."""
+        line = json.dumps(entry, separators=(",", ":"), allow_nan=True) + "\n"
+        try:
+            with self._lock:
+                self.folder.mkdir(parents=True, exist_ok=True)
+                with self.path.open("a+b") as file:
+                    if file.tell() and _last_byte(file) != b"\n":  # a line cut short by a kill
+                        file.write(b"\n")
+                    file.write(line.encode())
+        except OSError as error:
+            self.lost += 1
+            if self.lost == 1:
+                log.warning("tracking: %s cannot be written (%s)", self.path, error.strerror)
+
+    def read(self, start: int) -> Iterator[tuple[JsonObject, int]]:
+        """(entry, offset after it) of every whole line from ``start`` bytes on; broken ones are left out."""
+        if not self.exists():
+            return
+        with self.path.open("rb") as file:
+            file.seek(start)
+            for line in file:
+                if not line.endswith(b"\n"):
+                    return
+                start += len(line)
+                try:
+                    entry = json.loads(line)
+                except ValueError:
+                    continue
+                yield entry, start
+
+    def size(self) -> int:
+        return self.path.stat().st_size if self.exists() else 0
+
+
+class SendPosition:
+    """How far a journal has been sent to one address, and MLflow's ids for what was sent.
+
+    Only one process may send a journal: the state file's lock says which.
+    """
+
+    def __init__(self, journal: Outbox, uri: str) -> None:
+        self._path = journal.folder / STATE
+        self._address = hashlib.sha256(uri.encode()).hexdigest()
+        self._file: IO[bytes] | None = None
+        self.offset = 0
+        self.ids: dict[str, str] = {}
+        self.steps: dict[str, int] = {}
+        self.answers: dict[str, Any] = {}
+        self.fresh = True  # nothing was ever sent: what is made cannot be there already
+
+    def acquire(self) -> bool:
+        """Take the right to send; False when another process has it."""
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        file = self._path.with_suffix(".lock").open("wb")
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            file.close()
+            return False
+        self._file = file
+        self._load()
+        return True
+
+    def release(self) -> None:
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+    def _load(self) -> None:
+        try:
+            state = json.loads(self._path.read_bytes())
+        except (OSError, ValueError):
+            return
+        if state.get("address") != self._address:
+            return
+        self.offset, self.ids = int(state["offset"]), dict(state["ids"])
+        self.steps, self.answers = dict(state["steps"]), dict(state["answers"])
+        self.fresh = False
+
+    def forget(self) -> None:
+        """Start again from the first line: what was sent is no longer there."""
+        self.offset, self.ids, self.steps, self.answers = 0, {}, {}, {}
+
+    def save(self) -> None:
+        """The state as it is now, renamed into place."""
+        state = {
+            "address": self._address,
+            "offset": self.offset,
+            "ids": self.ids,
+            "steps": self.steps,
+            "answers": self.answers,
+        }
+        part = self._path.with_name(f".{STATE}.{os.getpid()}.part")
+        part.write_text(json.dumps(state))
+        part.replace(self._path)
+
+
+def _last_byte(file: IO[bytes]) -> bytes:
+    file.seek(-1, os.SEEK_END)
+    return file.read(1)

@@ -1,0 +1,78 @@
+"""When a running trial that says nothing is taken for hung: pure arithmetic, no clock and no Ray.
+
+A trial speaks after each epoch. Its own longest epoch says what is long for it, with everything that comes
+between two reports (answers to faults, checkpoints) in it; ``TIMES`` that is a hang, but never less than a
+floor. Before the first epoch nothing is measured: a sampler's start, a compilation or the lists of a whole
+catalogue may take long, in proportion to the ratings. Time in which nobody listened (this machine asleep,
+this process stopped) is nobody's silence.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+TIMES = 20.0  # a hang is so many of the trial's longest epochs
+FIRST_TIMES = 5.0  # the floor before the first epoch, in floors
+SECONDS_A_RATING = 1e-3  # before the first epoch; the formula's takes 0.2 ms a rating on two cores
+HEARD_AT_LEAST_EVERY = 5.0  # seconds; a longer break between looks counts as so much
+
+
+@dataclass
+class TrialHeartbeat:
+    """One running trial, seconds: its silence now, and its longest epoch."""
+
+    silent: float = 0.0
+    longest: float | None = None
+
+
+@dataclass(frozen=True)
+class HungTrial:
+    """A trial that was silent for longer than allowed, in seconds; ``longest`` None before an epoch."""
+
+    silent: float
+    allowed: float
+    longest: float | None
+
+    def described(self) -> str:
+        known = "no epoch yet" if self.longest is None else f"its longest epoch took {self.longest:.1f} s"
+        return f"it has said nothing for {self.silent:.0f} s ({known})"
+
+
+class HeartbeatMonitor:
+    """Who of the running trials has been silent for how long. Names are whatever the caller uses."""
+
+    def __init__(self, *, floor: float, ratings: int, lists: bool = False) -> None:
+        """``floor`` in seconds, 0 is off; ``ratings`` of train; ``lists``: a trial ranks at its end."""
+        self._floor, self._lists = floor, lists
+        self._unmeasured = max(FIRST_TIMES * floor, SECONDS_A_RATING * ratings)
+        self._voices: dict[str, TrialHeartbeat] = {}
+        self._looked: float | None = None
+
+    def spoke(self, name: str, *, epoch: float | None) -> None:
+        """A word of ``name``, after an ``epoch`` of so many seconds trained just now (None: none was)."""
+        voice = self._voices.setdefault(name, TrialHeartbeat())
+        if epoch is not None:
+            # The first silence is a start too; later ones are epochs with what comes between them.
+            voice.longest = epoch if voice.longest is None else max(voice.longest, epoch, voice.silent)
+        voice.silent = 0.0
+
+    def look(self, running: Iterable[str], now: float) -> dict[str, HungTrial]:
+        """Those of ``running`` that hang at ``now``, each told once a hang; all others are forgotten."""
+        passed = 0.0 if self._looked is None else min(now - self._looked, HEARD_AT_LEAST_EVERY)
+        self._looked = now
+        self._voices = {name: self._voices.get(name, TrialHeartbeat()) for name in running}
+        hangs = {}
+        for name, voice in self._voices.items():
+            voice.silent += passed
+            allowed = self._allowed(voice)
+            if self._floor > 0 and voice.silent > allowed:
+                hangs[name] = HungTrial(voice.silent, allowed, voice.longest)
+                voice.silent = 0.0
+        return hangs
+
+    def _allowed(self, voice: TrialHeartbeat) -> float:
+        if voice.longest is None:
+            return self._unmeasured
+        measured = max(self._floor, TIMES * voice.longest)
+        return max(measured, self._unmeasured) if self._lists else measured

@@ -1,0 +1,203 @@
+"""Tune's loop over a run's trials: proposals, pruning, and the ends that the outside asks for."""
+
+from __future__ import annotations
+
+import shutil
+import time
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ray import tune
+
+from recsys.data.split import TrainingData
+from recsys.training.trial_types import EpochReport, RunEvent, TrialResult, TrialSpec, TrialStatus
+from search.config.plan import SearchPlan
+from search.sampling.trial_factory import Draw, Proposal
+from search.sampling.trial_queue import FamilySampler, TrialQueue
+from search.tune.callbacks import Listener, RunCallback
+from search.tune.heartbeat import HeartbeatMonitor
+from search.tune.pruning import FamilyPruning
+from search.tune.ray_cluster import Resources
+from search.tune.trial_worker import TrialWorker, tell_to_end
+from search.tune.valid_ndcg import read_ndcg
+
+
+class _Unresponsive(RuntimeError):
+    """Trials that were told to end did not: they stay unfinished, with their checkpoints."""
+
+
+class RunFailure(RuntimeError):
+    """The run cannot go on (a full disk); what is there is kept and can be resumed."""
+
+
+@dataclass(frozen=True)
+class Work:
+    """What is left of a run. ``done`` trials are replayed, ``unfinished`` ones go on, ``numbers`` start.
+
+    ``earlier`` are other runs' trials that the sampler learns from.
+    """
+
+    done: list[tuple[Proposal, TrialResult]]
+    unfinished: list[Proposal]
+    numbers: list[int]
+    earlier: list[tuple[Proposal, TrialResult]] = field(default_factory=list)
+
+    @property
+    def count(self) -> int:
+        return len(self.unfinished) + len(self.numbers)
+
+
+@dataclass
+class Search:
+    """One session of a search. ``should_end()`` says whether to end now (None: go on), and why;
+    ``patience()`` is the seconds that a trial has to end itself once it was told to."""
+
+    run: Path
+    plan: SearchPlan
+    data: TrainingData
+    families: dict[str, FamilySampler]
+    compose: Callable[[int, Draw], Proposal]
+    journal: Callable[[Proposal], None]
+    listener: Listener
+    should_end: Callable[[], str | None]
+    tick: Callable[[], None]
+    patience: Callable[[], float]
+    ended_by: str | None = None
+    _running: set[int] = field(default_factory=set)
+    _told: set[int] = field(default_factory=set)
+    _ended_at: float = 0.0
+    _session: str = field(default_factory=lambda: uuid.uuid4().hex)
+
+    def go(self, work: Work, resources: Resources) -> None:
+        """Run what is left. Raises RunFailure where the run cannot go on."""
+        if work.count == 0:
+            return
+        proposals = TrialQueue(
+            families=self.families,
+            numbers=work.numbers,
+            unfinished=work.unfinished,
+            compose=self.compose,
+            journal=self.journal,
+            is_open=lambda: self.ended_by is None,
+            deaths=self.plan.worker_deaths,
+        )
+        for proposal, result in [*work.earlier, *work.done]:
+            proposals.replay(proposal, result, read_ndcg(self.run / result.folder))
+        longest = max(self.plan.epochs, self.plan.baseline_epochs or 1, self.plan.reference.epochs)
+        pruning = FamilyPruning(self.plan.pruning, max_epochs=longest, prune=self._prune)
+        pruning.replay(result for _, result in work.done)
+        callback = RunCallback(
+            run=self.run,
+            listener=_RunningTrials(self, self.listener),
+            tick=lambda: self._tick(callback),
+            gave_up=proposals.gave_up,
+            silence=HeartbeatMonitor(
+                floor=self.plan.silence_seconds,
+                ratings=len(self.data.train),
+                lists="ndcg_at_10" in self.plan.objectives,
+            ),
+        )
+        storage = self.run / ".tune"
+        try:
+            self._fit(proposals, pruning, callback, resources=resources, count=work.count, storage=storage)
+        except _Unresponsive:
+            return
+        finally:
+            shutil.rmtree(storage, ignore_errors=True)
+
+    def _fit(
+        self,
+        proposals: TrialQueue,
+        pruning: FamilyPruning,
+        callback: RunCallback,
+        *,
+        resources: Resources,
+        count: int,
+        storage: Path,
+    ) -> None:
+        worker = tune.with_parameters(
+            TrialWorker,
+            data=self.data,
+            run=str(self.run),
+            session=self._session,
+            checkpoint_seconds=self.plan.checkpoint_seconds,
+            small_batch=self.plan.small_batch,
+            rank="ndcg_at_10" in self.plan.objectives,
+        )
+        each = {"cpu": resources.cpus, **({"gpu": resources.gpus} if resources.gpus else {})}
+        tuner = tune.Tuner(
+            tune.with_resources(worker, each),
+            tune_config=tune.TuneConfig(
+                metric="rmse",
+                mode="min",
+                search_alg=proposals,
+                scheduler=pruning,
+                num_samples=count * (1 + self.plan.worker_deaths),
+                max_concurrent_trials=resources.concurrency,
+                reuse_actors=True,
+                trial_name_creator=_trial_name,
+                trial_dirname_creator=_trial_name,
+            ),
+            run_config=tune.RunConfig(
+                name="trials",
+                storage_path=str(storage),
+                verbose=0,
+                callbacks=[callback],
+                checkpoint_config=tune.CheckpointConfig(checkpoint_frequency=0, checkpoint_at_end=False),
+                failure_config=tune.FailureConfig(max_failures=0),
+            ),
+        )
+        tuner.fit()
+
+    def _prune(self, number: int) -> None:
+        if number not in self._told:
+            self._told.add(number)
+            tell_to_end(self._session, number, TrialStatus.PRUNED)
+
+    def _tick(self, callback: RunCallback) -> None:
+        if callback.fatal:
+            raise RunFailure(callback.fatal)
+        if self.ended_by is None:
+            self.ended_by = self.should_end()
+            self._ended_at = time.monotonic()
+        elif time.monotonic() - self._ended_at > self.patience():
+            raise _Unresponsive
+        if self.ended_by is not None:
+            for number in self._running - self._told:
+                self._told.add(number)
+                tell_to_end(self._session, number, TrialStatus.STOPPED)
+        self.tick()
+
+    def running(self, number: int) -> None:
+        self._running.add(number)
+
+    def not_running(self, number: int) -> None:
+        self._running.discard(number)
+
+
+@dataclass
+class _RunningTrials:
+    """Keeps the search's own account of what runs, and passes everything on."""
+
+    search: Search
+    listener: Listener
+
+    def trial_started(self, spec: TrialSpec) -> None:
+        self.search.running(spec.number)
+        self.listener.trial_started(spec)
+
+    def epoch(self, spec: TrialSpec, report: EpochReport) -> None:
+        self.listener.epoch(spec, report)
+
+    def event(self, event: RunEvent) -> None:
+        self.listener.event(event)
+
+    def trial_finished(self, result: TrialResult) -> None:
+        self.search.not_running(result.spec.number)
+        self.listener.trial_finished(result)
+
+
+def _trial_name(trial: tune.experiment.Trial) -> str:
+    return f"{trial.config['number']:04d}"

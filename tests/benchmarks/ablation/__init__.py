@@ -1,0 +1,1 @@
+"""Ablation: from the plan's formula to the full model, one change at a time."""

@@ -1,0 +1,98 @@
+"""What test judges, trained again on train and valid: by the trial's own epochs, and nothing else changed."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from recsys.data.dataset import Dataset
+from recsys.data.split import Split
+from recsys.data.splits import make_split, training_data
+from recsys.metrics.rating import rmse
+from recsys.models.artifact import load_artifact
+from recsys.models.registry import family_named, make_config
+from recsys.release.load import load_release
+from recsys.training.trial_types import TrialSpec
+from search.config.data_spec import DataSpec
+from tests.search.finalize.runs import finished, results, train
+
+SMALL = {"factors": 8, "hidden": [16], "latent": 4, "normalisation": "layer", "learning_rate": 3e-3}
+SPECS = (
+    TrialSpec(0, "formula", "hybrid_vae", SMALL, epochs=4, seed=1, origin="formula"),
+    TrialSpec(1, "mf-1", "mf", {"factors": 4}, epochs=6, seed=2, origin="search"),
+)
+
+
+@pytest.fixture(scope="module")
+def dataset() -> Dataset:
+    return DataSpec("synthetic:users=150,items=90,ratings=5000").load()
+
+
+@pytest.fixture(scope="module")
+def split(dataset: Dataset) -> Split:
+    return make_split(dataset, "random,gate=off", seed=0)
+
+
+@pytest.fixture(scope="module")
+def run(dataset: Dataset, split: Split, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run's folder with two finished trials."""
+    return train(tmp_path_factory.mktemp("run"), SPECS, dataset, split)
+
+
+def test_test_judges_models_that_saw_valid(run: Path, dataset: Dataset, split: Split) -> None:
+    plain, _ = finished(run, {}, dataset, split)
+    again, said = finished(run, {"retrain_on_valid": True}, dataset, split)
+    assert plain.best is not None
+    assert again.best is not None
+    assert again.best.valid == plain.best.valid
+    assert again.best.test != plain.best.test
+    assert "trained again on train and valid" in again.best.note
+    assert not plain.best.note
+    assert len([line for line in said if line.startswith("retrained: trial")]) == len(SPECS)
+
+    # The same model, trained by hand.
+    result = next(one for one in results(run) if one.spec.number == again.best.trial)
+    rows = np.sort(np.concatenate([split.train, split.valid]))
+    family, known = family_named(result.spec.family), training_data(dataset, split)
+    trainer = family.build(
+        make_config(result.spec.family, result.spec.config),
+        replace(known, train=dataset.ratings.take(rows)),
+        epochs=result.spec.epochs,
+        seed=result.spec.seed,
+        device=torch.device("cpu"),
+    )
+    assert result.best_epoch is not None
+    for _ in range(result.best_epoch):
+        trainer.train_epoch()
+    test = dataset.ratings.take(split.test)
+    assert again.best.test is not None
+    assert again.best.test["rmse"] == pytest.approx(rmse(trainer.predict(test), test.values), abs=2e-4)
+
+
+def test_the_release_holds_what_was_judged(run: Path, dataset: Dataset, split: Split) -> None:
+    findings, said = finished(run, {"retrain_on_valid": True}, dataset, split)
+    assert not any(line.startswith("retrained: trial") for line in said), "done once, it is not done again"
+    assert findings.release is not None
+    kept = {member.name: member for member in load_release(findings.release).manifest.members}
+    for number, _ in findings.members:
+        packed = load_artifact(run / "retrained" / f"{number:04d}" / "member")
+        name = next(name for name in kept if name.startswith(f"{number:04d}-"))
+        released = load_artifact(findings.release / "members" / name)
+        assert set(released.arrays) == set(packed.arrays)
+        for key, array in packed.arrays.items():
+            np.testing.assert_array_equal(released.arrays[key], array)
+
+
+def test_a_refit_is_for_the_release_alone(run: Path, dataset: Dataset, split: Split) -> None:
+    plain, _ = finished(run, {}, dataset, split)
+    refit, said = finished(run, {"refit": True}, dataset, split)
+    assert plain.ensemble is not None
+    assert refit.ensemble is not None
+    assert refit.ensemble.test == plain.ensemble.test
+    assert refit.refit is not None
+    assert refit.refit["trained_on"] == ["train", "valid", "test"]
+    assert any(line.startswith("refit: trial") for line in said)

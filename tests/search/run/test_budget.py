@@ -1,0 +1,71 @@
+"""Money and time: caps, what is kept back, projections."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from recsys.errors import InputError
+from search.run.budget import Budget, Meter
+
+positive = st.floats(0.01, 100)
+
+
+def budget(price: float = 0.5, nodes: int = 2, usd: float = 20, hours: float | None = None) -> Budget:
+    return Budget(price_usd=price, nodes=nodes, max_usd=usd, max_hours=hours, finish_hours=0.1)
+
+
+def test_the_maximum_is_said_with_its_arithmetic() -> None:
+    # 20 dollars at 2 x 0.50 an hour are 20 hours.
+    assert budget().cap_hours == 20
+    assert "at most $20.00 = $0.50/hour x 2 nodes x 20.0 h" in budget().explained()
+    # 3 hours at 1 dollar an hour: the hours bind.
+    assert "at most $3.00" in budget(hours=3).explained()
+    assert "--max-hours 3" in budget(hours=3).explained()
+    assert "$0.00" in budget(price=0).explained()
+    assert math.isinf(budget(price=0).cap_hours)
+
+
+@given(price=positive, usd=positive, hours=positive, nodes=st.integers(1, 8))
+def test_the_cap_is_never_passed(price: float, usd: float, hours: float, nodes: int) -> None:
+    one = budget(price=price, usd=usd, hours=hours, nodes=nodes)
+    assert one.cap_hours <= hours
+    assert one.cap_hours * price * nodes <= usd * (1 + 1e-9)
+    assert one.cap_hours / 2 <= one.search_hours <= one.cap_hours
+
+
+def test_running_trials_end_before_an_epoch_that_would_not_fit() -> None:
+    meter = Meter(budget(hours=1.0), started=0.0)
+    assert not meter.search_is_over(0.5 * 3600)
+    assert meter.search_is_over(0.5 * 3600, epoch_seconds=0.4 * 3600)
+    assert meter.search_is_over(0.9 * 3600)
+
+
+def test_earlier_sessions_count() -> None:
+    meter = Meter(budget(), started=100.0, before_seconds=3600.0)
+    assert meter.hours(100.0) == 1.0
+    assert meter.usd(100.0 + 1800) == pytest.approx(1.5)
+
+
+def test_milestones_are_told_once() -> None:
+    meter = Meter(budget(hours=1.0), started=0.0)
+    told = [meter.milestone(share * 3600) for share in (0.1, 0.5, 0.6, 0.95, 0.99, 1.0, 1.2)]
+    assert told == [None, 0.5, None, 0.8, None, 1.0, None]
+
+
+def test_projection_stays_under_the_cap() -> None:
+    meter = Meter(budget(hours=1.0), started=0.0)
+    free = Meter(budget(price=0), started=0.0)
+    # 10 trials of 360 s, two at once: half an hour more, and a tenth for the end.
+    arguments = {"trials_left": 10, "trial_seconds": 360.0, "at_once": 2}
+    assert free.projected_hours(0.0, **arguments) == pytest.approx(0.6)
+    assert meter.projected_hours(0.7 * 3600, **arguments) == 1.0
+
+
+@pytest.mark.parametrize("wrong", [{"price": -1.0}, {"usd": -0.5}, {"usd": math.nan}, {"hours": 0.0}])
+def test_a_negative_budget_is_refused(wrong: dict[str, float]) -> None:
+    with pytest.raises(InputError, match="expected"):
+        budget(**wrong)
