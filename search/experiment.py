@@ -82,7 +82,7 @@ def create(options: argparse.Namespace, given: list[str]) -> int:
 
 
 def run(options: argparse.Namespace, given: list[str]) -> int:
-    from recsys.notify import without_webhook
+    from recsys.notifications import without_webhook
     from search.experiments.create import request_of
     from search.run.search_run import run as run_search
 

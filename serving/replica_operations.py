@@ -16,7 +16,7 @@ from ray import serve
 from ray.exceptions import RayError
 
 from recsys.errors import InputError
-from recsys.notify import Message, Notifier
+from recsys.notifications import Message, Notifier
 from recsys.types import JsonObject
 from serving.events.store import EventStore
 from serving.operations import NICE, Operations

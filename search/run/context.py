@@ -12,7 +12,7 @@ from typing import Any
 
 from recsys.data.dataset import Dataset
 from recsys.data.split import Split, TrainingData
-from recsys.notify import Notifier
+from recsys.notifications import Notifier
 from recsys.training.trial_types import TrialSpec
 from recsys.types import JsonObject
 from search.config.data_spec import DataSpec

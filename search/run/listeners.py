@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from dataclasses import replace
 
-from recsys.notify import Notifier
+from recsys.notifications import Notifier
 from recsys.training.trial_types import EpochReport, EventKind, RunEvent, TrialResult, TrialSpec, TrialStatus
 from search.run.progress import ProgressDisplay
 from search.run.run_state import RunState

@@ -14,7 +14,7 @@ from recsys.data.dataset import Dataset
 from recsys.data.split import Split
 from recsys.data.splits import make_split, training_data
 from recsys.errors import InputError
-from recsys.notify import Notifier
+from recsys.notifications import Notifier
 from recsys.training.trial_types import TrialResult, TrialSpec, TrialStatus
 from recsys.types import JsonObject
 from search.config.data_spec import DataSpec, show_download

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from recsys.errors import InputError
-from recsys.notify import Notifier
+from recsys.notifications import Notifier
 from recsys.training.trial_types import EventKind
 from recsys.types import JsonObject
 from search.tracking.outbox import FOLDER, Outbox

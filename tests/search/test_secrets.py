@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from recsys.notify import Notifier, without_webhook
+from recsys.notifications import Notifier, without_webhook
 from search.report import write_report
 from search.report.plot import progress_png
 from search.results import read_results, summary_text, write_results

@@ -6,7 +6,7 @@ import io
 import time
 from pathlib import Path
 
-from recsys.notify import Notifier
+from recsys.notifications import Notifier
 from recsys.training.trial_types import EventKind, RunEvent
 from search.config.plan import SearchPlan
 from search.run.budget import Budget, Meter

@@ -1,10 +1,9 @@
-"""Telling people what happens: Discord and any JSON webhook, never in the way of the work.
+"""Notifications to Discord and to any JSON webhook, sent in the background.
 
-Messages go through a bounded queue to one background thread, which waits between posts, retries with
-back-off and honours Retry-After. When the queue is full the oldest message that is not important goes;
-nothing here blocks or raises once it is made. A webhook's URL is a secret: it stays out of every log,
-message and exception, so failures are named by the webhook's place ("Discord", "webhook") and the
-kind of error alone.
+Each webhook has a bounded queue and one thread, which pauses between posts, retries with exponential
+back-off and honours Retry-After. A full queue drops its oldest unimportant message; nothing here blocks or
+raises after construction. A webhook's URL is a secret: logs, messages and exceptions name only the webhook
+("Discord", "webhook") and the type of the error.
 """
 
 from __future__ import annotations
@@ -32,20 +31,20 @@ TRIES = 5
 TIMEOUT_S = 5.0
 BACKOFF_S = 1.0
 LONGEST_WAIT_S = 60.0
-THREAD = "notify-"
+THREAD_PREFIX = "notify-"
 BETWEEN_POSTS_S = 0.5  # Discord allows 5 posts in 2 seconds for a webhook
 
 # Embed colours, and what may not be dropped when the queue is full.
-GOOD, PLAIN, WARN, BAD = 0x2E7D32, 0x1565C0, 0xB26A00, 0xB3261E
-LOOK: dict[EventKind, tuple[str, int]] = {
-    EventKind.STARTED: ("Search started", PLAIN),
-    EventKind.NEW_BEST: ("New best", GOOD),
-    EventKind.BUDGET: ("Budget", WARN),
-    EventKind.CONTINGENCY: ("Contingency", WARN),
-    EventKind.TRIAL_FAILED: ("Trial failed", BAD),
-    EventKind.DIVERGED: ("Training diverged", BAD),
-    EventKind.OUT_OF_MEMORY: ("Out of memory", BAD),
-    EventKind.UNRESPONSIVE: ("A trial hangs", BAD),
+GREEN, BLUE, AMBER, RED = 0x2E7D32, 0x1565C0, 0xB26A00, 0xB3261E
+EVENT_STYLES: dict[EventKind, tuple[str, int]] = {
+    EventKind.STARTED: ("Search started", BLUE),
+    EventKind.NEW_BEST: ("New best", GREEN),
+    EventKind.BUDGET: ("Budget", AMBER),
+    EventKind.CONTINGENCY: ("Contingency", AMBER),
+    EventKind.TRIAL_FAILED: ("Trial failed", RED),
+    EventKind.DIVERGED: ("Training diverged", RED),
+    EventKind.OUT_OF_MEMORY: ("Out of memory", RED),
+    EventKind.UNRESPONSIVE: ("A trial hangs", RED),
 }
 IMPORTANT = frozenset({EventKind.STARTED, EventKind.BUDGET, EventKind.TRIAL_FAILED})
 
@@ -53,11 +52,11 @@ IMPORTANT = frozenset({EventKind.STARTED, EventKind.BUDGET, EventKind.TRIAL_FAIL
 def without_webhook(arguments: Sequence[str]) -> list[str]:
     """A command line to be kept and shown: ``--notify``'s URL, which is a secret, as "..."."""
     kept: list[str] = []
-    for place, argument in enumerate(arguments):
+    for index, argument in enumerate(arguments):
         if argument.startswith("--notify="):
             kept.append("--notify=...")
         else:
-            kept.append("..." if place and arguments[place - 1] == "--notify" else argument)
+            kept.append("..." if index and arguments[index - 1] == "--notify" else argument)
     return kept
 
 
@@ -68,7 +67,7 @@ class Message:
     title: str
     text: str = ""
     fields: Mapping[str, str] = field(default_factory=dict)
-    colour: int = PLAIN
+    colour: int = BLUE
     image: bytes | None = None
     important: bool = False
     event: Mapping[str, object] | None = None
@@ -76,7 +75,9 @@ class Message:
 
 def event_message(event: RunEvent) -> Message:
     """What a person reads of a run's event, and a program under ``event``."""
-    title, colour = LOOK.get(event.kind, (f"Warning sign: {event.kind.value.replace('_', ' ')}", WARN))
+    title, colour = EVENT_STYLES.get(
+        event.kind, (f"Warning sign: {event.kind.value.replace('_', ' ')}", AMBER)
+    )
     if event.trial is not None:
         title += f" in trial {event.trial}" + (f", epoch {event.epoch}" if event.epoch is not None else "")
     rows = {
@@ -156,7 +157,7 @@ class Notifier:
     def __init__(self, webhooks: Sequence[Webhook], *, pause_s: float = BETWEEN_POSTS_S) -> None:
         logging.getLogger("urllib3.connectionpool").addFilter(_outside_senders)
         self._senders = [_Sender(webhook, pause_s=pause_s) for webhook in webhooks]
-        self._signs: set[tuple[EventKind, int | None]] = set()
+        self._announced: set[tuple[EventKind, int | None]] = set()
 
     @classmethod
     def from_environment(
@@ -175,8 +176,8 @@ class Notifier:
         if event.kind is EventKind.FINISHED:
             return
         sign = (event.kind, event.trial)
-        repeated = event.kind not in LOOK and sign in self._signs
-        self._signs.add(sign)
+        repeated = event.kind not in EVENT_STYLES and sign in self._announced
+        self._announced.add(sign)
         message = event_message(event)
         for sender in self._senders:
             if not (repeated and sender.discord):
@@ -185,7 +186,7 @@ class Notifier:
     def finish(self, text: str, image: bytes | None = None) -> None:
         """The run's end: its result and a plot (PNG)."""
         event = {"kind": EventKind.FINISHED.value, "at": time.time(), "message": text}
-        self.tell(Message("Search finished", text, colour=GOOD, image=image, important=True, event=event))
+        self.tell(Message("Search finished", text, colour=GREEN, image=image, important=True, event=event))
 
     def tell(self, message: Message) -> None:
         """Tell of anything (a roll-out's step, a drift alarm); returns at once."""
@@ -212,7 +213,7 @@ class _Sender:
         self._closing = False
         self._gave_up = threading.Event()  # the deadline passed: stop waiting between tries
         self._lost = 0
-        self._thread = threading.Thread(target=self._run, name=f"{THREAD}{webhook.name}", daemon=True)
+        self._thread = threading.Thread(target=self._run, name=f"{THREAD_PREFIX}{webhook.name}", daemon=True)
         self._thread.start()
 
     def put(self, message: Message) -> None:
@@ -221,8 +222,8 @@ class _Sender:
                 return
             if len(self._queue) >= QUEUE:
                 waiting = range(1, len(self._queue))  # the first is being sent
-                spare = next((place for place in waiting if not self._queue[place].important), 1)
-                del self._queue[spare]
+                droppable = next((index for index in waiting if not self._queue[index].important), 1)
+                del self._queue[droppable]
                 self._lost += 1
             self._queue.append(message)
             self._changed.notify()
@@ -278,7 +279,7 @@ class _Sender:
 
 def _outside_senders(record: logging.LogRecord) -> bool:
     """Keeps urllib3's debug lines, which hold the URL's path, out of the log for our posts."""
-    return not (record.threadName or "").startswith(THREAD)
+    return not (record.threadName or "").startswith(THREAD_PREFIX)
 
 
 def _retry_after_s(response: requests.Response) -> float:

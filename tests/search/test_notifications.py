@@ -9,9 +9,9 @@ import time
 
 import pytest
 
-from recsys import notify
+from recsys import notifications
 from recsys.errors import InputError
-from recsys.notify import Message, Notifier, Webhook, without_webhook
+from recsys.notifications import Message, Notifier, Webhook, without_webhook
 from recsys.training.trial_types import EventKind, RunEvent
 from tests.search.webhooks import SILENCE, WebhookServer
 
@@ -24,7 +24,7 @@ def notifier(url: str, *, discord: bool = False) -> Notifier:
 
 @pytest.fixture(autouse=True)
 def quick_back_off(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(notify, "BACKOFF_S", 0.01)
+    monkeypatch.setattr(notifications, "BACKOFF_S", 0.01)
 
 
 def test_a_json_webhook_gets_the_event_whole() -> None:
@@ -96,7 +96,7 @@ def test_a_final_refusal_is_not_repeated(status: int) -> None:
 
 
 def test_a_server_that_says_nothing_never_holds_up_the_caller(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(notify, "TIMEOUT_S", 30.0)
+    monkeypatch.setattr(notifications, "TIMEOUT_S", 30.0)
     with WebhookServer(lambda _: (SILENCE, {})) as server:
         told = notifier(server.url)
         before = time.monotonic()
@@ -115,13 +115,13 @@ def test_a_full_queue_keeps_what_is_important() -> None:
         while not server.requests:
             time.sleep(0.005)
         told.tell(Message("start", important=True))
-        for number in range(notify.QUEUE * 2):
+        for number in range(notifications.QUEUE * 2):
             told.tell(Message(f"chatter {number}"))
         waiting = [message.title for message in told._senders[0]._queue]
         told.close(deadline_s=0.0)
-    assert len(waiting) == notify.QUEUE
+    assert len(waiting) == notifications.QUEUE
     assert waiting[1] == "start"
-    assert waiting[-1] == f"chatter {notify.QUEUE * 2 - 1}"
+    assert waiting[-1] == f"chatter {notifications.QUEUE * 2 - 1}"
 
 
 def test_one_dead_webhook_does_not_hold_up_the_other() -> None:
