@@ -9,13 +9,12 @@ from __future__ import annotations
 from pathlib import Path
 
 from recsys.types import JsonObject
-from search.results import build
+from search.results import build, results_file
 from search.results.outcome import Outcome
+from search.results.results_file import read_results
 from search.results.schema import Results
 from search.results.summary import summary_text
-from search.storage import json_files
 from search.storage.json_files import (
-    read_results,
     read_trials,
     trial_from_json,
     trial_to_json,
@@ -40,4 +39,4 @@ def write_results(folder: Path, outcome: Outcome, *, promotion: JsonObject | Non
     """Write ``folder``/trials.json, then results.json (its path is given): each whole or not at all."""
     results = build.build_results(outcome, promotion=promotion)
     write_trials(folder, outcome.trials)
-    return json_files.write_results(folder, results)
+    return results_file.write_results(folder, results)

@@ -1,4 +1,4 @@
-"""Reading and writing results.json and trials.json, whole or not at all.
+"""Atomic JSON files, and trials.json.
 
 A file is written beside its place and renamed into it, so that a reader never sees half of one.
 NaN and infinity (a diverged epoch) are written as null, and read back as NaN.
@@ -14,14 +14,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
-
 from recsys.errors import InputError
 from recsys.training.trial_types import EpochReport, EventKind, RunEvent, TrialResult, TrialSpec, TrialStatus
 from recsys.types import JsonObject
-from search.results.schema import SCHEMA_VERSION, Results
 
-RESULTS = "results.json"
 TRIALS = "trials.json"
 
 
@@ -40,30 +36,6 @@ def write_atomic(path: Path, data: bytes) -> Path:
     return path
 
 
-def write_results(folder: Path, results: Results) -> Path:
-    """``folder``/results.json."""
-    return write_atomic(folder / RESULTS, results.model_dump_json(indent=1).encode())
-
-
-def read_results(folder: Path) -> Results:
-    """The results of a run's folder; InputError where there are none, or of another schema."""
-    document = _read_json(folder / RESULTS, "finish the run first: python search/breakthrough.py --resume")
-    version = document.get("schema_version") if isinstance(document, dict) else None
-    if version != SCHEMA_VERSION:
-        raise InputError(
-            f"{folder / RESULTS} has schema_version {version!r}, this code reads {SCHEMA_VERSION}: "
-            "read it with the version of the project that wrote it"
-        )
-    try:
-        return Results.model_validate(document)
-    except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(map(str, first["loc"]))
-        raise InputError(
-            f"{folder / RESULTS}: {place}: {first['msg']} (a whole results.json was expected)"
-        ) from None
-
-
 def write_trials(folder: Path, trials: Sequence[TrialResult]) -> Path:
     """``folder``/trials.json: every trial with its epochs and events."""
     rows = [trial_to_json(trial) for trial in trials]
@@ -72,7 +44,7 @@ def write_trials(folder: Path, trials: Sequence[TrialResult]) -> Path:
 
 def read_trials(folder: Path) -> list[TrialResult]:
     """The trials of a run's folder, in the order they were written."""
-    document = _read_json(folder / TRIALS, "a folder that a run left was expected")
+    document = read_json(folder / TRIALS, "a folder that a run left was expected")
     try:
         return [trial_from_json(row) for row in document["trials"]]
     except (KeyError, TypeError, ValueError) as error:
@@ -123,7 +95,8 @@ def plain(value: Any) -> Any:
     return value
 
 
-def _read_json(path: Path, advice: str) -> Any:
+def read_json(path: Path, advice: str) -> Any:
+    """The parsed content of ``path``. Raises InputError, ending in ``advice``, where it cannot be read."""
     try:
         return json.loads(path.read_bytes())
     except FileNotFoundError:

@@ -99,7 +99,7 @@ class TrackingForwarder:
         """The verdict against the champion of this machine's MLflow, into results.json and the report."""
         from search.report import write_report
         from search.results import read_results
-        from search.storage.json_files import write_results
+        from search.results.results_file import write_results
 
         try:
             results = read_results(self._out)

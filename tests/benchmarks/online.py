@@ -29,7 +29,7 @@ from recsys.data.splits import make_split
 from recsys.errors import InputError
 from recsys.metrics.ranking import NO_ITEM, evaluate_lists, pair_matrix
 from recsys.metrics.rating import mse
-from search.storage.json_files import read_results
+from search.results.results_file import read_results
 from tests.benchmarks.serving.programs import Program
 from tests.serving.postgres import free_port
 
