@@ -59,7 +59,7 @@ def rank_all(
     """The ``count`` best unseen items of each of ``users``, (len(users), count), best first.
 
     ``score_block(users)`` gives (len(users), items) scores; NaN and -inf are never listed. ``seen`` is
-    (all users, items). Of equal scores the lower item row comes first, wherever both are listed.
+    (all users, items). Of equal scores the lower item row is listed, and comes first.
     """
     item_count = seen.shape[1]
     lists = np.full((len(users), count), NO_ITEM, dtype=np.int32)
@@ -77,10 +77,25 @@ def rank_all(
 
 
 def best_of(scores: FloatArray, count: int) -> Lists:
-    """(rows, count) columns of each row's highest scores, best first; -inf is nobody's."""
+    """Each row's highest scores, best first; among equal scores the lower column comes first, exactly.
+
+    Args:
+        scores: (rows, columns); -inf is never listed.
+        count: Columns wanted of each row.
+
+    Returns:
+        (rows, count) columns, NO_ITEM after the last.
+    """
     rows = np.arange(len(scores))[:, None]
     width = min(count, scores.shape[1])
-    chosen = np.argpartition(scores, scores.shape[1] - width, axis=1)[:, scores.shape[1] - width :]
+    cut = scores.shape[1] - width
+    chosen = np.argpartition(scores, cut, axis=1)[:, cut:]
+    last = scores[rows, chosen].min(axis=1, keepdims=True, initial=np.inf)
+    # A partition keeps any of several equal scores: where some are left over, the first are taken.
+    for row in np.flatnonzero((scores >= last).sum(axis=1) > width):
+        above = np.flatnonzero(scores[row] > last[row])
+        equal = np.flatnonzero(scores[row] == last[row])[: width - len(above)]
+        chosen[row] = np.concatenate([above, equal])
     chosen = np.sort(chosen, axis=1)
     order = np.argsort(-scores[rows, chosen], axis=1, kind="stable")
     chosen = chosen[rows, order]

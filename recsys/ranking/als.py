@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from scipy.linalg import lapack
 
 from recsys.data.ratings import RatingScale
+from recsys.models.ranges import Categorical, FloatRange, Range
 from recsys.ranking.ranker import Ranker
 from recsys.threads import one_blas_thread
 
@@ -40,6 +41,17 @@ class AlsConfig:
     user_damping: float = 0.4
     liking: float = 1.0
     rounds: int = 8
+    pages: float = 0.0  # weight of a page's rating beside a user's; a page is a further user; 0: none
+
+
+ALS_RANGES: dict[str, Range] = {
+    "factors": Categorical({str(count): count for count in (16, 24, 32, 48, 64, 96, 128)}),
+    "unobserved": FloatRange(0.02, 1.0, log=True),
+    "ridge": FloatRange(0.002, 0.2, log=True),
+    "user_damping": FloatRange(0.0, 0.8),
+    "liking": FloatRange(0.0, 2.0),
+    "pages": Categorical({"0": 0.0, "0.5": 0.5, "1": 1.0}),
+}
 
 
 def fit_als(
@@ -48,10 +60,22 @@ def fit_als(
     *,
     seed: int,
     scale: RatingScale = UNIT,
+    pages: sp.csr_matrix | None = None,
     progress: Callable[[float], None] = lambda share: None,
 ) -> Ranker:
-    """A ranker of ``rated`` (users, items), which holds 1 + a rating's place on ``scale`` from 0 to 1 (see
-    recipe.rated_matrix); ``progress`` hears the share done after each round."""
+    """Fits implicit ALS.
+
+    Args:
+        rated: (users, items) 1 + a rating's place on ``scale`` from 0 to 1 (ranker_config.rated_matrix).
+        config: See AlsConfig.
+        seed: Of the starting factors.
+        scale: The ratings' scale, for folding people in.
+        pages: (pages, items) as ``rated``: runs of ratings that count as further users, or None.
+        progress: Hears the share done after each round.
+
+    Returns:
+        A ranker of item factors, with the factors of the users of ``rated``.
+    """
     items = rated.shape[1]
     spread = 0.1 / np.sqrt(config.factors)
     of_items = np.random.default_rng(seed).normal(0, spread, (items, config.factors)).astype(np.float32)
@@ -61,10 +85,15 @@ def fit_als(
     mean = float(rated.data.mean(dtype=np.float64)) if rated.nnz else 1.0
     weights = np.repeat(damped, lengths) * (rated.data / mean) ** config.liking
     weighted = sp.csr_matrix((weights.astype(np.float32), rated.indices, rated.indptr), shape=rated.shape)
-    transposed = weighted.T.tocsr()
+    everyone = weighted
+    if pages is not None and pages.shape[0] and config.pages > 0:
+        values = config.pages * (pages.data / mean) ** config.liking
+        further = sp.csr_matrix((values.astype(np.float32), pages.indices, pages.indptr), shape=pages.shape)
+        everyone = sp.vstack([weighted, further], format="csr")
+    transposed = everyone.T.tocsr()
     with one_blas_thread():
         for done in range(config.rounds):
-            of_users = half_step(weighted, of_items, config)
+            of_users = half_step(everyone, of_items, config)
             of_items = half_step(transposed, of_users, config)
             progress((done + 1) / config.rounds)
         of_users = half_step(weighted, of_items, config)

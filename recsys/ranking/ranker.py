@@ -2,11 +2,14 @@
 
 score(history, item) is the sum of the parts that a ranker has:
     weights (items, items)            sum over j in history of weights[j, item]: EASE, while items are few;
+    links_{ends,items,values}         the same for large catalogues, as the rows of a sparse matrix (CSR);
+    base (items,)                     the same for everyone: popularity with decay;
     factors (items, k), gram (k, k)   factors[item] . u, where u solves
                                       (gram + sum of w q q' + ridge I) u = sum of w q, q the factors of
-                                      the history: the user's half step of implicit ALS (see als.py);
+                                      the history: the user's half step of implicit ALS (see als.py). Several
+                                      ALS lie side by side, each solved alone (settings["blocks"]);
     prior (items,)                    popularity, at most 1: all that a ranker of it alone says; beside
-                                      others, what people of few ratings are told (see newcomers.py).
+                                      others, what people of few ratings are told (see popularity_prior.py).
 ``users`` (users, k) keeps u of the users that training knew, so that their requests solve nothing.
 Stars only say how much an item of the history weighs (``liking``).
 """
@@ -16,6 +19,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -29,7 +33,40 @@ from recsys.types import Arrays, IntArray, JsonObject
 
 MIN_PRIOR_SHARE = 0.02  # of the best score: so little of popularity would move no list
 BLOCK = 4096  # items whose scores stay in the cache on the way to their place
-ARRAY_GROUPS = ({"weights"}, {"factors", "gram"}, {"prior"})
+LINKS = ("links_ends", "links_items", "links_values")
+ARRAY_GROUPS = ({"weights"}, set(LINKS), {"base"}, {"factors", "gram"}, {"prior"})
+
+
+@dataclass(frozen=True)
+class FactorBlock:
+    """One ALS model: columns ``start`` to ``stop`` of the factors; its scores count ``share``.
+
+    ``weight`` and ``ridge`` are as ``Ranker`` describes them."""
+
+    start: int
+    stop: int
+    share: float
+    weight: JsonObject
+    ridge: JsonObject
+
+    def solve(
+        self, rated: NDArray[np.float32], gram: NDArray[np.float32], history: History
+    ) -> NDArray[np.float32]:
+        """(k,) ``share`` times the user's half step for the factors (n, k) of the items of ``history``."""
+        weights = self._weights(history)
+        pulled = rated * weights[:, None]
+        left = gram + pulled.T @ rated
+        left[np.diag_indices_from(left)] += self.ridge["fixed"] + self.ridge["per_rating"] * weights.sum()
+        return np.asarray(self.share * np.linalg.solve(left, pulled.sum(axis=0)), dtype=np.float32)
+
+    def _weights(self, history: History) -> NDArray[np.float32]:
+        """(n,) how much each rating of a history counts."""
+        weight = self.weight
+        damped = (len(history.items) / weight["typical"]) ** -weight["damping"]
+        if not weight.get("liking"):
+            return np.full(len(history.items), damped, dtype=np.float32)
+        liked = 1 + (history.values - weight["low"]) / weight["span"]
+        return np.asarray(damped * (liked / weight["mean"]) ** weight["liking"], dtype=np.float32)
 
 
 @dataclass(frozen=True)
@@ -53,19 +90,49 @@ class Ranker:
 
     @property
     def item_count(self) -> int:
-        return len(next(self.arrays[name] for name in ("weights", "factors", "prior") if self.has(name)))
+        if self.has("links_ends"):
+            return len(self.arrays["links_ends"]) - 1
+        names = ("weights", "factors", "base", "prior")
+        return len(next(self.arrays[name] for name in names if self.has(name)))
 
     @property
     def folds_in(self) -> bool:
         """Whether it tells one user from another at all."""
-        return self.has("weights") or self.has("factors")
+        return self.has("weights") or self.has("factors") or self.has("links_ends")
+
+    @property
+    def scores_by_factors(self) -> bool:
+        """Whether a score is an inner product with item factors, but for the prior."""
+        return self.has("factors") and not (self.has("weights") or self.has("links_ends") or self.has("base"))
+
+    @cached_property
+    def links(self) -> sp.csr_matrix:
+        """(items, items) sparse weights: row j is what item j of a history says of every item."""
+        ends, items, values = (self.arrays[name] for name in LINKS)
+        return sp.csr_matrix((values, items, ends), shape=(len(ends) - 1, len(ends) - 1))
+
+    @cached_property
+    def blocks(self) -> tuple[FactorBlock, ...]:
+        """The ALS models whose factors lie side by side."""
+        blocks = self.settings.get("blocks")
+        if blocks is None:  # one model, as releases before schema version 3 name it
+            width = self.arrays["factors"].shape[1]
+            return (FactorBlock(0, width, 1.0, self.settings["weight"], self.settings["ridge"]),)
+        ends = np.cumsum([0, *(block["width"] for block in blocks)]).tolist()
+        return tuple(
+            FactorBlock(start, stop, float(block["share"]), block["weight"], block["ridge"])
+            for start, stop, block in zip(ends, ends[1:], blocks, strict=False)
+        )
 
     def has(self, name: str) -> bool:
         return name in self.arrays
 
     def save(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        arrays = {name: np.ascontiguousarray(array, dtype=np.float32) for name, array in self.arrays.items()}
+        arrays = {
+            name: np.ascontiguousarray(array, dtype=array.dtype if name in LINKS else np.float32)
+            for name, array in self.arrays.items()
+        }
         write_arrays(folder / "arrays.safetensors", arrays)
         text = json.dumps({"family": self.family, "settings": self.settings}, indent=1)
         (folder / "ranker.json").write_text(text, encoding="utf-8")
@@ -96,6 +163,11 @@ class Ranker:
             out += (
                 indicator([history.items for history in histories], self.item_count) @ self.arrays["weights"]
             )
+        if self.has("links_ends"):
+            rated = indicator([history.items for history in histories], self.item_count)
+            out += (rated @ self.links).toarray()
+        if self.has("base"):
+            out += self.arrays["base"]
         if self.has("prior"):
             if self.folds_in:
                 add_popularity(out, histories, self.arrays["prior"], self.settings["newcomers"])
@@ -108,37 +180,31 @@ class Ranker:
     ) -> NDArray[np.float32]:
         """(len(histories), k): looked up where the row is known, else solved."""
         factors, gram = self.arrays["factors"], self.arrays["gram"]
-        ridge = self.settings["ridge"]
         vectors = np.zeros((len(histories), factors.shape[1]), dtype=np.float32)
         for row, history in enumerate(histories):
             user = None if users is None else users[row]
             if user is not None and self.has("users"):
                 vectors[row] = self.arrays["users"][user]
             elif len(history.items):
-                weights = self._weights(history)
-                rated = factors[history.items]
-                pulled = rated * weights[:, None]
-                left = gram + pulled.T @ rated
-                left[np.diag_indices_from(left)] += ridge["fixed"] + ridge["per_rating"] * weights.sum()
-                vectors[row] = np.linalg.solve(left, pulled.sum(axis=0))
+                for block in self.blocks:
+                    part = slice(block.start, block.stop)
+                    vectors[row, part] = block.solve(factors[history.items, part], gram[part, part], history)
         return vectors
-
-    def _weights(self, history: History) -> NDArray[np.float32]:
-        """(n,) how much each rating of a history counts."""
-        weight = self.settings["weight"]
-        damped = (len(history.items) / weight["typical"]) ** -weight["damping"]
-        if not weight.get("liking"):
-            return np.full(len(history.items), damped, dtype=np.float32)
-        liked = 1 + (history.values - weight["low"]) / weight["span"]
-        return np.asarray(damped * (liked / weight["mean"]) ** weight["liking"], dtype=np.float32)
 
     def support(self, history: IntArray, item: int) -> NDArray[np.float32]:
         """(len(history),): how much each item of the history speaks for ``item``."""
         voices = np.zeros(len(history), dtype=np.float32)
         if self.has("factors"):
-            voices += self.arrays["factors"][history] @ self.arrays["factors"][item]
+            factors = self.arrays["factors"]
+            shares = np.repeat(
+                np.array([block.share for block in self.blocks], dtype=np.float32),
+                [block.stop - block.start for block in self.blocks],
+            )
+            voices += factors[history] @ (shares * factors[item])
         if self.has("weights"):
             voices += self.arrays["weights"][history, item]
+        if self.has("links_ends"):
+            voices += self.links[history][:, [item]].toarray().ravel()
         return voices
 
 

@@ -1,10 +1,12 @@
-"""A ranker's best items for several people at once, exactly, and seldom by looking at all of them.
+"""Exact top-k retrieval for several people at once, seldom by scoring all items.
 
 Scores of a large catalogue are inner products with item factors, whose lengths follow popularity: some
 long ones and a long tail of short. So items lie from the longest factor down, and the short ones are only
-looked at where, by Cauchy-Schwarz, |u| |q| of the longest of them, with the most popularity they have,
-could still reach somebody's list: length-based pruning, the first step of LEMP (Teflioudi, Gemulla &
-Mykytiuk, SIGMOD 2015). The lists are those of scoring everything, but for the order of equal scores.
+scored where, by Cauchy-Schwarz, |u| |q| of the longest of them, with the most popularity they have, could
+still reach somebody's list: length-based pruning, the first step of LEMP (Teflioudi, Gemulla & Mykytiuk,
+SIGMOD 2015). Products in float32 only find the candidates; who is listed, and in which order, is decided by
+scores summed in float64 and rounded once. So pruned and whole retrieval give the same rows and scores, and
+ties go to the lower row.
 """
 
 from __future__ import annotations
@@ -22,17 +24,24 @@ from recsys.ranking.top_k import top_k
 from recsys.types import BoolArray, IntArray
 
 MIN_ITEMS = 8192  # items from which pruning pays
-LONG_SHARE = 0.125  # share of the items, the longest, in which everybody's list is looked for first
-ROUNDING = 1e-5  # by so much a bound must be missed: products are rounded
+LONG_SHARE = 0.125  # share of the items, the longest, in which everybody's list is searched first
+ROUNDING = 1e-5  # a float32 product is this close to the exact one, in shares of |u| |q|
 Scores = NDArray[np.float32]
 NO_ROWS = np.empty(0, dtype=np.int64)
 
 
 @dataclass(frozen=True)
 class RetrievalRequest:
-    """Who wants how many of which items. ``user`` and ``history`` are as ``PackedRanker.scores`` takes
-    them; ``barred`` are rows that must not come, ``allowed`` (items,) the only ones that may, ``also`` rows
-    that come along whatever their score."""
+    """One list wanted from a ranker.
+
+    Attributes:
+        history: As ``Ranker.scores`` takes it.
+        user: The row of a user whose history is what training saw, None for others.
+        count: Items wanted.
+        exclude: Rows that must not be listed.
+        allowed: (items,) the only ones that may be, or None.
+        always_include: Rows that come along whatever their score.
+    """
 
     history: History
     user: int | None
@@ -44,44 +53,50 @@ class RetrievalRequest:
 
 @dataclass(frozen=True)
 class RankedItems:
-    """``items`` (n,) rows with their ``scores`` (n,), the best first, then what came along."""
+    """``items`` (n,) rows with their ``scores`` (n,), best first, then those always included."""
 
     items: NDArray[np.int64]
     scores: Scores
 
 
-def top_k_filtered(scores: Scores, wish: RetrievalRequest) -> RankedItems:
-    """What ``wish`` may have of (items,) ``scores``, which are masked in place."""
-    for rows in wish.exclude:
+def top_k_filtered(scores: Scores, request: RetrievalRequest) -> RankedItems:
+    """The list of ``request`` by (items,) ``scores``, which are masked in place."""
+    for rows in request.exclude:
         scores[rows] = -np.inf
-    if wish.allowed is not None:
-        scores[~wish.allowed] = -np.inf
-    items = top_k(scores, wish.count)
-    if len(wish.always_include):
-        more = np.setdiff1d(wish.always_include[np.isfinite(scores[wish.always_include])], items)
-        items = np.concatenate([items, more])
+    if request.allowed is not None:
+        scores[~request.allowed] = -np.inf
+    items = top_k(scores, request.count)
+    extra = request.always_include
+    if len(extra):
+        items = np.concatenate([items, np.setdiff1d(extra[np.isfinite(scores[extra])], items)])
     return RankedItems(items, scores[items])
 
 
 class Retriever:
-    """Safe to ask from several threads. Raises what the ranker raises."""
+    """Answers retrieval requests from one ranker. Safe to call from several threads.
+
+    Args:
+        ranker: Its errors are raised as they are.
+        fewest: Items from which pruning is used.
+        long: Share of the items, the longest factors, that is scored first.
+    """
 
     def __init__(self, ranker: Ranker, *, fewest: int = MIN_ITEMS, long: float = LONG_SHARE) -> None:
         self.ranker = ranker
-        pruned = ranker.has("factors") and not ranker.has("weights") and ranker.item_count >= fewest
-        self._sorted = _SortedFactors(ranker, long) if pruned else None
+        share = long if ranker.item_count >= fewest else 1.0
+        self._sorted = _SortedFactors(ranker, share) if ranker.scores_by_factors else None
         self._local = threading.local()
 
-    def best(self, wishes: Sequence[RetrievalRequest]) -> list[RankedItems]:
-        """One answer a wish, in order."""
-        histories, users = [wish.history for wish in wishes], [wish.user for wish in wishes]
+    def best(self, requests: Sequence[RetrievalRequest]) -> list[RankedItems]:
+        """One list per request, in order."""
+        histories, users = [request.history for request in requests], [request.user for request in requests]
         if self._sorted is not None:
             vectors = self.ranker.user_factors(histories, users)
             worth = self.ranker.settings["newcomers"] if self.ranker.has("prior") else 0.0
             shares = prior_shares(histories, worth)
-            return self._sorted.best(vectors, shares, wishes, self._buffer(len(wishes)))
-        scores = self.ranker.scores(histories, users=users, out=self._buffer(len(wishes)))
-        return [top_k_filtered(row, wish) for row, wish in zip(scores, wishes, strict=True)]
+            return self._sorted.best(vectors, shares, requests, self._buffer(len(requests)))
+        scores = self.ranker.scores(histories, users=users, out=self._buffer(len(requests)))
+        return [top_k_filtered(row, request) for row, request in zip(scores, requests, strict=True)]
 
     def _buffer(self, count: int) -> Scores:
         """(count, items), this thread's own: fresh pages for each batch would cost as much as the scores."""
@@ -92,69 +107,94 @@ class Retriever:
 
 
 class _SortedFactors:
-    """Item factors from the longest down: ``rows`` (items,) of the ranker, ``places`` the other way round."""
+    """Item factors from the longest down: ``rows`` (items,) of the ranker, ``positions`` the other way."""
 
     def __init__(self, ranker: Ranker, long: float) -> None:
         factors = ranker.arrays["factors"]
         lengths = np.sqrt(np.vecdot(factors, factors, dtype=np.float64))
         self.rows = np.argsort(-lengths, kind="stable")
-        self.long = max(1, int(long * len(self.rows)))
-        self.places = np.empty(len(self.rows), dtype=np.int32)
-        self.places[self.rows] = np.arange(len(self.rows), dtype=np.int32)
+        self.long = min(max(1, int(long * len(self.rows))), len(self.rows))
+        self.positions = np.empty(len(self.rows), dtype=np.int32)
+        self.positions[self.rows] = np.arange(len(self.rows), dtype=np.int32)
         self.factors = factors[self.rows]
-        # With a last place that nobody reaches, so that what is left after it has length 0.
+        # One more position of length 0: nothing remains after the last item.
         self.lengths = np.append(lengths[self.rows], 0.0)
         self.prior: Scores | None = None
         if ranker.has("prior"):
             self.prior = ranker.arrays["prior"][self.rows]
-            self.prior_left = np.append(np.maximum.accumulate(self.prior[::-1])[::-1], 0.0)
+            self.prior_after = np.append(np.maximum.accumulate(self.prior[::-1])[::-1], 0.0)
 
     def best(
-        self, vectors: Scores, shares: Scores, wishes: Sequence[RetrievalRequest], buffer: Scores
+        self, vectors: Scores, shares: Scores, requests: Sequence[RetrievalRequest], buffer: Scores
     ) -> list[RankedItems]:
-        """``vectors`` (wishes, k); ``shares`` (wishes,) as ``newcomer_shares`` gives them; ``buffer``
-        (wishes, items) is written over."""
-        found: dict[int, RankedItems] = {}
-        asking, begin, end = list(range(len(wishes))), 0, self.long
-        while asking:
-            products(self.factors[begin:end], vectors[asking], out=buffer[: len(asking), begin:end])
-            left, needed = [], end
-            for place, number in enumerate(asking):
-                share, wish = float(shares[number]), wishes[number]
-                one = self._looked(buffer[place, :end], vectors[number], share, wish)
-                if isinstance(one, RankedItems):
-                    found[number] = one
-                else:
-                    left.append(place)
-                    needed = max(needed, one)
-            buffer[: len(left), :end] = buffer[left, :end]
-            asking, begin, end = [asking[place] for place in left], end, needed
-        return [found[number] for number in range(len(wishes))]
+        """One list per request.
 
-    def _looked(self, raw: Scores, vector: Scores, share: float, wish: RetrievalRequest) -> RankedItems | int:
-        """What ``wish`` gets by ``raw``, the products of the longest items; where somebody further on could
-        still come in, how many items have to be looked at."""
+        Args:
+            vectors: (requests, k) user factors.
+            shares: (requests,) as ``prior_shares`` gives them.
+            requests: Who wants what.
+            buffer: (requests, items), written over.
+        """
+        lists: dict[int, RankedItems] = {}
+        open_requests, begin, end = list(range(len(requests))), 0, self.long
+        while open_requests:
+            count = len(open_requests)
+            products(self.factors[begin:end], vectors[open_requests], out=buffer[:count, begin:end])
+            unfinished, needed = [], end
+            for index, number in enumerate(open_requests):
+                share, request = float(shares[number]), requests[number]
+                result = self._search(buffer[index, :end], vectors[number], share, request)
+                if isinstance(result, RankedItems):
+                    lists[number] = result
+                else:
+                    unfinished.append(index)
+                    needed = max(needed, result)
+            buffer[: len(unfinished), :end] = buffer[unfinished, :end]
+            open_requests, begin, end = [open_requests[index] for index in unfinished], end, needed
+        return [lists[number] for number in range(len(requests))]
+
+    def _search(
+        self, raw: Scores, vector: Scores, share: float, request: RetrievalRequest
+    ) -> RankedItems | int:
+        """The list by ``raw``, the products of the longest items; where a shorter item could still be
+        listed, how many items have to be scored."""
         end = len(raw)
-        length = float(np.linalg.norm(vector)) * (1 + ROUNDING)
+        length = float(np.linalg.norm(vector.astype(np.float64))) * (1 + ROUNDING)
+        margin = 2 * ROUNDING * length * float(self.lengths[0]) + 1e-12
         scores = raw.copy() if end < len(self.rows) else raw
         bonus = 0.0  # of an item as popular as can be
         if share > 0 and self.prior is not None:
-            most = float(raw.max())
+            near = np.flatnonzero(raw >= raw.max() - margin)
+            most = float(self._exact(near, vector, 0.0).max())
             if end < len(self.rows) and length * self.lengths[end] > most:
                 return self._reach(length, 0.0, most)
             bonus = share * max(most, 0.0)
             scores += np.float32(bonus) * self.prior[:end]
-        for rows in wish.exclude:
-            places = self.places[rows]
-            scores[places[places < end]] = -np.inf
-        if wish.allowed is not None:
-            scores[~wish.allowed[self.rows[:end]]] = -np.inf
-        best = top_k(scores, wish.count)
-        last = float(scores[best[-1]]) if len(best) == wish.count else -np.inf
-        if end < len(self.rows) and (needed := self._reach(length, bonus, last)) > end:
+        for rows in request.exclude:
+            positions = self.positions[rows]
+            scores[positions[positions < end]] = -np.inf
+        if request.allowed is not None:
+            scores[~request.allowed[self.rows[:end]]] = -np.inf
+        listed = top_k(scores, request.count)
+        full = len(listed) == request.count
+        least = scores[listed[-1]] - margin if full else np.finfo(np.float32).min
+        candidates = np.flatnonzero(scores >= least)
+        exact = self._exact(candidates, vector, bonus)
+        order = np.lexsort((self.rows[candidates], -exact))[: request.count]
+        items, best = self.rows[candidates[order]], exact[order]
+        last = float(best[-1]) if full else -np.inf
+        if end < len(self.rows) and (needed := self._reach(length, bonus, last - margin)) > end:
             return needed
-        found = RankedItems(self.rows[best], scores[best])
-        return self._joined(found, vector, bonus, wish) if len(wish.always_include) else found
+        ranked = RankedItems(items, best)
+        return self._with_included(ranked, vector, bonus, request) if len(request.always_include) else ranked
+
+    def _exact(self, positions: IntArray, vector: Scores, bonus: float) -> Scores:
+        """(n,) scores of the items at ``positions``, summed in float64: they do not depend on who else is
+        scored."""
+        scores = np.vecdot(self.factors[positions].astype(np.float64), vector.astype(np.float64))
+        if self.prior is not None:
+            scores = scores + bonus * self.prior[positions].astype(np.float64)
+        return np.asarray(scores, dtype=np.float32)
 
     def _reach(self, length: float, bonus: float, score: float) -> int:
         """How many items could have ``score`` or more: those before the first from which on none can."""
@@ -163,23 +203,20 @@ class _SortedFactors:
             middle = (low + high) // 2
             most = length * self.lengths[middle]
             if self.prior is not None:
-                most += bonus * self.prior_left[middle]
+                most += bonus * self.prior_after[middle]
             low, high = (middle + 1, high) if most >= score else (low, middle)
         return low
 
-    def _joined(
-        self, found: RankedItems, vector: Scores, bonus: float, wish: RetrievalRequest
+    def _with_included(
+        self, ranked: RankedItems, vector: Scores, bonus: float, request: RetrievalRequest
     ) -> RankedItems:
-        """With those that come along."""
-        may = ~np.isin(wish.always_include, np.concatenate([found.items, *wish.exclude]))
-        if wish.allowed is not None:
-            may &= wish.allowed[wish.always_include]
-        items = np.unique(wish.always_include[may])
-        places = self.places[items]
-        scores = self.factors[places] @ vector
-        if self.prior is not None:
-            scores += np.float32(bonus) * self.prior[places]
-        there = np.isfinite(scores)
+        extra = request.always_include
+        may = ~np.isin(extra, np.concatenate([ranked.items, *request.exclude]))
+        if request.allowed is not None:
+            may &= request.allowed[extra]
+        items = np.unique(extra[may])
+        scores = self._exact(self.positions[items], vector, bonus)
+        finite = np.isfinite(scores)
         return RankedItems(
-            np.concatenate([found.items, items[there]]), np.concatenate([found.scores, scores[there]])
+            np.concatenate([ranked.items, items[finite]]), np.concatenate([ranked.scores, scores[finite]])
         )

@@ -1,8 +1,8 @@
-"""The best few of many scores, exactly, at a fraction of a full partition.
+"""Exact top-k of many scores at a fraction of a full partition.
 
-The best ``count`` scores lie in the ``count`` blocks whose maxima are highest, so only those blocks are
-partitioned. A block takes every so-manieth score, so that finding all maxima is a few passes over whole
-rows, and no partition of 84,432 scores.
+The best ``count`` scores lie in the blocks whose maxima are among the ``count`` highest, so only those
+blocks are partitioned. A block takes every n-th score, so that finding all maxima is a few passes over
+whole rows. Ties go to the lower position, exactly, wherever they fall.
 """
 
 from __future__ import annotations
@@ -14,21 +14,29 @@ BLOCK = 32
 
 
 def top_k(scores: NDArray[np.float32], count: int) -> NDArray[np.int64]:
-    """Up to ``count`` positions of (n,) ``scores``, best first, the lower position first among equals.
+    """The positions of the highest scores, best first, the lower position first among equals.
 
-    Scores of -inf are out of the running."""
+    Args:
+        scores: (n,) scores; -inf is never listed.
+        count: Positions wanted.
+
+    Returns:
+        (at most ``count``,) positions.
+    """
     whole = len(scores) // BLOCK
     if whole > 4 * count:
-        blocks = scores[: whole * BLOCK].reshape(BLOCK, whole)
-        best = np.argpartition(blocks.max(axis=0), whole - count)[whole - count :]
-        places = (np.arange(BLOCK)[:, None] * whole + best).ravel()
-        places = np.concatenate([places, np.arange(whole * BLOCK, len(scores))])
+        maxima = scores[: whole * BLOCK].reshape(BLOCK, whole).max(axis=0)
+        last = np.partition(maxima, whole - count)[whole - count]
+        blocks = np.flatnonzero(maxima >= last)
+        positions = (np.arange(BLOCK)[:, None] * whole + blocks).ravel()
+        positions = np.concatenate([positions, np.arange(whole * BLOCK, len(scores))])
     else:
-        places = np.arange(len(scores))
-    values = scores[places]
-    if count < len(places):
-        kept = np.argpartition(values, len(places) - count)[len(places) - count :]
-        places, values = places[kept], values[kept]
-    order = np.lexsort((places, -values))
+        positions = np.arange(len(scores))
+    values = scores[positions]
+    if count < len(positions):
+        last = np.partition(values, len(positions) - count)[len(positions) - count]
+        kept = np.flatnonzero(values >= last)
+        positions, values = positions[kept], values[kept]
+    order = np.lexsort((positions, -values))[:count]
     order = order[values[order] > -np.inf]
-    return places[order]
+    return positions[order]

@@ -121,3 +121,10 @@ def test_wrong_shapes_are_named() -> None:
         evaluate_lists(np.zeros((1, 3), dtype=np.int32), seen)
     with pytest.raises(ValueError, match="no user has a relevant item"):
         evaluate_lists(np.zeros((2, 3), dtype=np.int32), seen)
+
+
+def test_ties_go_to_the_lower_row_also_at_the_end_of_the_list() -> None:
+    scores = np.random.default_rng(0).integers(0, 4, size=(60, 90)).astype(np.float32)
+    seen = csr_matrix(scores.shape, dtype=bool)
+    lists = rank_all(lambda rows: scores[rows], np.arange(60), seen, count=7)
+    np.testing.assert_array_equal(lists, np.argsort(-scores, axis=1, kind="stable")[:, :7])
