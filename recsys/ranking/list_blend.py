@@ -22,7 +22,8 @@ from recsys.types import FloatArray, IntArray, JsonObject
 USERS = 600
 LIST = 10
 RATING_WEIGHTS = (0.0, 0.1, 0.2, 0.4, 0.8, 1.6)
-CANDIDATES = (20, 50, 100, 200)
+# A hundred at least, whatever a list's length: the first ten of a top-100 are the top ten.
+CANDIDATES = (100, 200)
 MIN_STANDARD_ERRORS = 2.0  # standard errors of the paired gain in NDCG
 TOLERATED_LOSS = 0.002  # share of NDCG that fewer candidates may cost
 
@@ -81,7 +82,7 @@ def choose_list_blend(
     return ListBlend(
         1.0,
         best,
-        candidates,
+        max(candidates, CANDIDATES[0]),
         {
             "users": len(users),
             "ndcg_at_10_by_rating_weight": {str(w): float(v.mean()) for w, v in by_weight.items()},

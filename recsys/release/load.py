@@ -19,7 +19,7 @@ from recsys.models.registry import FAMILIES
 from recsys.ranking.ranker import Ranker
 from recsys.release import files
 from recsys.release.arrays import Histories, IdIndex, ItemCatalogue, LoadedCorrection, Popularity
-from recsys.release.manifest import READ_VERSIONS, Manifest
+from recsys.release.manifest import READ_VERSIONS, SCHEMA_VERSION, Manifest
 from recsys.types import Arrays, JsonObject
 
 
@@ -71,11 +71,15 @@ def read_manifest(folder: Path) -> Manifest:
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise InputError(f"{path} is not JSON ({error}): copy the release again, whole") from None
     version = text.get("schema_version") if isinstance(text, dict) else None
+    if isinstance(version, int) and version > SCHEMA_VERSION:
+        raise InputError(
+            f"{path} has schema_version {version}, this version reads up to {SCHEMA_VERSION}: update this "
+            "installation, or make the release again with it"
+        )
     if version not in READ_VERSIONS:
         raise InputError(
-            f"{path} has schema_version {version!r}, this version reads "
-            f"{' and '.join(map(str, READ_VERSIONS))}: make the release "
-            "again, or serve it with the version that made it"
+            f"{path} has schema_version {version!r}, expected one of {', '.join(map(str, READ_VERSIONS))}: "
+            "make the release again"
         )
     if text.get("complete") is not True:
         raise InputError(f"{folder} is unfinished: whatever made it stopped before the end; make it again")

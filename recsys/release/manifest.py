@@ -17,8 +17,8 @@ from recsys.data.split import SliceName
 from recsys.ensemble.calibration import Correction
 from recsys.types import JsonObject
 
-SCHEMA_VERSION: Literal[2] = 2  # 1 knew no correction
-READ_VERSIONS = (1, 2)
+SCHEMA_VERSION: Literal[3] = 3  # 1 had no correction; 2 had one ALS a ranker at most and no sparse links
+READ_VERSIONS = (1, 2, 3)
 
 
 class ManifestPart(BaseModel):
@@ -129,7 +129,7 @@ class FileCard(ManifestPart):
 class Manifest(ManifestPart):
     """The fields of a release, in the order they are written. Weights sum to 1 where ``method`` says so."""
 
-    schema_version: Literal[1, 2] = SCHEMA_VERSION
+    schema_version: Literal[1, 2, 3] = SCHEMA_VERSION
     release_id: str
     complete: bool
     created: str

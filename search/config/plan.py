@@ -82,6 +82,7 @@ class SearchPlan(PlanModel):
     template: str = "hybrid_vae_optimized"  # trial 1: a name in search/templates or a YAML file
     points: tuple[str, ...] = ()  # templates that the search starts at, after formula and template
     fixed: dict[str, JsonObject] = Field(default_factory=dict)  # family -> field -> value, not searched
+    objective: Literal["rating", "lists", "both"] = "both"  # what is searched: stars, lists, or both
     objectives: tuple[Literal["rmse", "loss", "ndcg_at_10"], ...] = ("rmse",)
     pruning: PruningOptions = PruningOptions()
     proposing: SamplingOptions = SamplingOptions()
@@ -139,6 +140,8 @@ def make_plan(given: JsonObject, changes: Mapping[str, Any], *, where: str = "th
     settings = apply_changes(settings, plan_changes, what="the plan")
     for family, fields in fixed.items():
         settings["fixed"] = {**settings["fixed"], family: {**settings["fixed"].get(family, {}), **fields}}
+    if settings["objective"] == "lists":
+        settings["trials"] = 2  # formula and template give the stars; the search is for lists
     try:
         return SearchPlan.model_validate(settings)
     except ValidationError as error:

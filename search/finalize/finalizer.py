@@ -205,7 +205,8 @@ class Finalizer:
         """Pack what was judged, judge its lists, and pack it again with its figures (or refitted)."""
         plan, judge = self._plan, self._judge
         seed = derive_seed(plan.seed, "ranker")
-        packer = ReleasePacker(self._run, judge, blend, valid_stars, seed=seed, say=self._say)
+        search = plan.objective != "rating"
+        packer = ReleasePacker(self._run, judge, blend, valid_stars, seed=seed, say=self._say, search=search)
         parts = [
             release_member(self._member(result), result, weight=float(weight))
             for result, weight in zip(members, blend.weights, strict=True)

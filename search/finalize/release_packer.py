@@ -21,7 +21,9 @@ from recsys.models.artifact import load_artifact
 from recsys.models.hybrid_vae.config import HybridVaeConfig
 from recsys.models.registry import make_config
 from recsys.ranking.list_blend import RANKER_ONLY, choose_list_blend
-from recsys.ranking.model_selection import select_ranker
+from recsys.ranking.list_holdout import holdout_shape
+from recsys.ranking.list_search import search_lists
+from recsys.ranking.list_selection import fixed_lists
 from recsys.release.load import Release, load_release
 from recsys.release.manifest import MetricsCard
 from recsys.release.pack import pack_release
@@ -32,6 +34,7 @@ from search.results.outcome import Entry
 from search.sampling.search_space import shape_of
 
 RELEASE = "release"
+LIST_SECONDS = 60.0  # of the search of lists, on two cores; larger data gets fewer trials by itself
 
 
 def release_member(folder: Path, result: TrialResult, *, weight: float) -> ReleaseMember:
@@ -47,8 +50,8 @@ def release_member(folder: Path, result: TrialResult, *, weight: float) -> Relea
 
 
 class ReleasePacker:
-    """Packs one run's release of ``blend``. The ranker is chosen on valid; ``valid_stars`` (valid rows,) are
-    its predictions, the reference that drift is measured against."""
+    """Packs one run's release of ``blend``. Lists are searched on train and valid (``search`` off: a fixed
+    ALS); ``valid_stars`` (valid rows,) are the blend's predictions, the reference for drift."""
 
     def __init__(
         self,
@@ -59,9 +62,22 @@ class ReleasePacker:
         *,
         seed: int,
         say: Callable[[str], None],
+        search: bool = True,
     ) -> None:
         self._run, self._judge, self._seed = run, judge, seed
-        self._selection = select_ranker(judge.slice("train"), judge.slice("valid"), seed=seed)
+        features = judge.dataset.item_features
+        self._selection = (
+            search_lists(
+                judge.known,
+                seed=seed,
+                shape=holdout_shape(judge.split.protocol, judge.known),
+                item_features=features,
+                seconds=LIST_SECONDS,
+                progress=say,
+            )
+            if search
+            else fixed_lists(features)
+        )
         self._mix = RANKER_ONLY
         self._say = say
         self._blend, self._valid_stars = blend, valid_stars
@@ -70,9 +86,10 @@ class ReleasePacker:
         """How much ``members``' stars say in a list, chosen on valid while they have seen train alone."""
         train, valid = self._judge.slice("train"), self._judge.slice("valid")
         rate = rating_predictor(members, train, self._blend.correction)
-        self._mix = choose_list_blend(self._selection.on_train, rate, train, valid, seed=self._seed)
+        on_train = self._selection.fit(train, seed=self._seed)
+        self._mix = choose_list_blend(on_train, rate, train, valid, seed=self._seed)
         self._say(
-            f"lists: {self._selection.recipe.family} x {self._mix.ranking_weight:g} "
+            f"lists: {self._selection.family} x {self._mix.ranking_weight:g} "
             f"+ predicted rating x {self._mix.rating_weight:g}, by NDCG@10 on valid"
         )
 

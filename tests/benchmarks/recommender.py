@@ -26,12 +26,12 @@ from recsys.metrics.catalogue import diversity
 from recsys.metrics.ranking import evaluate_lists, pair_matrix
 from recsys.models.base import History
 from recsys.ranking.list_blend import ListBlend
-from recsys.ranking.model_selection import select_ranker
 from recsys.release.evaluate import recommended_lists
 from recsys.release.load import Release, load_release
 from recsys.release.pack import pack_release
 from recsys.release.queries import NO_RULES, Query, Rules
 from recsys.release.recommender import Recommender
+from tests.benchmarks.fixed_recipe import select_ranker
 from tests.big_release import ITEMS, PAIRS, USERS, make_big_release
 from tests.releases import fit_member
 

@@ -14,10 +14,10 @@ from recsys.metrics.ranking import pair_matrix
 from recsys.models.base import History
 from recsys.ranking.als import AlsConfig
 from recsys.ranking.ease import EaseConfig
-from recsys.ranking.model_selection import select_ranker
 from recsys.ranking.popularity_prior import HISTORY_LENGTHS, WEIGHTS, choose_popularity_prior
 from recsys.ranking.ranker import MIN_PRIOR_SHARE, Ranker, add_popularity
 from recsys.ranking.ranker_config import RankerConfig, popularity, rated_matrix
+from tests.benchmarks.fixed_recipe import select_ranker
 from tests.releases import make_cut, make_dataset
 
 PLAIN = RankerConfig(als=AlsConfig(factors=4), ease=EaseConfig(ridge=5.0))

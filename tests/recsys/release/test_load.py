@@ -103,8 +103,11 @@ def test_a_file_cut_off_or_missing_is_refused(copy: Path) -> None:
         (lambda text: text["members"][0].update(weight=5.0), "release_id does not fit"),
         (lambda text: text.update(release_id="0" * 64), "release_id does not fit"),
         (lambda text: text.update(complete=False), "is unfinished"),
-        (lambda text: text.update(schema_version=0), "schema_version 0, this version reads 1 and 2"),
-        (lambda text: text.update(schema_version=99), "schema_version 99, this version reads 1 and 2"),
+        (lambda text: text.update(schema_version=0), "schema_version 0, expected one of 1, 2, 3"),
+        (
+            lambda text: text.update(schema_version=99),
+            "schema_version 99, this version reads up to 3: update",
+        ),
         (lambda text: text.update(comment="hello"), "does not fit the schema at comment"),
         (lambda text: text["dataset"].pop("scale"), "does not fit the schema at dataset.scale"),
         (lambda text: text.update(members=[]), "does not fit the schema at members"),

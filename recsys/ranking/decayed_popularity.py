@@ -1,0 +1,48 @@
+"""Popularity with decay: the floor of every list. The same list for everyone but for what they have seen.
+
+A rating counts half as much with every ``half_life_days`` before the newest one; without times all count
+the same.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+
+import numpy as np
+
+from recsys.models.ranges import FloatRange, Range
+from recsys.ranking.list_data import ListData
+from recsys.ranking.ranker import Ranker
+
+DAY_SECONDS = 86_400
+
+
+@dataclass(frozen=True)
+class PopularityConfig:
+    """Fields of popularity with decay."""
+
+    half_life_days: float = 0.0  # 0: no decay
+
+
+RANGES: dict[str, Range] = {"half_life_days": FloatRange(7.0, 3000.0, log=True)}
+
+
+def fit_popularity(data: ListData, config: PopularityConfig, *, seed: int) -> Ranker:
+    """Counts ratings per item.
+
+    Args:
+        data: Ratings, with times for a decay.
+        config: See PopularityConfig.
+        seed: Not used: the fit draws nothing.
+
+    Returns:
+        A ranker of one score per item, 1 for the most popular.
+    """
+    ratings = data.ratings
+    weights = None
+    if config.half_life_days > 0 and ratings.times is not None and len(ratings):
+        age = (ratings.times.max() - ratings.times) / DAY_SECONDS
+        weights = 0.5 ** (age / config.half_life_days)
+    counts = np.bincount(ratings.items, weights=weights, minlength=ratings.item_count)
+    base = (counts / max(float(counts.max(initial=0)), 1e-9)).astype(np.float32)
+    return Ranker("popularity", {"config": asdict(config)}, {"base": base})

@@ -1,0 +1,73 @@
+"""Greedy ensemble selection (Caruana et al. 2004): again and again add the member that helps most.
+
+Scores are divided by each member's mean best score first, so that a step means the same for all; on
+ML-100K and ML-1M raw sums of scores do as well as z-scores and better than reciprocal ranks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import scipy.sparse as sp
+from numpy.typing import NDArray
+
+from recsys.metrics.ranking import best_of, evaluate_lists
+
+STEPS = 10  # additions at most
+GAIN = 0.0005  # of NDCG that one more addition must bring, as a share
+LIST = 10
+
+
+@dataclass(frozen=True)
+class GreedyBlend:
+    """``weights`` (members,) on the members' raw scores; ``ndcg`` of the blend; ``alone`` (members,)."""
+
+    weights: NDArray[np.float64]
+    ndcg: float
+    alone: NDArray[np.float64]
+    scales: NDArray[np.float64]
+
+
+def blend_greedily(scores: Sequence[NDArray[np.float32]], relevant: sp.csr_matrix) -> GreedyBlend:
+    """Weights of members by NDCG@10.
+
+    Args:
+        scores: A (users, items) array a member, -inf where an item must not be listed.
+        relevant: (users, items), the items a good list holds.
+
+    Returns:
+        The blend; weights that were not needed are 0.
+
+    Raises:
+        ValueError: Without members, or where no user has a relevant item.
+    """
+    if not scores:
+        raise ValueError("no members to blend, expected at least one")
+    scales = np.array([_mean_best(one) for one in scores])
+    units = [one / np.float32(scale) for one, scale in zip(scores, scales, strict=True)]
+    alone = np.array([_ndcg(one, relevant) for one in units])
+    counts = np.zeros(len(units))
+    first = int(np.argmax(alone))
+    counts[first] = 1
+    total, best = units[first].copy(), float(alone[first])
+    for _ in range(STEPS - 1):
+        tried = [_ndcg(total + one, relevant) for one in units]
+        member = int(np.argmax(tried))
+        if tried[member] < best * (1 + GAIN):
+            break
+        total += units[member]
+        counts[member] += 1
+        best = tried[member]
+    return GreedyBlend(counts / counts.sum() / scales, best, alone, scales)
+
+
+def _mean_best(scores: NDArray[np.float32]) -> float:
+    best = scores.max(axis=1)
+    best = best[np.isfinite(best) & (best > 0)]
+    return float(best.mean()) if len(best) else 1.0
+
+
+def _ndcg(scores: NDArray[np.float32], relevant: sp.csr_matrix) -> float:
+    return evaluate_lists(best_of(scores, LIST), relevant).ndcg

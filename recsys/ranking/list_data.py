@@ -1,0 +1,77 @@
+"""What a list family learns from: the ratings, and the matrices that are made of them once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import scipy.sparse as sp
+from numpy.typing import NDArray
+
+from recsys.data.ratings import Ratings
+from recsys.ranking.ranker_config import rated_matrix, seen_matrix
+from recsys.types import FloatArray
+
+PAGE_GAP_SECONDS = 120  # a longer pause between two ratings begins another page
+
+
+@dataclass(frozen=True, eq=False)
+class ListData:
+    """Training data of list families.
+
+    Args:
+        ratings: At most one rating per user and item.
+        item_features: (items, columns) float, or None.
+    """
+
+    ratings: Ratings
+    item_features: FloatArray | None = None
+
+    @property
+    def has_times(self) -> bool:
+        """Whether the ratings carry timestamps that differ."""
+        times = self.ratings.times
+        return times is not None and len(times) > 0 and bool(times.min() < times.max())
+
+    @cached_property
+    def rated(self) -> sp.csr_matrix:
+        """(users, items) float32: 1 for the lowest rating that can be given, 2 for the highest."""
+        return rated_matrix(self.ratings)
+
+    @cached_property
+    def seen(self) -> sp.csr_matrix:
+        """(users, items) float32, 1 where rated."""
+        return seen_matrix(self.ratings)
+
+    @cached_property
+    def pages(self) -> sp.csr_matrix:
+        """(pages, items) as ``rated``: runs of a user's ratings with gaps of at most PAGE_GAP_SECONDS.
+
+        Runs of one rating say nothing about which items go together and are left out."""
+        ratings = self.ratings
+        if ratings.times is None or not len(ratings):
+            return sp.csr_matrix((0, ratings.item_count), dtype=np.float32)
+        order = np.lexsort((ratings.times, ratings.users))
+        users, times = ratings.users[order], ratings.times[order]
+        begins = np.r_[True, (np.diff(users) != 0) | (np.diff(times) > PAGE_GAP_SECONDS)]
+        page = np.cumsum(begins) - 1
+        long = np.bincount(page)[page] > 1
+        _, page = np.unique(page[long], return_inverse=True)
+        values = self.liking[order][long]
+        count = int(page[-1]) + 1 if len(page) else 0
+        shape = (count, ratings.item_count)
+        return sp.csr_matrix((values, (page, ratings.items[order][long])), shape=shape)
+
+    @cached_property
+    def liking(self) -> NDArray[np.float32]:
+        """(ratings,) 1 for the lowest rating that can be given, 2 for the highest."""
+        ratings = self.ratings
+        liked = 1 + (ratings.values - ratings.scale.low) / np.float32(ratings.scale.span)
+        return np.asarray(liked, dtype=np.float32)
+
+    def without_users(self, users: NDArray[np.int64]) -> ListData:
+        """The same data with no rating of ``users``; rows keep their numbers."""
+        out = np.zeros(self.ratings.user_count, dtype=np.bool_)
+        out[users] = True
+        return ListData(self.ratings.take(np.flatnonzero(~out[self.ratings.users])), self.item_features)

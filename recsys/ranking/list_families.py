@@ -1,0 +1,166 @@
+"""The list families a search may fit. A new one is its file and one entry here.
+
+Every family fits a ``Ranker``: linear in the history, so that anyone is folded in and several are one
+product at serving time. None has a cap on the number of items.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from typing import Any, Protocol
+
+import numpy as np
+
+from recsys.models.ranges import Categorical, FloatRange, IntRange, Range
+from recsys.ranking import decayed_popularity, item_regression, neighbourhood, random_walk
+from recsys.ranking.als import ALS_RANGES, AlsConfig, fit_als
+from recsys.ranking.list_data import ListData
+from recsys.ranking.ranker import Ranker
+from recsys.types import JsonObject
+
+
+class Fit(Protocol):
+    """Trains one config on ``data``; the same seed gives the same ranker."""
+
+    def __call__(self, data: ListData, config: Any, *, seed: int) -> Ranker: ...
+
+
+@dataclass(frozen=True)
+class ListFamily:
+    """A kind of ranker.
+
+    Attributes:
+        name: As plans and reports call it.
+        config_type: A frozen dataclass whose defaults are the family's own.
+        ranges: What a search may vary.
+        fit: Trains it.
+        starts: Configs that a search tries first.
+        needs_times: Fields that stay off where ratings have no times.
+        needs_features: Fields that stay off where items have no features.
+    """
+
+    name: str
+    config_type: type[Any]
+    ranges: Mapping[str, Range]
+    fit: Fit
+    starts: tuple[Any, ...]
+    needs_times: tuple[str, ...] = ()
+    needs_features: tuple[str, ...] = ()
+
+    def usable(self, config: Any, data: ListData) -> Any:
+        """``config`` with the fields that ``data`` cannot feed switched off."""
+        off = () if data.has_times else self.needs_times
+        if data.item_features is None or not data.item_features.shape[1]:
+            off = (*off, *self.needs_features)
+        return replace(config, **{name: type(getattr(config, name))(0) for name in off})
+
+    def draw(self, random: np.random.Generator, *, around: Any = None, width: float = 0.25) -> Any:
+        """A config drawn evenly from the ranges, or from a box of ``width`` of them about ``around``.
+
+        Args:
+            random: Where randomness comes from.
+            around: A config of this family, or None.
+            width: Share of each range, in (0, 1].
+
+        Returns:
+            A config inside the ranges.
+        """
+        centre = {} if around is None else {item.name: getattr(around, item.name) for item in fields(around)}
+        drawn = {name: _draw(spec, random, centre.get(name), width) for name, spec in self.ranges.items()}
+        return self.config_type(**{**centre, **drawn})
+
+    def describe(self, config: Any) -> JsonObject:
+        """``config`` as plain JSON."""
+        return {item.name: getattr(config, item.name) for item in fields(config)}
+
+
+def _draw(spec: Range, random: np.random.Generator, centre: Any, width: float) -> Any:
+    if isinstance(spec, Categorical):
+        options = list(spec.options.values())
+        keep = centre is not None and centre in options and random.random() > width
+        return centre if keep else options[int(random.integers(len(options)))]
+    low, high = float(spec.low), float(spec.high)
+    log = isinstance(spec, FloatRange) and spec.log
+    if log:
+        low, high = np.log(low), np.log(high)
+    if centre is None:
+        value = random.uniform(low, high)
+    else:
+        middle = np.log(max(float(centre), 1e-12)) if log else float(centre)
+        value = float(np.clip(middle + (high - low) * width * random.uniform(-1, 1), low, high))
+    value = float(np.exp(value)) if log else value
+    if isinstance(spec, IntRange):
+        steps = round((value - spec.low) / spec.step)
+        return int(min(spec.low + steps * spec.step, spec.high))
+    return float(np.clip(value, spec.low, spec.high))
+
+
+def fit_als_lists(data: ListData, config: AlsConfig, *, seed: int) -> Ranker:
+    """ALS on the users' ratings, and on their pages as further users where the config says so."""
+    pages = data.pages if config.pages > 0 else None
+    return fit_als(data.rated, config, seed=seed, scale=data.ratings.scale, pages=pages)
+
+
+LIST_FAMILIES: dict[str, ListFamily] = {
+    family.name: family
+    for family in (
+        ListFamily(
+            "als",
+            AlsConfig,
+            ALS_RANGES,
+            fit_als_lists,
+            (
+                AlsConfig(factors=48),
+                AlsConfig(factors=64, unobserved=0.3, ridge=0.01),
+                AlsConfig(factors=24, unobserved=0.3, ridge=0.015),
+                AlsConfig(factors=48, unobserved=0.05, pages=1.0),
+            ),
+            needs_times=("pages",),
+        ),
+        ListFamily(
+            "ease",
+            item_regression.EaseConfig,
+            item_regression.EASE_RANGES,
+            item_regression.fit_item_regression,
+            (
+                item_regression.EaseConfig(),
+                item_regression.EaseConfig(ridge=100.0, user_damping=0.25, dropout=0.3),
+            ),
+        ),
+        ListFamily(
+            "edlae",
+            item_regression.EdlaeConfig,
+            item_regression.EDLAE_RANGES,
+            item_regression.fit_item_regression,
+            (
+                item_regression.EdlaeConfig(),
+                item_regression.EdlaeConfig(closeness=0.0, features=5.0),
+            ),
+            needs_times=("closeness",),
+            needs_features=("features",),
+        ),
+        ListFamily(
+            "item_neighbours",
+            neighbourhood.ItemNeighboursConfig,
+            neighbourhood.RANGES,
+            neighbourhood.fit_item_neighbours,
+            (neighbourhood.ItemNeighboursConfig(),),
+        ),
+        ListFamily(
+            "random_walk",
+            random_walk.RandomWalkConfig,
+            random_walk.RANGES,
+            random_walk.fit_random_walk,
+            (random_walk.RandomWalkConfig(),),
+        ),
+        ListFamily(
+            "popularity",
+            decayed_popularity.PopularityConfig,
+            decayed_popularity.RANGES,
+            decayed_popularity.fit_popularity,
+            (decayed_popularity.PopularityConfig(),),
+            needs_times=("half_life_days",),
+        ),
+    )
+}

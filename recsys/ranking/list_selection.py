@@ -1,0 +1,78 @@
+"""What a search of lists chose: members with their weights, to be fitted on any ratings."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from recsys.data.ratings import Ratings
+from recsys.ranking.list_data import ListData
+from recsys.ranking.list_families import LIST_FAMILIES
+from recsys.ranking.ranker import Ranker
+from recsys.ranking.ranker_config import popularity
+from recsys.ranking.ranker_sum import sum_rankers, with_prior
+from recsys.seeds import derive_seed
+from recsys.types import FloatArray, JsonObject
+
+
+@dataclass(frozen=True)
+class ListMember:
+    """One config of a family, and what its raw scores count in the blend."""
+
+    family: str
+    config: Any
+    weight: float
+
+    def fit(self, data: ListData, *, seed: int) -> Ranker:
+        """A ranker of this member alone, its weight not applied."""
+        family = LIST_FAMILIES[self.family]
+        seed = derive_seed(seed, "lists", self.family)
+        return family.fit(data, family.usable(self.config, data), seed=seed)
+
+    def describe(self) -> JsonObject:
+        """As plain JSON."""
+        config = LIST_FAMILIES[self.family].describe(self.config)
+        return {"family": self.family, "config": config, "weight": self.weight}
+
+
+@dataclass(frozen=True)
+class ListSelection:
+    """The chosen blend.
+
+    Attributes:
+        members: At least one.
+        item_features: (items, columns) that a member may use, or None.
+        newcomers: Ratings that popularity is worth beside the members; 0: nothing.
+        search_report: What was tried, as plain JSON.
+        reason: Why nothing was searched, "" where it was.
+    """
+
+    members: tuple[ListMember, ...]
+    item_features: FloatArray | None = None
+    newcomers: float = 0.0
+    search_report: JsonObject = field(default_factory=dict)
+    reason: str = ""
+
+    @property
+    def family(self) -> str:
+        """The members' families, e.g. ``als+edlae``."""
+        return "+".join(sorted({member.family for member in self.members}))
+
+    def fit(self, ratings: Ratings, *, seed: int) -> Ranker:
+        """The blend fitted on ``ratings``: on train, on train and valid, or on every slice for a refit."""
+        data = ListData(ratings, self.item_features)
+        parts = [(member.fit(data, seed=seed), member.weight) for member in self.members]
+        settings = {"members": [member.describe() for member in self.members]}
+        blended = sum_rankers(parts, family=self.family, settings=settings)
+        return with_prior(blended, {"prior": popularity(data.rated)}, self.newcomers)
+
+    def report(self) -> JsonObject:
+        """For the release's manifest and results.json."""
+        chosen = {"members": [member.describe() for member in self.members], "newcomers": self.newcomers}
+        return {"family": self.family, "recipe": chosen, **self.search_report, "reason": self.reason}
+
+
+def fixed_lists(item_features: FloatArray | None = None) -> ListSelection:
+    """ALS at its defaults, nothing searched: the lists of a run whose objective is ratings alone."""
+    member = ListMember("als", LIST_FAMILIES["als"].config_type(), 1.0)
+    return ListSelection((member,), item_features, newcomers=1.0, reason="the objective is ratings alone")

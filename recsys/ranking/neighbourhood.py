@@ -1,0 +1,65 @@
+"""Item-kNN: an item's score is the sum of its similarity to the items of the history.
+
+Cosine over the users who rated both, shrunk where they are few and with the two items' counts weighed by
+``balance`` (0.5 = cosine): Sarwar et al. 2001; Deshpande & Karypis 2004. A user's ratings weigh
+n^-``user_damping``, so that heavy raters do not decide alone.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+
+import numpy as np
+import scipy.sparse as sp
+
+from recsys.models.ranges import FloatRange, IntRange, Range
+from recsys.ranking.list_data import ListData
+from recsys.ranking.ranker import Ranker
+from recsys.ranking.sparse_links import link_arrays, sampled_rows, strongest_links
+from recsys.types import FloatArray
+
+
+@dataclass(frozen=True)
+class ItemNeighboursConfig:
+    """Fields of item-kNN."""
+
+    kept: int = 150  # neighbours kept of each item
+    shrinkage: float = 20.0  # users who rated both that weigh as much as "unlike"
+    balance: float = 0.5  # power of the target's count; the history item's has 1 - balance
+    user_damping: float = 0.5  # 0: every user counts the same
+
+
+RANGES: dict[str, Range] = {
+    "kept": IntRange(20, 400, 20),
+    "shrinkage": FloatRange(1.0, 200.0, log=True),
+    "balance": FloatRange(0.2, 0.8),
+    "user_damping": FloatRange(0.0, 0.9),
+}
+
+
+def fit_item_neighbours(data: ListData, config: ItemNeighboursConfig, *, seed: int) -> Ranker:
+    """Fits item-kNN.
+
+    Args:
+        data: Who rated what.
+        config: See ItemNeighboursConfig.
+        seed: Not used: the fit draws nothing.
+
+    Returns:
+        A ranker of sparse item-to-item weights.
+    """
+    seen = sampled_rows(data.seen)
+    lengths = np.maximum(np.diff(seen.indptr), 1)
+    damping = (lengths / max(float(lengths.mean()), 1e-9)) ** -config.user_damping
+    weighted = (sp.diags(damping.astype(np.float32)) @ seen).tocsc()
+    transposed = seen.T.tocsr()
+    counts = np.maximum(np.asarray(weighted.sum(axis=0)).ravel(), 1e-9)
+
+    def block_of(columns: slice) -> FloatArray:
+        block = (transposed @ weighted[:, columns]).toarray().astype(np.float32)
+        expected = (counts ** (1 - config.balance))[:, None] * counts[columns] ** config.balance
+        block /= expected + config.shrinkage
+        return np.asarray(block)
+
+    links = strongest_links(seen.shape[1], block_of, kept=config.kept)
+    return Ranker("item_neighbours", {"config": asdict(config)}, link_arrays(links))

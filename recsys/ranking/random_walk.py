@@ -1,0 +1,63 @@
+"""RP3-beta: three steps of a random walk from a user, popular items held back.
+
+From the user to an item they rated, to somebody who rated it too, to one of theirs; the chance to end at an
+item is divided by its count to the power ``beta`` (Paudel et al. 2017, "Updatable, accurate, diverse, and
+scalable recommendations for interactive applications"). Transition chances are raised to ``alpha``. The
+first step is left to the history, so the model is one item-to-item matrix and folds anyone in.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+
+import numpy as np
+import scipy.sparse as sp
+
+from recsys.models.ranges import FloatRange, IntRange, Range
+from recsys.ranking.list_data import ListData
+from recsys.ranking.ranker import Ranker
+from recsys.ranking.sparse_links import link_arrays, sampled_rows, strongest_links
+from recsys.types import FloatArray
+
+
+@dataclass(frozen=True)
+class RandomWalkConfig:
+    """Fields of RP3-beta."""
+
+    alpha: float = 1.0  # power of the transition chances
+    beta: float = 0.5  # power of an item's count that its score is divided by; 0: nothing held back
+    kept: int = 200  # items that each item leads to
+
+
+RANGES: dict[str, Range] = {
+    "alpha": FloatRange(0.5, 1.6),
+    "beta": FloatRange(0.1, 0.9),
+    "kept": IntRange(50, 500, 50),
+}
+
+
+def fit_random_walk(data: ListData, config: RandomWalkConfig, *, seed: int) -> Ranker:
+    """Fits RP3-beta.
+
+    Args:
+        data: Who rated what.
+        config: See RandomWalkConfig.
+        seed: Not used: the fit draws nothing.
+
+    Returns:
+        A ranker of sparse item-to-item weights.
+    """
+    seen = sampled_rows(data.seen)
+    of_users = np.maximum(np.diff(seen.indptr), 1).astype(np.float64)
+    of_items = np.maximum(np.asarray(seen.sum(axis=0)).ravel().astype(np.float64), 1)
+    to_users = (sp.diags(of_items**-config.alpha) @ seen.T).tocsr().astype(np.float32)
+    to_items = (sp.diags(of_users**-config.alpha) @ seen).tocsc().astype(np.float32)
+    held_back = (of_items**config.beta).astype(np.float32)
+
+    def block_of(columns: slice) -> FloatArray:
+        block = (to_users @ to_items[:, columns]).toarray().astype(np.float32)
+        block /= held_back[columns]
+        return np.asarray(block)
+
+    links = strongest_links(seen.shape[1], block_of, kept=config.kept)
+    return Ranker("random_walk", {"config": asdict(config)}, link_arrays(links))

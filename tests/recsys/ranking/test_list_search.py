@@ -1,0 +1,130 @@
+"""A search of lists: its holdout, its blend, and what is released of it."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import scipy.sparse as sp
+
+from recsys.data.ratings import Ratings
+from recsys.metrics.ranking import best_of, evaluate_lists, pair_matrix
+from recsys.ranking.greedy_blend import blend_greedily
+from recsys.ranking.list_data import ListData
+from recsys.ranking.list_holdout import hold_out, holdout_shape
+from recsys.ranking.list_search import search_lists, unseen_scores
+from recsys.ranking.list_selection import fixed_lists
+from recsys.seeds import derive_seed
+from tests.releases import make_dataset
+
+DATASET = make_dataset(users=150, items=40, seed=5)
+
+
+@pytest.mark.parametrize("shape", ["random", "newest"])
+def test_a_quarter_of_each_person_is_held_out(shape: str) -> None:
+    ratings = DATASET.ratings
+    holdout = hold_out(ratings, shape=shape, seed=0, most_users=10_000)  # type: ignore[arg-type]
+    assert len(holdout.known) + holdout.relevant.nnz == len(ratings)
+    known = pair_matrix(holdout.known)
+    assert not known[holdout.users].multiply(holdout.relevant).nnz
+    counts = np.bincount(ratings.users, minlength=ratings.user_count)
+    kept = np.bincount(holdout.known.users, minlength=ratings.user_count)
+    expected = np.minimum(np.maximum(np.rint(0.25 * counts), 1), np.maximum(counts - 1, 0))
+    np.testing.assert_array_equal(counts - kept, expected)
+    assert (counts[holdout.users] > 1).all()
+    if shape == "newest":
+        assert ratings.times is not None
+        assert holdout.known.times is not None
+        latest = np.full(ratings.user_count, -1)
+        np.maximum.at(latest, holdout.known.users, holdout.known.times)
+        pairs = {
+            (int(u), int(i)): int(t)
+            for u, i, t in zip(ratings.users, ratings.items, ratings.times, strict=True)
+        }
+        for row, user in enumerate(holdout.users):
+            assert all(pairs[int(user), int(i)] >= latest[user] for i in holdout.relevant[row].indices)
+
+
+def test_the_holdout_is_shaped_like_what_judges_the_lists() -> None:
+    ratings = DATASET.ratings
+    assert holdout_shape("per-user", ratings) == "random"
+    assert holdout_shape("per-user,gate=off", ratings) == "random"
+    assert holdout_shape("random", ratings) == "newest"
+    assert holdout_shape("temporal", ratings) == "newest"
+    timeless = Ratings(
+        ratings.users,
+        ratings.items,
+        ratings.values,
+        None,
+        ratings.scale,
+        ratings.user_count,
+        ratings.item_count,
+    )
+    assert holdout_shape("random", timeless) == "random"
+
+
+def test_greedy_selection_takes_what_helps_and_leaves_what_does_not() -> None:
+    random = np.random.default_rng(0)
+    relevant = sp.csr_matrix(random.random((80, 60)) < 0.1)
+    truth = relevant.toarray().astype(np.float32)
+    first, second = (
+        truth * (random.random(truth.shape) < 0.5) + 0.5 * random.random(truth.shape) for _ in "ab"
+    )
+    noise = random.random(truth.shape)
+    scores = [array.astype(np.float32) for array in (noise, first, second)]
+    blend = blend_greedily(scores, relevant)
+    assert blend.weights[0] == 0
+    assert (blend.weights[1:] > 0).all()
+    mixed = sum(np.float32(weight) * array for weight, array in zip(blend.weights, scores, strict=True))
+    ndcg = evaluate_lists(best_of(np.asarray(mixed), 10), relevant).ndcg
+    assert ndcg == pytest.approx(blend.ndcg, abs=0.01)
+    assert blend.ndcg > blend.alone.max()
+    scaled = blend_greedily([scores[0], 100 * scores[1], scores[2]], relevant)
+    np.testing.assert_allclose(scaled.weights, blend.weights / [1, 100, 1], rtol=1e-4)
+    with pytest.raises(ValueError, match="no members"):
+        blend_greedily([], relevant)
+
+
+def test_a_search_is_repeatable_and_its_blend_beats_the_floor() -> None:
+    lines: list[str] = []
+    first = search_lists(DATASET.ratings, seed=1, shape="random", fits=12, progress=lines.append)
+    again = search_lists(DATASET.ratings, seed=1, shape="random", fits=12)
+    assert first.members == again.members
+    assert first.newcomers == again.newcomers
+    report = first.report()
+    assert len(report["tried"]) == 12 == len(lines) - 1
+    assert {trial["family"] for trial in report["tried"]} >= {"als", "ease", "edlae", "popularity"}
+    alone = [candidate["ndcg_at_10"] for candidate in report["blend"]["candidates"]]
+    assert report["blend"]["ndcg_at_10"] >= max(alone)
+    floor = max(trial["ndcg_at_10"] for trial in report["tried"] if trial["family"] == "popularity")
+    assert report["blend"]["ndcg_at_10"] > floor
+    other = search_lists(DATASET.ratings, seed=2, shape="random", fits=12)
+    assert other.members != first.members
+
+
+def test_what_was_chosen_is_fitted_on_any_ratings_and_lists_no_seen_item() -> None:
+    selection = search_lists(DATASET.ratings, seed=1, shape="newest", fits=7)
+    ranker = selection.fit(DATASET.ratings, seed=derive_seed(1, "x"))
+    assert ranker.item_count == DATASET.ratings.item_count
+    data = ListData(DATASET.ratings)
+    users = np.arange(20)
+    scores = unseen_scores(ranker, data, users, known=True)
+    assert np.isneginf(scores[data.seen[users].toarray() > 0]).all()
+
+
+def test_where_nobody_has_two_ratings_lists_are_popular_items() -> None:
+    rows = np.unique(DATASET.ratings.users, return_index=True)[1]
+    selection = search_lists(DATASET.ratings.take(rows), seed=0, shape="random")
+    assert selection.family == "popularity"
+    assert "nobody has two ratings" in selection.report()["reason"]
+
+
+def test_without_time_the_first_trial_still_gives_lists() -> None:
+    selection = search_lists(DATASET.ratings, seed=0, shape="random", seconds=0.0)
+    assert len(selection.report()["tried"]) == 1
+    assert len(selection.members) == 1
+
+
+def test_an_objective_of_ratings_alone_searches_no_lists() -> None:
+    selection = fixed_lists()
+    assert selection.family == "als"
+    assert selection.fit(DATASET.ratings, seed=0).folds_in
