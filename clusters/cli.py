@@ -10,23 +10,23 @@ from collections.abc import Callable
 from pathlib import Path
 
 from clusters import state as states
-from clusters.bringup import CODE, bring_up
+from clusters.bootstrap_cluster import CODE, bootstrap_cluster
 from clusters.errors import ClusterError, ClusterFailed
 from clusters.fetch import fetch_last
-from clusters.guard import alive, start_watchdog
 from clusters.launch import confirm, prepare
+from clusters.monitor import Interrupts, poll
 from clusters.provider import make_provider
+from clusters.remote_run import forget_secrets
 from clusters.runpod.client import api_url
-from clusters.session import forget_secrets
 from clusters.spec import RunpodSpec, read_spec
 from clusters.ssh import Ssh
 from clusters.state import ClusterState
-from clusters.watch import Interrupts, look
+from clusters.watchdog import alive, start_watchdog
 
 NAME_HELP = "a cluster's name, its run folder, or nothing where there is one cluster only"
 
 
-def say(text: str) -> None:
+def log(text: str) -> None:
     print(text, flush=True)
 
 
@@ -60,9 +60,9 @@ def quote(options: argparse.Namespace) -> int:
     try:
         text = provider.quote(spec, offline=offline).text()
     except ClusterFailed as problem:
-        say(f"the catalogue is out of reach ({problem})")
+        log(f"the catalogue is out of reach ({problem})")
         text = provider.quote(spec, offline=True).text()
-    say(text)
+    log(text)
     return 0
 
 
@@ -72,17 +72,17 @@ def up(options: argparse.Namespace) -> int:
     state = prepare(provider, spec, [], out=Path(options.out), yes=options.yes, detach=False)
     start_watchdog(state.name)
     try:
-        provider.rent(spec, state, say=say)
-        bring_up(spec, states.load(state.name), api=api_url(), speak_from_head=True, say=say)
+        provider.rent(spec, state, log=log)
+        bootstrap_cluster(spec, states.load(state.name), api=api_url(), speak_from_head=True, log=log)
     except BaseException as problem:
-        say(f"{type(problem).__name__}: ending cluster {state.name}")
+        log(f"{type(problem).__name__}: ending cluster {state.name}")
         with Interrupts().caught():
-            provider.end(states.load(state.name), say=say)
+            provider.end(states.load(state.name), log=log)
             states.update(state.name, phase="ended")
         if isinstance(problem, KeyboardInterrupt):
             return 130
         raise
-    say(f"cluster {state.name} is up; it ends after {spec.idle_minutes:g} idle minutes, or by `down`")
+    log(f"cluster {state.name} is up; it ends after {spec.idle_minutes:g} idle minutes, or by `down`")
     return 0
 
 
@@ -93,28 +93,28 @@ def status(options: argparse.Namespace) -> int:
         if state.phase == "ended" and not (options.name or options.all):
             continue
         watchdog = "watched" if alive(state.watchdog_pid) else "its watchdog is gone"
-        say(
+        log(
             f"{state.name}  {state.phase}  {len(state.nodes)} pod(s)  ${state.usd_per_hour:.2f}/h  "
             f"${state.spent_usd(now):.3f} so far  {watchdog}  {state.out}"
         )
         if state.phase == "ended":
-            say(f"  ended by {state.notes.get('ended_by', 'its own command')}")
+            log(f"  ended by {state.notes.get('ended_by', 'its own command')}")
             continue
         for node in make_provider(state.cluster_spec.kind).inspect(state):
-            say(f"  {node.name}  {node.detail}  ${node.usd_per_hour:.2f}/h")
+            log(f"  {node.name}  {node.detail}  ${node.usd_per_hour:.2f}/h")
         if state.job:
-            fact, _ = look(Ssh(state.name, state.head), state.job, 1 << 60, quiet=True)
-            say(
+            fact, _ = poll(Ssh(state.name, state.head), state.job, 1 << 60, quiet=True)
+            log(
                 f"  search: {'running' if fact['exit'] is None else 'ended with status ' + str(fact['exit'])}"
             )
     if not any(state.phase != "ended" for state in wanted):
-        say("no cluster is up")
+        log("no cluster is up")
     return 0
 
 
 def ssh(options: argparse.Namespace) -> int:
     state = find(options.name)
-    say(
+    log(
         "Ray's dashboard: http://127.0.0.1:8265 while this shell is open; its token: ~/breakthrough/ray_token"
     )
     return Ssh(state.name, state.nodes[options.node]).shell(forwards=["127.0.0.1:8265:127.0.0.1:8265"])
@@ -124,25 +124,25 @@ def logs(options: argparse.Namespace) -> int:
     state = find(options.name)
     head = Ssh(state.name, state.head)
     if not state.job:
-        say(head.run(f"tail -n 100 {CODE}/../guard.log"))
+        log(head.run(f"tail -n 100 {CODE}/../guard.log"))
         return 0
     offset = 0
     while True:
-        fact, log = look(head, state.job, offset, quiet=True)
-        offset += len(log)
-        sys.stdout.buffer.write(log)
+        fact, output = poll(head, state.job, offset, quiet=True)
+        offset += len(output)
+        sys.stdout.buffer.write(output)
         sys.stdout.flush()
-        if not log and (not options.follow or fact["exit"] is not None):
+        if not output and (not options.follow or fact["exit"] is not None):
             return 0
-        if not log:
+        if not output:
             time.sleep(2)
 
 
 def fetch(options: argparse.Namespace) -> int:
     state = find(options.name)
     out = Path(options.out or state.out)
-    if not fetch_last(Ssh(state.name, state.head), state.run, out, say=say):
-        say("there is no run folder on the head yet")
+    if not fetch_last(Ssh(state.name, state.head), state.run, out, log=log):
+        log("there is no run folder on the head yet")
     return 0
 
 
@@ -150,14 +150,14 @@ def down(options: argparse.Namespace) -> int:
     state = find(options.name)
     if state.phase == "searching" and not options.discard:
         try:
-            fetch_last(Ssh(state.name, state.head), state.run, Path(state.out), say=say)
+            fetch_last(Ssh(state.name, state.head), state.run, Path(state.out), log=log)
         except ClusterFailed as problem:
-            say(f"not fetched ({problem})")
-    bill = make_provider(state.cluster_spec.kind).end(state, say=say)
+            log(f"not fetched ({problem})")
+    bill = make_provider(state.cluster_spec.kind).end(state, log=log)
     notes = {**states.load(state.name).notes, "ended_by": "python -m clusters down"}
     states.update(state.name, phase="ended", notes=notes)
     forget_secrets(state.name)
-    say(f"no pod is left; {bill.text()}")
+    log(f"no pod is left; {bill.text()}")
     return 0
 
 
@@ -169,14 +169,14 @@ def sweep(options: argparse.Namespace) -> int:
     mine = [node for node in found if node.name.split("-")[1] == states.owner_id() or options.everyone]
     for node in found:
         whose = "" if node in mine else "  (rented from another machine)"
-        say(f"{node.name}  {node.detail}  ${node.usd_per_hour:.2f}/h{whose}")
+        log(f"{node.name}  {node.detail}  ${node.usd_per_hour:.2f}/h{whose}")
     if not mine:
-        say("nothing to end" + ("; --everyone takes those of other machines too" if found else ""))
+        log("nothing to end" + ("; --everyone takes those of other machines too" if found else ""))
         return 0
     confirm(options.yes)
     for node in mine:
         provider.end_one(node)
-        say(f"ended {node.name}")
+        log(f"ended {node.name}")
     return 0
 
 

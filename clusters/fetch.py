@@ -14,9 +14,9 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from clusters.bringup import CODE
+from clusters.bootstrap_cluster import CODE
 from clusters.errors import ClusterFailed, SshFailed
-from clusters.provider import Say
+from clusters.provider import Log
 from clusters.ssh import Ssh
 
 
@@ -58,13 +58,13 @@ def _digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def fetch_last(head: Ssh, run: str, out: Path, *, say: Say, tries: int = 3) -> bool:
+def fetch_last(head: Ssh, run: str, out: Path, *, log: Log, tries: int = 3) -> bool:
     """The last fetch, verified; what changed under it is fetched again. False where there is nothing."""
     for attempt in range(tries):
         if not fetch(head, run, out, by_content=True):
             return False
         try:
-            say(f"fetched and verified {verify(head, run, out)} files into {out}")
+            log(f"fetched and verified {verify(head, run, out)} files into {out}")
             return True
         except ClusterFailed:
             if attempt == tries - 1:
@@ -76,9 +76,9 @@ class Fetcher:
     """Fetches in its own thread every so often, so that the log is not held up by a large file."""
 
     def __init__(
-        self, head: Ssh, run: str, out: Path, *, every: float, say: Say, after: Callable[[Path], None] | None
+        self, head: Ssh, run: str, out: Path, *, every: float, log: Log, after: Callable[[Path], None] | None
     ) -> None:
-        self.head, self.run, self.out, self.every, self.say, self.after = head, run, out, every, say, after
+        self.head, self.run, self.out, self.every, self.log, self.after = head, run, out, every, log, after
         self.stop = threading.Event()
         self.thread = threading.Thread(target=self._loop, daemon=True)
 
@@ -99,6 +99,6 @@ class Fetcher:
                 trouble = ""
             except (SshFailed, OSError) as problem:
                 if not trouble:
-                    self.say(f"fetching will be tried again ({problem})")
+                    self.log(f"fetching will be tried again ({problem})")
                 trouble = str(problem)
                 time.sleep(min(5.0, self.every))

@@ -18,21 +18,21 @@ from collections.abc import Callable
 from pathlib import Path
 
 from clusters import state as states
+from clusters.budget_args import refuse_secrets
 from clusters.errors import ClusterError, ClusterFailed
-from clusters.guard import alive, start_watchdog
-from clusters.limits import refuse_secrets
+from clusters.monitor import Interrupts
 from clusters.provider import Provider, make_provider
-from clusters.session import SEARCH, Session
-from clusters.shipping import ROOT
+from clusters.remote_run import SEARCH, RemoteRun
 from clusters.spec import AddressSpec, ClusterSpec, LocalSpec, RunpodSpec, read_spec
 from clusters.ssh import make_key
 from clusters.state import ClusterState
-from clusters.watch import Interrupts
+from clusters.upload import ROOT
+from clusters.watchdog import alive, start_watchdog
 
 WhileHere = Callable[[Path], None]
 
 
-def say(text: str) -> None:
+def log(text: str) -> None:
     print(f"cluster: {text}", flush=True)
 
 
@@ -60,11 +60,11 @@ def launch_search(
         if attach:
             state = find_by_out(out)
             here = None if state.detached else while_here  # after --detach the head speaks for itself
-            return finish(Session(provider, spec, state, out, here, say))
+            return finish(RemoteRun(provider, spec, state, out, here, log))
         if "--resume" not in arguments and out.exists() and (not out.is_dir() or any(out.iterdir())):
             raise ClusterError(f"--out {out} is not empty; name another folder, or --resume the run in it")
         state = prepare(provider, spec, arguments, out=out, yes=yes, detach=detach)
-        return begin(Session(provider, spec, state, out, while_here, say), detach=detach)
+        return begin(RemoteRun(provider, spec, state, out, while_here, log), detach=detach)
     except ClusterError as problem:
         print(f"error: {problem}", file=sys.stderr)
         return 2
@@ -84,7 +84,7 @@ def run_here(spec: ClusterSpec, arguments: list[str], *, out: Path, detach: bool
         )
     environment = dict(os.environ)
     if isinstance(spec, AddressSpec):
-        make_provider(spec.kind).rent(spec, states.ClusterState("local", "", {}, 0.0), say=say)
+        make_provider(spec.kind).rent(spec, states.ClusterState("local", "", {}, 0.0), log=log)
         environment["RAY_ADDRESS"] = spec.address
     command = [sys.executable, str(ROOT / SEARCH), *arguments, "--out", str(out)]
     child = subprocess.Popen(command, env=environment)
@@ -133,7 +133,7 @@ def prepare(
             )
     make_provider_ready(provider)
     quote = provider.quote(spec)
-    say("quote\n" + quote.text())
+    log("quote\n" + quote.text())
     confirm(yes)
     state = states.create(spec, out=out)
     make_key(state.name)
@@ -159,19 +159,19 @@ def confirm(yes: bool) -> None:
         raise ClusterError("not confirmed; nothing was rented")
 
 
-def begin(session: Session, *, detach: bool) -> int:
+def begin(session: RemoteRun, *, detach: bool) -> int:
     """From a fresh state to the end of the search (or to --detach)."""
     state = session.state
     start_watchdog(state.name)
-    say(f"cluster {state.name}; its watchdog is process {states.load(state.name).watchdog_pid}")
+    log(f"cluster {state.name}; its watchdog is process {states.load(state.name).watchdog_pid}")
     try:
         started = time.monotonic()
         session.start(
             speak_from_head=detach or session.while_here is None, resume="--resume" in state.arguments
         )
-        say(f"search submitted {time.monotonic() - started:.0f} s after the first create call")
+        log(f"search submitted {time.monotonic() - started:.0f} s after the first create call")
     except KeyboardInterrupt:
-        say("interrupted while coming up: ending")
+        log("interrupted while coming up: ending")
         return session.close(130)
     except (ClusterError, ClusterFailed) as problem:
         print(f"error: {problem}", file=sys.stderr)
@@ -180,12 +180,12 @@ def begin(session: Session, *, detach: bool) -> int:
         session.close(1)
         raise
     if detach:
-        say(f"detached; back: the same command with --attach; a look: python -m clusters status {state.name}")
+        log(f"detached; back: the same command with --attach; a look: python -m clusters status {state.name}")
         return 0
     return finish(session)
 
 
-def finish(session: Session) -> int:
+def finish(session: RemoteRun) -> int:
     """Watch to the end; where the head is lost, go on on a new cluster while cap and YAML allow."""
     states.update(session.state.name, driver_pid=os.getpid())
     if not alive(states.load(session.state.name).watchdog_pid):

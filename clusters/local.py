@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from clusters.provider import Bill, NodeState, Say
+from clusters.provider import Bill, Log, NodeState
 from clusters.quote import Quote
 from clusters.spec import ClusterSpec
 from clusters.state import ClusterState
@@ -14,13 +14,13 @@ class LocalProvider:
     def quote(self, spec: ClusterSpec, *, offline: bool = False) -> Quote:
         return Quote("this machine: nothing is rented, $0.00", (), 0, 0, 0.0, 0.0)
 
-    def rent(self, spec: ClusterSpec, state: ClusterState, *, say: Say) -> ClusterState:
+    def rent(self, spec: ClusterSpec, state: ClusterState, *, log: Log) -> ClusterState:
         return state
 
     def inspect(self, state: ClusterState) -> list[NodeState]:
         return []
 
-    def end(self, state: ClusterState, *, say: Say) -> Bill:
+    def end(self, state: ClusterState, *, log: Log) -> Bill:
         return Bill(0.0, 0.0, 0.0)
 
     def marked(self) -> list[NodeState]:

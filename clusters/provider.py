@@ -17,7 +17,7 @@ from clusters.quote import Quote
 from clusters.spec import ClusterSpec
 from clusters.state import ClusterState, Node
 
-Say = Callable[[str], None]
+Log = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -51,13 +51,13 @@ class Provider(Protocol):
     def quote(self, spec: ClusterSpec, *, offline: bool = False) -> Quote:
         """What it will cost; from stored prices when `offline` or without an account."""
 
-    def rent(self, spec: ClusterSpec, state: ClusterState, *, say: Say) -> ClusterState:
+    def rent(self, spec: ClusterSpec, state: ClusterState, *, log: Log) -> ClusterState:
         """Machines that answer SSH, noted in the state as they come; none is left when it raises."""
 
     def inspect(self, state: ClusterState) -> list[NodeState]:
         """Every machine of this cluster that exists now, whether our state knows it or not."""
 
-    def end(self, state: ClusterState, *, say: Say) -> Bill:
+    def end(self, state: ClusterState, *, log: Log) -> Bill:
         """End every machine of this cluster; may be called again. Raises when one could not be ended."""
 
     def marked(self) -> list[NodeState]:
@@ -69,7 +69,7 @@ class Provider(Protocol):
 
 PROVIDERS = {
     "local": "clusters.local:LocalProvider",
-    "address": "clusters.address:AddressProvider",
+    "address": "clusters.existing_ray:ExistingRayProvider",
     "runpod": "clusters.runpod.provider:RunpodProvider",
 }
 
@@ -83,4 +83,4 @@ def make_provider(kind: str) -> Provider:
     return provider
 
 
-__all__ = ["PROVIDERS", "Bill", "Node", "NodeState", "Provider", "Say", "make_provider"]
+__all__ = ["PROVIDERS", "Bill", "Log", "Node", "NodeState", "Provider", "make_provider"]

@@ -15,40 +15,40 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError,
 from clusters.errors import ClusterError
 
 
-class Strict(BaseModel):
+class StrictSpec(BaseModel):
     """No unknown key, and nothing changes once read."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class LocalSpec(Strict):
+class LocalSpec(StrictSpec):
     """This machine: the search starts its own Ray here."""
 
     kind: Literal["local"]
 
 
-class AddressSpec(Strict):
+class AddressSpec(StrictSpec):
     """A Ray cluster that is already there and that this machine can join as a driver."""
 
     kind: Literal["address"]
     address: str = Field(pattern=r"^(auto|[\w.\-]+:\d+)$")  # "auto", or host:port of the head's GCS
 
 
-class GpuChoice(Strict):
+class GpuChoice(StrictSpec):
     """One row of the list of preference."""
 
     id: str = Field(min_length=1)  # the service's own identifier, e.g. "NVIDIA RTX A6000"
     batch_size: Literal[2048, 1536] = 2048  # 1536 where the card has 24 GB
 
 
-class Volume(Strict):
+class Volume(StrictSpec):
     """A network volume, mounted on every pod, that outlives them."""
 
     id: str = Field(min_length=1)
     path: str = Field(default="/workspace", pattern=r"^/.+")
 
 
-class RunpodSpec(Strict):
+class RunpodSpec(StrictSpec):
     """Pods on RunPod. Prices are US dollars, an hour is wall clock from the first create call."""
 
     kind: Literal["runpod"]

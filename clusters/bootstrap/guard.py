@@ -29,7 +29,7 @@ files.put(sys.argv[1], path, recursive=True)
 Settings = dict[str, Any]
 
 
-def say(text: str) -> None:
+def log(text: str) -> None:
     print(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {text}", flush=True)
 
 
@@ -82,9 +82,9 @@ def save_run(settings: Settings) -> None:
     if settings["role"] != "head" or not target or not runs.exists():
         return
     if runs.is_symlink():
-        say(f"the run lies on the volume, in {runs.resolve()}")
+        log(f"the run lies on the volume, in {runs.resolve()}")
         return
-    say(f"saving the run to {target}")
+    log(f"saving the run to {target}")
     try:
         if "://" in target:
             secrets = json.loads((BASE / "secrets.json").read_text())
@@ -92,9 +92,9 @@ def save_run(settings: Settings) -> None:
             subprocess.run(command, env=os.environ | secrets, check=True, timeout=900)
         else:
             shutil.copytree(runs, target, dirs_exist_ok=True)
-        say("saved")
+        log("saved")
     except Exception as problem:
-        say(f"the run could not be saved: {problem}")
+        log(f"the run could not be saved: {problem}")
 
 
 def end_pod(settings: Settings) -> None:
@@ -117,11 +117,11 @@ def end_pod(settings: Settings) -> None:
             )
             try:
                 with urllib.request.urlopen(request, timeout=30) as answer:
-                    say(f"{method} {path}: {answer.status}")
+                    log(f"{method} {path}: {answer.status}")
             except urllib.error.HTTPError as problem:
-                say(f"{method} {path}: {problem.code}")
+                log(f"{method} {path}: {problem.code}")
             except OSError as problem:
-                say(f"{method} {path}: {type(problem).__name__}")
+                log(f"{method} {path}: {type(problem).__name__}")
         time.sleep(20)
 
 
@@ -138,7 +138,7 @@ def main() -> None:
             head_seen = now
         reason = reason_to_end(settings, now=now, started=started, head_seen=head_seen)
         if reason:
-            say(f"ending this pod: {reason}")
+            log(f"ending this pod: {reason}")
             save_run(settings)
             end_pod(settings)
         time.sleep(settings.get("look_seconds", 10))

@@ -36,7 +36,7 @@ PATIENCE = {
 }
 
 
-def say(text: str) -> None:
+def log(text: str) -> None:
     print(text, flush=True)
 
 
@@ -53,18 +53,18 @@ def start_guard(settings: dict[str, Any]) -> None:
     pid_file = BASE / "guard.pid"
     if pid_file.exists() and Path(f"/proc/{pid_file.read_text().strip()}").exists():
         return
-    log = (BASE / "guard.log").open("a")
+    output = (BASE / "guard.log").open("a")
     script = Path(__file__).with_name("guard.py")
     child = subprocess.Popen(
         [sys.executable, str(script)],
         stdin=subprocess.DEVNULL,
-        stdout=log,
-        stderr=log,
+        stdout=output,
+        stderr=output,
         start_new_session=True,
     )
     pid_file.write_text(str(child.pid))
     (BASE / "guarded").touch()  # tells the dead man's switch that its work is done
-    say("guard started")
+    log("guard started")
 
 
 def missing_packages(python: str, project: Path) -> list[str]:
@@ -95,7 +95,7 @@ def ready_python(project: Path) -> str:
     missing = missing_packages(python, project)
     if not missing:
         return python
-    say(f"installing {len(missing)} packages: {', '.join(missing)}"[:300])
+    log(f"installing {len(missing)} packages: {', '.join(missing)}"[:300])
     started = time.monotonic()
     install = ["-m", "pip", "install", "-q"]
     if not own.exists():
@@ -109,7 +109,7 @@ def ready_python(project: Path) -> str:
     done = subprocess.run([python, *install, *missing], capture_output=True, text=True)
     if done.returncode:
         raise SystemExit(f"packages could not be installed: {done.stderr[-1500:]}")
-    say(f"packages installed in {time.monotonic() - started:.0f} s")
+    log(f"packages installed in {time.monotonic() - started:.0f} s")
     return python
 
 
@@ -175,7 +175,7 @@ def start_ray(settings: dict[str, Any], python: str) -> None:
         if done.returncode == 0:
             return
         # `ray start` gives its own processes 30 s, which a machine busy with its first minute may not keep.
-        say(f"ray did not start at try {attempt + 1} of {RAY_STARTS}")
+        log(f"ray did not start at try {attempt + 1} of {RAY_STARTS}")
         subprocess.run([str(ray), "stop", "--force"], env=environment, capture_output=True)
     raise SystemExit(f"ray did not start: {(done.stdout + done.stderr)[-2000:]}")
 
@@ -184,19 +184,19 @@ def ensure_rsync() -> None:
     """Fetching needs rsync on both sides; most images have it."""
     if shutil.which("rsync"):
         return
-    say("installing rsync")
+    log("installing rsync")
     for command in (["apt-get", "update", "-qq"], ["apt-get", "install", "-y", "-qq", "rsync"]):
         done = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL)
         if done.returncode:
             raise SystemExit(f"rsync is missing and could not be installed: {done.stderr[-500:]}")
 
 
-def share_runs(place: str) -> None:
+def link_runs_to_volume(place: str) -> None:
     """Put the run folders on the network volume, where one is mounted: all nodes see the same files."""
     if not place:
         return
     Path(place).mkdir(parents=True, exist_ok=True)
-    (Path(place) / ".shared").touch()  # tells clusters/share.py that nothing needs to be carried
+    (Path(place) / ".shared").touch()  # tells clusters/trial_sync.py that nothing needs to be carried
     link = BASE / "code" / "runs"
     if not link.is_symlink():
         link.symlink_to(place)
@@ -215,7 +215,7 @@ def main() -> None:
     BASE.mkdir(exist_ok=True, mode=0o700)
     start_guard(settings)
     threading.Thread(target=keep_heartbeat, daemon=True).start()
-    share_runs(settings["runs_at"])
+    link_runs_to_volume(settings["runs_at"])
     ensure_rsync()
     python = ready_python(BASE / "code")
     private(BASE / "secrets.json", json.dumps(settings.get("secrets", {})))
@@ -225,8 +225,8 @@ def main() -> None:
         warm_up(python)
         start_ray(settings, python)
         marker.touch()
-        say(f"ray started ({settings['role']})")
-    say("READY")
+        log(f"ray started ({settings['role']})")
+    log("READY")
 
 
 if __name__ == "__main__":

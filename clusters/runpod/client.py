@@ -17,7 +17,7 @@ from typing import Any
 import requests
 
 from clusters.errors import ClusterError, ClusterFailed
-from clusters.runpod.shapes import GpuType, Pod, read_bill, read_gpus, read_pod, read_pods
+from clusters.runpod.schemas import GpuType, Pod, read_bill, read_gpus, read_pod, read_pods
 
 API = "https://api.runpod.io"
 WHERE_KEY = "make one in the RunPod console (Settings, API keys) and `export RUNPOD_API_KEY=...`"
@@ -28,7 +28,7 @@ def api_url() -> str:
     return (os.environ.get("RUNPOD_API_URL") or API).rstrip("/")
 
 
-class ApiError(ClusterFailed):
+class RunpodApiError(ClusterFailed):
     """The service refused a call, or was out of reach through all tries (`status` 0: no answer at all)."""
 
     def __init__(self, message: str, *, status: int) -> None:
@@ -36,11 +36,11 @@ class ApiError(ClusterFailed):
         self.status = status
 
 
-class NotPlaced(ApiError):
+class NotPlaced(RunpodApiError):
     """A create was refused for this GPU (400, 403): no capacity, no access, or a rule. Try the next one."""
 
 
-class CreateUnknown(ApiError):
+class CreateUnknown(RunpodApiError):
     """A create got no clean answer: it may have rented. Look for the pod by name."""
 
 
@@ -86,7 +86,7 @@ class RunpodClient:
         """One pod, or None where the service knows it no more."""
         try:
             return read_pod(self._call("GET", f"/v2/pods/{pod_id}"))
-        except ApiError as problem:
+        except RunpodApiError as problem:
             if problem.status == 404:
                 return None
             raise
@@ -105,14 +105,14 @@ class RunpodClient:
         """
         try:
             self._call("POST", f"/v2/pods/{pod_id}/action", body={"action": "terminate"})
-        except ApiError as problem:
+        except RunpodApiError as problem:
             if problem.status == 404:
                 return
             if problem.status in (401, 403):
                 raise
             try:
                 self._call("DELETE", f"/v2/pods/{pod_id}")
-            except ApiError as again:
+            except RunpodApiError as again:
                 if again.status != 404:
                     raise
 
@@ -163,7 +163,7 @@ class RunpodClient:
             if create:
                 raise CreateUnknown(f"{what} got no clean answer ({trouble})", status=0)
             self.sleep(min(20.0, 0.5 * 2**attempt))
-        raise ApiError(
+        raise RunpodApiError(
             f"RunPod's API did not answer {what} in {attempts} tries (last: {trouble}); see "
             "https://uptime.runpod.io and try again",
             status=refused,
@@ -203,4 +203,4 @@ def _refusal(what: str, status: int, detail: str, *, create: bool) -> ClusterFai
         return ClusterError(
             f"the key in RUNPOD_API_KEY may not {what} (403: {detail}); {WHERE_KEY} with pods: write"
         )
-    return ApiError(f"RunPod refused {what} ({status}: {detail})", status=status)
+    return RunpodApiError(f"RunPod refused {what} ({status}: {detail})", status=status)

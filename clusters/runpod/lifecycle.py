@@ -17,11 +17,11 @@ from typing import Any
 
 from clusters import state as states
 from clusters.errors import ClusterFailed
-from clusters.provider import Say
+from clusters.provider import Log
 from clusters.quote import Offer, Quote
 from clusters.runpod.client import API, CreateUnknown, NotPlaced, RunpodClient
-from clusters.runpod.ending import ENV_MARK, end_cluster, end_pods, pod_name
-from clusters.runpod.shapes import Pod
+from clusters.runpod.schemas import Pod
+from clusters.runpod.teardown import ENV_MARK, end_cluster, end_pods, pod_name
 from clusters.spec import RunpodSpec
 from clusters.state import ClusterState, Node
 
@@ -41,7 +41,7 @@ class Dead(ClusterFailed):
 
 
 def rent_pods(
-    client: RunpodClient, spec: RunpodSpec, state: ClusterState, quote: Quote, *, say: Say, pace: Pace
+    client: RunpodClient, spec: RunpodSpec, state: ClusterState, quote: Quote, *, log: Log, pace: Pace
 ) -> ClusterState:
     """All pods of the cluster, ready, on the first GPU of the list that can be had.
 
@@ -53,11 +53,11 @@ def rent_pods(
     try:
         for offer in quote.usable:
             try:
-                state = _rent_on(client, spec, state, offer, say=say, pace=pace)
+                state = _rent_on(client, spec, state, offer, log=log, pace=pace)
                 return states.update(state.name, batch_size=offer.batch_size)
             except NotPlaced as problem:
                 refusals.append(f"{offer.gpu}: {problem}")
-                say(f"{offer.gpu} cannot be had ({problem}); next")
+                log(f"{offer.gpu} cannot be had ({problem}); next")
                 state = end_cluster(client, state, poll_seconds=pace.poll_seconds)
     except BaseException:
         end_cluster(client, state, poll_seconds=pace.poll_seconds)
@@ -71,24 +71,24 @@ def rent_pods(
 
 
 def _rent_on(
-    client: RunpodClient, spec: RunpodSpec, state: ClusterState, offer: Offer, *, say: Say, pace: Pace
+    client: RunpodClient, spec: RunpodSpec, state: ClusterState, offer: Offer, *, log: Log, pace: Pace
 ) -> ClusterState:
     failures = 0
     while True:
         state = states.load(state.name)
         for _ in range(spec.pods - len(state.nodes)):
-            state = _create(client, spec, state, offer, say=say, pace=pace)
+            state = _create(client, spec, state, offer, log=log, pace=pace)
         try:
-            return _wait_ready(client, spec, state, say=say, pace=pace)
+            return _wait_ready(client, spec, state, log=log, pace=pace)
         except Dead as problem:
             failures += 1
-            say(f"{problem}; ended")
+            log(f"{problem}; ended")
             if failures > spec.replacements:
                 raise ClusterFailed(
                     f"{failures} pods never worked (last: {problem}); nothing is left running. Another data "
                     "centre or GPU may do better: data_centers and gpus in the YAML"
                 ) from None
-            say(f"renting another ({failures} of at most {spec.replacements})")
+            log(f"renting another ({failures} of at most {spec.replacements})")
 
 
 def _refuse_breaking_cap(spec: RunpodSpec, state: ClusterState, offer: Offer) -> None:
@@ -107,7 +107,7 @@ def _refuse_breaking_cap(spec: RunpodSpec, state: ClusterState, offer: Offer) ->
 
 
 def _create(
-    client: RunpodClient, spec: RunpodSpec, state: ClusterState, offer: Offer, *, say: Say, pace: Pace
+    client: RunpodClient, spec: RunpodSpec, state: ClusterState, offer: Offer, *, log: Log, pace: Pace
 ) -> ClusterState:
     """One pod, by one create call whose outcome is known in the end."""
     lost = 0
@@ -119,7 +119,7 @@ def _create(
         try:
             pod: Pod | None = client.create(create_body(spec, state, offer.gpu, name, client.url))
         except CreateUnknown as problem:
-            say(f"{problem}; looking for {name}, which may have been rented all the same")
+            log(f"{problem}; looking for {name}, which may have been rented all the same")
             pod = _look_for(client, name, pace)
             lost += 1
         if pod is None:
@@ -128,7 +128,7 @@ def _create(
             continue
         usd = pod.usd_per_hour or offer.usd_per_hour / spec.pods
         state = states.note_node(state.name, Node(pod.id, name, usd, called, offer.gpu))
-        say(f"rented {name}: {offer.gpu} x {spec.gpus_per_pod}, ${usd:.2f} an hour")
+        log(f"rented {name}: {offer.gpu} x {spec.gpus_per_pod}, ${usd:.2f} an hour")
         if state.usd_per_hour > spec.max_usd_per_hour * 1.001:
             raise NotPlaced(f"it costs ${state.usd_per_hour:.2f} an hour, above max_usd_per_hour", status=0)
         return state
@@ -186,7 +186,7 @@ def _look_for(client: RunpodClient, name: str, pace: Pace) -> Pod | None:
 
 
 def _wait_ready(
-    client: RunpodClient, spec: RunpodSpec, state: ClusterState, *, say: Say, pace: Pace
+    client: RunpodClient, spec: RunpodSpec, state: ClusterState, *, log: Log, pace: Pace
 ) -> ClusterState:
     """Every node answers SSH. A dead one is ended and moved to the gone ones before `Dead` is raised."""
     said: dict[str, str] = {}
@@ -203,7 +203,7 @@ def _wait_ready(
                     node, host=pod.ssh_host, port=pod.ssh_port, private_ip=pod.private_ip
                 )
                 state = states.note_node(state.name, ready)
-                say(f"{node.name} answers SSH, {time.time() - node.created:.0f} s after the create call")
+                log(f"{node.name} answers SSH, {time.time() - node.created:.0f} s after the create call")
                 del waiting[node.id]
                 continue
             if why.startswith("dead"):
@@ -212,7 +212,7 @@ def _wait_ready(
                 raise Dead(f"{node.name} is {why}")
             if said.get(node.id) != why:
                 said[node.id] = why
-                say(f"{node.name}: {why}")
+                log(f"{node.name}: {why}")
         if waiting:
             time.sleep(pace.poll_seconds)
     return state

@@ -7,12 +7,12 @@ import time
 from datetime import UTC, datetime
 
 from clusters.errors import ClusterError
-from clusters.provider import Bill, NodeState, Say
+from clusters.provider import Bill, Log, NodeState
 from clusters.quote import Prices, Quote, dated_prices, make_quote
-from clusters.runpod.client import ApiError, RunpodClient
-from clusters.runpod.ending import end_cluster, end_pods, marked_pods
+from clusters.runpod.client import RunpodApiError, RunpodClient
 from clusters.runpod.lifecycle import Pace, rent_pods
-from clusters.runpod.shapes import Pod
+from clusters.runpod.schemas import Pod
+from clusters.runpod.teardown import end_cluster, end_pods, marked_pods
 from clusters.spec import ClusterSpec, RunpodSpec
 from clusters.state import ClusterState, load
 
@@ -45,16 +45,16 @@ class RunpodProvider:
         stock = {row.id: row.stock for row in rows}
         return make_quote(spec, Prices(source, offered, stock, dated.disk_usd_per_gb_month))
 
-    def rent(self, spec: ClusterSpec, state: ClusterState, *, say: Say) -> ClusterState:
+    def rent(self, spec: ClusterSpec, state: ClusterState, *, log: Log) -> ClusterState:
         assert isinstance(spec, RunpodSpec)
-        return rent_pods(self.client, spec, state, self.quote(spec), say=say, pace=self.pace)
+        return rent_pods(self.client, spec, state, self.quote(spec), log=log, pace=self.pace)
 
     def inspect(self, state: ClusterState) -> list[NodeState]:
         pods = marked_pods(self.client, owner=state.owner, cluster=state.name)
         return [_node_state(pod) for pod in pods]
 
-    def end(self, state: ClusterState, *, say: Say) -> Bill:
-        say(f"ending cluster {state.name} ({len(load(state.name).nodes)} pod(s) known)")
+    def end(self, state: ClusterState, *, log: Log) -> Bill:
+        log(f"ending cluster {state.name} ({len(load(state.name).nodes)} pod(s) known)")
         return self.bill(end_cluster(self.client, state, poll_seconds=self.pace.poll_seconds))
 
     def bill(self, state: ClusterState) -> Bill:
@@ -68,7 +68,7 @@ class RunpodProvider:
             each = [self.client.billed_usd(node.id, start=start) for node in state.gone]
             known = [usd for usd in each if usd is not None]
             theirs = sum(known) if known else None
-        except (ApiError, ClusterError):
+        except (RunpodApiError, ClusterError):
             theirs = None
         return Bill(state.spent_usd(time.time()), theirs, seconds)
 

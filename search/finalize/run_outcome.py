@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from clusters.facts import read_facts
+from clusters.cluster_info import read_cluster_info
 from recsys.training.trial_types import RunEvent, TrialResult, TrialStatus
 from recsys.types import JsonObject
 from search.finalize.finalizer import Findings
@@ -110,6 +110,6 @@ def front_of(results: list[TrialResult], run: Path) -> tuple[int, ...]:
 
 def where_it_ran(prepared: RunContext, resources: Resources | None) -> JsonObject:
     """Nodes, CPUs and GPUs as Ray had them; on a rented cluster what was rented, too."""
-    facts = read_facts()
+    facts = read_cluster_info()
     rented = {} if facts is None else facts.shown()
     return {**prepared.about["cluster"], **({} if resources is None else vars(resources)), **rented}

@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
-from clusters.facts import ClusterFacts, read_facts
+from clusters.cluster_info import ClusterInfo, read_cluster_info
 from recsys.bounds import SMALL_BATCH_SIZE
 from recsys.data.dataset import Dataset
 from recsys.data.split import Split
@@ -60,7 +60,7 @@ def prepare(request: SearchRequest) -> RunContext:
         RunFolder.require_free(request.out)
         plan, source, specs = request.plan, request.source, request.specs
         about, points = {}, [(one.family, one.config) for one in map(load_template, plan.points)]
-    plan = on_this_cluster(plan, read_facts())
+    plan = on_this_cluster(plan, read_cluster_info())
     budget = budget_of(plan)
     notifier = Notifier.from_environment(request.notify)
     started_from = _earlier(request.start_from, "--start-from")
@@ -112,7 +112,7 @@ def prepare(request: SearchRequest) -> RunContext:
     )
 
 
-def on_this_cluster(plan: SearchPlan, facts: ClusterFacts | None) -> SearchPlan:
+def on_this_cluster(plan: SearchPlan, facts: ClusterInfo | None) -> SearchPlan:
     """``plan`` with what its rented GPUs ask for: trials a GPU, and the batch of their own row."""
     if facts is None:
         return plan

@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 
-from clusters.facts import read_facts
+from clusters.cluster_info import read_cluster_info
 from recsys.training.trial_types import EpochReport, RunEvent, TrialResult, TrialSpec, TrialStatus
 from recsys.types import JsonObject
 from search.results.outcome import Outcome
@@ -79,7 +79,7 @@ class Tracker:
         journal = Outbox(folder)
         token = _first_token(journal) if resume else None
         address = uri or default_uri(folder)
-        rented = uri is None and not os.environ.get(URI_VARIABLE) and read_facts() is not None
+        rented = uri is None and not os.environ.get(URI_VARIABLE) and read_cluster_info() is not None
         sender = (
             NullSender()
             if rented

@@ -22,7 +22,7 @@ from typing import Any
 from ray import tune
 from ray.experimental.internal_kv import _internal_kv_get, _internal_kv_put
 
-from clusters.share import from_head, nothing_to_carry, to_head
+from clusters.trial_sync import is_local, pull, push
 from recsys.data.split import TrainingData
 from recsys.training.trial import Trial
 from recsys.training.trial_types import EpochReport, RunEvent, TrialSpec, TrialStatus
@@ -67,7 +67,7 @@ class TrialWorker(tune.Trainable):  # type: ignore[misc]
         assert data is not None
         self._data, self._run, self._session = data, Path(run), session
         self._checkpoint_seconds, self._rank, self._small_batch = checkpoint_seconds, rank, small_batch
-        self._carries = not nothing_to_carry(self._run)
+        self._carries = not is_local(self._run)
         self._begin(config)
 
     def reset_config(self, new_config: JsonObject) -> bool:
@@ -100,7 +100,7 @@ class TrialWorker(tune.Trainable):  # type: ignore[misc]
     def _open(self) -> None:
         self._opened = True
         if self._carries:
-            from_head(self._folder)
+            pull(self._folder)
         if (self._folder / RESULT).exists():
             return
         self._folder.mkdir(parents=True, exist_ok=True)
@@ -147,7 +147,7 @@ class TrialWorker(tune.Trainable):  # type: ignore[misc]
         self._trial.save(self._folder / CHECKPOINT)
         self._saved_at = time.monotonic()
         if self._carries:
-            to_head(self._folder)
+            push(self._folder)
 
     def _note_best(self, report: EpochReport) -> None:
         if math.isfinite(report.rmse):
@@ -181,7 +181,7 @@ class TrialWorker(tune.Trainable):  # type: ignore[misc]
         if self._rank and result.rmse is not None:
             row["ndcg_at_10"] = valid_ndcg(self._folder, self._data)
         if self._carries:
-            to_head(self._folder)
+            push(self._folder)
         self._trial = None
         return row
 

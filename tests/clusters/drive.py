@@ -12,13 +12,13 @@ import signal
 import sys
 from pathlib import Path
 
-from clusters import bringup, launch
-from clusters.shipping import ROOT, Parcel, code_files, pack
+from clusters import bootstrap_cluster, launch
+from clusters.upload import ROOT, Archive, code_files, pack
 
 STAND_IN = Path(__file__).with_name("stand_in.py")
 
 
-def pack_with_stand_in() -> Parcel:
+def pack_with_stand_in() -> Archive:
     files = {str(name): ROOT / name for name in code_files()}
     return pack({**files, "search/breakthrough.py": STAND_IN})
 
@@ -29,7 +29,7 @@ def main() -> int:
     options, _, arguments = (" ".join(sys.argv[1:]) + " ").partition(" -- ")
     words = options.split()
     if "--stand-in" in words:
-        bringup.pack_code = pack_with_stand_in
+        bootstrap_cluster.pack_code = pack_with_stand_in
     return launch.launch_search(
         Path(words[0]),
         arguments.split(),

@@ -34,7 +34,7 @@ def prove(world: Play | Stage, what: str, injected: str, *, seen: str) -> None:
     if isinstance(world, Play):
         for state in states.all_states():
             if state.phase != "ended" and state.serial:
-                world.provider.end(states.load(state.name), say=world.said.append)
+                world.provider.end(states.load(state.name), log=world.said.append)
     left = [pod for pod in world.cloud.living() if pod.request.name.startswith("breakthrough-")]
     assert left == []
     if path := os.environ.get(VARIABLE):

@@ -17,15 +17,15 @@ from pathlib import Path
 
 import ray
 
-from clusters.facts import read_facts
-from clusters.share import from_head, to_head
+from clusters.cluster_info import read_cluster_info
+from clusters.trial_sync import pull, push
 
 
 @ray.remote(num_cpus=1, max_retries=3)
 def trial(number: int, seconds: float, folder: str) -> dict[str, object]:
     """Counts to `seconds` in steps, each a checkpoint that another node can go on from."""
     place = Path(folder)
-    from_head(place)
+    pull(place)
     place.mkdir(parents=True, exist_ok=True)
     checkpoint = place / "checkpoint.json"
     done = json.loads(checkpoint.read_text())["done"] if checkpoint.exists() else 0.0
@@ -34,11 +34,11 @@ def trial(number: int, seconds: float, folder: str) -> dict[str, object]:
         time.sleep(0.25)
         done += 0.25
         checkpoint.write_text(json.dumps({"done": done, "node": os.uname().nodename}))
-        to_head(place)
+        push(place)
     node = os.uname().nodename
     result = {"number": number, "node": node, "continued_from": continued}
     (place / "result.json").write_text(json.dumps(result))
-    to_head(place)
+    push(place)
     return result
 
 
@@ -62,7 +62,7 @@ def main() -> int:
     stops: list[int] = []
     signal.signal(signal.SIGINT, lambda *_: stops.append(1))
     ray.init(log_to_driver=False)
-    facts = read_facts()
+    facts = read_cluster_info()
     assert facts is not None
     told = "with" if os.environ.get("DISCORD_WEBHOOK_URL") else "without"
     print(f"search: {len(ray.nodes())} nodes, batch {facts.batch_size}, {told} a webhook")

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from clusters.errors import ClusterError
-from clusters.runpod.client import ApiError, CreateUnknown, NotPlaced, RunpodClient
-from clusters.runpod.shapes import read_pod
+from clusters.runpod.client import CreateUnknown, NotPlaced, RunpodApiError, RunpodClient
+from clusters.runpod.schemas import read_pod
 from tests.clusters.played.cloud import Fault
 from tests.clusters.played.playing import Play, a_spec
 
@@ -29,7 +29,7 @@ def test_retry_after_is_obeyed(play: Play) -> None:
 @pytest.mark.failure("API down", "503 for ever", seen="did not answer .* in 6 tries")
 def test_a_service_that_is_down_is_told_and_not_waited_for_endlessly(play: Play) -> None:
     play.cloud.faults.append(Fault("GET", "/v2/pods", "status", times=99, status=503))
-    with pytest.raises(ApiError, match=r"did not answer GET /v2/pods in 6 tries \(last: 503") as caught:
+    with pytest.raises(RunpodApiError, match=r"did not answer GET /v2/pods in 6 tries \(last: 503") as caught:
         play.provider.client.pods()
     play.said.append(str(caught.value))
 
@@ -68,7 +68,7 @@ def test_a_create_without_clean_answer_is_never_tried_again_blindly(play: Play, 
 
 
 def test_a_create_that_breaks_the_contract_is_told_with_the_field(play: Play) -> None:
-    with pytest.raises(ApiError, match=r"422.*imageName: Extra inputs"):
+    with pytest.raises(RunpodApiError, match=r"422.*imageName: Extra inputs"):
         play.provider.client.create({"name": "x", "image": "y", "imageName": "z"})
     with pytest.raises(NotPlaced, match="exactly one of gpu or cpu"):
         play.provider.client.create({"name": "x", "image": "y"})

@@ -14,8 +14,8 @@ import pytest
 
 from clusters import state as states
 from clusters.bootstrap import guard as inside
-from clusters.guard import alive, end, margin_seconds, reason_to_end, start_watchdog
 from clusters.state import ClusterState, Node
+from clusters.watchdog import alive, end, margin_seconds, reason_to_end, start_watchdog
 from tests.clusters.played.cloud import Fault
 from tests.clusters.played.playing import Play, a_spec
 
@@ -79,7 +79,7 @@ def test_the_watchdog_ends_pods_and_says_why(play: Play) -> None:
 
 
 def test_the_watchdog_does_not_give_up(play: Play, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("clusters.runpod.ending.PATIENCE_SECONDS", 0.05)
+    monkeypatch.setattr("clusters.runpod.teardown.PATIENCE_SECONDS", 0.05)
     state = play.rent(a_spec())
     play.cloud.faults += [
         Fault("POST", "/v2/pods/.*", "status", times=6),
@@ -94,9 +94,9 @@ def test_the_watchdog_does_not_give_up(play: Play, monkeypatch: pytest.MonkeyPat
 def test_the_watchdog_is_a_process_that_outlives_its_parent_and_ends_the_pods(play: Play) -> None:
     spec = a_spec(max_hours=0.001)  # 3.6 s
     state = play.state(spec)
-    code = f"from clusters.guard import start_watchdog; print(start_watchdog({state.name!r}))"
+    code = f"from clusters.watchdog import start_watchdog; print(start_watchdog({state.name!r}))"
     parent = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    play.provider.rent(spec, states.load(state.name), say=play.said.append)
+    play.provider.rent(spec, states.load(state.name), log=play.said.append)
     assert len(play.cloud.living()) == 1
     until = time.monotonic() + 30
     while play.cloud.living() and time.monotonic() < until:

@@ -8,12 +8,12 @@ import pytest
 
 from clusters import state as states
 from clusters.errors import ClusterFailed
-from clusters.runpod.ending import ENV_MARK, is_marked
 from clusters.runpod.lifecycle import dead_mans_switch
-from clusters.runpod.shapes import read_pods
+from clusters.runpod.schemas import read_pods
+from clusters.runpod.teardown import ENV_MARK, is_marked
 from tests.clusters.played.cloud import Fault
 from tests.clusters.played.playing import Play, a_spec
-from tests.clusters.played.shapes import CreateGpu, CreatePod
+from tests.clusters.played.request_schemas import CreateGpu, CreatePod
 
 TWO = {"pods": 2, "global_networking": True, "data_centers": ["EU-RO-1"]}
 
@@ -128,7 +128,7 @@ def test_a_pod_dearer_than_quoted_is_given_back(play: Play) -> None:
         from clusters.runpod.lifecycle import rent_pods
 
         state = rent_pods(
-            play.provider.client, spec, state, quote, say=play.said.append, pace=play.provider.pace
+            play.provider.client, spec, state, quote, log=play.said.append, pace=play.provider.pace
         )
     finally:
         played.CATALOGUE.update(before)
@@ -151,11 +151,11 @@ def test_spent_dollars_count_against_the_next_create(play: Play) -> None:
     states.note_node(state.name, old)
     states.note_gone(state.name, {"old"})
     state = states.update(state.name, created=time.time())
-    play.provider.rent(spec, state, say=play.said.append)  # 0.53 of 0.60 spent: a little is left
-    play.provider.end(states.load(state.name), say=play.said.append)
+    play.provider.rent(spec, state, log=play.said.append)  # 0.53 of 0.60 spent: a little is left
+    play.provider.end(states.load(state.name), log=play.said.append)
     spec = a_spec(max_usd=0.54)
     with pytest.raises(ClusterFailed, match="would break the cap"):
-        play.provider.rent(spec, states.load(state.name), say=play.said.append)
+        play.provider.rent(spec, states.load(state.name), log=play.said.append)
     assert play.cloud.living() == []
 
 
@@ -170,7 +170,7 @@ def test_an_interrupt_while_waiting_leaves_nothing(play: Play) -> None:
 
     spec = a_spec()
     with pytest.raises(KeyboardInterrupt):
-        play.provider.rent(spec, play.state(spec), say=interrupt)
+        play.provider.rent(spec, play.state(spec), log=interrupt)
     assert play.cloud.living() == []
 
 
@@ -185,9 +185,9 @@ def test_when_the_service_cannot_end_a_pod_it_is_named_with_the_command(
         Fault("POST", "/v2/pods/.*/action", "status", times=10**6),
         Fault("DELETE", "/v2/pods/.*", "status", times=10**6),
     ]
-    monkeypatch.setattr("clusters.runpod.ending.PATIENCE_SECONDS", 0.1)
+    monkeypatch.setattr("clusters.runpod.teardown.PATIENCE_SECONDS", 0.1)
     with pytest.raises(ClusterFailed, match=r"1 pod\(s\) may still be running") as caught:
-        play.provider.end(state, say=play.said.append)
+        play.provider.end(state, log=play.said.append)
     assert state.head.name in str(caught.value)
     assert f"{play.api.url}/v2/pods/{state.head.id}" in str(caught.value)
     assert play.cloud.account_key not in str(caught.value)
@@ -203,7 +203,7 @@ def test_only_marked_pods_are_ever_touched(play: Play) -> None:
     assert not isinstance(named, str)
     state = play.rent(a_spec())
     assert [node.id for node in play.provider.marked()] == [state.head.id]
-    play.provider.end(state, say=play.said.append)
+    play.provider.end(state, log=play.said.append)
     assert {pod.id for pod in play.cloud.living()} == {theirs.id, named.id}
     pods = read_pods({"pods": [play.cloud.shown(theirs), play.cloud.shown(named)]})
     assert not any(is_marked(pod) for pod in pods)
@@ -211,7 +211,7 @@ def test_only_marked_pods_are_ever_touched(play: Play) -> None:
 
 def test_the_bill_is_on_both_sides(play: Play) -> None:
     state = play.rent(a_spec())
-    bill = play.provider.end(state, say=play.said.append)
+    bill = play.provider.end(state, log=play.said.append)
     (entry,) = play.cloud.ledger()
     assert bill.theirs_usd == pytest.approx(entry["usd"], abs=1e-5)
     assert bill.ours_usd >= entry["usd"]  # we count from before the create call

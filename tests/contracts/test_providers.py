@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from clusters import state as states
-from clusters.address import AddressProvider
 from clusters.errors import ClusterError
+from clusters.existing_ray import ExistingRayProvider
 from clusters.local import LocalProvider
 from clusters.provider import PROVIDERS, Provider, make_provider
 from clusters.quote import Quote
@@ -28,7 +28,10 @@ def local(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Case]:
 
 def address(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Case]:
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        yield AddressProvider(), AddressSpec(kind="address", address=f"127.0.0.1:{listener.getsockname()[1]}")
+        yield (
+            ExistingRayProvider(),
+            AddressSpec(kind="address", address=f"127.0.0.1:{listener.getsockname()[1]}"),
+        )
 
 
 def runpod(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Case]:
@@ -72,7 +75,7 @@ def test_a_quote_says_what_it_can_cost_online_and_offline(case: Case) -> None:
 
 def test_renting_gives_machines_that_are_up_and_noted(case: Case) -> None:
     provider, spec = case
-    state = provider.rent(spec, fresh(spec), say=quiet)
+    state = provider.rent(spec, fresh(spec), log=quiet)
     seen = provider.inspect(state)
     assert {node.id for node in seen} == {node.id for node in state.nodes}
     assert all(node.up for node in seen)
@@ -84,19 +87,19 @@ def test_renting_gives_machines_that_are_up_and_noted(case: Case) -> None:
 
 def test_after_ending_nothing_is_left_and_ending_again_is_fine(case: Case) -> None:
     provider, spec = case
-    state = provider.rent(spec, fresh(spec), say=quiet)
-    bill = provider.end(state, say=quiet)
+    state = provider.rent(spec, fresh(spec), log=quiet)
+    bill = provider.end(state, log=quiet)
     assert bill.ours_usd >= 0
     assert provider.inspect(state) == []
     assert provider.marked() == []
-    again = provider.end(state, say=quiet)
+    again = provider.end(state, log=quiet)
     assert again.ours_usd == pytest.approx(bill.ours_usd)
     assert "bill: $" in again.text()
 
 
 def test_marked_machines_can_be_ended_one_by_one(case: Case) -> None:
     provider, spec = case
-    provider.rent(spec, fresh(spec), say=quiet)
+    provider.rent(spec, fresh(spec), log=quiet)
     for node in provider.marked():
         provider.end_one(node)
     assert provider.marked() == []
@@ -112,4 +115,4 @@ def test_an_address_where_nobody_is_is_refused() -> None:
         port = taken.getsockname()[1]
     spec = AddressSpec(kind="address", address=f"127.0.0.1:{port}")
     with pytest.raises(ClusterError, match=r"nobody answers at 127\.0\.0\.1:\d+ .*expected the head's GCS"):
-        AddressProvider().rent(spec, ClusterState("x", "", {}, 0.0), say=quiet)
+        ExistingRayProvider().rent(spec, ClusterState("x", "", {}, 0.0), log=quiet)

@@ -12,7 +12,7 @@ from urllib.parse import parse_qs, urlsplit
 from pydantic import ValidationError
 
 from tests.clusters.played.cloud import CATALOGUE, Cloud, PlayedPod
-from tests.clusters.played.shapes import CreatePod, PodAction
+from tests.clusters.played.request_schemas import CreatePod, PodAction
 
 T = TypeVar("T", CreatePod, PodAction)
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
-from tests.clusters.played.shapes import CreatePod
+from tests.clusters.played.request_schemas import CreatePod
 
 CATALOGUE = {
     "NVIDIA RTX A6000": (0.53, 0.37, 48),

@@ -56,7 +56,7 @@ class Play:
     def rent(self, spec: RunpodSpec) -> ClusterState:
         """Rent; what a user would be told of a failure is among what was said."""
         try:
-            return self.provider.rent(spec, self.state(spec), say=self.said.append)
+            return self.provider.rent(spec, self.state(spec), log=self.said.append)
         except ClusterFailed as problem:
             self.said.append(str(problem))
             raise

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from mlflow import MlflowClient
 
-from clusters.facts import VARIABLE, ClusterFacts
+from clusters.cluster_info import VARIABLE, ClusterInfo
 from recsys.training.trial_types import EventKind, RunEvent
 from search.results import write_results
 from search.storage.run_dir import RunFolder
@@ -18,7 +18,7 @@ from search.tracking.sender import NullSender
 from tests.search.outcomes import make_outcome, make_trial
 from tests.search.webhooks import WebhookServer
 
-FACTS = ClusterFacts("runpod", "abc", "A6000", 1, 1, 1, 2048, 0.53, 0.01, 0.0, 9e9, 8.0, 6.0)
+FACTS = ClusterInfo("runpod", "abc", "A6000", 1, 1, 1, 2048, 0.53, 0.01, 0.0, 9e9, 8.0, 6.0)
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import subprocess
 import tarfile
 from pathlib import Path
 
-from clusters.shipping import ROOT, code_files, pack, pack_code, size, take_inputs
+from clusters.upload import ROOT, code_files, pack, pack_code, size, upload_inputs
 
 
 def test_only_the_packages_are_sent() -> None:
@@ -21,12 +21,12 @@ def test_only_the_packages_are_sent() -> None:
 
 
 def test_it_is_small_and_opens_again() -> None:
-    parcel = pack_code()
-    assert len(parcel.data) < 2 * 2**20
-    assert "over the wire" in parcel.text("code")
-    with tarfile.open(fileobj=io.BytesIO(parcel.data)) as archive:
-        member = archive.getmember("clusters/shipping.py")
-        assert archive.extractfile(member).read() == (ROOT / "clusters/shipping.py").read_bytes()  # type: ignore[union-attr]
+    archive = pack_code()
+    assert len(archive.data) < 2 * 2**20
+    assert "over the wire" in archive.text("code")
+    with tarfile.open(fileobj=io.BytesIO(archive.data)) as archive:
+        member = archive.getmember("clusters/upload.py")
+        assert archive.extractfile(member).read() == (ROOT / "clusters/upload.py").read_bytes()  # type: ignore[union-attr]
         assert (member.uname, member.uid) == ("", 0)  # nothing of this machine's account
 
 
@@ -54,7 +54,7 @@ def test_paths_in_arguments_are_sent_and_renamed(tmp_path: Path) -> None:
     items = tmp_path / "items.csv"
     items.write_text("a")
     plan = ROOT / "clusters" / "runpod.yaml"
-    told, files = take_inputs(
+    told, files = upload_inputs(
         ["--data", str(folder), f"--items={items}", "--plan", str(plan), "--trials", "3"]
     )
     assert told == [
@@ -68,7 +68,7 @@ def test_paths_in_arguments_are_sent_and_renamed(tmp_path: Path) -> None:
 def test_a_name_is_no_path_even_where_a_folder_is_called_so(tmp_path: Path, monkeypatch) -> None:  # type: ignore[no-untyped-def]
     monkeypatch.chdir(tmp_path)
     (tmp_path / "ml-100k").mkdir()
-    assert take_inputs(["--data", "ml-100k"]) == (["--data", "ml-100k"], {})
+    assert upload_inputs(["--data", "ml-100k"]) == (["--data", "ml-100k"], {})
 
 
 def test_sizes_are_readable() -> None:

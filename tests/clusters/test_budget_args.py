@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from clusters.facts import ClusterFacts, hours_left, read_facts
-from clusters.limits import last_value, with_limits
+from clusters.budget_args import last_value, with_limits
+from clusters.cluster_info import ClusterInfo, hours_left, read_cluster_info
 
-FACTS = ClusterFacts(
+FACTS = ClusterInfo(
     provider="runpod",
     name="abc",
     gpu="NVIDIA RTX A6000",
@@ -47,9 +47,9 @@ def test_a_resumed_run_has_its_earlier_hours_on_top() -> None:
 
 def test_facts_come_back_from_their_file(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:  # type: ignore[no-untyped-def]
     monkeypatch.delenv("BREAKTHROUGH_CLUSTER_FACTS", raising=False)
-    assert read_facts() is None
+    assert read_cluster_info() is None
     (tmp_path / "facts.json").write_text(FACTS.to_json())
     monkeypatch.setenv("BREAKTHROUGH_CLUSTER_FACTS", str(tmp_path / "facts.json"))
-    assert read_facts() == FACTS
+    assert read_cluster_info() == FACTS
     assert FACTS.spent_by(1000.0 + 1800) == pytest.approx(1.0)
     assert hours_left(FACTS) == 0.0

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from clusters import share
-from clusters.share import FileKeeper, nothing_to_carry, read_folder
+from clusters import trial_sync
+from clusters.trial_sync import FileKeeper, is_local, read_folder
 
 
 def test_a_folder_comes_back_equal(tmp_path: Path) -> None:
@@ -29,8 +29,8 @@ def test_what_is_gone_here_goes_there_and_half_files_are_never_seen(tmp_path: Pa
 
 def test_the_result_is_written_last(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     order: list[str] = []
-    replace = share.os.replace
-    monkeypatch.setattr(share.os, "replace", lambda a, b: (order.append(Path(b).name), replace(a, b)))
+    replace = trial_sync.os.replace
+    monkeypatch.setattr(trial_sync.os, "replace", lambda a, b: (order.append(Path(b).name), replace(a, b)))
     files = dict.fromkeys(("result.json", "a.bin", "valid.npy", "zz.json"), b"x")
     FileKeeper().put(str(tmp_path), files, whole=False)
     assert order[-1] == "result.json"
@@ -43,4 +43,4 @@ def test_a_folder_that_is_not_there_is_empty(tmp_path: Path) -> None:
 
 def test_on_a_shared_volume_nothing_is_carried(tmp_path: Path) -> None:
     (tmp_path / ".shared").touch()
-    assert nothing_to_carry(tmp_path / "run" / "trials" / "0001")
+    assert is_local(tmp_path / "run" / "trials" / "0001")

@@ -6,20 +6,20 @@ import socket
 
 from clusters.errors import ClusterError
 from clusters.local import LocalProvider
-from clusters.provider import Say
+from clusters.provider import Log
 from clusters.quote import Quote
 from clusters.spec import AddressSpec, ClusterSpec
 from clusters.state import ClusterState
 
 
-class AddressProvider(LocalProvider):
+class ExistingRayProvider(LocalProvider):
     """Like this machine, but the search's driver joins the cluster at an address."""
 
     def quote(self, spec: ClusterSpec, *, offline: bool = False) -> Quote:
         assert isinstance(spec, AddressSpec)
         return Quote(f"the Ray cluster at {spec.address}: nothing is rented, $0.00", (), 0, 0, 0.0, 0.0)
 
-    def rent(self, spec: ClusterSpec, state: ClusterState, *, say: Say) -> ClusterState:
+    def rent(self, spec: ClusterSpec, state: ClusterState, *, log: Log) -> ClusterState:
         """Only a look whether it is there, so that a wrong address is told at once and not after Ray's
         timeout.
 

@@ -20,10 +20,10 @@ from pathlib import Path
 from types import FrameType
 
 from clusters import state as states
-from clusters.bringup import BASE, CODE
+from clusters.bootstrap_cluster import BASE, CODE
 from clusters.errors import ClusterError, ClusterFailed, SshFailed
 from clusters.fetch import Fetcher
-from clusters.provider import Provider, Say
+from clusters.provider import Log, Provider
 from clusters.ssh import Ssh
 from clusters.state import ClusterState
 
@@ -43,7 +43,7 @@ class End(Enum):
 
 
 @dataclass(frozen=True)
-class Watched:
+class MonitorResult:
     end: End
     status: int = 1
     reason: str = ""
@@ -80,24 +80,24 @@ def signal_job(head: Ssh, job: str, name: str) -> None:
     head.run(f"kill -{name} $(cut -d' ' -f1 {BASE}/jobs/{shlex.quote(job)}/pid)")
 
 
-def look(head: Ssh, job: str, offset: int, *, quiet: bool = False) -> tuple[dict[str, object], bytes]:
+def poll(head: Ssh, job: str, offset: int, *, quiet: bool = False) -> tuple[dict[str, object], bytes]:
     """One look at the job: its facts, and its log from an offset on.
 
     Raises:
         SshFailed: the head did not answer.
     """
     words = (
-        f"python3 {CODE}/clusters/bootstrap/look.py {shlex.quote(job)} {offset}{' quiet' if quiet else ''}"
+        f"python3 {CODE}/clusters/bootstrap/poll.py {shlex.quote(job)} {offset}{' quiet' if quiet else ''}"
     )
-    line, _, log = head.run_bytes(words, timeout=30).partition(b"\n")
+    line, _, output = head.run_bytes(words, timeout=30).partition(b"\n")
     try:
         fact = json.loads(line)
     except ValueError:
         raise SshFailed(f"{head.node.name}: an unexpected answer {line[:100]!r}") from None
-    return fact, log
+    return fact, output
 
 
-def watch(
+def monitor(
     state: ClusterState,
     provider: Provider,
     *,
@@ -105,71 +105,75 @@ def watch(
     lost_seconds: float,
     interrupts: Interrupts,
     while_here: Callable[[Path], None] | None,
-    say: Say,
-) -> Watched:
+    log: Log,
+) -> MonitorResult:
     """Until the job ends, the head is lost, or Ctrl-C came twice."""
     head = Ssh(state.name, state.head)
-    with Fetcher(head, state.run, out, every=FETCH_SECONDS, say=say, after=while_here):
-        return _watch(state, provider, head, lost_seconds, interrupts, say)
+    with Fetcher(head, state.run, out, every=FETCH_SECONDS, log=log, after=while_here):
+        return _watch(state, provider, head, lost_seconds, interrupts, log)
 
 
 def _watch(
-    state: ClusterState, provider: Provider, head: Ssh, lost_seconds: float, interrupts: Interrupts, say: Say
-) -> Watched:
+    state: ClusterState, provider: Provider, head: Ssh, lost_seconds: float, interrupts: Interrupts, log: Log
+) -> MonitorResult:
     offset, heard, alive, dropped = 0, time.monotonic(), time.monotonic(), False
     patience = STARTING_SECONDS
     looked_at_nodes = time.monotonic()
     missing: set[str] = set()
     while True:
-        if interrupts.count > interrupts.told and (ended := _pass_on(head, state.job, interrupts, say)):
+        if interrupts.count > interrupts.told and (
+            ended := _forward_interrupt(head, state.job, interrupts, log)
+        ):
             return ended
         try:
-            fact, log = look(head, state.job, offset)
+            fact, output = poll(head, state.job, offset)
         except SshFailed as problem:
             if not dropped:
-                say(f"SSH to the head dropped ({problem}); the search goes on there, trying again")
+                log(f"SSH to the head dropped ({problem}); the search goes on there, trying again")
             dropped = True
             gone = _head_is_gone(provider, state)
             if gone or time.monotonic() - heard > lost_seconds:
-                return Watched(End.LOST, reason=gone or f"the head has not answered for {lost_seconds:.0f} s")
+                return MonitorResult(
+                    End.LOST, reason=gone or f"the head has not answered for {lost_seconds:.0f} s"
+                )
             interrupts.wake.wait(LOOK_SECONDS)
             interrupts.wake.clear()
             continue
         if dropped:
-            say("SSH to the head is back")
-        heard, dropped, offset = time.monotonic(), False, offset + len(log)
-        sys.stdout.buffer.write(log)
+            log("SSH to the head is back")
+        heard, dropped, offset = time.monotonic(), False, offset + len(output)
+        sys.stdout.buffer.write(output)
         sys.stdout.flush()
-        if log:
+        if output:
             continue  # more may be waiting
         if fact["exit"] is not None:
-            return Watched(End.FINISHED, status=int(str(fact["exit"])))
+            return MonitorResult(End.FINISHED, status=int(str(fact["exit"])))
         if fact["running"]:
             alive, patience = time.monotonic(), DEAD_SECONDS
         elif time.monotonic() - alive > patience:
-            return Watched(End.LOST, reason="the search's process on the head is gone")
+            return MonitorResult(End.LOST, reason="the search's process on the head is gone")
         if time.monotonic() - looked_at_nodes > NODES_SECONDS:
             looked_at_nodes = time.monotonic()
-            missing = _tell_missing(provider, state, missing, say)
+            missing = _report_dead_nodes(provider, state, missing, log)
         interrupts.wake.wait(LOOK_SECONDS)
         interrupts.wake.clear()
 
 
-def _pass_on(head: Ssh, job: str, interrupts: Interrupts, say: Say) -> Watched | None:
+def _forward_interrupt(head: Ssh, job: str, interrupts: Interrupts, log: Log) -> MonitorResult | None:
     """What a Ctrl-C means: the first lets the search finish early, the second stops it now."""
     interrupts.told = interrupts.count
     try:
         signal_job(head, job, "INT")
         if interrupts.count == 1:
-            say("Ctrl-C: no new trials; running ones end at a checkpoint, then ensemble, report, release")
-            say("Ctrl-C again stops the search now and ends the cluster")
+            log("Ctrl-C: no new trials; running ones end at a checkpoint, then ensemble, report, release")
+            log("Ctrl-C again stops the search now and ends the cluster")
             return None
         signal_job(head, job, "INT")
     except SshFailed as problem:
         if interrupts.count == 1:
-            say(f"the search could not be told ({problem}); Ctrl-C again ends the cluster")
+            log(f"the search could not be told ({problem}); Ctrl-C again ends the cluster")
             return None
-    return Watched(End.STOPPED, status=130)
+    return MonitorResult(End.STOPPED, status=130)
 
 
 def _head_is_gone(provider: Provider, state: ClusterState) -> str:
@@ -186,7 +190,7 @@ def _head_is_gone(provider: Provider, state: ClusterState) -> str:
     return "" if node.up else f"the head's pod is {node.detail}"
 
 
-def _tell_missing(provider: Provider, state: ClusterState, known: set[str], say: Say) -> set[str]:
+def _report_dead_nodes(provider: Provider, state: ClusterState, known: set[str], log: Log) -> set[str]:
     """Say once of each worker pod that died; its trials go on elsewhere."""
     try:
         up = {node.id for node in provider.inspect(state) if node.up}
@@ -195,7 +199,7 @@ def _tell_missing(provider: Provider, state: ClusterState, known: set[str], say:
     gone = {node.id for node in state.nodes} - up
     for node in state.nodes:
         if node.id in gone - known:
-            say(f"{node.name} has died; its trials go on elsewhere from their checkpoints")
+            log(f"{node.name} has died; its trials go on elsewhere from their checkpoints")
     if gone - known:
         states.note_gone(state.name, gone - known)
     return gone

@@ -3,7 +3,7 @@
 A process of its own, started before the first create call, in its own session. It fetches what it can, ends
 the pods, writes why into the state, and stops when the cluster is ended, whoever ended it.
 
-    python -m clusters.guard NAME      started by the launcher; its words go to watchdog.log in the state
+    python -m clusters.watchdog NAME      started by the launcher; its words go to watchdog.log in the state
     folder
 """
 
@@ -18,17 +18,17 @@ from pathlib import Path
 from clusters import state as states
 from clusters.errors import ClusterError, ClusterFailed, SshFailed
 from clusters.fetch import fetch
+from clusters.monitor import poll
 from clusters.provider import Provider, make_provider
 from clusters.spec import RunpodSpec
 from clusters.ssh import Ssh
 from clusters.state import ClusterState
-from clusters.watch import look
 
 LOOK_SECONDS = 10.0
 ORPHAN_SECONDS = 30.0  # a driver that died while renting left nobody to go on
 
 
-def say(text: str) -> None:
+def log(text: str) -> None:
     print(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {text}", flush=True)
 
 
@@ -36,7 +36,7 @@ def start_watchdog(name: str) -> int:
     """Start the watchdog of a cluster; its process id."""
     log = os.open(states.folder(name) / "watchdog.log", os.O_CREAT | os.O_WRONLY | os.O_APPEND, 0o600)
     child = subprocess.Popen(
-        [sys.executable, "-m", "clusters.guard", name],
+        [sys.executable, "-m", "clusters.watchdog", name],
         stdin=subprocess.DEVNULL,
         stdout=log,
         stderr=log,
@@ -88,7 +88,7 @@ def busy_age(state: ClusterState) -> float | None:
     if state.phase not in ("ready", "searching"):
         return None
     try:
-        fact, _ = look(Ssh(state.name, state.head), state.job or "none", 1 << 60, quiet=bool(state.job))
+        fact, _ = poll(Ssh(state.name, state.head), state.job or "none", 1 << 60, quiet=bool(state.job))
     except (SshFailed, ClusterFailed):
         return None
     age = fact["busy_age"]
@@ -97,24 +97,24 @@ def busy_age(state: ClusterState) -> float | None:
 
 def end(provider: Provider, state: ClusterState, reason: str) -> bool:
     """Fetch what there is, end the pods, note why. False where some are left: it is tried again."""
-    say(f"ending cluster {state.name}: {reason}")
+    log(f"ending cluster {state.name}: {reason}")
     if state.phase == "searching" and state.out:
         try:
             fetch(Ssh(state.name, state.head), state.run, Path(state.out), timeout=90)
         except (ClusterFailed, OSError) as problem:
-            say(f"the last fetch failed: {problem}")
+            log(f"the last fetch failed: {problem}")
     try:
-        bill = provider.end(state, say=say)
+        bill = provider.end(state, log=log)
     except (ClusterError, ClusterFailed) as problem:
-        say(str(problem))
+        log(str(problem))
         return False
-    say(bill.text())
+    log(bill.text())
     notes = {**states.load(state.name).notes, "ended_by": f"the watchdog: {reason}"}
     states.update(state.name, phase="ended", notes=notes)
     return True
 
 
-def guard(name: str) -> None:
+def watch_cluster(name: str) -> None:
     """Watch one cluster until it is ended."""
     provider: Provider | None = None
     driver_seen = asked = time.time()
@@ -141,4 +141,4 @@ def guard(name: str) -> None:
 
 if __name__ == "__main__":
     os.umask(0o077)
-    guard(sys.argv[1])
+    watch_cluster(sys.argv[1])

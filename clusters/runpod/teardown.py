@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 from clusters.errors import ClusterError, ClusterFailed
 from clusters.runpod.client import RunpodClient
-from clusters.runpod.shapes import Pod
+from clusters.runpod.schemas import Pod
 from clusters.state import MARK, ClusterState, load, note_gone
 
 ENV_MARK = "BREAKTHROUGH_CLUSTER"

@@ -13,26 +13,26 @@ from collections.abc import Callable
 from pathlib import Path
 
 from clusters import state as states
-from clusters.bringup import BASE, CODE, bring_up, ray_token, send_code
+from clusters.bootstrap_cluster import BASE, CODE, bootstrap_cluster, ray_token, send_code
+from clusters.budget_args import with_limits
+from clusters.cluster_info import ClusterInfo
 from clusters.errors import ClusterError, ClusterFailed
-from clusters.facts import ClusterFacts
 from clusters.fetch import fetch_last, remote_run
 from clusters.jobs import Jobs
-from clusters.limits import with_limits
-from clusters.provider import Provider, Say
+from clusters.monitor import End, Interrupts, MonitorResult, monitor
+from clusters.provider import Log, Provider
 from clusters.runpod.client import api_url
-from clusters.shipping import pack, take_inputs
 from clusters.spec import RunpodSpec
 from clusters.ssh import Ssh
 from clusters.state import ClusterState
-from clusters.watch import End, Interrupts, Watched, watch
+from clusters.upload import pack, upload_inputs
 
 SEARCH = "search/breakthrough.py"
 # How far this machine has told MLflow and webhooks of the run: sent, it would come back older by a fetch.
 STAYS_HERE = ("/tracking/state.*", "/tracking/told.json")
 
 
-class Session:
+class RemoteRun:
     """Holds what the steps share; `state` is read again from disk at each step, for the watchdog writes it
     too.
     """
@@ -44,10 +44,10 @@ class Session:
         state: ClusterState,
         out: Path,
         while_here: Callable[[Path], None] | None,
-        say: Say,
+        log: Log,
     ) -> None:
         self.provider, self.spec, self.out = provider, spec, out
-        self.while_here, self.say = while_here, say
+        self.while_here, self.log = while_here, log
         self.name = state.name
 
     @property
@@ -60,37 +60,41 @@ class Session:
 
     def start(self, *, speak_from_head: bool, resume: bool) -> None:
         """Rent, bring up, send inputs, submit."""
-        self.provider.rent(self.spec, self.state, say=self.say)
-        bring_up(self.spec, self.state, api=api_url(), speak_from_head=speak_from_head, say=self.say)
+        self.provider.rent(self.spec, self.state, log=self.log)
+        bootstrap_cluster(self.spec, self.state, api=api_url(), speak_from_head=speak_from_head, log=self.log)
         self.submit(resume=resume)
 
     def submit(self, *, resume: bool) -> None:
         """Start the search as a Ray job on the head. With `resume`, from what lies in `out`."""
         state = self.state
-        told, files = take_inputs(list(state.arguments))
+        arguments, files = upload_inputs(list(state.arguments))
         if files:
-            parcel = pack(files)
-            self.say(parcel.text("inputs"))
-            send_code(self.head, parcel, into=BASE)
+            archive = pack(files)
+            self.log(archive.text("inputs"))
+            send_code(self.head, archive, into=BASE)
         resume = resume and self.out.exists()
         if resume:
             self.head.push(self.out, remote_run(state.run), less=STAYS_HERE)
-            self.say(f"sent the fetched state of {self.out} to continue from")
-            told = told if "--resume" in told else ["--resume"]  # the run's own plan holds the rest
+            self.log(f"sent the fetched state of {self.out} to continue from")
+            arguments = (
+                arguments if "--resume" in arguments else ["--resume"]
+            )  # the run's own plan holds the rest
         facts = self.facts(state)
-        told = with_limits(told, facts, before_seconds=self._used_before(), given=list(state.arguments))
+        arguments = with_limits(
+            arguments, facts, before_seconds=self._used_before(), given=list(state.arguments)
+        )
         self.head.run(f"umask 077; cat > {BASE}/facts.json", stdin=facts.to_json().encode())
         job = f"{state.run}-{state.serial}"
         python = self.head.run(f"cat {BASE}/python").strip()
         command = [python, "clusters/bootstrap/job.py", job, "--"]
-        command += [python, SEARCH, *told, "--out", f"runs/{state.run}"]
+        command += [python, SEARCH, *arguments, "--out", f"runs/{state.run}"]
         workdir = self.head.run("pwd").strip() + f"/{CODE}"
         Jobs(self.head, ray_token(self.name)).submit(job, command, workdir=workdir)
         states.update(self.name, job=job, phase="searching")
 
-    def facts(self, state: ClusterState) -> ClusterFacts:
+    def facts(self, state: ClusterState) -> ClusterInfo:
         now = time.time()
-        return ClusterFacts(
+        return ClusterInfo(
             provider=self.spec.kind,
             name=state.name,
             gpu=state.head.gpu,
@@ -123,37 +127,37 @@ class Session:
                     break
                 ended_by = self.state.notes.get("ended_by", "") if self.state.phase == "ended" else ""
                 if ended_by:
-                    self.say(f"the cluster was ended by {ended_by}")
-                    return self._told(1)
-                self.say(f"the search lost its head: {watched.reason}")
+                    self.log(f"the cluster was ended by {ended_by}")
+                    return self._finish(1)
+                self.log(f"the search lost its head: {watched.reason}")
                 if lost == self.spec.replacements or not self._again():
                     return self.close(1)
             return self.close(watched.status)
 
-    def _watch(self, interrupts: Interrupts) -> Watched:
+    def _watch(self, interrupts: Interrupts) -> MonitorResult:
         lost_seconds = max(60.0, self.spec.network_minutes * 60)
-        return watch(
+        return monitor(
             self.state,
             self.provider,
             out=self.out,
             lost_seconds=lost_seconds,
             interrupts=interrupts,
             while_here=self.while_here,
-            say=self.say,
+            log=self.log,
         )
 
     def _again(self) -> bool:
         """A new cluster under the same cap, from the fetched state. False where that cannot be."""
         try:
-            self.provider.end(self.state, say=self.say)
+            self.provider.end(self.state, log=self.log)
             if not (self.out / "plan.yaml").exists():
-                self.say(f"nothing had been fetched into {self.out} yet: starting from the beginning")
+                self.log(f"nothing had been fetched into {self.out} yet: starting from the beginning")
             started = (self.out / "plan.yaml").exists()
-            self.say("going on on a new cluster from the fetched state")
+            self.log("going on on a new cluster from the fetched state")
             self.start(speak_from_head=self.while_here is None, resume=started)
             return True
         except (ClusterError, ClusterFailed) as problem:
-            self.say(f"it cannot go on: {problem}")
+            self.log(f"it cannot go on: {problem}")
             return False
 
     def close(self, status: int) -> int:
@@ -162,31 +166,31 @@ class Session:
             state = self.state
             if state.phase == "searching" and state.nodes:
                 try:
-                    fetched = fetch_last(self.head, state.run, self.out, say=self.say)
+                    fetched = fetch_last(self.head, state.run, self.out, log=self.log)
                     if fetched and self.while_here:
                         self.while_here(self.out)
                 except ClusterFailed as problem:
-                    self.say(f"the last fetch failed ({problem}); {self.out} holds what came before")
+                    self.log(f"the last fetch failed ({problem}); {self.out} holds what came before")
                     status = status or 1
             try:
-                bill = self.provider.end(self.state, say=self.say)
+                bill = self.provider.end(self.state, log=self.log)
             except (ClusterError, ClusterFailed) as problem:
                 print(f"error: {problem}", file=sys.stderr)
                 return 1
             states.update(self.name, phase="ended")
             forget_secrets(self.name)
-            self.say(f"no pod is left; {bill.text()}")
+            self.log(f"no pod is left; {bill.text()}")
             self._write_bill(bill.ours_usd, bill.theirs_usd)
-        return self._told(status)
+        return self._finish(status)
 
     def _write_bill(self, ours: float, theirs: float | None) -> None:
         if self.out.is_dir():
             row = {"cluster": self.name, "ours_usd": round(ours, 4), "provider_usd": theirs}
             (self.out / "cluster_bill.json").write_text(json.dumps(row) + "\n")
 
-    def _told(self, status: int) -> int:
+    def _finish(self, status: int) -> int:
         if status == 130 or (status and (self.out / "plan.yaml").exists()):
-            self.say(f"what was made is in {self.out}; to go on: the same command with --resume")
+            self.log(f"what was made is in {self.out}; to go on: the same command with --resume")
         return status
 
 

@@ -18,11 +18,11 @@ from typing import Any
 from clusters import state as states
 from clusters.errors import ClusterFailed, SshFailed
 from clusters.jobs import Jobs
-from clusters.provider import Say
-from clusters.shipping import Parcel, pack_code
+from clusters.provider import Log
 from clusters.spec import RunpodSpec
 from clusters.ssh import Ssh
 from clusters.state import ClusterState, Node
+from clusters.upload import Archive, pack_code
 
 BASE = "breakthrough"  # folder in the home of root on a node; bootstrap/*.py know it too
 CODE = f"{BASE}/code"
@@ -83,8 +83,8 @@ def node_ip(node: Node, state: ClusterState) -> str:
     return node.private_ip if len(state.nodes) > 1 else "127.0.0.1"
 
 
-def bring_up(
-    spec: RunpodSpec, state: ClusterState, *, api: str, speak_from_head: bool, say: Say
+def bootstrap_cluster(
+    spec: RunpodSpec, state: ClusterState, *, api: str, speak_from_head: bool, log: Log
 ) -> ClusterState:
     """Code, guard, packages and Ray on every node; returns when Ray counts all of them.
 
@@ -93,8 +93,8 @@ def bring_up(
     """
     started = time.monotonic()
     state = states.update(state.name, phase="starting")
-    parcel = pack_code()
-    say(parcel.text("code") + (f", to each of {len(state.nodes)} nodes" if len(state.nodes) > 1 else ""))
+    archive = pack_code()
+    log(archive.text("code") + (f", to each of {len(state.nodes)} nodes" if len(state.nodes) > 1 else ""))
     token = ray_token(state.name)
 
     def settings(node: Node) -> bytes:
@@ -113,12 +113,12 @@ def bring_up(
 
     def prepare(node: Node) -> None:
         ssh = Ssh(state.name, node)
-        send_code(ssh, parcel)
-        run_node(ssh, settings(node), say)
+        send_code(ssh, archive)
+        run_node(ssh, settings(node), log)
 
     in_parallel(prepare, state.nodes)
-    wait_for_nodes(state, token, say=say)
-    say(f"Ray is up on {len(state.nodes)} node(s), {time.monotonic() - started:.1f} s after SSH answered")
+    wait_for_nodes(state, token, log=log)
+    log(f"Ray is up on {len(state.nodes)} node(s), {time.monotonic() - started:.1f} s after SSH answered")
     return states.update(state.name, phase="ready", notes={**state.notes, "ready": f"{time.time():.0f}"})
 
 
@@ -130,11 +130,11 @@ def in_parallel(work: Callable[[Node], None], nodes: tuple[Node, ...]) -> None:
         pool.shutdown(wait=False, cancel_futures=True)
 
 
-def send_code(ssh: Ssh, parcel: Parcel, *, into: str = CODE) -> None:
+def send_code(ssh: Ssh, archive: Archive, *, into: str = CODE) -> None:
     """Unpack an archive on the node. The first words to a fresh machine: tried a few times."""
     for attempt in range(4):
         try:
-            ssh.run(f"umask 077 && mkdir -p {into} && tar xzf - -C {into}", stdin=parcel.data, timeout=600)
+            ssh.run(f"umask 077 && mkdir -p {into} && tar xzf - -C {into}", stdin=archive.data, timeout=600)
             return
         except SshFailed as problem:
             if attempt == 3 or problem.status != 255:
@@ -142,19 +142,19 @@ def send_code(ssh: Ssh, parcel: Parcel, *, into: str = CODE) -> None:
             time.sleep(1 + attempt)
 
 
-def run_node(ssh: Ssh, settings: bytes, say: Say) -> None:
+def run_node(ssh: Ssh, settings: bytes, log: Log) -> None:
     """Run node.py there and pass on what it says."""
     said = ssh.run(
         f"cd {CODE} && python3 clusters/bootstrap/node.py", stdin=settings, timeout=PACKAGES_SECONDS
     )
     lines = said.strip().split("\n")
     for line in lines[:-1]:
-        say(f"{ssh.node.name}: {line}")
+        log(f"{ssh.node.name}: {line}")
     if lines[-1] != "READY":
         raise ClusterFailed(f"{ssh.node.name} did not become a Ray node: {said[-500:]}")
 
 
-def wait_for_nodes(state: ClusterState, token: str, *, say: Say, seconds: float = 120) -> None:
+def wait_for_nodes(state: ClusterState, token: str, *, log: Log, seconds: float = 120) -> None:
     """Until the head counts every node.
 
     Raises:
@@ -176,7 +176,7 @@ def wait_for_nodes(state: ClusterState, token: str, *, say: Say, seconds: float 
             return
         if count != seen:
             seen = count
-            say(f"Ray counts {max(0, count)} of {len(state.nodes)} nodes")
+            log(f"Ray counts {max(0, count)} of {len(state.nodes)} nodes")
         if time.monotonic() > until:
             raise ClusterFailed(f"Ray counts {count} of {len(state.nodes)} nodes after {seconds:.0f} s")
         time.sleep(0.5)

@@ -1,6 +1,6 @@
 """One look at a job from outside: a line of JSON, then the log from an offset on. Touches the heartbeat.
 
-python3 look.py NAME OFFSET [quiet]       quiet: look without being "heard from" (the watchdog does)
+python3 poll.py NAME OFFSET [quiet]       quiet: look without being "heard from" (the watchdog does)
 """
 
 from __future__ import annotations

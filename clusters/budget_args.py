@@ -4,13 +4,13 @@ guards.
 Price and caps come from the cluster, whatever a plan says, so that the search ends by itself, with ensemble
 and release, before the watchdog or the pod's guard would end it without; a tighter cap of the person's own
 holds. (The batch of
-the GPU's row and trials_per_gpu the search takes from clusters/facts.py itself.)
+the GPU's row and trials_per_gpu the search takes from clusters/cluster_info.py itself.)
 """
 
 from __future__ import annotations
 
+from clusters.cluster_info import ClusterInfo
 from clusters.errors import ClusterError
-from clusters.facts import ClusterFacts
 
 FETCH_SECONDS = 120.0  # kept for the last fetch and the end of the pods
 SECRET_OPTIONS = ("--notify",)  # their values would stand in Ray's job record and in process lists
@@ -45,7 +45,7 @@ def last_value(arguments: list[str], option: str) -> float | None:
 
 
 def with_limits(
-    arguments: list[str], facts: ClusterFacts, *, before_seconds: float, given: list[str]
+    arguments: list[str], facts: ClusterInfo, *, before_seconds: float, given: list[str]
 ) -> list[str]:
     """The search's arguments with the cluster's price and what is left of its caps.
 

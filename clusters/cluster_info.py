@@ -18,7 +18,7 @@ VARIABLE = "BREAKTHROUGH_CLUSTER_FACTS"
 
 
 @dataclass(frozen=True)
-class ClusterFacts:
+class ClusterInfo:
     """Dollars are of the whole cluster; times are seconds since the epoch."""
 
     provider: str
@@ -55,14 +55,14 @@ class ClusterFacts:
         return json.dumps(dataclasses.asdict(self), indent=1)
 
 
-def read_facts() -> ClusterFacts | None:
+def read_cluster_info() -> ClusterInfo | None:
     """The facts of the cluster this process runs on; None where it is no rented one."""
     path = os.environ.get(VARIABLE)
     if not path or not Path(path).exists():
         return None
-    return ClusterFacts(**json.loads(Path(path).read_text()))
+    return ClusterInfo(**json.loads(Path(path).read_text()))
 
 
-def hours_left(facts: ClusterFacts) -> float:
+def hours_left(facts: ClusterInfo) -> float:
     """Hours until the guards end the cluster."""
     return max(0.0, facts.deadline - time.time()) / 3600

@@ -24,7 +24,7 @@ LARGEST_BYTES = 8 * 2**30
 
 
 @dataclass(frozen=True)
-class Parcel:
+class Archive:
     """A compressed archive, and what is in it."""
 
     data: bytes
@@ -70,7 +70,7 @@ def code_files(root: Path = ROOT) -> list[Path]:
     return files
 
 
-def pack(files: dict[str, Path]) -> Parcel:
+def pack(files: dict[str, Path]) -> Archive:
     """An archive of these files (name there: path here), compressed."""
     buffer = io.BytesIO()
     raw = 0
@@ -82,10 +82,10 @@ def pack(files: dict[str, Path]) -> Parcel:
             raw += member.size
             with path.open("rb") as file:
                 archive.addfile(member, file)
-    return Parcel(buffer.getvalue(), len(files), raw)
+    return Archive(buffer.getvalue(), len(files), raw)
 
 
-def pack_code(root: Path = ROOT) -> Parcel:
+def pack_code(root: Path = ROOT) -> Archive:
     return pack({str(name): root / name for name in code_files(root)})
 
 
@@ -94,7 +94,7 @@ def is_path(value: str) -> bool:
     return (os.sep in value or value.endswith((".yaml", ".yml", ".json", ".csv"))) and Path(value).exists()
 
 
-def take_inputs(arguments: list[str]) -> tuple[list[str], dict[str, Path]]:
+def upload_inputs(arguments: list[str]) -> tuple[list[str], dict[str, Path]]:
     """Arguments as the node will see them, and the files to send (name there: path here).
 
     Paths inside the project become relative to it; others become inputs/N/NAME.

@@ -58,7 +58,7 @@ def read_folder(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in files}
 
 
-def nothing_to_carry(folder: Path) -> bool:
+def is_local(folder: Path) -> bool:
     """Whether the head sees this very folder: this node is the head, or the runs lie on a shared volume."""
     if any((parent / SHARED).exists() for parent in folder.parents):
         return True
@@ -80,16 +80,16 @@ def _keeper() -> Any:
     ).remote()
 
 
-def to_head(folder: Path) -> int:
+def push(folder: Path) -> int:
     """Make the head's folder of the same path equal to this one; files sent. Nothing on the head itself."""
-    if nothing_to_carry(folder):
+    if is_local(folder):
         return 0
     return int(ray.get(_keeper().put.remote(str(folder), read_folder(folder), whole=True)))
 
 
-def from_head(folder: Path) -> int:
+def pull(folder: Path) -> int:
     """Make this folder equal to the head's of the same path; files received. Nothing on the head itself."""
-    if nothing_to_carry(folder):
+    if is_local(folder):
         return 0
     files = ray.get(_keeper().get.remote(str(folder)))
     if folder.exists():
