@@ -49,3 +49,19 @@ def novelty(lists: Lists, popularity: IntArray, user_count: int) -> float:
     """
     information = -np.log2(np.maximum(popularity, 1) / user_count)
     return float(information[lists[lists != NO_ITEM]].mean())
+
+
+def popular_share(lists: Lists, popularity: IntArray, *, share: float = 0.1) -> float:
+    """Popularity bias: the share of listed places that the most popular items take.
+
+    Args:
+        lists: (users, k) item rows, NO_ITEM after the last.
+        popularity: (items,) ratings of each item in train.
+        share: Of all items that count as the most popular, by ``popularity``, ties to the lower row.
+
+    Returns:
+        0 to 1; compare with the same share of the data's ratings. NaN without any listed item.
+    """
+    top = np.argsort(-popularity, kind="stable")[: max(1, round(share * len(popularity)))]
+    listed = lists[lists != NO_ITEM]
+    return float(np.isin(listed, top).mean()) if len(listed) else float("nan")

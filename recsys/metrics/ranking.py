@@ -2,7 +2,8 @@
 
 Lists are made for blocks of users at once: one score matrix, seen items set to -inf, one partition.
 Relevance is binary. Precision divides by k however short the list is; recall by the relevant items;
-NDCG's ideal and MAP's divisor are min(k, relevant items). Users with nothing relevant do not count.
+NDCG's ideal and MAP's divisor are min(k, relevant items); MRR is over the first hit in the list, the hit
+rate the share of users with any. Users with nothing relevant do not count.
 """
 
 from __future__ import annotations
@@ -31,6 +32,8 @@ class RankingScores:
     recall: float
     ndcg: float
     map: float
+    mrr: float
+    hit_rate: float
     rows: NDArray[np.int64]
     precision_by_user: NDArray[np.float64]
     recall_by_user: NDArray[np.float64]
@@ -39,7 +42,7 @@ class RankingScores:
 
     def figures(self) -> dict[str, float]:
         """The means by their name in results.json, e.g. ``precision_at_10``."""
-        names = ("precision", "recall", "ndcg", "map")
+        names = ("precision", "recall", "ndcg", "map", "mrr", "hit_rate")
         return {f"{name}_at_{self.count}": getattr(self, name) for name in names}
 
 
@@ -139,6 +142,8 @@ def evaluate_lists(lists: Lists, relevant: csr_matrix) -> RankingScores:
         recall=float(recall.mean()),
         ndcg=float(ndcg.mean()),
         map=float(average.mean()),
+        mrr=float((hits / np.arange(1, count + 1)).max(axis=1).mean()),
+        hit_rate=float((found > 0).mean()),
         rows=rows,
         precision_by_user=precision,
         recall_by_user=recall,

@@ -17,13 +17,14 @@ from numpy.typing import NDArray
 from recsys.data.dataset import Dataset
 from recsys.data.split import SliceName, Split
 from recsys.ensemble.blend import Blend, fit_blend, fit_corrected
+from recsys.evaluation import evaluate_release, rating_metrics
 from recsys.release.recommender import Recommender
 from recsys.seeds import derive_seed
 from recsys.training.trial_types import TrialResult
 from recsys.types import JsonObject
 from search.config.plan import SUBJECT, SearchPlan
 from search.finalize import selection
-from search.finalize.evaluator import Evaluator, list_metrics, rating_metrics
+from search.finalize.evaluator import Evaluator
 from search.finalize.release_packer import ReleasePacker, metrics_card, release_member
 from search.finalize.retrain import WITH_VALID, refit_members, retrain
 from search.finalize.sample_lists import sample_lists
@@ -243,7 +244,7 @@ class Finalizer:
             epochs=None,
             parameters=None,
             valid=None,
-            test={**(ensemble.test or {}), **list_metrics(recommender, self._judge, self._test)},
+            test=evaluate_release(recommender, self._test, kl=(ensemble.test or {}).get("kl", 0.0)),
         )
 
 

@@ -22,11 +22,11 @@ from rich.table import Table
 from recsys.data.load import load_dataset
 from recsys.data.ratings import Ratings
 from recsys.data.splits import make_split, training_data
+from recsys.evaluation import recommend_lists
 from recsys.metrics.catalogue import diversity
 from recsys.metrics.ranking import evaluate_lists, pair_matrix
 from recsys.models.base import History
 from recsys.ranking.list_blend import ListBlend
-from recsys.release.evaluate import recommended_lists
 from recsys.release.load import Release, load_release
 from recsys.release.pack import pack_release
 from recsys.release.queries import NO_RULES, Query, Rules
@@ -119,7 +119,7 @@ def quality_tables(release: Release, test: Ratings) -> list[Table]:
 
     def row(table: Table, name: str, recommender: Recommender, rules: Rules = NO_RULES) -> None:
         began = time.perf_counter()
-        lists = recommended_lists(recommender, users, rules=rules)
+        lists = recommend_lists(recommender, users, rules=rules)
         spent = 1000 * (time.perf_counter() - began) / len(users)
         ndcg = evaluate_lists(lists, relevant).ndcg
         varied = diversity(lists, release.items.member_of.astype(np.float32))

@@ -9,7 +9,7 @@ import pytest
 from scipy.spatial.distance import cosine
 
 from recsys.metrics import catalogue
-from recsys.metrics.catalogue import coverage, diversity, novelty
+from recsys.metrics.catalogue import coverage, diversity, novelty, popular_share
 from recsys.metrics.ranking import NO_ITEM
 
 
@@ -44,3 +44,11 @@ def test_novelty_in_bits() -> None:
     lists = np.array([[0, 1], [2, NO_ITEM]], dtype=np.int32)
     # Rated by half of 8 users: 1 bit; by one of 8, or by none: 3 bits.
     assert novelty(lists, popularity, user_count=8) == pytest.approx((1 + 3 + 3) / 3)
+
+
+def test_the_most_popular_tenth_takes_a_share_of_the_lists() -> None:
+    popularity = np.ones(20, dtype=np.int64)
+    popularity[[0, 2, 10]] = 5, 9, 9  # two of twenty are the tenth: rows 2 and 10
+    lists = np.array([[2, 0], [10, NO_ITEM], [3, 4]], dtype=np.int32)
+    assert popular_share(lists, popularity) == pytest.approx(2 / 5)
+    assert np.isnan(popular_share(np.full((2, 3), NO_ITEM, dtype=np.int32), popularity))

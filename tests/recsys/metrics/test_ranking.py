@@ -96,7 +96,10 @@ def test_by_hand() -> None:
     assert found.recall == pytest.approx((2 / 4 + 0) / 2)
     assert found.ndcg == pytest.approx((1 + 1 / 2) / (1 + 1 / np.log2(3) + 1 / 2) / 2)
     assert found.map == pytest.approx((1 + 2 / 3) / 3 / 2)
-    assert set(found.figures()) == {"precision_at_3", "recall_at_3", "ndcg_at_3", "map_at_3"}
+    assert found.mrr == pytest.approx((1 + 0) / 2)
+    assert found.hit_rate == pytest.approx(1 / 2)
+    names = ("precision", "recall", "ndcg", "map", "mrr", "hit_rate")
+    assert set(found.figures()) == {f"{name}_at_3" for name in names}
 
 
 def test_relevance_may_have_a_threshold() -> None:

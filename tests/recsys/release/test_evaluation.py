@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from recsys.data.ratings import Ratings
-from recsys.release.evaluate import evaluate_release, predict_pairs
+from recsys.evaluation import evaluate_release, predict_pairs, release_predictor
 from recsys.release.queries import Query
 from recsys.release.recommender import Recommender
 from tests.releases import make_cut, make_dataset
@@ -23,7 +23,7 @@ def test_ratings() -> Ratings:
 def test_stars_are_those_of_predict_in_the_order_of_the_ratings(
     recommender: Recommender, test_ratings: Ratings
 ) -> None:
-    stars = predict_pairs(recommender, test_ratings)
+    stars = predict_pairs(release_predictor(recommender), test_ratings)
     for row in range(len(test_ratings)):
         query, items = Query(user=int(test_ratings.users[row])), test_ratings.items[row : row + 1]
         assert stars[row] == pytest.approx(recommender.predict(query, items)[0], abs=1e-6)
@@ -32,7 +32,7 @@ def test_stars_are_those_of_predict_in_the_order_of_the_ratings(
 def test_figures_are_those_of_the_lists_that_are_served(
     recommender: Recommender, test_ratings: Ratings
 ) -> None:
-    figures = evaluate_release(recommender, test_ratings, kls={"bias-0": 0.0, "mf-1": 2.0})
+    figures = evaluate_release(recommender, test_ratings, kl=1.0)
     precision, ndcg = [], []
     for user in np.unique(test_ratings.users):
         relevant = set(test_ratings.items[test_ratings.users == user].tolist())
@@ -43,8 +43,20 @@ def test_figures_are_those_of_the_lists_that_are_served(
         ndcg.append(sum(hit / math.log2(place + 2) for place, hit in enumerate(hits)) / ideal)
     assert figures["precision_at_10"] == pytest.approx(np.mean(precision))
     assert figures["ndcg_at_10"] == pytest.approx(np.mean(ndcg))
-    error = np.square(predict_pairs(recommender, test_ratings) - test_ratings.values).mean()
+    error = np.square(
+        predict_pairs(release_predictor(recommender), test_ratings) - test_ratings.values
+    ).mean()
     assert figures["rmse"] == pytest.approx(math.sqrt(error), rel=1e-5)
     assert figures["loss"] == pytest.approx(error + 0.01 * 1.0, rel=1e-5)
     assert 0 < figures["coverage"] <= 1
+    assert {"mrr_at_10", "hit_rate_at_10", "popular_share"} <= set(figures)
     assert {"diversity", "novelty", "map_at_10", "recall_at_10", "mae"} <= set(figures)
+
+
+def test_shorter_lists_are_the_beginnings_of_longer_ones(
+    recommender: Recommender, test_ratings: Ratings
+) -> None:
+    figures = evaluate_release(recommender, test_ratings, at=(5, 10, 20))
+    alone = evaluate_release(recommender, test_ratings, at=(5,))
+    assert figures["ndcg_at_5"] == pytest.approx(alone["ndcg_at_5"])
+    assert figures["hit_rate_at_5"] <= figures["hit_rate_at_10"] <= figures["hit_rate_at_20"]

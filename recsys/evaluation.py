@@ -1,0 +1,168 @@
+"""The one evaluation: how good predicted ratings and lists are, for members, ensembles and releases.
+
+Search, benchmarks and tests measure by these functions and no others. A release is judged by the very object
+that answers over HTTP: whatever the endpoint serves (blend, candidates, fallbacks) is what is measured.
+Every rating of the judged slice is relevant, seen items are never listed.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from recsys.data.ratings import Ratings
+from recsys.metrics.catalogue import coverage, diversity, novelty, popular_share
+from recsys.metrics.ranking import NO_ITEM, Lists, evaluate_lists, pair_matrix
+from recsys.metrics.rating import loss, mae, mse, rmse
+from recsys.models.base import History, ModelArtifact
+from recsys.models.registry import family_named
+from recsys.release.queries import NO_RULES, Query, Rules
+from recsys.release.recommender import Recommender
+from recsys.types import BoolArray, FloatArray, IntArray
+
+Predict = Callable[[int, IntArray], FloatArray]
+
+
+def member_predictor(member: ModelArtifact, histories: Callable[[int], History]) -> Predict:
+    """Stars by one model, as a release would have it predict.
+
+    Args:
+        member: A trained model.
+        histories: The ratings that are known of a user row.
+
+    Returns:
+        ``predict(user, items)``, which gives (len(items),) stars, not clipped to the scale.
+    """
+    scorer = family_named(member.family).scorer(member, histories)
+    return lambda user, items: scorer.score(scorer.known_user(user), items)
+
+
+def release_predictor(recommender: Recommender) -> Predict:
+    """Stars by the ensemble of a release, as ``member_predictor`` gives a member's."""
+    return lambda user, items: recommender.predict(Query(user=user), items)
+
+
+def predict_pairs(predict: Predict, ratings: Ratings) -> NDArray[np.float32]:
+    """Predicted stars for pairs, one user at a time.
+
+    Args:
+        predict: See ``member_predictor``.
+        ratings: The pairs; their values are never read.
+
+    Returns:
+        (n,) stars inside the scale, in the order of ``ratings``.
+    """
+    stars = np.empty(len(ratings), dtype=np.float32)
+    order = np.argsort(ratings.users, kind="stable")
+    ends = np.flatnonzero(np.diff(ratings.users[order])) + 1
+    for rows in np.split(order, ends) if len(order) else []:
+        stars[rows] = predict(int(ratings.users[rows[0]]), ratings.items[rows])
+    return np.clip(stars, ratings.scale.low, ratings.scale.high)
+
+
+def recommend_lists(
+    recommender: Recommender, users: IntArray, *, count: int = 10, rules: Rules = NO_RULES
+) -> Lists:
+    """Top-k lists as the endpoint would serve them.
+
+    Args:
+        recommender: Of the release that is judged.
+        users: (n,) rows.
+        count: Items per list.
+        rules: What the deployment does to every list.
+
+    Returns:
+        (n, count) item rows, best first, NO_ITEM after the last.
+    """
+    lists = np.full((len(users), count), NO_ITEM, dtype=np.int32)
+    queries = [Query(user=int(user), count=count) for user in users]
+    for row, answer in enumerate(recommender.recommend(queries, rules)):
+        items = [recommendation.item for recommendation in answer.recommendations]
+        lists[row, : len(items)] = items
+    return lists
+
+
+def rating_metrics(stars: FloatArray, ratings: Ratings, *, kl: float) -> dict[str, float]:
+    """``loss`` (MSE + 0.01 KL), ``rmse`` and ``mae`` in stars, ``kl`` and the number of ``ratings``.
+
+    Args:
+        stars: (n,) predictions for ``ratings``, row for row.
+        ratings: What was given.
+        kl: Nats, mean over latent dimensions; 0 for models without a latent.
+    """
+    return {
+        "loss": loss(mse(stars, ratings.values), kl),
+        "rmse": rmse(stars, ratings.values),
+        "mae": mae(stars, ratings.values),
+        "kl": kl,
+        "ratings": float(len(ratings)),
+    }
+
+
+def list_metrics(
+    lists: Lists,
+    users: IntArray,
+    ratings: Ratings,
+    *,
+    counts: FloatArray | IntArray,
+    genres: BoolArray | None = None,
+    at: Sequence[int] = (10,),
+) -> dict[str, float]:
+    """Quality and character of lists.
+
+    Args:
+        lists: (n, longest of ``at`` or more) item rows, best first.
+        users: (n,) their user rows.
+        ratings: The judged slice; every one of its ratings is relevant.
+        counts: (items,) ratings that are known of each item, for novelty and popularity.
+        genres: (items, genres) membership, for diversity.
+        at: Lengths k that precision, recall, NDCG, MAP, MRR and hit rate are given for.
+
+    Returns:
+        ``precision_at_k`` and so on for each k; ``coverage``, ``novelty`` (bits), ``popular_share`` (of the
+        most popular tenth of items) and ``diversity`` at the first k. What has no value is left out.
+    """
+    figures: dict[str, float] = {}
+    relevant = pair_matrix(ratings)[users]
+    for k in at:
+        figures |= evaluate_lists(lists[:, :k], relevant).figures()
+    first = lists[:, : at[0]]
+    whole = np.asarray(counts).astype(np.int64)
+    figures["coverage"] = coverage(first, ratings.item_count)
+    figures["novelty"] = novelty(first, whole, ratings.user_count)
+    figures["popular_share"] = popular_share(first, whole)
+    if genres is not None and genres.shape[1]:
+        figures["diversity"] = diversity(first, genres.astype(np.float32))
+    return {name: value for name, value in figures.items() if math.isfinite(value)}
+
+
+def evaluate_release(
+    recommender: Recommender,
+    ratings: Ratings,
+    *,
+    kl: float = 0.0,
+    at: Sequence[int] = (10,),
+    rules: Rules = NO_RULES,
+) -> dict[str, float]:
+    """All metrics of a release on a slice: those of its predicted ratings and those of its lists.
+
+    Args:
+        recommender: What would answer over HTTP.
+        ratings: The judged slice, of the release's own users.
+        kl: The ensemble's, nats.
+        at: Lengths of lists.
+        rules: What the deployment does to every list.
+
+    Returns:
+        Figures by name, as results.json has them.
+    """
+    release = recommender.release
+    users = np.unique(ratings.users)
+    lists = recommend_lists(recommender, users, count=max(at), rules=rules)
+    stars = predict_pairs(release_predictor(recommender), ratings)
+    return rating_metrics(stars, ratings, kl=kl) | list_metrics(
+        lists, users, ratings, counts=release.popularity.counts, genres=release.items.member_of, at=at
+    )
