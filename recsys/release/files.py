@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -18,8 +20,11 @@ from numpy.typing import NDArray
 
 from recsys.errors import InputError
 from recsys.release.manifest import FileCard
+from recsys.types import Arrays
 
 READ_BYTES = 4 << 20
+MANIFEST = "manifest.json"
+_IN_MEMORY: ContextVar[bool] = ContextVar("in_memory", default=False)
 
 
 def sha256_of(path: Path) -> str:
@@ -53,12 +58,25 @@ def describe(folder: Path) -> dict[str, FileCard]:
 
 
 def check(folder: Path, cards: dict[str, FileCard], *, hashes: bool = True) -> None:
-    """InputError at the first file that is missing, of another length or of another hash."""
+    """Checks that a release folder holds what its manifest names, and nothing else.
+
+    Args:
+        folder: The release.
+        cards: The manifest's files.
+        hashes: Whether to hash every file, not only to compare lengths.
+
+    Raises:
+        InputError: At the first name that leads outside, link, device, extra or missing file, and file of
+            another length or hash.
+    """
+    for name in cards:
+        parts = PurePosixPath(name).parts
+        plain = name == "/".join(parts) and name.isprintable() and "\\" not in name
+        if not parts or not plain or parts[0] == "/" or {".", ".."} & set(parts):
+            raise InputError(f"{folder}: the manifest names {name!r}, expected a path inside the release")
+    _require_only(folder, {MANIFEST, *cards})
     paths = {}
     for name, card in cards.items():
-        parts = PurePosixPath(name).parts
-        if not parts or parts[0] == "/" or ".." in parts or "\\" in name:
-            raise InputError(f"{folder}: the manifest names {name!r}, expected a path inside the release")
         path = folder / name
         if not path.is_file():
             raise InputError(f"{path} is missing from the release: copy the release again, whole")
@@ -77,16 +95,54 @@ def check(folder: Path, cards: dict[str, FileCard], *, hashes: bool = True) -> N
                 )
 
 
+def _require_only(folder: Path, names: set[str]) -> None:
+    """InputError at a link, a device or a file that is not among ``names``, anywhere under ``folder``."""
+    for place, folders, found in os.walk(folder):
+        for name in [*folders, *found]:
+            path = Path(place, name)
+            if path.is_symlink():
+                raise InputError(f"{path} is a symbolic link, expected plain files: copy the release whole")
+            if name in folders:
+                continue
+            if not path.is_file():
+                raise InputError(f"{path} is not a plain file: copy the release again, whole")
+            if path.relative_to(folder).as_posix() not in names:
+                raise InputError(
+                    f"{path} is not in the release's manifest: remove it, or copy the release again"
+                )
+
+
 def save_array(path: Path, array: NDArray[Any]) -> None:
     """A .npy without pickle, parents made."""
     path.parent.mkdir(parents=True, exist_ok=True)
     np.save(path, np.ascontiguousarray(array), allow_pickle=False)
 
 
+@contextmanager
+def reading(*, in_memory: bool) -> Iterator[None]:
+    """Until the block ends, ``map_array`` reads whole arrays into memory (or maps them)."""
+    token = _IN_MEMORY.set(in_memory)
+    try:
+        yield
+    finally:
+        _IN_MEMORY.reset(token)
+
+
+def copies(arrays: Arrays) -> Arrays:
+    """Read-only copies in memory."""
+    copied = {name: np.array(array) for name, array in arrays.items()}
+    for array in copied.values():
+        array.setflags(write=False)
+    return copied
+
+
 def map_array(path: Path) -> NDArray[Any]:
-    """Memory-mapped and read-only, as a plain ndarray (np.memmap's own indexing is several times slower)."""
-    if path.stat().st_size <= _EMPTY_BYTES:  # an empty array cannot be mapped
+    """A read-only array, memory-mapped unless ``reading`` says otherwise.
+
+    It is a plain ndarray: np.memmap's own indexing is several times slower."""
+    if _IN_MEMORY.get() or path.stat().st_size <= _EMPTY_BYTES:  # an empty array cannot be mapped
         loaded: NDArray[Any] = np.load(path, allow_pickle=False)
+        loaded.setflags(write=False)
         return loaded
     mapped = np.load(path, mmap_mode="r", allow_pickle=False)
     plain: NDArray[Any] = mapped.view(np.ndarray)

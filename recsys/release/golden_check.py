@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from recsys.errors import InputError
-from recsys.release.load import Release
+from recsys.release.loaded_release import Release
 from recsys.release.manifest import GoldenList
 from recsys.release.queries import Query
 from recsys.release.recommender import Recommender

@@ -11,7 +11,7 @@ import hashlib
 import json
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from recsys.data.split import SliceName
 from recsys.ensemble.calibration import Correction
@@ -52,7 +52,7 @@ class SplitCard(ManifestPart):
 class MemberCard(ManifestPart):
     """One model of the ensemble; ``weight`` is its part in the predicted rating."""
 
-    name: str
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")  # a folder under members/
     family: str
     config: JsonObject
     parameters: int = Field(ge=0)
@@ -145,6 +145,14 @@ class Manifest(ManifestPart):
     metrics: MetricsCard
     golden_lists: list[GoldenList]
     files: dict[str, FileCard]
+
+    @model_validator(mode="after")
+    def _names_its_files(self) -> Manifest:
+        profile = self.reference_profile.arrays.values() if self.reference_profile else ()
+        for name in [*profile, *(name for member in self.members for name in member.files)]:
+            if name not in self.files:
+                raise ValueError(f"{name!r} is not among its files")
+        return self
 
     def computed_id(self) -> str:
         """sha256 over every field but the id itself: what ``release_id`` must be."""

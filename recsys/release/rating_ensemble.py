@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from recsys.data.ratings import RatingScale
 from recsys.models.base import Scorer
 from recsys.release.arrays import LoadedCorrection
-from recsys.release.load import LoadedMember
+from recsys.release.loaded_release import LoadedMember
 from recsys.release.user_state import UserState
 from recsys.types import FloatArray, IntArray
 

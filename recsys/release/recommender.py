@@ -24,7 +24,7 @@ from recsys.errors import InputError
 from recsys.ranking.retrieval import RankedItems, RetrievalRequest, Retriever, top_k_filtered
 from recsys.ranking.top_k import top_k
 from recsys.release.candidates import CandidateList, rerank, retrieval_request, supporting_items
-from recsys.release.load import Release
+from recsys.release.loaded_release import Release
 from recsys.release.queries import (
     NO_RULES,
     Query,

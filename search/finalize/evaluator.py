@@ -22,7 +22,7 @@ from recsys.models.artifact import load_artifact
 from recsys.models.base import History, ModelArtifact
 from recsys.models.registry import family_named
 from recsys.release.arrays import LoadedCorrection
-from recsys.release.load import LoadedMember
+from recsys.release.loaded_release import LoadedMember
 from recsys.release.pack import make_histories
 from recsys.release.rating_ensemble import RatingEnsemble
 from recsys.release.user_state import UserState

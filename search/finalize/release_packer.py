@@ -24,7 +24,8 @@ from recsys.ranking.list_blend import RANKER_ONLY, choose_list_blend
 from recsys.ranking.list_holdout import holdout_shape
 from recsys.ranking.list_search import search_lists
 from recsys.ranking.list_selection import fixed_lists
-from recsys.release.load import Release, load_release
+from recsys.release.load import load_release
+from recsys.release.loaded_release import Release
 from recsys.release.manifest import MetricsCard
 from recsys.release.pack import pack_release
 from recsys.release.writer import ReleaseMember

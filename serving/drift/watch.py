@@ -6,7 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from recsys.release.load import Release, load_release
+from recsys.release.load import load_release
+from recsys.release.loaded_release import Release
 from recsys.release.profile import unpack
 from recsys.types import JsonObject
 from serving.assignment import Assigner

@@ -27,7 +27,8 @@ from recsys.metrics.catalogue import diversity
 from recsys.metrics.ranking import evaluate_lists, pair_matrix
 from recsys.models.base import History
 from recsys.ranking.list_blend import ListBlend
-from recsys.release.load import Release, load_release
+from recsys.release.load import load_release
+from recsys.release.loaded_release import Release
 from recsys.release.pack import pack_release
 from recsys.release.queries import NO_RULES, Query, Rules
 from recsys.release.recommender import Recommender

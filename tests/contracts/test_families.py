@@ -18,7 +18,7 @@ from recsys.models.artifact import load_artifact, save_artifact
 from recsys.models.base import History, Scorer, Trainer
 from recsys.models.ranges import Categorical, FloatRange, IntRange, Range
 from recsys.models.registry import FAMILIES, make_config
-from recsys.release.load import LoadedMember
+from recsys.release.loaded_release import LoadedMember
 from recsys.release.rating_ensemble import RatingEnsemble
 from recsys.release.user_state import UserState, merge
 from tests.small_ratings import history_of, training_data

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from recsys.release.load import Release, load_release
+from recsys.release.load import load_release
+from recsys.release.loaded_release import Release
 from recsys.release.recommender import Recommender
 from tests.releases import make_release
 

@@ -4,18 +4,24 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from recsys.errors import InputError
-from recsys.release.load import Release, load_release, read_manifest
-from recsys.release.manifest import Manifest
+from recsys.release import loaded_release
+from recsys.release.load import load_release, read_manifest
+from recsys.release.loaded_release import Release
+from recsys.release.manifest import SCHEMA_VERSION, Manifest
+from recsys.release.queries import Query
+from recsys.release.recommender import Recommender
 from tests.releases import make_release
 
 
@@ -142,7 +148,9 @@ def test_no_release_there_names_the_command_that_makes_one(tmp_path: Path) -> No
         load_release(tmp_path)
 
 
-def test_arrays_are_mapped_not_copied(release: Release) -> None:
+def test_a_large_release_is_mapped_not_copied(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loaded_release, "IN_MEMORY_BYTES", 0)
+    release = load_release(folder)
     for array in (release.histories.items, release.items.vectors, release.ranker.arrays["factors"]):
         assert not array.flags.writeable
         base: object = array
@@ -162,3 +170,169 @@ def test_answering_needs_no_torch(folder: Path) -> None:
     )
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert out == "10 []\n"
+
+
+def forge(folder: Path, change: Callable[[dict[str, Any]], object]) -> None:
+    """Change manifest and hashes as somebody would who knows how a release is signed."""
+    path = folder / "manifest.json"
+    text = json.loads(path.read_text())
+    for name, card in text["files"].items():
+        file = folder / name
+        if file.is_file():
+            card |= {
+                "sha256": hashlib.sha256(file.read_bytes()).hexdigest(),
+                "bytes": file.stat().st_size,
+            }
+    change(text)
+    del text["release_id"]
+    signed = json.dumps(text, sort_keys=True, separators=(",", ":")).encode()
+    path.write_text(json.dumps(text | {"release_id": hashlib.sha256(signed).hexdigest()}))
+
+
+def test_links_and_files_that_the_manifest_does_not_name_are_refused(copy: Path, tmp_path: Path) -> None:
+    file = copy / "items" / "titles.npy"
+    moved = tmp_path / "titles.npy"
+    file.rename(moved)
+    file.symlink_to(moved)
+    with pytest.raises(InputError, match=r"titles\.npy is a symbolic link"):
+        load_release(copy)
+    file.unlink()
+    moved.rename(file)
+    (copy / "items" / "more.npy").write_bytes(b"0")
+    with pytest.raises(InputError, match=r"more\.npy is not in the release's manifest"):
+        load_release(copy, verify=False)
+    (copy / "items" / "more.npy").unlink()
+    (copy / "users").rename(tmp_path / "users")
+    (copy / "users").symlink_to(tmp_path / "users")
+    with pytest.raises(InputError, match="users is a symbolic link"):
+        load_release(copy)
+    (copy / "users").unlink()
+    (tmp_path / "users").rename(copy / "users")
+    os.mkfifo(copy / "pipe")
+    with pytest.raises(InputError, match="pipe is not a plain file"):
+        load_release(copy)
+    (copy / "pipe").unlink()
+    (tmp_path / "current").symlink_to(copy)  # the folder itself may be reached by a link
+    assert load_release(tmp_path / "current").manifest.complete
+
+
+@pytest.mark.parametrize(
+    "name", ["../x.npy", "/etc/passwd", "a//b", "./a", "a/../b", "a\\b", "a\0b", "a\nb", ""]
+)
+def test_a_name_that_leads_elsewhere_is_refused(copy: Path, name: str) -> None:
+    forge(copy, lambda text: text["files"].update({name: {**text["files"]["items/titles.npy"]}}))
+    with pytest.raises(InputError, match="expected a path inside the release"):
+        load_release(copy)
+
+
+def put(path: Path, array: np.ndarray) -> None:
+    np.save(path, array, allow_pickle=False)
+
+
+CRAFTED: dict[str, tuple[Callable[[Path], object], Callable[[dict[str, Any]], object], str]] = {
+    "member in another folder": (
+        lambda folder: None,
+        lambda text: text["members"][0].update(name="../../elsewhere"),
+        r"does not fit the schema at members\.0\.name",
+    ),
+    "profile outside": (
+        lambda folder: None,
+        lambda text: text["reference_profile"]["arrays"].update(x="../../etc/passwd"),
+        "is not among its files",
+    ),
+    "a weight without end": (
+        lambda folder: None,
+        lambda text: text["members"][0].update(weight=float("inf")),
+        "does not fit the schema at members",
+    ),
+    "another number of items": (
+        lambda folder: None,
+        lambda text: text["dataset"].update(items=7),
+        "the manifest says 7",
+    ),
+    "another number of users": (
+        lambda folder: None,
+        lambda text: text["dataset"].update(users=7),
+        "the manifest says 7",
+    ),
+    "an unknown family": (
+        lambda folder: None,
+        lambda text: text["members"][0].update(family="oracle"),
+        "does not know",
+    ),
+    "ranker without settings": (
+        lambda folder: (folder / "ranker" / "ranker.json").write_text("{}"),
+        lambda text: None,
+        "do not fit together",
+    ),
+    "ranker that is not JSON": (
+        lambda folder: (folder / "ranker" / "ranker.json").write_text("{"),
+        lambda text: None,
+        "do not fit together",
+    ),
+    "genres of another type": (
+        lambda folder: (folder / "items" / "genres.json").write_text("7"),
+        lambda text: None,
+        "do not fit together",
+    ),
+    "an array that is none": (
+        lambda folder: (folder / "items" / "vectors.npy").write_bytes(b"\x93NUMPY" + bytes(300)),
+        lambda text: None,
+        "do not fit together",
+    ),
+    "an array of objects": (
+        lambda folder: np.save(folder / "items" / "vectors.npy", np.array([{}] * 9), allow_pickle=True),
+        lambda text: None,
+        "do not fit together",
+    ),
+    "histories that go backwards": (
+        lambda folder: put(
+            folder / "histories" / "ends.npy", np.load(folder / "histories" / "ends.npy")[::-1]
+        ),
+        lambda text: None,
+        "ends do not fit",
+    ),
+    "histories of items that are not there": (
+        lambda folder: put(
+            folder / "histories" / "items.npy", np.load(folder / "histories" / "items.npy") + 1000
+        ),
+        lambda text: None,
+        "histories name items",
+    ),
+    "golden list of nobody": (
+        lambda folder: None,
+        lambda text: text["golden_lists"][0].update(user=10_000),
+        "user row 10000",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", CRAFTED)
+def test_a_crafted_release_raises_an_input_error(copy: Path, case: str) -> None:
+    """Hashes and id fit: only what it says is wrong."""
+    change, edited, message = CRAFTED[case]
+    change(copy)
+    forge(copy, edited)
+    with pytest.raises(InputError, match=message):
+        load_release(copy)
+
+
+def test_deep_json_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "manifest.json").write_text("[" * 100_000)
+    with pytest.raises(InputError, match="is not JSON"):
+        load_release(tmp_path)
+
+
+def test_a_file_cut_off_under_a_loaded_release_does_not_stop_it(copy: Path) -> None:
+    """A mapped page beyond the end of its file would be a bus error, which ends the process."""
+    recommender = Recommender(load_release(copy))
+    before = recommender.recommend([Query(user=3)])[0].recommendations
+    for path in copy.rglob("*"):
+        if path.is_file():
+            os.truncate(path, 0)
+    after = Recommender(recommender.release).recommend([Query(user=3)])[0].recommendations
+    assert after == before
+
+
+def test_a_release_says_its_schema(release: Release) -> None:
+    assert release.manifest.schema_version == SCHEMA_VERSION

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from recsys.errors import InputError
 from recsys.models.base import History, Scorer
-from recsys.release.load import LoadedMember, Release
+from recsys.release.loaded_release import LoadedMember, Release
 from recsys.release.queries import Query, RecommendationList, Rules
 from recsys.release.recommender import Recommender
 from tests.recsys.release.test_topk_pruning import ITEMS, USERS, history, items_of

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from recsys.models.base import History
-from recsys.release.load import Release, load_release
+from recsys.release.load import load_release
+from recsys.release.loaded_release import Release
 from recsys.release.queries import Query, RecommendationList, Rules
 from recsys.release.recommender import Recommender
 from tests.releases import make_release
