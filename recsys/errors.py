@@ -1,4 +1,4 @@
-"""Bad input, as one line a person can act on, and how a command ends.
+"""InputError, and exit codes of the commands.
 
 Every entry script ends through ``exit_code``: 0 done, 1 failed while running, 2 bad input (nothing was
 started), 130 interrupted; no traceback at a person for what was foreseen.
@@ -9,6 +9,14 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 
+# Package -> the extra of pyproject.toml that installs it.
+EXTRA_OF = {
+    **dict.fromkeys(("torch", "optuna", "mlflow", "jinja2", "matplotlib"), "search"),
+    **dict.fromkeys(("fastapi", "uvicorn", "sqlalchemy", "alembic", "prometheus_client", "river"), "serve"),
+    "ray": "all",
+    "psycopg": "postgres",
+    "myfm": "myfm",
+}
 EXIT_FAILED, EXIT_BAD_INPUT, EXIT_INTERRUPTED = 1, 2, 130
 
 
@@ -17,11 +25,29 @@ class InputError(ValueError):
 
 
 def exit_code(command: Callable[[], int], *, interrupted: str = "interrupted") -> int:
-    """What ``command()`` gives, or the code of how it ended, told in one line on stderr."""
+    """Run ``command`` and turn how it ends into an exit code and at most one line on stderr.
+
+    Args:
+        command: Gives its own exit code.
+        interrupted: The line for Ctrl-C.
+
+    Returns:
+        What ``command`` gives; 2 for an InputError or a package of an extra that is not installed, 1 for an
+        OSError, 130 for Ctrl-C. Any other exception is a fault of ours and passes through.
+    """
     try:
         return command()
     except InputError as error:
         line, code = f"error: {error}", EXIT_BAD_INPUT
+    except ModuleNotFoundError as error:
+        package = (error.name or "").split(".")[0]
+        if package not in EXTRA_OF:
+            raise
+        install = f"python -m pip install -c constraints.txt -e '.[{EXTRA_OF[package]}]'"
+        line, code = (
+            f"error: {package} is not installed, and this command needs it: {install}",
+            EXIT_BAD_INPUT,
+        )
     except OSError as error:  # a missing permission, a full disk, an address in use
         where = f"{error.filename}: " if error.filename else ""
         line, code = f"failed: {where}{error.strerror or error}", EXIT_FAILED

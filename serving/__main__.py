@@ -41,10 +41,9 @@ def parse(words: list[str]) -> argparse.Namespace:
 
 
 def main(words: list[str] | None = None) -> int:
-    options = parse(sys.argv[1:] if words is None else words)
-    use_local_registry()
-
     def run() -> int:
+        options = parse(sys.argv[1:] if words is None else words)
+        use_local_registry()
         code: int = importlib.import_module(COMMANDS[options.command][0]).run(options)
         return code
 

@@ -19,6 +19,8 @@ from search.breakthrough import main
 from search.config.data_spec import DataSpec
 from tests.end_to_end.commands import DATA, TINY, log_of, results_of, run, trial_rows
 
+pytestmark = pytest.mark.slow
+
 SHORT = ["--trials", "4", "--set", "reference.enabled=false"]
 
 

@@ -26,6 +26,8 @@ from tests.end_to_end.commands import (
     wait_for,
 )
 
+pytestmark = pytest.mark.slow
+
 PLANNED = 8  # 5 trials, 2 references, 1 baseline
 
 

@@ -17,6 +17,8 @@ from tests.search.mlflow_server import MlflowServer
 from tests.search.outcomes import make_outcome
 from tests.search.webhooks import WebhookServer
 
+pytestmark = pytest.mark.slow
+
 PLANTED = "planted-secret-token"
 
 

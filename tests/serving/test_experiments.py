@@ -12,6 +12,8 @@ import pytest
 from tests.releases import make_release
 from tests.serving.running import ADMIN, AS_ADMIN, Running, arms_of, running, wait_for
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def made(releases: dict[str, Path], tmp_path: Path, admin_token: str) -> Any:

@@ -21,6 +21,8 @@ from serving.starting import settle_experiment
 from tests.serving.postgres import free_port
 from tests.serving.running import running, wait_for
 
+pytestmark = pytest.mark.slow
+
 
 def made_up(count: int) -> Traffic:
     """Ratings of known and new people of the tiny release, some of items that it does not have."""

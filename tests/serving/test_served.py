@@ -23,6 +23,8 @@ from tests.serving.postgres import free_port
 from tests.serving.running import AS_ADMIN, arms_of, wait_for
 from tests.serving.sockets import listening, tree
 
+pytestmark = pytest.mark.slow
+
 ENVIRONMENT = {"RECSYS_ADMIN_TOKEN": AS_ADMIN["authorization"].split()[1]}
 TRIES = 3  # of a request whose connection broke off
 

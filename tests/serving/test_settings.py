@@ -143,6 +143,7 @@ def test_what_was_changed_at_run_time_outlives_a_restart(releases: dict[str, Pat
     assert settle_experiment(others).revision == 3
 
 
+@pytest.mark.slow
 def test_a_release_out_of_mlflow(
     releases: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -16,6 +16,8 @@ from tests.benchmarks.ablation.__main__ import main
 from tests.benchmarks.ablation.rungs import LADDER, steps
 from tests.benchmarks.ablation.table import MeanInterval
 
+pytestmark = pytest.mark.slow
+
 DATA = "synthetic:users=60,items=50,ratings=1200,seed=1"
 
 

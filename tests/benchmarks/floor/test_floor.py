@@ -16,6 +16,8 @@ from tests.benchmarks.floor.__main__ import main
 from tests.benchmarks.floor.roster import LINEAR, NONLINEAR, peers
 from tests.benchmarks.floor.table import Line, markdown
 
+pytestmark = pytest.mark.slow
+
 SIZES = ["--users", "60", "--items", "40", "--ratings", "1200", "--nonlinear", "1"]
 
 

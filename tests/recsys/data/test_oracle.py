@@ -57,6 +57,7 @@ def integrated(world: World, history: Ratings, asked: Ratings) -> list[float]:
     return [float(weight @ world.expected(opinions(asked, row))[0]) for row in range(len(asked))]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("nonlinear", "drift"), [(0.0, 0.0), (1.0, 0.0), (0.5, 0.6)])
 def test_it_predicts_what_quadrature_over_all_people_does(nonlinear: float, drift: float) -> None:
     world, made = tiny(nonlinear, drift)

@@ -85,6 +85,7 @@ def test_the_option_is_counted_kept_and_served(output: OutputKind) -> None:
     np.testing.assert_array_equal(other.predict(DATA.valid), predicted)
 
 
+@pytest.mark.slow
 def test_it_learns_as_well_as_squared_error_does() -> None:
     errors = []
     for output in ("gaussian", "ordinal"):

@@ -224,6 +224,7 @@ def process(*arguments: str) -> dict[str, Any]:
     return figures
 
 
+@pytest.mark.slow
 def test_out_of_memory_goes_on_with_a_smaller_batch() -> None:
     figures = process()
     assert (figures["epochs"], figures["batch_size"], figures["error"]) == (3, 1536, "")
@@ -234,6 +235,7 @@ def test_out_of_memory_goes_on_with_a_smaller_batch() -> None:
     assert done["outcome"].startswith("went on: after epoch 3")
 
 
+@pytest.mark.slow
 def test_out_of_memory_without_hope_fails_once_answered() -> None:
     figures = process("hopeless")
     assert figures["epochs"] == 1

@@ -24,6 +24,8 @@ from search.report.review import review_text, write_review
 from search.results import write_results
 from tests.search.outcomes import make_outcome
 
+pytestmark = pytest.mark.slow
+
 SMALL = "synthetic:users=200,items=120,ratings=5000"
 
 

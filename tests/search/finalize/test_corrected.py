@@ -20,6 +20,8 @@ from search.finalize.selection import ENSEMBLE_VALID
 from tests.releases import make_dataset
 from tests.search.finalize.runs import finished, train
 
+pytestmark = pytest.mark.slow
+
 SPECS = (
     TrialSpec(0, "bias-0", "bias", {}, epochs=3, seed=1, origin="search"),
     TrialSpec(1, "knn-1", "item_knn", {}, epochs=1, seed=2, origin="search"),

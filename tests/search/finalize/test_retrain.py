@@ -20,6 +20,8 @@ from recsys.training.trial_types import TrialSpec
 from search.config.data_spec import DataSpec
 from tests.search.finalize.runs import finished, results, train
 
+pytestmark = pytest.mark.slow
+
 SMALL = {"factors": 8, "hidden": [16], "latent": 4, "normalisation": "layer", "learning_rate": 3e-3}
 SPECS = (
     TrialSpec(0, "formula", "hybrid_vae", SMALL, epochs=4, seed=1, origin="formula"),

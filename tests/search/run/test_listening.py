@@ -6,6 +6,8 @@ import io
 import time
 from pathlib import Path
 
+import pytest
+
 from recsys.notifications import Notifier
 from recsys.training.trial_types import EventKind, RunEvent
 from search.config.plan import SearchPlan
@@ -17,6 +19,7 @@ from search.storage.run_dir import RunFolder
 from search.tracking import Tracker
 
 
+@pytest.mark.slow
 def test_a_sign_of_nearly_every_trial_is_told_once_and_counted(tmp_path: Path) -> None:
     folder = RunFolder.create(tmp_path / "run")
     folder.write_plan(SearchPlan(), {})

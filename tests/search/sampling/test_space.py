@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -33,6 +34,7 @@ class Drawn:
         return self.values.setdefault(name, self.data.draw(st.sampled_from(choices), label=name))
 
 
+@pytest.mark.slow
 @settings(max_examples=3000, deadline=None)
 @given(data=st.data(), shape=SHAPES)
 def test_thousands_of_draws_stay_inside(data: st.DataObject, shape: DataShape) -> None:

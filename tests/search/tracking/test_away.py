@@ -19,6 +19,8 @@ from tests.search.mlflow_server import MlflowServer
 from tests.search.outcomes import make_outcome, make_trial
 from tests.search.tracking.mlflow_runs import NAME, client_of, make_release, runs_of, tell_all
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MlflowServer]:

@@ -18,6 +18,8 @@ from search.tracking.sender import NullSender
 from tests.search.outcomes import make_outcome, make_trial
 from tests.search.webhooks import WebhookServer
 
+pytestmark = pytest.mark.slow
+
 FACTS = ClusterInfo("runpod", "abc", "A6000", 1, 1, 1, 2048, 0.53, 0.01, 0.0, 9e9, 8.0, 6.0)
 
 

@@ -21,6 +21,8 @@ from search.tracking.promotion import GateAnswers, evaluate_promotion, gate_answ
 from tests.releases import make_dataset, make_release
 from tests.search.outcomes import make_outcome
 
+pytestmark = pytest.mark.slow
+
 
 def answers(
     *, users: int = 80, each: int = 10, noise: float = 0.5, seed: int = 0, start: int = 0, time: int = 1000

@@ -14,6 +14,8 @@ from search.tracking import Tracker, default_uri
 from tests.search.outcomes import make_outcome
 from tests.search.tracking.mlflow_runs import NAME, client_of, make_release
 
+pytestmark = pytest.mark.slow
+
 
 def test_a_release_is_promoted_only_when_it_beats_the_champion_on_gate(
     store: Path, monkeypatch: pytest.MonkeyPatch

@@ -17,6 +17,8 @@ from serving.rollout.stages import RolloutPlan
 from serving.rollout.standing import ACTOR, KIND, shares_of, standing, start
 from tests.serving.postgres import postgres
 
+pytestmark = pytest.mark.slow
+
 PLAN = RolloutPlan("home", "old", "new", "runs/new", hold_seconds=0.3, minimum_exposures=0)
 STEPS = [("raise", 0.01), ("raise", 0.05), ("raise", 0.25), ("raise", 0.5), ("raise", 1.0), ("done", 1.0)]
 
