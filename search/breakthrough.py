@@ -66,7 +66,9 @@ def parser() -> argparse.ArgumentParser:
         "or synthetic:users=..,items=..,ratings=..",
     )
     what.add_argument(
-        "--split", help="random, future-holdout, temporal, per-user, folds:u1 .. folds:u5, folds:ua, folds:ub"
+        "--split",
+        help="random, future-holdout, temporal, per-user, leave-last, folds:u1 .. folds:u5, folds:ua or "
+        "folds:ub",
     )
     what.add_argument("--trials", type=int, metavar="N", help="trials, formula and template among them")
     what.add_argument("--epochs", type=int, metavar="N", help="at most, the same for every trial")

@@ -1,7 +1,8 @@
 """What a split protocol's name means: ``NAME[:FOLD][,gate=on|off][,valid=SHARE]``.
 
-``random`` and ``temporal`` and ``future-holdout`` keep a gate by default; ``folds:...`` and ``per-user``
-are published protocols, whose peers train on the whole training part, and keep none.
+``random`` and ``temporal`` and ``future-holdout`` keep a gate by default; ``folds:...``,
+``per-user`` and ``leave-last`` are published protocols, whose peers train on the whole training part, and
+keep none.
 """
 
 from __future__ import annotations
@@ -13,7 +14,14 @@ from recsys.errors import InputError
 
 FOLDS = ("u1", "u2", "u3", "u4", "u5", "ua", "ub")
 # Name -> whether it keeps a gate unless told otherwise.
-PROTOCOLS = {"random": True, "future-holdout": True, "temporal": True, "per-user": False, "folds": False}
+PROTOCOLS = {
+    "random": True,
+    "future-holdout": True,
+    "temporal": True,
+    "per-user": False,
+    "leave-last": False,
+    "folds": False,
+}
 VALID_SHARE = 0.1
 
 
@@ -31,6 +39,8 @@ class Protocol:
             raise InputError(f"valid={self.valid_share:g}: expected a share between 0 and 1, e.g. valid=0.1")
         if self.name == "future-holdout" and self.valid_share != VALID_SHARE:
             raise InputError("future-holdout has the owner's own validation share; leave out valid=...")
+        if self.name == "leave-last" and self.valid_share != VALID_SHARE:
+            raise InputError("leave-last keeps one rating a person for valid; leave out valid=...")
         if self.name == "folds" and self.gate:
             raise InputError("folds:... are published splits and keep no gate; leave out gate=on")
 

@@ -6,6 +6,7 @@
 - ``folds:u1`` .. ``u5``: test is that fifth of ml-100k's u.data in file order; ``folds:ua``, ``ub``: each
   user's first, second ten rows. Valid is a random tenth of the training part.
 - ``temporal``: test is the newest 10%, valid the newest tenth of the rest.
+- ``leave-last``: test is each user's newest rating, valid the one before, of users with three or more.
 - ``per-user``: test is a random quarter of each user's ratings, valid a random tenth of the rest.
 """
 
@@ -49,6 +50,7 @@ def make_split(
         "future-holdout": mark_future_holdout,
         "temporal": mark_temporal,
         "per-user": mark_per_user,
+        "leave-last": mark_leave_last,
         "folds": mark_fold,
     }[plan.name](dataset, labels, plan, random)
     rows = {name: np.flatnonzero(labels == at) for at, name in enumerate(SLICES)}
@@ -117,6 +119,20 @@ def mark_per_user(dataset: Dataset, labels: Labels, plan: Protocol, random: np.r
     place, counts = places(users, order)
     mark(labels, order[place < np.rint(PER_USER_TEST_SHARE * counts)], "test")
     draw_valid(labels, plan, random)
+
+
+def mark_leave_last(dataset: Dataset, labels: Labels, plan: Protocol, random: np.random.Generator) -> None:
+    """The next-item protocol: what came last, after everything that is known of the person."""
+    users = dataset.ratings.users
+    oldest_first = by_time(dataset, plan)
+    order = oldest_first[np.argsort(users[oldest_first], kind="stable")]
+    order = order[labels[order] == 0]
+    if not len(order):
+        return
+    place, counts = places(users, order)
+    long = counts >= 3
+    mark(labels, order[long & (place == counts - 1)], "test")
+    mark(labels, order[long & (place == counts - 2)], "valid")
 
 
 def mark_fold(dataset: Dataset, labels: Labels, plan: Protocol, random: np.random.Generator) -> None:

@@ -15,6 +15,7 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from recsys.data.ratings import Ratings
+from recsys.errors import InputError
 from recsys.metrics.ranking import pair_matrix
 
 HoldoutShape = Literal["random", "newest"]
@@ -72,4 +73,47 @@ def hold_out(
         users=judged,
         relevant=pair_matrix(held_out)[judged],
         shape=shape,
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class StrongHoldout:
+    """Strong generalisation: ``train`` holds no rating of ``users`` (n,) rows; ``histories`` (users, items)
+    are the ratings they are folded in from, ``relevant`` (n, items) those held out of them."""
+
+    train: Ratings
+    users: NDArray[np.int64]
+    histories: Ratings
+    relevant: sp.csr_matrix
+
+
+def hold_out_people(ratings: Ratings, *, users: int, seed: int, share: float = 0.2) -> StrongHoldout:
+    """``strong:USERS``, the protocol of Mult-VAE, EASE and RecVAE: people whom nothing was fitted on.
+
+    Args:
+        ratings: At most one rating per user and item.
+        users: People held out, drawn from those with at least five ratings.
+        seed: Of the draw.
+        share: Of their ratings, at random, to be found in their lists; from the rest they are folded in.
+
+    Raises:
+        InputError: Where there are not that many people with five ratings and one more to learn from.
+    """
+    counts = np.bincount(ratings.users, minlength=ratings.user_count)
+    able = np.flatnonzero(counts >= 5)
+    if users < 1 or len(able) <= users:
+        raise InputError(
+            f"strong:{users}: {len(able)} people have five ratings or more, expected more than are held out, "
+            "and one at least; hold out fewer"
+        )
+    random = np.random.default_rng(seed)
+    chosen = np.sort(random.permutation(able)[:users]).astype(np.int64)
+    apart = np.isin(ratings.users, chosen)
+    theirs = ratings.take(np.flatnonzero(apart))
+    inner = hold_out(theirs, shape="random", seed=seed, most_users=users, share=share)
+    return StrongHoldout(
+        train=ratings.take(np.flatnonzero(~apart)),
+        users=inner.users,
+        histories=inner.known,
+        relevant=inner.relevant,
     )

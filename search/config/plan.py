@@ -69,7 +69,7 @@ class SearchPlan(PlanModel):
 
     name: str = "plan"
     data: str = "ml-100k"  # a MovieLens release, a folder, a file, or synthetic:users=..,items=..,ratings=..
-    split: str = "random"  # random, future-holdout, folds:u1 .. u5, folds:ua, folds:ub, temporal, per-user
+    split: str = "random"  # random, future-holdout, temporal, per-user, leave-last, folds:u1 .. u5, ua, ub
     seed: Annotated[int, Field(ge=0)] = 0
     trials: Annotated[int, Field(ge=2)] = 16  # formula, template, then the search
     epochs: PositiveInt = 12  # at most, the same for every trial; schedules are scaled to it

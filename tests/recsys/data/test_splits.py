@@ -15,7 +15,7 @@ from recsys.data.splits import make_split, training_data
 from recsys.errors import InputError
 from tests.recsys.data.making import from_pairs, made_dataset, without_times
 
-NAMES = [name for name in PROTOCOLS if name != "folds"]
+NAMES = [name for name in PROTOCOLS if name not in ("folds", "leave-last")]  # the last draws nothing
 
 
 @pytest.fixture(scope="module")
@@ -123,6 +123,23 @@ def test_per_user_takes_a_quarter_of_each(dataset: Dataset) -> None:
     all_of, test_of = np.bincount(users), np.bincount(users[split.test], minlength=dataset.ratings.user_count)
     assert np.abs(test_of - all_of / 4).max() <= 0.5
     assert len(split.gate) == 0
+
+
+def test_leave_last_tests_each_users_newest_rating() -> None:
+    dataset = made_dataset(3000)
+    split = make_split(dataset, "leave-last", seed=0)
+    users, times = dataset.ratings.users, dataset.ratings.times
+    assert times is not None
+    counts = np.bincount(users)
+    for user in np.flatnonzero(counts):
+        parts = [rows[users[rows] == user] for rows in (split.train, split.valid, split.test)]
+        long = counts[user] >= 3
+        expected = [counts[user] - 2, 1, 1] if long else [counts[user], 0, 0]
+        assert [len(rows) for rows in parts] == expected
+        if long:
+            assert times[parts[0]].max() <= times[parts[1]].min() <= times[parts[2]].min()
+    with pytest.raises(InputError, match="leave out valid"):
+        make_split(dataset, "leave-last", seed=0, valid_share=0.3)
 
 
 def test_folds_are_rows_of_the_file(hundred_thousand: Dataset) -> None:

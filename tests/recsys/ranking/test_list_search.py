@@ -7,10 +7,11 @@ import pytest
 import scipy.sparse as sp
 
 from recsys.data.ratings import Ratings
+from recsys.errors import InputError
 from recsys.metrics.ranking import best_of, evaluate_lists, pair_matrix
 from recsys.ranking.greedy_blend import blend_greedily
 from recsys.ranking.list_data import ListData
-from recsys.ranking.list_holdout import hold_out, holdout_shape
+from recsys.ranking.list_holdout import hold_out, hold_out_people, holdout_shape
 from recsys.ranking.list_search import search_lists, unseen_scores
 from recsys.ranking.list_selection import fixed_lists
 from recsys.seeds import derive_seed
@@ -128,3 +129,16 @@ def test_an_objective_of_ratings_alone_searches_no_lists() -> None:
     selection = fixed_lists()
     assert selection.family == "als"
     assert selection.fit(DATASET.ratings, seed=0).folds_in
+
+
+def test_strong_generalisation_holds_people_out_whole() -> None:
+    ratings = DATASET.ratings
+    strong = hold_out_people(ratings, users=20, seed=3)
+    assert len(strong.users) == 20
+    assert not np.isin(strong.train.users, strong.users).any()
+    theirs = np.isin(ratings.users, strong.users)
+    assert len(strong.histories) + strong.relevant.nnz == theirs.sum()
+    assert len(strong.train) == (~theirs).sum()
+    assert not pair_matrix(strong.histories)[strong.users].multiply(strong.relevant).nnz
+    with pytest.raises(InputError, match=r"strong:9999: .* hold out fewer"):
+        hold_out_people(ratings, users=9999, seed=0)
