@@ -33,15 +33,15 @@ def cache_folder(given: Path | None = None) -> Path:
 
 
 @contextmanager
-def placed(target: Path) -> Iterator[Path]:
+def atomic_folder(target: Path) -> Iterator[Path]:
     """A temporary folder to fill, which becomes ``target`` when the block ends well, and is gone
     otherwise. Where somebody else made ``target`` meanwhile, theirs stays.
 
     ``InputError`` where the disk is full or may not be written.
     """
-    with plain_about_disk(target.parent):
+    with disk_errors(target.parent):
         target.parent.mkdir(parents=True, exist_ok=True)
-        sweep(target.parent)
+        remove_stale(target.parent)
         work = Path(tempfile.mkdtemp(prefix=".tmp-", dir=target.parent))
         try:
             yield work
@@ -55,7 +55,7 @@ def placed(target: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def plain_about_disk(folder: Path) -> Iterator[None]:
+def disk_errors(folder: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
@@ -68,7 +68,7 @@ def plain_about_disk(folder: Path) -> Iterator[None]:
         ) from None
 
 
-def sweep(folder: Path) -> None:
+def remove_stale(folder: Path) -> None:
     """Remove temporary folders that a killed run left behind long ago."""
     for path in folder.glob(".tmp-*"):
         try:

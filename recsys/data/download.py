@@ -19,9 +19,9 @@ from typing import TypeVar
 
 import requests
 
-from recsys.data.cache import placed
-from recsys.data.layouts import ITEM_FILES, LAYOUTS, PEOPLE_FILES
-from recsys.data.text import Progress
+from recsys.data.cache import atomic_folder
+from recsys.data.readers.layouts import ITEM_FILES, LAYOUTS, PEOPLE_FILES
+from recsys.data.readers.text import Progress
 from recsys.errors import InputError
 
 Answer = TypeVar("Answer")
@@ -40,7 +40,7 @@ def download_release(name: str, folder: Path, *, base_url: str, progress: Progre
     """Fetch, check and unpack ``name`` into ``folder``, which is there whole or not at all."""
     url = f"{base_url}{name}.zip"
     published = published_md5(f"{url}.md5")
-    with placed(folder) as work:
+    with atomic_folder(folder) as work:
         archive = work / "archive.zip"
         found = stream(url, archive, progress=progress)
         if found != published:

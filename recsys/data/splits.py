@@ -116,7 +116,7 @@ def mark_per_user(dataset: Dataset, labels: Labels, plan: Protocol, random: np.r
         2**32, size=len(users), dtype=np.uint64
     )
     order = np.argsort(lots)
-    place, counts = places(users, order)
+    place, counts = positions(users, order)
     mark(labels, order[place < np.rint(PER_USER_TEST_SHARE * counts)], "test")
     draw_valid(labels, plan, random)
 
@@ -143,7 +143,7 @@ def mark_fold(dataset: Dataset, labels: Labels, plan: Protocol, random: np.rando
         )
     if plan.fold in ("ua", "ub"):
         order = np.argsort(dataset.ratings.users, kind="stable")
-        place, _ = places(dataset.ratings.users, order)
+        place, _ = positions(dataset.ratings.users, order)
         start = 0 if plan.fold == "ua" else 10
         mark(labels, order[(place >= start) & (place < start + 10)], "test")
     else:
@@ -152,7 +152,7 @@ def mark_fold(dataset: Dataset, labels: Labels, plan: Protocol, random: np.rando
     draw_valid(labels, plan, random)
 
 
-def places(users: NDArray[np.int32], order: IntArray) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def positions(users: NDArray[np.int32], order: IntArray) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """For rows in ``order`` (sorted by user): each one's place among its user's, and that user's count."""
     counts = np.bincount(users)
     starts = np.cumsum(counts) - counts

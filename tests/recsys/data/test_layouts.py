@@ -12,7 +12,7 @@ import pytest
 from recsys.data.load import load_dataset
 from recsys.data.ratings import RatingScale
 from recsys.errors import InputError
-from tests.recsys.data.making import (
+from tests.recsys.data.examples import (
     TITLES,
     as_table,
     table,

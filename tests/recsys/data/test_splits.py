@@ -13,7 +13,7 @@ from recsys.data.protocols import FOLDS, PROTOCOLS, parse_protocol
 from recsys.data.split import SLICES
 from recsys.data.splits import make_split, training_data
 from recsys.errors import InputError
-from tests.recsys.data.making import from_pairs, made_dataset, without_times
+from tests.recsys.data.examples import from_pairs, made_dataset, without_times
 
 NAMES = [name for name in PROTOCOLS if name not in ("folds", "leave-last")]  # the last draws nothing
 

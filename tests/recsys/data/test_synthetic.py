@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from recsys.data import exposure
+from recsys.data import visits
 from recsys.data.load import load_dataset
 from recsys.data.synthetic import PREFIX, SyntheticSpec, generate, parse_spec, write_movielens_csv
 from recsys.data.world import make_world
@@ -91,7 +91,7 @@ def test_tastes_drift_with_the_years() -> None:
 
 
 def test_one_seed_one_world(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(exposure, "CHUNK", 1000)  # several chunks
+    monkeypatch.setattr(visits, "CHUNK", 1000)  # several chunks
     one, same = (generate(users=100, items=80, ratings=3000, seed=5).dataset for _ in range(2))
     assert one.sha256 == same.sha256
     assert generate(users=100, items=80, ratings=3000, seed=6).dataset.sha256 != one.sha256

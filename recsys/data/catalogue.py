@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from recsys.data.columns import find_column
 from recsys.data.dataset import Catalogue
-from recsys.data.parquet import read_table
+from recsys.data.readers.columns import find_column
+from recsys.data.readers.parquet import read_table
 from recsys.errors import InputError
 
 # The flags of u.item, in its own order (file u.genre).

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from recsys.data.dataset import Quality
 from recsys.data.ratings import Ratings, RatingScale
-from recsys.data.raw import EXAMPLES, MISSING_TIME, Keys, RawRatings
+from recsys.data.readers.ids import EXAMPLES, MISSING_TIME, EncodedIds, RawRatings
 from recsys.errors import InputError
 from recsys.types import BoolArray
 
@@ -33,7 +33,7 @@ class Cleaned:
 
 
 @dataclass
-class Findings:
+class RowFilter:
     """Rows to leave out, and why."""
 
     raw: RawRatings
@@ -67,14 +67,14 @@ def clean(
 
     ``InputError`` with file, line and reason where more than ``max_bad_share`` of the rows are bad.
     """
-    findings = Findings(raw, np.ones(len(raw), dtype=np.bool_), examples=list(raw.examples))
+    findings = RowFilter(raw, np.ones(len(raw), dtype=np.bool_), examples=list(raw.examples))
     if scale is None:
-        scale = found_scale(raw)
+        scale = observed_scale(raw)
     outside = (raw.values < scale.low) | (raw.values > scale.high)
     findings.leave_out(
         "outside_scale", outside, f"rating {{value}} is outside {scale.low:g} .. {scale.high:g}"
     )
-    times, notes = judge_times(findings, time.time() if now is None else now)
+    times, notes = check_times(findings, time.time() if now is None else now)
     findings.leave_out("duplicate_pairs", repeated_pairs(raw, findings.keep), "this pair is rated again")
     quality = Quality(
         rows=len(raw) + raw.unparsable,
@@ -85,9 +85,9 @@ def clean(
         **findings.counts,
     )
     if quality.left_out > max_bad_share * quality.rows:
-        stop(raw, quality, max_bad_share)
+        refuse(raw, quality, max_bad_share)
     keep = None if findings.keep.all() else np.flatnonzero(findings.keep)
-    users, items = kept_keys(raw.users, keep), kept_keys(raw.items, keep)
+    users, items = encode_kept(raw.users, keep), encode_kept(raw.items, keep)
     ratings = Ratings(
         users=users.rows,
         items=items.rows,
@@ -100,7 +100,7 @@ def clean(
     return Cleaned(ratings, users.ids, items.ids, with_few(quality, ratings))
 
 
-def found_scale(raw: RawRatings) -> RatingScale:
+def observed_scale(raw: RawRatings) -> RatingScale:
     """The lowest and highest value there is."""
     low, high = float(raw.values.min(initial=np.inf)), float(raw.values.max(initial=-np.inf))
     if not low < high:
@@ -109,7 +109,7 @@ def found_scale(raw: RawRatings) -> RatingScale:
     return RatingScale(low, high)
 
 
-def judge_times(findings: Findings, now: float) -> tuple[NDArray[np.int64] | None, tuple[str, ...]]:
+def check_times(findings: RowFilter, now: float) -> tuple[NDArray[np.int64] | None, tuple[str, ...]]:
     times = findings.raw.times
     findings.counts["impossible_times"] = 0
     if times is None:
@@ -148,14 +148,14 @@ def repeated_pairs(raw: RawRatings, keep: BoolArray) -> BoolArray:
     return repeated
 
 
-def kept_keys(keys: Keys, keep: NDArray[np.int64] | None) -> Keys:
+def encode_kept(keys: EncodedIds, keep: NDArray[np.int64] | None) -> EncodedIds:
     """Keys of the kept rows, without ids that lost all of theirs."""
     if keep is None:
         return keys
     rows = keys.rows[keep]
     used = np.bincount(rows, minlength=len(keys.ids)) > 0
     lookup = (np.cumsum(used) - 1).astype(np.int32)
-    return Keys(lookup[rows], keys.ids[used])
+    return EncodedIds(lookup[rows], keys.ids[used])
 
 
 def with_few(quality: Quality, ratings: Ratings) -> Quality:
@@ -166,7 +166,7 @@ def with_few(quality: Quality, ratings: Ratings) -> Quality:
     return Quality(**{**quality.__dict__, "users_with_few": few[0], "items_with_few": few[1]})
 
 
-def stop(raw: RawRatings, quality: Quality, max_bad_share: float) -> None:
+def refuse(raw: RawRatings, quality: Quality, max_bad_share: float) -> None:
     kinds = {
         "do not parse": quality.unparsable,
         "are outside the rating scale": quality.outside_scale,

@@ -10,11 +10,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from recsys.data.columns import Columns
-from recsys.data.parquet import read_parquet
 from recsys.data.ratings import RatingScale
-from recsys.data.raw import RawRatings
-from recsys.data.text import Progress, read_text, separator_of
+from recsys.data.readers.columns import Columns
+from recsys.data.readers.ids import RawRatings
+from recsys.data.readers.parquet import read_parquet
+from recsys.data.readers.text import Progress, read_text, separator_of
 from recsys.errors import InputError
 
 MOVIELENS_LICENCE = "GroupLens: research use, no redistribution (https://grouplens.org/datasets/movielens/)"
@@ -45,7 +45,7 @@ LAYOUTS = (
 
 
 @dataclass(frozen=True)
-class Source:
+class RatingsFiles:
     """The files that make a dataset; ``layout`` None is a file of the user's own."""
 
     name: str
@@ -60,16 +60,16 @@ class Source:
         return [path for path in (self.ratings, self.items, self.people) if path is not None]
 
 
-def folder_source(folder: Path) -> Source:
+def files_in_folder(folder: Path) -> RatingsFiles:
     """The source that a folder in an official layout is."""
     for layout in LAYOUTS:
         if (folder / layout.ratings).is_file():
-            return Source(
+            return RatingsFiles(
                 name=folder.resolve().name,
                 ratings=folder / layout.ratings,
                 layout=layout,
-                items=first_of(folder, ITEM_FILES),
-                people=first_of(folder, PEOPLE_FILES),
+                items=first_existing(folder, ITEM_FILES),
+                people=first_existing(folder, PEOPLE_FILES),
                 licence=MOVIELENS_LICENCE,
                 origin=f"the folder {folder}",
             )
@@ -85,11 +85,11 @@ def bare_layout(path: Path) -> Layout | None:
     return next((layout for layout in LAYOUTS if layout.names and layout.ratings == path.name), None)
 
 
-def first_of(folder: Path, names: Sequence[str]) -> Path | None:
+def first_existing(folder: Path, names: Sequence[str]) -> Path | None:
     return next((folder / name for name in names if (folder / name).is_file()), None)
 
 
-def read_source(source: Source, *, columns: Columns | None, progress: Progress | None) -> RawRatings:
+def read_ratings(source: RatingsFiles, *, columns: Columns | None, progress: Progress | None) -> RawRatings:
     """All rows of the source's ratings file, unjudged."""
     path, layout = source.ratings, source.layout
     if path.stat().st_size == 0:
@@ -108,7 +108,7 @@ def read_source(source: Source, *, columns: Columns | None, progress: Progress |
     )
 
 
-def layout_scale(source: Source, raw: RawRatings) -> RatingScale | None:
+def layout_scale(source: RatingsFiles, raw: RawRatings) -> RatingScale | None:
     """The scale that a MovieLens release rates on; None for a user's own file.
 
     Layouts shared by releases of both kinds are told apart by whether any rating is a half star.

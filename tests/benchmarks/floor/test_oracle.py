@@ -9,10 +9,10 @@ import pytest
 from numpy.polynomial.hermite_e import hermegauss
 from scipy.special import ndtr
 
-from recsys.data.oracle import POSITION, infer
 from recsys.data.ratings import Ratings
 from recsys.data.synthetic import Synthetic, SyntheticSpec, from_spec, world_of
 from recsys.data.world import ARCHETYPES, OWN_SHARE, USER_SPREAD, World
+from tests.benchmarks.floor.oracle import POSITION, infer
 
 NODES = 7  # in each of five dimensions: 16,807 people of each archetype
 

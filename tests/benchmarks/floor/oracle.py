@@ -24,8 +24,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import gammaln, logsumexp, ndtr
 
-from recsys.data.exposure import years_share
 from recsys.data.ratings import Ratings
+from recsys.data.visits import years_share
 from recsys.data.world import FACTORS, HIDDEN, MEAN, OWN_SHARE, SCALE, USER_SPREAD, Matrix, World
 from recsys.seeds import derive_seed
 from recsys.types import FloatArray, IntArray

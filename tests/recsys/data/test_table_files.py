@@ -10,12 +10,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from recsys.data import text
-from recsys.data.columns import Columns
 from recsys.data.load import load_dataset
 from recsys.data.ratings import RatingScale
+from recsys.data.readers import text
+from recsys.data.readers.columns import Columns
 from recsys.errors import InputError
-from tests.recsys.data.making import as_table, table
+from tests.recsys.data.examples import as_table, table
 
 HEADER = "who,what,stars,at\n"
 NAMED = Columns("who", "what", "stars", "at")

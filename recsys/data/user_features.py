@@ -8,15 +8,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from recsys.data.items import lines_of
-from recsys.data.parquet import read_table
+from recsys.data.catalogue import lines_of
+from recsys.data.readers.parquet import read_table
 
 # ML-1M's brackets, by their lower edge; ML-100K's exact ages are put into them.
 AGE_EDGES = np.array([18, 25, 35, 45, 50, 56])
-PersonRow = tuple[int, str, str]  # age, gender, occupation
+UserRow = tuple[int, str, str]  # age, gender, occupation
 
 
-def read_people(path: Path) -> dict[str, PersonRow]:
+def read_users(path: Path) -> dict[str, UserRow]:
     """Users by id from u.user, users.dat or users.parquet."""
     if path.suffix == ".parquet":
         table: dict[str, list[Any]] = read_table(path).to_pydict()
@@ -27,7 +27,7 @@ def read_people(path: Path) -> dict[str, PersonRow]:
     return {row[0]: (int(row[age_at]), row[gender_at], row[3]) for row in rows}
 
 
-def user_features(user_ids: NDArray[np.str_], people: dict[str, PersonRow]) -> NDArray[np.float32] | None:
+def user_features(user_ids: NDArray[np.str_], people: dict[str, UserRow]) -> NDArray[np.float32] | None:
     """(users, columns) float32 one-hot: 7 age brackets, genders, occupations; a row of zeros for a user
     who is not described. None where nobody is."""
     rows = [people.get(user) for user in user_ids.tolist()]
