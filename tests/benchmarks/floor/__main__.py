@@ -4,7 +4,8 @@
     python -m tests.benchmarks.floor --nonlinear 1 --seeds 1
 
 All choose on valid, learn again from train and valid, and look at test once a seed. The noise floor is out of
-anybody's reach; the oracle (``tests.benchmarks.floor.oracle``) says how near one comes who must learn the people alone.
+anybody's reach; the oracle (``tests.benchmarks.floor.oracle``) says how near one comes who must learn the
+people alone.
 Finished trainings are lines of OUT/nonlinear-N/measures.jsonl: an interrupted run goes on where it was. Exit
 codes: 0 done, 1 a peer broke (its row says how), 2 bad input, 130 interrupted.
 """

@@ -50,7 +50,7 @@ def test_saved_and_opened_are_equal(tmp_path: Path) -> None:
 def test_the_second_load_reads_columns_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = write_u_layout(tmp_path / "ml", table(half=False))
     first = load_dataset(str(folder), cache=tmp_path / "cache")
-    monkeypatch.setattr(load, "read_source", None)  # parsing again would fail
+    monkeypatch.setattr(load, "read_ratings", None)  # parsing again would fail
     second = load_dataset(str(folder), cache=tmp_path / "cache")
     assert_same(first, second)
     assert np.array_equal(first.user_features, second.user_features)  # type: ignore[arg-type]
