@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from recsys.data.options import add_reading_options, missing_of, scale_of
 from recsys.errors import InputError, exit_code
 
 if TYPE_CHECKING:
@@ -84,12 +85,7 @@ def parser() -> argparse.ArgumentParser:
         "--refit", action="store_true", default=None, help="train the members on all slices last"
     )
     own = command.add_argument_group("your own ratings")
-    own.add_argument("--items", metavar="FILE", help="items with id, title, genres")
-    own.add_argument("--user-column", metavar="NAME")
-    own.add_argument("--item-column", metavar="NAME")
-    own.add_argument("--rating-column", metavar="NAME")
-    own.add_argument("--time-column", metavar="NAME")
-    own.add_argument("--scale", metavar="LOW:HIGH", help="the rating scale, where it is not to be found")
+    add_reading_options(own)
     where = command.add_argument_group("where, and how far")
     where.add_argument("--out", metavar="FOLDER", help="the run's folder (default: runs/DATA-TIME)")
     where.add_argument(
@@ -212,25 +208,16 @@ def request_of(options: argparse.Namespace, given: Sequence[str]) -> SearchReque
             time_column=options.time_column,
             items=options.items,
             scale=scale_of(options.scale),
+            missing=missing_of(options.missing),
+            duplicates=options.duplicates,
+            header=options.header,
+            items_optional=options.items_optional,
         ),
         warm_start=Path(options.warm_start) if options.warm_start else None,
         start_from=Path(options.start_from) if options.start_from else None,
         notify=options.notify,
         command=command,
     )
-
-
-def scale_of(text: str | None) -> tuple[float, float] | None:
-    """``LOW:HIGH`` in stars."""
-    if text is None:
-        return None
-    try:
-        low, high = (float(part) for part in text.split(":"))
-    except ValueError:
-        raise InputError(f"--scale is {text!r}, expected LOW:HIGH such as 0.5:5") from None
-    if not low < high:
-        raise InputError(f"--scale is {text!r}, expected a low below the high")
-    return low, high
 
 
 def default_out(data: str) -> Path:

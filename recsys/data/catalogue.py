@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -13,7 +11,11 @@ from numpy.typing import NDArray
 
 from recsys.data.dataset import Catalogue
 from recsys.data.readers.columns import find_column
+from recsys.data.readers.containers import open_table
+from recsys.data.readers.ids import plain_ids
 from recsys.data.readers.parquet import read_table
+from recsys.data.readers.records import Dialect, OpenQuote, split_records
+from recsys.data.readers.sniff import read_head, suffix_of
 from recsys.errors import InputError
 
 # The flags of u.item, in its own order (file u.genre).
@@ -43,26 +45,59 @@ YEAR = re.compile(r"\((\d{4})(?:[-–]\d{0,4})?\)")
 ItemRow = tuple[str, str, tuple[str, ...]]  # id, title, genres
 
 
-def read_items(path: Path) -> dict[str, ItemRow]:
-    """Items by id. Takes u.item, movies.dat, a CSV or a Parquet file with id, title and genres columns
-    (genres joined with a bar); title and genres may be absent."""
+def read_items(path: Path, item_ids: NDArray[np.str_] | None = None) -> dict[str, ItemRow]:
+    """Items by id. Takes u.item, movies.dat, a text table or a Parquet file with id, title and genres columns
+    (genres joined with a bar); title and genres may be absent.
+
+    Args:
+        path: The items file.
+        item_ids: The rated items' ids; the key is the column that holds the most of them.
+    """
     if not path.is_file():
         raise InputError(f"{path}: no such items file; expected a CSV or Parquet file with id, title, genres")
     if path.name == "u.item":
         rows: Iterable[ItemRow] = map(from_u_item, lines_of(path))
-    elif path.suffix == ".dat":
+    elif suffix_of(path) == ".parquet":
+        rows = from_columns(read_table(path).to_pydict(), where=str(path), item_ids=item_ids)
+    elif suffix_of(path) == ".dat" and any("::" in line for line in lines_of(path)[:5]):
         rows = map(from_dat, lines_of(path))
-    elif path.suffix == ".parquet":
-        table = read_table(path)
-        rows = from_columns(table.to_pydict(), where=str(path))
     else:
-        lines = list(csv.reader(io.StringIO(text_of(path), newline="")))
-        if not lines:
-            raise InputError(f"{path}: the items file is empty")
-        header, *body = lines
+        header, body = read_rows(path)
         given = {name: [row[at] if at < len(row) else "" for row in body] for at, name in enumerate(header)}
-        rows = from_columns(given, where=str(path))
-    return {row[0]: row for row in rows if row[0]}
+        rows = from_columns(given, where=str(path), item_ids=item_ids)
+    kept = [row for row in rows if row[0]]
+    ids = plain_ids([row[0] for row in kept])
+    if item_ids is not None and not set(ids) & set(item_ids.tolist()):
+        ids = [row[0].strip() for row in kept]
+    return {item_id: (item_id, *row[1:]) for item_id, row in zip(ids, kept, strict=True)}
+
+
+def read_rows(path: Path) -> tuple[list[str], list[list[str]]]:
+    """Header and rows of a text table, by the same rules as ratings; Latin-1 where it is not UTF-8."""
+    head = read_head(path)
+    with open_table(path) as (file, _):
+        data = file.read()
+    try:
+        text = data.decode("utf-8")
+    except UnicodeDecodeError:
+        text = data.decode("latin-1")
+    if text.count("\r") != text.count("\r\n"):
+        text = text.replace("\r\n", "\n").replace("\r", "\n")
+    width = len(head.names)
+
+    def is_row(fields: list[str]) -> bool:
+        return len(fields) == width > 1 and all(field.strip() for field in fields)
+
+    try:
+        records = split_records(text, head.dialect, is_row=is_row, final=True)
+    except OpenQuote as quote:
+        if head.dialect.separator not in ("\t", "|"):
+            raise InputError(
+                f"{path}, line {quote.line + 1}: a quote opens here and does not close before the next rows"
+            ) from None
+        literal = Dialect(head.dialect.separator, quoted=False)
+        records = split_records(text, literal, is_row=is_row, final=True)
+    return list(head.names), records.fields[1:]
 
 
 def lines_of(path: Path) -> list[str]:
@@ -99,19 +134,52 @@ def from_dat(line: str) -> ItemRow:
     return item_id, title, split_genres(genres)
 
 
-def from_columns(given: Mapping[str, Sequence[object]], *, where: str) -> Iterable[ItemRow]:
+def from_columns(
+    given: Mapping[str, Sequence[object]], *, where: str, item_ids: NDArray[np.str_] | None = None
+) -> Iterable[ItemRow]:
+    """Rows of an items table, keyed by the column that matches ``item_ids`` best."""
     header = list(given)
-    # An items table often calls its key just "id".
-    key = "id" if "id" in header else find_column(header, "item", None, where=where)
+    key = key_column(given, item_ids, where=where)
     title = find_column(header, "title", None, where=where, required=False)
     genres = find_column(header, "genres", None, where=where, required=False)
-    assert key is not None
     for at, item_id in enumerate(given[key]):
         yield (
-            "" if item_id is None else str(item_id),
+            id_text(item_id),
             str(given[title][at] or "") if title else "",
             split_genres(given[genres][at]) if genres else (),
         )
+
+
+def key_column(
+    given: Mapping[str, Sequence[object]], item_ids: NDArray[np.str_] | None, *, where: str
+) -> str:
+    """The column with the most of ``item_ids``; the usual name where none has more."""
+    header = list(given)
+    usual = (
+        "id" if "id" in header else find_column(header, "item", None, where=where, required=item_ids is None)
+    )
+    if item_ids is None:
+        assert usual is not None
+        return usual
+    wanted = set(item_ids.tolist())
+    counts = {
+        name: len(wanted & set(plain_ids([text for text in map(id_text, column) if text])))
+        for name, column in given.items()
+    }
+    best = max(counts, key=lambda name: (counts[name], name == usual))
+    if counts[best]:
+        return best
+    if usual is None:
+        find_column(header, "item", None, where=where)
+    assert usual is not None
+    return usual
+
+
+def id_text(value: object) -> str:
+    """An item's id as text; "" where there is none."""
+    if value is None or (isinstance(value, float) and value != value):
+        return ""
+    return str(value).strip()
 
 
 def catalogue_of(item_ids: NDArray[np.str_], rows: dict[str, ItemRow]) -> Catalogue:

@@ -23,7 +23,7 @@ from recsys.data.cache import atomic_folder
 from recsys.data.dataset import Catalogue, Dataset, Quality
 from recsys.data.ratings import Ratings, RatingScale
 
-FORMAT = 1  # raise when parsing or this layout changes, so that old folders are not read
+FORMAT = 2  # raise when parsing or this layout changes, so that old folders are not read
 COLUMNS = ("users", "items", "values", "times")
 TABLES = ("user_ids", "item_ids", "user_features", "item_features")
 
@@ -98,7 +98,11 @@ def open_dataset(folder: Path) -> Dataset | None:
 
 
 def assemble(about: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> Dataset:
-    quality = about["quality"] | {key: tuple(about["quality"][key]) for key in ("examples", "notes")}
+    quality = about["quality"] | {
+        key: tuple(about["quality"][key]) for key in ("examples", "notes", "reading")
+    }
+    quality["values"] = tuple((float(value), float(share)) for value, share in quality["values"])
+    quality["titles"] = None if quality["titles"] is None else tuple(quality["titles"])
     return Dataset(
         name=about["name"],
         ratings=Ratings(

@@ -38,9 +38,10 @@ class Catalogue:
 
 @dataclass(frozen=True)
 class Quality:
-    """What was found wrong at load. ``rows`` were read; those counted in the next four are left out of
-    the ratings. ``few`` is how many ratings are fewer than enough; ``examples`` name file lines, and
-    ``notes`` say what is odd without being wrong.
+    """What was found at load. ``rows`` were read; those counted up to ``missing_codes`` are left out of the
+    ratings. ``few`` is how many ratings are fewer than enough; ``examples`` name file lines, ``notes`` say
+    what is odd without being wrong, and ``warnings`` those of them that may make the ratings untrue.
+    ``values`` are (rating, share) of the ratings kept; ``titles`` are items with a title, of all.
     """
 
     rows: int = 0
@@ -48,30 +49,51 @@ class Quality:
     outside_scale: int = 0
     duplicate_pairs: int = 0
     impossible_times: int = 0
+    empty_times: int = 0
+    missing_codes: int = 0
     users_with_few: int = 0
     items_with_few: int = 0
     few: int = 5
     examples: tuple[str, ...] = field(default=())
     notes: tuple[str, ...] = field(default=())
+    reading: tuple[str, ...] = field(default=())
+    scale_origin: str = ""
+    time_unit: str = ""
+    values: tuple[tuple[float, float], ...] = field(default=())
+    titles: tuple[int, int] | None = None
+
+    def left_out_by_reason(self) -> dict[str, int]:
+        """Rows left out, by reason; reasons without rows are absent."""
+        reasons = {
+            "unparsable": self.unparsable,
+            "outside_scale": self.outside_scale,
+            "duplicate_pairs": self.duplicate_pairs,
+            "impossible_times": self.impossible_times,
+            "empty_times": self.empty_times,
+            "missing_codes": self.missing_codes,
+        }
+        return {reason: count for reason, count in reasons.items() if count}
 
     @property
     def left_out(self) -> int:
-        return self.unparsable + self.outside_scale + self.duplicate_pairs + self.impossible_times
+        return sum(self.left_out_by_reason().values())
 
     def lines(self) -> list[str]:
-        """The report, a finding a line; what was not found is not said."""
-        kinds = {
-            "rows that do not parse": self.unparsable,
-            "ratings outside the scale": self.outside_scale,
-            "repeated user-item pairs (the last one is kept)": self.duplicate_pairs,
-            "rows with impossible timestamps": self.impossible_times,
+        """The report, a finding a line; what was not found is not listed."""
+        words = {
+            "unparsable": "rows that do not parse",
+            "outside_scale": "ratings outside the scale",
+            "duplicate_pairs": "repeated user-item pairs (one of each is kept)",
+            "impossible_times": "rows with impossible timestamps",
+            "empty_times": "rows with an empty timestamp",
+            "missing_codes": "rows whose rating means that there is none",
         }
-        told = [f"{self.rows:,} rows read, {self.left_out:,} left out"]
-        told += [f"{count:,} {kind}" for kind, count in kinds.items() if count]
-        told += [f"e.g. {example}" for example in self.examples]
+        report = [f"{self.rows:,} rows read, {self.left_out:,} left out"]
+        report += [f"{count:,} {words[reason]}" for reason, count in self.left_out_by_reason().items()]
+        report += [f"e.g. {example}" for example in self.examples]
         few = f"{self.users_with_few:,} users and {self.items_with_few:,} items"
-        told.append(f"{few} have fewer than {self.few} ratings")
-        return [*told, *self.notes]
+        report.append(f"{few} have fewer than {self.few} ratings")
+        return [*report, *self.notes]
 
 
 @dataclass(frozen=True)

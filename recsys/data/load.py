@@ -7,25 +7,50 @@ Parsed once: the columns are kept in the cache and mapped into memory from then 
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from recsys.data.cache import cache_folder
-from recsys.data.catalogue import catalogue_of, item_features, read_items
-from recsys.data.cleaning import MAX_BAD_SHARE, clean
+from recsys.data.catalogue import ItemRow, catalogue_of, item_features, read_items
+from recsys.data.cleaning import MAX_BAD_SHARE, Duplicates, clean
 from recsys.data.column_store import open_dataset, save_dataset, store_folder
-from recsys.data.dataset import Dataset
+from recsys.data.dataset import Dataset, Quality
 from recsys.data.fingerprint import columns_sha256
 from recsys.data.ratings import RatingScale
 from recsys.data.readers.columns import Columns
-from recsys.data.readers.layouts import RatingsFiles, bare_layout, files_in_folder, layout_scale, read_ratings
+from recsys.data.readers.containers import inner_name
+from recsys.data.readers.layouts import (
+    RatingsFiles,
+    bare_layout,
+    files_in_folder,
+    is_movielens,
+    layout_scale,
+    read_ratings,
+)
+from recsys.data.readers.sniff import suffix_of
 from recsys.data.readers.text import Progress
 from recsys.data.releases import release_folder
 from recsys.data.synthetic import PREFIX, from_spec, parse_spec
 from recsys.data.user_features import read_users, user_features
 from recsys.errors import InputError
 
-TABLE_SUFFIXES = {".csv", ".tsv", ".txt", ".data", ".parquet", ".dat"}
+TABLE_SUFFIXES = {
+    ".csv",
+    ".tsv",
+    ".tab",
+    ".psv",
+    ".txt",
+    ".data",
+    ".dat",
+    ".inter",
+    ".parquet",
+    ".gz",
+    ".zip",
+}
 PARSE_AT_ONCE = 1 << 20  # bytes: a smaller file is parsed sooner than its columns are kept
 
 
@@ -35,80 +60,146 @@ def load_dataset(
     columns: Columns | None = None,
     items: Path | None = None,
     scale: RatingScale | None = None,
+    missing: Sequence[float] = (),
+    duplicates: Duplicates = "last",
+    header: bool = True,
+    items_optional: bool = False,
     cache: Path | None = None,
     progress: Progress | None = None,
     max_bad_share: float = MAX_BAD_SHARE,
 ) -> Dataset:
-    """The dataset that ``source`` names. ``InputError`` says what is wrong with it and where.
+    """The dataset that ``source`` names.
 
-    ``scale`` None is the release's own, or found from the values. ``progress(stage, share)`` is told how
-    far reading and downloading are. ``max_bad_share`` of the rows may be bad before the run stops.
+    Args:
+        source: A release's name, a folder, a table's file, or ``synthetic:...``.
+        columns: Which column holds what; None is looked for.
+        items: A table of titles and genres.
+        scale: The rating scale; rows outside are left out. None is the release's own, or the values' range.
+        missing: Ratings that mean there is none; such rows are left out.
+        duplicates: Of a pair rated twice the newest stays, or their mean; or stop.
+        header: False where the file's first line is a rating; columns then go by position.
+        items_optional: Go on where no item of ``items`` is rated.
+        cache: The cache folder; None is the environment's.
+        progress: Called with a stage and the share done.
+        max_bad_share: Share of bad rows that stops the run.
+
+    Raises:
+        InputError: What is wrong with the data, and where.
     """
     if source.startswith(PREFIX):
         return from_spec(parse_spec(source)).dataset
-    found = locate(source, cache=cache, progress=progress)
+    files = locate(source, cache=cache, progress=progress)
     if items is not None:
-        found = replace(found, items=items)
+        files = replace(files, items=items)
         if not items.is_file():
             raise InputError(
                 f"{items}: no such items file; expected a CSV or Parquet file with id, title, genres"
             )
-    if found.ratings.stat().st_size < PARSE_AT_ONCE:
-        return parse(found, columns=columns, scale=scale, progress=progress, max_bad_share=max_bad_share)
-    folder = store_folder(
-        cache_folder(cache), found.files(), [found.name, found.origin, columns, scale, max_bad_share]
+    options = ParseOptions(
+        columns=columns,
+        scale=scale,
+        missing=tuple(missing),
+        duplicates=duplicates,
+        header=header,
+        items_required=items is not None and not items_optional,
+        max_bad_share=max_bad_share,
     )
+    if files.ratings.stat().st_size < PARSE_AT_ONCE:
+        return parse(files, options, progress=progress)
+    folder = store_folder(cache_folder(cache), files.files(), [files.name, files.origin, options])
     if (kept := open_dataset(folder)) is not None:
         return kept
-    dataset = parse(found, columns=columns, scale=scale, progress=progress, max_bad_share=max_bad_share)
+    dataset = parse(files, options, progress=progress)
     save_dataset(folder, dataset)
     # Mapped, so that what was parsed leaves memory and every process shares one copy.
     return open_dataset(folder) or dataset
 
 
+@dataclass(frozen=True)
+class ParseOptions:
+    """All that shapes a parsed dataset besides its files."""
+
+    columns: Columns | None
+    scale: RatingScale | None
+    missing: tuple[float, ...]
+    duplicates: Duplicates
+    header: bool
+    items_required: bool
+    max_bad_share: float
+
+
 def locate(source: str, *, cache: Path | None = None, progress: Progress | None = None) -> RatingsFiles:
     """The files behind ``source``; a release that is not there yet is downloaded."""
-    path = Path(source).expanduser()
+    path = home_path(source)
     if path.is_dir():
         return files_in_folder(path)
     if path.is_file():
-        if (layout := bare_layout(path)) is not None:
-            return RatingsFiles(name=path.stem, ratings=path, layout=layout, origin=f"the file {path}")
-        if path.suffix.lower() in TABLE_SUFFIXES:
-            return RatingsFiles(name=path.stem, ratings=path, layout=None, origin=f"the file {path}")
+        layout = bare_layout(path)
+        if layout is not None or suffix_of(path) in TABLE_SUFFIXES or not path.suffix:
+            name = inner_name(path).stem or path.stem
+            return RatingsFiles(name=name, ratings=path, layout=layout, origin=f"the file {path}")
         raise InputError(f"{path}: cannot read a {path.suffix or 'nameless'} file; expected .csv or .parquet")
-    if len(path.parts) > 1 or path.suffix.lower() in TABLE_SUFFIXES:
+    if len(path.parts) > 1 or suffix_of(path) in TABLE_SUFFIXES:
         raise InputError(f"{source}: no such file or folder")
     folder = release_folder(source, cache=cache, progress=progress)
-    origin = (folder / "origin.txt").read_text().strip()
+    origin = (folder / "origin.txt").read_text(encoding="utf-8").strip()
     return replace(files_in_folder(folder), name=source, origin=origin)
 
 
-def parse(
-    source: RatingsFiles,
-    *,
-    columns: Columns | None,
-    scale: RatingScale | None,
-    progress: Progress | None,
-    max_bad_share: float,
-) -> Dataset:
-    """Read, judge and describe."""
-    rows = {} if source.items is None else read_items(source.items)
-    raw = read_ratings(source, columns=columns, progress=progress)
-    cleaned = clean(raw, scale=scale or layout_scale(source, raw), max_bad_share=max_bad_share)
+def home_path(source: str) -> Path:
+    """A path under the home folder; as it is written where there is none."""
+    try:
+        return Path(source).expanduser()
+    except RuntimeError:
+        return Path(source)
+
+
+def parse(files: RatingsFiles, options: ParseOptions, *, progress: Progress | None) -> Dataset:
+    """Read, check and describe."""
+    raw = read_ratings(files, columns=options.columns, header=options.header, progress=progress)
+    cleaned = clean(
+        raw,
+        scale=options.scale or layout_scale(files, raw),
+        scale_given=options.scale is not None,
+        missing=options.missing,
+        duplicates=options.duplicates,
+        max_bad_share=options.max_bad_share,
+    )
+    licence = files.licence if is_movielens(files, raw) else ""
     del raw
+    rows = {} if files.items is None else read_items(files.items, cleaned.item_ids)
     catalogue = catalogue_of(cleaned.item_ids, rows)
+    quality = cleaned.quality
+    if files.items is not None:
+        quality = with_titles(quality, files.items, cleaned.item_ids, rows, required=options.items_required)
     return Dataset(
-        name=source.name,
+        name=files.name,
         ratings=cleaned.ratings,
         user_ids=cleaned.user_ids,
         catalogue=catalogue,
         sha256=columns_sha256(cleaned.ratings, cleaned.user_ids, cleaned.item_ids),
-        licence=source.licence,
-        quality=cleaned.quality,
+        licence=licence,
+        quality=quality,
         user_features=None
-        if source.people is None
-        else user_features(cleaned.user_ids, read_users(source.people)),
+        if files.people is None
+        else user_features(cleaned.user_ids, read_users(files.people)),
         item_features=item_features(catalogue),
-        source=source.origin,
+        source=files.origin,
     )
+
+
+def with_titles(
+    quality: Quality, path: Path, item_ids: NDArray[np.str_], rows: dict[str, ItemRow], *, required: bool
+) -> Quality:
+    """How many rated items ``rows`` describes; ``InputError`` where none of a table that was asked for."""
+    matched = sum(item_id in rows for item_id in item_ids.tolist())
+    note = f"{path.name}: titles for {matched:,} of {len(item_ids):,} items"
+    if matched == 0 and required:
+        known, rated = ", ".join(list(rows)[:3]), ", ".join(item_ids[:3].tolist())
+        raise InputError(
+            f"{path}: titles for 0 of {len(item_ids):,} items: no column of it holds the rated items' ids; "
+            f"its ids are {known or 'none'}, those of the ratings {rated}; "
+            "correct the table, or add --items-optional to go on without titles"
+        )
+    notes = quality.notes if matched == len(item_ids) else (*quality.notes, note)
+    return replace(quality, titles=(matched, len(item_ids)), notes=notes)

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from recsys.data.dataset import Dataset
 from recsys.data.gate import gate_mask
+from recsys.data.plausibility import time_trouble
 from recsys.data.protocols import Protocol, parse_protocol
 from recsys.data.split import SLICES, SliceName, Split, TrainingData
 from recsys.errors import InputError
@@ -165,6 +166,8 @@ def by_time(dataset: Dataset, plan: Protocol) -> NDArray[np.int64]:
     times = dataset.ratings.times
     if times is None:
         raise InputError(f"split {plan}: {dataset.name} has no timestamps to split by; use --split random")
+    if trouble := time_trouble(times):
+        raise InputError(f"split {plan}: {dataset.name}: {trouble}; use --split random")
     return np.argsort(times, kind="stable")
 
 
@@ -176,6 +179,13 @@ def check_filled(rows: dict[SliceName, NDArray[np.int64]], plan: Protocol, datas
         needed.append("future")
     for name in needed:
         if len(rows[name]) == 0:
+            if plan.name == "per-user" and name == "test":
+                most = int(np.bincount(dataset.ratings.users).max(initial=0))
+                each = "one rating a person" if most <= 1 else f"at most {most} ratings a person"
+                raise InputError(
+                    f"split {plan}: {dataset.name} has {each}: a quarter of each person's ratings is none; "
+                    "use --split random"
+                )
             hint = "add ,gate=off or bring more ratings" if name == "gate" else "bring more ratings"
             raise InputError(
                 f"split {plan}: the slice {name!r} of {dataset.name} is empty "

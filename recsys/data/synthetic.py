@@ -42,9 +42,9 @@ class SyntheticSpec:
     """How much, and of what kind: ``nonlinear`` 0 is a dot product alone, 1 none of it; ``noise`` stars;
     ``drift`` radians that tastes turn over all years, 0 off."""
 
-    users: int = 6_280
-    items: int = 2_638
-    ratings: int = 1_000_000
+    users: int = 600
+    items: int = 400
+    ratings: int = 30_000
     seed: int = 0
     nonlinear: float = 0.5
     noise: float = 0.6

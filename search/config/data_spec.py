@@ -7,16 +7,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from recsys.data.cleaning import Duplicates
 from recsys.data.dataset import Dataset
 from recsys.data.load import load_dataset
 from recsys.data.ratings import RatingScale
 from recsys.data.readers.columns import Columns
-from recsys.data.synthetic import generate
-from recsys.errors import InputError
 from recsys.types import JsonObject
-
-SYNTHETIC = "synthetic:"
-SIZES = {"users": 600, "items": 400, "ratings": 30_000, "seed": 0}
 
 
 @dataclass(frozen=True)
@@ -30,18 +26,22 @@ class DataSpec:
     time_column: str | None = None
     items: str | None = None
     scale: tuple[float, float] | None = None
+    missing: tuple[float, ...] = ()
+    duplicates: Duplicates = "last"
+    header: str = "auto"
+    items_optional: bool = False
 
     def to_json(self) -> JsonObject:
-        return {**vars(self), "scale": None if self.scale is None else list(self.scale)}
+        scale = None if self.scale is None else list(self.scale)
+        return {**vars(self), "scale": scale, "missing": list(self.missing)}
 
     @classmethod
     def from_json(cls, row: JsonObject) -> DataSpec:
-        return cls(**{**row, "scale": None if row["scale"] is None else tuple(row["scale"])})
+        scale = None if row["scale"] is None else tuple(row["scale"])
+        return cls(**{**row, "scale": scale, "missing": tuple(row.get("missing", ()))})
 
     def load(self, progress: Callable[[str, float], None] | None = None) -> Dataset:
         """The dataset. Raises InputError that says what is wrong and where."""
-        if self.data.startswith(SYNTHETIC):
-            return generate(**synthetic_sizes(self.data)).dataset
         return load_dataset(
             self.data,
             columns=Columns(
@@ -52,21 +52,12 @@ class DataSpec:
             ),
             items=None if self.items is None else Path(self.items),
             scale=None if self.scale is None else RatingScale(*self.scale),
+            missing=self.missing,
+            duplicates=self.duplicates,
+            header=self.header != "none",
+            items_optional=self.items_optional,
             progress=progress,
         )
-
-
-def synthetic_sizes(text: str) -> dict[str, int]:
-    """``synthetic:users=600,items=400,ratings=30000,seed=0``, each part optional."""
-    sizes = dict(SIZES)
-    for part in filter(None, text.removeprefix(SYNTHETIC).split(",")):
-        name, _, value = part.partition("=")
-        if name not in sizes or not value.isdigit():
-            raise InputError(
-                f"--data {text}: got {part!r}, expected users=, items=, ratings= or seed= a number"
-            )
-        sizes[name] = int(value)
-    return sizes
 
 
 def show_download(what: str, share: float) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from recsys.data.dataset import Dataset
+from recsys.data.report import scale_line
 from recsys.data.split import Split, TrainingData
 from recsys.notifications import Notifier
 from recsys.training.trial_types import TrialSpec
@@ -138,18 +139,23 @@ class RunContext:
 
 
 def quality_lines(dataset: Dataset) -> list[str]:
-    """What was left out at load, where anything was."""
+    """The rating scale, what was left out at load with the first examples, and every note."""
     quality = dataset.quality
-    if not quality.left_out:
-        return []
-    kinds = {
-        "unparsable": quality.unparsable,
-        "outside the scale": quality.outside_scale,
-        "duplicate pairs": quality.duplicate_pairs,
-        "impossible times": quality.impossible_times,
-    }
-    found = ", ".join(f"{count:,} {name}" for name, count in kinds.items() if count)
-    return [f"left out {quality.left_out:,} of {quality.rows:,} rows: {found}"]
+    lines = [scale_line(dataset)]
+    if quality.left_out:
+        words = {
+            "unparsable": "unparsable",
+            "outside_scale": "outside the scale",
+            "duplicate_pairs": "duplicate pairs",
+            "impossible_times": "impossible times",
+            "empty_times": "empty times",
+            "missing_codes": "codes for no rating",
+        }
+        reasons = quality.left_out_by_reason()
+        counts = ", ".join(f"{count:,} {words[reason]}" for reason, count in reasons.items())
+        lines.append(f"left out {quality.left_out:,} of {quality.rows:,} rows: {counts}")
+        lines += [f"  e.g. {example}" for example in quality.examples[:3]]
+    return lines + [f"note: {note}" for note in quality.notes]
 
 
 def _forget_end(folder: Path) -> None:

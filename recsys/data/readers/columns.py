@@ -22,6 +22,14 @@ SPELLINGS = {
 }
 
 
+OPTIONS = {
+    "user": "--user-column NAME",
+    "item": "--item-column NAME",
+    "rating": "--rating-column NAME",
+    "timestamp": "--time-column NAME",
+}
+
+
 @dataclass(frozen=True)
 class Columns:
     """Column names of a table of ratings; None is looked for. ``timestamp`` may be absent, the others not."""
@@ -53,7 +61,7 @@ def find_column(
         raise InputError(
             f"{where}: no column {wanted!r} for {role}; its columns are {', '.join(map(repr, header))}{hint}"
         )
-    plain = {"".join(c for c in name.split(":")[0].lower() if c.isalnum()): name for name in reversed(header)}
+    plain = {plain_name(name): name for name in reversed(header)}
     for spelling in SPELLINGS[role]:
         if spelling in plain:
             return plain[spelling]
@@ -61,5 +69,30 @@ def find_column(
         return None
     raise InputError(
         f"{where}: no column looks like the {role}; its columns are {', '.join(map(repr, header))}; "
-        f"name the right one with the column option for {role}"
+        f"name the right one with {OPTIONS.get(role, '--items')}"
     )
+
+
+def plain_name(name: str) -> str:
+    """A column's name as it is compared: RecBole's type, case and punctuation do not count."""
+    return "".join(character for character in name.split(":")[0].lower() if character.isalnum())
+
+
+def looks_like_header(header: Sequence[str], columns: Columns) -> bool:
+    """Whether ``header`` holds a name that was asked for, or any known spelling of one."""
+    asked = {columns.user, columns.item, columns.rating, columns.timestamp} - {None}
+    known = {spelling for role in ("user", "item", "rating") for spelling in SPELLINGS[role]}
+    return bool(asked & set(header)) or any(plain_name(name) in known for name in header)
+
+
+def described(header: Sequence[str], asked: Columns, chosen: Columns) -> tuple[str, ...]:
+    """Each role's column, and why that one."""
+    lines = []
+    for role in ("user", "item", "rating", "timestamp"):
+        name = getattr(chosen, role)
+        if name is None:
+            lines.append(f"{role}: none of {', '.join(map(repr, header))}")
+            continue
+        why = "as asked for" if getattr(asked, role) is not None else "a usual name for it"
+        lines.append(f"{role}: {name!r} (column {list(header).index(name) + 1}, {why})")
+    return tuple(lines)

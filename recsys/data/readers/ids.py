@@ -1,21 +1,23 @@
-"""Ratings as a reader found them: ids made dense, nothing judged yet.
+"""Ids made dense row numbers, and ratings as a reader leaves them: nothing judged yet.
 
+One rule for every file kind: an id is its text without spaces around it; a column that is all n.0 is n.
 Ids become row numbers at once (4 bytes a rating whatever the id's length), so that 32 million rows
 stay under a gigabyte. Rows keep the order of the file, which the official folds need.
 """
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 from numpy.typing import NDArray
 
-MISSING_TIME = np.iinfo(np.int64).min
 EXAMPLES = 5
+FIRST_OF_KIND = 3
+WHOLE_FLOAT = re.compile(r"-?\d+\.0+", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -28,22 +30,40 @@ class EncodedIds:
 
 @dataclass
 class BadLines:
-    """Lines left out so far: how many, where, and the first few in words."""
+    """Lines left out so far, by reason: how many, and the first few in words."""
 
-    count: int = 0
+    counts: dict[str, int] = field(default_factory=dict)
     skipped: list[NDArray[np.int64]] = field(default_factory=list)
     examples: list[str] = field(default_factory=list)
 
-    def add(self, lines: NDArray[np.int64], example: str) -> None:
-        if len(lines) and len(self.examples) < EXAMPLES:
-            self.examples.append(f"line {lines[0]}: {example}")
-        self.count += len(lines)
+    def add(self, reason: str, count: int, examples: list[tuple[int, str]]) -> None:
+        """Count ``count`` lines; ``examples`` are (line, what is wrong with it)."""
+        before = self.counts.get(reason, 0)
+        self.counts[reason] = before + count
+        room = max(0, FIRST_OF_KIND - before)
+        self.examples += [f"line {line}: {text}" for line, text in examples[:room]]
+
+    @property
+    def count(self) -> int:
+        return sum(self.counts.values())
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What a reader understood of a file, in words for people."""
+
+    kind: str = ""
+    encoding: str = ""
+    separator: str = ""
+    header: str = ""
+    columns: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class RawRatings:
     """``values`` (n,) float32 stars; ``times`` (n,) int64 Unix seconds, ``MISSING_TIME`` where there is
     none. ``skipped`` are the line numbers, ascending, that gave no row; the first row is ``first_line``.
+    ``bad`` counts the lines that do not parse, by reason. ``whole_ids``: every id is a plain whole number.
     """
 
     where: str
@@ -52,13 +72,21 @@ class RawRatings:
     values: NDArray[np.float32]
     times: NDArray[np.int64] | None
     first_line: int = 1
-    unparsable: int = 0
+    bad: dict[str, int] = field(default_factory=dict)
     skipped: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
     examples: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    time_unit: str = ""
+    reading: Reading = Reading()
+    header: tuple[str, ...] = ()
+    whole_ids: bool = False
 
     def __len__(self) -> int:
         return len(self.values)
+
+    @property
+    def unparsable(self) -> int:
+        return sum(self.bad.values())
 
     def line_of(self, row: int) -> int:
         """The file's line (1 is the first) that became ``row``."""
@@ -67,58 +95,59 @@ class RawRatings:
 
 
 def encode_integers(ids: NDArray[Any]) -> EncodedIds:
-    """Dense rows for whole-number ids, in numeric order."""
+    """Dense rows for whole-number ids (n,), in numeric order where none is negative."""
     if len(ids) == 0:
         return EncodedIds(np.zeros(0, dtype=np.int32), np.zeros(0, dtype="<U1"))
     low, high = int(ids.min()), int(ids.max())
-    if high - low > 50_000_000:
-        found, rows = np.unique(ids, return_inverse=True)
-        return EncodedIds(rows.astype(np.int32), found.astype(np.str_))
-    offsets = ids if low == 0 else ids - low
+    if low < 0 or high - low > 50_000_000:
+        unique, rows = np.unique(ids, return_inverse=True)
+        return ordered(unique.astype(np.str_), rows)
+    offsets = ids if low == 0 else ids - ids.dtype.type(low)
     present = np.zeros(high - low + 1, dtype=np.bool_)
     present[offsets] = True
-    found = np.flatnonzero(present)
+    unique = np.flatnonzero(present)
     lookup = np.zeros(len(present), dtype=np.int32)
-    lookup[found] = np.arange(len(found), dtype=np.int32)
-    return EncodedIds(lookup[offsets], (found + low).astype(np.str_))
+    lookup[unique] = np.arange(len(unique), dtype=np.int32)
+    labels = unique + low if high < 2**63 else np.array([int(at) + low for at in unique], dtype=np.uint64)
+    return EncodedIds(lookup[offsets], labels.astype(np.str_))
 
 
 def encode_text(chunks: list[pa.Array]) -> EncodedIds:
     """Dense rows for dictionary-encoded text ids that may be spread over many chunks, no nulls."""
-    unified = pa.chunked_array(chunks).unify_dictionaries()
+    unified = pa.chunked_array(chunks, type=pa.dictionary(pa.int32(), pa.string())).unify_dictionaries()
     if len(unified) == 0:
         return EncodedIds(np.zeros(0, dtype=np.int32), np.zeros(0, dtype="<U1"))
     labels = unified.chunk(unified.num_chunks - 1).dictionary.to_pylist()
     codes = np.concatenate(
         [chunk.indices.to_numpy().astype(np.int32, copy=False) for chunk in unified.chunks]
     )
-    names = np.array(labels, dtype=np.str_)
-    used = np.flatnonzero(np.bincount(codes, minlength=len(names)))
-    order = used[id_order(names[used])]
-    lookup = np.zeros(len(names), dtype=np.int32)
+    used = np.flatnonzero(np.bincount(codes, minlength=len(labels)))
+    names = plain_ids([labels[at] for at in used.tolist()])
+    lookup = np.zeros(len(labels), dtype=np.int32)
+    lookup[used] = np.arange(len(used), dtype=np.int32)
+    return ordered(np.array(names, dtype=np.str_), lookup[codes])
+
+
+def plain_ids(labels: list[str]) -> list[str]:
+    """Ids without spaces around them; where all are n.0, n."""
+    names = [label.strip() for label in labels]
+    if names and all(WHOLE_FLOAT.fullmatch(name) for name in names):
+        names = [name.split(".")[0] for name in names]
+    return names
+
+
+def ordered(names: NDArray[np.str_], rows: NDArray[Any]) -> EncodedIds:
+    """Row numbers in the order of ids, ``rows`` (n,) being indices into ``names``, which may repeat."""
+    unique, same = np.unique(names, return_inverse=True)
+    order = id_order(unique)
+    lookup = np.zeros(len(unique), dtype=np.int32)
     lookup[order] = np.arange(len(order), dtype=np.int32)
-    return EncodedIds(lookup[codes], names[order])
+    return EncodedIds(lookup[same][rows], unique[order])
 
 
 def id_order(ids: NDArray[np.str_]) -> NDArray[np.int64]:
     """Row order of ids: numeric where all are plain whole numbers, else alphabetical."""
-    if len(ids) and np.char.isdecimal(ids).all() and np.char.str_len(ids).max() <= 18:
-        return np.lexsort((ids, ids.astype(np.int64)))
+    if len(ids) and np.char.isdecimal(ids).all():
+        digits = np.char.lstrip(ids, "0")
+        return np.lexsort((ids, digits, np.char.str_len(digits)))
     return np.argsort(ids, kind="stable")
-
-
-def seconds_from(column: pd.Series[Any]) -> NDArray[np.int64]:
-    """Unix seconds from numbers or dates in text; ``MISSING_TIME`` where empty, -1 where not a time."""
-    if pd.api.types.is_datetime64_any_dtype(column):
-        numbers = column.to_numpy(dtype="datetime64[s]").astype(np.int64)
-        return np.where(column.isna().to_numpy(), MISSING_TIME, numbers)
-    given = pd.to_numeric(column, errors="coerce")
-    odd = given.isna() & column.notna()
-    seconds = np.where(given.isna(), -1, given.fillna(0)).astype(np.int64)
-    if odd.any():
-        dates = pd.to_datetime(column[odd], errors="coerce", utc=True, format="ISO8601")
-        known = dates.notna().to_numpy()
-        places = np.flatnonzero(odd.to_numpy())[known]
-        seconds[places] = dates[known].dt.tz_localize(None).to_numpy(dtype="datetime64[s]").astype(np.int64)
-    seconds[column.isna().to_numpy()] = MISSING_TIME
-    return seconds

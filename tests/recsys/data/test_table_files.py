@@ -126,10 +126,13 @@ def test_few_bad_rows_are_left_out_and_counted(tmp_path: Path) -> None:
     assert (quality.outside_scale, quality.impossible_times, quality.duplicate_pairs) == (1, 2, 0)
     assert len(dataset.ratings) == 1000
     assert quality.examples == (
+        "line 1002: does not parse: who='u1', what='iX', stars='none', at='1'; "
+        "the rating is not a number: expected a number such as 4, 4.5 or 4,5",
         "line 1003: 2 columns where 4 are expected: 'u1,iX'",
-        "line 1002: does not parse: who='u1', what='iX', stars='none', at='1'",
+        "line 1004: does not parse: who=(empty), what='iX', stars='3', at='1'",
         "line 1005: rating 9 is outside 1 .. 5",
         "line 1006: timestamp -5 is not between 1970 and now",
+        "line 1007: the timestamp is not a date",
     )
     assert "1,006 rows read, 6 left out" in quality.lines()
     assert not {"iX", "iY", "iZ"} & set(dataset.catalogue.ids.tolist())
@@ -145,8 +148,8 @@ def test_too_many_bad_rows_stop_the_run(tmp_path: Path) -> None:
     assert len(load_dataset(source, columns=NAMED, max_bad_share=0.05).ratings) == 100
 
 
-def test_milliseconds_are_recognised(tmp_path: Path) -> None:
-    source = write(tmp_path / "r.csv", HEADER + "a,b,1,1600000000000\nc,d,2,1600000000001\n")
+def test_milliseconds_among_seconds_are_impossible(tmp_path: Path) -> None:
+    source = write(tmp_path / "r.csv", HEADER + "a,b,1,1600000000000\nc,d,2,1600000000\n")
     with pytest.raises(InputError, match=r"line 2: timestamp 1600000000000 .*look like milliseconds"):
         load_dataset(source, columns=NAMED)
 

@@ -1,0 +1,89 @@
+"""What a search would understand of files of ratings; trains nothing.
+
+    python -m recsys.data ratings.csv
+    python -m recsys.data --json ratings.csv other.parquet
+
+exit codes: 0 all can be read, 2 one cannot
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from recsys.data.dataset import Dataset
+from recsys.data.load import load_dataset
+from recsys.data.options import add_reading_options, missing_of, scale_of
+from recsys.data.ratings import RatingScale
+from recsys.data.readers.columns import Columns
+from recsys.data.report import describe_dataset, describe_refusal, report_lines
+from recsys.errors import InputError, exit_code
+
+
+def parser() -> argparse.ArgumentParser:
+    command = argparse.ArgumentParser(
+        prog="python -m recsys.data",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    command.add_argument("files", nargs="+", metavar="FILE", help="a table of ratings, a folder or a release")
+    command.add_argument("--json", action="store_true", help="one JSON object a file")
+    add_reading_options(command)
+    return command
+
+
+def load(file: str, options: argparse.Namespace) -> Dataset:
+    """The dataset as the search reads it. Raises InputError."""
+    scale = scale_of(options.scale)
+    return load_dataset(
+        file,
+        columns=columns_of(options),
+        items=None if options.items is None else Path(options.items),
+        scale=None if scale is None else RatingScale(*scale),
+        missing=missing_of(options.missing),
+        duplicates=options.duplicates,
+        header=options.header != "none",
+        items_optional=options.items_optional,
+    )
+
+
+def columns_of(options: argparse.Namespace) -> Columns | None:
+    columns = Columns(options.user_column, options.item_column, options.rating_column, options.time_column)
+    return None if columns == Columns() else columns
+
+
+def run(options: argparse.Namespace) -> int:
+    """Report on every file; 2 where one is refused."""
+    scale_of(options.scale), missing_of(options.missing)
+    status = 0
+    for file in options.files:
+        try:
+            dataset = load(file, options)
+        except (InputError, OSError) as error:
+            status = 2
+            report, lines = describe_refusal(file, str(error)), [f"refused: {error}"]
+        else:
+            report = describe_dataset(file, dataset)
+            lines = report_lines(report, dataset)
+        if options.json:
+            print(json.dumps(report))
+        else:
+            print("\n".join([file, *(f"  {line}" for line in lines)]))
+        sys.stdout.flush()
+    return status
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The exit code of the command."""
+    with contextlib.suppress(AttributeError):
+        sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+    options = parser().parse_args(arguments)
+    return exit_code(lambda: run(options))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
