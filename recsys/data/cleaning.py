@@ -89,9 +89,7 @@ def clean(
     if missing:
         code = np.isin(raw.values, np.array(missing, dtype=np.float32))
         rows.leave_out("missing_codes", code, "rating {value} means that there is none")
-    scale_origin = (
-        "as asked for" if scale_given else "MovieLens's" if scale else "lowest and highest rating"
-    )
+    scale_origin = "as asked for" if scale_given else "MovieLens's" if scale else "lowest and highest rating"
     if len(raw) == 0:
         refuse(
             raw, Quality(rows=raw.unparsable, unparsable=raw.unparsable, examples=raw.examples), max_bad_share

@@ -22,7 +22,7 @@ from recsys.data.dataset import Dataset, Quality
 from recsys.data.fingerprint import columns_sha256
 from recsys.data.ratings import RatingScale
 from recsys.data.readers.columns import Columns
-from recsys.data.readers.containers import inner_name
+from recsys.data.readers.containers import ARCHIVES, inner_name
 from recsys.data.readers.layouts import (
     RatingsFiles,
     bare_layout,
@@ -135,7 +135,7 @@ def locate(source: str, *, cache: Path | None = None, progress: Progress | None 
         return files_in_folder(path)
     if path.is_file():
         layout = bare_layout(path)
-        if layout is not None or suffix_of(path) in TABLE_SUFFIXES or not path.suffix:
+        if layout is not None or suffix_of(path) in TABLE_SUFFIXES or path.suffix.lower() in {"", *ARCHIVES}:
             name = inner_name(path).stem or path.stem
             return RatingsFiles(name=name, ratings=path, layout=layout, origin=f"the file {path}")
         raise InputError(f"{path}: cannot read a {path.suffix or 'nameless'} file; expected .csv or .parquet")

@@ -23,6 +23,7 @@ import numpy as np
 from recsys.bounds import DataShape
 from recsys.data.split import TrainingData
 from recsys.data.splits import make_split, training_data
+from recsys.data.synthetic import parse_spec
 from recsys.models.hybrid_vae.config import HybridVaeConfig
 from recsys.models.hybrid_vae.family import RANGES
 from recsys.models.ranges import Categorical, Range
@@ -31,7 +32,7 @@ from recsys.seeds import derive_seed
 from recsys.training.trial import TrainingFailed, Trial
 from recsys.training.trial_types import TrialSpec
 from recsys.types import JsonObject
-from search.config.data_spec import DataSpec, synthetic_sizes
+from search.config.data_spec import DataSpec
 from search.sampling.search_space import Space, plain
 
 EPOCHS = 18
@@ -71,12 +72,12 @@ class Recording:
     @property
     def space(self) -> Space:
         """What the table's configs were drawn from: a field that came to the search later stays as it was."""
-        sizes = synthetic_sizes(self.data)
+        spec = parse_spec(self.data)
         recorded = self.recorded()
         later = {
             name: getattr(HybridVaeConfig(), name) for name in RANGES if recorded and name not in recorded
         }
-        shape = DataShape(users=sizes["users"], items=sizes["items"])
+        shape = DataShape(users=spec.users, items=spec.items)
         return RecordedSpace("hybrid_vae", shape, fixed={**later, **FIXED}, recorded=recorded)
 
     def recorded(self) -> dict[str, set[str]]:
