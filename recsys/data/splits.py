@@ -130,7 +130,7 @@ def mark_leave_last(dataset: Dataset, labels: Labels, plan: Protocol, random: np
     order = order[labels[order] == 0]
     if not len(order):
         return
-    place, counts = places(users, order)
+    place, counts = positions(users, order)
     long = counts >= 3
     mark(labels, order[long & (place == counts - 1)], "test")
     mark(labels, order[long & (place == counts - 2)], "valid")
