@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from recsys.data.columns import Columns
+from recsys.data.readers.columns import Columns
 from recsys.data.dataset import Dataset
 from recsys.data.load import load_dataset
 from recsys.data.splits import make_split, training_data
