@@ -7,6 +7,7 @@ a worker waits for the head's Ray by itself.
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import secrets
@@ -16,10 +17,10 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from clusters import state as states
-from clusters.errors import ClusterFailed, SshFailed
+from clusters.errors import ClusterFailed, GpuNotSeen, SshFailed
 from clusters.jobs import Jobs
-from clusters.provider import Log
-from clusters.spec import RunpodSpec
+from clusters.provider import Log, SelfTermination
+from clusters.spec import RentedSpec
 from clusters.ssh import Ssh
 from clusters.state import ClusterState, Node
 from clusters.upload import Archive, pack_code
@@ -37,6 +38,12 @@ SENT = (
 )
 
 
+NOT_SEEN_HELP = (
+    "It is ended, for it would train on the CPU at the GPU's price. Check image and min_cuda in the YAML, or "
+    "set require_gpu: false to accept such a machine"
+)
+
+
 def ray_token(cluster: str) -> str:
     """The cluster's Ray token: made once, 0600."""
     path = states.folder(cluster) / "token"
@@ -45,7 +52,7 @@ def ray_token(cluster: str) -> str:
     return path.read_text()
 
 
-def sent_secrets(spec: RunpodSpec, *, speak_from_head: bool) -> dict[str, str]:
+def sent_secrets(spec: RentedSpec, *, speak_from_head: bool) -> dict[str, str]:
     """Variables of this machine for the search: the store's always, others only if the head speaks."""
     names = [*spec.store_env, *(SENT if speak_from_head else ())]
     found = {name: os.environ[name] for name in names if os.environ.get(name)}
@@ -54,14 +61,16 @@ def sent_secrets(spec: RunpodSpec, *, speak_from_head: bool) -> dict[str, str]:
     return found
 
 
-def save_target(spec: RunpodSpec, state: ClusterState) -> str:
+def save_target(spec: RentedSpec, state: ClusterState) -> str:
     """Where a pod that ends itself keeps the run; empty where the YAML names nothing."""
     if spec.volume:
         return f"{spec.volume.path}/breakthrough/{state.name}"
     return f"{spec.store.rstrip('/')}/{state.name}" if spec.store else ""
 
 
-def guard_settings(spec: RunpodSpec, state: ClusterState, node: Node, *, api: str) -> dict[str, Any]:
+def guard_settings(
+    spec: RentedSpec, state: ClusterState, node: Node, *, end: SelfTermination
+) -> dict[str, Any]:
     """What the guard inside a pod goes by."""
     now = time.time()
     deadline = state.deadline(max_usd=spec.max_usd, max_hours=spec.max_hours, now=now)
@@ -73,7 +82,7 @@ def guard_settings(spec: RunpodSpec, state: ClusterState, node: Node, *, api: st
         "idle_seconds": spec.idle_minutes * 60,
         "detached": state.detached,
         "save_to": save_target(spec, state),
-        "api": api,
+        "end": dataclasses.asdict(end),
         "look_seconds": min(10.0, spec.silence_minutes * 6),
     }
 
@@ -84,7 +93,7 @@ def node_ip(node: Node, state: ClusterState) -> str:
 
 
 def bootstrap_cluster(
-    spec: RunpodSpec, state: ClusterState, *, api: str, speak_from_head: bool, log: Log
+    spec: RentedSpec, state: ClusterState, *, end: SelfTermination, speak_from_head: bool, log: Log
 ) -> ClusterState:
     """Code, guard, packages and Ray on every node; returns when Ray counts all of them.
 
@@ -104,9 +113,10 @@ def bootstrap_cluster(
             "head_ip": node_ip(state.head, state),
             "token": token,
             "cpus": spec.ray_cpus,
+            "gpus": spec.gpus_per_pod if spec.require_gpu else 0,
             "object_store_bytes": int(spec.object_store_gb * 2**30) if spec.object_store_gb else None,
             "secrets": sent_secrets(spec, speak_from_head=speak_from_head),
-            "guard": guard_settings(spec, state, node, api=api),
+            "guard": guard_settings(spec, state, node, end=end),
             "runs_at": save_target(spec, state) if spec.volume else "",
         }
         return json.dumps(common).encode()
@@ -117,7 +127,9 @@ def bootstrap_cluster(
         run_node(ssh, settings(node), log)
 
     in_parallel(prepare, state.nodes)
-    wait_for_nodes(state, token, log=log)
+    resources = wait_for_nodes(state, token, log=log)
+    if spec.require_gpu:
+        require_ray_gpus(state, resources, per_pod=spec.gpus_per_pod)
     log(f"Ray is up on {len(state.nodes)} node(s), {time.monotonic() - started:.1f} s after SSH answered")
     return states.update(state.name, phase="ready", notes={**state.notes, "ready": f"{time.time():.0f}"})
 
@@ -148,14 +160,49 @@ def run_node(ssh: Ssh, settings: bytes, log: Log) -> None:
         f"cd {CODE} && python3 clusters/bootstrap/node.py", stdin=settings, timeout=PACKAGES_SECONDS
     )
     lines = said.strip().split("\n")
+    facts: dict[str, Any] = {}
     for line in lines[:-1]:
-        log(f"{ssh.node.name}: {line}")
+        if line.startswith("FACTS "):
+            facts = json.loads(line.removeprefix("FACTS "))
+        else:
+            log(f"{ssh.node.name}: {line}")
     if lines[-1] != "READY":
         raise ClusterFailed(f"{ssh.node.name} did not become a Ray node: {said[-500:]}")
+    require_torch_gpus(ssh.node, facts)
 
 
-def wait_for_nodes(state: ClusterState, token: str, *, log: Log, seconds: float = 120) -> None:
-    """Until the head counts every node.
+def require_torch_gpus(node: Node, facts: dict[str, Any]) -> None:
+    """Refuse a machine whose GPUs torch does not see: it would train on the CPU at the GPU's price.
+
+    Raises:
+        GpuNotSeen: fewer GPUs are seen than were rented.
+    """
+    expected, seen = int(facts.get("gpus_expected", 0)), int(facts.get("torch_gpus", 0))
+    if seen < expected:
+        raise GpuNotSeen(
+            f"{node.name}: {expected} GPU(s) rented, torch {facts.get('torch', '?')} sees {seen} "
+            f"({facts.get('why') or 'no reason given'}); expected all of them. {NOT_SEEN_HELP}"
+        )
+
+
+def require_ray_gpus(state: ClusterState, resources: list[dict[str, float]], *, per_pod: int) -> None:
+    """Refuse a cluster on which Ray counts fewer GPUs than were rented.
+
+    Raises:
+        GpuNotSeen: with both counts.
+    """
+    expected, seen = per_pod * len(state.nodes), sum(row.get("GPU", 0.0) for row in resources)
+    if seen < expected:
+        raise GpuNotSeen(
+            f"cluster {state.name}: {expected} GPU(s) rented, Ray counts {seen:g}; expected all of them. "
+            f"{NOT_SEEN_HELP}"
+        )
+
+
+def wait_for_nodes(
+    state: ClusterState, token: str, *, log: Log, seconds: float = 120
+) -> list[dict[str, float]]:
+    """Until the head counts every node; the resources of each as Ray sees them (CPU, GPU, ...).
 
     Raises:
         ClusterFailed: not within `seconds`.
@@ -164,16 +211,18 @@ def wait_for_nodes(state: ClusterState, token: str, *, log: Log, seconds: float 
     jobs = Jobs(head, token)
     until = time.monotonic() + seconds
     seen = -1
+    nodes: list[dict[str, float]] = []
     while True:
         try:
             head.run(f"touch {BASE}/heartbeat")
-            count = jobs.nodes()
+            nodes = jobs.nodes()
+            count = len(nodes)
         except ClusterFailed:
             if time.monotonic() > until:
                 raise
             count = -1
         if count >= len(state.nodes):
-            return
+            return nodes
         if count != seen:
             seen = count
             log(f"Ray counts {max(0, count)} of {len(state.nodes)} nodes")

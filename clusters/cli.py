@@ -17,8 +17,7 @@ from clusters.launch import confirm, prepare
 from clusters.monitor import Interrupts, poll
 from clusters.provider import make_provider
 from clusters.remote_run import forget_secrets
-from clusters.runpod.client import api_url
-from clusters.spec import RunpodSpec, read_spec
+from clusters.spec import RentedSpec, read_spec
 from clusters.ssh import Ssh
 from clusters.state import ClusterState
 from clusters.watchdog import alive, start_watchdog
@@ -46,9 +45,9 @@ def find(name: str | None) -> ClusterState:
     return living[0]
 
 
-def rented(path: Path) -> RunpodSpec:
+def rented(path: Path) -> RentedSpec:
     spec = read_spec(path)
-    if not isinstance(spec, RunpodSpec):
+    if not isinstance(spec, RentedSpec):
         raise ClusterError(f"{path} is kind: {spec.kind}: there is nothing to rent")
     return spec
 
@@ -73,7 +72,9 @@ def up(options: argparse.Namespace) -> int:
     start_watchdog(state.name)
     try:
         provider.rent(spec, state, log=log)
-        bootstrap_cluster(spec, states.load(state.name), api=api_url(), speak_from_head=True, log=log)
+        bootstrap_cluster(
+            spec, states.load(state.name), end=provider.self_termination(), speak_from_head=True, log=log
+        )
     except BaseException as problem:
         log(f"{type(problem).__name__}: ending cluster {state.name}")
         with Interrupts().caught():

@@ -22,3 +22,7 @@ class SshFailed(ClusterFailed):
         super().__init__(message)
         self.status = status  # 255 is ssh's own failure: the command may never have run
         self.output = output
+
+
+class GpuNotSeen(ClusterFailed):
+    """A rented machine's GPU is not seen by torch or by Ray."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+from typing import Any
 
 from clusters.errors import ClusterError
 from clusters.local import LocalProvider
@@ -14,6 +15,8 @@ from clusters.state import ClusterState
 
 class ExistingRayProvider(LocalProvider):
     """Like this machine, but the search's driver joins the cluster at an address."""
+
+    spec_class: Any = AddressSpec
 
     def quote(self, spec: ClusterSpec, *, offline: bool = False) -> Quote:
         assert isinstance(spec, AddressSpec)

@@ -36,11 +36,11 @@ class Jobs:
     def stop(self, job: str) -> None:
         self._call("POST", f"/api/jobs/{job}/stop")
 
-    def nodes(self) -> int:
-        """How many living nodes the head counts, itself included."""
-        answer = self._call("GET", "/api/v0/nodes")
+    def nodes(self) -> list[dict[str, float]]:
+        """Resources (CPU, GPU, ...) of each living node that the head counts, itself included."""
+        answer = self._call("GET", "/api/v0/nodes?detail=1")
         rows = answer["data"]["result"]["result"]
-        return sum(1 for row in rows if row["state"] == "ALIVE")
+        return [row.get("resources_total") or {} for row in rows if row["state"] == "ALIVE"]
 
     def _call(self, method: str, path: str, body: dict[str, Any] | None = None) -> Any:
         with self.head.tunnel(PORT) as url:

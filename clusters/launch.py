@@ -23,7 +23,7 @@ from clusters.errors import ClusterError, ClusterFailed
 from clusters.monitor import Interrupts
 from clusters.provider import Provider, make_provider
 from clusters.remote_run import SEARCH, RemoteRun
-from clusters.spec import AddressSpec, ClusterSpec, LocalSpec, RunpodSpec, read_spec
+from clusters.spec import AddressSpec, ClusterSpec, LocalSpec, RentedSpec, read_spec
 from clusters.ssh import make_key
 from clusters.state import ClusterState
 from clusters.upload import ROOT
@@ -112,7 +112,7 @@ def find_by_out(out: Path) -> ClusterState:
 
 
 def prepare(
-    provider: Provider, spec: RunpodSpec, arguments: list[str], *, out: Path, yes: bool, detach: bool
+    provider: Provider, spec: RentedSpec, arguments: list[str], *, out: Path, yes: bool, detach: bool
 ) -> ClusterState:
     """Everything that can be refused, before anything is paid for; then the state, its key and the yes."""
     refuse_secrets(arguments)

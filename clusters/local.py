@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from clusters.provider import Bill, Log, NodeState
+from typing import Any
+
+from clusters.provider import Bill, Log, NodeState, SelfTermination
 from clusters.quote import Quote
-from clusters.spec import ClusterSpec
+from clusters.spec import ClusterSpec, LocalSpec
 from clusters.state import ClusterState
 
 
 class LocalProvider:
     """The search starts its own Ray here."""
+
+    spec_class: Any = LocalSpec
 
     def quote(self, spec: ClusterSpec, *, offline: bool = False) -> Quote:
         return Quote("this machine: nothing is rented, $0.00", (), 0, 0, 0.0, 0.0)
@@ -28,3 +32,6 @@ class LocalProvider:
 
     def end_one(self, node: NodeState) -> None:
         raise AssertionError("nothing local is ever marked")
+
+    def self_termination(self) -> SelfTermination:
+        return SelfTermination()

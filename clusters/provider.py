@@ -1,6 +1,6 @@
 """What a place that lends machines must be able to do, and the list of those we know.
 
-Adding one is a file with a class of this shape, a `kind` in spec.py, and a line in `PROVIDERS`; the contract
+Adding one is a file with a class of this shape and its spec, and a line in registry.py; the contract
 suite (tests/contracts/test_providers.py) then runs against it. A provider hands over machines that answer
 SSH; everything after that (code, Ray, the job, fetching) is the same for all of them.
 """
@@ -9,11 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from importlib import import_module
-from typing import Protocol
+from typing import Any, Protocol
 
-from clusters.errors import ClusterError
 from clusters.quote import Quote
+from clusters.registry import PROVIDERS, provider_class
 from clusters.spec import ClusterSpec
 from clusters.state import ClusterState, Node
 
@@ -45,8 +44,30 @@ class Bill:
         return f"bill: ${self.ours_usd:.4f} by our count over {minutes}; provider says {theirs}"
 
 
+@dataclass(frozen=True)
+class SelfTermination:
+    """How a rented machine ends itself from inside, for the guard in it.
+
+    ``key_variable`` and ``id_variable`` name variables of the container's own environment; ``{id}`` in a URL
+    is replaced by the latter. ``calls`` are (method, URL, body or None), made in turn until the machine is
+    gone; ``command`` is run first where the provider bills no machine that has shut down.
+    """
+
+    key_variable: str = ""
+    id_variable: str = ""
+    calls: tuple[tuple[str, str, str | None], ...] = ()
+    command: tuple[str, ...] = ()
+
+
 class Provider(Protocol):
     """Rents machines for one cluster at a time; touches no machine that does not carry our mark."""
+
+    @property
+    def spec_class(self) -> Any:
+        """The pydantic class of this kind's YAML; a `RentedSpec` where machines are rented."""
+
+    def self_termination(self) -> SelfTermination:
+        """How a machine of this provider ends itself."""
 
     def quote(self, spec: ClusterSpec, *, offline: bool = False) -> Quote:
         """What it will cost; from stored prices when `offline` or without an account."""
@@ -67,20 +88,14 @@ class Provider(Protocol):
         """End one marked machine."""
 
 
-PROVIDERS = {
-    "local": "clusters.local:LocalProvider",
-    "address": "clusters.existing_ray:ExistingRayProvider",
-    "runpod": "clusters.runpod.provider:RunpodProvider",
-}
-
-
 def make_provider(kind: str) -> Provider:
-    """The provider of this kind, made from the environment (keys come from nowhere else)."""
-    if kind not in PROVIDERS:
-        raise ClusterError(f"no provider {kind!r}; known: {', '.join(PROVIDERS)}")
-    module, name = PROVIDERS[kind].split(":")
-    provider: Provider = getattr(import_module(module), name)()
+    """The provider of this kind, made from the environment (keys come from nowhere else).
+
+    Raises:
+        ClusterError: no provider of this kind is registered.
+    """
+    provider: Provider = provider_class(kind)()
     return provider
 
 
-__all__ = ["PROVIDERS", "Bill", "Log", "Node", "NodeState", "Provider", "make_provider"]
+__all__ = ["PROVIDERS", "Bill", "Log", "Node", "NodeState", "Provider", "SelfTermination", "make_provider"]

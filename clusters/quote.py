@@ -5,13 +5,11 @@ The most a run can cost is the smaller of max_usd and price x max_hours; it is w
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib import resources
 
 from clusters.errors import ClusterError
-from clusters.spec import RunpodSpec
+from clusters.spec import RentedSpec
 
 HOURS_A_MONTH = 730.0
 
@@ -24,6 +22,7 @@ class Prices:
     gpus: Mapping[str, float]
     stock: Mapping[str, str]  # NONE, LOW, MEDIUM, HIGH; empty where not known
     disk_usd_per_gb_month: float
+    market: str = ""  # the part of the provider's offer that was asked, e.g. SECURE
 
 
 @dataclass(frozen=True)
@@ -80,18 +79,7 @@ class Quote:
         return "\n".join(lines)
 
 
-def dated_prices(cloud: str) -> Prices:
-    """The price file that came with this version: for planning without network or account."""
-    table = json.loads(resources.files("clusters").joinpath("prices.json").read_text())
-    column = cloud.lower()
-    gpus = {name: float(row[column]) for name, row in table["gpus"].items() if row[column] is not None}
-    source = f"the price file of {table['date']} (not the catalogue of now)"
-    return Prices(
-        source=source, gpus=gpus, stock={}, disk_usd_per_gb_month=float(table["disk_usd_per_gb_month"])
-    )
-
-
-def make_quote(spec: RunpodSpec, prices: Prices) -> Quote:
+def make_quote(spec: RentedSpec, prices: Prices) -> Quote:
     """Each GPU of the list against the prices and the limits.
 
     Raises:
@@ -104,7 +92,7 @@ def make_quote(spec: RunpodSpec, prices: Prices) -> Quote:
         price = 0.0 if each is None else each * spec.gpus_per_pod * spec.pods + disk
         refused = ""
         if each is None:
-            refused = f"no {spec.cloud} price is known for it"
+            refused = " ".join(["no", prices.market, "price is known for it"]).replace("  ", " ")
         elif price > spec.max_usd_per_hour:
             refused = f"above max_usd_per_hour ${spec.max_usd_per_hour:.2f}"
         elif prices.stock.get(choice.id) == "NONE":

@@ -21,8 +21,7 @@ from clusters.fetch import fetch_last, remote_run
 from clusters.jobs import Jobs
 from clusters.monitor import End, Interrupts, MonitorResult, monitor
 from clusters.provider import Log, Provider
-from clusters.runpod.client import api_url
-from clusters.spec import RunpodSpec
+from clusters.spec import RentedSpec
 from clusters.ssh import Ssh
 from clusters.state import ClusterState
 from clusters.upload import pack, upload_inputs
@@ -40,7 +39,7 @@ class RemoteRun:
     def __init__(
         self,
         provider: Provider,
-        spec: RunpodSpec,
+        spec: RentedSpec,
         state: ClusterState,
         out: Path,
         while_here: Callable[[Path], None] | None,
@@ -61,7 +60,8 @@ class RemoteRun:
     def start(self, *, speak_from_head: bool, resume: bool) -> None:
         """Rent, bring up, send inputs, submit."""
         self.provider.rent(self.spec, self.state, log=self.log)
-        bootstrap_cluster(self.spec, self.state, api=api_url(), speak_from_head=speak_from_head, log=self.log)
+        end = self.provider.self_termination()
+        bootstrap_cluster(self.spec, self.state, end=end, speak_from_head=speak_from_head, log=self.log)
         self.submit(resume=resume)
 
     def submit(self, *, resume: bool) -> None:

@@ -1,4 +1,4 @@
-"""A cluster YAML, checked: three kinds, and every impossible combination refused with its reason.
+"""Schema of a cluster YAML: unknown keys and impossible combinations are refused with their reason.
 
 Pydantic stands here because a person wrote the file. A field's comment gives meaning, unit and off-value;
 what each costs is told in clusters/runpod.yaml itself.
@@ -7,12 +7,13 @@ what each costs is told in clusters/runpod.yaml itself.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from clusters.errors import ClusterError
+from clusters.registry import PROVIDERS, provider_class
 
 
 class StrictSpec(BaseModel):
@@ -48,20 +49,19 @@ class Volume(StrictSpec):
     path: str = Field(default="/workspace", pattern=r"^/.+")
 
 
-class RunpodSpec(StrictSpec):
-    """Pods on RunPod. Prices are US dollars, an hour is wall clock from the first create call."""
+class RentedSpec(StrictSpec):
+    """Rented machines, whoever rents them out: limits, what runs on them, where a run is kept.
 
-    kind: Literal["runpod"]
+    Prices are US dollars; an hour is wall clock from the first create call. A provider derives its own spec
+    from this one and adds its keys; everything outside the provider's folder reads these fields only.
+    """
+
+    kind: str
     gpus: tuple[GpuChoice, ...] = Field(min_length=1)
     gpus_per_pod: int = Field(default=1, ge=1, le=8)
     trials_per_gpu: int = Field(default=1, ge=1, le=8)
     pods: int = Field(default=1, ge=1, le=16)
-    cloud: Literal["SECURE", "COMMUNITY"] = "SECURE"
-    data_centers: tuple[str, ...] = ()  # empty: the service chooses
-    global_networking: bool = False
     image: str = Field(min_length=1)
-    image_start: str = "/start.sh"  # what the image runs by itself; our dead man's switch starts before it
-    min_cuda: str | None = Field(default=None, pattern=r"^\d+\.\d+$")
     disk_gb: int = Field(default=60, ge=10, le=2000)
     volume: Volume | None = None
     store: str | None = Field(default=None, pattern=r"^[a-z0-9]+://.+")  # any fsspec URL
@@ -74,6 +74,7 @@ class RunpodSpec(StrictSpec):
     boot_minutes: float = Field(default=30, gt=0)  # from create to SSH; pulling an image has taken 27
     network_minutes: float = Field(default=5, gt=0)  # running, but SSH silent, for so long: dead networking
     replacements: int = Field(default=2, ge=0, le=10)  # pods rented again for those that never work, or die
+    require_gpu: bool = True  # false: accept a pod whose GPU torch or Ray does not see
     ray_cpus: int | None = Field(default=None, ge=1)  # CPUs Ray sees on a pod; null: what the pod has
     object_store_gb: float | None = Field(default=None, ge=0.1)  # null: Ray's own share of memory
 
@@ -83,28 +84,8 @@ class RunpodSpec(StrictSpec):
         return self.volume is not None or self.store is not None
 
     @model_validator(mode="after")
-    def refuse_impossible(self) -> RunpodSpec:
+    def refuse_impossible(self) -> RentedSpec:
         """Each refusal names the reason and the way out."""
-        if self.pods > 1 and not self.global_networking:
-            raise ValueError(
-                f"pods: {self.pods} needs global_networking: true (without it pods cannot reach each other, "
-                "and Ray nodes must); or keep pods: 1 and raise gpus_per_pod"
-            )
-        if self.global_networking and self.cloud == "COMMUNITY":
-            raise ValueError(
-                "global_networking: true needs cloud: SECURE (Community machines have no private network)"
-            )
-        if self.global_networking and (others := [g.id for g in self.gpus if not g.id.startswith("NVIDIA")]):
-            raise ValueError(f"global_networking: true needs NVIDIA GPUs, and gpus names {', '.join(others)}")
-        if self.pods > 1 and len(self.data_centers) != 1:
-            raise ValueError(
-                f"pods: {self.pods} needs exactly one entry in data_centers, got {len(self.data_centers)} "
-                "(between centres the private network gives 100 Mbps at best, and a volume lives in one)"
-            )
-        if self.volume and (self.cloud == "COMMUNITY" or len(self.data_centers) != 1):
-            raise ValueError(
-                "volume needs cloud: SECURE and, in data_centers, the one centre the volume lives in"
-            )
         if self.volume and self.store:
             raise ValueError("volume and store both say where a run is kept: name one")
         if self.store_env and not self.store:
@@ -114,8 +95,20 @@ class RunpodSpec(StrictSpec):
         return self
 
 
-ClusterSpec = LocalSpec | AddressSpec | RunpodSpec
-ADAPTER: TypeAdapter[ClusterSpec] = TypeAdapter(Annotated[ClusterSpec, Field(discriminator="kind")])
+ClusterSpec = LocalSpec | AddressSpec | RentedSpec
+
+
+def parse_spec(content: dict[str, Any]) -> ClusterSpec:
+    """A cluster from plain values, by the spec class of its kind.
+
+    Raises:
+        ClusterError: `kind` is missing or not registered.
+        ValidationError: an unknown key or an impossible combination.
+    """
+    if "kind" not in content:
+        raise ClusterError(f"kind: missing; expected one of {', '.join(PROVIDERS)}")
+    spec: ClusterSpec = provider_class(content["kind"]).spec_class.model_validate(content)
+    return spec
 
 
 def read_spec(path: Path) -> ClusterSpec:
@@ -138,12 +131,13 @@ def read_spec(path: Path) -> ClusterSpec:
             f"{path} holds {type(content).__name__}, expected keys and values with `kind:` first"
         )
     try:
-        return ADAPTER.validate_python(content)
+        return parse_spec(content)
+    except ClusterError as problem:
+        raise ClusterError(f"{path} is not a cluster that can be had:\n  {problem}") from None
     except ValidationError as problem:
-        kinds = {"local", "address", "runpod"}
         lines = []
         for error in problem.errors():
-            place = ".".join(str(part) for part in error["loc"] if part not in kinds) or "kind"
+            place = ".".join(str(part) for part in error["loc"]) or content["kind"]
             reason = error["msg"].removeprefix("Value error, ")
             got = "" if isinstance(error["input"], dict) else f" (got {error['input']!r})"
             lines.append(f"  {place}: {reason}{got}")

@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Any
 
 from clusters.errors import ClusterError, ClusterFailed
-from clusters.spec import ADAPTER, ClusterSpec
+from clusters.spec import ClusterSpec, parse_spec
 
 MARK = "breakthrough"  # first word of every name that we give a rented machine
 
@@ -76,7 +76,7 @@ class ClusterState:
 
     @property
     def cluster_spec(self) -> ClusterSpec:
-        return ADAPTER.validate_python(self.spec)
+        return parse_spec(self.spec)
 
     @property
     def usd_per_hour(self) -> float:

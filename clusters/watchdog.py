@@ -20,7 +20,7 @@ from clusters.errors import ClusterError, ClusterFailed, SshFailed
 from clusters.fetch import fetch
 from clusters.monitor import poll
 from clusters.provider import Provider, make_provider
-from clusters.spec import RunpodSpec
+from clusters.spec import RentedSpec
 from clusters.ssh import Ssh
 from clusters.state import ClusterState
 
@@ -56,13 +56,13 @@ def alive(pid: int) -> bool:
         return False
 
 
-def margin_seconds(spec: RunpodSpec) -> float:
+def margin_seconds(spec: RentedSpec) -> float:
     """How long before a cap the end begins: fetching and ending take time that is billed."""
     return min(120.0, 0.03 * spec.max_hours * 3600)
 
 
 def reason_to_end(
-    spec: RunpodSpec, state: ClusterState, *, now: float, busy_age: float | None, driver_gone_for: float
+    spec: RentedSpec, state: ClusterState, *, now: float, busy_age: float | None, driver_gone_for: float
 ) -> str:
     """Why the cluster must end now, or empty. `busy_age`: seconds since a job ran, where known."""
     margin = margin_seconds(spec)
@@ -124,7 +124,9 @@ def watch_cluster(name: str) -> None:
         if state.phase == "ended":
             return
         spec = state.cluster_spec
-        assert isinstance(spec, RunpodSpec)
+        if not isinstance(spec, RentedSpec):
+            log(f"cluster {name} is kind: {spec.kind}: there is nothing to end")
+            return
         now = time.time()
         if alive(state.driver_pid):
             driver_seen = now

@@ -3,8 +3,8 @@
 It ends the pod when its deadline has come; when nobody has been heard from for `silence_seconds` (not after a
 detach); when no job has run for `idle_seconds`; and, on a worker, when the head has been out of reach for
 `silence_seconds`. On the head the run is first saved to the volume or the object store, where one is named.
-It speaks to RunPod's API with the key that RunPod injects into each pod, for this pod alone; it tries for
-ever. Settings are read from ~/breakthrough/guard.json at every look, so that a later word (--detach) holds.
+How a machine ends itself is the provider's to say (`SelfTermination`); it tries for ever. Settings are read
+from ~/breakthrough/guard.json at every look, so that a later word (--detach) holds.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import socket
 import subprocess
 import time
 import urllib.error
+import urllib.parse
 import urllib.request
 from pathlib import Path
 from typing import Any
@@ -98,22 +99,20 @@ def save_run(settings: Settings) -> None:
 
 
 def end_pod(settings: Settings) -> None:
-    """Terminate this pod through the API, by action and then by DELETE, until the machine is no more."""
-    environment = container_environment()
-    key, pod = environment.get("RUNPOD_API_KEY", ""), environment.get("RUNPOD_POD_ID", "")
-    calls = [
-        ("POST", f"/v2/pods/{pod}/action", b'{"action": "terminate"}'),
-        ("DELETE", f"/v2/pods/{pod}", None),
-    ]
+    """End this machine as its provider says (`SelfTermination`), again and again until it is no more."""
+    environment, how = container_environment(), settings["end"]
+    key, machine = environment.get(how["key_variable"], ""), environment.get(how["id_variable"], "")
     headers = {
         "Authorization": f"Bearer {key}",
         "Content-Type": "application/json",
         "User-Agent": "breakthrough",
     }
     while True:
-        for method, path, body in calls:
+        for method, template, body in how["calls"]:
+            url = template.replace("{id}", machine)
+            path = urllib.parse.urlsplit(url).path
             request = urllib.request.Request(
-                settings["api"] + path, data=body, headers=headers, method=method
+                url, data=None if body is None else body.encode(), headers=headers, method=method
             )
             try:
                 with urllib.request.urlopen(request, timeout=30) as answer:
@@ -122,6 +121,8 @@ def end_pod(settings: Settings) -> None:
                 log(f"{method} {path}: {problem.code}")
             except OSError as problem:
                 log(f"{method} {path}: {type(problem).__name__}")
+        if how["command"]:
+            log(f"{' '.join(how['command'])}: {subprocess.run(how['command']).returncode}")
         time.sleep(20)
 
 

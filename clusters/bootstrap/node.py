@@ -125,6 +125,28 @@ def warm_up(python: str) -> None:
     )
 
 
+SEEN_BY_TORCH = """
+import json, os, shutil, subprocess, torch, warnings
+with warnings.catch_warnings(record=True) as caught:
+    warnings.simplefilter("always")
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+why = "; ".join(str(warning.message) for warning in caught)
+if not count and not why:
+    built = torch.version.cuda or getattr(torch.version, "hip", None)
+    driver = shutil.which("nvidia-smi") or shutil.which("rocm-smi")
+    why = "this torch was built without CUDA" if not built else "" if driver else "no driver in the container"
+print(json.dumps({"torch": torch.__version__, "torch_gpus": count, "why": why[:300]}))
+"""
+
+
+def seen_by_torch(python: str, expected: int) -> dict[str, Any]:
+    """How many GPUs torch sees, and why fewer than rented where it can be known."""
+    done = subprocess.run([python, "-c", SEEN_BY_TORCH], capture_output=True, text=True)
+    if done.returncode:
+        return {"gpus_expected": expected, "torch_gpus": 0, "why": done.stderr.strip()[-300:]}
+    return {"gpus_expected": expected, **json.loads(done.stdout.strip().split("\n")[-1])}
+
+
 def wait_for_head(host: str) -> None:
     """Until the head's Ray listens; `ray start` itself would give up sooner than packages are installed."""
     until = time.monotonic() + HEAD_SECONDS
@@ -220,6 +242,12 @@ def main() -> None:
     python = ready_python(BASE / "code")
     private(BASE / "secrets.json", json.dumps(settings.get("secrets", {})))
     (BASE / "python").write_text(python)
+    if settings.get("gpus"):  # before Ray starts: a pod without its GPU is given back at once
+        facts = seen_by_torch(python, settings["gpus"])
+        log(f"FACTS {json.dumps(facts)}")
+        if facts["torch_gpus"] < settings["gpus"]:
+            log("READY")
+            return
     marker = BASE / "ray_started"
     if not marker.exists():
         warm_up(python)

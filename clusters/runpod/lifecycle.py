@@ -21,8 +21,8 @@ from clusters.provider import Log
 from clusters.quote import Offer, Quote
 from clusters.runpod.client import API, CreateUnknown, NotPlaced, RunpodClient
 from clusters.runpod.schemas import Pod
+from clusters.runpod.spec import RunpodSpec
 from clusters.runpod.teardown import ENV_MARK, end_cluster, end_pods, pod_name
-from clusters.spec import RunpodSpec
 from clusters.state import ClusterState, Node
 
 LEAST_USEFUL_HOURS = 0.05  # renting for less than three minutes buys nothing

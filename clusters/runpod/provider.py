@@ -5,20 +5,25 @@ from __future__ import annotations
 import os
 import time
 from datetime import UTC, datetime
+from typing import Any
 
 from clusters.errors import ClusterError
-from clusters.provider import Bill, Log, NodeState
-from clusters.quote import Prices, Quote, dated_prices, make_quote
-from clusters.runpod.client import RunpodApiError, RunpodClient
+from clusters.provider import Bill, Log, NodeState, SelfTermination
+from clusters.quote import Prices, Quote, make_quote
+from clusters.runpod.client import RunpodApiError, RunpodClient, api_url
 from clusters.runpod.lifecycle import Pace, rent_pods
+from clusters.runpod.prices import dated_prices
 from clusters.runpod.schemas import Pod
+from clusters.runpod.spec import RunpodSpec
 from clusters.runpod.teardown import end_cluster, end_pods, marked_pods
-from clusters.spec import ClusterSpec, RunpodSpec
+from clusters.spec import ClusterSpec
 from clusters.state import ClusterState, load
 
 
 class RunpodProvider:
     """Made from RUNPOD_API_KEY (and RUNPOD_API_URL, where the service is played) when first needed."""
+
+    spec_class: Any = RunpodSpec
 
     def __init__(self, client: RunpodClient | None = None, *, pace: Pace | None = None) -> None:
         self._client = client
@@ -43,7 +48,9 @@ class RunpodProvider:
         offered = {gpu: usd for gpu, usd in prices.items() if usd > 0 and most[gpu] >= spec.gpus_per_pod}
         source = f"RunPod's catalogue, {datetime.now(UTC):%Y-%m-%d %H:%M} UTC"
         stock = {row.id: row.stock for row in rows}
-        return make_quote(spec, Prices(source, offered, stock, dated.disk_usd_per_gb_month))
+        return make_quote(
+            spec, Prices(source, offered, stock, dated.disk_usd_per_gb_month, market=spec.cloud)
+        )
 
     def rent(self, spec: ClusterSpec, state: ClusterState, *, log: Log) -> ClusterState:
         assert isinstance(spec, RunpodSpec)
@@ -71,6 +78,12 @@ class RunpodProvider:
         except (RunpodApiError, ClusterError):
             theirs = None
         return Bill(state.spent_usd(time.time()), theirs, seconds)
+
+    def self_termination(self) -> SelfTermination:
+        """By action, then by DELETE, with the key that RunPod injects into each pod for this pod alone."""
+        pod = api_url() + "/v2/pods/{id}"
+        calls = (("POST", f"{pod}/action", '{"action": "terminate"}'), ("DELETE", pod, None))
+        return SelfTermination("RUNPOD_API_KEY", "RUNPOD_POD_ID", calls)
 
     def marked(self) -> list[NodeState]:
         return [_node_state(pod) for pod in marked_pods(self.client)]

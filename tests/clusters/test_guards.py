@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import subprocess
@@ -210,5 +211,5 @@ def test_the_guard_ends_its_pod_by_the_pods_own_key(
 
     monkeypatch.setattr(time, "sleep", no_more)
     with pytest.raises(Over):
-        inside.end_pod(settings(api=play.api.url))
+        inside.end_pod(settings(end=dataclasses.asdict(play.provider.self_termination())))
     assert rented.ended_by == "itself"

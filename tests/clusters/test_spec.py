@@ -9,7 +9,8 @@ import pytest
 import yaml
 
 from clusters.errors import ClusterError
-from clusters.spec import AddressSpec, LocalSpec, RunpodSpec, read_spec
+from clusters.runpod.spec import RunpodSpec
+from clusters.spec import AddressSpec, LocalSpec, read_spec
 from tests.clusters.played.playing import FIELDS
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -15,9 +15,10 @@ from clusters.existing_ray import ExistingRayProvider
 from clusters.local import LocalProvider
 from clusters.provider import PROVIDERS, Provider, make_provider
 from clusters.quote import Quote
-from clusters.spec import AddressSpec, ClusterSpec, LocalSpec, RunpodSpec
+from clusters.spec import AddressSpec, ClusterSpec, LocalSpec, RentedSpec, read_spec
 from clusters.state import ClusterState
 from tests.clusters.played.playing import a_spec, playing
+from tests.contracts.harbor import HarborProvider
 
 Case = tuple[Provider, ClusterSpec]
 
@@ -39,10 +40,21 @@ def runpod(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Case]:
         yield play.provider, a_spec()
 
 
-MAKERS: dict[str, Callable[..., Iterator[Case]]] = {"local": local, "address": address, "runpod": runpod}
+def harbor(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Case]:
+    monkeypatch.setitem(PROVIDERS, "harbor", "tests.contracts.harbor:HarborProvider")
+    monkeypatch.setattr(HarborProvider, "berths", {})
+    yield HarborProvider(), read_spec(Path(__file__).with_name("harbor.yaml"))
 
 
-@pytest.fixture(params=sorted(PROVIDERS))
+MAKERS: dict[str, Callable[..., Iterator[Case]]] = {
+    "local": local,
+    "address": address,
+    "runpod": runpod,
+    "harbor": harbor,
+}
+
+
+@pytest.fixture(params=sorted({*PROVIDERS, *MAKERS}))
 def case(request: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Case]:
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     yield from MAKERS[request.param](tmp_path, monkeypatch)
@@ -80,7 +92,7 @@ def test_renting_gives_machines_that_are_up_and_noted(case: Case) -> None:
     assert {node.id for node in seen} == {node.id for node in state.nodes}
     assert all(node.up for node in seen)
     assert states.load(state.name).nodes == state.nodes if state.nodes else True
-    wanted = spec.pods if isinstance(spec, RunpodSpec) else 0
+    wanted = spec.pods if isinstance(spec, RentedSpec) else 0
     assert len(seen) == wanted
     assert all(node.host and node.port for node in state.nodes)
 

@@ -16,7 +16,7 @@ from clusters.errors import ClusterFailed
 from clusters.runpod.client import RunpodClient
 from clusters.runpod.lifecycle import Pace
 from clusters.runpod.provider import RunpodProvider
-from clusters.spec import RunpodSpec
+from clusters.runpod.spec import RunpodSpec
 from clusters.state import ClusterState
 from tests.clusters.played.api import PlayedApi
 from tests.clusters.played.cloud import Cloud

@@ -19,7 +19,14 @@ from tests.clusters.played.namespaces import Namespaces
 from tests.clusters.played.playing import FIELDS
 
 ROOT = Path(__file__).resolve().parents[3]
-SMALL = {"ray_cpus": 1, "object_store_gb": 0.1, "max_usd_per_hour": 4.0, "max_hours": 0.5, "max_usd": 2.0}
+SMALL = {
+    "require_gpu": False,
+    "ray_cpus": 1,
+    "object_store_gb": 0.1,
+    "max_usd_per_hour": 4.0,
+    "max_hours": 0.5,
+    "max_usd": 2.0,
+}
 TWO = {"pods": 2, "global_networking": True, "data_centers": ["EU-RO-1"]}
 WEBHOOK = "https://discord.invalid/api/webhooks/planted-secret-77"
 

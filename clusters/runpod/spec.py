@@ -1,0 +1,45 @@
+"""RunPod's own keys of a cluster YAML, and the combinations that RunPod cannot provide."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from clusters.spec import RentedSpec
+
+
+class RunpodSpec(RentedSpec):
+    """Pods on RunPod. What every rented kind has in common is in `RentedSpec`."""
+
+    kind: Literal["runpod"]
+    cloud: Literal["SECURE", "COMMUNITY"] = "SECURE"
+    data_centers: tuple[str, ...] = ()  # empty: the service chooses
+    global_networking: bool = False
+    image_start: str = "/start.sh"  # what the image runs by itself; our dead man's switch starts before it
+    min_cuda: str | None = Field(default=None, pattern=r"^\d+\.\d+$")
+
+    @model_validator(mode="after")
+    def refuse_what_runpod_cannot_do(self) -> RunpodSpec:
+        """Each refusal names the reason and the way out."""
+        if self.pods > 1 and not self.global_networking:
+            raise ValueError(
+                f"pods: {self.pods} needs global_networking: true (without it pods cannot reach each other, "
+                "and Ray nodes must); or keep pods: 1 and raise gpus_per_pod"
+            )
+        if self.global_networking and self.cloud == "COMMUNITY":
+            raise ValueError(
+                "global_networking: true needs cloud: SECURE (Community machines have no private network)"
+            )
+        if self.global_networking and (others := [g.id for g in self.gpus if not g.id.startswith("NVIDIA")]):
+            raise ValueError(f"global_networking: true needs NVIDIA GPUs, and gpus names {', '.join(others)}")
+        if self.pods > 1 and len(self.data_centers) != 1:
+            raise ValueError(
+                f"pods: {self.pods} needs exactly one entry in data_centers, got {len(self.data_centers)} "
+                "(between centres the private network gives 100 Mbps at best, and a volume lives in one)"
+            )
+        if self.volume and (self.cloud == "COMMUNITY" or len(self.data_centers) != 1):
+            raise ValueError(
+                "volume needs cloud: SECURE and, in data_centers, the one centre the volume lives in"
+            )
+        return self
