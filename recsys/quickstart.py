@@ -26,6 +26,7 @@ from recsys.models.base import History, ModelArtifact
 from recsys.models.registry import family_named, make_config
 from recsys.release import load
 from recsys.release.arrays import IdIndex
+from recsys.release.loaded_release import Release
 from recsys.release.queries import Query, Recommendation
 from recsys.release.recommender import Recommender
 from recsys.types import JsonObject
@@ -40,7 +41,7 @@ class ReleasedModel:
         release: An opened release; ``load_release`` makes one from a folder.
     """
 
-    def __init__(self, release: load.Release) -> None:
+    def __init__(self, release: Release) -> None:
         self.release = release
         self._recommender = Recommender(release)
 

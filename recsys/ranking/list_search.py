@@ -75,6 +75,7 @@ def search_lists(
     item_features: FloatArray | None = None,
     families: Sequence[str] = tuple(LIST_FAMILIES),
     fits: int | None = None,
+    folds: int | None = None,
     seconds: float = math.inf,
     progress: Progress = lambda line: None,
 ) -> ListSelection:
@@ -87,6 +88,7 @@ def search_lists(
         item_features: (items, columns), or None.
         families: Names in LIST_FAMILIES.
         fits: Trials; None: by the amount of data.
+        folds: Of people that the blend is chosen on; None: by the amount of data.
         seconds: No trial is started after half of these, and no cross-fitting after all of them.
         progress: Hears a line per trial.
 
@@ -106,7 +108,10 @@ def search_lists(
     data = ListData(holdout.known, item_features)
     trials = _run_trials(data, holdout, families, fits, seed, began + 0.5 * seconds, progress)
     pool = _pool(trials)
-    members, blend_report = _cross_fitted(pool, data, holdout, seed, began + seconds, progress)
+    if folds is None:
+        folds = FOLDS if len(data.ratings) <= KNOWN_FOLDS_RATINGS else 1
+    until = began + seconds
+    members, blend_report = _cross_fitted(pool, data, holdout, seed, folds, until, progress)
     blended = _fitted(members, data, seed)
     newcomers, newcomer_report = choose_popularity_prior(
         blended,
@@ -212,14 +217,14 @@ def _cross_fitted(
     data: ListData,
     holdout: ListHoldout,
     seed: int,
+    folds: int,
     until: float,
     progress: Progress,
 ) -> tuple[tuple[ListMember, ...], JsonObject]:
     """Weights by greedy selection on people whom no member was fitted on."""
     users = holdout.users
-    folds = FOLDS if len(data.ratings) <= KNOWN_FOLDS_RATINGS else 1
     random = np.random.default_rng(derive_seed(seed, "lists", "people"))
-    fold_of = random.integers(max(folds, 2) if folds > 1 else 4, size=len(users))
+    fold_of = random.integers(folds if folds > 1 else 4, size=len(users))
     rows: list[NDArray[np.int64]] = []
     scores: list[list[NDArray[np.float32]]] = [[] for _ in pool]
     for fold in range(folds):

@@ -25,6 +25,7 @@ from recsys.types import JsonObject
 from search.config.plan import SUBJECT, SearchPlan
 from search.finalize import selection
 from search.finalize.evaluator import Evaluator
+from search.finalize.list_check import PROTOCOL, check_lists
 from search.finalize.release_packer import ReleasePacker, metrics_card, release_member
 from search.finalize.retrain import WITH_VALID, refit_members, retrain
 from search.finalize.sample_lists import sample_lists
@@ -46,6 +47,7 @@ class Findings:
     best_hybrid_vae: Entry | None = None
     ensemble: Entry | None = None
     recommender: Entry | None = None
+    list_check: dict[str, float] | None = None
     members: tuple[tuple[int, float], ...] = ()
     blend_method: str = ""
     refit: JsonObject | None = None
@@ -222,6 +224,9 @@ class Finalizer:
             recommender = Recommender(release)
             findings.recommender = self._recommender_entry(recommender, findings)
             findings.samples = sample_lists(recommender, judge.dataset)
+        if search and judge.split.protocol != PROTOCOL:
+            with findings.timed("list_check"):
+                findings.list_check = check_lists(judge.dataset, seed=seed, say=self._say)
         slices: tuple[SliceName, ...] = ("train", "valid")
         if plan.refit:
             with findings.timed("refit"):

@@ -69,6 +69,7 @@ def build_results(outcome: Outcome, *, promotion: JsonObject | None = None) -> R
         best_hybrid_vae=_model(outcome.best_hybrid_vae),
         ensemble=ensemble,
         recommender=_recommender(outcome),
+        list_check=_figures(outcome.list_check),
         comparisons=look.comparisons(),
         intervals=look.intervals(),
         errors=look.errors(),

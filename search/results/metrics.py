@@ -30,6 +30,12 @@ class Metrics(Document):
     """Normalised discounted cumulative gain of the top 10."""
     map_at_10: float | None = None
     """Mean average precision of the top 10."""
+    mrr_at_10: float | None = None
+    """Mean reciprocal rank of the first hit in the top 10."""
+    hit_rate_at_10: float | None = None
+    """Share of users with a hit in the top 10."""
+    popular_share: float | None = None
+    """Share of the listed places that the most popular tenth of the items takes."""
     coverage: float | None = None
     """Share of the catalogue that any user's top 10 holds."""
     diversity: float | None = None

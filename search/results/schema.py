@@ -93,6 +93,9 @@ class Results(Document):
     """The best hybrid VAE on valid, where ``best`` is of another family."""
     ensemble: EnsembleResult | None = None
     recommender: RecommenderResult | None = None
+    list_check: Metrics | None = None
+    """Lists on a small per-user split, which the plan's list targets are judged on, where the run has another
+    split; searched on that split alone."""
     comparisons: list[PairedComparison] = Field(default_factory=list)
     intervals: list[MetricInterval] = Field(default_factory=list)
     errors: list[ErrorGroup] = Field(default_factory=list)

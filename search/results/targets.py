@@ -45,9 +45,9 @@ class Bound:
 def judge(results: Results) -> list[Target]:
     """A verdict for every target, in the plan's order."""
     on_plan = results.split.protocol == PLAN_SPLIT and results.dataset.ratings >= ML_32M_RATINGS
-    on_lists = results.split.protocol == "per-user"
+    on_lists = results.split.protocol == "per-user" or results.list_check is not None
     best, ensemble = _valid(results.best), _valid(results.ensemble)
-    lists = _test(results.recommender)
+    lists = results.list_check or _test(results.recommender)
     failed = results.trials.get("failed", 0)
 
     def plan(name: str, words: str, bound: Bound, value: float | None) -> Target:

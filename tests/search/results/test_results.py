@@ -6,6 +6,7 @@ import dataclasses
 import json
 import math
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -264,3 +265,12 @@ def test_only_the_owners_template_is_called_the_plans_optimised_one(results: Res
     ):
         assert label_of("template", results.model_copy(update={"plan": {"template": template}})) == label
     assert label_of("best_hybrid_vae", results) == "best hybrid VAE"
+
+
+def test_list_targets_are_judged_on_the_extra_split_where_the_run_has_another(tmp_path: Path) -> None:
+    outcome = replace(make_outcome(tmp_path), list_check={"precision_at_10": 0.41, "ndcg_at_10": 0.44})
+    write_results(tmp_path, outcome)
+    results = read_results(tmp_path)
+    verdicts = {target.name: target for target in results.targets}
+    assert (verdicts["Precision@10"].verdict, verdicts["Precision@10"].value) == ("met", 0.41)
+    assert (verdicts["NDCG@10"].verdict, verdicts["NDCG@10"].value) == ("missed", 0.44)

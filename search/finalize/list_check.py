@@ -1,0 +1,71 @@
+"""Lists under the plan's own protocol, for a run that is split otherwise: its targets are judged on it.
+
+The targets for P@10 and NDCG@10 are those of a 75/25 split of each user. So a short search of lists is run on
+that split of the same ratings, its own train and valid alone, and looks once at its test. Large data is
+checked on a sample of people.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+
+from recsys.data.dataset import Dataset
+from recsys.data.splits import make_split
+from recsys.errors import InputError
+from recsys.evaluation import list_metrics
+from recsys.metrics.ranking import best_of
+from recsys.ranking.list_data import ListData
+from recsys.ranking.list_search import search_lists, unseen_scores
+from recsys.seeds import derive_seed
+
+PROTOCOL = "per-user"
+MAX_USERS = 1_000
+FITS = 11  # every starting point of every family
+SECONDS = 25.0
+
+
+def check_lists(dataset: Dataset, *, seed: int, say: Callable[[str], None]) -> dict[str, float] | None:
+    """Test figures of searched lists on a per-user split of ``dataset``.
+
+    Args:
+        dataset: The run's.
+        seed: Of the sample, the split and the search.
+        say: Prints a line.
+
+    Returns:
+        ``precision_at_10``, ``ndcg_at_10`` and the other list metrics; None where no such split can be made.
+    """
+    users = np.unique(dataset.ratings.users)
+    random = np.random.default_rng(derive_seed(seed, "list-check"))
+    chosen = random.permutation(users)[:MAX_USERS]
+    rows = np.flatnonzero(np.isin(dataset.ratings.users, chosen))
+    try:
+        part = dataset if len(chosen) == len(users) else replace(dataset, ratings=dataset.ratings.take(rows))
+        split = make_split(part, PROTOCOL, seed=seed)
+    except InputError as error:
+        say(f"lists were not checked on a {PROTOCOL} split: {error}")
+        return None
+    known = part.ratings.take(np.sort(np.concatenate([split.train, split.valid])))
+    test = part.ratings.take(split.test)
+    selection = search_lists(
+        known,
+        seed=seed,
+        shape="random",
+        item_features=dataset.item_features,
+        fits=FITS,
+        folds=1,
+        seconds=SECONDS,
+    )
+    ranker = selection.fit(known, seed=seed)
+    judged = np.unique(test.users).astype(np.int64)
+    lists = best_of(unseen_scores(ranker, ListData(known), judged, known=True), 10)
+    counts = np.bincount(known.items, minlength=known.item_count)
+    figures = list_metrics(lists, judged, test, counts=counts)
+    say(
+        f"lists on a {PROTOCOL} split of {len(judged)} people: P@10 {figures['precision_at_10']:.4f}, "
+        f"NDCG@10 {figures['ndcg_at_10']:.4f}"
+    )
+    return figures
