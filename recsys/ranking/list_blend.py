@@ -1,4 +1,4 @@
-"""How much predicted stars may say in a list, and how many candidates that takes: chosen on validation.
+"""The weight of predicted ratings in a list, and the number of candidates they rescore, by validation.
 
 The ranker alone is the start; stars come in only where they help beyond luck, since a rating model does
 not rank. Then the fewest candidates that lose nothing: each costs every member a prediction in a request.

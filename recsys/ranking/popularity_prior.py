@@ -1,4 +1,4 @@
-"""What popularity says of people who rated little.
+"""A popularity prior for people with few ratings.
 
 From one rating a ranker knows little, and says it as loudly as from a hundred: its lists are worse than the
 popular items. So popularity is added, by weight / n for somebody with n ratings, in shares of the ranker's

@@ -1,4 +1,4 @@
-"""A list in the making: what may be in it, who is looked at closer, who stays and in which order."""
+"""The candidates of one list: retrieved, rescored, then cut and ordered."""
 
 from __future__ import annotations
 

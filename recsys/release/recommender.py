@@ -38,6 +38,8 @@ from recsys.release.topk_pruning import score_with_pruning
 from recsys.release.user_state import EMPTY_HISTORY, UserState, UserStateCache
 from recsys.types import IntArray
 
+MIN_CANDIDATES = 100  # of the ranker, rescored for every list
+FIXED_SINCE = 3  # schema version; older releases keep the number that their golden lists were made with
 BATCH = 32  # queries a matrix product; more gains little and holds up the first of them
 # What a broken member or ranker raises; anything else is a mistake of ours and may surface.
 FAILURES = (ArithmeticError, ValueError, IndexError, KeyError, TypeError, OSError, MemoryError)
@@ -247,10 +249,14 @@ class Recommender:
         return RecommendationList(listed, draft.source, spent, draft.fallback)
 
     def _wanted(self, query: Query, rules: Rules) -> int:
-        """How many candidates are looked at closer."""
-        ranking = self.release.manifest.ranking
-        closer = self._weights.rating or rules.diversity or rules.boosts
-        return max(query.count, ranking.candidates) if closer else query.count
+        """Candidates that are scored by the members: as many whatever the list's length, up to that many, so
+        that the first ten of a top-100 are the top ten."""
+        manifest = self.release.manifest
+        rescored = self._weights.rating or rules.diversity or rules.boosts
+        least = manifest.ranking.candidates
+        if manifest.schema_version >= FIXED_SINCE:
+            least = max(least, MIN_CANDIDATES)
+        return max(query.count, least) if rescored else query.count
 
     def _means(self, draft: CandidateList) -> NDArray[np.float32]:
         return self.release.popularity.means[draft.items]

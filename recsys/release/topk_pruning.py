@@ -1,9 +1,9 @@
-"""Who is worth a closer look: only candidates whose stars could still bring them into the list.
+"""Top-k pruning: score only candidates whose upper bound can still reach the list.
 
 A list is ordered by base + weight x unit: the base of every candidate is known, its unit (predicted stars
-on 0..1) costs a pass through every member. So candidates are rated from the best base down, a few at a
-time, until none that is left could reach the list's last place even with the most stars there are: the
-threshold algorithm of Fagin, Lotem & Naor (2003). The list is exactly that of rating them all.
+on 0..1) costs a pass through every member. So candidates are scored from the best base down, a few at a
+time, until no remaining one could reach the list's last place even with the highest rating: the threshold
+algorithm of Fagin, Lotem & Naor (2003). The list is exactly the one of scoring all candidates.
 """
 
 from __future__ import annotations
@@ -19,15 +19,13 @@ from recsys.release.manifest import RankingWeights
 from recsys.release.queries import Rules
 from recsys.release.rating_ensemble import RatingEnsemble
 
-FIRST_BATCH_EXTRA = (
-    14  # looked at beyond the list's length at first: the calls of a second look cost as much as these
-)
+FIRST_BATCH_EXTRA = 14  # beyond the list's length: another round of calls costs as much as these
 BATCH_LIMIT = 16  # and at most so many more each time
 ROUNDING = 1e-5
 
 
 class PruningState:
-    """One draft's candidates, the best base first. ``ahead`` are to be rated next, 0 when it is done."""
+    """One list's candidates, best base first. ``batch`` are to be scored next, 0 when it is done."""
 
     def __init__(
         self, draft: CandidateList, weights: RankingWeights, rules: Rules, scale: RatingScale
@@ -63,7 +61,7 @@ class PruningState:
         self.batch = min(int(able), BATCH_LIMIT)
 
     def finish(self) -> NDArray[np.float32]:
-        """Leaves in the draft what was rated, in the draft's own order, and gives its stars."""
+        """Keeps the scored candidates in the list, in its own order; returns their stars."""
         kept = np.sort(self._order[: self._rated])
         by_place = np.empty(len(self._base), dtype=np.float32)
         by_place[self._order] = self._stars
@@ -78,10 +76,12 @@ def score_with_pruning(
     rules: Rules,
     scale: RatingScale,
 ) -> list[NDArray[np.float32]]:
-    """Stars of what stays in each draft, all queries rated together. Drafts change only when all is well."""
-    looks = [PruningState(draft, weights, rules, scale) for draft in drafts]
-    while batch := [look for look in looks if look.batch]:
-        parts = [(look.draft.states or [], look.items) for look in batch]
-        for look, rated in zip(batch, stars.rate_many(parts), strict=True):
-            look.add_scores(rated)
-    return [look.finish() for look in looks]
+    """Stars of the candidates that stay in each list, all lists scored together.
+
+    Lists change only when every member has answered."""
+    states = [PruningState(draft, weights, rules, scale) for draft in drafts]
+    while batch := [state for state in states if state.batch]:
+        parts = [(state.draft.states or [], state.items) for state in batch]
+        for state, rated in zip(batch, stars.rate_many(parts), strict=True):
+            state.add_scores(rated)
+    return [state.finish() for state in states]

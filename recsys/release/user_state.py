@@ -1,7 +1,7 @@
-"""Who asks: a row that training knew, a history to fold in, or both; and who asked lately.
+"""The state of who asks: a row that training knew, a history to fold in, or both; and a cache of recent ones.
 
-Folding somebody in is the dear part of a list. Who rates what they were just shown, or asks again, comes
-with the same history object: it is recognised by identity, and what the members made of it is still there.
+Folding in is the most expensive part of a list. A person who asks again brings the same history object: it is
+recognised by identity, and the members' states are still there.
 """
 
 from __future__ import annotations

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,10 +12,12 @@ from hypothesis import strategies as st
 
 from recsys.errors import InputError
 from recsys.models.base import History, Scorer
+from recsys.release.load import load_release
 from recsys.release.loaded_release import LoadedMember, Release
 from recsys.release.queries import Query, RecommendationList, Rules
 from recsys.release.recommender import Recommender
 from tests.recsys.release.test_topk_pruning import ITEMS, USERS, history, items_of
+from tests.releases import make_release
 
 NOBODY = 59  # the last user of a tiny release has no ratings
 
@@ -287,3 +290,17 @@ def test_stages_are_timed(recommender: Recommender) -> None:
     (answer,) = recommender.recommend([Query(user=3)])
     assert set(answer.milliseconds) == {"retrieve", "fold_in", "score", "blend"}
     assert all(value >= 0 for value in answer.milliseconds.values())
+
+
+@pytest.mark.parametrize("rules", [Rules(), Rules(diversity=0.4), Rules(boosts={7: 0.3, 130: 0.9})])
+def test_a_list_does_not_depend_on_its_length(tmp_path: Path, rules: Rules) -> None:
+    """With a weight for predicted ratings: the first ten of a top-100 are the top ten."""
+    folder = make_release(tmp_path / "release", items=160, rating_weight=0.8, candidates=20)
+    asked = Recommender(load_release(folder))
+    for user in range(0, 59, 6):
+        lists = {
+            count: items_of(asked.recommend([Query(user=user, count=count)], rules)[0])
+            for count in (1, 10, 20, 100)
+        }
+        for count, items in lists.items():
+            assert items == lists[100][:count]
