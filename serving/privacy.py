@@ -27,6 +27,7 @@ from sqlalchemy import delete, select
 
 from recsys.errors import InputError
 from recsys.types import JsonObject
+from serving.commands.ratings_export import export_ratings
 from serving.events.store import EventStore
 from serving.events.tables import EXPOSURES, FEEDBACK
 
@@ -146,6 +147,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         ("erase", "delete one user's rows"),
         ("backup", "copy the live event store to a file"),
         ("restore", "put a backup in its place (stop the server first)"),
+        ("ratings", "write a run's ratings with those given since as one Parquet file"),
     ):
         action = actions.add_parser(name, help=words, description=words)
         action.add_argument("--events", default="sqlite:///runs/events.db", help="the event store's URL")
@@ -153,6 +155,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
             action.add_argument("--days", type=float, required=True, help="days to keep")
         elif name in ("export", "erase"):
             action.add_argument("--user", required=True, help="the user's id")
+        elif name == "ratings":
+            action.add_argument("--run", type=Path, required=True, help="the run whose data is the base")
+            action.add_argument("--out", type=Path, required=True, help="the Parquet file to write")
         else:
             action.add_argument("file", type=Path, help="the backup")
 
@@ -162,7 +167,10 @@ def run(options: argparse.Namespace) -> int:
     store = EventStore(options.events)
     if options.action != "restore" and not store.postgres and not _sqlite_path(store).exists():
         raise InputError(f"no event store at {options.events}; give the server's own --events URL")
-    if options.action == "retain":
+    if options.action == "ratings":
+        store.close()
+        print(json.dumps(export_ratings(options.run, options.events, options.out)))
+    elif options.action == "retain":
         print(json.dumps(retain(store, days=options.days)))
     elif options.action == "export":
         for row in export(store, options.user):

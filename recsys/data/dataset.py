@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recsys.data.ratings import Ratings
-from recsys.types import BoolArray
+from recsys.types import BoolArray, JsonObject
 
 
 @dataclass(frozen=True)
@@ -103,6 +103,7 @@ class Dataset:
     ``user_features`` and ``item_features`` are (rows, columns) float32 side information (demographics,
     genres) where the dataset has any. ``source`` says in one line where the ratings came from.
     ``noise_floor`` is the rmse of the best possible predictor, known of synthetic ratings only.
+    ``lineage`` says what served ratings were merged in (``event_ratings.merge_served``).
     """
 
     name: str
@@ -116,3 +117,4 @@ class Dataset:
     item_features: NDArray[np.float32] | None = None
     source: str = ""
     noise_floor: float | None = None
+    lineage: JsonObject | None = None

@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from recsys.bounds import DataShape, scale_into_bounds, violations
+from recsys.data.spec import DataSpec, show_download
 from recsys.errors import InputError
 from recsys.models.hybrid_vae.config import HybridVaeConfig
 from recsys.models.registry import make_config
 from recsys.training.trial_types import TrialSpec
 from recsys.types import JsonObject
-from search.config.data_spec import DataSpec, show_download
 from search.config.plan import make_plan
 from search.config.template import load_template
 from search.experiments.spec import ExperimentSpec, now_text, read_spec, run_path, write_spec

@@ -224,6 +224,7 @@ def _dataset(outcome: Outcome) -> DatasetFacts:
         items=dataset.ratings.item_count,
         sha256=dataset.sha256,
         licence=dataset.licence,
+        lineage=dataset.lineage,
         scale=(dataset.ratings.scale.low, dataset.ratings.scale.high),
         quality=QualityFacts(
             **{

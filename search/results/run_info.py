@@ -6,6 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
+from recsys.types import JsonObject
 from search.results.document import Document
 
 Verdict = Literal["met", "missed", "not measured"]
@@ -47,6 +48,8 @@ class DatasetFacts(Document):
     """Of the rating columns and ids."""
     licence: str = ""
     """What its makers ask."""
+    lineage: JsonObject | None = None
+    """Served ratings that were merged in: base, event watermark, counts; null without."""
     scale: tuple[float, float] = (0.5, 5.0)
     """Lowest and highest rating, stars."""
     quality: QualityFacts = QualityFacts()

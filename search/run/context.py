@@ -12,11 +12,11 @@ from typing import Any
 
 from recsys.data.dataset import Dataset
 from recsys.data.report import scale_line
+from recsys.data.spec import DataSpec
 from recsys.data.split import Split, TrainingData
 from recsys.notifications import Notifier
 from recsys.training.trial_types import TrialSpec
 from recsys.types import JsonObject
-from search.config.data_spec import DataSpec
 from search.config.plan import SearchPlan
 from search.run.budget import Budget, hours
 from search.sampling.trial_factory import SCALED, Draw, Proposal, TrialFactory

@@ -11,13 +11,13 @@ from pathlib import Path
 from clusters.cluster_info import ClusterInfo, read_cluster_info
 from recsys.bounds import SMALL_BATCH_SIZE
 from recsys.data.dataset import Dataset
+from recsys.data.spec import DataSpec, show_download
 from recsys.data.split import Split
 from recsys.data.splits import make_split, training_data
 from recsys.errors import InputError
 from recsys.notifications import Notifier
 from recsys.training.trial_types import TrialResult, TrialSpec, TrialStatus
 from recsys.types import JsonObject
-from search.config.data_spec import DataSpec, show_download
 from search.config.plan import SearchPlan, make_plan
 from search.config.template import load_template
 from search.run.budget import Budget

@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 
 from recsys.bounds import DataShape
+from recsys.data.spec import DataSpec
 from recsys.data.split import TrainingData
 from recsys.data.splits import make_split, training_data
 from recsys.data.synthetic import parse_spec
@@ -32,7 +33,6 @@ from recsys.seeds import derive_seed
 from recsys.training.trial import TrainingFailed, Trial
 from recsys.training.trial_types import TrialSpec
 from recsys.types import JsonObject
-from search.config.data_spec import DataSpec
 from search.sampling.search_space import Space, plain
 
 EPOCHS = 18

@@ -21,13 +21,13 @@ from typing import Any
 from ray import tune
 
 from recsys.bounds import DataShape
+from recsys.data.spec import DataSpec
 from recsys.data.split import TrainingData
 from recsys.data.splits import make_split, training_data
 from recsys.models.registry import make_config
 from recsys.training.trial import Trial
 from recsys.training.trial_types import EpochReport, RunEvent, TrialResult, TrialSpec
 from recsys.types import JsonObject
-from search.config.data_spec import DataSpec
 from search.config.plan import make_plan
 from search.sampling.search_space import Space, plain
 from search.sampling.trial_factory import Draw, Proposal

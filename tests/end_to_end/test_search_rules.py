@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 
 from recsys.data.dataset import Dataset
+from recsys.data.spec import DataSpec
 from recsys.data.splits import make_split
 from recsys.release.load import load_release
 from search.breakthrough import main
-from search.config.data_spec import DataSpec
 from tests.end_to_end.commands import DATA, TINY, log_of, results_of, run, trial_rows
 
 pytestmark = pytest.mark.slow

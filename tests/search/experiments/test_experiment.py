@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 import yaml
 
+from recsys.data.spec import DataSpec
 from recsys.data.splits import make_split
 from recsys.errors import InputError
-from search.config.data_spec import DataSpec
 from search.experiment import main
 from search.experiments import review
 from search.experiments.create import request_of, seeds_of

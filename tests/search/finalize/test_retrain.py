@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from recsys.data.dataset import Dataset
+from recsys.data.spec import DataSpec
 from recsys.data.split import Split
 from recsys.data.splits import make_split, training_data
 from recsys.metrics.rating import rmse
@@ -17,7 +18,6 @@ from recsys.models.artifact import load_artifact
 from recsys.models.registry import family_named, make_config
 from recsys.release.load import load_release
 from recsys.training.trial_types import TrialSpec
-from search.config.data_spec import DataSpec
 from tests.search.finalize.runs import finished, results, train
 
 pytestmark = pytest.mark.slow

@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 
 from recsys.data.dataset import Dataset
+from recsys.data.spec import DataSpec
 from recsys.data.splits import make_split, training_data
 from recsys.errors import InputError
 from recsys.models.base import ModelArtifact
 from recsys.release.writer import ReleaseMember
 from recsys.training.trial import Trial
 from recsys.training.trial_types import TrialSpec
-from search.config.data_spec import DataSpec
 from search.config.plan import make_plan
 from search.finalize.release_packer import require_safe_members
 from search.sampling.search_space import shape_of

@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from recsys.data.spec import DataSpec
 from recsys.data.split import TrainingData
 from recsys.data.splits import make_split, training_data
 from recsys.errors import InputError
 from recsys.models.registry import family_named, make_config
-from search.config.data_spec import DataSpec
 from search.config.plan import make_plan
 from search.sampling.search_space import shape_of
 from search.sampling.trial_factory import TrialFactory

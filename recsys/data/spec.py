@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -9,9 +10,11 @@ from pathlib import Path
 
 from recsys.data.cleaning import Duplicates
 from recsys.data.dataset import Dataset
+from recsys.data.event_ratings import merge_served, read_served, split_source
 from recsys.data.load import load_dataset
 from recsys.data.ratings import RatingScale
 from recsys.data.readers.columns import Columns
+from recsys.errors import InputError
 from recsys.types import JsonObject
 
 
@@ -42,6 +45,10 @@ class DataSpec:
 
     def load(self, progress: Callable[[str, float], None] | None = None) -> Dataset:
         """The dataset. Raises InputError that says what is wrong and where."""
+        pair = split_source(self.data)
+        if pair is not None:
+            base = run_source(Path(pair[0])).load(progress)
+            return merge_served(base, read_served(pair[1], base.ratings.scale))
         return load_dataset(
             self.data,
             columns=Columns(
@@ -58,6 +65,17 @@ class DataSpec:
             items_optional=self.items_optional,
             progress=progress,
         )
+
+
+def run_source(run: Path) -> DataSpec:
+    """What the run in ``run`` was trained on. Raises InputError where it holds no run."""
+    try:
+        return DataSpec.from_json(json.loads((run / "run.json").read_text())["source"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(
+            f"--data {run}+...: {run} holds no run of a search ({type(error).__name__}: run.json); expected "
+            "RUN+EVENTS, e.g. runs/champion+runs/events.db"
+        ) from None
 
 
 def show_download(what: str, share: float) -> None:

@@ -1,0 +1,137 @@
+"""Served ratings merged with the data a run was trained on: what comes in, what stays out, counted."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from recsys.data.dataset import Dataset
+from recsys.data.event_ratings import merge_served, read_served, split_source
+from recsys.data.gate import gate_mask
+from recsys.errors import InputError
+from serving.events.store import EventStore
+from serving.privacy import erase
+from serving.records import Exposure, Feedback
+from tests.releases import make_dataset
+
+NOW = 2_000_000_000.0
+
+
+def rated(
+    number: int, user: str, item: str, value: float, at: float, exposure: str | None = None
+) -> Feedback:
+    return Feedback(f"e{number}", exposure, user, "rating", item, value, at)
+
+
+def shown(name: str, user: str, items: tuple[str, ...]) -> Exposure:
+    stars = tuple(3.0 for _ in items)
+    return Exposure(name, NOW - 500, user, "main", "a", 1, "r", items, stars, "personal", 1.0)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> EventStore:
+    made = EventStore(str(tmp_path / "events.db"))
+    made.create_tables()
+    return made
+
+
+@pytest.fixture
+def base() -> Dataset:
+    return make_dataset()
+
+
+def pairs(dataset: Dataset) -> dict[tuple[str, str], float]:
+    users, items = dataset.user_ids, dataset.catalogue.ids
+    rows = zip(dataset.ratings.users, dataset.ratings.items, dataset.ratings.values, strict=True)
+    return {(str(users[user]), str(items[item])): float(value) for user, item, value in rows}
+
+
+def test_the_newest_of_a_pair_stays_and_new_people_and_items_come_after(
+    store: EventStore, base: Dataset, tmp_path: Path
+) -> None:
+    known = next(iter(pairs(base)))
+    store.add(
+        exposures=[shown("x1", "new", ("i1", "i2"))],
+        feedback=[
+            rated(1, known[0], known[1], 1.0, NOW - 100),
+            rated(2, known[0], known[1], 5.0, NOW - 50),
+            rated(3, "new", "i1", 4.0, NOW - 40, "x1"),
+            rated(4, "new", "unheard-of", 2.0, NOW - 30, "x1"),
+        ],
+    )
+    served = read_served(str(tmp_path / "events.db"), base.ratings.scale, now=NOW)
+    merged = merge_served(base, served)
+    lineage = merged.lineage
+    assert lineage is not None
+    expected = {**pairs(base), known: 5.0, ("new", "i1"): 4.0, ("new", "unheard-of"): 2.0}
+    assert pairs(merged) == expected
+    assert list(merged.user_ids[: len(base.user_ids)]) == list(base.user_ids)
+    assert lineage["served"] == 3
+    assert lineage["from_our_lists"] == pytest.approx(1 / 3)  # i1 stood in the list, the other two did not
+    assert lineage["new_users"] == lineage["new_items"] == 1
+    assert lineage["left_out"] == {"rated again later": 2}
+    assert lineage["watermark"] == 4
+    assert lineage["base"] == base.sha256
+
+
+def test_testers_sessions_erased_people_and_impossible_rows_stay_out_and_are_counted(
+    store: EventStore, base: Dataset, tmp_path: Path
+) -> None:
+    gone = str(base.user_ids[base.ratings.users[0]])
+    store.add(feedback=[rated(1, "anonymous-7", "i1", 4.0, NOW - 9), rated(2, "u1", "i1", 9.0, NOW - 8)])
+    store.add(feedback=[rated(3, "u1", "i2", 4.0, NOW + 3600)])
+    erase(store, gone, now=NOW - 7)
+    store.add(feedback=[rated(4, gone, "i3", 4.0, NOW - 20), rated(5, gone, "i4", 2.0, NOW - 3)])
+    served = read_served(str(tmp_path / "events.db"), base.ratings.scale, now=NOW)
+    assert served.left_out == {
+        "anonymous session": 1,
+        "outside the scale": 1,
+        "time in the future": 1,
+        "erased person": 1,
+    }
+    merged = merge_served(base, served)
+    lineage = merged.lineage
+    assert lineage is not None
+    assert {pair: value for pair, value in pairs(merged).items() if pair[0] == gone} == {(gone, "i4"): 2.0}
+    own = int((base.ratings.users == base.ratings.users[0]).sum())
+    assert lineage["left_out"]["base ratings of erased people"] == own
+    assert len(merged.ratings) == len(base.ratings) - own + 1
+
+
+def test_old_pairs_keep_their_place_in_the_gate(store: EventStore, base: Dataset, tmp_path: Path) -> None:
+    store.add(feedback=[rated(n, f"new{n}", f"i{n}", 3.0, NOW - n) for n in range(1, 30)])
+    merged = merge_served(base, read_served(str(tmp_path / "events.db"), base.ratings.scale, now=NOW))
+    np.testing.assert_array_equal(gate_mask(merged)[: len(base.ratings)], gate_mask(base))
+
+
+def test_merging_twice_changes_nothing(store: EventStore, base: Dataset, tmp_path: Path) -> None:
+    store.add(feedback=[rated(n, f"u{n}", f"i{n}", 3.0, NOW - n) for n in range(1, 20)])
+    served = read_served(str(tmp_path / "events.db"), base.ratings.scale, now=NOW)
+    first = merge_served(base, served)
+    second = merge_served(first, served)
+    assert pairs(first) == pairs(second)
+
+
+def test_what_is_no_event_store_is_refused(tmp_path: Path, base: Dataset) -> None:
+    with pytest.raises(InputError, match="no event store at"):
+        read_served(str(tmp_path / "none.db"), base.ratings.scale)
+    (tmp_path / "odd.db").write_bytes(b"")
+    with pytest.raises(InputError, match="cannot be read"):
+        read_served(str(tmp_path / "odd.db"), base.ratings.scale)
+    with pytest.raises(InputError, match="expected a file"):
+        read_served("mongodb://u:secret@h/db", base.ratings.scale)
+
+
+@pytest.mark.parametrize(
+    ("source", "parts"),
+    [
+        ("runs/a+runs/events.db", ("runs/a", "runs/events.db")),
+        ("ml-100k", None),
+        ("synthetic:users=5+5", None),
+        ("runs/a+", None),
+    ],
+)
+def test_the_two_parts_of_a_source(source: str, parts: tuple[str, str] | None) -> None:
+    assert split_source(source) == parts

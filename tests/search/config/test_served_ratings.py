@@ -1,0 +1,54 @@
+"""``--data RUN+EVENTS``: a run's own source with what people rated since."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from recsys.data.dataset import Dataset
+from recsys.data.spec import DataSpec
+from recsys.errors import InputError
+from serving.__main__ import main
+from serving.events.store import EventStore
+from serving.records import Feedback
+
+
+def test_a_run_and_an_event_store_are_one_data_set(tmp_path: Path) -> None:
+    spec = DataSpec(data="synthetic:users=50,items=40,ratings=600")
+    (tmp_path / "run.json").write_text(json.dumps({"source": spec.to_json()}))
+    store = EventStore(str(tmp_path / "events.db"))
+    store.create_tables()
+    store.add(feedback=[Feedback("e1", None, "somebody new", "rating", "1", 4.0, 1_700_000_000.0)])
+    both = DataSpec(data=f"{tmp_path}+{tmp_path / 'events.db'}").load()
+    assert len(both.ratings) == len(spec.load().ratings) + 1
+    assert both.lineage is not None
+    assert both.lineage["served"] == 1
+    assert any("1 ratings were given through the service" in note for note in both.quality.notes)
+
+
+def test_a_folder_without_a_run_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"holds no run of a search .* expected RUN\+EVENTS"):
+        DataSpec(data=f"{tmp_path}+events.db").load()
+
+
+def test_the_exported_file_reads_as_the_same_ratings(tmp_path: Path) -> None:
+    spec = DataSpec(data="synthetic:users=50,items=40,ratings=600")
+    (tmp_path / "run.json").write_text(json.dumps({"source": spec.to_json()}))
+    events = tmp_path / "events.db"
+    store = EventStore(str(events))
+    store.create_tables()
+    store.add(feedback=[Feedback("e1", None, "somebody new", "rating", "1", 4.0, 1_700_000_000.0)])
+    out = tmp_path / "merged.parquet"
+    words = ["data", "ratings", "--run", str(tmp_path), "--events", str(events), "--out", str(out)]
+    assert main(words) == 0
+    merged, read = DataSpec(data=f"{tmp_path}+{events}").load(), DataSpec(data=str(out)).load()
+    assert rows(read) == rows(merged)
+
+
+def rows(dataset: Dataset) -> set[tuple[str, str, float, int]]:
+    ratings, items = dataset.ratings, dataset.catalogue.ids
+    assert ratings.times is not None
+    columns = (ratings.users, ratings.items, ratings.values.tolist(), ratings.times.tolist())
+    return {(str(dataset.user_ids[u]), str(items[i]), v, t) for u, i, v, t in zip(*columns, strict=True)}
