@@ -11,8 +11,10 @@ from __future__ import annotations
 
 from clusters.cluster_info import ClusterInfo
 from clusters.errors import ClusterError
+from clusters.spec import RentedSpec
 
-FETCH_SECONDS = 120.0  # kept for the last fetch and the end of the pods
+FETCH_SECONDS = 300.0  # kept for the last fetch and the end of the pods
+TEARDOWN_SECONDS = 60.0  # of these, for the end of the pods alone
 SECRET_OPTIONS = ("--notify",)  # their values would stand in Ray's job record and in process lists
 
 
@@ -42,6 +44,11 @@ def last_value(arguments: list[str], option: str) -> float | None:
             except ValueError:
                 return None  # the search itself tells what is wrong with it
     return found
+
+
+def teardown_seconds(spec: RentedSpec) -> float:
+    """Seconds before a cap at which fetching must be over: ending pods takes time that is billed."""
+    return min(TEARDOWN_SECONDS, 0.015 * spec.max_hours * 3600)
 
 
 def with_limits(

@@ -14,7 +14,7 @@ from clusters.bootstrap_cluster import CODE, bootstrap_cluster
 from clusters.errors import ClusterError, ClusterFailed
 from clusters.fetch import fetch_last
 from clusters.launch import confirm, prepare
-from clusters.monitor import Interrupts, poll
+from clusters.monitor import Interrupts, poll, sigterm_as_interrupt
 from clusters.provider import make_provider
 from clusters.remote_run import forget_secrets
 from clusters.spec import RentedSpec, read_spec
@@ -226,7 +226,8 @@ def main(arguments: list[str] | None = None) -> int:
     os.umask(0o077)
     options = parser().parse_args(arguments)
     try:
-        return int(options.work(options))
+        with sigterm_as_interrupt():
+            return int(options.work(options))
     except ClusterError as problem:
         print(f"error: {problem}", file=sys.stderr)
         return 2

@@ -11,25 +11,47 @@ import hashlib
 import shlex
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import TypeVar
 
-from clusters.bootstrap_cluster import CODE
+from clusters.bootstrap_cluster import BASE, CODE
 from clusters.errors import ClusterFailed, SshFailed
 from clusters.provider import Log
 from clusters.ssh import Ssh
+
+T = TypeVar("T")
+CHECKPOINTS = ("checkpoint*", ".*.part", "*.part")  # rsync patterns of a trial's large files
+WRITTEN_HERE = ("/tracking/***", "/cluster_bill.json", ".rsync-partial/***")  # never deleted by a fetch
+RETRY_SECONDS = 5.0
 
 
 def remote_run(run: str) -> str:
     return f"{CODE}/runs/{run}"
 
 
-def fetch(head: Ssh, run: str, out: Path, *, timeout: float = 600, by_content: bool = False) -> bool:
-    """One rsync; False while the run folder does not exist there yet."""
+def fetch(
+    head: Ssh, run: str, out: Path, *, timeout: float = 600, by_content: bool = False, small: bool = False
+) -> bool:
+    """One rsync; False while the run folder does not exist there yet.
+
+    What is gone there is deleted here, but for what only this machine writes. `small` leaves checkpoints
+    out: each can be a gigabyte, and a search whose head is lost goes on from what is small.
+    """
     path = remote_run(run)
-    if "yes" not in head.run(f"test -d {shlex.quote(path)} && echo yes || echo no"):
+    quoted = shlex.quote(path)
+    there = head.run(f"test -d {quoted} || echo no; test -e {quoted}/plan.yaml && echo plan; true")
+    if "no" in there:
         return False
-    head.pull(path, out, timeout=timeout, by_content=by_content)
+    head.pull(
+        path,
+        out,
+        timeout=timeout,
+        by_content=by_content,
+        less=CHECKPOINTS if small else (),
+        delete_except=WRITTEN_HERE if "plan" in there else None,
+    )
     return True
 
 
@@ -58,18 +80,68 @@ def _digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def fetch_last(head: Ssh, run: str, out: Path, *, log: Log, tries: int = 3) -> bool:
-    """The last fetch, verified; what changed under it is fetched again. False where there is nothing."""
-    for attempt in range(tries):
-        if not fetch(head, run, out, by_content=True):
+def fetch_last(
+    head: Ssh, run: str, out: Path, *, log: Log, until: float | None = None, tries: int = 3
+) -> bool:
+    """The last fetch: what is small first (results, release), then all of it, verified.
+
+    A connection that breaks is tried again until `until` (seconds since the epoch; by default half an hour
+    from now), and goes on from the bytes that have come. False where there is nothing to fetch.
+
+    Raises:
+        SshFailed: no way through until then. ClusterFailed: files differ after `tries` fetches.
+    """
+    until = time.time() + 1800 if until is None else until
+    with heartbeat(head):
+        if not _persist(lambda: fetch(head, run, out, small=True), until, log):
             return False
-        try:
-            log(f"fetched and verified {verify(head, run, out)} files into {out}")
-            return True
-        except ClusterFailed:
-            if attempt == tries - 1:
+        for attempt in range(tries):
+            _persist(lambda: fetch(head, run, out, by_content=True), until, log)
+            try:
+                count = _persist(lambda: verify(head, run, out), until, log)
+                log(f"fetched and verified {count} files into {out}")
+                return True
+            except SshFailed:
                 raise
+            except ClusterFailed:
+                if attempt == tries - 1:
+                    raise
     return False
+
+
+def _persist(work: Callable[[], T], until: float, log: Log) -> T:
+    """Call `work` until SSH lets it through; its last failure once there is no time left."""
+    told = False
+    while True:
+        try:
+            return work()
+        except SshFailed as problem:
+            if time.time() + RETRY_SECONDS >= until:
+                raise
+            if not told:
+                log(f"fetching goes on where it broke ({problem})")
+            told = True
+            time.sleep(RETRY_SECONDS)
+
+
+@contextmanager
+def heartbeat(head: Ssh) -> Iterator[None]:
+    """Tell the guard in the pod that somebody is there, for as long as the block runs."""
+    stop = threading.Event()
+
+    def beat() -> None:
+        while not stop.is_set():
+            with suppress(ClusterFailed):  # the fetch itself reports a broken connection
+                head.run(f"touch {BASE}/heartbeat")
+            stop.wait(30)
+
+    thread = threading.Thread(target=beat, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join(timeout=5)
 
 
 class Fetcher:
@@ -94,7 +166,7 @@ class Fetcher:
         trouble = ""
         while not self.stop.wait(self.every):
             try:
-                if fetch(self.head, self.run, self.out) and self.after:
+                if fetch(self.head, self.run, self.out, small=True) and self.after:
                     self.after(self.out)
                 trouble = ""
             except (SshFailed, OSError) as problem:

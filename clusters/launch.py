@@ -20,7 +20,7 @@ from pathlib import Path
 from clusters import state as states
 from clusters.budget_args import refuse_secrets
 from clusters.errors import ClusterError, ClusterFailed
-from clusters.monitor import Interrupts
+from clusters.monitor import Interrupts, sigterm_as_interrupt
 from clusters.provider import Provider, make_provider
 from clusters.remote_run import SEARCH, RemoteRun
 from clusters.spec import AddressSpec, ClusterSpec, LocalSpec, RentedSpec, read_spec
@@ -53,18 +53,16 @@ def launch_search(
     messages; raises nothing; returns the exit code.
     """
     try:
-        spec = read_spec(cluster_yaml)
-        if isinstance(spec, LocalSpec | AddressSpec):
-            return run_here(spec, arguments, out=out, detach=detach, attach=attach)
-        provider = make_provider(spec.kind)
-        if attach:
-            state = find_by_out(out)
-            here = None if state.detached else while_here  # after --detach the head speaks for itself
-            return finish(RemoteRun(provider, spec, state, out, here, log))
-        if "--resume" not in arguments and out.exists() and (not out.is_dir() or any(out.iterdir())):
-            raise ClusterError(f"--out {out} is not empty; name another folder, or --resume the run in it")
-        state = prepare(provider, spec, arguments, out=out, yes=yes, detach=detach)
-        return begin(RemoteRun(provider, spec, state, out, while_here, log), detach=detach)
+        with sigterm_as_interrupt():
+            return _launch(
+                cluster_yaml,
+                arguments,
+                out=out,
+                yes=yes,
+                detach=detach,
+                attach=attach,
+                while_here=while_here,
+            )
     except ClusterError as problem:
         print(f"error: {problem}", file=sys.stderr)
         return 2
@@ -74,6 +72,31 @@ def launch_search(
     except KeyboardInterrupt:
         print("interrupted: nothing was rented", file=sys.stderr)
         return 130
+
+
+def _launch(
+    cluster_yaml: Path,
+    arguments: list[str],
+    *,
+    out: Path,
+    yes: bool,
+    detach: bool,
+    attach: bool,
+    while_here: WhileHere | None,
+) -> int:
+    """`launch_search`, with its failures as exceptions."""
+    spec = read_spec(cluster_yaml)
+    if isinstance(spec, LocalSpec | AddressSpec):
+        return run_here(spec, arguments, out=out, detach=detach, attach=attach)
+    provider = make_provider(spec.kind)
+    if attach:
+        state = find_by_out(out)
+        here = None if state.detached else while_here  # after --detach the head speaks for itself
+        return finish(RemoteRun(provider, spec, state, out, here, log))
+    if "--resume" not in arguments and out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise ClusterError(f"--out {out} is not empty; name another folder, or --resume the run in it")
+    state = prepare(provider, spec, arguments, out=out, yes=yes, detach=detach)
+    return begin(RemoteRun(provider, spec, state, out, while_here, log), detach=detach)
 
 
 def run_here(spec: ClusterSpec, arguments: list[str], *, out: Path, detach: bool, attach: bool) -> int:

@@ -58,7 +58,7 @@ class Interrupts:
     wake: threading.Event = field(default_factory=threading.Event)
 
     def _note(self, number: int, frame: FrameType | None) -> None:
-        self.count += 1
+        self.count += 2 if number == signal.SIGTERM else 1  # whoever sends SIGTERM will not wait
         self.wake.set()
 
     @contextmanager
@@ -73,6 +73,23 @@ class Interrupts:
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
+
+
+@contextmanager
+def sigterm_as_interrupt() -> Iterator[None]:
+    """Let SIGTERM raise KeyboardInterrupt in this block, so that what was rented is ended on the way out."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def signal_job(head: Ssh, job: str, name: str) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from clusters import state as states
 from clusters.bootstrap_cluster import BASE, CODE, bootstrap_cluster, ray_token, send_code
-from clusters.budget_args import with_limits
+from clusters.budget_args import teardown_seconds, with_limits
 from clusters.cluster_info import ClusterInfo
 from clusters.errors import ClusterError, ClusterFailed
 from clusters.fetch import fetch_last, remote_run
@@ -164,9 +164,12 @@ class RemoteRun:
         """Fetch, end every pod, compare the bill; the exit code, which is 1 where a pod may be left."""
         with Interrupts().caught():
             state = self.state
-            if state.phase == "searching" and state.nodes:
+            if state.phase in ("searching", "fetching") and state.nodes:
                 try:
-                    fetched = fetch_last(self.head, state.run, self.out, log=self.log)
+                    states.update(self.name, phase="fetching")
+                    fetched = fetch_last(
+                        self.head, state.run, self.out, log=self.log, until=self._fetch_until()
+                    )
                     if fetched and self.while_here:
                         self.while_here(self.out)
                 except ClusterFailed as problem:
@@ -182,6 +185,12 @@ class RemoteRun:
             self.log(f"no pod is left; {bill.text()}")
             self._write_bill(bill.ours_usd, bill.theirs_usd)
         return self._finish(status)
+
+    def _fetch_until(self) -> float:
+        """When the last fetch must be over: while money and hours are left, less the end of the pods."""
+        spec, now = self.spec, time.time()
+        deadline = self.state.deadline(max_usd=spec.max_usd, max_hours=spec.max_hours, now=now)
+        return deadline - teardown_seconds(spec)
 
     def _write_bill(self, ours: float, theirs: float | None) -> None:
         if self.out.is_dir():

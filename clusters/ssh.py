@@ -115,13 +115,31 @@ class Ssh:
         lines = [part for forward in forwards for part in ("-L", forward)]
         return subprocess.run(["ssh", "-t", *self.options, *lines, self.target]).returncode
 
-    def pull(self, remote: str, local: Path, *, timeout: float = 600, by_content: bool = False) -> None:
-        """Make a local folder equal to a remote one (nothing is deleted here); rsync checks what it sends.
+    def pull(
+        self,
+        remote: str,
+        local: Path,
+        *,
+        timeout: float = 600,
+        by_content: bool = False,
+        less: tuple[str, ...] = (),
+        delete_except: tuple[str, ...] | None = None,
+    ) -> None:
+        """Make a local folder hold what a remote one does; rsync checks what it sends.
 
-        `by_content` compares every file's checksum instead of its size and time.
+        Args:
+            remote: folder on the node.
+            local: folder here, made when missing.
+            timeout: seconds; what has come by then is kept, and the next call goes on from it.
+            by_content: compare every file's checksum instead of its size and time.
+            less: rsync patterns left out (and left alone here).
+            delete_except: delete what is gone there, but for these patterns; None deletes nothing.
         """
         local.mkdir(parents=True, exist_ok=True)
         how = ["--checksum"] if by_content else []
+        how += [f"--exclude={pattern}" for pattern in less]
+        if delete_except is not None:
+            how += [*(f"--filter=protect {pattern}" for pattern in delete_except), "--delete-delay"]
         self._rsync([*how, f"{self.target}:{remote}/", f"{local}/"], timeout=timeout)
 
     def push(self, local: Path, remote: str, *, less: tuple[str, ...] = (), timeout: float = 600) -> None:
@@ -139,13 +157,14 @@ class Ssh:
             "-z",
             "--no-owner",
             "--no-group",
-            "--partial-dir=.rsync-partial",
+            "--partial-dir=.rsync-partial",  # what a broken transfer had brought; the next goes on from it
+            "--timeout=60",
             "-e",
             shell,
             *ends,
         ]
         try:
-            done = subprocess.run(command, capture_output=True, timeout=timeout, start_new_session=True)
+            done = run_gently(command, timeout=timeout)
         except FileNotFoundError:
             raise ClusterFailed(
                 "rsync is not installed on this machine; install it and fetch again"
@@ -193,3 +212,23 @@ class Ssh:
         """End the shared connection; the next command makes a new one."""
         command = ["ssh", *self.options, "-O", "exit", self.target]
         subprocess.run(command, capture_output=True, start_new_session=True)
+
+
+def run_gently(command: list[str], *, timeout: float) -> subprocess.CompletedProcess[bytes]:
+    """`subprocess.run`, but ended by SIGTERM at the time limit: rsync then keeps what it has of a file.
+
+    Raises:
+        TimeoutExpired: the command took longer than `timeout` seconds.
+    """
+    child = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True)
+    try:
+        out, err = child.communicate(timeout=timeout)
+    except BaseException:
+        child.terminate()
+        try:
+            child.communicate(timeout=10)
+        except subprocess.TimeoutExpired:
+            child.kill()
+            child.communicate()
+        raise
+    return subprocess.CompletedProcess(command, child.returncode, out, err)

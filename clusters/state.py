@@ -59,7 +59,7 @@ class ClusterState:
     nodes: tuple[Node, ...] = ()
     gone: tuple[Node, ...] = ()  # ended, kept for the bill
     serial: int = 0  # create calls made, so that no name is used twice
-    phase: str = "new"  # new, renting, starting, ready, searching, ended
+    phase: str = "new"  # new, renting, starting, ready, searching, fetching, ended
     batch_size: int = 2048
     job: str = ""  # Ray's submission id
     arguments: tuple[str, ...] = ()

@@ -16,6 +16,7 @@ import time
 from pathlib import Path
 
 from clusters import state as states
+from clusters.budget_args import teardown_seconds
 from clusters.errors import ClusterError, ClusterFailed, SshFailed
 from clusters.fetch import fetch
 from clusters.monitor import poll
@@ -56,8 +57,13 @@ def alive(pid: int) -> bool:
         return False
 
 
-def margin_seconds(spec: RentedSpec) -> float:
-    """How long before a cap the end begins: fetching and ending take time that is billed."""
+def margin_seconds(spec: RentedSpec, *, driver_fetches: bool = False) -> float:
+    """How long before a cap the end begins: fetching and ending take time that is billed.
+
+    A living driver fetches by itself until `teardown_seconds` before the cap, and is not cut short.
+    """
+    if driver_fetches:
+        return 0.8 * teardown_seconds(spec)
     return min(120.0, 0.03 * spec.max_hours * 3600)
 
 
@@ -65,7 +71,9 @@ def reason_to_end(
     spec: RentedSpec, state: ClusterState, *, now: float, busy_age: float | None, driver_gone_for: float
 ) -> str:
     """Why the cluster must end now, or empty. `busy_age`: seconds since a job ran, where known."""
-    margin = margin_seconds(spec)
+    driver_lives = driver_gone_for <= ORPHAN_SECONDS
+    promised = driver_lives and state.phase in ("searching", "fetching") and not state.detached
+    margin = margin_seconds(spec, driver_fetches=promised)
     if now - state.created > spec.max_hours * 3600 - margin:
         return f"max_hours {spec.max_hours:g}"
     spent = state.spent_usd(now + margin)
@@ -73,6 +81,8 @@ def reason_to_end(
         return f"max_usd ${spec.max_usd:.2f}"
     if state.phase in ("new", "renting", "starting") and driver_gone_for > ORPHAN_SECONDS:
         return "the command that was renting it is gone"
+    if state.phase == "fetching" and driver_lives:
+        return ""
     ready = float(state.notes.get("ready", now))
     if busy_age is not None and min(busy_age, now - ready) > spec.idle_minutes * 60:
         return f"no job has run for {spec.idle_minutes:g} minutes"
@@ -85,7 +95,7 @@ def busy_age(state: ClusterState) -> float | None:
     A cluster brought up by hand has this machine for its owner: the look counts as being heard from. A
     search's driver speaks for itself, and when it is gone nobody does.
     """
-    if state.phase not in ("ready", "searching"):
+    if state.phase not in ("ready", "searching", "fetching"):
         return None
     try:
         fact, _ = poll(Ssh(state.name, state.head), state.job or "none", 1 << 60, quiet=bool(state.job))
@@ -98,9 +108,9 @@ def busy_age(state: ClusterState) -> float | None:
 def end(provider: Provider, state: ClusterState, reason: str) -> bool:
     """Fetch what there is, end the pods, note why. False where some are left: it is tried again."""
     log(f"ending cluster {state.name}: {reason}")
-    if state.phase == "searching" and state.out:
+    if state.phase in ("searching", "fetching") and state.out:
         try:
-            fetch(Ssh(state.name, state.head), state.run, Path(state.out), timeout=90)
+            fetch(Ssh(state.name, state.head), state.run, Path(state.out), timeout=90, small=True)
         except (ClusterFailed, OSError) as problem:
             log(f"the last fetch failed: {problem}")
     try:

@@ -46,12 +46,20 @@ def private(path: Path, text: str) -> None:
         file.write(text)
 
 
+def is_guard(pid: str) -> bool:
+    """Whether this process is a guard: after a container's restart its id may be another's."""
+    try:
+        return b"guard.py" in Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return False
+
+
 def start_guard(settings: dict[str, Any]) -> None:
     """The guard inside the pod, in its own session; a running one reads the new settings by itself."""
     private(BASE / "guard.json", json.dumps(settings["guard"]))
     (BASE / "heartbeat").touch()
     pid_file = BASE / "guard.pid"
-    if pid_file.exists() and Path(f"/proc/{pid_file.read_text().strip()}").exists():
+    if pid_file.exists() and is_guard(pid_file.read_text().strip()):
         return
     output = (BASE / "guard.log").open("a")
     script = Path(__file__).with_name("guard.py")

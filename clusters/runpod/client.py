@@ -17,7 +17,7 @@ from typing import Any
 import requests
 
 from clusters.errors import ClusterError, ClusterFailed
-from clusters.runpod.schemas import GpuType, Pod, read_bill, read_gpus, read_pod, read_pods
+from clusters.runpod.schemas import GpuType, Pod, next_page, read_bill, read_gpus, read_pod, read_pods
 
 API = "https://api.runpod.io"
 WHERE_KEY = "make one in the RunPod console (Settings, API keys) and `export RUNPOD_API_KEY=...`"
@@ -80,7 +80,24 @@ class RunpodClient:
         return read_gpus(self._call("GET", "/v2/catalog/gpus", params=params, attempts=3))
 
     def pods(self) -> list[Pod]:
-        return read_pods(self._call("GET", "/v2/pods"))
+        """Every pod of the account, page after page.
+
+        Raises:
+            ClusterFailed: a page names itself as the next one, or says that more follows and not where.
+        """
+        pods: dict[str, Pod] = {}
+        params: dict[str, str] = {}
+        seen: list[dict[str, str]] = []
+        while True:
+            page = self._call("GET", "/v2/pods", params=params or None)
+            pods |= {pod.id: pod for pod in read_pods(page)}
+            following = next_page(page)
+            if following is None:
+                return list(pods.values())
+            if following in seen:
+                raise ClusterFailed(f"RunPod's list of pods goes in circles at page {following}")
+            seen.append(following)
+            params = following
 
     def pod(self, pod_id: str) -> Pod | None:
         """One pod, or None where the service knows it no more."""

@@ -25,6 +25,7 @@ from clusters.runpod.spec import RunpodSpec
 from clusters.runpod.teardown import ENV_MARK, end_cluster, end_pods, pod_name
 from clusters.state import ClusterState, Node
 
+SAVING_SECONDS = 900  # the guard's own limit for saving a run
 LEAST_USEFUL_HOURS = 0.05  # renting for less than three minutes buys nothing
 
 
@@ -117,7 +118,9 @@ def _create(
         name = pod_name(state.owner, state.name, state.serial)
         called = time.time()
         try:
-            pod: Pod | None = client.create(create_body(spec, state, offer.gpu, name, client.url))
+            deadline = pod_deadline(spec, state, offer, now=called)
+            body = create_body(spec, state, offer.gpu, name, client.url, deadline=deadline)
+            pod: Pod | None = client.create(body)
         except CreateUnknown as problem:
             log(f"{problem}; looking for {name}, which may have been rented all the same")
             pod = _look_for(client, name, pace)
@@ -134,7 +137,9 @@ def _create(
         return state
 
 
-def create_body(spec: RunpodSpec, state: ClusterState, gpu: str, name: str, api: str) -> dict[str, Any]:
+def create_body(
+    spec: RunpodSpec, state: ClusterState, gpu: str, name: str, api: str, *, deadline: float
+) -> dict[str, Any]:
     """The request of one pod. No secret is in it: the public key is public, and the API's own is injected
     there.
     """
@@ -148,7 +153,7 @@ def create_body(spec: RunpodSpec, state: ClusterState, gpu: str, name: str, api:
         "ports": ["22/tcp"],
         "startSsh": True,
         "env": {ENV_MARK: state.name, "PUBLIC_KEY": key},
-        "args": dead_mans_switch(spec, api),
+        "args": dead_mans_switch(spec, api, deadline=deadline),
         "globalNetworking": spec.global_networking,
     }
     if spec.min_cuda:
@@ -160,16 +165,39 @@ def create_body(spec: RunpodSpec, state: ClusterState, gpu: str, name: str, api:
     return body
 
 
-def dead_mans_switch(spec: RunpodSpec, api: str = API) -> str:
-    """What the container runs before its own start: if no guard has come by SSH in time, the pod ends itself.
+def pod_deadline(spec: RunpodSpec, state: ClusterState, offer: Offer, *, now: float) -> float:
+    """When a pod created now must be gone whatever happens (seconds since the epoch): by hours or dollars."""
+    by_money = now + (spec.max_usd - state.spent_usd(now)) / max(offer.usd_per_hour, 1e-9) * 3600
+    return min(state.created + spec.max_hours * 3600, by_money)
 
-    This covers the minutes between a create call and our guard, should this machine die in them.
+
+def dead_mans_switch(
+    spec: RunpodSpec,
+    api: str = API,
+    *,
+    deadline: float,
+    base: str = "/root/breakthrough",
+    look_seconds: float = 10,
+) -> str:
+    """What the container runs before its own start, at its first start and at every restart.
+
+    It ends the pod when no guard has come by SSH in time (this machine died after the create call) and at the
+    deadline, which stands in the command itself: RunPod restarts a container whose first process ended, with
+    the guard gone and billing going on. A guard whose files survived the restart is started again; one that
+    is alive at the deadline has `SAVING_SECONDS` more to save the run.
     """
     seconds = int((spec.boot_minutes + spec.network_minutes) * 60 + 600)
+    guard = f"{base}/code/clusters/bootstrap/guard.py"
     return (
-        f"bash -c '(sleep {seconds}; test -e /root/breakthrough/guarded || while true; do curl -s -X DELETE "
-        f'-H "Authorization: Bearer $RUNPOD_API_KEY" {api}/v2/pods/$RUNPOD_POD_ID; sleep 30; done) '
-        f">/dev/null 2>&1 & exec {spec.image_start}'"
+        f"bash -c '(S=$(($(date +%s)+{seconds})); D={int(deadline)}; while :; do N=$(date +%s); G=0; "
+        f"if test -e {base}/guard.pid && grep -q guard.py /proc/$(cat {base}/guard.pid)/cmdline; then G=1; "
+        f"elif test -e {base}/guard.json && test -e {guard}; then HOME={base.rpartition('/')[0]} "
+        f"python3 {guard} >>{base}/guard.log 2>&1 & echo $! >{base}/guard.pid; fi; "
+        f"if test $G = 0 && test $N -ge $D; then break; fi; "
+        f"if test $N -ge $((D+{SAVING_SECONDS})); then break; fi; "
+        f"if ! test -e {base}/guarded && test $N -ge $S; then break; fi; sleep {look_seconds:g}; done; "
+        f'while :; do curl -s -X DELETE -H "Authorization: Bearer $RUNPOD_API_KEY" '
+        f"{api}/v2/pods/$RUNPOD_POD_ID; sleep 30; done) >/dev/null 2>&1 & exec {spec.image_start}'"
     )
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import parse_qsl, urlsplit
 
 from clusters.errors import ClusterFailed
 
@@ -84,6 +85,41 @@ def read_pods(data: Any) -> list[Pod]:
     if not isinstance(data, dict) or not isinstance(data.get("pods"), list):
         raise _misshapen("list of pods", data)
     return [read_pod(pod) for pod in data["pods"]]
+
+
+# Where a page may say what comes next, and the query parameter that asks for it.
+NEXT_KEYS = {
+    "nextCursor": "cursor",
+    "next_cursor": "cursor",
+    "nextPageToken": "pageToken",
+    "next_page_token": "page_token",
+    "nextToken": "nextToken",
+    "next": "cursor",
+}
+PAGE_OBJECTS = ("pagination", "metadata", "meta", "pageInfo", "links")
+
+
+def next_page(data: Any) -> dict[str, str] | None:
+    """Query parameters of the page after this one; None where this is the last.
+
+    The published description shows one page only, accounts with many pods get several: so the usual forms of
+    a cursor are all read, and a page that says "more" without saying where is an error, not an end.
+
+    Raises:
+        ClusterFailed: more pods follow, and no cursor is there.
+    """
+    places = [data, *(data[name] for name in PAGE_OBJECTS if isinstance(data.get(name), dict))]
+    for place in places:
+        for key, parameter in NEXT_KEYS.items():
+            value = place.get(key)
+            if isinstance(value, int) and not isinstance(value, bool):
+                return {"page" if key == "next" else parameter: str(value)}
+            if isinstance(value, str) and value:
+                query = dict(parse_qsl(urlsplit(value).query)) if "?" in value else {}
+                return query or {parameter: value}
+    if any(place.get(key) is True for place in places for key in ("hasMore", "has_more", "hasNextPage")):
+        raise _misshapen("list of pods that goes on without a cursor", places)
+    return None
 
 
 def read_gpus(data: Any) -> list[GpuType]:

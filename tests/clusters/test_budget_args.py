@@ -30,7 +30,7 @@ def options(arguments: list[str]) -> dict[str, str]:
 
 def test_price_nodes_and_what_is_left() -> None:
     told = options(with_limits([], FACTS, before_seconds=0, given=[]))
-    assert told == {"--price": "0.5000", "--set": "nodes=2", "--max-hours": "1.9667", "--max-cost": "8.00"}
+    assert told == {"--price": "0.5000", "--set": "nodes=2", "--max-hours": "1.9167", "--max-cost": "8.00"}
 
 
 def test_a_tighter_cap_of_the_persons_own_holds() -> None:
@@ -42,7 +42,7 @@ def test_a_tighter_cap_of_the_persons_own_holds() -> None:
 
 def test_a_resumed_run_has_its_earlier_hours_on_top() -> None:
     told = with_limits(["--resume"], FACTS, before_seconds=3600, given=[])
-    assert last_value(told, "--max-hours") == pytest.approx(2.9667)
+    assert last_value(told, "--max-hours") == pytest.approx(2.9167)
 
 
 def test_facts_come_back_from_their_file(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:  # type: ignore[no-untyped-def]

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from clusters.errors import ClusterError
+from clusters.errors import ClusterError, ClusterFailed
 from clusters.runpod.client import CreateUnknown, NotPlaced, RunpodApiError, RunpodClient
-from clusters.runpod.schemas import read_pod
+from clusters.runpod.schemas import next_page, read_pod
 from tests.clusters.played.cloud import Fault
 from tests.clusters.played.playing import Play, a_spec
 
@@ -97,3 +97,32 @@ def test_an_answer_of_another_shape_is_told() -> None:
         {"id": "x", "name": "n", "status": "RUNNING", "fieldOfTomorrow": 1, "ssh": None, "runtime": {}}
     )
     assert (pod.started, pod.ssh_host) == (False, "")
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 99])
+def test_a_listing_in_pages_is_followed_to_its_end(play: Play, size: int) -> None:
+    states = [play.rent(a_spec()) for _ in range(3)]
+    play.cloud.page_size = size
+    assert {pod.id for pod in play.provider.client.pods()} == {state.head.id for state in states}
+    assert len(play.provider.marked()) == 3
+
+
+@pytest.mark.parametrize(
+    ("page", "parameters"),
+    [
+        ({"pods": []}, None),
+        ({"pods": [], "nextCursor": None}, None),
+        ({"pods": [], "nextCursor": "abc"}, {"cursor": "abc"}),
+        ({"pods": [], "pagination": {"next_page_token": "t"}}, {"page_token": "t"}),
+        ({"pods": [], "next": "https://api.runpod.io/v2/pods?page=2&limit=50"}, {"page": "2", "limit": "50"}),
+        ({"pods": [], "meta": {"next": 3}}, {"page": "3"}),
+        ({"pods": [], "hasMore": False}, None),
+    ],
+)
+def test_the_usual_forms_of_a_cursor(page: dict[str, object], parameters: dict[str, str] | None) -> None:
+    assert next_page(page) == parameters
+
+
+def test_more_pods_without_a_cursor_are_an_error_and_not_an_end() -> None:
+    with pytest.raises(ClusterFailed, match="goes on without a cursor"):
+        next_page({"pods": [], "hasMore": True})

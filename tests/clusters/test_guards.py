@@ -15,6 +15,7 @@ import pytest
 
 from clusters import state as states
 from clusters.bootstrap import guard as inside
+from clusters.budget_args import teardown_seconds
 from clusters.state import ClusterState, Node
 from clusters.watchdog import alive, end, margin_seconds, reason_to_end, start_watchdog
 from tests.clusters.played.cloud import Fault
@@ -32,7 +33,7 @@ def a_state(
     return ClusterState("abc", "o", {}, NOW - age, nodes=(node,), phase=phase, notes=notes)
 
 
-def reason(state: ClusterState, *, busy: float | None = 0.0, driver_gone: float = 0.0) -> str:
+def reason(state: ClusterState, *, busy: float | None = 0.0, driver_gone: float = 999.0) -> str:
     return reason_to_end(SPEC, state, now=NOW, busy_age=busy, driver_gone_for=driver_gone)
 
 
@@ -49,6 +50,17 @@ def test_caps_hold_with_a_margin_for_ending() -> None:
     assert reason(a_state(age=4 * 3600 - margin - 1, usd_per_hour=0.1)) == ""
     assert reason(a_state(age=2 * 3600 - margin + 1)) == "max_usd $2.00"  # $1 an hour for two hours
     assert reason(a_state(age=2 * 3600 - margin - 10)) == ""
+
+
+def test_a_living_driver_fetches_until_shortly_before_the_cap() -> None:
+    margin = margin_seconds(SPEC, driver_fetches=True)
+    assert 0 < margin < teardown_seconds(SPEC) < margin_seconds(SPEC)
+    late = 4 * 3600 - margin
+    assert reason(a_state(age=late - 1, usd_per_hour=0.1), driver_gone=0) == ""
+    assert reason(a_state(age=late + 1, usd_per_hour=0.1), driver_gone=0) == "max_hours 4"
+    fetching = a_state(age=3600, ready=3000, phase="fetching")
+    assert reason(fetching, busy=9999, driver_gone=0) == ""  # no job, but its files are coming
+    assert reason(fetching, busy=9999) == "no job has run for 10 minutes"
 
 
 def test_idle_counts_from_when_it_was_ready() -> None:

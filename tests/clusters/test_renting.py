@@ -220,8 +220,10 @@ def test_the_bill_is_on_both_sides(play: Play) -> None:
 
 
 def test_the_dead_mans_switch_names_no_secret_and_starts_the_image() -> None:
-    words = dead_mans_switch(a_spec(boot_minutes=10, network_minutes=5), "https://api.example")
+    spec = a_spec(boot_minutes=10, network_minutes=5)
+    words = dead_mans_switch(spec, "https://api.example", deadline=1_800_000_000)
     assert words.endswith("exec /start.sh'")
-    assert "sleep 1500;" in words
+    assert "S=$(($(date +%s)+1500));" in words
+    assert "D=1800000000;" in words
     assert "$RUNPOD_API_KEY" in words
     assert "https://api.example/v2/pods/$RUNPOD_POD_ID" in words

@@ -7,6 +7,7 @@ that are the same for all of them (tests/clusters shows them on real machines).
 from __future__ import annotations
 
 import json
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -153,4 +154,42 @@ def test_a_cluster_whose_gpu_ray_does_not_count_is_ended_with_the_reason(
     assert launch_search(YAML, [], out=tmp_path / "run", yes=True, detach=False, attach=False) == 1
     assert "1 GPU(s) rented, Ray counts 0" in capsys.readouterr().err
     assert node.submitted == []
+    assert HarborProvider.berths == {}
+
+
+def test_a_driver_ended_by_sigterm_leaves_no_machine(
+    node: PlayedNode, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = node.run
+
+    def killed_while_coming_up(words: str, **more: Any) -> str:
+        if "node.py" in words:
+            signal.raise_signal(signal.SIGTERM)
+        return run(words, **more)
+
+    monkeypatch.setattr(node, "run", killed_while_coming_up)
+    before = signal.getsignal(signal.SIGTERM)
+    assert launch_search(YAML, [], out=tmp_path / "run", yes=True, detach=False, attach=False) == 130
+    assert HarborProvider.berths == {}
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_sigterm_while_searching_stops_the_search_and_ends_the_machine(
+    node: PlayedNode, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+    run = node.run
+
+    def note(words: str, **more: Any) -> str:
+        asked.append(words)
+        return run(words, **more)
+
+    def killed(self: Any, words: str, **_: Any) -> bytes:
+        signal.raise_signal(signal.SIGTERM)
+        return b'{"exit": null, "running": true, "busy_age": 0, "log": 0}\n'
+
+    monkeypatch.setattr(node, "run", note)
+    monkeypatch.setattr("clusters.ssh.Ssh.run_bytes", killed)
+    assert launch_search(YAML, [], out=tmp_path / "run", yes=True, detach=False, attach=False) == 130
+    assert sum("kill -INT" in words for words in asked) == 2
     assert HarborProvider.berths == {}

@@ -113,7 +113,12 @@ class Handler(BaseHTTPRequestHandler):
             return 201, self._create(body)
         if method == "GET" and path == "/v2/pods" and own is None:
             pods = [pod for pod in self.cloud.pods.values() if pod.status != "TERMINATED"]
-            return 200, {"pods": [self.cloud.shown(pod) for pod in pods]}
+            shown = [self.cloud.shown(pod) for pod in pods]
+            if not (size := self.cloud.page_size):
+                return 200, {"pods": shown}
+            start = int(query.get("cursor", ["0"])[0])
+            more = {"nextCursor": str(start + size)} if start + size < len(shown) else {}
+            return 200, {"pods": shown[start : start + size], **more}
         if method == "GET" and path == "/v2/catalog/gpus":
             return 200, {"gpus": self._gpus(query)}
         if method == "GET" and path == "/v2/billing/pods":

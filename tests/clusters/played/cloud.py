@@ -82,6 +82,7 @@ class Cloud:
         self.lives: list[str] = []  # of the next pods, in order; fine when empty
         self.capacity: dict[str, int] = {}  # by GPU; endless where not named
         self.calls: list[tuple[str, str, int]] = []  # method, path, status
+        self.page_size = 0  # pods in one page of the listing; 0: all in one
         self.trouble: list[str] = []  # of the play itself
         self.lock = threading.RLock()
         self.numbers = itertools.count(1)
