@@ -108,7 +108,7 @@ def run_here(spec: ClusterSpec, arguments: list[str], *, out: Path, detach: bool
     environment = dict(os.environ)
     if isinstance(spec, AddressSpec):
         make_provider(spec.kind).rent(spec, states.ClusterState("local", "", {}, 0.0), log=log)
-        environment["RAY_ADDRESS"] = spec.address
+        environment["RECSYS_RAY_ADDRESS"] = spec.address  # search/tune/ray_cluster.py joins it
     command = [sys.executable, str(ROOT / SEARCH), *arguments, "--out", str(out)]
     child = subprocess.Popen(command, env=environment)
     with Interrupts().caught():  # the terminal sends Ctrl-C to the child as well, which knows what to do

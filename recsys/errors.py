@@ -6,6 +6,7 @@ started), 130 interrupted; no traceback at a person for what was foreseen.
 
 from __future__ import annotations
 
+import io
 import sys
 from collections.abc import Callable
 
@@ -24,6 +25,13 @@ class InputError(ValueError):
     """What was got, what was expected, what to do: in the message, in that order."""
 
 
+def print_anything() -> None:
+    """Let a terminal that is not UTF-8 show what it can: other characters appear as escapes."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper) and stream.errors in ("strict", "surrogateescape"):
+            stream.reconfigure(errors="backslashreplace")
+
+
 def exit_code(command: Callable[[], int], *, interrupted: str = "interrupted") -> int:
     """Run ``command`` and turn how it ends into an exit code and at most one line on stderr.
 
@@ -35,6 +43,7 @@ def exit_code(command: Callable[[], int], *, interrupted: str = "interrupted") -
         What ``command`` gives; 2 for an InputError or a package of an extra that is not installed, 1 for an
         OSError, 130 for Ctrl-C. Any other exception is a fault of ours and passes through.
     """
+    print_anything()
     try:
         return command()
     except InputError as error:

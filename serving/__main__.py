@@ -21,11 +21,10 @@ COMMANDS = {
 
 
 def use_local_registry() -> None:
-    """Searches on this machine register their releases in runs/mlflow.db: look there unless told otherwise.
-    Replicas inherit it."""
-    store = Path("runs/mlflow.db").absolute()
-    if store.is_file():
-        os.environ.setdefault("MLFLOW_TRACKING_URI", f"sqlite:///{store}")
+    """Searches on this machine register their releases in runs/mlflow.db: look there, and nowhere else, unless
+    MLFLOW_TRACKING_URI says otherwise. Replicas inherit it."""
+    if not os.environ.get("MLFLOW_TRACKING_URI", "").strip():
+        os.environ["MLFLOW_TRACKING_URI"] = f"sqlite:///{Path('runs/mlflow.db').absolute()}"
 
 
 def parse(words: list[str]) -> argparse.Namespace:

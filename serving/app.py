@@ -13,7 +13,6 @@ import os
 import shutil
 import signal
 import socket
-import tempfile
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -23,6 +22,7 @@ from typing import Any
 import yaml
 
 from recsys.errors import InputError
+from recsys.machine import object_store_folder, ray_folder
 from serving.server import listener
 from serving.settings import Settings, read_settings
 from serving.starting import check_exposure, check_releases, find_releases, settle_experiment
@@ -135,13 +135,18 @@ def _start_ray(settings: Settings) -> float:
     from ray import serve
 
     logging.getLogger("ray.serve").setLevel(logging.WARNING)
+    os.environ.pop("RAY_ADDRESS", None)  # somebody else's cluster: this server's Ray is its own
+    folder = ray_folder("ray-recsys")
+    store = object_store_folder(OBJECT_STORE_BYTES, folder)
     ray.init(
+        address="local",
         num_cpus=settings.replicas + 3,
         include_dashboard=False,
         object_store_memory=OBJECT_STORE_BYTES,
         log_to_driver=False,
         logging_level=logging.ERROR,
-        _temp_dir=str(Path(tempfile.gettempdir()) / f"ray-recsys-{os.getuid()}"),
+        _temp_dir=str(folder),
+        _plasma_directory=None if store is None else str(store),
     )
     serve.start(proxy_location="Disabled", logging_config=_log_level())
     return time.perf_counter() - began

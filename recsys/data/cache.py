@@ -28,7 +28,12 @@ def cache_folder(given: Path | None = None) -> Path:
         return Path(named).expanduser()
     if sys.platform == "darwin":
         return Path.home() / "Library" / "Caches" / "movielens-breakthrough"
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    try:
+        base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    except RuntimeError:
+        raise InputError(
+            "this user has no home folder to keep the cache in; set RECSYS_CACHE to a folder"
+        ) from None
     return Path(base) / "movielens-breakthrough"
 
 

@@ -47,14 +47,15 @@ class MlflowWriter:
         self._experiment = self._find_experiment(artifacts)
 
     def _find_experiment(self, artifacts: Path) -> str:
-        found = self._client.get_experiment_by_name(EXPERIMENT)
+        name = os.environ.get("MLFLOW_EXPERIMENT_NAME", "").strip() or EXPERIMENT
+        found = self._client.get_experiment_by_name(name)
         if found is not None:
             return str(found.experiment_id)
         location = artifacts.resolve().as_uri() if self._local else None
         try:
-            return str(self._client.create_experiment(EXPERIMENT, artifact_location=location))
+            return str(self._client.create_experiment(name, artifact_location=location))
         except Exception:  # another run made it between the two calls
-            found = self._client.get_experiment_by_name(EXPERIMENT)
+            found = self._client.get_experiment_by_name(name)
             if found is None:
                 raise
             return str(found.experiment_id)

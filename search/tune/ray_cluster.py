@@ -1,14 +1,22 @@
-"""The Ray that a search runs on: one started here and ended with it, or the one RAY_ADDRESS names."""
+"""The Ray that a search runs on: one started here and ended with it, or the one that ``--cluster`` joins.
+
+RAY_ADDRESS, which a shell may hold for other work, is not heeded: an embedded Ray is local, and
+``clusters.launch`` names the cluster to join in ``JOIN_VARIABLE``.
+"""
 
 from __future__ import annotations
 
 import logging
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 import ray
+
+from recsys.errors import InputError
+from recsys.machine import object_store_folder, ray_folder, usable_cores
 
 # Tune's own loggers, signal handler and snapshots are off: the run's folder holds all that is needed.
 SETTINGS = {
@@ -24,6 +32,8 @@ SETTINGS = {
 }
 SMALLEST_STORE = 200_000_000
 STARTS = 3
+JOIN_VARIABLE = "RECSYS_RAY_ADDRESS"
+PAUSE_SECONDS = 15  # before Ray is started again on a machine that was too busy for it
 
 
 @dataclass(frozen=True)
@@ -49,21 +59,57 @@ def ray_cluster(*, concurrency: int | None, gpus_per_trial: float, data_bytes: i
         os.environ.setdefault(name, value)
     for name in ("ray", "ray.tune", "ray.data"):
         logging.getLogger(name).setLevel(logging.ERROR)
-    remote = bool(os.environ.get("RAY_ADDRESS"))
-    cores = len(os.sched_getaffinity(0))
-    if remote:
-        ray.init(log_to_driver=False, logging_level=logging.ERROR)
-    else:
-        at_once = concurrency or max(2, cores // 2)
-        start_here(cpus=max(at_once, cores), store=max(SMALLEST_STORE, 2 * data_bytes))
+    address = os.environ.get(JOIN_VARIABLE, "")
+    cores = usable_cores()
+    with without_ray_address():
+        if address:
+            join(address)
+        else:
+            at_once = concurrency or max(2, cores // 2)
+            start_here(cpus=max(at_once, cores), store=max(SMALLEST_STORE, 2 * data_bytes))
+        try:
+            yield _resources(concurrency, gpus_per_trial=gpus_per_trial, address=address)
+        finally:
+            ray.shutdown()
+
+
+@contextmanager
+def without_ray_address() -> Iterator[None]:
+    """RAY_ADDRESS is somebody else's: out of the environment while Ray is up, and back afterwards."""
+    kept = os.environ.pop("RAY_ADDRESS", None)
     try:
-        yield _resources(concurrency, gpus_per_trial=gpus_per_trial, remote=remote)
+        yield
     finally:
-        ray.shutdown()
+        if kept is not None:
+            os.environ["RAY_ADDRESS"] = kept
+
+
+def join(address: str) -> None:
+    """Connect to the cluster at ``address``.
+
+    Raises:
+        InputError: Nobody answers there.
+    """
+    try:
+        ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
+    except (ConnectionError, TimeoutError, RuntimeError, ValueError) as error:
+        reason = next(iter(str(error).splitlines()), type(error).__name__)
+        raise InputError(
+            f"no Ray cluster can be joined at {address}: {reason}; start it, or leave out --cluster"
+        ) from None
 
 
 def start_here(*, cpus: int, store: int) -> None:
-    """A Ray of our own. It gives up on itself after 30 seconds, which a busy machine may need: try again."""
+    """A Ray of our own. A busy machine may need longer than Ray waits for itself: then more patience.
+
+    Raises:
+        InputError: No folder can hold Ray's sockets.
+        Exception: Ray's own, where it does not start.
+    """
+    folder = ray_folder()
+    store_folder = object_store_folder(store, folder)
+    if store_folder is not None:
+        os.environ.setdefault("RAY_OBJECT_STORE_ALLOW_SLOW_STORAGE", "1")
     for attempt in range(STARTS):
         try:
             ray.init(
@@ -73,15 +119,18 @@ def start_here(*, cpus: int, store: int) -> None:
                 object_store_memory=store,
                 log_to_driver=False,
                 logging_level=logging.ERROR,
+                _temp_dir=str(folder),
+                _plasma_directory=None if store_folder is None else str(store_folder),
             )
             return
         except Exception as error:
             ray.shutdown()
             if "timed out" not in str(error) or attempt == STARTS - 1:
                 raise
+            time.sleep(PAUSE_SECONDS * (attempt + 1))
 
 
-def _resources(concurrency: int | None, *, gpus_per_trial: float, remote: bool) -> Resources:
+def _resources(concurrency: int | None, *, gpus_per_trial: float, address: str) -> Resources:
     total = ray.cluster_resources()
     cpus, gpus = float(total.get("CPU", 1.0)), float(total.get("GPU", 0.0))
     each_gpu = gpus_per_trial if gpus else 0.0
@@ -94,5 +143,5 @@ def _resources(concurrency: int | None, *, gpus_per_trial: float, remote: bool) 
         cpus=float(max(1, int(cpus // concurrency))),
         gpus=each_gpu,
         nodes=len([node for node in ray.nodes() if node.get("Alive")]),
-        address=os.environ["RAY_ADDRESS"] if remote else "local",
+        address=address or "local",
     )

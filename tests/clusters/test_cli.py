@@ -143,9 +143,9 @@ def test_local_and_address_run_the_same_command_here(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     stub = tmp_path / "breakthrough.py"
-    stub.write_text("import os, sys; print(sys.argv[1:], os.environ.get('RAY_ADDRESS')); sys.exit(7)")
+    stub.write_text("import os, sys; print(sys.argv[1:], os.environ.get('RECSYS_RAY_ADDRESS')); sys.exit(7)")
     monkeypatch.setattr("clusters.launch.SEARCH", str(stub))
-    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.delenv("RECSYS_RAY_ADDRESS", raising=False)
     local = ROOT / "clusters" / "local.yaml"
     assert launch(local, tmp_path / "run", "--trials", "3") == 7
     assert f"['--trials', '3', '--out', '{tmp_path}/run'] None" in capfd.readouterr().out

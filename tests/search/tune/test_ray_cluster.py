@@ -1,0 +1,80 @@
+"""The Ray of a search: local whatever RAY_ADDRESS says, joined by ``--cluster`` alone, patient when busy."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import pytest
+
+from recsys.errors import InputError
+from search.tune import ray_cluster as module
+
+
+class FakeRay:
+    """Records what ``ray.init`` was given; fails as told."""
+
+    def __init__(self, *failures: Exception) -> None:
+        self.failures = list(failures)
+        self.calls: list[dict[str, Any]] = []
+        self.address: str | None = None
+
+    def init(self, **options: Any) -> None:
+        self.calls.append(options)
+        self.address = os.environ.get("RAY_ADDRESS")
+        if self.failures:
+            raise self.failures.pop(0)
+
+    def shutdown(self) -> None:
+        pass
+
+    def cluster_resources(self) -> dict[str, float]:
+        return {"CPU": 2.0}
+
+    def nodes(self) -> list[dict[str, bool]]:
+        return [{"Alive": True}]
+
+
+def start(monkeypatch: pytest.MonkeyPatch, fake: FakeRay) -> module.Resources:
+    monkeypatch.setattr(module, "ray", fake)
+    monkeypatch.setattr(module, "PAUSE_SECONDS", 0)
+    with module.ray_cluster(concurrency=1, gpus_per_trial=0, data_bytes=0) as resources:
+        return resources
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1:6379", "10.255.255.1:6379", "auto", "nonsense"])
+def test_an_embedded_ray_is_local_whatever_the_shell_holds(
+    address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RAY_ADDRESS", address)
+    monkeypatch.delenv(module.JOIN_VARIABLE, raising=False)
+    fake = FakeRay()
+    assert start(monkeypatch, fake).address == "local"
+    assert [call["address"] for call in fake.calls] == ["local"]
+    assert fake.address is None  # not there while Ray is up
+    assert os.environ["RAY_ADDRESS"] == address
+
+
+def test_a_cluster_is_joined_where_launch_names_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(module.JOIN_VARIABLE, "head:6379")
+    fake = FakeRay()
+    assert start(monkeypatch, fake).address == "head:6379"
+    assert fake.calls[0]["address"] == "head:6379"
+
+
+def test_a_dead_cluster_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(module.JOIN_VARIABLE, "auto")
+    with pytest.raises(InputError, match="no Ray cluster can be joined at auto: Could not find any"):
+        start(monkeypatch, FakeRay(ConnectionError("Could not find any running Ray instance.")))
+
+
+def test_a_start_that_times_out_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(module.JOIN_VARIABLE, raising=False)
+    slow = Exception("The current node timed out during startup.")
+    fake = FakeRay(slow, slow)
+    start(monkeypatch, fake)
+    assert len(fake.calls) == 3
+    with pytest.raises(Exception, match="timed out"):
+        start(monkeypatch, FakeRay(slow, slow, slow))
+    with pytest.raises(Exception, match="broken"):
+        start(monkeypatch, FakeRay(Exception("broken")))
