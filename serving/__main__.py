@@ -21,7 +21,7 @@ COMMANDS = {
 
 
 def use_local_registry() -> None:
-    """Searches on this machine register their releases in runs/mlflow.db: look there, and nowhere else, unless
+    """Searches on this machine register their releases in runs/mlflow.db: look there unless
     MLFLOW_TRACKING_URI says otherwise. Replicas inherit it."""
     if not os.environ.get("MLFLOW_TRACKING_URI", "").strip():
         os.environ["MLFLOW_TRACKING_URI"] = f"sqlite:///{Path('runs/mlflow.db').absolute()}"

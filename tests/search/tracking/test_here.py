@@ -13,7 +13,7 @@ from search.results import write_results
 from search.storage.run_dir import RunFolder
 from search.tracking import Tracker
 from search.tracking.forwarding import TrackingForwarder
-from search.tracking.mlflow_writer import EXPERIMENT
+from search.tracking.mlflow_writer import EXPERIMENT, MlflowWriter
 from search.tracking.sender import NullSender
 from tests.search.outcomes import make_outcome, make_trial
 from tests.search.webhooks import WebhookServer
@@ -79,3 +79,14 @@ def test_the_release_is_judged_here_once_all_of_it_has_come(rented: Path) -> Non
     write_results(rented, outcome, promotion=promotion)
     TrackingForwarder(rented).close()
     assert len(client.search_registered_models()) == 1
+
+
+def test_the_experiments_name_in_the_environment_is_honoured(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    uri = f"sqlite:///{tmp_path}/mlflow.db"
+    monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", "films of mine")
+    MlflowWriter(uri, artifacts=tmp_path / "artifacts")
+    client = MlflowClient(tracking_uri=uri, registry_uri=uri)
+    assert client.get_experiment_by_name("films of mine") is not None
+    assert client.get_experiment_by_name(EXPERIMENT) is None
