@@ -108,7 +108,8 @@ def _version(release: str) -> tuple[str, str]:
     if uri.startswith("sqlite:///") and not Path(uri.removeprefix("sqlite:///")).is_file():
         raise InputError(
             f"{release} cannot be found in MLflow: there is no store at {uri}. `python "
-            "search/breakthrough.py` makes one beside its runs and registers releases; MLFLOW_TRACKING_URI says where to look"
+            "search/breakthrough.py` makes one beside its runs; "
+            "MLFLOW_TRACKING_URI says where to look"
         )
     try:
         client = MlflowClient()
