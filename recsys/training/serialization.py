@@ -7,7 +7,15 @@ from dataclasses import asdict, fields
 from enum import Enum
 from typing import Any
 
-from recsys.training.trial_types import EpochReport, EventKind, RunEvent, TrialResult, TrialSpec, TrialStatus
+from recsys.training.trial_types import (
+    ConfigChange,
+    EpochReport,
+    EventKind,
+    RunEvent,
+    TrialResult,
+    TrialSpec,
+    TrialStatus,
+)
 from recsys.types import JsonObject
 
 
@@ -46,4 +54,5 @@ def result_from_json(facts: JsonObject) -> TrialResult:
     values["status"] = TrialStatus(values["status"])
     values["reports"] = tuple(report_from_json(one) for one in values.get("reports", ()))
     values["events"] = tuple(event_from_json(one) for one in values.get("events", ()))
+    values["config_changes"] = tuple(ConfigChange(**one) for one in values.get("config_changes", ()))
     return TrialResult(**values)

@@ -35,12 +35,20 @@ from recsys.training.epoch_metrics import EpochMetrics, evaluate, train_sample
 from recsys.training.recovery import RecoveryAction, choose_recovery, is_out_of_memory
 from recsys.training.recovery_outcomes import fill_outcomes, mark_repeated
 from recsys.training.serialization import result_to_json
-from recsys.training.trial_types import EpochReport, EventKind, RunEvent, TrialResult, TrialSpec, TrialStatus
-from recsys.types import Arrays
+from recsys.training.trial_types import (
+    ConfigChange,
+    EpochReport,
+    EventKind,
+    RunEvent,
+    TrialResult,
+    TrialSpec,
+    TrialStatus,
+)
+from recsys.types import Arrays, JsonObject
 
 # Trained as written, whatever the signs say: a yardstick that was helped measures nothing. Only faults
 # that would end them (memory, divergence) are answered.
-REFERENCE_ORIGINS = frozenset({"formula", "template", "reference"})
+REFERENCE_ORIGINS = frozenset({"formula", "template", "reference", "refit"})
 
 
 class TrainingFailed(RuntimeError):
@@ -78,6 +86,8 @@ class Trial:
         self.reports: list[EpochReport] = []
         self.events: list[RunEvent] = []
         self.recoveries: dict[str, int] = {}
+        self.config_changes: list[ConfigChange] = []
+        self.small_batch_allowed = small_batch_allowed
         self.monitor = DiagnosticMonitor(epochs=spec.epochs, latent=hasattr(self.config, "latent"))
         self.best_epoch: int | None = None
         self.best_member: ModelArtifact | None = None
@@ -205,8 +215,7 @@ class Trial:
         """Changes the config, and goes back to the last good epoch where the response says so."""
         kind = diagnostic.kind.value
         self.recoveries[kind] = self.recoveries.get(kind, 0) + 1
-        self.config = replace(self.config, **action.changes)
-        self.trainer.config = self.config
+        self.change_config(action.changes)
         if action.rewind:
             # What the failed step still holds goes first: there may be no room for more.
             gc.collect()
@@ -225,6 +234,12 @@ class Trial:
                 action=action.action,
             )
         )
+
+    def change_config(self, changes: JsonObject) -> None:
+        """Train on with ``changes`` to the config: what a recovery decides, and what a refit repeats."""
+        self.config = replace(self.config, **changes)
+        self.trainer.config = self.config
+        self.config_changes.append(ConfigChange(len(self.reports), changes))
 
     def save(self, folder: Path) -> None:
         """An exact checkpoint, atomically. Raises OSError (a full disk) and leaves the one before."""
@@ -270,6 +285,7 @@ class Trial:
             reports=tuple(self.reports),
             events=tuple(self.events),
             error=error,
+            config_changes=tuple(self.config_changes),
         )
 
 

@@ -98,6 +98,14 @@ class RunEvent:
     outcome: str = ""
 
 
+@dataclass(frozen=True)
+class ConfigChange:
+    """A recovery's change of the config: ``changes`` hold from the epoch after ``epoch`` on."""
+
+    epoch: int
+    changes: JsonObject
+
+
 class TrialStatus(Enum):
     FINISHED = "finished"
     PRUNED = "pruned"
@@ -126,3 +134,18 @@ class TrialResult:
     reports: tuple[EpochReport, ...] = field(default=())
     events: tuple[RunEvent, ...] = field(default=())
     error: str = ""
+    config_changes: tuple[ConfigChange, ...] = field(default=())
+
+    @property
+    def trained_config(self) -> JsonObject:
+        """What the best epoch was really trained with: ``spec.config`` and every recovery before it."""
+        return {
+            **self.spec.config,
+            **{name: value for change in self.changes_before_best for name, value in change.changes.items()},
+        }
+
+    @property
+    def changes_before_best(self) -> tuple[ConfigChange, ...]:
+        """The changes that the best epoch was trained under, in the order they were made."""
+        last = self.reports[-1].epoch if self.best_epoch is None and self.reports else self.best_epoch or 0
+        return tuple(change for change in self.config_changes if change.epoch < last)

@@ -169,7 +169,7 @@ class Finalizer:
                 name=result.spec.name,
                 family=result.spec.family,
                 trial=number,
-                config=result.spec.config,
+                config=result.trained_config,
                 epochs=result.best_epoch,
                 parameters=result.parameters,
                 valid=rating_metrics(valid, self._valid, kl=result.kl),

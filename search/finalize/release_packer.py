@@ -44,7 +44,7 @@ def release_member(folder: Path, result: TrialResult, *, weight: float) -> Relea
     return ReleaseMember(
         name=f"{spec.number:04d}-{spec.family}",
         packed=load_artifact(folder),
-        config=spec.config,
+        config=result.trained_config,
         parameters=result.parameters,
         weight=weight,
     )

@@ -66,8 +66,12 @@ def retrain(
             user_features=dataset.user_features,
             item_features=dataset.item_features,
         )
-        trial = Trial(replace(result.spec, early_stop=False), data, folder=folder)
-        for _ in range(result.best_epoch):
+        spec = replace(result.spec, early_stop=False, origin="refit")
+        trial = Trial(spec, data, folder=folder, small_batch_allowed=True)
+        for epoch in range(result.best_epoch):
+            for change in result.changes_before_best:
+                if change.epoch == epoch:
+                    trial.change_config(change.changes)
             trial.step()
         trial.finish(TrialStatus.FINISHED)
     return folder / MEMBER

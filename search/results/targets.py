@@ -82,7 +82,15 @@ def judge(results: Results) -> list[Target]:
             verdict="not measured",
             command=SERVING_COMMAND,
         ),
-        _target("Cost", ANY_RUN, "< $20 per experiment", Bound(20.0), results.budget.usd, measured=True),
+        _target(
+            "Cost",
+            ANY_RUN,
+            "< $20 per experiment",
+            Bound(20.0),
+            results.budget.usd,
+            measured=results.budget.price_per_hour_usd > 0,
+            command="python search/breakthrough.py --price USD_PER_HOUR_AND_NODE",
+        ),
         _target(
             "Stability", ANY_RUN, "no trial crashes", Bound(0, inclusive=True), float(failed), measured=True
         ),

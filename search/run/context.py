@@ -71,6 +71,11 @@ class RunContext:
         """Used by earlier sessions of this run."""
         return float(self.about.get("seconds", 0.0))
 
+    @property
+    def looked_at_test(self) -> bool:
+        """Whether an earlier session of this run has reported test figures."""
+        return self.resumed and (self.request.out / "results.json").exists()
+
     def open_folder(self) -> RunFolder:
         """The run's folder, made now (or held again), with the plan in it."""
         if self.resumed:

@@ -68,6 +68,19 @@ def _resume_hint(folder: RunFolder) -> str:
     )
 
 
+def _second_look(*, finished: bool) -> str:
+    """What to know of test figures that are read in a resumed run."""
+    if finished:
+        return (
+            "this run was finished before, and no trial is added: what follows is the same look at test "
+            "again, not a new measurement"
+        )
+    return (
+        "this run has looked at test before: choosing what to do from those figures makes the next ones "
+        "optimistic"
+    )
+
+
 def _keep_traceback(folder: RunFolder) -> str:
     """Where the details of what nobody foresaw are."""
     try:
@@ -202,6 +215,8 @@ class SearchRun:
         finishing = Finalizer(
             self.folder.path, prepared.plan, prepared.dataset, prepared.split, say=self.progress.say
         )
+        if prepared.looked_at_test:
+            self.progress.say(_second_look(finished=prepared.work.count == 0))
         findings = finishing.finish(results)
         incomplete = len(results) < prepared.planned or any(
             result.status is TrialStatus.STOPPED for result in results

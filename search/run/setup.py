@@ -24,6 +24,7 @@ from search.run.budget import Budget
 from search.run.context import RunContext, SearchRequest
 from search.run.previous_run import PreviousRun
 from search.sampling.search_space import shape_of
+from search.sampling.trial_check import check_trial
 from search.sampling.trial_factory import Proposal, TrialFactory
 from search.sampling.trial_slots import trial_sequence
 from search.storage.run_dir import RunFolder
@@ -60,7 +61,10 @@ def prepare(request: SearchRequest) -> RunContext:
         RunFolder.require_free(request.out)
         plan, source, specs = request.plan, request.source, request.specs
         about, points = {}, [(one.family, one.config) for one in map(load_template, plan.points)]
-    plan = on_this_cluster(plan, read_cluster_info())
+    cluster = read_cluster_info()
+    if not request.resume:
+        _refuse_small_batch(plan, cluster)
+    plan = on_this_cluster(plan, cluster)
     budget = budget_of(plan)
     notifier = Notifier.from_environment(request.notify)
     started_from = _earlier(request.start_from, "--start-from")
@@ -78,6 +82,9 @@ def prepare(request: SearchRequest) -> RunContext:
         sequence = trial_sequence(plan, given=[family for family, _ in points])
         composer = TrialFactory(plan, data, shape_of(dataset), sequence, points)
         numbers = [slot.number for slot in sequence]
+    journalled = [] if folder is None else [spec for spec, _ in folder.proposals()]
+    for spec in (*specs, *journalled):
+        check_trial(spec, data, shape_of(dataset), small_batch=plan.small_batch)
     if not request.resume:
         about = {
             "name": request.out.name,
@@ -119,6 +126,16 @@ def on_this_cluster(plan: SearchPlan, facts: ClusterInfo | None) -> SearchPlan:
     share = 1 / max(facts.trials_per_gpu, 1)
     small = plan.small_batch or facts.batch_size == SMALL_BATCH_SIZE
     return plan.model_copy(update={"gpus_per_trial": share, "small_batch": small})
+
+
+def _refuse_small_batch(plan: SearchPlan, facts: ClusterInfo | None) -> None:
+    """Batch 1536 is the bounds' exception for a small GPU: only that GPU's own row may ask for it."""
+    if plan.small_batch and (facts is None or facts.batch_size != SMALL_BATCH_SIZE):
+        where = "here is no rented GPU" if facts is None else f"this GPU's row asks for {facts.batch_size}"
+        raise InputError(
+            f"small_batch is true, but batch {SMALL_BATCH_SIZE} is only for a GPU whose own row asks for it, "
+            f"and {where}: leave small_batch out"
+        )
 
 
 def budget_of(plan: SearchPlan) -> Budget:

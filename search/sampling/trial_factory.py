@@ -15,6 +15,7 @@ from recsys.types import JsonObject
 from search.config.plan import SUBJECT, SearchPlan
 from search.config.template import load_template
 from search.sampling.search_space import Space, plain
+from search.sampling.trial_check import check_trial, corner_configs
 from search.sampling.trial_slots import REFERENCES, TrialSlot
 
 # draw(family, given draws or None) -> (config fields, draws)
@@ -68,7 +69,7 @@ class TrialFactory:
         }
         self.template_name, self._template = self._scaled_template()
         self._refuse_unsafe()
-        self._refuse_unfit(data)
+        self._check_every_trial(data, shape)
 
     def searched_families(self) -> list[str]:
         """Families with something to draw."""
@@ -146,10 +147,15 @@ class TrialFactory:
         if broken:
             raise InputError("outside the safe bounds: " + "; ".join(map(str, broken)))
 
-    def _refuse_unfit(self, data: TrainingData) -> None:
-        """What the plan fixes, and trial 1's template, must be options that these ratings can feed."""
-        fixed = [(name, space.fixed) for name, space in self.spaces.items()]
-        for name, config in (*fixed, (SUBJECT, self._template)):
-            check = family_named(name).check
-            if check is not None:
-                check(make_config(name, config), data)
+    def _check_every_trial(self, data: TrainingData, shape: DataShape) -> None:
+        """Every trial that is set, and the corners of those that are drawn, must be able to start."""
+        corners = {name: list(corner_configs(space)) for name, space in self.spaces.items() if space.ranges}
+        drawn: set[str] = set()
+        for slot in self._slots.values():
+            config, _ = self._given_config(slot)
+            configs = [config] if config is not None else []
+            if config is None and slot.family not in drawn:
+                drawn.add(slot.family)
+                configs = corners.get(slot.family, [])
+            for one in configs:
+                check_trial(self._spec(slot, one), data, shape, small_batch=self._plan.small_batch)

@@ -15,7 +15,15 @@ from pathlib import Path
 from typing import Any
 
 from recsys.errors import InputError
-from recsys.training.trial_types import EpochReport, EventKind, RunEvent, TrialResult, TrialSpec, TrialStatus
+from recsys.training.trial_types import (
+    ConfigChange,
+    EpochReport,
+    EventKind,
+    RunEvent,
+    TrialResult,
+    TrialSpec,
+    TrialStatus,
+)
 from recsys.types import JsonObject
 
 TRIALS = "trials.json"
@@ -68,6 +76,9 @@ def trial_from_json(row: JsonObject) -> TrialResult:
     fields = _known(TrialResult, row)
     fields["spec"] = TrialSpec(**_known(TrialSpec, row["spec"]))
     fields["status"] = TrialStatus(row["status"])
+    fields["config_changes"] = tuple(
+        ConfigChange(**_known(ConfigChange, change)) for change in row.get("config_changes", ())
+    )
     return TrialResult(**{**fields, "reports": reports, "events": events})
 
 

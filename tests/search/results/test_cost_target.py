@@ -1,0 +1,21 @@
+"""The cost target is judged only where an hour has a price."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from search.results import read_results, write_results
+from search.results.targets import judge
+from tests.search.outcomes import make_outcome
+
+
+@pytest.mark.parametrize(("price", "verdict"), [(0.0, "not measured"), (0.5, "met")])
+def test_a_run_without_a_price_has_no_cost(tmp_path: Path, price: float, verdict: str) -> None:
+    outcome = make_outcome(tmp_path, trials=2)
+    write_results(tmp_path, outcome)
+    results = read_results(tmp_path)
+    budget = results.budget.model_copy(update={"price_per_hour_usd": price})
+    cost = next(one for one in judge(results.model_copy(update={"budget": budget})) if one.name == "Cost")
+    assert cost.verdict == verdict
