@@ -1,16 +1,22 @@
 """Releases as model versions: ``models:/NAME@champion`` is a release folder, without pickles.
 
-A version's source is the release itself. In a local store that is the folder where it lies, so that
-nothing is copied; to a server it is uploaded as the run's artifact ``release/``. Beside it goes
-``gate.npz``, what the release said of the gate pairs, for the next release to be compared with.
+A version's artifacts never change: they lie under the release's own id (the hash of its files), in a local
+store in ``registry/RELEASE_ID`` beside the runs, on a server in the run's artifacts. A refit that replaces a
+run's ``release/`` is another id and another version. Beside them goes ``gate.npz``, what the release said of
+the gate pairs, for the next release to be compared with.
+
+A model holds the releases of one data set and of what it grew from: its name carries the hash of the first
+one's files, and a release of other data under the same name becomes a model of its own.
 The first release to be judged becomes candidate and champion, a later one candidate when it beats the
 champion; who becomes champion then is for a roll-out to say.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
+import shutil
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,22 +26,40 @@ from urllib.request import url2pathname
 import numpy as np
 from numpy.typing import NDArray
 
+from recsys.errors import InputError
 from recsys.types import JsonObject
-from search.tracking.promotion import GateAnswers, Predict, Promotion, evaluate_promotion
+from search.tracking.promotion import (
+    GateAnswers,
+    Predict,
+    Promotion,
+    evaluate_promotion,
+    shared_ratings,
+)
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 CANDIDATE, CHAMPION = "candidate", "champion"
 GATE_FILE = "gate.npz"
-RELEASE_FOLDER = "release"
+RELEASES_FOLDER, GATES_FOLDER = "releases", "gates"  # of a run's artifacts, by release id
+REGISTRY_FOLDER = "registry"  # beside the runs, where the store is local
 RELEASE_TAG = "release_id"
+CHAMPION_TAG = "gate.champion"
+DATASET_TAG = "dataset.sha256"
+IDENTITY = 8  # hexadecimal digits of the dataset's hash in a model's name
+GROWN = 0.9  # of the older gate's pairs, rated the same: then the newer data set has grown from the older one
 ANSWER_TAG = "gate.answer"  # the verdict whole, as JSON: set last, so that a version that has it is done
 
 
-def model_name(dataset: str) -> str:
-    """The registered model of a dataset's releases, e.g. "recommender-ml-100k"."""
-    return "recommender-" + (re.sub(r"[^A-Za-z0-9._-]+", "-", dataset).strip("-.") or "dataset")
+def model_name(dataset: str, sha256: str = "") -> str:
+    """The registered model of a dataset's releases, e.g. "recommender-ml-100k-50d2a982".
+
+    Args:
+        dataset: The dataset's name.
+        sha256: The hash of its files; without it, what the names of all models of such a name begin with.
+    """
+    name = "recommender-" + (re.sub(r"[^A-Za-z0-9._-]+", "-", dataset).strip("-.") or "dataset")
+    return f"{name}-{sha256[:IDENTITY]}" if sha256 else name
 
 
 class Registry:
@@ -50,15 +74,16 @@ class Registry:
 
         Doing it again for the same release changes nothing and gives the same answer.
         """
-        name, release_id = entry["model"], entry["release_id"]
+        release_id = entry["release_id"]
         release, gate = run_folder / entry["release"], run_folder / entry["gate"]
+        name = self._model_for(entry, gate)
         self._ensure_model(name)
         made = self._find(name, release_id)
         if made is not None and ANSWER_TAG in made.tags:
             answer: JsonObject = json.loads(made.tags[ANSWER_TAG])
             return answer
         champion = self._version(name, CHAMPION)
-        promotion = self._judge(gate, champion)
+        promotion = self._judge(gate, champion, attempt=self._attempt(name, champion))
         version = str(made.version) if made else self._create(name, entry, release, gate, run_id)
         if promotion.promoted:
             self._client.set_registered_model_alias(name, CANDIDATE, version)
@@ -77,6 +102,50 @@ class Registry:
                 name, description="Release folders made by search/breakthrough.py; see the aliases."
             )
 
+    def _model_for(self, entry: JsonObject, gate: Path) -> str:
+        """The model of this release's data: its own, or one whose data this one has grown from."""
+        name, sha256 = str(entry["model"]), str(entry.get("tags", {}).get(DATASET_TAG, ""))
+        known = {model.name for model in self._client.search_registered_models(f"name = '{name}'")}
+        if name in known or not sha256:
+            return name
+        prefix = name.removesuffix(f"-{sha256[:IDENTITY]}")
+        for model in self._client.search_registered_models(f"name LIKE '{prefix}%'"):
+            if not re.fullmatch(rf"{re.escape(prefix)}(-[0-9a-f]{{{IDENTITY}}})?", model.name):
+                continue
+            champion = self._version(model.name, CHAMPION)
+            if champion is not None and self._same_data(champion, sha256, gate):
+                return str(model.name)
+        return name
+
+    def _same_data(self, champion: Any, sha256: str, gate: Path) -> bool:
+        if champion.tags.get(DATASET_TAG) == sha256:
+            return True
+        if not gate.is_file():
+            return False
+        older = self._gate_of(champion)
+        return older is not None and shared_ratings(GateAnswers.load(gate), older) >= GROWN
+
+    def _gate_of(self, version: Any) -> GateAnswers | None:
+        """What a version's release said of its gate; None where that was not kept."""
+        release_id = version.tags.get(RELEASE_TAG, "")
+        with tempfile.TemporaryDirectory() as folder:
+            for path in (f"{GATES_FOLDER}/{release_id}/{GATE_FILE}", GATE_FILE):  # the second: older runs
+                try:
+                    return GateAnswers.load(
+                        Path(self._client.download_artifacts(version.run_id, path, folder))
+                    )
+                except Exception:  # MLflow raises another one for each kind of store
+                    continue
+        return None
+
+    def _attempt(self, name: str, champion: Any | None) -> int:
+        """Which release this is that asks the gate about ``champion``, counted from 1."""
+        if champion is None:
+            return 1
+        asked = f"{champion.name} version {champion.version}"
+        versions = self._client.search_model_versions(f"name='{name}'")
+        return 1 + len([one for one in versions if one.tags.get(CHAMPION_TAG) == asked])
+
     def _version(self, name: str, alias: str) -> Any | None:
         model = self._client.get_registered_model(name)
         number = model.aliases.get(alias)
@@ -89,38 +158,42 @@ class Registry:
         return None
 
     def _create(self, name: str, entry: JsonObject, release: Path, gate: Path, run_id: str) -> str:
+        release_id = entry["release_id"]
         if gate.is_file():
-            self._client.log_artifact(run_id, str(gate))
+            self._client.log_artifact(run_id, str(gate), f"{GATES_FOLDER}/{release_id}")
         if self._local:
-            source = release.resolve().as_uri()
+            source = keep_release(release, release_id).as_uri()
         else:
-            self._client.log_artifacts(run_id, str(release), RELEASE_FOLDER)
-            source = f"{self._client.get_run(run_id).info.artifact_uri}/{RELEASE_FOLDER}"
+            place = f"{RELEASES_FOLDER}/{release_id}"
+            self._client.log_artifacts(run_id, str(release), place)
+            source = f"{self._client.get_run(run_id).info.artifact_uri}/{place}"
         version = self._client.create_model_version(
             name,
             source,
             run_id=run_id,
-            tags={RELEASE_TAG: entry["release_id"], **entry.get("tags", {})},
+            tags={RELEASE_TAG: release_id, **entry.get("tags", {})},
             await_creation_for=0,
         )
         return str(version.version)
 
-    def _judge(self, gate: Path, champion: Any | None) -> Promotion:
+    def _judge(self, gate: Path, champion: Any | None, *, attempt: int) -> Promotion:
         if not gate.is_file():
             return Promotion(False, "this run's split keeps no gate slice, so nothing can be judged on it")
         new = GateAnswers.load(gate)
         if champion is None:
             return evaluate_promotion(new, None)
         name = f"{champion.name} version {champion.version}"
-        with tempfile.TemporaryDirectory() as folder:
-            path = self._client.download_artifacts(champion.run_id, GATE_FILE, folder)
-            theirs = GateAnswers.load(Path(path))
+        theirs = self._gate_of(champion)
+        if theirs is None:
+            raise InputError(f"{name} has no {GATE_FILE}: nothing can be compared with it")
         later = new.times > theirs.times.max(initial=-1)
         if not later.any():
-            return evaluate_promotion(new, theirs, champion_name=name)
+            return evaluate_promotion(new, theirs, champion_name=name, attempt=attempt)
         with tempfile.TemporaryDirectory() as folder:
             predict, last = self._champions_release(champion, folder)
-            return evaluate_promotion(new, theirs, champion_name=name, predict=predict, last_timestamp=last)
+            return evaluate_promotion(
+                new, theirs, champion_name=name, predict=predict, last_timestamp=last, attempt=attempt
+            )
 
     def _champions_release(self, champion: Any, folder: str) -> tuple[Predict, int | None]:
         """The champion's own release, to be asked about ratings that came after it."""
@@ -129,9 +202,33 @@ class Registry:
         if self._local:
             path = local_folder(champion.source)
         else:
-            path = Path(self._client.download_artifacts(champion.run_id, RELEASE_FOLDER, folder))
+            place = str(champion.source).split("/artifacts/", 1)[-1]
+            path = Path(self._client.download_artifacts(champion.run_id, place, folder))
         release = load_release(path)
+        expected = champion.tags.get(RELEASE_TAG)
+        if expected and release.manifest.release_id != expected and _is_hash(expected):
+            raise InputError(
+                f"{champion.name} version {champion.version} is release {expected[:12]}, but "
+                f"{champion.source} holds {release.manifest.release_id[:12]}: register that as a version"
+            )
         return release_predict(release), release.manifest.dataset.last_timestamp
+
+
+def keep_release(release: Path, release_id: str) -> Path:
+    """A copy of ``release`` under its id, made once and never changed: ``registry/ID`` beside the runs."""
+    kept = release.resolve().parents[1] / REGISTRY_FOLDER / release_id
+    if not kept.exists():
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=kept.parent, prefix=".new-") as scratch:
+            made = Path(scratch) / "release"
+            shutil.copytree(release, made)
+            with contextlib.suppress(FileExistsError):  # another process kept the same one meanwhile
+                made.rename(kept)
+    return kept
+
+
+def _is_hash(text: str) -> bool:
+    return re.fullmatch(r"[0-9a-f]{16,}", text) is not None
 
 
 def local_folder(source: str) -> Path:
@@ -177,5 +274,7 @@ def _tags(promotion: Promotion) -> dict[str, str]:
         "gate.difference": promotion.difference,
         "gate.low": promotion.low,
         "gate.high": promotion.high,
+        "gate.attempt": promotion.attempt,
+        "gate.level": promotion.level,
     }
     return {name: str(value) for name, value in values.items() if value is not None}

@@ -8,6 +8,7 @@ Only ratings after its newest one count there: an older pair could have been in 
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,12 +20,14 @@ from numpy.typing import NDArray
 from recsys.data.dataset import Dataset
 from recsys.data.split import Split
 from recsys.errors import InputError
-from recsys.metrics.significance import rmse_difference
+from recsys.metrics.significance import RESAMPLES, rmse_difference
 from recsys.types import JsonObject
 
 FEWEST_RATINGS = 200  # fewer say nothing about a difference of a hundredth of a star
 NO_TIME = -1
+TAIL_DRAWS, MOST_RESAMPLES = 20, 20_000  # draws beyond either end of the interval; draws in all
 SEED = 0
+FALSE_PROMOTIONS = 0.05  # at most, of all the releases that ever ask about one champion
 
 
 @dataclass(frozen=True)
@@ -81,7 +84,8 @@ def gate_answers(dataset: Dataset, split: Split, predicted: NDArray[np.float32])
 @dataclass(frozen=True)
 class Promotion:
     """The verdict. ``difference`` is rmse on gate, stars, new minus champion, with its 95% interval
-    (paired bootstrap over users); None where nothing could be compared."""
+    (paired bootstrap over users); None where nothing could be compared. ``attempt`` counts the releases that
+    have asked about this champion, and the interval has the ``level`` that so many questions need."""
 
     promoted: bool
     reason: str
@@ -92,6 +96,8 @@ class Promotion:
     low: float | None = None
     high: float | None = None
     champion: str | None = None
+    attempt: int = 1
+    level: float = 0.95
 
     def to_json(self) -> JsonObject:
         return dict(self.__dict__)
@@ -107,6 +113,7 @@ def evaluate_promotion(
     champion_name: str | None = None,
     predict: Predict | None = None,
     last_timestamp: int | None = None,
+    attempt: int = 1,
 ) -> Promotion:
     """Promoted when the whole interval is below 0, or when there is no champion to beat.
 
@@ -139,11 +146,16 @@ def evaluate_promotion(
     given = new.given[both].astype(np.float64)
     mine, others = (new.predicted[both] - given) ** 2, (theirs[both] - given) ** 2
     clusters = np.unique(new.users[both], return_inverse=True)[1]
-    found = rmse_difference(mine, others, seed=SEED, clusters=clusters)
+    level = interval_level(attempt)
+    resamples = max(RESAMPLES, math.ceil(TAIL_DRAWS * 2 / (1 - level)))
+    found = rmse_difference(
+        mine, others, seed=SEED, clusters=clusters, level=level, resamples=min(resamples, MOST_RESAMPLES)
+    )
     words = "beats" if found.below_zero else "loses to" if found.low > 0 else "cannot be told from"
+    counted = "" if attempt == 1 else f" (attempt {attempt} against it: an interval of {level:.2%})"
     return Promotion(
         promoted=found.below_zero,
-        reason=f"{words} the champion on {count} gate ratings",
+        reason=f"{words} the champion on {count} gate ratings{counted}",
         ratings=count,
         rmse=float(np.sqrt(mine.mean())),
         champion_rmse=float(np.sqrt(others.mean())),
@@ -151,7 +163,29 @@ def evaluate_promotion(
         low=found.low,
         high=found.high,
         champion=champion_name,
+        attempt=attempt,
+        level=level,
     )
+
+
+def interval_level(attempt: int) -> float:
+    """The level of the interval for the ``attempt``-th release that asks about one champion.
+
+    The chance of a false promotion is spent as FALSE_PROMOTIONS / (k (k + 1)) on the k-th attempt, which sums
+    to FALSE_PROMOTIONS however many there are; the first has the usual 95%.
+    """
+    return 1 - 2 * FALSE_PROMOTIONS / (attempt * (attempt + 1))
+
+
+def shared_ratings(new: GateAnswers, older: GateAnswers) -> float:
+    """The share of the older gate's pairs that the new one has, with the same rating: near 1 where the data
+    is the same or has grown, small where it only bears the same name."""
+    if not len(older):
+        return 0.0
+    known = dict(zip(_pairs(new).tolist(), new.given.tolist(), strict=True))
+    theirs = zip(_pairs(older).tolist(), older.given.tolist(), strict=True)
+    same = [known.get(pair) == given for pair, given in theirs]
+    return float(np.mean(same))
 
 
 def shared_predictions(new: GateAnswers, champion: GateAnswers) -> NDArray[np.float32]:

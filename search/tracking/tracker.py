@@ -183,7 +183,7 @@ class Tracker:
                 f"test.{name}": f"{test[name]:.6f}" for name in ("loss", "rmse") if _finite(test.get(name))
             }
             request = {
-                "model": model_name(outcome.dataset.name),
+                "model": model_name(outcome.dataset.name, outcome.dataset.sha256),
                 "release_id": release_id,
                 "release": os.path.relpath(release, self._journal.run_folder),
                 "gate": os.path.relpath(gate, self._journal.run_folder),

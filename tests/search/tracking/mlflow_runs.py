@@ -12,7 +12,7 @@ from search.tracking import Tracker
 from search.tracking.mlflow_writer import EXPERIMENT
 from search.tracking.model_registry import model_name
 
-NAME = model_name("made-up")
+NAME = model_name("made-up", "ab" * 32)
 
 
 def client_of(uri: str) -> MlflowClient:

@@ -17,7 +17,14 @@ from recsys.release.recommender import Query, Recommender
 from search.results.outcome import Outcome
 from search.tracking import Tracker, default_uri
 from search.tracking.model_registry import model_name, release_predict
-from search.tracking.promotion import GateAnswers, evaluate_promotion, gate_answers, shared_predictions
+from search.tracking.promotion import (
+    GateAnswers,
+    evaluate_promotion,
+    gate_answers,
+    interval_level,
+    shared_predictions,
+    shared_ratings,
+)
 from tests.releases import make_dataset, make_release
 from tests.search.outcomes import make_outcome
 
@@ -190,7 +197,28 @@ def test_the_champions_real_release_is_asked_after_the_dataset_has_grown(
     second = offer("second", new, 0.1)
     assert second["promoted"] is True
     assert second["ratings"] == len(rows)
-    assert second["champion"] == f"{model_name('synthetic')} version 1"
+    assert second["champion"] == f"{model_name('synthetic', dataset.sha256)} version 1"
     client = MlflowClient(default_uri(tmp_path / "first"), default_uri(tmp_path / "first"))
-    aliases = client.get_registered_model(model_name("synthetic")).aliases
+    aliases = client.get_registered_model(model_name("synthetic", dataset.sha256)).aliases
     assert {alias: int(version) for alias, version in aliases.items()} == {"champion": 1, "candidate": 2}
+
+
+def test_asking_the_gate_again_and_again_is_paid_for() -> None:
+    assert interval_level(1) == pytest.approx(0.95)
+    assert interval_level(2) == pytest.approx(1 - 0.1 / 6)
+    # One-sided chances of a false promotion over a thousand attempts.
+    assert sum((1 - interval_level(attempt)) / 2 for attempt in range(1, 1001)) < 0.05
+    champion, new = answers(noise=0.5, seed=1), answers(noise=0.45, seed=2)
+    first, tenth = (evaluate_promotion(new, champion, attempt=attempt) for attempt in (1, 10))
+    assert first.high is not None
+    assert tenth.high is not None
+    assert first.high < tenth.high
+    assert "attempt 10" in tenth.reason
+
+
+def test_data_of_one_name_are_told_apart_by_their_ratings() -> None:
+    older = answers()
+    assert shared_ratings(joined(older, answers(start=50)), older) == 1  # it has grown
+    assert shared_ratings(answers(start=50), older) == 0
+    other = dataclasses.replace(older, given=np.roll(older.given, 7))  # the same pairs, other ratings
+    assert shared_ratings(other, older) < 0.1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from mlflow.artifacts import download_artifacts
 
 from search.results.outcome import Outcome
 from search.tracking import Tracker, default_uri
+from tests.search.outcomes import make_dataset as made_up
 from tests.search.outcomes import make_outcome
 from tests.search.tracking.mlflow_runs import NAME, client_of, make_release
 
@@ -55,7 +57,9 @@ def test_a_release_is_promoted_only_when_it_beats_the_champion_on_gate(
     assert client.get_model_version(NAME, "2").tags["gate.verdict"] == "kept back"
     monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
     folder = download_artifacts(f"models:/{NAME}@candidate")
-    assert Path(folder) == newest.folder / "release"  # where it lies: nothing is copied
+    assert Path(folder).name == "id-better-release"  # a copy under its id, which no later refit replaces
+    assert (Path(folder) / "manifest.json").read_text() == "better-release"
+    assert tags["gate.attempt"] == "2"
 
     again = Tracker.open(newest.folder, name="better-release", params={}, resume=True)
     assert again.promote(newest, newest.folder / "release", release_id="id-better-release") == better
@@ -72,3 +76,23 @@ def test_a_split_without_a_gate_promotes_nothing(store: Path) -> None:
     assert answer is not None
     assert answer["promoted"] is False
     assert "keeps no gate slice" in answer["reason"]
+
+
+def test_other_data_of_the_same_name_has_a_champion_of_its_own(store: Path) -> None:
+    answers = []
+    for seed, sha256 in ((0, "ef" * 32), (9, "01" * 32)):
+        name = f"same-name-{seed}"
+        made = make_outcome(store / name, trials=2)
+        dataset = dataclasses.replace(made_up(seed=seed), name="ratings", sha256=sha256)
+        gate = np.arange(400)
+        split = dataclasses.replace(made.split, gate=gate)
+        fields = {"dataset": dataset, "split": split, "gate_predictions": dataset.ratings.values[gate] + 0.5}
+        outcome = Outcome(**{**made.__dict__, **fields})
+        tracker = Tracker.open(outcome.folder, name=name, params={})
+        answers.append(tracker.promote(outcome, make_release(outcome.folder, name), release_id=name))
+        assert tracker.close(60) == ""
+    assert [answer and answer["model"] for answer in answers] == [
+        "recommender-ratings-efefefef",
+        "recommender-ratings-01010101",
+    ]
+    assert all(answer and answer["promoted"] for answer in answers)
