@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from search.config.data_spec import DataSpec
 
 from recsys.data.dataset import Dataset
 from recsys.data.split import TrainingData
@@ -16,7 +17,6 @@ from recsys.training import checkpoint
 from recsys.training.serialization import result_from_json, result_to_json
 from recsys.training.trial import Trial
 from recsys.training.trial_types import TrialSpec, TrialStatus
-from search.config.data_spec import DataSpec
 from search.finalize.retrain import retrain
 from search.storage.trial_dir import read_result
 

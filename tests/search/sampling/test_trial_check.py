@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 import yaml
+from search.config.data_spec import DataSpec
 
 from recsys.data.dataset import Dataset
 from recsys.data.splits import make_split, training_data
 from recsys.errors import InputError
 from recsys.training.trial_types import TrialSpec
-from search.config.data_spec import DataSpec
 from search.config.plan import make_plan
 from search.run.setup import SearchRequest, prepare
 from search.sampling.search_space import shape_of
