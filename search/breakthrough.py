@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from recsys.data.options import add_reading_options, missing_of, scale_of
+from recsys.data.options import add_reading_options, join_missing, missing_of, scale_of
 from recsys.errors import InputError, exit_code
 
 if TYPE_CHECKING:
@@ -112,7 +112,7 @@ def parser() -> argparse.ArgumentParser:
 def main(arguments: Sequence[str] | None = None) -> int:
     """The exit code of the command."""
     given = list(sys.argv[1:] if arguments is None else arguments)
-    options = parser().parse_args(given)
+    options = parser().parse_args(join_missing(given))
     return exit_code(lambda: started(options, given), interrupted="\nstopped before anything was started")
 
 

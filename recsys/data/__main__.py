@@ -16,7 +16,7 @@ from pathlib import Path
 
 from recsys.data.dataset import Dataset
 from recsys.data.load import load_dataset
-from recsys.data.options import add_reading_options, missing_of, scale_of
+from recsys.data.options import add_reading_options, join_missing, missing_of, scale_of
 from recsys.data.ratings import RatingScale
 from recsys.data.readers.columns import Columns
 from recsys.data.report import describe_dataset, describe_refusal, report_lines
@@ -78,7 +78,7 @@ def run(options: argparse.Namespace) -> int:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The exit code of the command."""
-    options = parser().parse_args(arguments)
+    options = parser().parse_args(join_missing(sys.argv[1:] if arguments is None else arguments))
     return exit_code(lambda: run(options))
 
 

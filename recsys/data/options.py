@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import math
+from collections.abc import Sequence
 
 from recsys.errors import InputError
 
@@ -31,7 +32,6 @@ def add_reading_options(group: argparse._ArgumentGroup | argparse.ArgumentParser
         "--missing",
         metavar="VALUE",
         action="append",
-        nargs="+",
         default=[],
         help="ratings that mean there is none (0, -1, 99); such rows are left out with a count; repeatable",
     )
@@ -56,10 +56,38 @@ def scale_of(text: str | None) -> tuple[float, float] | None:
     return low, high
 
 
-def missing_of(groups: list[list[str]]) -> tuple[float, ...]:
+def join_missing(arguments: Sequence[str]) -> list[str]:
+    """The command line with the numbers after ``--missing`` made one word: ``--missing=0,-1``.
+
+    So several may follow, negative ones too, without taking the file that comes after them.
+    """
+    words: list[str] = []
+    at = 0
+    while at < len(arguments):
+        word = arguments[at]
+        at += 1
+        if word == "--missing":
+            numbers = []
+            while at < len(arguments) and is_numbers(arguments[at]):
+                numbers.append(arguments[at])
+                at += 1
+            if numbers:
+                word = f"--missing={','.join(numbers)}"
+        words.append(word)
+    return words
+
+
+def is_numbers(word: str) -> bool:
+    try:
+        return all(math.isfinite(float(part)) for part in word.split(","))
+    except ValueError:
+        return False
+
+
+def missing_of(words: list[str]) -> tuple[float, ...]:
     """The ratings that mean there is none; commas may join several."""
     values = []
-    for text in (part for group in groups for word in group for part in word.split(",") if part):
+    for text in (part for word in words for part in word.split(",") if part):
         try:
             value = float(text)
         except ValueError:

@@ -449,7 +449,7 @@ def test_the_command_reports_what_it_read(tmp_path: Path, capsys: pytest.Capture
 def test_options_reach_the_reader(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     rows = [(*row[:2], -1 if at % 4 == 0 else row[2], row[3]) for at, row in enumerate(rows_of())]
     source = write(tmp_path / "r.csv", list(rows))
-    assert main([source, "--json", "--missing", "-1", "--missing", "99", "--duplicates", "mean"]) == 0
+    assert main(["--json", "--duplicates", "mean", "--missing", "-1", "99", source]) == 0
     report: dict[str, Any] = json.loads(capsys.readouterr().out)
     assert report["left_out"] == {"missing_codes": 100}
     assert main([source, "--json", "--scale", "1:5"]) == 0
