@@ -5,6 +5,7 @@ Whatever ended the search (its plan, the budget, Ctrl-C), this is done with the 
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -15,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recsys.data.dataset import Dataset
-from recsys.data.split import SliceName, Split
+from recsys.data.split import SLICES, SliceName, Split
 from recsys.ensemble.blend import Blend, fit_blend, fit_corrected
 from recsys.evaluation import evaluate_release, rating_metrics
 from recsys.release.recommender import Recommender
@@ -27,6 +28,7 @@ from search.finalize import selection
 from search.finalize.evaluator import Evaluator
 from search.finalize.list_check import PROTOCOL, check_lists
 from search.finalize.release_packer import ReleasePacker, metrics_card, release_member
+from search.finalize.reserve import retrain_seconds
 from search.finalize.retrain import WITH_VALID, refit_members, retrain
 from search.finalize.sample_lists import sample_lists
 from search.results.outcome import Entry, Sample
@@ -74,7 +76,9 @@ class Finalizer:
         split: Split,
         *,
         say: Callable[[str], None],
+        seconds_left: Callable[[], float] = lambda: math.inf,
     ) -> None:
+        self._seconds_left, self._retrain = seconds_left, plan.retrain_on_valid
         self._run, self._plan, self._say = run, plan, say
         self._judge = Evaluator.of(dataset, split)
         self._valid = self._judge.slice("valid")
@@ -90,11 +94,25 @@ class Finalizer:
             return findings
         with findings.timed("ensemble"):
             members, blend, valid_stars = self._blend(usable)
+        if self._retrain:
+            seconds = retrain_seconds(_judged_on_test(usable, members), self._judge.split, ("train", "valid"))
+            self._retrain = self._fits("retraining on train and valid", seconds)
         with findings.timed("test"):
             self._look(usable, members, blend, valid_stars, findings)
         with findings.timed("release"):
             self._release(members, blend, valid_stars, findings)
         return findings
+
+    def _fits(self, what: str, seconds: float) -> bool:
+        """Whether ``what`` fits into what is left of the budget; says so where it is left out."""
+        left = self._seconds_left()
+        if seconds <= left:
+            return True
+        self._say(
+            f"left out: {what} (about {seconds:.0f} s by the trials' own times, {max(left, 0):.0f} s of the "
+            "budget are left); the release is made of what there is"
+        )
+        return False
 
     def _blend(self, usable: list[TrialResult]) -> tuple[list[TrialResult], Blend, NDArray[np.float32]]:
         """The members, their blend, and its stars of valid, which the run keeps."""
@@ -152,7 +170,7 @@ class Finalizer:
 
     def _judged(self, result: TrialResult) -> Path:
         """The member that test judges: the trial's own, or, if the plan says so, trained on valid as well."""
-        if not self._plan.retrain_on_valid:
+        if not self._retrain:
             return self._member(result)
         place, judge = self._run / WITH_VALID, self._judge
         return retrain(place, result, judge.dataset, judge.split, ("train", "valid"), say=self._say)
@@ -175,7 +193,7 @@ class Finalizer:
                 valid=rating_metrics(valid, self._valid, kl=result.kl),
                 test=rating_metrics(stars, self._test, kl=result.kl),
                 test_predictions=stars,
-                note=RETRAINED if self._plan.retrain_on_valid else "",
+                note=RETRAINED if self._retrain else "",
             )
         return self._entries[number]
 
@@ -195,7 +213,7 @@ class Finalizer:
             valid=rating_metrics(valid_stars, self._valid, kl=kl),
             test=rating_metrics(test, self._test, kl=kl),
             test_predictions=test,
-            note=RETRAINED if self._plan.retrain_on_valid else "",
+            note=RETRAINED if self._retrain else "",
         )
 
     def _release(
@@ -215,7 +233,7 @@ class Finalizer:
             for result, weight in zip(members, blend.weights, strict=True)
         ]
         packer.choose_mix(parts)
-        if plan.retrain_on_valid:
+        if self._retrain:
             parts = [
                 release_member(self._judged(result), result, weight=part.weight)
                 for result, part in zip(members, parts, strict=True)
@@ -228,7 +246,12 @@ class Finalizer:
             with findings.timed("list_check"):
                 findings.list_check = check_lists(judge.dataset, seed=seed, say=self._say)
         slices: tuple[SliceName, ...] = ("train", "valid")
-        if plan.refit:
+        if plan.refit and self._fits(
+            "the refit on every slice", retrain_seconds(members, judge.split, SLICES)
+        ):
+            # First a release of what there is: a refit that is cut short must not cost it.
+            card = metrics_card(findings.formula, findings.best, findings.ensemble, findings.recommender)
+            packer.final(parts, metrics=card, trained_on=slices)
             with findings.timed("refit"):
                 parts, slices = refit_members(
                     self._run, members, list(blend.weights), judge.dataset, judge.split, say=self._say
@@ -251,6 +274,20 @@ class Finalizer:
             valid=None,
             test=evaluate_release(recommender, self._test, kl=(ensemble.test or {}).get("kl", 0.0)),
         )
+
+
+def _judged_on_test(usable: list[TrialResult], members: list[TrialResult]) -> list[TrialResult]:
+    """Every trial that test judges, once."""
+    others = (
+        selection.formula(usable),
+        selection.formula_recalibrated(usable),
+        selection.best_of(usable, "template"),
+        selection.best_searched(usable),
+        selection.best_of_family(usable, SUBJECT),
+        *selection.best_baselines(usable).values(),
+    )
+    found = {result.spec.number: result for result in (*members, *others) if result is not None}
+    return list(found.values())
 
 
 def _stars(entry: Entry) -> NDArray[np.float32]:

@@ -79,9 +79,23 @@ class Meter:
         cap = self.budget.cap_hours
         return 0.0 if math.isinf(cap) else self.hours(now) / cap
 
-    def search_is_over(self, now: float, *, epoch_seconds: float = 0.0) -> bool:
-        """Whether running trials must end now: their next epoch would not fit any more."""
-        return self.hours(now) + epoch_seconds / 3600 >= self.budget.search_hours
+    def search_is_over(self, now: float, *, epoch_seconds: float = 0.0, finish_seconds: float = 0.0) -> bool:
+        """Whether running trials must end now: their next epoch would not fit any more.
+
+        Args:
+            now: Unix seconds.
+            epoch_seconds: What the next epoch takes.
+            finish_seconds: What the end of the run needs as measured so far, where that is more than planned.
+        """
+        cap = self.budget.cap_hours
+        end = self.budget.search_hours
+        if not math.isinf(cap):
+            end = min(end, max(cap - finish_seconds / 3600, 0.5 * cap))
+        return self.hours(now) + epoch_seconds / 3600 >= end
+
+    def seconds_left(self, now: float) -> float:
+        """Until the cap; infinite without one."""
+        return (self.budget.cap_hours - self.hours(now)) * 3600
 
     def milestone(self, now: float) -> float | None:
         """The highest of 50, 80 and 100% newly reached, once each."""

@@ -15,6 +15,7 @@ from dataclasses import replace
 from recsys.errors import InputError
 from recsys.training.trial_types import EventKind, RunEvent, TrialStatus
 from search.finalize.finalizer import Finalizer, Findings
+from search.finalize.reserve import finish_seconds
 from search.finalize.run_outcome import whole_outcome
 from search.report import write_report
 from search.report.plot import progress_png
@@ -175,7 +176,11 @@ class SearchRun:
     def _should_end(self) -> str | None:
         if self.interrupts.requested:
             return "interrupted"
-        if self.meter.search_is_over(time.time(), epoch_seconds=self.ledger.epoch_seconds):
+        ended = list(self.ledger.finished.values())
+        finishing = finish_seconds(self.prepared.plan, ended, self.prepared.split)
+        if self.meter.search_is_over(
+            time.time(), epoch_seconds=self.ledger.epoch_seconds, finish_seconds=finishing
+        ):
             self.progress.say("the budget's share of the search is used up: ending the running trials")
             return "budget"
         return None
@@ -213,7 +218,12 @@ class SearchRun:
         prepared = self.prepared
         results = self.folder.results()
         finishing = Finalizer(
-            self.folder.path, prepared.plan, prepared.dataset, prepared.split, say=self.progress.say
+            self.folder.path,
+            prepared.plan,
+            prepared.dataset,
+            prepared.split,
+            say=self.progress.say,
+            seconds_left=lambda: self.meter.seconds_left(time.time()),
         )
         if prepared.looked_at_test:
             self.progress.say(_second_look(finished=prepared.work.count == 0))

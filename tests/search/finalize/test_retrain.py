@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,6 +19,8 @@ from recsys.models.artifact import load_artifact
 from recsys.models.registry import family_named, make_config
 from recsys.release.load import load_release
 from recsys.training.trial_types import TrialSpec
+from search.config.plan import make_plan
+from search.finalize.finalizer import Finalizer
 from tests.search.finalize.runs import finished, results, train
 
 pytestmark = pytest.mark.slow
@@ -98,3 +101,22 @@ def test_a_refit_is_for_the_release_alone(run: Path, dataset: Dataset, split: Sp
     assert refit.refit is not None
     assert refit.refit["trained_on"] == ["train", "valid", "test"]
     assert any(line.startswith("refit: trial") for line in said)
+
+
+def test_what_does_not_fit_the_budget_is_left_out_and_the_release_stays(
+    run: Path, dataset: Dataset, split: Split, tmp_path: Path
+) -> None:
+    skipped = shutil.ignore_patterns("retrained", "release", "refit")
+    again = Path(shutil.copytree(run, tmp_path / "run", ignore=skipped))
+    said: list[str] = []
+    plan = make_plan({"retrain_on_valid": True, "refit": True}, {})
+    end = Finalizer(again, plan, dataset, split, say=said.append, seconds_left=lambda: 0.0)
+    findings = end.finish(results(again))
+    assert findings.release is not None
+    assert findings.refit is None
+    assert [line.split(" (")[0] for line in said if line.startswith("left out")] == [
+        "left out: retraining on train and valid",
+        "left out: the refit on every slice",
+    ]
+    assert not (again / "retrained").exists()
+    assert not (again / "refit").exists()

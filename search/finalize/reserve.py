@@ -1,0 +1,36 @@
+"""What the end of a run still needs, from what its trials have measured: retraining and refit in seconds.
+
+What does not fit into the budget is left out in this order, the release always first: the release is made of
+what there is; then test judges models trained again on valid; then the release is refitted on every slice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from recsys.data.split import SLICES, Split
+from recsys.training.trial_types import TrialResult
+from search.config.plan import SearchPlan
+
+
+def retrain_seconds(results: Iterable[TrialResult], split: Split, slices: Sequence[str]) -> float:
+    """Seconds to train ``results`` again on ``slices``, one after the other: each trial's measured seconds up
+    to its best epoch, times the ratings that it gets more."""
+    rows = sum(len(split.rows(name)) for name in SLICES if name in slices)
+    ratio = rows / max(len(split.train), 1)
+    return sum(
+        result.seconds * ratio * (result.best_epoch or 0) / max(len(result.reports), 1) for result in results
+    )
+
+
+def finish_seconds(plan: SearchPlan, results: Sequence[TrialResult], split: Split) -> float:
+    """Seconds to keep back for what ``plan`` does after the search, over ``finish_minutes``: the ensemble's
+    size in trials, taken from the slowest that have ended, for each of retraining and refit."""
+    usable = sorted((one for one in results if one.rmse is not None), key=lambda one: -one.seconds)
+    members = usable[: plan.ensemble.size]
+    seconds = 60 * plan.finish_minutes
+    if plan.retrain_on_valid:
+        seconds += retrain_seconds(usable[: plan.ensemble.size + 4], split, ("train", "valid"))
+    if plan.refit:
+        seconds += retrain_seconds(members, split, SLICES)
+    return seconds

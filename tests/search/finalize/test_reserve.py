@@ -1,0 +1,35 @@
+"""What the end of a run needs is measured on its trials, and what does not fit is left out."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from recsys.data.split import SLICES
+from search.config.plan import make_plan
+from search.finalize.reserve import finish_seconds, retrain_seconds
+from search.run.budget import Budget, Meter
+from tests.search.outcomes import make_outcome
+
+
+def test_retraining_costs_what_the_trials_took_on_more_ratings(tmp_path: Path) -> None:
+    outcome = make_outcome(tmp_path, trials=2)
+    trial = replace(outcome.trials[0], seconds=100.0, best_epoch=len(outcome.trials[0].reports))
+    rows = sum(len(outcome.split.rows(name)) for name in SLICES)
+    expected = 100.0 * rows / len(outcome.split.train)
+    assert retrain_seconds([trial], outcome.split, SLICES) == pytest.approx(expected)
+    plain, refit = make_plan({}, {}), make_plan({"refit": True}, {})
+    assert finish_seconds(plain, [trial], outcome.split) == 60 * plain.finish_minutes
+    assert finish_seconds(refit, [trial], outcome.split) == pytest.approx(
+        60 * plain.finish_minutes + expected
+    )
+
+
+def test_the_search_ends_early_enough_for_what_follows() -> None:
+    meter = Meter(Budget(0.0, 1, 20.0, 1.0, 0.05), started=0.0)
+    assert not meter.search_is_over(2400)
+    assert meter.search_is_over(2400, finish_seconds=1300)
+    assert not meter.search_is_over(1700, finish_seconds=3000)  # half of the cap is the search's
+    assert meter.seconds_left(3000) == pytest.approx(600)
