@@ -77,6 +77,16 @@ def parameter_limit(shape: DataShape) -> int:
     return int(LARGEST_SHARE * parameter_count(FORMULA, shape))
 
 
+def largest(field: str) -> int:
+    """The largest ``factors`` or ``latent`` that the bounds allow."""
+    return int(LARGEST_SHARE * getattr(FORMULA, field))
+
+
+def widest(layer: int) -> int:
+    """The widest hidden layer ``layer`` (from 0); those beyond the formula's are bound as its last."""
+    return int(LARGEST_SHARE * FORMULA.hidden[min(layer, len(FORMULA.hidden) - 1)])
+
+
 def violations(
     config: HybridVaeConfig, shape: DataShape, *, small_batch_allowed: bool = False
 ) -> list[Violation]:

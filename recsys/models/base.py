@@ -100,8 +100,9 @@ class Trainer(Protocol):
 class ModelFamily:
     """A kind of model: one line in the registry.
 
-    ``config_type`` is a frozen dataclass whose defaults are the family's own; ``ranges`` are what the
-    search may vary; ``build(config, data, epochs=, seed=, device=)`` makes a Trainer;
+    ``config_type`` is a frozen dataclass whose defaults are the family's own; ``search_ranges`` are
+    what the search may vary (a function where they follow from bounds);
+    ``build(config, data, epochs=, seed=, device=)`` makes a Trainer;
     ``scorer(member, histories)`` answers for a packed one, where ``histories(user)`` gives the ratings
     that the release keeps of a known user. ``parameter_count(config, users, items, features)``
     gives the capacity without building. ``check`` raises InputError where ``data`` does not fit;
@@ -114,11 +115,16 @@ class ModelFamily:
     config_type: type[Any]
     build: Callable[..., Trainer]
     scorer: Callable[[ModelArtifact, Callable[[int], History]], Scorer]
-    ranges: Mapping[str, Range] = field(default_factory=dict)
+    search_ranges: Mapping[str, Range] | Callable[[], Mapping[str, Range]] = field(default_factory=dict)
     check: Callable[[Any, TrainingData], None] | None = None
     require_installed: Callable[[], None] | None = None
     unsupported_options: Callable[[TrainingData], Mapping[str, str]] | None = None
     restorable_inputs: Callable[[Arrays], Mapping[str, Any]] | None = None
+
+    @property
+    def ranges(self) -> Mapping[str, Range]:
+        """What the search may vary, by field."""
+        return self.search_ranges() if callable(self.search_ranges) else self.search_ranges
 
     def forced_defaults(self, data: TrainingData) -> JsonObject:
         """The fields that ``data`` cannot feed, at their defaults."""

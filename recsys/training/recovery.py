@@ -87,10 +87,11 @@ def _reduce_batch(config: Any) -> RecoveryAction | None:
 def _lower_kl(config: Any, *, again: bool) -> RecoveryAction | None:
     changes: JsonObject = {}
     words = []
-    if hasattr(config, "kl_weight"):
+    if hasattr(config, "kl_weight") and config.highest_kl_weight() > REDUCED_KL_WEIGHT:
         changes |= {"kl_weight": REDUCED_KL_WEIGHT, "kl_schedule": "constant"}
-        words.append(f"KL weight -> {REDUCED_KL_WEIGHT:g}")
-    if again and hasattr(config, "learning_rate"):
+        words.append(f"KL weight {config.highest_kl_weight():g} -> {REDUCED_KL_WEIGHT:g}")
+    # A weight that is that low already is not raised, and the same epoch is not repeated unchanged.
+    if (again or not changes) and hasattr(config, "learning_rate"):
         changes["learning_rate"] = config.learning_rate / 2
         words.append(f"learning rate {config.learning_rate:g} -> {config.learning_rate / 2:g}")
     if not changes:

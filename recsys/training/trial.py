@@ -46,8 +46,8 @@ from recsys.training.trial_types import (
 )
 from recsys.types import Arrays, JsonObject
 
-# Trained as written, whatever the signs say: a yardstick that was helped measures nothing. Only faults
-# that would end them (memory, divergence) are answered.
+# Trained as written, whatever the diagnostics say: a reference that was helped measures nothing. Only running
+# out of memory is answered; figures that are not finite end the trial.
 REFERENCE_ORIGINS = frozenset({"formula", "template", "reference", "refit"})
 
 
@@ -146,13 +146,22 @@ class Trial:
             else:
                 self.seconds += time.perf_counter() - started
                 diagnostic = diverged(report, self.reports, has_valid=len(self.data.valid) > 0)
-                if diagnostic is None:
+                if diagnostic is None or self._is_tolerated(diagnostic):
                     self._record_epoch(report, figures)
                     return report
                 self._handle_failure(diagnostic)
                 continue
             self.seconds += time.perf_counter() - started
             self._handle_failure(Diagnostic(EventKind.OUT_OF_MEMORY, memory_share(self.device), 1.0, reason))
+
+    def _is_tolerated(self, diagnostic: Diagnostic) -> bool:
+        """Whether a reference trains on in spite of ``diagnostic``, which its events then show once."""
+        if self.spec.origin not in REFERENCE_ORIGINS or not math.isfinite(diagnostic.threshold or math.inf):
+            return False
+        if all(event.kind is not diagnostic.kind for event in self.events):
+            epoch = len(self.reports) + 1
+            self.events.append(diagnostic_event(diagnostic, trial=self.spec.number, epoch=epoch))
+        return True
 
     def _epoch(self, started: float) -> tuple[EpochReport, EpochMetrics]:
         trained = self.trainer.train_epoch()
@@ -206,7 +215,8 @@ class Trial:
         epoch = len(self.reports)
         mark_repeated(self.events, diagnostic.kind, epoch)
         self.events.append(diagnostic_event(diagnostic, trial=self.spec.number, epoch=epoch + 1))
-        action = self._recovery_for(diagnostic.kind, epoch)
+        untouched = self.spec.origin in REFERENCE_ORIGINS and diagnostic.kind is EventKind.DIVERGED
+        action = None if untouched else self._recovery_for(diagnostic.kind, epoch)
         if action is None:
             raise TrainingFailed(f"{diagnostic.kind.value} in epoch {epoch + 1} ({diagnostic.message})")
         self._apply(diagnostic, action)

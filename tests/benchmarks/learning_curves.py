@@ -26,7 +26,7 @@ from recsys.data.split import TrainingData
 from recsys.data.splits import make_split, training_data
 from recsys.data.synthetic import parse_spec
 from recsys.models.hybrid_vae.config import HybridVaeConfig
-from recsys.models.hybrid_vae.family import RANGES
+from recsys.models.hybrid_vae.family import search_ranges
 from recsys.models.ranges import Categorical, Range
 from recsys.models.registry import make_config
 from recsys.seeds import derive_seed
@@ -75,7 +75,9 @@ class Recording:
         spec = parse_spec(self.data)
         recorded = self.recorded()
         later = {
-            name: getattr(HybridVaeConfig(), name) for name in RANGES if recorded and name not in recorded
+            name: getattr(HybridVaeConfig(), name)
+            for name in search_ranges()
+            if recorded and name not in recorded
         }
         shape = DataShape(users=spec.users, items=spec.items)
         return RecordedSpace("hybrid_vae", shape, fixed={**later, **FIXED}, recorded=recorded)

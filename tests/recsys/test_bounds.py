@@ -9,6 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from recsys import bounds
 from recsys.bounds import (
     FORMULA,
     DataShape,
@@ -20,9 +21,10 @@ from recsys.bounds import (
 )
 from recsys.errors import InputError
 from recsys.models.hybrid_vae.config import HybridVaeConfig
-from recsys.models.hybrid_vae.family import RANGES
+from recsys.models.hybrid_vae.family import search_ranges
 from recsys.models.ranges import Categorical, FloatRange, IntRange
 from recsys.models.registry import FAMILIES, make_config
+from search.sampling.search_space import Space
 from tests.small_ratings import training_data
 
 ML_100K, ML_1M, ML_32M = DataShape(943, 1682), DataShape(6040, 3706), DataShape(200_948, 84_432)
@@ -98,7 +100,7 @@ def test_the_count_is_that_of_the_real_tensors(normalisation: str, history: str,
 def sampled(draw: st.DrawFn, shape: DataShape) -> dict[str, object]:
     """As the search does: every field from its range, factors last, from what the others leave."""
     fields: dict[str, object] = {}
-    for name, kind in RANGES.items():
+    for name, kind in search_ranges().items():
         if name == "factors":
             continue
         if isinstance(kind, Categorical):
@@ -108,7 +110,7 @@ def sampled(draw: st.DrawFn, shape: DataShape) -> dict[str, object]:
         else:
             assert isinstance(kind, FloatRange)
             fields[name] = draw(st.floats(kind.low, kind.high))
-    factors = bounded_factors(RANGES, fields, shape)
+    factors = bounded_factors(search_ranges(), fields, shape)
     fields["factors"] = draw(st.integers(factors.low, factors.high))
     return fields
 
@@ -118,3 +120,29 @@ def sampled(draw: st.DrawFn, shape: DataShape) -> dict[str, object]:
 def test_what_is_sampled_is_inside(data: st.DataObject, shape: DataShape) -> None:
     fields = sampled(data.draw, shape)
     assert violations(HybridVaeConfig(**fields), shape) == []  # type: ignore[arg-type]
+
+
+class TopOfRange:
+    """Draws the upper end of every range and the last option of every choice."""
+
+    def suggest_float(self, name: str, low: float, high: float, *, log: bool = False) -> float:
+        return high
+
+    def suggest_int(self, name: str, low: int, high: int, *, step: int = 1) -> int:
+        return high
+
+    def suggest_categorical(self, name: str, choices: list[str]) -> str:
+        return choices[-1]
+
+
+def test_a_lowered_bound_lowers_what_is_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    space = Space("hybrid_vae", ML_1M, fixed={"history": "none", "start": "random"})
+    assert space.draw(TopOfRange())["kl_weight"] == 0.015
+    monkeypatch.setattr(bounds, "HIGHEST_KL_WEIGHT", 0.010)
+    monkeypatch.setattr(bounds, "LARGEST_SHARE", 1.0)
+    drawn = space.draw(TopOfRange())
+    assert drawn["kl_weight"] == 0.010
+    ranges = FAMILIES["hybrid_vae"].ranges
+    assert (ranges["factors"].high, ranges["latent"].high) == (150, 64)  # type: ignore[union-attr]
+    assert list(ranges["hidden"].options) == ["128-64", "256-128", "512-256-128"]  # type: ignore[union-attr]
+    assert violations(make_config("hybrid_vae", drawn), ML_1M) == []

@@ -49,6 +49,14 @@ class Stack(nn.Module):
             inputs = width
         self.blocks = nn.ModuleList(blocks)
 
+    def outputs(self, x: Tensor, noise: Noise | None) -> list[Tensor]:
+        """(batch, width) of each block, in order."""
+        outputs = []
+        for block in self.blocks:
+            x = block(x, noise)
+            outputs.append(x)
+        return outputs
+
     def forward(self, x: Tensor, noise: Noise | None) -> Tensor:
         for block in self.blocks:
             x = block(x, noise)

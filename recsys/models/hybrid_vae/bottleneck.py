@@ -1,5 +1,10 @@
 """Encoder to mu and log variance, a draw of z, decoder mirrored to one number (Kingma & Welling 2014).
 
+With ``skip_connections`` the decoder's layer of each width also receives the encoder's output of that width
+(U-Net: Ronneberger et al. 2015), times a learned gain per unit that starts at 0 (ReZero: Bachlechner et al.
+2021), so that training starts at the plain network. What passes there goes around the latent and costs no
+KL; the price in parameters is the sum of the hidden widths.
+
 Without noise z is mu, or each of the fixed ``draws`` that the config has prediction average over.
 """
 
@@ -36,22 +41,33 @@ class Bottleneck(nn.Module):
         self.log_variance = linear(config.hidden[-1], config.latent)
         self.decoder = Stack(config.latent, config.hidden[::-1], normalisation=norm, share=share)
         self.output = linear(config.hidden[0], 1)
+        self.gains: nn.ParameterList | None = None
+        if config.skip_connections:
+            self.gains = nn.ParameterList([nn.Parameter(torch.zeros(w)) for w in config.hidden[::-1]])
         draws = torch.from_numpy(antithetic(config.samples, config.latent)) if config.samples else None
         self.register_buffer("draws", draws)
 
     def forward(self, x: Tensor, noise: Noise | None) -> Decoded:
         """``x`` (batch, inputs). Without ``noise``: no dropout, z as the config says."""
-        encoded = self.encoder(x, noise)
+        layers = self.encoder.outputs(x, noise)
+        encoded = layers[-1]
         mean, log_variance = self.mean(encoded).float(), self.log_variance(encoded).float()
         if noise is None and self.draws is not None:
             spread = torch.exp(0.5 * log_variance)
-            link = torch.stack([self.decode(mean + spread * draw, None) for draw in self.draws])
+            link = torch.stack([self.decode(mean + spread * draw, None, layers) for draw in self.draws])
         else:
             z = mean if noise is None else mean + noise.normal(mean) * torch.exp(0.5 * log_variance)
-            link = self.decode(z, noise)
+            link = self.decode(z, noise, layers)
         return Decoded(link, mean, log_variance)
 
-    def decode(self, z: Tensor, noise: Noise | None) -> Tensor:
-        """(batch,) link of ``z`` (batch, latent)."""
-        link: Tensor = self.output(self.decoder(z, noise)).float().squeeze(1)
+    def decode(self, z: Tensor, noise: Noise | None, encoded: list[Tensor]) -> Tensor:
+        """(batch,) link of ``z`` (batch, latent); ``encoded`` are the outputs of the encoder's layers."""
+        if self.gains is None:
+            return self._output(self.decoder(z, noise))
+        for block, gain, layer in zip(self.decoder.blocks, self.gains, encoded[::-1], strict=True):
+            z = block(z, noise) + gain * layer
+        return self._output(z)
+
+    def _output(self, decoded: Tensor) -> Tensor:
+        link: Tensor = self.output(decoded).float().squeeze(1)
         return link

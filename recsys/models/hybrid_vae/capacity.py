@@ -55,5 +55,7 @@ def parameter_count(
         for inputs, outputs in itertools.pairwise(widths):
             total += outputs * (inputs + 1 + norm)
     total += 2 * config.latent * (config.hidden[-1] + 1)
+    if config.skip_connections:
+        total += sum(config.hidden)
     total += config.hidden[0] + 1
     return total

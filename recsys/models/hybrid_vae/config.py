@@ -34,6 +34,9 @@ class HybridVaeConfig:
     history: HistoryKind = "none"  # h and g: sums over a user's other items and an item's other users
     history_limit: int = 0  # at most so many ratings of a row in its history, the newest; 0 = all
     attention_heads: int = 4  # of an "attended" history (``attention.py``); they share dot_product evenly
+    skip_connections: bool = (
+        False  # add each encoder layer to the decoder layer of its width (``bottleneck.py``)
+    )
     normalisation: Normalisation = "batch"  # after each hidden linear layer
     embedding_scale: float = 0.1  # standard deviation of the embeddings' start
 

@@ -142,6 +142,8 @@ def _add_layers(arrays: Arrays, network: HybridVae) -> None:
         arrays["draws"] = _array(bottleneck.draws)
         arrays["log_variance.weight"] = _array(bottleneck.log_variance.weight)
         arrays["log_variance.bias"] = _array(bottleneck.log_variance.bias)
+    for number, gain in enumerate(bottleneck.gains or ()):
+        arrays[f"skip.{number}"] = _array(gain)
     arrays["output.weight"] = _array(bottleneck.output.weight[0])
     arrays["output.bias"] = _array(bottleneck.output.bias)
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from recsys import bounds
 from recsys.data.split import TrainingData
 from recsys.errors import InputError
 from recsys.models.base import History, ModelArtifact, ModelFamily, Scorer
@@ -21,19 +22,14 @@ if TYPE_CHECKING:
     from recsys.models.hybrid_vae.trainer import HybridVaeTrainer
     from recsys.models.hybrid_vae.warm_start import WarmStart
 
-# What the search varies. Capacity stays inside 1.5 x the formula here; the count of all parameters,
-# which depends on the data, is bounded by recsys.bounds.
-RANGES: dict[str, Range] = {
-    "factors": IntRange(32, 225),
-    "hidden": Categorical(
-        {
-            "128-64": (128, 64),
-            "256-128": (256, 128),
-            "512-256-128": (512, 256, 128),
-            "640-384-192": (640, 384, 192),
-        }
-    ),
-    "latent": IntRange(16, 96, 16),
+HIDDEN = {
+    "128-64": (128, 64),
+    "256-128": (256, 128),
+    "512-256-128": (512, 256, 128),
+    "640-384-192": (640, 384, 192),
+}
+# What the search varies, besides what ``search_ranges`` bounds.
+FREE_RANGES: dict[str, Range] = {
     "biases": Categorical({"on": True, "off": False}),
     "dot_product": Categorical({"8": 8, "16": 16, "32": 32}),
     "history": Categorical(
@@ -52,11 +48,42 @@ RANGES: dict[str, Range] = {
     "embedding_scale": FloatRange(0.003, 0.1, log=True),
     "dropout": FloatRange(0.2, 0.6),
     "weight_decay": FloatRange(1e-6, 1e-3, log=True),
-    "kl_weight": FloatRange(0.001, 0.015, log=True),
     "free_bits": FloatRange(0.0, 4.0),
     "learning_rate": FloatRange(2e-4, 4e-3, log=True),
     "learning_rate_schedule": Categorical({"plateau": "plateau", "cosine": "cosine"}),
 }
+
+
+def search_ranges() -> dict[str, Range]:
+    """What the search varies. The upper ends of bounded fields come from ``recsys.bounds`` when asked for;
+    the count of all parameters, which depends on the data, is bounded there as well."""
+    hidden = {
+        name: widths
+        for name, widths in HIDDEN.items()
+        if all(width <= bounds.widest(layer) for layer, width in enumerate(widths))
+    }
+    factors, latent, kl = bounds.largest("factors"), bounds.largest("latent"), bounds.HIGHEST_KL_WEIGHT
+    bounded: dict[str, Range] = {
+        "factors": IntRange(min(32, factors), factors),
+        "hidden": Categorical(hidden or {"128-64": HIDDEN["128-64"]}),
+        "latent": IntRange(min(16, latent), max(latent // 16 * 16, min(16, latent)), 16),
+        "kl_weight": FloatRange(min(0.001, kl), kl, log=True),
+    }
+    whole = bounded | FREE_RANGES
+    return {name: whole[name] for name in ORDER}
+
+
+# The order of drawing: with it a seed draws the same configs again.
+ORDER = (
+    "factors",
+    "hidden",
+    "latent",
+    *(name for name in FREE_RANGES if name not in ("free_bits", "learning_rate", "learning_rate_schedule")),
+    "kl_weight",
+    "free_bits",
+    "learning_rate",
+    "learning_rate_schedule",
+)
 
 
 def build(
@@ -125,7 +152,7 @@ FAMILY = ModelFamily(
     config_type=HybridVaeConfig,
     build=build,
     scorer=make_scorer,
-    ranges=RANGES,
+    search_ranges=search_ranges,
     check=check,
     unsupported_options=unsupported_options,
     restorable_inputs=restorable_inputs,

@@ -38,6 +38,8 @@ class NumpyLayers:
         # The first layer's sum arrives finished: number 0 has no weight here.
         self.gains = [arrays.get(f"layer.{number}.gain") for number in range(2 * depth)]
         self.shifts = [arrays.get(f"layer.{number}.shift") for number in range(2 * depth)]
+        # By decoder layer: the gain of the encoder's output of that width (skip connections).
+        self.skips = [arrays.get(f"skip.{number}") for number in range(depth)]
         self.weights: list[Matrix] = []
         self.biases: list[Matrix] = []
         for number in range(1, 2 * depth):
@@ -59,24 +61,26 @@ class NumpyLayers:
 
     def forward(self, x: Matrix, traces: list[Trace] | None = None) -> Matrix:
         """(n,) decoder output for first-layer sums ``x`` (n, width), which may be overwritten; z = mean."""
-        x = self._run(x, range(self.depth), traces)
-        return self._decode(x @ self.mean_turned + self.mean_bias, traces)
+        encoded: list[Matrix] = []
+        x = self._run(x, range(self.depth), traces, encoded)
+        return self._decode(x @ self.mean_turned + self.mean_bias, traces, encoded)
 
     def drawn(self, x: Matrix) -> Matrix:
         """(draws, n) decoder outputs, one for each packed draw of z."""
         assert self.draws is not None
-        x = self._run(x, range(self.depth), None)
+        encoded: list[Matrix] = []
+        x = self._run(x, range(self.depth), None, encoded)
         mean = x @ self.mean_turned + self.mean_bias
         spread = np.exp(np.float32(0.5) * (x @ self.spread_turned + self.spread_bias))
-        return np.stack([self._decode(mean + spread * draw, None) for draw in self.draws])
+        return np.stack([self._decode(mean + spread * draw, None, encoded) for draw in self.draws])
 
-    def _decode(self, z: Matrix, traces: list[Trace] | None) -> Matrix:
+    def _decode(self, z: Matrix, traces: list[Trace] | None, encoded: list[Matrix]) -> Matrix:
         """(n,) for ``z`` (n, latent)."""
-        link: Matrix = self._run(z, range(self.depth, 2 * self.depth), traces) @ self.output_weight
+        link: Matrix = self._run(z, range(self.depth, 2 * self.depth), traces, encoded) @ self.output_weight
         return link + self.output_bias
 
-    def _run(self, x: Matrix, numbers: range, traces: list[Trace] | None) -> Matrix:
-        """(n, width) after the layers ``numbers``."""
+    def _run(self, x: Matrix, numbers: range, traces: list[Trace] | None, encoded: list[Matrix]) -> Matrix:
+        """(n, width) after the layers ``numbers``; the encoder's fill ``encoded``, the decoder's read it."""
         for number in numbers:
             if number > 0:
                 x = x @ self.transposed[number - 1]
@@ -94,13 +98,22 @@ class NumpyLayers:
             if traces is not None:
                 traces.append(Trace(x > 0, normalised, inverse))
             np.maximum(x, 0, out=x)
+            if number < self.depth:
+                encoded.append(x)
+            elif (skip := self.skips[number - self.depth]) is not None:
+                x += skip * encoded[2 * self.depth - 1 - number]
         return x
 
     def backward(self, traces: list[Trace]) -> Matrix:
         """(n, width) derivatives of the output by the first layer's sums."""
         slope: Any = self.output_weight[None, :]
+        skipped: dict[int, Any] = {}  # derivatives by encoder layers, past the latent
         for number in reversed(range(2 * self.depth)):
             trace, gain = traces[number], self.gains[number]
+            if number in skipped:
+                slope = slope + skipped[number]
+            elif number >= self.depth and (skip := self.skips[number - self.depth]) is not None:
+                skipped[2 * self.depth - 1 - number] = slope * skip
             slope = slope * trace.open
             if gain is not None:
                 assert trace.normalised is not None

@@ -85,6 +85,11 @@ LADDER = (
         "without time; stars averaged over 16 draws of z",
         {"time": "none", "samples": 16},
     ),
+    Rung(
+        "skip",
+        "z at its mean again; encoder layers added to the decoder's",
+        {"samples": 0, "skip_connections": True},
+    ),
     Rung("bias", "bias baseline", {}, family="bias", reference=True),
     Rung("mf", "biased MF, variational", {}, family="mf", reference=True),
     Rung(

@@ -33,6 +33,7 @@ CONFIGS = {
     "timed": replace(ORDINAL, output="gaussian", biases=False, time="levels"),
     "started": replace(ORDINAL, output="gaussian", start="factorisation", start_factors=3, start_rank=8),
     "ordinal": ORDINAL,
+    "skipped": replace(ORDINAL, output="gaussian", skip_connections=True),
 }
 
 
@@ -96,6 +97,7 @@ class Plain:
             link = link + product.sum(1)
             first = first + product @ arrays["first.product"].T
         depth, x = len(settings["hidden"]), first
+        layers: list[Tensor] = []
         for number in range(2 * depth):
             if number == depth:
                 encoded, x = x, x @ arrays["mean.weight"].T + arrays["mean.bias"]
@@ -108,6 +110,9 @@ class Plain:
                 gain, shift = arrays[f"layer.{number}.gain"], arrays[f"layer.{number}.shift"]
                 x = torch.nn.functional.layer_norm(x, gain.shape, gain, shift, 1e-5)
             x = torch.relu(x)
+            layers.append(x)
+            if f"skip.{number - depth}" in arrays:
+                x = x + arrays[f"skip.{number - depth}"] * layers[2 * depth - 1 - number]
         link = link + x @ arrays["output.weight"] + arrays["output.bias"]
         if "ordinal.cuts" not in arrays:
             return self.member.scale.low + self.member.scale.span * torch.sigmoid(link)

@@ -67,11 +67,17 @@ def test_the_plateau_rule_shrinks_with_the_run() -> None:
     ]
 
 
-def test_diverging_is_not_finite_or_four_times_the_best() -> None:
+def test_diverging_is_not_finite_or_far_above_the_best_rmse_or_train_loss() -> None:
     assert diverged(CALM, []) is None
-    assert diverged(replace(CALM, loss=3.6), [CALM]) is None
-    assert diverged(replace(CALM, loss=3.61), [CALM]) is not None
+    assert diverged(replace(CALM, rmse=1.9), [CALM]) is None
+    assert diverged(replace(CALM, rmse=1.91), [CALM]) is not None
+    assert diverged(replace(CALM, train_loss=3.2), [CALM], has_valid=False) is None
+    assert diverged(replace(CALM, train_loss=3.21), [CALM], has_valid=False) is not None
     for bad in (math.nan, math.inf):
         assert diverged(replace(CALM, train_loss=bad), []) is not None
-        assert diverged(replace(CALM, loss=bad), []) is not None
-    assert diverged(replace(CALM, loss=math.nan), [CALM], has_valid=False) is None
+        assert diverged(replace(CALM, rmse=bad), []) is not None
+    assert diverged(replace(CALM, rmse=math.nan), [CALM], has_valid=False) is None
+
+
+def test_a_large_kl_alone_is_no_divergence() -> None:
+    assert diverged(replace(CALM, loss=900.0, kl=9e4), [CALM]) is None

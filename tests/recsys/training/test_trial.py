@@ -16,8 +16,9 @@ import pytest
 
 from recsys.errors import InputError
 from recsys.models.artifact import load_artifact
-from recsys.models.registry import FAMILIES
+from recsys.models.registry import FAMILIES, make_config
 from recsys.training.checkpoint import read_checkpoint, write_checkpoint
+from recsys.training.recovery import choose_recovery
 from recsys.training.serialization import result_from_json
 from recsys.training.trial import TrainingFailed, Trial
 from recsys.training.trial_types import EventKind, TrialSpec, TrialStatus
@@ -159,7 +160,7 @@ def test_an_exploding_learning_rate_is_calmed(tmp_path: Path) -> None:
     assert result.rmse is not None
     assert np.isfinite(result.rmse)
     done = [event for event in result.events if event.kind is EventKind.CONTINGENCY]
-    assert done[0].action.startswith("KL weight -> 0.005")
+    assert done[0].action.startswith("KL weight 0.01 -> 0.005")
     assert all(event.outcome for event in done)
     assert trial.config.kl_weight == 0.005
     assert EventKind.DIVERGED in kinds(trial)
@@ -276,3 +277,39 @@ def test_a_checkpoint_of_another_trial_is_refused(tmp_path: Path) -> None:
     (tmp_path / "checkpoint.safetensors").write_bytes(whole[: len(whole) // 2])
     with pytest.raises(InputError, match="cannot be read as safetensors"):
         trial.load(tmp_path)
+
+
+def test_a_low_kl_weight_is_not_raised_and_an_epoch_is_not_repeated_unchanged() -> None:
+    def action(**fields: Any) -> Any:
+        config = make_config("hybrid_vae", {**REPAIRED, **fields})
+        return choose_recovery(EventKind.DIVERGED, config, epoch=3, epochs=20, so_far={})
+
+    assert action(kl_weight=0.01).changes == {"kl_weight": 0.005, "kl_schedule": "constant"}
+    assert action(kl_weight=0.001).changes == {"learning_rate": 0.0025}
+    assert action(kl_schedule="cosine", kl_end=0.012).changes["kl_weight"] == 0.005
+    assert action(kl_schedule="cosine", kl_start=0.001, kl_end=0.004).changes == {"learning_rate": 0.0025}
+
+
+@pytest.mark.parametrize("origin", ["formula", "search"])
+def test_a_reference_is_untouched_and_the_trained_config_is_shown(
+    origin: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One epoch's rmse is made to look ten times too high."""
+    trial = Trial(spec({}, epochs=4, origin=origin, early_stop=False), DATA, folder=tmp_path, device="cpu")
+    plain, calls = trial._epoch, []
+
+    def epoch(started: float) -> Any:
+        report, figures = plain(started)
+        calls.append(1)
+        return (replace(report, rmse=10 * report.rmse) if len(calls) == 2 else report), figures
+
+    monkeypatch.setattr(trial, "_epoch", epoch)
+    result = run(trial).finish(TrialStatus.FINISHED)
+    assert EventKind.DIVERGED in kinds(trial)
+    touched = origin == "search"
+    assert (EventKind.CONTINGENCY in kinds(trial)) == touched
+    assert len(calls) == (5 if touched else 4)
+    assert result.spec.config.get("kl_weight", 0.01) == 0.01
+    assert result.trained_config["kl_weight"] == (0.005 if touched else 0.01)
+    stored = result_from_json(json.loads((tmp_path / "result.json").read_text()))
+    assert stored.trained_config == result.trained_config
