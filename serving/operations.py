@@ -10,7 +10,7 @@ import json
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -20,10 +20,10 @@ from recsys.errors import InputError
 from recsys.types import JsonObject
 from serving.comparison.guardrails import Limits
 from serving.comparison.lineup import Lineup, current
-from serving.comparison.outcomes import arm_result, as_json, compare, entered
+from serving.comparison.outcomes import arm_result, as_json, compare
 from serving.comparison.reading import Reader
 from serving.comparison.shadow import Shadows
-from serving.comparison.tally import Tally
+from serving.comparison.tally import HIT_EVENTS, Tally
 from serving.drift.watch import DriftWatch
 from serving.events.store import EventStore
 from serving.journal import lost_events, newest
@@ -38,12 +38,14 @@ NICE = 10
 
 @dataclass(frozen=True)
 class OperationSettings:
-    """``window_seconds`` after a user's first exposure their outcome is fixed. ``retrain`` is a command
+    """``window_seconds`` after a user's first exposure their outcome is fixed. ``hit_events`` are the kinds
+    of feedback that count as a hit, and from which value on. ``retrain`` is a command
     started at most once a ``retrain_hours`` when drift is found; () is off."""
 
     window_seconds: float = 86_400.0
     tick_seconds: float = 1.0
     limits: Limits = field(default_factory=Limits)
+    hit_events: Mapping[str, float | None] = field(default_factory=lambda: HIT_EVENTS)
     retrain: Sequence[str] = ()
     retrain_hours: float = 24.0
 
@@ -150,21 +152,22 @@ class Operations:
         control = state.arms[0].name
         holes = lost_events(self.store, followed.lineup.began)
         known = self._activity(state, followed)
+        treatments = [arm for arm in state.arms[1:] if not arm.shadow]
         comparisons = [
             compare(
                 tally,
+                followed.lineup.states,
                 control=control,
                 treatment=arm.name,
                 metric=metric,
-                stages=entered(tally, followed.lineup.states, control=control, treatment=arm.name),
                 limits=self.settings.limits,
                 now=now,
                 covariate=known,
                 holes=holes,
+                treatments=len(treatments),
             )
-            for arm in state.arms[1:]
+            for arm in treatments
             for metric in ("hit_rate", "accuracy")
-            if not arm.shadow
         ]
         arms = [arm_result(arm.name, tally, now) for arm in state.arms]
         return as_json(arms, comparisons, tally) | {
@@ -220,7 +223,10 @@ class Operations:
             return known
         shadows = Shadows()
         tally = Tally(
-            arms=frozenset(arm.name for arm in state.arms), window_seconds=self.settings.window_seconds
+            arms=frozenset(arm.name for arm in state.arms),
+            window_seconds=self.settings.window_seconds,
+            hit_events=self.settings.hit_events,
+            slow_milliseconds=self.settings.limits.p99_milliseconds,
         )
         reader = Reader(self.store, state.name, tally, revision=lineup.first_revision, also=shadows.see)
         made = self._followed[state.name] = Followed(lineup, reader, shadows)

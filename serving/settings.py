@@ -9,13 +9,14 @@ import ipaddress
 import os
 import tempfile
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from recsys.errors import InputError
 from serving.assignment import check
 from serving.comparison.guardrails import Limits
+from serving.comparison.tally import HIT_EVENTS
 from serving.operations import OperationSettings
 from serving.records import ArmSpec, ExperimentState
 from serving.registry import SCHEME
@@ -83,16 +84,22 @@ class LimitSettings(Part):
     p99_milliseconds: Annotated[float, Field(gt=0)] = 50.0
     extra_fallbacks: Annotated[float, Field(ge=0, le=1)] = 0.05
     coverage_kept: Annotated[float, Field(ge=0, le=1)] = 0.5
+    primary: Literal["hit_rate", "accuracy"] = "hit_rate"
+    squared_error_cap: Annotated[float, Field(gt=0)] = 4.0
 
 
 class OperationsArgs(Part):
-    """``window_seconds`` after a user's first list their outcome counts; ``retrain`` is a command started
+    """``window_seconds`` after a user's first list their outcome counts; ``hit_events`` are the kinds of
+    feedback that are a hit, with the value from which on (null: any); ``retrain`` is a command started
     when drift is found ([] is off), at most once in ``retrain_hours``; ``notify`` a JSON webhook
     (Discord's comes from DISCORD_WEBHOOK_URL)."""
 
     window_seconds: Annotated[float, Field(gt=0)] = 86_400.0
     tick_seconds: Annotated[float, Field(gt=0, le=3600)] = 1.0
     limits: LimitSettings = Field(default_factory=LimitSettings)
+    hit_events: dict[Literal["click", "rating"], float | None] = Field(
+        default_factory=lambda: dict(HIT_EVENTS)
+    )
     retrain: list[str] = Field(default_factory=list)
     retrain_hours: Annotated[float, Field(gt=0)] = 24.0
     notify: str | None = None
@@ -102,6 +109,7 @@ class OperationsArgs(Part):
             window_seconds=self.window_seconds,
             tick_seconds=self.tick_seconds,
             limits=Limits(**self.limits.model_dump()),
+            hit_events=dict(self.hit_events),
             retrain=tuple(self.retrain),
             retrain_hours=self.retrain_hours,
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 
@@ -10,9 +11,10 @@ import numpy as np
 
 from recsys.types import FloatArray, JsonObject
 from serving.comparison import sample_ratio
+from serving.comparison.betting import Evidence, bet
 from serving.comparison.difference import Difference, difference
 from serving.comparison.guardrails import Limits, guardrails
-from serving.comparison.sequential import MINIMUM_USERS, Interval, interval
+from serving.comparison.sequential import Interval
 from serving.comparison.tally import ArmTally, Tally, UserTally
 from serving.comparison.verdict import Verdict, decide
 from serving.records import ExperimentState
@@ -46,6 +48,9 @@ class Comparison:
     difference: Difference | None
     interval: Interval | None
     verdict: Verdict
+    primary: bool
+    sample_ratio_p: float
+    evidence: Evidence | None = None
 
 
 def arm_result(name: str, tally: Tally, now: float) -> ArmResult:
@@ -69,13 +74,14 @@ def arm_result(name: str, tally: Tally, now: float) -> ArmResult:
 
 
 def matured(user: UserTally, tally: Tally, now: float) -> bool:
-    return not user.crossed and now >= user.first_at + tally.window_seconds
+    return now >= user.first_at + tally.window_seconds
 
 
 def outcomes(users: Sequence[UserTally], metric: str) -> FloatArray:
-    """(n,) outcomes: "hit_rate" is hits an exposure; "accuracy" minus the mean squared error."""
+    """(n,) outcomes: "hit_rate" is the share of exposures with a conversion; "accuracy" minus the mean
+    squared error."""
     if metric == "hit_rate":
-        return np.array([user.hits / max(1, user.exposures) for user in users], dtype=np.float64)
+        return np.array([min(1.0, user.hits / max(1, user.exposures)) for user in users], dtype=np.float64)
     if metric == "accuracy":
         return np.array([-user.squared_error / user.rated for user in users], dtype=np.float64)
     raise ValueError(f"expected the metric hit_rate or accuracy, got {metric!r}")
@@ -83,58 +89,94 @@ def outcomes(users: Sequence[UserTally], metric: str) -> FloatArray:
 
 def compare(
     tally: Tally,
+    history: Sequence[ExperimentState],
     *,
     control: str,
     treatment: str,
     metric: str,
-    stages: Sequence[tuple[Sequence[int], Sequence[float]]],
     limits: Limits,
     now: float,
     covariate: Mapping[str, float] | None = None,
     holes: int = 0,
+    treatments: int = 1,
 ) -> Comparison:
-    """``stages`` are users entered and planned shares for each setting of the shares, (control, treatment);
-    ``covariate`` is what was known of a user before (0 for others): CUPED uses it."""
-    chosen = [
-        (user_id, user)
-        for user_id, user in tally.users.items()
-        if user.arm in (control, treatment)
-        and matured(user, tally, now)
-        and (metric != "accuracy" or user.rated)
-    ]
-    users = [user for _, user in chosen]
+    """A treatment against the control, by the bets of ``betting``.
+
+    Users count once, in the order of their entry, in their first arm, with the shares that were in force at
+    the revision at which they entered. A revision that gave one of the two arms nobody says nothing.
+
+    Args:
+        tally: what was shown and done.
+        history: the experiment's revisions, for the shares.
+        covariate: what was known of a user before (0 for others).
+        holes: events known to be lost.
+        treatments: how many are compared with this control; alpha is divided over them.
+    """
+    shares = planned_shares(history)
+    chosen = []
+    for user_id, user in tally.users.items():
+        planned = shares.get(user.revision, {})
+        pair = (planned.get(control, 0.0), planned.get(treatment, 0.0))
+        rated = metric != "accuracy" or user.rated
+        if user.arm in (control, treatment) and min(pair) > 0 and rated and matured(user, tally, now):
+            chosen.append((user.first_at, user_id, user, pair[1] / sum(pair)))
+    chosen.sort(key=lambda row: row[:2])
+    users = [user for _, _, user, _ in chosen]
     treated = np.array([user.arm == treatment for user in users], dtype=np.bool_)
-    known = None
-    if covariate is not None:
-        known = np.array([covariate.get(user_id, 0.0) for user_id, _ in chosen], dtype=np.float64)
-    found, span = None, None
-    fewest = min(int(treated.sum()), int((~treated).sum()))
-    if fewest >= MINIMUM_USERS:
-        found = difference(outcomes(users, metric), treated, known)
-        span = interval(
-            found.estimate, found.standard_error, found.users, planned=limits.planned, alpha=limits.alpha
-        )
-    ratio = sample_ratio.check(stages)
-    rails = guardrails(tally, control=control, treatment=treatment, limits=limits)
-    verdict = decide(ratio, found, span, rails, planned=limits.planned, holes=holes, fewest=fewest)
-    return Comparison(metric, treatment, control, found, span, verdict)
+    known = None if covariate is None else np.array([covariate.get(name, 0.0) for _, name, _, _ in chosen])
+    values, cap = outcomes(users, metric), limits.squared_error_cap
+    evidence = bet(
+        values if metric == "hit_rate" else cap + values,
+        treated,
+        np.array([share for *_, share in chosen], dtype=np.float64),
+        bound=1.0 if metric == "hit_rate" else cap,
+        kind="rate" if metric == "hit_rate" else "error",
+        covariate=known,
+        treatments=treatments,
+        alpha=limits.alpha,
+    )
+    ready = min(int(treated.sum()), int((~treated).sum())) >= 2
+    ratio = sample_ratio.check(entered(tally, history))
+    primary = metric == limits.primary
+    rails = guardrails(tally, shares, control=control, treatment=treatment, limits=limits) if primary else []
+    verdict = decide(
+        ratio, evidence, rails, primary=primary, holes=holes, control_mean=_mean(values[~treated])
+    )
+    span = Interval(evidence.estimate, evidence.low, evidence.high, limits.alpha / treatments)
+    return Comparison(
+        metric=metric,
+        treatment=treatment,
+        control=control,
+        difference=difference(values, treated, known) if ready else None,
+        interval=span if ready else None,
+        verdict=verdict,
+        primary=primary,
+        sample_ratio_p=ratio.p_value,
+        evidence=evidence,
+    )
+
+
+def _mean(values: FloatArray) -> float | None:
+    return float(values.mean()) if len(values) else None
+
+
+def planned_shares(history: Sequence[ExperimentState]) -> dict[int, dict[str, float]]:
+    """Revision -> arm -> share."""
+    return {state.revision: {arm.name: arm.share for arm in state.arms} for state in history}
 
 
 def entered(
-    tally: Tally, history: Sequence[ExperimentState], *, control: str, treatment: str
-) -> list[tuple[tuple[int, int], tuple[float, float]]]:
-    """Users who entered at each revision with the shares that then held, for the sample-ratio test."""
-    shares = {state.revision: {arm.name: arm.share for arm in state.arms} for state in history}
-    counts: dict[int, list[int]] = {}
+    tally: Tally, history: Sequence[ExperimentState]
+) -> list[tuple[tuple[int, ...], tuple[float, ...]]]:
+    """Users of every arm who entered at each revision, with the shares that then held (sample-ratio test)."""
+    counts: dict[int, Counter[str]] = {}
     for user in tally.users.values():
-        if user.arm in (control, treatment):
-            counts.setdefault(user.revision, [0, 0])[user.arm == treatment] += 1
+        counts.setdefault(user.revision, Counter())[user.arm] += 1
     stages = []
-    for revision, (first, second) in sorted(counts.items()):
-        planned = shares.get(revision, {})
-        pair = (planned.get(control, 0.0), planned.get(treatment, 0.0))
-        if min(pair) > 0:
-            stages.append(((first, second), pair))
+    for revision, planned in sorted(planned_shares(history).items()):
+        arms = [name for name, share in planned.items() if share > 0]
+        if revision in counts and len(arms) > 1:
+            stages.append((tuple(counts[revision][a] for a in arms), tuple(planned[a] for a in arms)))
     return stages
 
 
@@ -144,6 +186,7 @@ def as_json(arms: Sequence[ArmResult], comparisons: Sequence[Comparison], tally:
     def row(comparison: Comparison) -> JsonObject:
         body = asdict(comparison)
         body["verdict"]["decision"] = comparison.verdict.decision.value
+        del body["evidence"]
         return body
 
     return {

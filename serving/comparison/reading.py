@@ -48,8 +48,12 @@ class Reader:
             if self.also is not None:
                 self.also(shown)
         waiting, self._waiting = self._waiting, []
-        for row in self._pages(FEEDBACK, "_feedback_seen", FEEDBACK.c.exposure_id.is_not(None)):
-            waiting.append(Done(**{name: getattr(row, name) for name in DONE}))
+        for row in self._pages(FEEDBACK, "_feedback_seen"):
+            done = Done(**{name: getattr(row, name) for name in DONE})
+            if done.exposure_id is None:
+                self.tally.act(done, None)
+            else:
+                waiting.append(done)
         for start in range(0, len(waiting), 500):
             self._match(waiting[start : start + 500], now)
         return self.tally

@@ -15,16 +15,22 @@ from scipy.special import gammaln
 
 # Weight of the Dirichlet prior: how tightly the alternative sits around the planned shares.
 CONCENTRATION = 100.0
+WARN_BELOW = 0.05
+BLOCK_BELOW = 0.01
 
 
 @dataclass(frozen=True)
 class SampleRatio:
-    """``p_value`` is valid at every look; ``mismatch`` is p < ``threshold``."""
+    """``p_value`` is valid at every look; ``suspect`` is worth a warning, ``mismatch`` blocks a verdict."""
 
     counts: tuple[int, ...]
     shares: tuple[float, ...]
     p_value: float
-    threshold: float = 0.001
+    threshold: float = BLOCK_BELOW
+
+    @property
+    def suspect(self) -> bool:
+        return self.p_value < WARN_BELOW
 
     @property
     def mismatch(self) -> bool:
@@ -49,7 +55,7 @@ def log_bayes_factor(counts: Sequence[int], shares: Sequence[float]) -> float:
 
 
 def check(
-    stages: Sequence[tuple[Sequence[int], Sequence[float]]], *, threshold: float = 0.001
+    stages: Sequence[tuple[Sequence[int], Sequence[float]]], *, threshold: float = BLOCK_BELOW
 ) -> SampleRatio:
     """Test users who entered while each set of shares held: ``stages`` of (counts, shares).
 
@@ -59,10 +65,11 @@ def check(
     if not stages:
         return SampleRatio((), (), 1.0, threshold)
     total = sum(log_bayes_factor(counts, shares) for counts, shares in stages)
-    counts = np.sum([list(counts) for counts, _ in stages], axis=0)
-    expected = np.sum(
-        [np.asarray(shares) / np.sum(shares) * np.sum(counts) for counts, shares in stages], axis=0
-    )
+    width = max(len(shares) for _, shares in stages)
+    counts, expected = np.zeros(width), np.zeros(width)
+    for seen, shares in stages:  # a stage may lack arms that came later
+        counts[: len(seen)] += seen
+        expected[: len(seen)] += np.asarray(shares) / np.sum(shares) * np.sum(seen)
     return SampleRatio(
         counts=tuple(int(count) for count in counts),
         shares=tuple(float(share) for share in expected / max(expected.sum(), 1e-12)),

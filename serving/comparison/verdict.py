@@ -6,9 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 
-from serving.comparison.difference import Difference
+from serving.comparison.betting import Evidence, users_needed
 from serving.comparison.sample_ratio import SampleRatio
-from serving.comparison.sequential import MINIMUM_USERS, Interval, users_needed
 
 
 class Decision(Enum):
@@ -16,26 +15,31 @@ class Decision(Enum):
     STOP = "stop"
     NOT_YET = "not yet"
     NONE = "no verdict"
+    SECONDARY = "secondary"
 
 
 @dataclass(frozen=True)
 class Guardrail:
-    """A figure that must not get worse than ``limit``: ``value`` is the treatment's, None before any.
-    ``certain`` is False while it may be over the limit by chance."""
+    """A figure that may exceed the control's by ``limit`` at most. ``value`` and ``control`` are as measured,
+    ``excess`` the treatment's beyond the control's, None before any; ``certain`` is False while it may be
+    over the limit by chance."""
 
     name: str
     value: float | None
     control: float | None
     limit: float
-    unit: str = ""
     certain: bool = True
+    excess: float | None = None
 
     @property
     def broken(self) -> bool:
-        return self.certain and self.value is not None and self.value > self.limit
+        return self.certain and self.excess is not None and self.excess > self.limit
 
     def words(self) -> str:
-        return f"{self.name} is {self.value:.4g}{self.unit}, the limit is {self.limit:.4g}{self.unit}"
+        return (
+            f"{self.name} is {self.value or 0:.4g}, the control's {self.control or 0:.4g}; "
+            f"it may be {self.limit:.4g} more"
+        )
 
 
 @dataclass(frozen=True)
@@ -49,58 +53,63 @@ class Verdict:
 
 def decide(
     ratio: SampleRatio,
-    difference: Difference | None,
-    interval: Interval | None,
-    guardrails: Sequence[Guardrail],
+    evidence: Evidence,
+    guardrails: Sequence[Guardrail] = (),
     *,
-    planned: int,
+    primary: bool = True,
     holes: int = 0,
-    fewest: int | None = None,
+    control_mean: float | None = None,
 ) -> Verdict:
     """The verdict, strictest reason first.
 
-    ``holes`` counts events known to be missing. ``difference`` and ``interval`` are None while an arm
-    has fewer than ``MINIMUM_USERS`` users whose outcome is fixed: the smallest has ``fewest`` (by default
-    those of ``ratio``, who entered). Larger outcomes are better.
+    Args:
+        ratio: did each arm get its share of the users who entered?
+        evidence: what the bets came to; larger outcomes are better.
+        guardrails: of the primary metric alone.
+        primary: whether this metric decides. A secondary one is reported, without a decision.
+        holes: events known to be missing.
+        control_mean: the control's mean outcome, for what a difference of 20% would take.
     """
     if holes:
         return Verdict(Decision.NONE, f"{holes} events are missing: no verdict on data with holes.")
+    counts = " / ".join(map(str, ratio.counts))
     if ratio.mismatch:
-        counts = " / ".join(map(str, ratio.counts))
         return Verdict(
             Decision.NONE,
             f"Sample ratio mismatch: {counts} users do not fit the planned shares (p = {ratio.p_value:.2g}). "
             "Find the cause before reading anything else.",
         )
+    warning = (
+        f" Warning: {counts} users hardly fit the planned shares (p = {ratio.p_value:.2g})."
+        if ratio.suspect
+        else ""
+    )
     broken = [guardrail.words() for guardrail in guardrails if guardrail.broken]
     if broken:
-        return Verdict(Decision.STOP, "Stop: " + "; ".join(broken) + ".")
-    if difference is None or interval is None:
-        fixed = min(ratio.counts, default=0) if fewest is None else fewest
-        entered = max(fixed, min(ratio.counts, default=0))
-        missing = max(0, MINIMUM_USERS - entered) * max(2, len(ratio.counts))
-        wait = f"about {missing:,} more users" if missing else f"the outcomes of the {entered} who entered"
-        return Verdict(
-            Decision.NOT_YET,
-            f"Not yet: the smallest arm has {fixed} users whose outcome is fixed, {MINIMUM_USERS} are needed "
-            f"before any interval; wait for {wait}.",
-            missing,
-        )
-    span = f"{interval.estimate:+.4g} ({interval.low:+.4g} to {interval.high:+.4g})"
-    if interval.low > 0:
-        return Verdict(Decision.SHIP, f"Ship: the treatment is better by {span}.")
-    if interval.high < 0:
-        return Verdict(Decision.STOP, f"Stop: the treatment is worse by {span}.")
-    needed = users_needed(
-        difference.estimate,
-        difference.standard_error,
-        difference.users,
-        planned=planned,
-        alpha=interval.alpha,
-    )
-    more = needed - difference.users
-    return Verdict(
-        Decision.NOT_YET,
-        f"Not yet: {span} holds zero; at this effect about {more:,} more users would decide it.",
-        more,
-    )
+        return Verdict(Decision.STOP, "Stop: " + "; ".join(broken) + "." + warning)
+    if evidence.users == 0:
+        return Verdict(Decision.NOT_YET, "Not yet: no user's outcome is fixed; wait for the window to close.")
+    span = f"{evidence.estimate:+.4g} ({evidence.low:+.4g} to {evidence.high:+.4g})"
+    if not primary:
+        sure = "differs" if evidence.ships or evidence.stops else "cannot be told apart"
+        return Verdict(Decision.SECONDARY, f"Secondary, decides nothing: {sure}, {span}.{warning}")
+    if evidence.stops:
+        return Verdict(Decision.STOP, f"Stop: the treatment is worse by {span}.{warning}")
+    if evidence.ships:
+        return Verdict(Decision.SHIP, f"Ship: the treatment is better by {span}.{warning}")
+    return _not_yet(evidence, span, control_mean, warning)
+
+
+def _not_yet(evidence: Evidence, span: str, control_mean: float | None, warning: str) -> Verdict:
+    """What it would take, where that can be known: an effect within its own error says nothing about it."""
+    effect, more = abs(evidence.estimate), None
+    if effect > 2 * evidence.standard_error:
+        needed = users_needed(effect, evidence.variance, evidence.weight)
+        more = max(1, needed - evidence.users)
+        words = f"at this effect about {more:,} more users decide it in 80% of cases."
+    elif control_mean:
+        needed = users_needed(0.2 * abs(control_mean), evidence.variance, evidence.weight)
+        words = f"the effect is within its error; a difference of 20% would take about {needed:,} users."
+    else:
+        words = "how many users it takes cannot be said before there are conversions."
+    return Verdict(Decision.NOT_YET, f"Not yet: {span} holds zero; {words}{warning}", more)

@@ -1,6 +1,6 @@
 "use strict";
 // Experiments, roll-outs, drift and the journal, as GET /v1/operations tells them.
-const EVERY = 2000, TONES = {"ship": "good", "stop": "bad", "not yet": "wait", "no verdict": "bad"};
+const EVERY = 2000, TONES = {"ship": "good", "stop": "bad", "not yet": "wait", "no verdict": "bad", "secondary": "wait"};
 const METRICS = {hit_rate: ["hit rate", 4, "of lists"], accuracy: ["accuracy (− squared error)", 3, "stars²"]};
 
 function verdict(row) {
@@ -12,7 +12,7 @@ function verdict(row) {
 
 function intervals(comparisons) {
   const shown = comparisons.filter(row => row.interval);
-  if (!shown.length) return node("p", {class: "soft"}, "No interval yet: each arm needs 100 users whose outcome is fixed.");
+  if (!shown.length) return node("p", {class: "soft"}, "No interval yet: no two users of each arm have a fixed outcome.");
   return shown.map(row => {
     const {low, high, estimate} = row.interval, [name, digits, unit] = METRICS[row.metric];
     const reach = 1.15 * Math.max(Math.abs(low), Math.abs(high), 1e-9), x = value => 50 + 50 * value / reach;

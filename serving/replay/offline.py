@@ -9,6 +9,7 @@ from pathlib import Path
 from recsys.models.base import History
 from recsys.release.queries import Query
 from serving.assignment import Assigner
+from serving.comparison.tally import is_hit
 from serving.engine.loaded import LoadedRelease, RuleSet
 from serving.records import ExperimentState
 from serving.registry import resolve
@@ -53,7 +54,8 @@ def expected(state: ExperimentState, traffic: Traffic, *, count: int = 10) -> di
         listed = loaded.recommender.recommend([query], loaded.rules)[0]
         figures.answers += 1
         if row is not None:
-            figures.hits += any(one.item == row for one in listed.recommendations)
+            listed_rows = {one.item for one in listed.recommendations}
+            figures.hits += is_hit("rating", value) and row in listed_rows
             stars = float(loaded.recommender.predict(query, loaded.items([item]))[0])
             figures.squared_error += (value - stars) ** 2
             figures.rated += 1

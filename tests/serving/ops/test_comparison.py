@@ -7,6 +7,7 @@ import pytest
 from scipy import stats
 
 from serving.comparison import sample_ratio
+from serving.comparison.betting import bet
 from serving.comparison.difference import difference
 from serving.comparison.sequential import interval, mixture_size, radius, users_needed
 from serving.comparison.simulation import peek
@@ -94,24 +95,41 @@ def test_the_bayes_factor_is_a_ratio_of_marginal_likelihoods() -> None:
 
 def verdict_of(estimate: float, *, counts: tuple[int, int] = (1000, 1000), broken: bool = False) -> Decision:
     rng = np.random.default_rng(6)
-    treated = np.arange(sum(counts)) < counts[1]
-    values = rng.normal(size=sum(counts)) + estimate * treated
-    found = difference(values, treated)
-    rails = [Guardrail("p99", 60.0 if broken else 20.0, 20.0, 50.0, " ms")]
+    treated = rng.permutation(sum(counts)) < counts[1]
+    values = (rng.random(sum(counts)) < 0.4 + estimate * treated).astype(float)
+    evidence = bet(values, treated, np.full(sum(counts), 0.5))
+    rails = [Guardrail("slow", 0.2, 0.01, 0.01, excess=0.19 if broken else 0.0)]
     ratio = sample_ratio.check([(counts, (0.5, 0.5))])
-    span = interval(found.estimate, found.standard_error, found.users, planned=2000)
-    return decide(ratio, found, span, rails, planned=2000).decision
+    return decide(ratio, evidence, rails).decision
 
 
 def test_verdicts_strictest_reason_first() -> None:
-    assert verdict_of(0.5) is Decision.SHIP
-    assert verdict_of(-0.5) is Decision.STOP
-    assert verdict_of(0.02) is Decision.NOT_YET
-    assert verdict_of(0.5, broken=True) is Decision.STOP
-    assert verdict_of(0.5, counts=(1000, 700), broken=True) is Decision.NONE
+    assert verdict_of(0.3) is Decision.SHIP
+    assert verdict_of(-0.3) is Decision.STOP
+    assert verdict_of(0.0) is Decision.NOT_YET
+    assert verdict_of(0.3, broken=True) is Decision.STOP
+    assert verdict_of(0.3, counts=(1000, 700), broken=True) is Decision.NONE
 
 
 def test_few_users_are_not_yet_and_holes_are_no_verdict() -> None:
     ratio = sample_ratio.check([((55, 54), (0.5, 0.5))])
-    assert decide(ratio, None, None, [], planned=2000).decision is Decision.NOT_YET
-    assert decide(ratio, None, None, [], planned=2000, holes=3).decision is Decision.NONE
+    nothing = bet(np.empty(0), np.empty(0, bool), np.empty(0))
+    assert decide(ratio, nothing).decision is Decision.NOT_YET
+    assert decide(ratio, nothing, holes=3).decision is Decision.NONE
+
+
+def test_a_secondary_metric_decides_nothing() -> None:
+    y, treated = np.repeat([0.0, 1.0], 500), np.repeat([False, True], 500)
+    order = np.random.default_rng(0).permutation(1000)
+    evidence = bet(y[order], treated[order], np.full(1000, 0.5))
+    ratio = sample_ratio.check([((500, 500), (0.5, 0.5))])
+    assert decide(ratio, evidence).decision is Decision.SHIP
+    assert decide(ratio, evidence, primary=False).decision is Decision.SECONDARY
+
+
+def test_a_doubtful_sample_ratio_is_warned_of_and_a_certain_one_blocks() -> None:
+    evidence = bet(np.zeros(10), np.arange(10) % 2 == 0, np.full(10, 0.5))
+    suspect = sample_ratio.check([((1481, 1298), (0.5, 0.5))])
+    assert suspect.p_value == pytest.approx(0.016, abs=0.001)
+    assert "Warning: 1481 / 1298 users hardly fit" in decide(suspect, evidence).words
+    assert sample_ratio.check([((1500, 1270), (0.5, 0.5))]).mismatch

@@ -7,6 +7,7 @@ import sqlite3
 import sys
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -91,7 +92,7 @@ def test_figures_of_the_arms_are_those_of_the_events(store: EventStore) -> None:
     assert hits == sum(row.item_id == "i1" for row in store.feedback())
     assert arms["old"]["p99_milliseconds"] == pytest.approx(5.0, rel=0.02)
     assert verdict(body) == "not yet"
-    assert verdict(body, "accuracy") == "not yet"
+    assert verdict(body, "accuracy") == "secondary"
 
 
 def test_a_planted_lift_ships_and_a_skewed_split_gets_no_verdict(store: EventStore) -> None:
@@ -230,3 +231,51 @@ def test_the_routes_answer_and_refuse(store: EventStore) -> None:
 def test_an_unknown_experiment_is_refused_in_words(store: EventStore) -> None:
     with pytest.raises(InputError, match="no experiment 'other'; there are: main"):
         operations(store).results("other")
+
+
+def test_a_change_of_shares_keeps_people_where_they_were_first(store: EventStore) -> None:
+    """Activity alone decides; 10% becomes 50% on the way: nobody is dropped, nobody is told apart."""
+    first = store.experiment("main")
+    assert first is not None
+    rng, random = np.random.default_rng(9), np.random.default_rng(10)
+    arms = tuple(replace(arm, share=share) for arm, share in zip(first.arms, (0.9, 0.1), strict=True))
+    low = store.save_experiment(replace(first, arms=arms), expected=first.revision, actor="t", at=0.0)
+    arms = tuple(replace(arm, share=0.5) for arm in first.arms)
+    high = store.save_experiment(replace(low, arms=arms), expected=low.revision, actor="t", at=NOW - 500)
+    before, after = Assigner(low), Assigner(high)
+    shown, done = [], []
+    for number in range(1500):
+        user, active = f"user-{number}", random.random() < 0.3
+        for visit, (assigner, state, at) in enumerate(((before, low, NOW - 900), (after, high, NOW - 400))):
+            if visit == 0 or active:
+                arm, name = assigner.assign(user).arm, f"x-{number}-{visit}"
+                shown.append(
+                    Exposure(
+                        name, at + number / 100, user, "main", arm, state.revision, "r", ("i1",), (4.0,),
+                        "personal", 5.0,
+                    )
+                )  # fmt: skip
+                if rng.random() < (0.5 if active else 0.1):
+                    done.append(Feedback(f"f-{name}", name, user, "click", "i1", None, at + number / 100 + 1))
+    for start in range(0, len(shown), 500):
+        store.add(exposures=shown[start : start + 500])
+    store.add(feedback=done)
+    body = operations(store).results("main")
+    comparison = next(row for row in body["comparisons"] if row["metric"] == "hit_rate")
+    users = comparison["difference"]["control_users"] + comparison["difference"]["treatment_users"]
+    assert users == 1500
+    assert comparison["verdict"]["decision"] == "not yet"
+
+
+def test_a_hit_is_a_click_or_a_good_rating_once_for_an_exposure_and_item(store: EventStore) -> None:
+    shown = Exposure("x", NOW - 500, "u", "main", "old", 1, "r", ("i1", "i2"), (4.0, 3.0), "personal", 5.0)
+    session = replace(shown, exposure_id="y", user_id="anonymous-y")
+    clicks = [Feedback(f"c{n}", "x", "u", "click", "i1", None, NOW - 490) for n in range(50)]
+    poor = Feedback("r1", "x", "u", "rating", "i2", 1.0, NOW - 490, 3.0)
+    loose = Feedback("l1", None, "u", "click", "i2", None, NOW - 490)
+    early = Feedback("e1", "x", "u", "rating", "i2", 5.0, NOW - 505, 3.0)  # a client's clock is 5 s behind
+    store.add(exposures=[shown, session], feedback=[*clicks, poor, loose, early])
+    body = operations(store).results("main")
+    arm = next(row for row in body["arms"] if row["arm"] == "old")
+    assert (arm["users"], arm["exposures"], arm["conversions"]) == (1, 1, 2)
+    assert body["left_out"] == {"list for a session without a user id": 1, "click without an exposure": 1}

@@ -1,0 +1,211 @@
+"""A test by betting: is the treatment better or worse, valid at every look, any sample size, rate and share.
+
+Waudby-Smith and Ramdas, "Estimating means of bounded random variables by betting" (JRSS-B 2024), on the
+inverse-propensity contrast of a randomised experiment. Users are added once, in the order in which they
+entered. For a user with outcome y in [0, 1], T = 1 in the treatment and p the chance of that at their entry,
+
+    x = (T - p) (y - m),   E[x] = p (1 - p) (mean of treatment - mean of control),
+
+whatever m is, as long as it was known before y. So under equal means prod(1 + k x) is a martingale for every
+bet k known before, and a mixture over bets that reaches 1/alpha is a reason to reject (Ville's inequality):
+no minimum sample, no planned size, no variance that could be zero by chance. p comes from the shares that
+were in force, never from counts, so changed shares and trends over time do no harm.
+
+The centre m is the running mean, or a regression on what was known of a user before (CUPED): any centre is
+exact, a good one is quicker. Bets are z s for 16 z, a mixture that needs no guess at the effect's size.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import brentq
+from scipy.special import logsumexp
+
+from recsys.types import BoolArray, FloatArray
+
+Z = np.arange(0.1, 3.2, 0.2)  # 16 bets, in units of the scale
+WEIGHTS = np.exp(-(Z**2) / 2) / np.exp(-(Z**2) / 2).sum()
+RATE_SCALE = 0.25
+WORTH_SEEING = 0.05  # of the mean squared error: the effect that bets on accuracy are made for
+PRIOR_USERS = 20.0  # pseudo-users of the running variance, with the largest variance there can be
+SAFE = 0.95  # of the largest bet that cannot lose everything
+REFIT_EVERY = 50  # users between fits of the regression
+SHRINK_USERS = 50.0
+CHUNK = 8192
+Kind = Literal["rate", "error"]
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What the bets came to. Outcomes are on their own scale; larger is better.
+
+    ``better`` and ``worse`` are the largest values that the two e-processes ever had (natural logarithms);
+    ``threshold`` is the logarithm that decides. ``low`` <= difference <= ``high`` at all looks at once.
+    """
+
+    estimate: float
+    low: float
+    high: float
+    better: float
+    worse: float
+    threshold: float
+    users: int
+    variance: float
+    weight: float
+
+    @property
+    def ships(self) -> bool:
+        return self.better >= self.threshold
+
+    @property
+    def stops(self) -> bool:
+        return self.worse >= self.threshold
+
+    @property
+    def standard_error(self) -> float:
+        """Of the estimate, at this number of users; for planning only, the interval does not use it."""
+        return math.sqrt(self.variance / max(self.users * self.weight, 1e-12))
+
+
+def users_needed(effect: float, variance: float, weight: float, *, power: float = 0.8) -> int:
+    """Users in all at which ``power`` (0.5 or 0.8) of the runs have decided on a difference of ``effect``.
+
+    Args:
+        effect: the difference of the arms' means.
+        variance: of an outcome around its centre, on the same scale.
+        weight: p (1 - p), p the treatment's share of the two arms' users.
+        power: 0.5 or 0.8.
+    """
+    if effect == 0 or weight <= 0:
+        return 10**9
+    factor = 8.0 if power <= 0.5 else 14.0
+    return min(10**9, max(1, math.ceil(factor * variance / (weight * effect**2))))
+
+
+def centres(outcome: FloatArray, covariate: FloatArray | None) -> NDArray[np.float64]:
+    """(n,) what each outcome in [0, 1] was expected to be, from the users before it alone."""
+    n = len(outcome)
+    before = np.concatenate([[0.0], np.cumsum(outcome)[:-1]])
+    mean = (before + 0.02) / (np.arange(n) + 1)
+    if covariate is None or n == 0:
+        return np.clip(mean, 0.0, 1.0)
+    known = np.asarray(covariate, dtype=np.float64)
+    xs, xx, xy = (np.concatenate([[0.0], np.cumsum(part)]) for part in (known, known**2, known * outcome))
+    fitted = np.arange(n) // REFIT_EVERY * REFIT_EVERY  # users that the regression at each row has seen
+    count = np.maximum(fitted, 1)
+    ys = np.concatenate([[0.0], np.cumsum(outcome)])[fitted]
+    spread = xx[fitted] - xs[fitted] ** 2 / count
+    shared = xy[fitted] - xs[fitted] * ys / count
+    slope = (
+        np.divide(shared, spread, out=np.zeros(n), where=spread > 1e-12) * fitted / (fitted + SHRINK_USERS)
+    )
+    expected: NDArray[np.float64] = np.clip(mean + slope * (known - xs[fitted] / count), 0.0, 1.0)
+    return expected
+
+
+def bet(
+    outcome: FloatArray,
+    treated: BoolArray,
+    share: FloatArray,
+    *,
+    bound: float = 1.0,
+    kind: Kind = "rate",
+    covariate: FloatArray | None = None,
+    treatments: int = 1,
+    alpha: float = 0.05,
+) -> Evidence:
+    """Compare two arms over users in the order of their entry.
+
+    Args:
+        outcome: (n,) in [0, ``bound``]; clipped to it. Larger is better.
+        treated: (n,) True for the treatment's users.
+        share: (n,) the treatment's share of the two arms when the user entered, strictly between 0 and 1.
+        bound: the largest outcome.
+        kind: "rate", or "error" for ``bound`` minus a squared error: decides the scale of the bets.
+        covariate: (n,) what was known of the user before their entry.
+        treatments: compared with the same control: ``alpha`` is divided over them (Bonferroni).
+        alpha: of any false verdict, both directions together.
+
+    Raises:
+        ValueError: a share that is not strictly between 0 and 1.
+    """
+    p = np.asarray(share, dtype=np.float64)
+    if len(p) and not (p.min() > 0 and p.max() < 1):
+        raise ValueError(f"expected shares strictly between 0 and 1, got {p.min():g} to {p.max():g}")
+    y = np.clip(np.asarray(outcome, dtype=np.float64) / bound, 0.0, 1.0)
+    m = centres(y, covariate)
+    x, w = (treated - p) * (y - m), p * (1 - p)
+    threshold = math.log(2 * treatments / alpha)
+    n = len(y)
+    variance = np.cumsum(np.concatenate([[PRIOR_USERS / 4], (y - m) ** 2]))[:-1] / (
+        PRIOR_USERS + np.arange(n)
+    )
+    scale = np.full(n, RATE_SCALE) if kind == "rate" else WORTH_SEEING * (1 - m) / variance
+    # The most that may be bet without losing everything at the worst outcome there can be.
+    highest = SAFE / np.maximum(np.maximum((1 - p) * m, p * (1 - m)), 1e-9)
+    lowest = SAFE / np.maximum(np.maximum((1 - p) * (1 - m), p * m), 1e-9)
+    best, sums = [], []
+    for sign, limit in ((1.0, highest), (-1.0, lowest)):
+        largest, total = _wealth(x, w, sign, np.minimum(scale[:, None] * Z, limit[:, None]))
+        best.append(largest)
+        sums.append(total)
+    weight = float(w.mean()) if n else 0.0
+    estimate = float(x.sum() / w.sum()) if n else 0.0
+    low = _end(sums[0], threshold, below=estimate)
+    high = -_end(sums[1], threshold, below=-estimate)
+    return Evidence(
+        estimate=bound * estimate,
+        low=bound * (max(low, 0.0) if best[0] >= threshold else low),
+        high=bound * (min(high, 0.0) if best[1] >= threshold else high),
+        better=best[0],
+        worse=best[1],
+        threshold=threshold,
+        users=n,
+        variance=bound**2 * float(np.mean((y - m) ** 2)) if n else 0.0,
+        weight=weight,
+    )
+
+
+def _wealth(
+    x: FloatArray, w: FloatArray, sign: float, bets: FloatArray
+) -> tuple[float, tuple[FloatArray, FloatArray, FloatArray]]:
+    """The largest log wealth of the mixture over all prefixes, and three sums a bet (see ``_end``)."""
+    running, largest = np.zeros(len(Z)), 0.0
+    slopes, curves = np.zeros(len(Z)), np.zeros(len(Z))
+    for start in range(0, len(x), CHUNK):
+        rows = slice(start, start + CHUNK)
+        k = bets[rows]
+        growth = 1 + sign * k * x[rows, None]
+        path = running + np.cumsum(np.log(growth), axis=0)
+        largest = max(largest, float(logsumexp(path, axis=1, b=WEIGHTS).max()))
+        running = path[-1]
+        step = k * w[rows, None] / growth
+        slopes += step.sum(axis=0)
+        curves += np.square(step).sum(axis=0)
+    return largest, (running, slopes, curves)
+
+
+def _end(sums: tuple[FloatArray, FloatArray, FloatArray], threshold: float, *, below: float) -> float:
+    """The lower end: the largest t for which "the difference is at most t" is rejected, -1 where none is.
+
+    The log wealth against t is A - b t - c t^2 / 2 to second order, with A = sum log(1 + k x),
+    b = sum k w / (1 + k x), c = sum (k w / (1 + k x))^2.
+    """
+    wealth, slopes, curves = sums
+
+    def excess(t: float) -> float:
+        return float(logsumexp(wealth - slopes * t - curves * t * t / 2, b=WEIGHTS)) - threshold
+
+    start = max(-1.0, below - 2.0)
+    # The second-order form is a parabola in t: only its falling branch, right of the top, means anything.
+    grid = np.linspace(below, start, 81)
+    for upper, lower in pairwise(grid):
+        if excess(float(lower)) >= 0 > excess(float(upper)):
+            return float(brentq(excess, float(lower), float(upper)))
+    return -1.0
