@@ -22,6 +22,7 @@ from serving.records import ArmSpec, ExperimentState
 from serving.registry import SCHEME
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
+EventName = Annotated[str, Field(pattern="^(click|rating)$")]
 MISSING = (
     "no release was named: make one with `python search/breakthrough.py`, then start "
     "`python -m serving serve --release runs/NAME/release`"
@@ -97,9 +98,7 @@ class OperationsArgs(Part):
     window_seconds: Annotated[float, Field(gt=0)] = 86_400.0
     tick_seconds: Annotated[float, Field(gt=0, le=3600)] = 1.0
     limits: LimitSettings = Field(default_factory=LimitSettings)
-    hit_events: dict[Literal["click", "rating"], float | None] = Field(
-        default_factory=lambda: dict(HIT_EVENTS)
-    )
+    hit_events: dict[EventName, float | None] = Field(default_factory=lambda: dict(HIT_EVENTS))
     retrain: list[str] = Field(default_factory=list)
     retrain_hours: Annotated[float, Field(gt=0)] = 24.0
     notify: str | None = None

@@ -36,7 +36,7 @@ PROGRAMS: dict[str, Callable[[list[str]], object]] = {
     "python -m tests.benchmarks.peers": peers.parser().parse_args,
 }
 # Commands of other programs: the shell, curl, pip, make.
-OTHER_PROGRAMS = ("curl ", "export RUNPOD_API_KEY=", "python -m pip install", "make ")
+OTHER_PROGRAMS = ("curl ", "export RUNPOD_API_KEY=", "python -m pip install", "python -m pytest", "make ")
 
 
 def blocks(page: Path, language: str) -> list[str]:

@@ -33,6 +33,8 @@ def main() -> int:
     (traces / "exit").unlink(missing_ok=True)
     secrets = json.loads((BASE / "secrets.json").read_text())
     environment = os.environ | secrets | {"PYTHONUNBUFFERED": "1", "PYTHONPATH": str(BASE / "code")}
+    # Ray's job manager names its cluster in RAY_ADDRESS; a search joins only what this variable names.
+    environment["RECSYS_RAY_ADDRESS"] = os.environ.get("RAY_ADDRESS") or "auto"
     environment["BREAKTHROUGH_CLUSTER_FACTS"] = str(BASE / "facts.json")
     (BASE / "busy").touch()
     stop = threading.Event()
