@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import logging
 import os
-import shutil
 import signal
 import socket
 import threading
@@ -23,6 +22,7 @@ import yaml
 
 from recsys.errors import InputError
 from recsys.machine import object_store_folder, ray_folder
+from serving.metrics import clear_metrics
 from serving.server import listener
 from serving.settings import Settings, read_settings
 from serving.starting import check_exposure, check_releases, find_releases, settle_experiment
@@ -66,7 +66,7 @@ def serve_here(settings: Settings) -> int:
     check_exposure(settings)
     folders = find_releases(settings)
     listener(settings.host, settings.port, shared=False).close()
-    shutil.rmtree(settings.metrics_path, ignore_errors=True)
+    clear_metrics(settings.metrics_path)
     _environment()
     with ThreadPoolExecutor(1) as pool:
         # Hashing releases and starting Ray mostly wait for different things.

@@ -7,7 +7,9 @@ buckets lie around the promise of 50 ms. Names are stable: alerts and dashboards
 
 from __future__ import annotations
 
+import contextlib
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,19 @@ BUCKETS = (
 )
 
 
+MARK = ".recsys-metrics"
+COUNTER_FILE = re.compile(r"(counter|histogram|summary|gauge_[a-z]+)_\d+\.db")
+
+
+def clear_metrics(folder: Path) -> None:
+    """Removes the counter files of an earlier start from a folder that carries our mark, nothing else."""
+    if not (folder / MARK).is_file():
+        return
+    for path in folder.iterdir():
+        if COUNTER_FILE.fullmatch(path.name) and path.is_file() and not path.is_symlink():
+            path.unlink(missing_ok=True)
+
+
 class Metrics:
     """``folder`` is shared by the replicas of a machine; None (a test) counts in this process alone."""
 
@@ -27,6 +42,8 @@ class Metrics:
         self._folder = folder
         if folder is not None:
             folder.mkdir(parents=True, exist_ok=True)
+            with contextlib.suppress(OSError):
+                (folder / MARK).touch()
             _bury(folder)
             os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(folder)
             # Ray may have imported prometheus_client before the folder was known.

@@ -110,7 +110,9 @@ def install(app: FastAPI) -> None:
     @app.exception_handler(StoreUnavailable)
     @app.exception_handler(Late)
     async def unavailable(request: Request, error: Exception) -> Response:
-        return error_response(503, str(error), request_id(request))
+        answer = error_response(503, str(error), request_id(request))
+        answer.headers["retry-after"] = "1"
+        return answer
 
     @app.exception_handler(Exception)
     async def ours(request: Request, error: Exception) -> Response:

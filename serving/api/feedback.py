@@ -14,6 +14,8 @@ from serving.api.lists import service_of
 from serving.api.schemas import FeedbackAnswer, FeedbackBody
 from serving.records import Feedback
 
+CLOCK_SLACK = 60.0  # seconds that a sender's clock may run ahead
+
 router = APIRouter(prefix="/v1", tags=["feedback"])
 
 
@@ -43,7 +45,7 @@ async def feedback(request: Request, body: FeedbackBody) -> Response:
                 kind=event.kind,
                 item_id=event.item_id,
                 value=event.rating,
-                at=now if event.at is None else event.at,
+                at=now if event.at is None else min(event.at, now + CLOCK_SLACK),
             )
         )
     new = await service.tell(events)

@@ -6,6 +6,9 @@ power cut), emptied once all of it is committed. Each process has its own file a
 a file whose lock is free belonged to a dead one, and whoever finds it brings its rows in. Inserting is
 idempotent, so a row that was committed and also recovered counts once. The same file carries what an
 unreachable store makes wait beyond the queue in memory.
+
+A record is one line: its length and CRC-32 in hexadecimal, then JSON. A record that was torn or damaged is
+set aside in ``NAME.broken`` and counted; the records around it are read.
 """
 
 from __future__ import annotations
@@ -15,6 +18,7 @@ import fcntl
 import json
 import os
 import uuid
+import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -33,23 +37,40 @@ class Spool:
         self._file = os.open(self.path, flags, 0o600)
         fcntl.flock(self._file, fcntl.LOCK_EX)
         self._largest = largest
+        self._torn = False
         self.size = 0
+        self.broken = 0  # damaged records met while this file was read
 
     def append(self, row: dict[str, Any]) -> bool:
-        """False when the file is as large as it may be."""
-        line = json.dumps(row).encode() + b"\n"
+        """Appends one record; False where it cannot be kept (size limit, full disk, short write)."""
+        line = encode(row)
+        if self._torn:  # ends what a failed write left behind
+            line = b"\n" + line
         if self.size + len(line) > self._largest:
             return False
-        self.size += os.write(self._file, line)
+        try:
+            written = os.write(self._file, line)
+        except OSError:
+            return False
+        self.size += written
+        if written < len(line):
+            try:
+                os.ftruncate(self._file, self.size - written)
+                self.size -= written
+            except OSError:
+                self._torn = True
+            return False
+        self._torn = False
         return True
 
     def clear(self) -> None:
         if self.size:
             os.ftruncate(self._file, 0)
             self.size = 0
+            self._torn = False
 
     def rows(self, chunk: int = 1_000) -> Iterator[list[dict[str, Any]]]:
-        yield from _read(self.path, chunk)
+        yield from _read(self.path, chunk, self)
 
     def close(self) -> None:
         """Removes the file if nothing waits in it."""
@@ -79,21 +100,62 @@ def abandoned(folder: Path) -> Iterator[list[Path]]:
             os.close(file)
 
 
-def _read(path: Path, chunk: int) -> Iterator[list[dict[str, Any]]]:
-    """Whole lines only: a process killed in mid-write leaves half of one."""
-    found: list[dict[str, Any]] = []
+def encode(row: dict[str, Any]) -> bytes:
+    """One record as a line: length and CRC-32 of the JSON (8 hexadecimal digits each), then the JSON."""
+    body = json.dumps(row).encode()
+    return b"%08x %08x %s\n" % (len(body), zlib.crc32(body), body)
+
+
+def decode(line: bytes) -> dict[str, Any] | None:
+    """The record of a line, None where it is damaged. Lines of plain JSON (older versions) are read too."""
+    body = line.rstrip(b"\n")
+    try:
+        if not body.startswith(b"{"):
+            length, checksum, body = int(body[:8], 16), int(body[9:17], 16), body[18:]
+            separated = line[8:9] == line[17:18] == b" "
+            if not separated or len(body) != length or zlib.crc32(body) != checksum:
+                return None
+        row = json.loads(body)
+    except ValueError:  # also UnicodeDecodeError and JSONDecodeError
+        return None
+    return row if isinstance(row, dict) else None
+
+
+class Damage:
+    """Counts the damaged records of a file."""
+
+    broken = 0
+
+
+def _read(path: Path, chunk: int, damage: Spool | Damage) -> Iterator[list[dict[str, Any]]]:
+    """Rows in chunks. Damaged lines are set aside in ``NAME.broken`` and counted."""
+    rows: list[dict[str, Any]] = []
     with path.open("rb") as lines:
         for line in lines:
-            if not line.endswith(b"\n"):
-                break
-            found.append(json.loads(line))
-            if len(found) == chunk:
-                yield found
-                found = []
-    if found:
-        yield found
+            row = decode(line)
+            if row is None:
+                if line.strip():
+                    damage.broken += 1
+                    _set_aside(path.with_suffix(".broken"), line)
+                continue
+            rows.append(row)
+            if len(rows) == chunk:
+                yield rows
+                rows = []
+    if rows:
+        yield rows
 
 
-def read(path: Path) -> Iterator[list[dict[str, Any]]]:
-    """The rows of an abandoned file."""
-    return _read(path, 1_000)
+def _set_aside(path: Path, line: bytes) -> None:
+    """Keeps a damaged line for an operator; a full disk does not stop the recovery."""
+    with contextlib.suppress(OSError):
+        file = os.open(path, os.O_CREAT | os.O_WRONLY | os.O_APPEND, 0o600)
+        try:
+            os.write(file, line)
+        finally:
+            os.close(file)
+
+
+def read(path: Path, damage: Damage) -> Iterator[list[dict[str, Any]]]:
+    """The rows of an abandoned file; ``damage`` counts the records that could not be read."""
+    return _read(path, 1_000, damage)

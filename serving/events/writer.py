@@ -65,10 +65,15 @@ class EventWriter:
         return self._away_since is None
 
     def expose(self, exposure: Exposure) -> None:
-        """Takes note of an answer; never blocks on the store."""
+        """Records an answer; neither blocks on the store nor fails with a full disk.
+
+        A row that the spool cannot keep still waits in memory where there is room. Without it, it is lost,
+        and counted.
+        """
         row = rows.exposure_row(exposure)
         with self._lock:
-            if not self._spool.append(row):
+            spooled = self._spool.append(row)
+            if not spooled and len(self._exposures) >= self._queue:
                 self.lost += 1
                 self._gap = (
                     self._gap[0] if self._gap else exposure.at,
@@ -190,8 +195,10 @@ class EventWriter:
         """Rows that went to the file alone. Those appended meanwhile are also in the queue, or set
         the flag again."""
         self._overflowed = False
+        before = self._spool.broken
         for chunk in self._spool.rows():
             self._store.add_rows(chunk, ())
+        self._note_broken(self._spool.broken - before)
         with self._lock:
             if not self._exposures and not self._overflowed:
                 self._spool.clear()
@@ -201,13 +208,22 @@ class EventWriter:
         with spool.abandoned(self._folder) as paths:
             for path in paths:
                 count = 0
-                for chunk in spool.read(path):
+                damage = spool.Damage()
+                for chunk in spool.read(path, damage):
                     self._store.add_rows(chunk, ())
                     count += len(chunk)
+                self._note_broken(damage.broken)
                 path.unlink()
                 if count:
                     log.warning("recovered %d exposures of a process that was killed", count)
         return True
+
+    def _note_broken(self, count: int) -> None:
+        """Counts and journals the damaged records of a spool file as a gap."""
+        if count:
+            log.error("%d damaged spool records were set aside", count)
+            self.lost += count
+            self._store.append("gap", "exposures", {"since": time.time(), "lost": count, "damaged": True})
 
     def _failed(
         self, error: Exception, feedback: list[tuple[tuple[Feedback, ...], Future[set[str]]]]

@@ -1,0 +1,96 @@
+"""The spool: framed records survive torn writes, full disks and damage."""
+
+from __future__ import annotations
+
+import errno
+import os
+from pathlib import Path
+from unittest import mock
+
+import pytest
+
+from serving.events import spool
+from serving.events.store import EventStore
+from serving.events.writer import EventWriter
+from serving.metrics import MARK, clear_metrics
+from tests.serving.events.checks import exposure, told
+from tests.serving.running import wait_for
+
+
+def test_a_file_cut_at_every_byte_gives_the_whole_records_before_the_cut(tmp_path: Path) -> None:
+    records = [spool.encode({"n": n, "text": "é"}) for n in range(3)]
+    whole = b"".join(records)
+    ends = [sum(map(len, records[: n + 1])) for n in range(3)]
+    path = tmp_path / "x.jsonl"
+    for cut in range(len(whole) + 1):
+        path.write_bytes(whole[:cut] + b"\n" + spool.encode({"n": "after"}))
+        damage = spool.Damage()
+        rows = [row["n"] for chunk in spool.read(path, damage) for row in chunk]
+        # A record that lacks only its line end is whole: the next write's line end completes it.
+        complete = sum(end - 1 <= cut for end in ends)
+        assert rows == [*range(complete), "after"]
+        assert damage.broken == (cut not in (0, *ends, *(end - 1 for end in ends)))
+
+
+def test_a_damaged_byte_costs_its_record_only(tmp_path: Path) -> None:
+    records = [spool.encode({"n": n}) for n in range(3)]
+    for index in range(len(records[1]) - 1):
+        damaged = bytearray(records[1])
+        damaged[index] ^= 0x41
+        path = tmp_path / f"{index}.jsonl"
+        path.write_bytes(records[0] + damaged + records[2])
+        rows = [row["n"] for chunk in spool.read(path, spool.Damage()) for row in chunk]
+        assert rows == [0, 2]
+
+
+def test_a_short_write_is_taken_back(tmp_path: Path) -> None:
+    own = spool.Spool(tmp_path)
+    assert own.append({"n": 0})
+    write = os.write
+    with mock.patch("os.write", lambda file, data: write(file, data[:7])):
+        assert not own.append({"n": 1})
+        with mock.patch("os.ftruncate", side_effect=OSError(errno.EIO, "no")):
+            assert not own.append({"n": 2})
+    assert own.append({"n": 3})
+    assert [row["n"] for chunk in own.rows() for row in chunk] == [0, 3]
+    own.clear()
+    own.close()
+
+
+def test_a_damaged_abandoned_file_does_not_stop_the_writer(tmp_path: Path) -> None:
+    folder = tmp_path / "spool"
+    folder.mkdir()
+    (folder / "dead.jsonl").write_bytes(b"{half a li\nrubbish\n")
+    store = EventStore(str(tmp_path / "events.db"))
+    writer = EventWriter(store, folder=folder)
+    assert writer.tell([told("e1")]).result(timeout=20) == {"e1"}
+    assert [entry.data["lost"] for entry in store.journal(kind="gap")] == [2]
+    assert writer.lost == 2
+    writer.close()
+    assert (folder / "dead.broken").read_bytes() == b"{half a li\nrubbish\n"
+
+
+def test_a_full_disk_under_the_spool_keeps_answers_going(tmp_path: Path) -> None:
+    store = EventStore(str(tmp_path / "events.db"))
+    writer = EventWriter(store, folder=tmp_path / "spool", queue=5)
+    writer.tell([told("e1")]).result(timeout=20)
+    full = OSError(errno.ENOSPC, "No space left on device")
+    with mock.patch("os.write", side_effect=full), mock.patch.object(store, "add_rows", side_effect=full):
+        for n in range(8):
+            writer.expose(exposure(f"x{n}"))
+        assert writer.lost == 3
+        wait_for(lambda: not writer.available)
+    wait_for(lambda: len(list(store.exposures())) == 5 and bool(list(store.journal(kind="gap"))))
+    writer.close()
+
+
+@pytest.mark.parametrize("marked", [True, False])
+def test_only_our_own_counter_files_are_cleared(tmp_path: Path, marked: bool) -> None:
+    for name in ("counter_12.db", "thesis.db", "notes.txt"):
+        (tmp_path / name).write_text("")
+    if marked:
+        (tmp_path / MARK).touch()
+    clear_metrics(tmp_path)
+    assert (tmp_path / "counter_12.db").exists() is not marked
+    assert (tmp_path / "thesis.db").exists()
+    assert (tmp_path / "notes.txt").exists()
