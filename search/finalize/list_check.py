@@ -24,7 +24,7 @@ from recsys.seeds import derive_seed
 PROTOCOL = "per-user"
 MAX_USERS = 1_000
 FITS = 11  # every starting point of every family
-SECONDS = 25.0
+SECONDS = 15.0
 
 
 def check_lists(dataset: Dataset, *, seed: int, say: Callable[[str], None]) -> dict[str, float] | None:

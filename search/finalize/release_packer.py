@@ -24,6 +24,7 @@ from recsys.ranking.list_blend import RANKER_ONLY, choose_list_blend
 from recsys.ranking.list_holdout import holdout_shape
 from recsys.ranking.list_search import search_lists
 from recsys.ranking.list_selection import fixed_lists
+from recsys.ranking.ranker import Ranker
 from recsys.release.load import load_release
 from recsys.release.loaded_release import Release
 from recsys.release.manifest import MetricsCard
@@ -35,7 +36,7 @@ from search.results.outcome import Entry
 from search.sampling.search_space import shape_of
 
 RELEASE = "release"
-LIST_SECONDS = 60.0  # of the search of lists, on two cores; larger data gets fewer trials by itself
+LIST_SECONDS = 45.0  # of the search of lists, on two cores; larger data gets fewer trials by itself
 
 
 def release_member(folder: Path, result: TrialResult, *, weight: float) -> ReleaseMember:
@@ -79,6 +80,7 @@ class ReleasePacker:
             if search
             else fixed_lists(features)
         )
+        self._rankers: dict[frozenset[str], Ranker] = {}
         self._mix = RANKER_ONLY
         self._say = say
         self._blend, self._valid_stars = blend, valid_stars
@@ -132,8 +134,12 @@ class ReleasePacker:
     ) -> Path:
         judge = self._judge
         require_safe_members(members, judge.dataset)
-        rows = np.sort(np.concatenate([judge.split.rows(name) for name in {"train", "valid", *trained_on}]))
-        ranker = self._selection.fit(judge.dataset.ratings.take(rows), seed=self._seed)
+        names = frozenset({"train", "valid", *trained_on})
+        if names not in self._rankers:  # the judged release and the final one mostly hold the same
+            rows = np.sort(np.concatenate([judge.split.rows(name) for name in names]))
+            ratings = judge.dataset.ratings.take(rows)
+            self._rankers[names] = self._selection.fit(ratings, seed=self._seed)
+        ranker = self._rankers[names]
         return pack_release(
             folder,
             dataset=judge.dataset,
