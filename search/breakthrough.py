@@ -138,7 +138,11 @@ def on_cluster(options: argparse.Namespace, given: list[str]) -> int | None:
     if kind == "local" and not (options.detach or options.attach):
         return None
     from clusters.launch import launch_search
+    from search.run.precheck import check_request
     from search.tracking.forwarding import TrackingForwarder
+
+    if not options.attach and not (options.resume and not options.out):
+        check_request(request_of(options, given))  # here, before the quote: a typo rents nothing
 
     out = Path(options.out) if options.out else default_out(options.data or "search")
     told = without(given, flags=("--yes", "--detach", "--attach"), values=("--cluster", "--out"))

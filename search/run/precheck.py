@@ -1,0 +1,92 @@
+"""Checks of a request on this machine, before anything is rented: plan, overrides, data, split, bounds.
+
+Nothing is downloaded and no request is sent. A file or folder of ratings is read (the cluster would read it
+too); a release of MovieLens is known by its size.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from recsys.bounds import DataShape
+from recsys.data.load import locate
+from recsys.data.protocols import parse_protocol
+from recsys.data.releases import RELEASES, unknown_name
+from recsys.data.splits import make_split, training_data
+from recsys.data.synthetic import PREFIX, parse_spec
+from recsys.errors import InputError
+from recsys.models.registry import make_config
+from search.config.plan import SUBJECT, SearchPlan
+from search.config.template import load_template
+from search.run.context import SearchRequest
+from search.run.previous_run import PreviousRun
+from search.run.setup import budget_of
+from search.sampling.search_space import Space, shape_of
+from search.sampling.trial_factory import TrialFactory
+from search.sampling.trial_slots import trial_sequence
+from search.storage.run_dir import RunFolder
+
+# Users and items of each release, for bounds that depend on them.
+SIZES = {
+    "ml-100k": (943, 1_682),
+    "ml-1m": (6_040, 3_706),
+    "ml-10m": (69_878, 10_677),
+    "ml-20m": (138_493, 26_744),
+    "ml-25m": (162_541, 59_047),
+    "ml-32m": (200_948, 84_432),
+    "ml-latest-small": (610, 9_724),
+}
+
+
+def check_request(request: SearchRequest) -> None:
+    """Refuse what the search itself would refuse after its start.
+
+    Raises:
+        InputError: what was got, what was expected.
+    """
+    if request.resume:
+        RunFolder.at(request.out)
+        return
+    plan = request.plan
+    if plan is None or request.source is None:
+        raise InputError("a new run needs a plan and its data")
+    parse_protocol(plan.split)
+    budget_of(plan)
+    points = [(point.family, point.config) for point in map(load_template, plan.points)]
+    sequence = trial_sequence(plan, given=[family for family, _ in points])
+    for path, option in ((request.warm_start, "--warm-start"), (request.start_from, "--start-from")):
+        if path is not None:
+            PreviousRun.read(path, option=option)
+    data = request.source.data
+    if data.startswith(PREFIX):
+        spec = parse_spec(data)
+        check_bounds(plan, DataShape(users=spec.users, items=spec.items))
+    elif data in RELEASES:
+        check_bounds(plan, DataShape(*SIZES[data]))
+    elif is_file_name(data):
+        locate(data)  # no such file, or not a kind that is read
+        dataset = request.source.load()
+        ratings = training_data(dataset, make_split(dataset, plan.split, seed=plan.seed))
+        TrialFactory(plan, ratings, shape_of(dataset), sequence, points)
+    else:
+        raise unknown_name(data)
+
+
+def is_file_name(data: str) -> bool:
+    """Whether --data names something on this disk, and no release."""
+    path = Path(data).expanduser()
+    return path.exists() or len(path.parts) > 1 or bool(path.suffix)
+
+
+def check_bounds(plan: SearchPlan, shape: DataShape) -> None:
+    """The first door of the bounds: fixed fields that break one.
+
+    Raises:
+        InputError: with every broken bound.
+    """
+    template = load_template(plan.template)
+    if template.family != SUBJECT:
+        raise InputError(f"template {plan.template} is a {template.family}; trial 1 is a {SUBJECT}")
+    space = Space(SUBJECT, shape, fixed=dict(plan.fixed.get(SUBJECT, {})), small_batch=plan.small_batch)
+    if broken := space.broken(make_config(SUBJECT, space.fixed)):
+        raise InputError("outside the safe bounds: " + "; ".join(map(str, broken)))
