@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import json
 import os
+import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -13,6 +15,7 @@ from clusters import state as states
 from clusters.bootstrap_cluster import CODE, bootstrap_cluster
 from clusters.errors import ClusterError, ClusterFailed
 from clusters.fetch import fetch_last
+from clusters.forecast import Workload
 from clusters.launch import confirm, prepare
 from clusters.monitor import Interrupts, poll, sigterm_as_interrupt
 from clusters.provider import make_provider
@@ -20,6 +23,7 @@ from clusters.remote_run import forget_secrets
 from clusters.spec import RentedSpec, read_spec
 from clusters.ssh import Ssh
 from clusters.state import ClusterState
+from clusters.upload import ROOT
 from clusters.watchdog import alive, start_watchdog
 
 NAME_HELP = "a cluster's name, its run folder, or nothing where there is one cluster only"
@@ -52,15 +56,33 @@ def rented(path: Path) -> RentedSpec:
     return spec
 
 
+def plan_workload(plan: str) -> Workload | None:
+    """What a search plan asks for, by the search's own reading of it (in a process of its own).
+
+    Raises:
+        ClusterError: the plan is refused; with its reason.
+    """
+    command = [sys.executable, "-m", "search.run.workload", "--plan", plan]
+    done = subprocess.run(command, capture_output=True, text=True, env=os.environ | {"PYTHONPATH": str(ROOT)})
+    if done.returncode:
+        raise ClusterError(done.stderr.strip().removeprefix("error: ")[-1000:])
+    fields = json.loads(done.stdout.strip().split("\n")[-1])
+    return None if fields is None else Workload(**fields)
+
+
 def quote(options: argparse.Namespace) -> int:
     spec = read_spec(options.file)
     provider = make_provider(spec.kind)
-    offline = options.offline
+    offline, workload = options.offline, None
+    if options.plan:
+        workload = plan_workload(options.plan)
+        if workload is None:
+            log("no forecast: the size of the plan's data is not known before it is read")
     try:
-        text = provider.quote(spec, offline=offline).text()
+        text = provider.quote(spec, offline=offline).text(workload)
     except ClusterFailed as problem:
         log(f"the catalogue is out of reach ({problem})")
-        text = provider.quote(spec, offline=True).text()
+        text = provider.quote(spec, offline=True).text(workload)
     log(text)
     return 0
 
@@ -194,6 +216,7 @@ def parser() -> argparse.ArgumentParser:
         "quote", quote, "what a cluster will cost; from the dated price file without network or account"
     )
     made.add_argument("file", type=Path, help="a cluster YAML")
+    made.add_argument("--plan", help="a search plan's file or name: say what one gets for the money")
     made.add_argument("--offline", action="store_true", help="use the dated price file even with a key")
     made = add("up", up, "rent, start Ray, and leave it up under its guards")
     made.add_argument("file", type=Path, help="a cluster YAML")

@@ -20,6 +20,7 @@ from pathlib import Path
 from clusters import state as states
 from clusters.budget_args import refuse_secrets
 from clusters.errors import ClusterError, ClusterFailed
+from clusters.forecast import Workload
 from clusters.monitor import Interrupts, sigterm_as_interrupt
 from clusters.provider import Provider, make_provider
 from clusters.remote_run import SEARCH, RemoteRun
@@ -45,6 +46,7 @@ def launch_search(
     detach: bool,
     attach: bool,
     while_here: WhileHere | None = None,
+    workload: Workload | None = None,
 ) -> int:
     """Run `search/breakthrough.py ARGUMENTS` on the cluster a YAML describes; the run folder comes to `out`.
 
@@ -62,6 +64,7 @@ def launch_search(
                 detach=detach,
                 attach=attach,
                 while_here=while_here,
+                workload=workload,
             )
     except ClusterError as problem:
         print(f"error: {problem}", file=sys.stderr)
@@ -83,6 +86,7 @@ def _launch(
     detach: bool,
     attach: bool,
     while_here: WhileHere | None,
+    workload: Workload | None,
 ) -> int:
     """`launch_search`, with its failures as exceptions."""
     spec = read_spec(cluster_yaml)
@@ -95,7 +99,7 @@ def _launch(
         return finish(RemoteRun(provider, spec, state, out, here, log))
     if "--resume" not in arguments and out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise ClusterError(f"--out {out} is not empty; name another folder, or --resume the run in it")
-    state = prepare(provider, spec, arguments, out=out, yes=yes, detach=detach)
+    state = prepare(provider, spec, arguments, out=out, yes=yes, detach=detach, workload=workload)
     return begin(RemoteRun(provider, spec, state, out, while_here, log), detach=detach)
 
 
@@ -135,7 +139,14 @@ def find_by_out(out: Path) -> ClusterState:
 
 
 def prepare(
-    provider: Provider, spec: RentedSpec, arguments: list[str], *, out: Path, yes: bool, detach: bool
+    provider: Provider,
+    spec: RentedSpec,
+    arguments: list[str],
+    *,
+    out: Path,
+    yes: bool,
+    detach: bool,
+    workload: Workload | None = None,
 ) -> ClusterState:
     """Everything that can be refused, before anything is paid for; then the state, its key and the yes."""
     refuse_secrets(arguments)
@@ -156,7 +167,7 @@ def prepare(
             )
     make_provider_ready(provider)
     quote = provider.quote(spec)
-    log("quote\n" + quote.text())
+    log("quote\n" + quote.text(workload))
     confirm(yes)
     state = states.create(spec, out=out)
     make_key(state.name)

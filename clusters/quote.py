@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from clusters.errors import ClusterError
+from clusters.forecast import CARDS, Workload, forecast
 from clusters.spec import RentedSpec
 
 HOURS_A_MONTH = 730.0
@@ -54,8 +55,25 @@ class Quote:
         """The most a run on this offer can cost under the limits."""
         return min(self.max_usd, offer.usd_per_hour * self.max_hours)
 
-    def text(self) -> str:
-        """The quote as a person reads it before saying yes."""
+    def expected(self, offer: Offer, workload: Workload) -> str:
+        """What a plan comes to on an offer, or why the card cannot hold it."""
+        coming = forecast(
+            workload,
+            offer.gpu,
+            gpus=self.pods * self.gpus_per_pod,
+            usd_per_hour=offer.usd_per_hour,
+            max_hours=self.max_hours,
+            max_usd=self.max_usd,
+        )
+        if coming is None:
+            return "no forecast: the card's bandwidth is not known (clusters/forecast.py, CARDS)"
+        memory = CARDS[offer.gpu][0]
+        if coming.memory_gb > memory:
+            return f"cannot hold the plan: it needs about {coming.memory_gb:.0f} GB, the card has {memory} GB"
+        return f"expected for {workload.name}: {coming.text()}, {coming.memory_gb:.0f} of {memory} GB"
+
+    def text(self, workload: Workload | None = None) -> str:
+        """The quote as a person reads it before saying yes; with a plan's workload, what one gets for it."""
         if not self.offers:
             return self.source
         lines = [
@@ -70,6 +88,8 @@ class Quote:
                 hours = min(self.max_hours, self.max_usd / offer.usd_per_hour)
                 tail = f"at most ${self.most_usd(offer):.2f} (ends after {hours:.1f} h)"
             lines.append(f"  {offer.gpu:32s} batch {offer.batch_size}  {price:>9s}  {tail}")
+            if workload is not None and not offer.refused:
+                lines.append(f"    {self.expected(offer, workload)}")
         if self.usable:
             most = max(self.most_usd(offer) for offer in self.usable)
             lines.append(

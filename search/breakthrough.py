@@ -139,10 +139,14 @@ def on_cluster(options: argparse.Namespace, given: list[str]) -> int | None:
         return None
     from clusters.launch import launch_search
     from search.run.precheck import check_request
+    from search.run.workload import workload_of
     from search.tracking.forwarding import TrackingForwarder
 
+    workload = None
     if not options.attach and not (options.resume and not options.out):
-        check_request(request_of(options, given))  # here, before the quote: a typo rents nothing
+        request = request_of(options, given)
+        check_request(request)  # here, before the quote: a typo rents nothing
+        workload = None if request.plan is None else workload_of(request.plan)
 
     out = Path(options.out) if options.out else default_out(options.data or "search")
     told = without(given, flags=("--yes", "--detach", "--attach"), values=("--cluster", "--out"))
@@ -158,6 +162,7 @@ def on_cluster(options: argparse.Namespace, given: list[str]) -> int | None:
         detach=options.detach,
         attach=options.attach,
         while_here=speaker,
+        workload=workload,
     )
     if speaker is not None and (line := speaker.close()):
         print(line)

@@ -1,0 +1,87 @@
+"""What a plan asks of a cluster, for the quote.
+
+`python -m search.run.workload --plan NAME` prints it as JSON.
+
+The plan is checked as a run would check it; nothing is downloaded.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from clusters.forecast import Workload
+from recsys.data.releases import RELEASES
+from recsys.data.spec import DataSpec
+from recsys.data.synthetic import PREFIX, parse_spec
+from recsys.errors import exit_code
+from search.config.plan import FOLDER, SUBJECT, SearchPlan, load_plan
+from search.config.template import load_template
+from search.config.yaml_io import named_file
+from search.run.context import SearchRequest
+from search.run.precheck import SIZES, check_request
+from search.sampling.trial_slots import trial_sequence
+
+RATINGS = {
+    "ml-100k": 100_000,
+    "ml-1m": 1_000_209,
+    "ml-10m": 10_000_054,
+    "ml-20m": 20_000_263,
+    "ml-25m": 25_000_095,
+    "ml-32m": 32_000_204,
+    "ml-latest-small": 100_836,
+}
+TRAIN_SHARE = {"future-holdout": 0.64, "per-user": 0.675}  # of all ratings; others train on about 0.77
+
+
+def workload_of(plan: SearchPlan) -> Workload | None:
+    """Counts of trials and ratings; None where the size of the data is not known without reading it."""
+    if plan.data in RELEASES:
+        ratings, (users, items) = RATINGS[plan.data], SIZES[plan.data]
+    elif plan.data.startswith(PREFIX):
+        spec = parse_spec(plan.data)
+        ratings, users, items = spec.ratings, spec.users, spec.items
+    else:
+        return None
+    slots = trial_sequence(plan, given=[load_template(name).family for name in plan.points])
+    references = sum(slot.origin == "reference" for slot in slots)
+    networks = sum(slot.family == SUBJECT and slot.origin != "reference" for slot in slots)
+    chains = sum(slot.family in ("bayes_mf", "item_gp", "myfm") for slot in slots)
+    return Workload(
+        name=plan.data,
+        ratings=int(ratings * TRAIN_SHARE.get(plan.split.partition(":")[0], 0.77)),
+        users=users,
+        items=items,
+        network_trials=networks,
+        factorisation_trials=chains,
+        epochs=plan.epochs,
+        reference_trials=references,
+        reference_epochs=plan.reference.epochs,
+        grace_epochs=plan.pruning.grace_epochs if plan.pruning.enabled else 0,
+        reduction=plan.pruning.reduction,
+        finish_hours=plan.finish_minutes / 60,
+    )
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Print the workload of a plan."""
+    options = argparse.ArgumentParser(prog="python -m search.run.workload", description=__doc__)
+    options.add_argument("--plan", required=True)
+    given = options.parse_args(arguments)
+
+    def work() -> int:
+        plan = load_plan(named_file(given.plan, FOLDER, kind="plan"), {})
+        check_request(SearchRequest(out=Path("unused"), plan=plan, source=DataSpec(data=plan.data)))
+        workload = workload_of(plan)
+        print(json.dumps(None if workload is None else dataclasses.asdict(workload)))
+        return 0
+
+    return exit_code(work, interrupted="stopped")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
