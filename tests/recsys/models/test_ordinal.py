@@ -77,7 +77,7 @@ def test_the_option_is_counted_kept_and_served(output: OutputKind) -> None:
     for user in (0, 9):
         rows = np.flatnonzero(DATA.valid.users == user)
         stars = scorer.score(scorer.known_user(user), DATA.valid.items[rows])
-        np.testing.assert_allclose(stars, predicted[rows], atol=1e-4)
+        np.testing.assert_allclose(stars, predicted[rows], atol=3e-4)  # big tables are packed as float16
         folded = scorer.score(scorer.fold_in(history_of(DATA.train, user)), DATA.valid.items[rows])
         assert np.abs(folded - DATA.valid.values[rows]).mean() < 0.8
     other = FAMILY.build(trainer.config, DATA, epochs=4, seed=2, device=CPU)
