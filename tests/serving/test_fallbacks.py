@@ -35,9 +35,16 @@ class Broken:
         return getattr(self._ranker, name)
 
     def scores(self, histories: Any, *, users: Any, out: Any) -> Any:
+        self._check(users)
+        return self._ranker.scores(histories, users=users, out=out)
+
+    def user_factors(self, histories: Any, users: Any) -> Any:
+        self._check(users)
+        return self._ranker.user_factors(histories, users)
+
+    def _check(self, users: Any) -> None:
         if self._strangers_too or any(user is not None for user in users):
             raise FloatingPointError("the factors hold NaN")
-        return self._ranker.scores(histories, users=users, out=out)
 
 
 @pytest.mark.parametrize(("strangers_too", "source"), [(False, "folded_in"), (True, "popular")])
