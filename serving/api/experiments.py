@@ -5,19 +5,22 @@ from __future__ import annotations
 import asyncio
 import hmac
 import os
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Path, Request, Security
 from fastapi.security import HTTPBearer
 from starlette.responses import Response
 
+from recsys.errors import InputError
+from recsys.types import JsonObject
 from serving.api.answers import Json
 from serving.api.errors import ApiError, documented
 from serving.api.gate import bearer
 from serving.api.lists import service_of
-from serving.api.schemas import ArmName, ExperimentBody
+from serving.api.schemas import ArmName, ExperimentBody, ExperimentChange, ExperimentPatch
 from serving.engine.service import STORE_ERRORS, Service
+from serving.events.rows import JournalEntry
 from serving.records import ArmSpec, ExperimentState
 from serving.registry import pinned
 
@@ -47,14 +50,38 @@ async def read(request: Request, name: Name) -> Response:
     "/{name}/history", response_model=None, responses=documented(404, 503), summary="Its earlier states"
 )
 async def history(request: Request, name: Name) -> Response:
-    """Newest first; at most 100."""
+    """Newest first; at most 100. ``changes`` says for each revision when it was made, by whom and why, and
+    the shares before and after."""
     service = service_of(request)
     _state(service, name)
     try:
         states = await asyncio.to_thread(service.store.experiment_history, name)
+        audits = await asyncio.to_thread(lambda: list(service.store.journal(kind="audit", subject=name)))
     except STORE_ERRORS:
         raise ApiError(503, "the event store cannot be read at the moment") from None
-    return Json({"revisions": [asdict(state) for state in states]})
+    return Json({"revisions": [asdict(state) for state in states], "changes": _changes(audits)})
+
+
+def _changes(audits: list[JournalEntry]) -> list[JsonObject]:
+    """The audit's entries, newest first, with shares in place of whole states."""
+
+    def shares(state: JsonObject | None) -> JsonObject | None:
+        return None if state is None else {arm["name"]: arm["share"] for arm in state["arms"]}
+
+    rows = []
+    for entry in sorted(audits, key=lambda entry: -entry.seq)[:100]:
+        before, after = entry.data.get("before"), entry.data.get("after")
+        rows.append(
+            {
+                "at": entry.at,
+                "actor": entry.data.get("actor", ""),
+                "reason": entry.data.get("reason", ""),
+                "revision": None if after is None else after["revision"],
+                "before": shares(before),
+                "after": shares(after),
+            }
+        )
+    return rows
 
 
 @router.put(
@@ -65,20 +92,72 @@ async def history(request: Request, name: Name) -> Response:
     summary="Change arms, releases or shares",
 )
 async def change(request: Request, name: Name, body: ExperimentBody) -> Response:
-    """A release is opened and checked before anything changes; requests go on being answered by the state
-    before. The other replicas follow within a second (or once they have opened the release)."""
+    """Replaces the whole state: what the body does not name is gone, and ``removed`` in the answer says what
+    that was (PATCH changes shares alone). A release is opened and checked before anything changes; requests
+    go on being answered by the state before. The other replicas follow within a second (or once they have
+    opened the release)."""
     service = service_of(request)
     now = _state(service, name)
+    state = await asyncio.to_thread(_wanted, now, body)
+    saved = await _save(service, now, state, body)
+    return Json(asdict(saved) | {"removed": _removed(now, saved)})
+
+
+@router.patch(
+    "/{name}",
+    response_model=None,
+    responses=documented(400, 403, 404, 409, 503),
+    dependencies=[Depends(require_admin)],
+    summary="Change shares, holdout or testers, and keep the rest",
+)
+async def patch(request: Request, name: Name, body: ExperimentPatch) -> Response:
+    """Only what the body names changes: arms, releases, salt, holdout and overrides stay as they are."""
+    service = service_of(request)
+    now = _state(service, name)
+    strangers = sorted(set(body.shares) - {arm.name for arm in now.arms})
+    if strangers:
+        raise InputError(f"shares name arms that are not there: {strangers}; there are {arms_of(now)}")
+    state = replace(
+        now,
+        revision=body.revision,
+        owner=body.owner,
+        arms=tuple(replace(arm, share=body.shares.get(arm.name, arm.share)) for arm in now.arms),
+        holdout=now.holdout if body.holdout is None else body.holdout,
+        overrides=now.overrides if body.overrides is None else dict(body.overrides),
+    )
+    return Json(asdict(await _save(service, now, state, body)))
+
+
+async def _save(
+    service: Service, now: ExperimentState, state: ExperimentState, body: ExperimentChange
+) -> ExperimentState:
     if now.owner == "rollout" and not body.take_over and body.owner == "manual":
         raise ApiError(409, "a roll-out owns this experiment; end it, or say take_over")
     try:
-        state = await asyncio.to_thread(_wanted, now, body)
-        saved = await asyncio.to_thread(
+        return await asyncio.to_thread(
             service.change, state, expected=body.revision, actor=body.actor, reason=body.reason
         )
     except STORE_ERRORS:
         raise ApiError(503, "the event store cannot be written at the moment") from None
-    return Json(asdict(saved))
+
+
+def arms_of(state: ExperimentState) -> list[str]:
+    """The names of its arms."""
+    return [arm.name for arm in state.arms]
+
+
+def _removed(before: ExperimentState, after: ExperimentState) -> JsonObject:
+    """What a replaced state had that the new one has not, {} where nothing is lost."""
+    gone: JsonObject = {}
+    if before.holdout and not after.holdout:
+        gone["holdout"] = before.holdout
+    overrides = {user: arm for user, arm in before.overrides.items() if user not in after.overrides}
+    if overrides:
+        gone["overrides"] = overrides
+    arms = sorted(set(arms_of(before)) - set(arms_of(after)))
+    if arms:
+        gone["arms"] = arms
+    return gone
 
 
 def _state(service: Service, name: str) -> ExperimentState:

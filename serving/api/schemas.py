@@ -152,18 +152,31 @@ class FeedbackBody(In):
     events: list[Event] = Field(min_length=1, max_length=MOST_EVENTS)
 
 
-class ExperimentBody(In):
+class ExperimentChange(In):
     """``revision`` is the one this change was made from (409 if it is no longer the newest)."""
 
     revision: int = Field(ge=0, le=2**31 - 1)
-    arms: list[Arm] = Field(min_length=1, max_length=20)
-    salt: str | None = Field(None, max_length=200, description="a new one deals all users anew")
-    holdout: float = Field(0.0, ge=0, le=1)
-    overrides: dict[Id, ArmName] = Field(default_factory=dict, max_length=1_000)
     owner: Owner = "manual"
     take_over: bool = Field(False, description="take the experiment out of a roll-out's hands")
     actor: Annotated[str, StringConstraints(min_length=1, max_length=100)] = "admin"
     reason: Annotated[str, StringConstraints(max_length=1_000)] = ""
+
+
+class ExperimentBody(ExperimentChange):
+    """A whole state: what is not named here is removed."""
+
+    arms: list[Arm] = Field(min_length=1, max_length=20)
+    salt: str | None = Field(None, max_length=200, description="a new one deals all users anew")
+    holdout: float = Field(0.0, ge=0, le=1)
+    overrides: dict[Id, ArmName] = Field(default_factory=dict, max_length=1_000)
+
+
+class ExperimentPatch(ExperimentChange):
+    """A change of shares: arms that are not named keep theirs; what is null stays as it is."""
+
+    shares: dict[ArmName, Annotated[float, Field(ge=0, le=1)]] = Field(default_factory=dict, max_length=20)
+    holdout: float | None = Field(None, ge=0, le=1)
+    overrides: dict[Id, ArmName] | None = Field(None, max_length=1_000)
 
 
 # -- answers, described ----------------------------------------------------------------------------

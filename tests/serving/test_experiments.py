@@ -204,3 +204,29 @@ def test_changes_and_new_releases_under_load_fail_nobody(
     for answer in answers:
         assert answer["model_version"] == arms_by_revision[answer["revision"]][answer["arm"]]
         assert len(answer["items"]) == 10
+
+
+def test_a_patch_of_shares_keeps_holdout_and_testers_and_a_put_says_what_it_removed(
+    made: Running, releases: dict[str, Path]
+) -> None:
+    url = "/v1/experiments/main"
+    kept = {"holdout": 0.1, "overrides": {"tester": "b"}}
+    assert made.change(arms_of(releases, 0.9, 0.1), **kept).json()["removed"] == {}
+    patch = {"revision": 1, "shares": {"a": 0.6, "b": 0.4}, "actor": "anna", "reason": "ramp"}
+    changed = made.client.patch(url, json=patch, headers=AS_ADMIN)
+    assert changed.status_code == 200, changed.text
+    state = made.client.get(url).json()
+    assert [arm["share"] for arm in state["arms"]] == [0.6, 0.4]
+    assert (state["holdout"], state["overrides"]) == (0.1, {"tester": "b"})
+    newest = made.client.get(f"{url}/history").json()["changes"][0]
+    assert (newest["actor"], newest["reason"], newest["revision"]) == ("anna", "ramp", 2)
+    assert (newest["before"], newest["after"]) == ({"a": 0.9, "b": 0.1}, {"a": 0.6, "b": 0.4})
+    unknown = made.client.patch(url, json={"revision": 2, "shares": {"c": 0.5}}, headers=AS_ADMIN)
+    assert unknown.status_code == 422
+    assert "there are ['a', 'b']" in unknown.json()["error"]["message"]
+    unbalanced = made.client.patch(url, json={"revision": 2, "shares": {"a": 0.9}}, headers=AS_ADMIN)
+    assert unbalanced.status_code == 422
+    assert made.client.patch(url, json=patch, headers=AS_ADMIN).status_code == 409
+    assert made.client.patch(url, json=patch).status_code == 403
+    replaced = made.change(arms_of(releases, 0.5, 0.5), revision=2)
+    assert replaced.json()["removed"] == {"holdout": 0.1, "overrides": {"tester": "b"}}
