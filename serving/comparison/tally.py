@@ -147,8 +147,9 @@ class Tally:
         user.crossed |= user.arm != shown.arm
         if shown.at < user.first_at:
             # A clock went back, or a replica's batch came late: the earlier time is the true entry.
+            # Its arm and revision are the user's: the share in force must be that of the entry.
             self.left_out["late exposure, entry moved back"] += 1
-            user.first_at = shown.at
+            user.first_at, user.arm, user.revision = shown.at, shown.arm, shown.revision
         if shown.at < user.first_at + self.window_seconds:
             user.exposures += 1
             user.slow += shown.milliseconds > self.slow_milliseconds
