@@ -1,8 +1,15 @@
-"""Hypothesis profiles: ``suite`` draws the same examples every time, ``fuzz`` (`make fuzz`) new and more."""
+"""What holds for every test: Hypothesis profiles, and MLflow's addresses put back.
+
+``suite`` draws the same examples every time, ``fuzz`` (`make fuzz`) new and more.
+"""
 
 from __future__ import annotations
 
 import os
+import sys
+from collections.abc import Iterator
+
+import pytest
 
 try:
     from hypothesis import HealthCheck, settings
@@ -14,3 +21,20 @@ else:
         "fuzz", deadline=None, max_examples=1000, suppress_health_check=[HealthCheck.too_slow]
     )
     settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "suite"))
+
+MLFLOW_VARIABLES = ("MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI")
+
+
+@pytest.fixture(autouse=True)
+def mlflow_addresses() -> Iterator[None]:
+    """MLflow keeps the address that a test set for the whole process, and ``python -m serving`` sets one."""
+    kept = {name: os.environ.get(name) for name in MLFLOW_VARIABLES}
+    yield
+    mlflow = sys.modules.get("mlflow")
+    if mlflow is not None:
+        mlflow.set_tracking_uri(None)
+        mlflow.set_registry_uri(None)
+    for name, value in kept.items():
+        os.environ.pop(name, None)
+        if value is not None:
+            os.environ[name] = value
