@@ -1,4 +1,4 @@
-"""An environment with the extra ``serve`` alone serves a release, on each other Python that is here.
+"""An environment with the extra ``serve`` alone serves a release, on the newest other Python that is here.
 
 No torch, Optuna, MLflow or matplotlib. The release is made by this process; the environment also runs the
 tests that need none of them. Prints packages and megabytes of both environments.
@@ -38,7 +38,7 @@ PATIENCE_S = 180
 
 
 def interpreters() -> list[str]:
-    """The other Pythons from 3.11 on, one a minor version; this one where there is no other."""
+    """The newest other Python from 3.11 on; this one where there is no other."""
     places = [Path.home() / ".pyenv" / "versions", Path("/opt/python"), Path("/usr/local")]
     found: dict[tuple[int, int], str] = {}
     for minor in range(11, NEWEST[1] + 1):
@@ -50,7 +50,7 @@ def interpreters() -> list[str]:
             works = candidate and subprocess.run([candidate, "-c", "import venv, ssl, sqlite3"], check=False)
             if candidate and works and works.returncode == 0:
                 found.setdefault((3, minor), candidate)
-    return list(found.values()) or [sys.executable]
+    return [found[max(found)]] if found else [sys.executable]
 
 
 def megabytes(folder: Path) -> float:
