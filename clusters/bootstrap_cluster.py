@@ -17,7 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from clusters import state as states
-from clusters.errors import ClusterFailed, GpuNotSeen, SshFailed
+from clusters.cluster_errors import ClusterFailed, GpuNotSeen, SshFailed
 from clusters.jobs import Jobs
 from clusters.provider import Log, SelfTermination
 from clusters.spec import RentedSpec

@@ -9,8 +9,8 @@ the GPU's row and trials_per_gpu the search takes from clusters/cluster_info.py 
 
 from __future__ import annotations
 
+from clusters.cluster_errors import ClusterError
 from clusters.cluster_info import ClusterInfo
-from clusters.errors import ClusterError
 from clusters.spec import RentedSpec
 
 FETCH_SECONDS = 300.0  # kept for the last fetch and the end of the pods

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from clusters import state as states
 from clusters.bootstrap_cluster import CODE, bootstrap_cluster
-from clusters.errors import ClusterError, ClusterFailed
+from clusters.cluster_errors import ClusterError, ClusterFailed
 from clusters.fetch import fetch_last
 from clusters.forecast import Workload
 from clusters.launch import confirm, prepare

@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 from typing import Any
 
-from clusters.errors import ClusterError
+from clusters.cluster_errors import ClusterError
 from clusters.local import LocalProvider
 from clusters.provider import Log
 from clusters.quote import Quote

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from clusters.bootstrap_cluster import BASE, CODE
-from clusters.errors import ClusterFailed, SshFailed
+from clusters.cluster_errors import ClusterFailed, SshFailed
 from clusters.provider import Log
 from clusters.ssh import Ssh
 

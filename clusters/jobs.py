@@ -11,7 +11,7 @@ from typing import Any
 
 import requests
 
-from clusters.errors import ClusterFailed
+from clusters.cluster_errors import ClusterFailed
 from clusters.ssh import Ssh
 
 PORT = 8265

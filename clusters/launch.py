@@ -19,7 +19,7 @@ from pathlib import Path
 
 from clusters import state as states
 from clusters.budget_args import refuse_secrets
-from clusters.errors import ClusterError, ClusterFailed
+from clusters.cluster_errors import ClusterError, ClusterFailed
 from clusters.forecast import Workload
 from clusters.monitor import Interrupts, sigterm_as_interrupt
 from clusters.provider import Provider, make_provider

@@ -21,7 +21,7 @@ from types import FrameType
 
 from clusters import state as states
 from clusters.bootstrap_cluster import BASE, CODE
-from clusters.errors import ClusterError, ClusterFailed, SshFailed
+from clusters.cluster_errors import ClusterError, ClusterFailed, SshFailed
 from clusters.fetch import Fetcher
 from clusters.provider import Log, Provider
 from clusters.ssh import Ssh

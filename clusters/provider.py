@@ -11,8 +11,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from clusters.providers import PROVIDERS, provider_class
 from clusters.quote import Quote
-from clusters.registry import PROVIDERS, provider_class
 from clusters.spec import ClusterSpec
 from clusters.state import ClusterState, Node
 

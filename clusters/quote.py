@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from clusters.errors import ClusterError
+from clusters.cluster_errors import ClusterError
 from clusters.forecast import CARDS, Workload, forecast
 from clusters.spec import RentedSpec
 

@@ -15,8 +15,8 @@ from pathlib import Path
 from clusters import state as states
 from clusters.bootstrap_cluster import BASE, CODE, bootstrap_cluster, ray_token, send_code
 from clusters.budget_args import teardown_seconds, with_limits
+from clusters.cluster_errors import ClusterError, ClusterFailed
 from clusters.cluster_info import ClusterInfo
-from clusters.errors import ClusterError, ClusterFailed
 from clusters.fetch import fetch_last, remote_run
 from clusters.jobs import Jobs
 from clusters.monitor import End, Interrupts, MonitorResult, monitor

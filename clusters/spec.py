@@ -12,8 +12,8 @@ from typing import Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from clusters.errors import ClusterError
-from clusters.registry import PROVIDERS, provider_class
+from clusters.cluster_errors import ClusterError
+from clusters.providers import PROVIDERS, provider_class
 
 
 class StrictSpec(BaseModel):

@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from clusters.errors import ClusterError, ClusterFailed, SshFailed
+from clusters.cluster_errors import ClusterError, ClusterFailed, SshFailed
 from clusters.state import Node, folder
 
 

@@ -25,7 +25,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from clusters.errors import ClusterError, ClusterFailed
+from clusters.cluster_errors import ClusterError, ClusterFailed
 from clusters.spec import ClusterSpec, parse_spec
 
 MARK = "breakthrough"  # first word of every name that we give a rented machine

@@ -18,7 +18,7 @@ from typing import Any
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from clusters.errors import ClusterFailed
+from clusters.cluster_errors import ClusterFailed
 
 KEEPER = "breakthrough-files"
 SHARED = ".shared"  # a file that bootstrap/node.py leaves beside runs on a shared volume

@@ -15,7 +15,7 @@ import tarfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from clusters.errors import ClusterError
+from clusters.cluster_errors import ClusterError
 
 PACKAGES = ("recsys", "search", "serving", "clusters")
 ROOT = Path(__file__).resolve().parent.parent

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from clusters import state as states
 from clusters.budget_args import teardown_seconds
-from clusters.errors import ClusterError, ClusterFailed, SshFailed
+from clusters.cluster_errors import ClusterError, ClusterFailed, SshFailed
 from clusters.fetch import fetch
 from clusters.monitor import poll
 from clusters.provider import Provider, make_provider

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recsys.data.ratings import Ratings
-from recsys.metrics.catalogue import coverage, diversity, novelty, popular_share
+from recsys.metrics.beyond_accuracy import coverage, diversity, novelty, popular_share
 from recsys.metrics.ranking import NO_ITEM, Lists, evaluate_lists, pair_matrix
 from recsys.metrics.rating import loss, mae, mse, rmse
 from recsys.models.base import History, ModelArtifact

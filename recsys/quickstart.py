@@ -17,7 +17,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from recsys.data.dataset import Dataset
-from recsys.data.load import load_dataset
+from recsys.data.loading import load_dataset
 from recsys.data.readers.columns import Columns
 from recsys.data.splits import make_split, training_data
 from recsys.errors import InputError

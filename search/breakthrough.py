@@ -185,7 +185,7 @@ def without(given: Sequence[str], *, flags: Sequence[str], values: Sequence[str]
 
 def request_of(options: argparse.Namespace, given: Sequence[str]) -> SearchRequest:
     """What the command line asks for. Raises InputError."""
-    from recsys.data.spec import DataSpec
+    from recsys.data.data_spec import DataSpec
     from recsys.notifications import without_webhook
     from search.config.overrides import parse_assignment
     from search.config.plan import FOLDER, load_plan

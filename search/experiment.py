@@ -130,7 +130,7 @@ def compare(options: argparse.Namespace, given: list[str]) -> int:
 
 def review(options: argparse.Namespace, given: list[str]) -> int:
     from search.experiments import review
-    from search.report.review import review_text, write_review
+    from search.report.review_page import review_text, write_review
 
     now = time.time()
     found = review.review(options.home, since_s=review.parse_since(options.since), now=now)

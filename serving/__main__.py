@@ -16,7 +16,7 @@ COMMANDS = {
     "deploy": ("serving.commands.deploy", "serve them on a Ray cluster that is already there"),
     "replay": ("serving.commands.replay", "turn the newest ratings into live traffic"),
     "rollout": ("serving.commands.rollout", "roll a release out in stages, and back when it fails"),
-    "data": ("serving.privacy", "retention, export, erasure, backup and restore of events"),
+    "data": ("serving.events.retention", "retention, export, erasure, backup and restore of events"),
 }
 
 

@@ -22,10 +22,10 @@ import yaml
 
 from recsys.errors import InputError
 from recsys.machine import object_store_folder, ray_folder
-from serving.metrics import clear_metrics
 from serving.server import listener
+from serving.service_metrics import clear_metrics
 from serving.settings import Settings, read_settings
-from serving.starting import check_exposure, check_releases, find_releases, settle_experiment
+from serving.startup_checks import check_exposure, check_releases, find_releases, resolve_experiment
 
 APPLICATION = "recommendations"
 OBJECT_STORE_BYTES = 100_000_000  # nothing of ours passes through it
@@ -34,13 +34,13 @@ RAY_TOKEN = Path("~/.ray/auth_token")
 
 def build(args: dict[str, Any]) -> Any:
     """The Serve application for ``args`` (``serving.settings.Settings`` as JSON)."""
-    from serving.replica import Replica
-    from serving.replica_operations import OperationsReplica
+    from serving.operations_replica import OperationsReplica
+    from serving.recommender_replica import RecommenderReplica
 
     settings = read_settings(args, where="args")
     check_exposure(settings)
-    settle_experiment(settings)
-    replica: Any = Replica  # the decorator makes it a deployment; Ray ships no types
+    resolve_experiment(settings)
+    replica: Any = RecommenderReplica  # the decorator makes it a deployment; Ray ships no types
     operations: Any = OperationsReplica
     fields = settings.model_dump(mode="json")
     return replica.options(num_replicas=settings.replicas).bind(fields, operations.bind(fields))
@@ -74,13 +74,13 @@ def serve_here(settings: Settings) -> int:
         ray_seconds = _start_ray(settings)
         try:
             checked.result()
-            _run(settings)
+            _run_application(settings)
         except BaseException:
             _stop()
             raise
     ready = time.perf_counter() - began
-    _say(settings, ready, ray_seconds)
-    _wait()
+    _print_ready(settings, ready, ray_seconds)
+    _wait_for_signal()
     print("stopping: open requests are finished first", flush=True)
     _stop()
     return 0
@@ -97,7 +97,7 @@ def deploy(path: Path, *, address: str) -> int:
     from ray import serve
 
     try:
-        _knock(address)
+        _check_reachable(address)
         ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
     except OSError as problem:
         raise InputError(
@@ -110,7 +110,7 @@ def deploy(path: Path, *, address: str) -> int:
     return 0
 
 
-def _knock(address: str) -> None:
+def _check_reachable(address: str) -> None:
     """Raises OSError at once where nothing listens at a plain host:port; Ray would wait for minutes."""
     host, _, port = address.rpartition(":")
     if host and "/" not in address and port.isdigit():
@@ -152,7 +152,7 @@ def _start_ray(settings: Settings) -> float:
     return time.perf_counter() - began
 
 
-def _run(settings: Settings) -> None:
+def _run_application(settings: Settings) -> None:
     from ray import serve
 
     serve.run(
@@ -167,7 +167,7 @@ def _log_level() -> dict[str, Any]:
     return {"log_level": "WARNING", "enable_access_log": False}
 
 
-def _say(settings: Settings, ready: float, ray_seconds: float) -> None:
+def _print_ready(settings: Settings, ready: float, ray_seconds: float) -> None:
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
     where = f"http://{host}:{settings.port}"
     key = "" if settings.loopback else "-H 'X-API-Key: ...' "
@@ -177,7 +177,7 @@ def _say(settings: Settings, ready: float, ray_seconds: float) -> None:
     print(f"curl {key}'{where}/v1/users/1/recommendations?count=10'", flush=True)
 
 
-def _wait() -> None:
+def _wait_for_signal() -> None:
     ended = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: ended.set())

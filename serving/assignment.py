@@ -18,10 +18,10 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from recsys.errors import InputError
-from serving.records import ArmSpec, ExperimentState, SlotRange
+from serving.domain import ArmSpec, ExperimentState, SlotRange
 
 SLOTS = 1_000_000
-Reason = Literal["share", "holdout", "override"]
+AssignmentReason = Literal["share", "holdout", "override"]
 
 
 @dataclass(frozen=True)
@@ -29,15 +29,15 @@ class Assignment:
     """The arm, and why: only users that are in it by its ``share`` count in the experiment."""
 
     arm: str
-    reason: Reason
+    reason: AssignmentReason
 
 
 class Assigner:
     """``assign`` for one state of an experiment."""
 
     def __init__(self, state: ExperimentState) -> None:
-        check(state)
-        state = state if state.ranges else relaid(state, None)
+        check_shares(state)
+        state = state if state.ranges else reallocate(state, None)
         ranges = sorted(state.ranges, key=lambda piece: piece.start)
         self._starts = [piece.start for piece in ranges]
         self._assignments = [Assignment(piece.arm, "share") for piece in ranges]
@@ -60,7 +60,7 @@ def _slot(key: bytes) -> int:
     return int.from_bytes(hashlib.blake2b(key, digest_size=8).digest(), "big") % SLOTS
 
 
-def check(state: ExperimentState) -> None:
+def check_shares(state: ExperimentState) -> None:
     """Raises InputError for a state that cannot be served."""
     names = [arm.name for arm in state.arms]
     shares = [arm.share for arm in state.arms]
@@ -78,9 +78,9 @@ def check(state: ExperimentState) -> None:
         raise InputError(f"overrides name arms that are not there: {strangers}; there are {names}")
 
 
-def relaid(state: ExperimentState, before: ExperimentState | None) -> ExperimentState:
+def reallocate(state: ExperimentState, before: ExperimentState | None) -> ExperimentState:
     """``state`` with ranges for its shares that move as few users as possible from ``before``."""
-    check(state)
+    check_shares(state)
     targets = _targets(state.arms)
     control = state.arms[0].name
     kept: list[SlotRange] = []
@@ -114,7 +114,7 @@ def relaid(state: ExperimentState, before: ExperimentState | None) -> Experiment
                 rest = (start, end - taken)
             if rest[0] < rest[1]:
                 free.insert(0 if spec.name == control else len(free), rest)
-    return replace(state, ranges=_joined(kept))
+    return replace(state, ranges=_merge_ranges(kept))
 
 
 def _targets(arms: tuple[ArmSpec, ...]) -> dict[str, int]:
@@ -127,7 +127,7 @@ def _targets(arms: tuple[ArmSpec, ...]) -> dict[str, int]:
     return targets
 
 
-def _joined(pieces: list[SlotRange]) -> tuple[SlotRange, ...]:
+def _merge_ranges(pieces: list[SlotRange]) -> tuple[SlotRange, ...]:
     joined: list[SlotRange] = []
     for piece in sorted(pieces, key=lambda piece: piece.start):
         if joined and joined[-1].arm == piece.arm and joined[-1].end == piece.start:

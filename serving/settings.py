@@ -14,29 +14,29 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from recsys.errors import InputError
-from serving.assignment import check
-from serving.comparison.guardrails import Limits
-from serving.comparison.tally import HIT_EVENTS
-from serving.operations import OperationSettings
-from serving.records import ArmSpec, ExperimentState
-from serving.registry import SCHEME
+from serving.assignment import check_shares
+from serving.domain import ArmSpec, ExperimentState
+from serving.experiments.aggregates import HIT_EVENTS
+from serving.experiments.guardrails import Limits
+from serving.operations_service import OperationSettings
+from serving.release_registry import SCHEME
 
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
+SettingName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
 EventName = Annotated[str, Field(pattern="^(click|rating)$")]
-MISSING = (
+NO_RELEASE = (
     "no release was named: make one with `python search/breakthrough.py`, then start "
     "`python -m serving serve --release runs/NAME/release`"
 )
 
 
-class Part(BaseModel):
+class SettingsModel(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
-class Arm(Part):
+class Arm(SettingsModel):
     """``release`` is a folder, or ``models:/name@alias`` in MLflow."""
 
-    name: Name
+    name: SettingName
     release: Annotated[str, Field(min_length=1, max_length=4096)]
     share: Annotated[float, Field(ge=0, le=1)]
     shadow: bool = False
@@ -47,10 +47,10 @@ class Arm(Part):
         return release if release.startswith(SCHEME) else str(Path(release).absolute())
 
 
-class ExperimentSettings(Part):
+class ExperimentSettings(SettingsModel):
     """``salt`` decides who is where; a new one deals everybody anew. As in ``ExperimentState``."""
 
-    name: Name = "main"
+    name: SettingName = "main"
     salt: Annotated[str, Field(max_length=200)] = "main"
     arms: list[Arm] = Field(default_factory=list)
     holdout: Annotated[float, Field(ge=0, le=1)] = 0.0
@@ -59,16 +59,16 @@ class ExperimentSettings(Part):
     def state(self) -> ExperimentState:
         """Revision 0, checked. Raises InputError."""
         if not self.arms:
-            raise InputError(MISSING)
+            raise InputError(NO_RELEASE)
         arms = tuple(ArmSpec(arm.name, arm.release, arm.share, arm.shadow) for arm in self.arms)
         made = ExperimentState(
             self.name, 0, self.salt, arms, holdout=self.holdout, overrides=dict(self.overrides)
         )
-        check(made)
+        check_shares(made)
         return made
 
 
-class RuleSettings(Part):
+class RuleSettings(SettingsModel):
     """Item ids. ``hidden`` never appear; ``boosts`` add to an item's score (lists are ordered by a score
     of about 0 to 1); ``diversity`` 0 is off, 1 all variety and no relevance."""
 
@@ -77,8 +77,8 @@ class RuleSettings(Part):
     diversity: Annotated[float, Field(ge=0, le=1)] = 0.0
 
 
-class LimitSettings(Part):
-    """As in ``serving.comparison.outcomes.Limits``."""
+class LimitSettings(SettingsModel):
+    """As in ``serving.experiments.outcomes.Limits``."""
 
     planned: Annotated[int, Field(ge=1)] = 2000
     alpha: Annotated[float, Field(gt=0, lt=1)] = 0.05
@@ -89,7 +89,7 @@ class LimitSettings(Part):
     squared_error_cap: Annotated[float, Field(gt=0)] = 4.0
 
 
-class OperationsArgs(Part):
+class OperationsArgs(SettingsModel):
     """``window_seconds`` after a user's first list their outcome counts; ``hit_events`` are the kinds of
     feedback that are a hit, with the value from which on (null: any); ``retrain`` is a command started
     when drift is found ([] is off), at most once in ``retrain_hours``; ``notify`` a JSON webhook
@@ -114,7 +114,7 @@ class OperationsArgs(Part):
         )
 
 
-class Settings(Part):
+class Settings(SettingsModel):
     """``deadline_ms`` is when a list falls back to popular items; ``events`` a file or a database URL;
     ``spool`` the folder for what waits to be written (default: beside the file); ``metrics_folder`` is
     shared by the replicas of a machine."""

@@ -28,7 +28,7 @@ from recsys.release.manifest import (
     Scale,
     SplitCard,
 )
-from recsys.release.writer import ReleaseContents, ReleaseMember, write_release
+from recsys.release.release_writer import ReleaseContents, ReleaseMember, write_release
 from recsys.types import JsonObject
 
 USERS, ITEMS, PAIRS = 200_948, 84_432, 32_000_204

@@ -20,7 +20,7 @@ from recsys.ranking.als import AlsConfig, fit_als
 from recsys.ranking.list_blend import ListBlend
 from recsys.ranking.ranker_config import rated_matrix
 from recsys.release.pack import pack_release
-from recsys.release.writer import ReleaseMember
+from recsys.release.release_writer import ReleaseMember
 
 GENRES = ("Action", "Comedy", "Drama", "Film-Noir", "Romance", "Sci-Fi")
 DAY_SECONDS = 86_400

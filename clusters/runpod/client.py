@@ -16,8 +16,8 @@ from typing import Any
 
 import requests
 
-from clusters.errors import ClusterError, ClusterFailed
-from clusters.runpod.schemas import GpuType, Pod, next_page, read_bill, read_gpus, read_pod, read_pods
+from clusters.cluster_errors import ClusterError, ClusterFailed
+from clusters.runpod.rest_schemas import GpuType, Pod, next_page, read_bill, read_gpus, read_pod, read_pods
 
 API = "https://api.runpod.io"
 WHERE_KEY = "make one in the RunPod console (Settings, API keys) and `export RUNPOD_API_KEY=...`"

@@ -16,12 +16,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from clusters import state as states
-from clusters.errors import ClusterFailed
+from clusters.cluster_errors import ClusterFailed
 from clusters.provider import Log
 from clusters.quote import Offer, Quote
 from clusters.runpod.client import API, CreateUnknown, NotPlaced, RunpodClient
-from clusters.runpod.schemas import Pod
-from clusters.runpod.spec import RunpodSpec
+from clusters.runpod.rest_schemas import Pod
+from clusters.runpod.runpod_spec import RunpodSpec
 from clusters.runpod.teardown import ENV_MARK, end_cluster, end_pods, pod_name
 from clusters.state import ClusterState, Node
 

@@ -9,9 +9,9 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from clusters.errors import ClusterError, ClusterFailed
+from clusters.cluster_errors import ClusterError, ClusterFailed
 from clusters.runpod.client import RunpodClient
-from clusters.runpod.schemas import Pod
+from clusters.runpod.rest_schemas import Pod
 from clusters.state import MARK, ClusterState, load, note_gone
 
 ENV_MARK = "BREAKTHROUGH_CLUSTER"

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from recsys.data.dataset import Dataset
-from recsys.data.load import load_dataset
+from recsys.data.loading import load_dataset
 from recsys.data.options import add_reading_options, join_missing, missing_of, scale_of
 from recsys.data.ratings import RatingScale
 from recsys.data.readers.columns import Columns

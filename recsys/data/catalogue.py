@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from recsys.data.dataset import Catalogue
 from recsys.data.readers.columns import find_column
 from recsys.data.readers.containers import open_table
+from recsys.data.readers.csv_records import Dialect, OpenQuote, split_records
 from recsys.data.readers.ids import plain_ids
 from recsys.data.readers.parquet import read_table
-from recsys.data.readers.records import Dialect, OpenQuote, split_records
 from recsys.data.readers.sniff import read_head, suffix_of
 from recsys.errors import InputError
 

@@ -1,6 +1,6 @@
-"""Ratings given through the service, read from its event store and merged with the data a run was trained on.
+"""Ratings given through the service, read from its event store, merged with a run's training data.
 
-The event store is read by plain SQL over the columns that ``serving/events/tables.py`` defines, so that the
+The event store is read by plain SQL over the columns of ``serving/events/event_tables.py``, so that the
 search can train on served ratings without importing the server. Per user and item the newest rating stays
 (a served one wins a tie); everything left out is counted by reason.
 """

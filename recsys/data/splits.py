@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recsys.data.dataset import Dataset
-from recsys.data.gate import gate_mask
+from recsys.data.gate_slice import gate_mask
 from recsys.data.plausibility import time_trouble
 from recsys.data.protocols import Protocol, parse_protocol
 from recsys.data.split import SLICES, SliceName, Split, TrainingData

@@ -34,7 +34,7 @@ MAX_CLOSE_PAIRS = 400_000_000  # more users than that are sampled for the closen
 
 
 @dataclass(frozen=True)
-class EaseConfig:
+class EaseTrialConfig:
     """Fields of EASE."""
 
     ridge: float = 200.0  # ratings
@@ -43,7 +43,7 @@ class EaseConfig:
 
 
 @dataclass(frozen=True)
-class EdlaeConfig(EaseConfig):
+class EdlaeConfig(EaseTrialConfig):
     """Fields of EDLAE with closeness in time and features."""
 
     ridge: float = 100.0
@@ -66,7 +66,7 @@ EDLAE_RANGES: dict[str, Range] = {
 
 
 def fit_item_regression(
-    data: ListData, config: EaseConfig, *, seed: int, dense_items: int = DENSE_ITEMS
+    data: ListData, config: EaseTrialConfig, *, seed: int, dense_items: int = DENSE_ITEMS
 ) -> Ranker:
     """Fits EASE or EDLAE.
 
@@ -101,7 +101,7 @@ def fit_item_regression(
     return Ranker(family, {"config": asdict(config)}, arrays)
 
 
-def _user_weights(data: ListData, config: EaseConfig) -> NDArray[np.float32]:
+def _user_weights(data: ListData, config: EaseTrialConfig) -> NDArray[np.float32]:
     lengths = np.diff(data.seen.indptr)
     relative = np.maximum(lengths, 1) / max(float(lengths.mean()), 1e-9)
     return np.asarray(relative**-config.user_damping, dtype=np.float32)

@@ -120,12 +120,12 @@ LIST_FAMILIES: dict[str, ListFamily] = {
         ),
         ListFamily(
             "ease",
-            item_regression.EaseConfig,
+            item_regression.EaseTrialConfig,
             item_regression.EASE_RANGES,
             item_regression.fit_item_regression,
             (
-                item_regression.EaseConfig(),
-                item_regression.EaseConfig(ridge=100.0, user_damping=0.25, dropout=0.3),
+                item_regression.EaseTrialConfig(),
+                item_regression.EaseTrialConfig(ridge=100.0, user_damping=0.25, dropout=0.3),
             ),
         ),
         ListFamily(

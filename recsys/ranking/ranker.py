@@ -38,7 +38,7 @@ ARRAY_GROUPS = ({"weights"}, set(LINKS), {"base"}, {"factors", "gram"}, {"prior"
 
 
 @dataclass(frozen=True)
-class FactorBlock:
+class RankerFactors:
     """One ALS model: columns ``start`` to ``stop`` of the factors; its scores count ``share``.
 
     ``weight`` and ``ridge`` are as ``Ranker`` describes them."""
@@ -112,15 +112,15 @@ class Ranker:
         return sp.csr_matrix((values, items, ends), shape=(len(ends) - 1, len(ends) - 1))
 
     @cached_property
-    def blocks(self) -> tuple[FactorBlock, ...]:
+    def blocks(self) -> tuple[RankerFactors, ...]:
         """The ALS models whose factors lie side by side."""
         blocks = self.settings.get("blocks")
         if blocks is None:  # one model, as releases before schema version 3 name it
             width = self.arrays["factors"].shape[1]
-            return (FactorBlock(0, width, 1.0, self.settings["weight"], self.settings["ridge"]),)
+            return (RankerFactors(0, width, 1.0, self.settings["weight"], self.settings["ridge"]),)
         ends = np.cumsum([0, *(block["width"] for block in blocks)]).tolist()
         return tuple(
-            FactorBlock(start, stop, float(block["share"]), block["weight"], block["ridge"])
+            RankerFactors(start, stop, float(block["share"]), block["weight"], block["ridge"])
             for start, stop, block in zip(ends, ends[1:], blocks, strict=False)
         )
 

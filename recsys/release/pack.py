@@ -34,7 +34,7 @@ from recsys.release.manifest import (
     SplitCard,
 )
 from recsys.release.profile import profile_of_run
-from recsys.release.writer import ReleaseContents, ReleaseMember, write_release
+from recsys.release.release_writer import ReleaseContents, ReleaseMember, write_release
 from recsys.types import JsonObject
 
 TRENDING_HALF_LIFE_DAYS = 30.0

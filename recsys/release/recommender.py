@@ -101,7 +101,7 @@ class Recommender:
         """Who asks."""
         return self._people.of(query)
 
-    def forget(self) -> None:
+    def clear_cache(self) -> None:
         """Whoever asked lately."""
         self._people.forget()
 

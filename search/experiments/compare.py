@@ -13,13 +13,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from recsys.data.spec import DataSpec
+from recsys.data.data_spec import DataSpec
 from recsys.data.splits import make_split
 from recsys.errors import InputError
 from recsys.metrics.rating import squared_errors
 from recsys.metrics.significance import rmse_difference
+from search.experiments.result_tables import number, table
 from search.experiments.status import ExperimentStatus
-from search.experiments.tables import number, table
 from search.finalize.selection import ENSEMBLE_VALID
 from search.report.parameters import value_text
 from search.results.schema import Results

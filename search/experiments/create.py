@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from recsys.bounds import DataShape, scale_into_bounds, violations
-from recsys.data.spec import DataSpec, show_download
+from recsys.data.data_spec import DataSpec, show_download
 from recsys.errors import InputError
 from recsys.models.hybrid_vae.config import HybridVaeConfig
 from recsys.models.registry import make_config
@@ -16,7 +16,7 @@ from recsys.training.trial_types import TrialSpec
 from recsys.types import JsonObject
 from search.config.plan import make_plan
 from search.config.template import load_template
-from search.experiments.spec import ExperimentSpec, now_text, read_spec, run_path, write_spec
+from search.experiments.experiment_spec import ExperimentSpec, now_text, read_spec, run_path, write_spec
 from search.run.setup import SearchRequest, shape_of
 
 VAST = DataShape(users=10**9, items=10**9)  # where tables outweigh all: leaves the bounds that need no data

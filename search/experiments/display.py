@@ -8,8 +8,8 @@ from pathlib import Path
 import yaml
 
 from search.experiments.compare import what
+from search.experiments.result_tables import number, table
 from search.experiments.status import experiment_status, experiment_statuses
-from search.experiments.tables import number, table
 from search.results import summary_text
 
 

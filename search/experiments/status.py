@@ -8,7 +8,7 @@ from pathlib import Path
 
 from recsys.errors import InputError
 from recsys.training.trial_types import TrialResult
-from search.experiments.spec import FOLDER, ExperimentSpec, read_spec, run_path, spec_paths
+from search.experiments.experiment_spec import FOLDER, ExperimentSpec, read_spec, run_path, spec_paths
 from search.results import Results, read_results, read_trials
 from search.results.schema import Metrics, ModelResult
 

@@ -25,8 +25,8 @@ from recsys.release.arrays import LoadedCorrection
 from recsys.release.loaded_release import LoadedMember
 from recsys.release.pack import make_histories
 from recsys.release.rating_ensemble import RatingEnsemble
+from recsys.release.release_writer import ReleaseMember
 from recsys.release.user_state import UserState
-from recsys.release.writer import ReleaseMember
 from recsys.types import IntArray
 
 

@@ -29,7 +29,7 @@ from recsys.release.load import load_release
 from recsys.release.loaded_release import Release
 from recsys.release.manifest import MetricsCard
 from recsys.release.pack import pack_release
-from recsys.release.writer import ReleaseMember
+from recsys.release.release_writer import ReleaseMember
 from recsys.training.trial_types import TrialResult
 from search.finalize.evaluator import Evaluator, rating_predictor
 from search.results.outcome import Entry

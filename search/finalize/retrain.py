@@ -16,7 +16,7 @@ import numpy as np
 
 from recsys.data.dataset import Dataset
 from recsys.data.split import SLICES, SliceName, Split, TrainingData
-from recsys.release.writer import ReleaseMember
+from recsys.release.release_writer import ReleaseMember
 from recsys.training.trial import Trial
 from recsys.training.trial_types import TrialResult, TrialStatus
 from search.finalize.release_packer import release_member

@@ -22,13 +22,13 @@ from search.results.schema import (
     DatasetFacts,
     EnsembleResult,
     EventRecord,
+    GpuSample,
     Member,
     Metrics,
     ModelResult,
     QualityFacts,
     RecommenderResult,
     Results,
-    Sample,
     SampleItem,
     SplitFacts,
 )
@@ -257,8 +257,8 @@ def _budget(outcome: Outcome) -> BudgetSummary:
     )
 
 
-def _sample(sample: Any) -> Sample:
-    return Sample(
+def _sample(sample: Any) -> GpuSample:
+    return GpuSample(
         user=sample.user_id,
         rated=[
             SampleItem(title=liked) if isinstance(liked, str) else SampleItem(title=liked[0], stars=liked[1])

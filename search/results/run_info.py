@@ -153,7 +153,7 @@ class SampleItem(Document):
     """Given (rated) or predicted (recommended); None where not said."""
 
 
-class Sample(Document):
+class GpuSample(Document):
     """What one user rated highest, and what would be recommended."""
 
     user: str

@@ -25,8 +25,8 @@ from search.results.run_info import (
     BudgetSummary,
     DatasetFacts,
     EventRecord,
+    GpuSample,
     QualityFacts,
-    Sample,
     SampleItem,
     SplitFacts,
     Target,
@@ -42,6 +42,7 @@ __all__ = [
     "EnsembleResult",
     "ErrorGroup",
     "EventRecord",
+    "GpuSample",
     "Member",
     "MetricInterval",
     "Metrics",
@@ -50,7 +51,6 @@ __all__ = [
     "QualityFacts",
     "RecommenderResult",
     "Results",
-    "Sample",
     "SampleItem",
     "SplitFacts",
     "Target",
@@ -99,7 +99,7 @@ class Results(Document):
     comparisons: list[PairedComparison] = Field(default_factory=list)
     intervals: list[MetricInterval] = Field(default_factory=list)
     errors: list[ErrorGroup] = Field(default_factory=list)
-    samples: list[Sample] = Field(default_factory=list)
+    samples: list[GpuSample] = Field(default_factory=list)
     trials: dict[str, int]
     """State -> how many; the trials themselves are in trials.json."""
     tuning: dict[str, int] = Field(default_factory=dict)

@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from recsys.data.data_spec import DataSpec
 from recsys.data.dataset import Dataset
 from recsys.data.report import scale_line
-from recsys.data.spec import DataSpec
 from recsys.data.split import Split, TrainingData
 from recsys.notifications import Notifier
 from recsys.training.trial_types import TrialSpec

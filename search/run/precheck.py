@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from recsys.bounds import DataShape
-from recsys.data.load import locate
+from recsys.data.loading import locate
 from recsys.data.protocols import parse_protocol
 from recsys.data.releases import RELEASES, unknown_name
 from recsys.data.splits import make_split, training_data

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from clusters.cluster_info import ClusterInfo, read_cluster_info
 from recsys.bounds import SMALL_BATCH_SIZE
+from recsys.data.data_spec import DataSpec, show_download
 from recsys.data.dataset import Dataset
-from recsys.data.spec import DataSpec, show_download
 from recsys.data.split import Split
 from recsys.data.splits import make_split, training_data
 from recsys.errors import InputError

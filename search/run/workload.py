@@ -15,8 +15,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from clusters.forecast import Workload
+from recsys.data.data_spec import DataSpec
 from recsys.data.releases import RELEASES
-from recsys.data.spec import DataSpec
 from recsys.data.synthetic import PREFIX, parse_spec
 from recsys.errors import exit_code
 from search.config.plan import FOLDER, SUBJECT, SearchPlan, load_plan

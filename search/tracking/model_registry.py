@@ -28,13 +28,7 @@ from numpy.typing import NDArray
 
 from recsys.errors import InputError
 from recsys.types import JsonObject
-from search.tracking.promotion import (
-    GateAnswers,
-    Predict,
-    Promotion,
-    evaluate_promotion,
-    shared_ratings,
-)
+from search.tracking.promotion import GateAnswers, Predict, Promotion, evaluate_promotion, shared_ratings
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

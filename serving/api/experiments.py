@@ -14,15 +14,15 @@ from starlette.responses import Response
 
 from recsys.errors import InputError
 from recsys.types import JsonObject
-from serving.api.answers import Json
-from serving.api.errors import ApiError, documented
-from serving.api.gate import bearer
-from serving.api.lists import service_of
+from serving.api.http_errors import HttpError, documented
+from serving.api.middleware import request_key
+from serving.api.recommendations import service_of
+from serving.api.responses import JsonResponse
 from serving.api.schemas import ArmName, ExperimentBody, ExperimentChange, ExperimentPatch
+from serving.domain import ArmSpec, ExperimentState
 from serving.engine.service import STORE_ERRORS, Service
 from serving.events.rows import JournalEntry
-from serving.records import ArmSpec, ExperimentState
-from serving.registry import pinned
+from serving.release_registry import pinned
 
 router = APIRouter(prefix="/v1/experiments", tags=["experiments"])
 ADMIN_TOKEN = "RECSYS_ADMIN_TOKEN"
@@ -33,17 +33,17 @@ def require_admin(request: Request, _: Any = Security(HTTPBearer(auto_error=Fals
     """For routes that change something for everybody."""
     token = os.environ.get(ADMIN_TOKEN, "")
     if not token:
-        raise ApiError(
+        raise HttpError(
             403, f"this service was started without {ADMIN_TOKEN}: nothing can be changed over HTTP"
         )
-    if not hmac.compare_digest(bearer(dict(request.scope["headers"])), token.encode()):
-        raise ApiError(403, "give the admin token as `Authorization: Bearer ...`")
+    if not hmac.compare_digest(request_key(dict(request.scope["headers"])), token.encode()):
+        raise HttpError(403, "give the admin token as `Authorization: Bearer ...`")
 
 
 @router.get("/{name}", response_model=None, responses=documented(404), summary="The state of an experiment")
 async def read(request: Request, name: Name) -> Response:
     """What this replica serves now: arms, shares, who is where."""
-    return Json(asdict(_state(service_of(request), name)))
+    return JsonResponse(asdict(_current_state(service_of(request), name)))
 
 
 @router.get(
@@ -53,13 +53,13 @@ async def history(request: Request, name: Name) -> Response:
     """Newest first; at most 100. ``changes`` says for each revision when it was made, by whom and why, and
     the shares before and after."""
     service = service_of(request)
-    _state(service, name)
+    _current_state(service, name)
     try:
         states = await asyncio.to_thread(service.store.experiment_history, name)
         audits = await asyncio.to_thread(lambda: list(service.store.journal(kind="audit", subject=name)))
     except STORE_ERRORS:
-        raise ApiError(503, "the event store cannot be read at the moment") from None
-    return Json({"revisions": [asdict(state) for state in states], "changes": _changes(audits)})
+        raise HttpError(503, "the event store cannot be read at the moment") from None
+    return JsonResponse({"revisions": [asdict(state) for state in states], "changes": _changes(audits)})
 
 
 def _changes(audits: list[JournalEntry]) -> list[JsonObject]:
@@ -97,10 +97,10 @@ async def change(request: Request, name: Name, body: ExperimentBody) -> Response
     go on being answered by the state before. The other replicas follow within a second (or once they have
     opened the release)."""
     service = service_of(request)
-    now = _state(service, name)
-    state = await asyncio.to_thread(_wanted, now, body)
+    now = _current_state(service, name)
+    state = await asyncio.to_thread(_requested_state, now, body)
     saved = await _save(service, now, state, body)
-    return Json(asdict(saved) | {"removed": _removed(now, saved)})
+    return JsonResponse(asdict(saved) | {"removed": _removed(now, saved)})
 
 
 @router.patch(
@@ -113,7 +113,7 @@ async def change(request: Request, name: Name, body: ExperimentBody) -> Response
 async def patch(request: Request, name: Name, body: ExperimentPatch) -> Response:
     """Only what the body names changes: arms, releases, salt, holdout and overrides stay as they are."""
     service = service_of(request)
-    now = _state(service, name)
+    now = _current_state(service, name)
     strangers = sorted(set(body.shares) - {arm.name for arm in now.arms})
     if strangers:
         raise InputError(f"shares name arms that are not there: {strangers}; there are {arms_of(now)}")
@@ -125,20 +125,20 @@ async def patch(request: Request, name: Name, body: ExperimentPatch) -> Response
         holdout=now.holdout if body.holdout is None else body.holdout,
         overrides=now.overrides if body.overrides is None else dict(body.overrides),
     )
-    return Json(asdict(await _save(service, now, state, body)))
+    return JsonResponse(asdict(await _save(service, now, state, body)))
 
 
 async def _save(
     service: Service, now: ExperimentState, state: ExperimentState, body: ExperimentChange
 ) -> ExperimentState:
     if now.owner == "rollout" and not body.take_over and body.owner == "manual":
-        raise ApiError(409, "a roll-out owns this experiment; end it, or say take_over")
+        raise HttpError(409, "a roll-out owns this experiment; end it, or say take_over")
     try:
         return await asyncio.to_thread(
             service.change, state, expected=body.revision, actor=body.actor, reason=body.reason
         )
     except STORE_ERRORS:
-        raise ApiError(503, "the event store cannot be written at the moment") from None
+        raise HttpError(503, "the event store cannot be written at the moment") from None
 
 
 def arms_of(state: ExperimentState) -> list[str]:
@@ -160,14 +160,14 @@ def _removed(before: ExperimentState, after: ExperimentState) -> JsonObject:
     return gone
 
 
-def _state(service: Service, name: str) -> ExperimentState:
+def _current_state(service: Service, name: str) -> ExperimentState:
     state = service.deployment.state
     if name != state.name:
-        raise ApiError(404, f"there is no experiment {name!r}; there is {state.name!r}")
+        raise HttpError(404, f"there is no experiment {name!r}; there is {state.name!r}")
     return state
 
 
-def _wanted(now: ExperimentState, body: ExperimentBody) -> ExperimentState:
+def _requested_state(now: ExperimentState, body: ExperimentBody) -> ExperimentState:
     return ExperimentState(
         name=now.name,
         revision=body.revision,

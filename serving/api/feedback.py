@@ -8,11 +8,11 @@ from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from recsys.errors import InputError
-from serving.api.answers import Json
-from serving.api.errors import documented
-from serving.api.lists import service_of
-from serving.api.schemas import FeedbackAnswer, FeedbackBody
-from serving.records import Feedback
+from serving.api.http_errors import documented
+from serving.api.recommendations import service_of
+from serving.api.responses import JsonResponse
+from serving.api.schemas import FeedbackBody, FeedbackResponse
+from serving.domain import Feedback
 
 CLOCK_SLACK = 60.0  # seconds that a sender's clock may run ahead
 
@@ -22,7 +22,7 @@ router = APIRouter(prefix="/v1", tags=["feedback"])
 @router.post(
     "/feedback",
     response_model=None,
-    responses={200: {"model": FeedbackAnswer}, **documented(400, 503)},
+    responses={200: {"model": FeedbackResponse}, **documented(400, 503)},
     summary="Impressions, clicks and ratings",
 )
 async def feedback(request: Request, body: FeedbackBody) -> Response:
@@ -48,10 +48,10 @@ async def feedback(request: Request, body: FeedbackBody) -> Response:
                 at=now if event.at is None else min(event.at, now + CLOCK_SLACK),
             )
         )
-    new = await service.tell(events)
-    stored = [told.event_id for told in events if told.event_id in new]
-    duplicates = [told.event_id for told in events if told.event_id not in new]
-    for told in events:
-        outcome = "stored" if told.event_id in new else "duplicate"
-        service.metrics.feedback.labels(told.kind, outcome).inc()
-    return Json({"stored": list(dict.fromkeys(stored)), "duplicates": duplicates})
+    new = await service.record_feedback(events)
+    stored = [item.event_id for item in events if item.event_id in new]
+    duplicates = [item.event_id for item in events if item.event_id not in new]
+    for item in events:
+        outcome = "stored" if item.event_id in new else "duplicate"
+        service.metrics.feedback.labels(item.kind, outcome).inc()
+    return JsonResponse({"stored": list(dict.fromkeys(stored)), "duplicates": duplicates})

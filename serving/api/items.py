@@ -7,10 +7,10 @@ from typing import Annotated
 from fastapi import APIRouter, Path, Query, Request
 from starlette.responses import Response
 
-from serving.api.answers import Json, listed
-from serving.api.errors import ApiError, documented
-from serving.api.lists import service_of
-from serving.api.schemas import CountQuery, Found, Id, ItemsAnswer, PopularQuery, SearchQuery
+from serving.api.http_errors import HttpError, documented
+from serving.api.recommendations import service_of
+from serving.api.responses import JsonResponse, listed_item
+from serving.api.schemas import CountQuery, Id, ItemSearchResponse, ItemsResponse, PopularQuery, SearchQuery
 
 router = APIRouter(prefix="/v1", tags=["items"])
 
@@ -18,7 +18,7 @@ router = APIRouter(prefix="/v1", tags=["items"])
 @router.get(
     "/items/{item_id}/similar",
     response_model=None,
-    responses={200: {"model": ItemsAnswer}, **documented(404, 503)},
+    responses={200: {"model": ItemsResponse}, **documented(404, 503)},
     summary="Items like this one",
 )
 async def similar(
@@ -29,18 +29,18 @@ async def similar(
     deployment = service.deployment
     row = deployment.control.item(item_id)
     if row is None:
-        raise ApiError(404, f"there is no item {item_id!r}", code="unknown_item")
+        raise HttpError(404, f"there is no item {item_id!r}", code="unknown_item")
     found = await service.similar(deployment.control, row, query.count)
     arm = deployment.state.arms[0].name
-    request.scope["told"].update(arm=arm)
-    items = listed(deployment.control, found)
-    return Json({"arm": arm, "model_version": deployment.control.release_id, "items": items})
+    request.scope["log_fields"].update(arm=arm)
+    items = listed_item(deployment.control, found)
+    return JsonResponse({"arm": arm, "model_version": deployment.control.release_id, "items": items})
 
 
 @router.get(
     "/popular",
     response_model=None,
-    responses={200: {"model": ItemsAnswer}, **documented(503)},
+    responses={200: {"model": ItemsResponse}, **documented(503)},
     summary="Popular items",
 )
 async def popular(request: Request, query: Annotated[PopularQuery, Query()]) -> Response:
@@ -49,20 +49,20 @@ async def popular(request: Request, query: Annotated[PopularQuery, Query()]) -> 
     deployment = service.deployment
     found = await service.popular(deployment.control, query.count, query.genre or None, query.trending)
     arm = deployment.state.arms[0].name
-    request.scope["told"].update(arm=arm)
-    items = listed(deployment.control, found)
-    return Json({"arm": arm, "model_version": deployment.control.release_id, "items": items})
+    request.scope["log_fields"].update(arm=arm)
+    items = listed_item(deployment.control, found)
+    return JsonResponse({"arm": arm, "model_version": deployment.control.release_id, "items": items})
 
 
 @router.get(
     "/items",
     response_model=None,
-    responses={200: {"model": Found}, **documented(503)},
+    responses={200: {"model": ItemSearchResponse}, **documented(503)},
     summary="Find items by title",
 )
 async def search(request: Request, query: Annotated[SearchQuery, Query()]) -> Response:
     """Titles that hold the text, the most rated first."""
     service = service_of(request)
     loaded = service.deployment.control
-    rows = await service.compute(loaded.find_titles, query.title, query.count)
-    return Json({"items": [loaded.card(row) for row in rows]})
+    rows = await service.compute(loaded.search_titles, query.title, query.count)
+    return JsonResponse({"items": [loaded.card(row) for row in rows]})

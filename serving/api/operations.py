@@ -1,7 +1,7 @@
 """What happens in production, to read: results of experiments, drift, and what was done about them.
 
-Computed in a process of their own (serving/operations.py), asked for here: a request for statistics costs
-the replica a message, not the arithmetic.
+Computed in a separate process (serving/operations_service.py): a request for statistics costs the replica a
+message, not the arithmetic.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from starlette.responses import Response
 
 from recsys.errors import InputError
 from recsys.types import JsonObject
-from serving.api.answers import Json
-from serving.api.errors import ApiError, documented
+from serving.api.http_errors import HttpError, documented
+from serving.api.responses import JsonResponse
 from serving.api.schemas import ArmName
 
 router = APIRouter(prefix="/v1", tags=["operations"])
 Name = Annotated[ArmName, Path(examples=["main"])]
-ANSWER_SECONDS = 10.0
+TIMEOUT_SECONDS = 10.0
 
 
 class OperationsClient(Protocol):
@@ -33,16 +33,16 @@ class OperationsClient(Protocol):
     async def overview(self) -> JsonObject: ...
 
 
-async def _asked(request: Request, name: str, *arguments: Any) -> Response:
+async def _forward(request: Request, name: str, *arguments: Any) -> Response:
     client: OperationsClient | None = getattr(request.app.state, "operations", None)
     if client is None:
-        raise ApiError(503, "this server was started without its operations process")
+        raise HttpError(503, "this server was started without its operations process")
     try:
-        return Json(await asyncio.wait_for(getattr(client, name)(*arguments), ANSWER_SECONDS))
+        return JsonResponse(await asyncio.wait_for(getattr(client, name)(*arguments), TIMEOUT_SECONDS))
     except InputError as error:
-        raise ApiError(404, str(error)) from None
+        raise HttpError(404, str(error)) from None
     except (OSError, TimeoutError):
-        raise ApiError(503, "the operations process does not answer at the moment; try again") from None
+        raise HttpError(503, "the operations process does not answer at the moment; try again") from None
 
 
 @router.get(
@@ -54,13 +54,13 @@ async def _asked(request: Request, name: str, *arguments: Any) -> Response:
 async def results(request: Request, name: Name) -> Response:
     """Intervals stay valid however often this is read. No verdict while the sample ratio is off or events
     are missing. Replayed traffic compares predictions on logged behaviour; it is no lift."""
-    return await _asked(request, "results", name)
+    return await _forward(request, "results", name)
 
 
 @router.get("/drift", response_model=None, responses=documented(503), summary="Drift by release and signal")
 async def drift(request: Request) -> Response:
     """What drifted, since when, how much, for whom, and the command to run."""
-    return await _asked(request, "drift")
+    return await _forward(request, "drift")
 
 
 @router.get(
@@ -68,4 +68,4 @@ async def drift(request: Request) -> Response:
 )
 async def overview(request: Request) -> Response:
     """Results of every experiment, drift, and the newest entries of the journal."""
-    return await _asked(request, "overview")
+    return await _forward(request, "overview")

@@ -11,37 +11,37 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
-from serving.records import FeedbackKind, Owner
+from serving.domain import FeedbackKind, Owner
 from serving.settings import Arm
 
-MOST_ITEMS = 100
-MOST_EXCLUDED = 1_000
-MOST_RATINGS = 1_000
-MOST_EVENTS = 1_000
-MOST_LISTS = 100
+MAX_ITEMS = 100
+MAX_EXCLUDED = 1_000
+MAX_RATINGS = 1_000
+MAX_EVENTS = 1_000
+MAX_LISTS = 100
 
 Id = Annotated[str, StringConstraints(min_length=1, max_length=128, pattern=r"^[^\x00-\x1f\x7f]+$")]
 Genre = Annotated[str, StringConstraints(min_length=1, max_length=100)]
 ArmName = Annotated[str, StringConstraints(min_length=1, max_length=64)]
-Count = Annotated[int, Field(ge=1, le=MOST_ITEMS, description="how many items")]
+Count = Annotated[int, Field(ge=1, le=MAX_ITEMS, description="how many items")]
 
 
-class In(BaseModel):
+class RequestModel(BaseModel):
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
 
-def parts(text: str) -> list[str]:
+def split_ids(text: str) -> list[str]:
     """A comma-separated list, empty parts left out."""
     return [part for piece in text.split(",") if (part := piece.strip())]
 
 
-class ListQuery(In):
+class ListQuery(RequestModel):
     """The query string of a list."""
 
     count: Count = 10
     genres: str = Field("", max_length=1_000, description="comma-separated; an item has any of them")
     exclude: str = Field(
-        "", max_length=60_000, description=f"comma-separated item ids, at most {MOST_EXCLUDED}"
+        "", max_length=60_000, description=f"comma-separated item ids, at most {MAX_EXCLUDED}"
     )
     include_seen: bool = Field(False, description="also items that the user has rated")
     explain: bool = Field(False, description="name the rated items that speak most for each")
@@ -49,42 +49,44 @@ class ListQuery(In):
 
     @model_validator(mode="after")
     def _bounded(self) -> ListQuery:
-        if len(parts(self.exclude)) > MOST_EXCLUDED:
-            raise ValueError(f"at most {MOST_EXCLUDED} items can be excluded, got {len(parts(self.exclude))}")
+        if len(split_ids(self.exclude)) > MAX_EXCLUDED:
+            raise ValueError(
+                f"at most {MAX_EXCLUDED} items can be excluded, got {len(split_ids(self.exclude))}"
+            )
         return self
 
 
-class CountQuery(In):
+class CountQuery(RequestModel):
     count: Count = 10
 
 
-class PopularQuery(In):
+class PopularQuery(RequestModel):
     count: Count = 10
     genre: str | None = Field(None, max_length=100)
     trending: bool = Field(False, description="with decay: a rating halves in weight with every half-life")
 
 
-class SearchQuery(In):
+class SearchQuery(RequestModel):
     title: Annotated[str, StringConstraints(min_length=1, max_length=100)]
     count: Count = 10
 
 
-class PredictionsQuery(In):
-    items: str = Field(max_length=20_000, description=f"comma-separated item ids, at most {MOST_ITEMS}")
+class PredictionsQuery(RequestModel):
+    items: str = Field(max_length=20_000, description=f"comma-separated item ids, at most {MAX_ITEMS}")
 
     @model_validator(mode="after")
     def _bounded(self) -> PredictionsQuery:
-        if not 1 <= len(parts(self.items)) <= MOST_ITEMS:
-            raise ValueError(f"1 to {MOST_ITEMS} item ids are expected, got {len(parts(self.items))}")
+        if not 1 <= len(split_ids(self.items)) <= MAX_ITEMS:
+            raise ValueError(f"1 to {MAX_ITEMS} item ids are expected, got {len(split_ids(self.items))}")
         return self
 
 
-class GivenRating(In):
+class GivenRating(RequestModel):
     item_id: Id
     rating: float = Field(description="in stars")
 
 
-class SessionBody(In):
+class SessionBody(RequestModel):
     """One list for a session: ``ratings`` count on top of what is known of ``user_id``, if that is given."""
 
     model_config = ConfigDict(
@@ -99,25 +101,25 @@ class SessionBody(In):
         }
     )
     user_id: Id | None = None
-    ratings: list[GivenRating] = Field(default_factory=list, max_length=MOST_RATINGS)
+    ratings: list[GivenRating] = Field(default_factory=list, max_length=MAX_RATINGS)
     count: Count = 10
     genres: list[Genre] = Field(default_factory=list, max_length=50)
-    exclude: list[Id] = Field(default_factory=list, max_length=MOST_EXCLUDED)
+    exclude: list[Id] = Field(default_factory=list, max_length=MAX_EXCLUDED)
     include_seen: bool = False
     explain: bool = False
     arm: ArmName | None = None
 
 
-class BatchBody(In):
+class BatchBody(RequestModel):
     """Many lists in one call."""
 
     model_config = ConfigDict(
         json_schema_extra={"examples": [{"requests": [{"user_id": "1"}, {"user_id": "2", "count": 3}]}]}
     )
-    requests: list[SessionBody] = Field(min_length=1, max_length=MOST_LISTS)
+    requests: list[SessionBody] = Field(min_length=1, max_length=MAX_LISTS)
 
 
-class Event(In):
+class FeedbackEvent(RequestModel):
     """What a user did. A rating needs ``item_id`` and ``rating``, a click ``item_id``."""
 
     event_id: Id = Field(description="chosen by the sender; sent again, it is stored once")
@@ -129,7 +131,7 @@ class Event(In):
     at: float | None = Field(None, ge=0, le=4_102_444_800, description="Unix seconds; now if left out")
 
     @model_validator(mode="after")
-    def _whole(self) -> Event:
+    def _whole(self) -> FeedbackEvent:
         if self.kind != "impression" and self.item_id is None:
             raise ValueError(f"a {self.kind} needs an item_id")
         if (self.kind == "rating") != (self.rating is not None):
@@ -137,7 +139,7 @@ class Event(In):
         return self
 
 
-class FeedbackBody(In):
+class FeedbackBody(RequestModel):
     model_config = ConfigDict(
         json_schema_extra={
             "examples": [
@@ -149,10 +151,10 @@ class FeedbackBody(In):
             ]
         }
     )
-    events: list[Event] = Field(min_length=1, max_length=MOST_EVENTS)
+    events: list[FeedbackEvent] = Field(min_length=1, max_length=MAX_EVENTS)
 
 
-class ExperimentChange(In):
+class ExperimentChange(RequestModel):
     """``revision`` is the one this change was made from (409 if it is no longer the newest)."""
 
     revision: int = Field(ge=0, le=2**31 - 1)
@@ -188,7 +190,7 @@ class ItemCard(BaseModel):
     genres: list[str]
 
 
-class Reason(BaseModel):
+class RecommendationReason(BaseModel):
     id: str
     title: str
 
@@ -196,10 +198,10 @@ class Reason(BaseModel):
 class ListedItem(ItemCard):
     score: float
     predicted_rating: float
-    because: list[Reason] | None = None
+    because: list[RecommendationReason] | None = None
 
 
-class ListAnswer(BaseModel):
+class ListResponse(BaseModel):
     """``source`` says how the list came about, ``fallback`` why it is not what it should have been."""
 
     exposure_id: str
@@ -215,17 +217,17 @@ class ListAnswer(BaseModel):
     unknown_items: list[str] | None = None
 
 
-class BatchAnswer(BaseModel):
-    answers: list[ListAnswer]
+class BatchResponse(BaseModel):
+    answers: list[ListResponse]
 
 
-class ItemsAnswer(BaseModel):
+class ItemsResponse(BaseModel):
     arm: str
     model_version: str
     items: list[ListedItem]
 
 
-class Found(BaseModel):
+class ItemSearchResponse(BaseModel):
     items: list[ItemCard]
 
 
@@ -234,14 +236,14 @@ class Prediction(BaseModel):
     predicted_rating: float
 
 
-class PredictionsAnswer(BaseModel):
+class PredictionsResponse(BaseModel):
     user_id: str
     arm: str
     model_version: str
     predictions: list[Prediction]
 
 
-class FeedbackAnswer(BaseModel):
+class FeedbackResponse(BaseModel):
     """``duplicates`` had been stored before; both are safe on disk."""
 
     stored: list[str]
@@ -259,7 +261,7 @@ class ErrorBody(BaseModel):
     details: list[ErrorDetail] | None = None
 
 
-class ErrorAnswer(BaseModel):
+class ErrorResponse(BaseModel):
     """Every answer that is not 200 has this shape."""
 
     error: ErrorBody

@@ -13,8 +13,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from recsys.data.data_spec import run_source
 from recsys.data.event_ratings import ORIGINS, merge_with_origin, read_served
-from recsys.data.spec import run_source
 from recsys.errors import InputError
 from recsys.types import JsonObject
 

@@ -14,10 +14,10 @@ import requests
 
 from recsys.errors import InputError
 from recsys.types import JsonObject
-from serving.records import ArmSpec, ExperimentState, SlotRange
-from serving.registry import resolve
-from serving.replay.drive import drive
-from serving.replay.offline import expected
+from serving.domain import ArmSpec, ExperimentState, SlotRange
+from serving.release_registry import resolve
+from serving.replay.drive import replay_traffic
+from serving.replay.offline import offline_metrics
 from serving.replay.traffic import future_of
 
 NOTE = (
@@ -58,7 +58,7 @@ def run(options: argparse.Namespace) -> int:
     people = len(set(traffic.users.tolist()))
     print(f"{len(traffic):,} ratings of {people:,} people at {options.speed:,.0f} a minute; {NOTE}")
     began = time.monotonic()
-    driven = drive(
+    driven = replay_traffic(
         options.url.rstrip("/"),
         traffic,
         events_per_minute=options.speed,
@@ -71,7 +71,7 @@ def run(options: argparse.Namespace) -> int:
         f"{driven.percentile(0.5):.1f} ms, p99 {driven.percentile(0.99):.1f} ms, failed {driven.failed or 0}"
     )
     online = _settled(options.url, options.experiment, driven.sent)
-    offline = {} if options.no_offline else expected(state, traffic)
+    offline = {} if options.no_offline else offline_metrics(state, traffic)
     rows = [_row(arm, offline.get(arm["arm"])) for arm in online["arms"]]
     _print(rows)
     for comparison in online["comparisons"]:

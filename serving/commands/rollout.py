@@ -9,10 +9,10 @@ from datetime import datetime
 from recsys.errors import InputError
 from recsys.release.load import load_release
 from serving.events.store import EventStore
-from serving.registry import SCHEME, gate_verdict, pinned, resolve
+from serving.release_registry import SCHEME, gate_verdict, pinned, resolve
 from serving.rollout.controller import abort
-from serving.rollout.stages import STAGES, RolloutPlan
-from serving.rollout.standing import KIND, standing, start
+from serving.rollout.policy import STAGES, RolloutPlan
+from serving.rollout.rollout_status import KIND, rollout_status, start_rollout
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -97,7 +97,7 @@ def _start(store: EventStore, options: argparse.Namespace) -> int:
         )
     except ValueError as error:
         raise InputError(f"--stages {options.stages!r}: {error}") from None
-    start(store, plan, now=time.time())
+    start_rollout(store, plan, now=time.time())
     print(
         f"{options.candidate} ({options.release}) answers beside {baseline}, unseen; follow it with "
         f"`python -m serving rollout status --events {options.events}` or on the page /operations"
@@ -106,7 +106,7 @@ def _start(store: EventStore, options: argparse.Namespace) -> int:
 
 
 def _status(store: EventStore, experiment: str) -> int:
-    found = standing(store, experiment)
+    found = rollout_status(store, experiment)
     if found is None:
         print(f"no roll-out of {experiment} is under way")
     else:

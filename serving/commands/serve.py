@@ -8,7 +8,7 @@ from typing import Any
 
 from recsys.errors import InputError
 from serving.app import read_yaml, serve_here
-from serving.settings import MISSING, Settings, read_settings
+from serving.settings import NO_RELEASE, Settings, read_settings
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -50,7 +50,7 @@ def settings_of(options: argparse.Namespace) -> Settings:
     if arms:
         fields["experiment"] = {**fields.get("experiment", {}), "arms": arms}
     if not fields.get("experiment", {}).get("arms"):
-        raise InputError(MISSING)
+        raise InputError(NO_RELEASE)
     return read_settings(fields, where=str(options.config or "the command line"))
 
 

@@ -18,7 +18,7 @@ from river.drift import ADWIN
 
 from recsys.release.profile import CONSECUTIVE, HEADROOM, Events, Profile, distance, histograms
 
-# ADWIN's chance of a false cut; the clean row of serving/drift/simulation.py is what it was set by.
+# ADWIN's chance of a false cut; set by the clean row of tests/benchmarks/simulations/drift_streams.py.
 ERROR_DELTA = 1e-4
 
 

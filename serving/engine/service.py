@@ -20,18 +20,18 @@ from sqlalchemy.exc import SQLAlchemyError
 from recsys.errors import InputError
 from recsys.release.queries import Query, Recommendation, RecommendationList
 from serving.assignment import Assignment
-from serving.engine.asking import Served, Wanted, exposure_of, new_id, query_for
-from serving.engine.fleet import Deployment, Fleet
-from serving.engine.follower import Follower
-from serving.engine.loaded import LoadedRelease, RuleSet
-from serving.engine.overlay import Overlay
-from serving.engine.telling import with_predictions
-from serving.engine.worker import Late, Worker
+from serving.domain import ExperimentState, Exposure, Feedback
+from serving.engine.micro_batcher import DeadlineExceeded, MicroBatcher
+from serving.engine.rating_predictions import attach_predictions
+from serving.engine.recent_ratings import RecentRatings
+from serving.engine.release_loader import Deployment, ReleaseLoader
+from serving.engine.requests import RecommendationRequest, Recommended, new_id, to_exposure, to_query
+from serving.engine.served_release import RuleSet, ServedRelease
+from serving.engine.store_sync import StoreSync
+from serving.events.event_writer import EventWriter, StoreUnavailable
 from serving.events.store import EventStore
-from serving.events.writer import EventWriter, StoreUnavailable
-from serving.metrics import Metrics
-from serving.records import ExperimentState, Exposure, Feedback
-from serving.registry import resolve
+from serving.release_registry import resolve
+from serving.service_metrics import ServiceMetrics
 from serving.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -44,27 +44,29 @@ SHADOW_QUEUE = 4  # shadow answers are left out while more than this waits
 class Service:
     """``start`` blocks until it can answer; the rest is for an event loop, except ``load`` and ``close``."""
 
-    def __init__(self, settings: Settings, metrics: Metrics | None = None) -> None:
+    def __init__(self, settings: Settings, metrics: ServiceMetrics | None = None) -> None:
         self.settings = settings
-        self.metrics = metrics or Metrics()
+        self.metrics = metrics or ServiceMetrics()
         self.store = EventStore(settings.events)
-        self.overlay = Overlay()
+        self.recent_ratings = RecentRatings()
         rules = settings.rules
-        self.fleet = Fleet(RuleSet(frozenset(rules.hidden), dict(rules.boosts), rules.diversity), resolve)
+        self.release_loader = ReleaseLoader(
+            RuleSet(frozenset(rules.hidden), dict(rules.boosts), rules.diversity), resolve
+        )
         self._deployment: Deployment | None = None
         self._deadline = settings.deadline_ms / 1000
         self._shadows: set[asyncio.Task[None]] = set()
-        self._told = {"batches": 0, "batched": 0, "lost": 0}
+        self._flushed = {"batches": 0, "batched": 0, "lost": 0}
         self.closing = False
 
     def start(self) -> None:
         """Raises InputError where the experiment or a release cannot be served."""
         state = self._stored_state() or self.settings.experiment.state()
-        self.take(self.fleet.prepare(state, None))
+        self.activate(self.release_loader.load(state, None))
         self.writer = EventWriter(self.store, folder=self.settings.spool_folder)
-        self.worker = Worker()
-        self.follower = Follower(self)
-        self.follower.start()
+        self.batcher = MicroBatcher()
+        self.store_sync = StoreSync(self)
+        self.store_sync.start()
         # What is loaded now stays: the collector need not walk it again in the middle of a request.
         gc.collect()
         gc.freeze()
@@ -82,7 +84,7 @@ class Service:
         assert self._deployment is not None, "the service has not been started"
         return self._deployment
 
-    def take(self, deployment: Deployment) -> None:
+    def activate(self, deployment: Deployment) -> None:
         """From now on this answers. Older revisions than the one in service are ignored."""
         before = self._deployment
         if before is not None and deployment.state.revision < before.state.revision:
@@ -102,45 +104,45 @@ class Service:
         """Open what ``state`` needs, store it, serve it: in that order, so that a release that cannot be
         trusted changes nothing. Blocks. Raises InputError or ``Conflict``."""
         try:
-            prepared = self.fleet.prepare(state, self.deployment)
+            prepared = self.release_loader.load(state, self.deployment)
         except InputError:
             self.metrics.loads.labels("refused").inc()
             raise
         saved = self.store.save_experiment(state, expected=expected, actor=actor, reason=reason)
-        self.take(self.fleet.adopt(prepared, saved))
+        self.activate(self.release_loader.with_state(prepared, saved))
         return saved
 
-    def forget(self, hashed: str) -> None:
+    def erase_user(self, hashed: str) -> None:
         """Keeps no rating of the user with this sha256 of the id, and nothing made of one."""
-        self.overlay.forget(hashed)
+        self.recent_ratings.erase_user(hashed)
         for loaded in self.deployment.arms.values():
-            loaded.forget()
+            loaded.clear_cache()
 
     def flush_counts(self) -> None:
         """Counters that threads keep as plain numbers, brought to Prometheus from time to time."""
-        for counter, told, now in (
-            ("batches", self._told["batches"], self.worker.batches),
-            ("batched", self._told["batched"], self.worker.batched),
-            ("lost", self._told["lost"], self.writer.lost),
+        for counter, counted, now in (
+            ("batches", self._flushed["batches"], self.batcher.batches),
+            ("batched", self._flushed["batched"], self.batcher.batched),
+            ("lost", self._flushed["lost"], self.writer.lost),
         ):
-            getattr(self.metrics, counter).inc(now - told)
-            self._told[counter] = now
+            getattr(self.metrics, counter).inc(now - counted)
+            self._flushed[counter] = now
 
     def health(self) -> str:
         """What is wrong, "" where nothing is."""
-        stuck = self.worker.stuck_for()
+        stuck = self.batcher.stuck_for()
         return f"the recommender has been busy for {stuck:.0f} s" if stuck > STUCK_SECONDS else ""
 
     def close(self) -> None:
         self.closing = True
-        self.follower.stop()
-        self.worker.close()
+        self.store_sync.stop()
+        self.batcher.close()
         self.writer.close()
         self.store.close()
 
     # -- questions ---------------------------------------------------------------------------------
 
-    async def recommend(self, wanted: Wanted) -> Served:
+    async def recommend(self, wanted: RecommendationRequest) -> Recommended:
         """Raises InputError for an unknown genre or arm."""
         began = perf_counter()
         deployment = self.deployment
@@ -148,30 +150,30 @@ class Service:
             raise InputError(f"there is no arm {wanted.arm!r}; there are {', '.join(deployment.arms)}")
         exposure_id = new_id()
         user_id = wanted.user_id if wanted.user_id is not None else f"anonymous-{exposure_id}"
-        assignment = deployment.place(user_id, wanted.arm)
+        assignment = deployment.assign(user_id, wanted.arm)
         loaded = deployment.arms[assignment.arm]
-        query = query_for(loaded, wanted, self.overlay)
+        query = to_query(loaded, wanted, self.recent_ratings)
         placed = perf_counter()
-        answer = await self._answer(loaded, query, assignment.arm)
+        answer = await self._recommend(loaded, query, assignment.arm)
         ended = perf_counter()
         stages = answer.milliseconds
         wait = max(0.0, (ended - placed) * 1000 - sum(stages.values()))
         total = (ended - began) * 1000
         spent = {"assign": (placed - began) * 1000, "wait": wait, **stages, "total": total}
-        exposure = exposure_of(exposure_id, user_id, deployment, assignment, loaded, answer, total)
-        self.writer.expose(exposure)
+        exposure = to_exposure(exposure_id, user_id, deployment, assignment, loaded, answer, total)
+        self.writer.add_exposure(exposure)
         if wanted.arm is None:
             for arm in deployment.shadows:
                 self._shadow(arm, deployment, wanted, exposure)
-        return Served(exposure, deployment.state.name, assignment, answer, loaded, spent)
+        return Recommended(exposure, deployment.state.name, assignment, answer, loaded, spent)
 
-    def validate(self, wanted: Wanted) -> None:
+    def validate(self, wanted: RecommendationRequest) -> None:
         """Raises InputError for what ``recommend`` would refuse."""
         deployment = self.deployment
         if wanted.arm is not None and wanted.arm not in deployment.arms:
             raise InputError(f"there is no arm {wanted.arm!r}; there are {', '.join(deployment.arms)}")
         for loaded in deployment.arms.values():
-            query_for(loaded, wanted, self.overlay)
+            to_query(loaded, wanted, self.recent_ratings)
 
     @property
     def scale(self) -> tuple[float, float]:
@@ -179,41 +181,47 @@ class Service:
         scale = self.deployment.control.release.manifest.dataset.scale
         return scale.low, scale.high
 
-    async def _answer(self, loaded: LoadedRelease, query: Query, arm: str) -> RecommendationList:
-        if self.worker.stuck_for() > self._deadline:
-            answer = loaded.popular_answer(query, "the recommender is busy")
+    async def _recommend(self, loaded: ServedRelease, query: Query, arm: str) -> RecommendationList:
+        if self.batcher.stuck_for() > self._deadline:
+            answer = loaded.popular_list(query, "the recommender is busy")
         else:
             try:
-                answer = await self.worker.ask(loaded, query, seconds=self._deadline)
-            except Late:
-                answer = loaded.popular_answer(query, f"no list within {self.settings.deadline_ms:g} ms")
+                answer = await self.batcher.submit(loaded, query, seconds=self._deadline)
+            except DeadlineExceeded:
+                answer = loaded.popular_list(query, f"no list within {self.settings.deadline_ms:g} ms")
             except Exception as error:
                 log.exception("a list of arm %s failed", arm)
-                answer = loaded.popular_answer(query, f"{type(error).__name__}: {error}")
+                answer = loaded.popular_list(query, f"{type(error).__name__}: {error}")
         if answer.fallback:
             self.metrics.fallbacks.labels(arm, answer.source).inc()
         return answer
 
-    def _shadow(self, arm: str, deployment: Deployment, wanted: Wanted, shown: Exposure) -> None:
+    def _shadow(
+        self, arm: str, deployment: Deployment, wanted: RecommendationRequest, shown: Exposure
+    ) -> None:
         """The same question to an arm that nobody sees, after the answer has gone out."""
-        if self.worker.waiting > SHADOW_QUEUE or len(self._shadows) > SHADOW_QUEUE:
+        if self.batcher.waiting > SHADOW_QUEUE or len(self._shadows) > SHADOW_QUEUE:
             self.metrics.shadows.labels(arm, "left_out").inc()
             return
-        task = asyncio.create_task(self._answer_unseen(arm, deployment, wanted, shown))
+        task = asyncio.create_task(self._recommend_shadow(arm, deployment, wanted, shown))
         self._shadows.add(task)
         task.add_done_callback(self._shadows.discard)
 
-    async def _answer_unseen(self, arm: str, deployment: Deployment, wanted: Wanted, shown: Exposure) -> None:
+    async def _recommend_shadow(
+        self, arm: str, deployment: Deployment, wanted: RecommendationRequest, shown: Exposure
+    ) -> None:
         loaded = deployment.arms[arm]
         began = perf_counter()
         try:
-            answer = await self.worker.ask(loaded, query_for(loaded, wanted, self.overlay), seconds=1.0)
+            answer = await self.batcher.submit(
+                loaded, to_query(loaded, wanted, self.recent_ratings), seconds=1.0
+            )
         except Exception as error:
             self.metrics.shadows.labels(arm, "failed").inc()
             log.warning("shadow arm %s failed: %s", arm, type(error).__name__)
             return
         self.metrics.shadows.labels(arm, "answered").inc()
-        exposure = exposure_of(
+        exposure = to_exposure(
             f"{shown.exposure_id}-{arm}",
             shown.user_id,
             deployment,
@@ -222,32 +230,32 @@ class Service:
             answer,
             (perf_counter() - began) * 1000,
         )
-        self.writer.expose(replace(exposure, shadow=True, experiment=shown.experiment))
+        self.writer.add_exposure(replace(exposure, shadow=True, experiment=shown.experiment))
 
     async def compute(self, function: Any, *arguments: Any) -> Any:
         """Any other work on a release, in the worker's thread. Raises what it raises, or ``Late``."""
-        return await self.worker.call(lambda: function(*arguments), seconds=max(1.0, self._deadline))
+        return await self.batcher.call(lambda: function(*arguments), seconds=max(1.0, self._deadline))
 
     async def predict(self, user_id: str, item_ids: Sequence[str]) -> tuple[Deployment, str, list[float]]:
         """Stars for items that the user's arm must know (else KeyError with those it does not)."""
         deployment = self.deployment
-        arm = deployment.place(user_id, None).arm
+        arm = deployment.assign(user_id, None).arm
         loaded = deployment.arms[arm]
         unknown = [item for item in item_ids if loaded.item(item) is None]
         if unknown:
             raise KeyError(unknown)
-        query = query_for(loaded, Wanted(user_id=user_id), self.overlay)
+        query = to_query(loaded, RecommendationRequest(user_id=user_id), self.recent_ratings)
         stars = await self.compute(loaded.recommender.predict, query, loaded.items(item_ids))
         return deployment, arm, [float(value) for value in stars]
 
-    async def similar(self, loaded: LoadedRelease, row: int, count: int) -> list[Recommendation]:
+    async def similar(self, loaded: ServedRelease, row: int, count: int) -> list[Recommendation]:
         found: list[Recommendation] = await self.compute(
             loaded.recommender.similar, row, count + len(self._hidden(loaded))
         )
         return self._visible(loaded, found)[:count]
 
     async def popular(
-        self, loaded: LoadedRelease, count: int, genre: str | None, trending: bool
+        self, loaded: ServedRelease, count: int, genre: str | None, trending: bool
     ) -> list[Recommendation]:
         """Raises InputError for an unknown genre."""
         extra = count + len(self._hidden(loaded))
@@ -256,24 +264,24 @@ class Service:
         )
         return self._visible(loaded, found)[:count]
 
-    def _hidden(self, loaded: LoadedRelease) -> set[int]:
+    def _hidden(self, loaded: ServedRelease) -> set[int]:
         return set() if loaded.rules.hidden is None else set(loaded.rules.hidden.tolist())
 
-    def _visible(self, loaded: LoadedRelease, found: list[Recommendation]) -> list[Recommendation]:
+    def _visible(self, loaded: ServedRelease, found: list[Recommendation]) -> list[Recommendation]:
         hidden = self._hidden(loaded)
         return [one for one in found if one.item not in hidden]
 
     # -- feedback ----------------------------------------------------------------------------------
 
-    async def tell(self, events: Sequence[Feedback]) -> set[str]:
+    async def record_feedback(self, events: Sequence[Feedback]) -> set[str]:
         """The event ids that were new, once they are stored. Raises ``StoreUnavailable``."""
-        events = await with_predictions(self, events)
-        future = asyncio.wrap_future(self.writer.tell(events))
+        events = await attach_predictions(self, events)
+        future = asyncio.wrap_future(self.writer.add_feedback(events))
         try:
             new = await asyncio.wait_for(asyncio.shield(future), ACKNOWLEDGE_SECONDS)
         except TimeoutError:
             raise StoreUnavailable("the event store took too long") from None
         for event in events:
             if event.event_id in new:
-                self.overlay.lay(event)
+                self.recent_ratings.add(event)
         return new

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from recsys.types import JsonObject
-from serving.records import ArmSpec, ExperimentState, Exposure, Feedback, SlotRange
+from serving.domain import ArmSpec, ExperimentState, Exposure, Feedback, SlotRange
 
 FEEDBACK_FIELDS = tuple(Feedback.__dataclass_fields__)
 

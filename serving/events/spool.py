@@ -24,13 +24,13 @@ from pathlib import Path
 from typing import Any
 
 Rows = Sequence[dict[str, Any]]
-LARGEST = 1 << 30  # bytes; beyond it rows are refused rather than the disk filled
+MAX_BYTES = 1 << 30  # bytes; beyond it rows are refused rather than the disk filled
 
 
 class Spool:
     """This process's file in ``folder``."""
 
-    def __init__(self, folder: Path, *, largest: int = LARGEST) -> None:
+    def __init__(self, folder: Path, *, largest: int = MAX_BYTES) -> None:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.path = folder / f"{uuid.uuid4().hex}.jsonl"
         flags = os.O_CREAT | os.O_RDWR | os.O_APPEND

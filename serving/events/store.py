@@ -19,12 +19,12 @@ from sqlalchemy import Connection, Select, Table, func, insert, select, text
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import IntegrityError
 
-from serving.assignment import relaid
+from serving.assignment import reallocate
+from serving.domain import ExperimentState, Exposure, Feedback
 from serving.events import rows
-from serving.events.connection import FileWatch, connect
+from serving.events.engine import FileWatch, connect
+from serving.events.event_tables import EXPERIMENTS, EXPOSURES, FEEDBACK, JOURNAL, METADATA
 from serving.events.rows import JournalEntry
-from serving.events.tables import EXPERIMENTS, EXPOSURES, FEEDBACK, JOURNAL, METADATA
-from serving.records import ExperimentState, Exposure, Feedback
 
 CHUNK = 5_000  # rows held in memory by a reader
 LOCK = 72_179_001  # an arbitrary number that our PostgreSQL writers agree on
@@ -81,10 +81,10 @@ class EventStore:
                 connection.execute(skip, list(exposures))
             if feedback:
                 skip = self._insert(FEEDBACK).on_conflict_do_nothing(index_elements=["event_id"])
-                told = connection.execute(
+                existing = connection.execute(
                     skip.returning(FEEDBACK.c.event_id), [dict(row.__dict__) for row in feedback]
                 )
-                new = set(told.scalars())
+                new = set(existing.scalars())
         return new
 
     def append(self, kind: str, subject: str, data: dict[str, Any], *, at: float | None = None) -> None:
@@ -92,7 +92,7 @@ class EventStore:
         self._present()
         with self.engine.begin() as connection:
             self._in_order(connection)
-            _note(connection, JournalEntry(time.time() if at is None else at, kind, subject, data))
+            _insert_journal(connection, JournalEntry(time.time() if at is None else at, kind, subject, data))
 
     def save_experiment(
         self, state: ExperimentState, *, expected: int, actor: str, reason: str = "", at: float | None = None
@@ -105,7 +105,7 @@ class EventStore:
         """
         now = time.time() if at is None else at
         before = self.experiment(state.name)
-        state = relaid(replace(state, revision=expected + 1), before)
+        state = reallocate(replace(state, revision=expected + 1), before)
         row = {"name": state.name, "revision": state.revision, "at": now, "actor": actor}
         if (before.revision if before else 0) != expected:
             raise Conflict(before)
@@ -115,7 +115,7 @@ class EventStore:
                 connection.execute(insert(EXPERIMENTS), row | {"state": rows.state_text(state)})
                 change = {"actor": actor, "reason": reason, "revision": state.revision}
                 change |= {"before": asdict(before) if before else None, "after": asdict(state)}
-                _note(connection, JournalEntry(now, "audit", state.name, change))
+                _insert_journal(connection, JournalEntry(now, "audit", state.name, change))
         except IntegrityError:
             raise Conflict(self.experiment(state.name)) from None
         return state
@@ -264,6 +264,6 @@ def _between(query: Select[Any], table: Table, since: float | None, until: float
     return query if until is None else query.where(table.c.at < until)
 
 
-def _note(connection: Connection, entry: JournalEntry) -> None:
+def _insert_journal(connection: Connection, entry: JournalEntry) -> None:
     row = {"at": entry.at, "kind": entry.kind, "subject": entry.subject, "data": json.dumps(entry.data)}
     connection.execute(insert(JOURNAL), row)

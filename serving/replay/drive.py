@@ -18,12 +18,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from urllib.parse import quote
 
-from serving.replay.connection import FAILURES, Connection
+from serving.replay.http_client import FAILURES, ApiConnection
 from serving.replay.traffic import Traffic
 
 
 @dataclass
-class Driven:
+class ReplayResult:
     """``seconds`` of every list request; ``failed`` counts requests without a good answer, by reason."""
 
     sent: int = 0
@@ -36,7 +36,7 @@ class Driven:
         return 1000 * ordered[min(len(ordered) - 1, int(share * len(ordered)))] if ordered else 0.0
 
 
-def drive(
+def replay_traffic(
     address: str,
     traffic: Traffic,
     *,
@@ -44,21 +44,21 @@ def drive(
     workers: int = 8,
     progress: Callable[[int, int], None] | None = None,
     stop: threading.Event | None = None,
-) -> Driven:
+) -> ReplayResult:
     """Send all of ``traffic``; returns when the last answer is in. ``stop`` ends it early."""
     stop = stop or threading.Event()
-    driven, lock = Driven(), threading.Lock()
+    driven, lock = ReplayResult(), threading.Lock()
     lanes: list[list[int]] = [[] for _ in range(workers)]
     for row, user in enumerate(traffic.users.tolist()):
         lanes[zlib.crc32(user.encode()) % workers].append(row)
     began, gap, name = time.monotonic(), 60.0 / events_per_minute, uuid.uuid4().hex[:12]
 
     def lane(rows: list[int]) -> None:
-        connection = Connection(address, key=os.environ.get("RECSYS_API_KEY", ""))
+        connection = ApiConnection(address, key=os.environ.get("RECSYS_API_KEY", ""))
         for row in rows:
             if stop.wait(max(0.0, began + row * gap - time.monotonic())):
                 return
-            seconds, reason = _one(connection, traffic, row, f"replay-{name}-{row}")
+            seconds, reason = _replay_row(connection, traffic, row, f"replay-{name}-{row}")
             with lock:
                 driven.sent += 1
                 driven.seconds.append(seconds)
@@ -77,12 +77,12 @@ def drive(
     return driven
 
 
-def _one(connection: Connection, traffic: Traffic, row: int, event_id: str) -> tuple[float, str]:
+def _replay_row(connection: ApiConnection, traffic: Traffic, row: int, event_id: str) -> tuple[float, str]:
     """Seconds that the list took, and why it failed, "" when it did not."""
     user, item = str(traffic.users[row]), str(traffic.items[row])
     began = time.perf_counter()
     try:
-        status, listed = connection.ask("GET", f"/v1/users/{quote(user, safe='')}/recommendations")
+        status, listed = connection.request("GET", f"/v1/users/{quote(user, safe='')}/recommendations")
         seconds = time.perf_counter() - began
         if status != 200:
             return seconds, f"list: {status}"
@@ -94,7 +94,7 @@ def _one(connection: Connection, traffic: Traffic, row: int, event_id: str) -> t
             "exposure_id": json.loads(listed)["exposure_id"],
             "rating": float(traffic.values[row]),
         }
-        status, _ = connection.ask("POST", "/v1/feedback", {"events": [event]})
+        status, _ = connection.request("POST", "/v1/feedback", {"events": [event]})
         return seconds, "" if status == 200 else f"feedback: {status}"
     except (*FAILURES, ValueError, KeyError) as error:
         return time.perf_counter() - began, type(error).__name__

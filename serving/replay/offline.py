@@ -9,15 +9,15 @@ from pathlib import Path
 from recsys.models.base import History
 from recsys.release.queries import Query
 from serving.assignment import Assigner
-from serving.comparison.tally import is_hit
-from serving.engine.loaded import LoadedRelease, RuleSet
-from serving.records import ExperimentState
-from serving.registry import resolve
+from serving.domain import ExperimentState
+from serving.engine.served_release import RuleSet, ServedRelease
+from serving.experiments.aggregates import is_hit
+from serving.release_registry import resolve
 from serving.replay.traffic import Traffic
 
 
 @dataclass
-class Expected:
+class OfflineMetrics:
     """One arm: ``rmse`` in stars over ``rated`` ratings, ``hit_rate`` of ``answers`` lists."""
 
     answers: int = 0
@@ -34,21 +34,23 @@ class Expected:
         return self.hits / self.answers if self.answers else None
 
 
-def expected(state: ExperimentState, traffic: Traffic, *, count: int = 10) -> dict[str, Expected]:
+def offline_metrics(
+    state: ExperimentState, traffic: Traffic, *, count: int = 10
+) -> dict[str, OfflineMetrics]:
     """By arm. Each rating is predicted before it is learned, each list made before its rating."""
     assigner = Assigner(state)
     arms = {
-        arm.name: LoadedRelease(arm.release, Path(resolve(arm.release)), RuleSet(), verify=False)
+        arm.name: ServedRelease(arm.release, Path(resolve(arm.release)), RuleSet(), verify=False)
         for arm in state.arms
     }
-    found = {name: Expected() for name in arms}
-    told: dict[str, dict[str, float]] = {}
+    found = {name: OfflineMetrics() for name in arms}
+    history_of: dict[str, dict[str, float]] = {}
     for user, item, value in zip(
         traffic.users.tolist(), traffic.items.tolist(), traffic.values.tolist(), strict=True
     ):
         arm = assigner.assign(user).arm
         loaded, figures = arms[arm], found[arm]
-        history: History | None = loaded.history(user, told[user]) if user in told else None
+        history: History | None = loaded.history(user, history_of[user]) if user in history_of else None
         query = Query(user=loaded.user(user), history=history, count=count)
         row = loaded.item(item)
         listed = loaded.recommender.recommend([query], loaded.rules)[0]
@@ -60,5 +62,5 @@ def expected(state: ExperimentState, traffic: Traffic, *, count: int = 10) -> di
             figures.squared_error += (value - stars) ** 2
             figures.rated += 1
         # Replaced, never changed: LoadedRelease.history tells by identity what it has seen.
-        told[user] = {**told.get(user, {}), item: value}
+        history_of[user] = {**history_of.get(user, {}), item: value}
     return found

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from recsys.data.load import load_dataset
+from recsys.data.loading import load_dataset
 from recsys.data.splits import make_split
 from recsys.errors import InputError
 from recsys.release.load import read_manifest

@@ -13,13 +13,13 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from recsys.types import JsonObject
-from serving.comparison.reading import Reader
-from serving.comparison.tally import Tally
+from serving.events.audit import lost_events, newest
 from serving.events.store import Conflict, EventStore
-from serving.journal import lost_events, newest
-from serving.rollout.figures import read
-from serving.rollout.stages import Decision, Step, decide
-from serving.rollout.standing import ACTOR, KIND, TOKEN, Standing, shares_of, standing
+from serving.experiments.aggregates import Aggregates
+from serving.experiments.event_reader import EventReader
+from serving.rollout.guardrail_readings import read_guardrails
+from serving.rollout.policy import RolloutDecision, RolloutStep, decide_stage
+from serving.rollout.rollout_status import ACTOR, KIND, TOKEN, RolloutStatus, rollout_status, shares_of
 
 # A step younger than this may still be on its way to the journal by the controller that made it.
 SETTLED_SECONDS = 10.0
@@ -27,14 +27,14 @@ SETTLED_SECONDS = 10.0
 
 def abort(store: EventStore, experiment: str, *, reason: str, now: float) -> bool:
     """Take the candidate back to nothing by hand; False when no roll-out is under way."""
-    controller = Controller(store, experiment, tell=lambda _: None, clock=lambda: now)
-    while (found := standing(store, experiment)) is not None:
-        if controller.act(found, Decision(Step.BACK, 0.0, reason)):
+    controller = RolloutController(store, experiment, tell=lambda _: None, clock=lambda: now)
+    while (found := rollout_status(store, experiment)) is not None:
+        if controller.act(found, RolloutDecision(RolloutStep.BACK, 0.0, reason)):
             return True
     return False
 
 
-class Controller:
+class RolloutController:
     """Ticks one experiment's roll-out. ``tell`` hears every step (a webhook, a log); ``crown`` makes the
     release the champion when the roll-out is done, and says what it did."""
 
@@ -52,53 +52,53 @@ class Controller:
         self.tell = tell
         self.crown = crown
         self.clock = clock
-        self._reader: tuple[int, Reader] | None = None
+        self._reader: tuple[int, EventReader] | None = None
         self._checked = False
 
-    def tick(self) -> Decision | None:
+    def tick(self) -> RolloutDecision | None:
         """One look and at most one step; None when no roll-out is under way (any more)."""
         if not self._checked:
-            self._checked = self._finish_telling()
-        now = standing(self.store, self.experiment)
+            self._checked = self._finish_journal()
+        now = rollout_status(self.store, self.experiment)
         if now is None:
             return None
         tally = self._tally(now).catch_up(self.clock())
-        reading = read(tally, now.plan, holes=lost_events(self.store, now.since))
+        reading = read_guardrails(tally, now.plan, lost_events=lost_events(self.store, now.since))
         # A clock that went back has not made a stage longer.
         seconds = max(0.0, self.clock() - now.since)
-        decision = decide(now.plan, now.share, seconds=seconds, reading=reading)
-        if decision.step is not Step.HOLD:
+        decision = decide_stage(now.plan, now.share, seconds=seconds, reading=reading)
+        if decision.step is not RolloutStep.HOLD:
             self.act(now, decision)
         return decision
 
-    def _tally(self, now: Standing) -> Reader:
+    def _tally(self, now: RolloutStatus) -> EventReader:
         """A reader that starts where the stage did."""
         if self._reader is None or self._reader[0] != now.state.revision:
             arms = frozenset(arm.name for arm in now.state.arms)
-            fresh = Tally(arms=arms, window_seconds=float("inf"))
-            reader = Reader(self.store, self.experiment, fresh, since=now.since)
+            fresh = Aggregates(arms=arms, window_seconds=float("inf"))
+            reader = EventReader(self.store, self.experiment, fresh, since=now.since)
             self._reader = (now.state.revision, reader)
         return self._reader[1]
 
-    def act(self, now: Standing, decision: Decision) -> bool:
+    def act(self, now: RolloutStatus, decision: RolloutDecision) -> bool:
         """Take the step; False when somebody else changed the experiment since ``now`` was read."""
         arms = shares_of(now.state, now.plan, decision.share)
-        over = decision.step in (Step.BACK, Step.DONE)
-        if decision.step is Step.BACK:
+        over = decision.step in (RolloutStep.BACK, RolloutStep.DONE)
+        if decision.step is RolloutStep.BACK:
             # Back is back: the candidate answers nobody, not even in shadow.
             arms = tuple(
                 replace(arm, shadow=False) if arm.name == now.plan.candidate else arm for arm in arms
             )
         wanted = replace(now.state, arms=arms, owner="manual" if over else "rollout")
-        crowned = self.crown(now.plan.release) if decision.step is Step.DONE and self.crown else ""
-        reason = f"{decision.reason}; {crowned}" if crowned else decision.reason
+        promoted = self.crown(now.plan.release) if decision.step is RolloutStep.DONE and self.crown else ""
+        reason = f"{decision.reason}; {promoted}" if promoted else decision.reason
         try:
             saved = self.store.save_experiment(
                 wanted, expected=now.state.revision, actor=ACTOR, reason=reason, at=self.clock()
             )
         except Conflict:
             return False  # the next tick reads what they did
-        self._say(
+        self._record(
             {
                 "event": decision.step.value,
                 "candidate": now.plan.candidate,
@@ -111,36 +111,36 @@ class Controller:
         )
         return True
 
-    def _say(self, data: JsonObject) -> None:
+    def _record(self, data: JsonObject) -> None:
         self.store.append(KIND, self.experiment, data, at=self.clock())
         self.tell(
             f"{self.experiment}: {data['event']} {data['candidate']} "
             f"{data['from']:.0%} -> {data['to']:.0%} ({data['reason']})"
         )
 
-    def _finish_telling(self) -> bool:
+    def _finish_journal(self) -> bool:
         """Tell the newest step if whoever made it was killed before they could; True when that is settled."""
         steps = newest(self.store, ("audit",), subject=self.experiment, count=1)
         if not steps or steps[0].data["actor"] != ACTOR or TOKEN.match(steps[0].data["reason"]):
             return True
         step = steps[0].data
-        told = newest(self.store, (KIND,), subject=self.experiment, count=1)
-        if told and told[0].data.get("revision") == step["revision"]:
+        last = newest(self.store, (KIND,), subject=self.experiment, count=1)
+        if last and last[0].data.get("revision") == step["revision"]:
             return True
         if 0 <= self.clock() - steps[0].at < SETTLED_SECONDS:
             return False
-        plan = told[0].data.get("plan") if told else None
-        name = plan["candidate"] if plan else told[0].data["candidate"] if told else ""
+        plan = last[0].data.get("plan") if last else None
+        name = plan["candidate"] if plan else last[0].data["candidate"] if last else ""
         share = {
             side: next((arm["share"] for arm in step[side]["arms"] if arm["name"] == name), 0.0)
             for side in ("before", "after")
         }
-        ended = Step.DONE if share["after"] > 0 else Step.BACK
-        self._say(
+        ended = RolloutStep.DONE if share["after"] > 0 else RolloutStep.BACK
+        self._record(
             {
-                "event": (ended if step["after"]["owner"] == "manual" else Step.RAISE).value,
+                "event": (ended if step["after"]["owner"] == "manual" else RolloutStep.RAISE).value,
                 "candidate": name,
-                "release": plan["release"] if plan else told[0].data["release"] if told else "",
+                "release": plan["release"] if plan else last[0].data["release"] if last else "",
                 "from": share["before"],
                 "to": share["after"],
                 "revision": step["revision"],

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
-from recsys.data.load import load_dataset
+from recsys.data.loading import load_dataset
 from recsys.data.ratings import Ratings
 from recsys.data.split import TrainingData
 from recsys.metrics.ranking import evaluate_lists, pair_matrix, rank_all

@@ -19,7 +19,7 @@ from pathlib import Path
 import atheris
 
 with atheris.instrument_imports(include=["recsys.data"]):
-    from recsys.data.load import load_dataset
+    from recsys.data.loading import load_dataset
     from recsys.data.report import describe_dataset
     from recsys.errors import InputError
 

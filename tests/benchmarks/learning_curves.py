@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from recsys.bounds import DataShape
-from recsys.data.spec import DataSpec
+from recsys.data.data_spec import DataSpec
 from recsys.data.split import TrainingData
 from recsys.data.splits import make_split, training_data
 from recsys.data.synthetic import parse_spec

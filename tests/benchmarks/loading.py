@@ -39,7 +39,7 @@ def measure(way: str, folder: Path, rows: int) -> dict[str, float]:
     """Seconds and peak megabytes of one way, in this process."""
     import pandas as pd
 
-    from recsys.data.load import load_dataset
+    from recsys.data.loading import load_dataset
     from recsys.data.splits import make_split
 
     started = time.perf_counter()

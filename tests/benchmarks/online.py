@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recsys.data.dataset import Dataset
-from recsys.data.load import load_dataset
+from recsys.data.loading import load_dataset
 from recsys.data.ratings import Ratings
 from recsys.data.splits import make_split
 from recsys.errors import InputError

@@ -22,7 +22,7 @@ from pathlib import Path
 import numpy as np
 
 from serving.events.store import EventStore
-from serving.operations import NICE, Operations, OperationSettings
+from serving.operations_service import NICE, Operations, OperationSettings
 from tests.releases import make_release
 from tests.serving.running import Running, running
 

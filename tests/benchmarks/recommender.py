@@ -19,11 +19,11 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from recsys.data.load import load_dataset
+from recsys.data.loading import load_dataset
 from recsys.data.ratings import Ratings
 from recsys.data.splits import make_split, training_data
 from recsys.evaluation import recommend_lists
-from recsys.metrics.catalogue import diversity
+from recsys.metrics.beyond_accuracy import diversity
 from recsys.metrics.ranking import evaluate_lists, pair_matrix
 from recsys.models.base import History
 from recsys.ranking.list_blend import ListBlend

@@ -21,7 +21,7 @@ from typing import Any
 from ray import tune
 
 from recsys.bounds import DataShape
-from recsys.data.spec import DataSpec
+from recsys.data.data_spec import DataSpec
 from recsys.data.split import TrainingData
 from recsys.data.splits import make_split, training_data
 from recsys.models.registry import make_config

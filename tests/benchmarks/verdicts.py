@@ -20,12 +20,12 @@ from pathlib import Path
 
 import numpy as np
 
-from serving.assignment import Assigner, relaid
-from serving.comparison.guardrails import Limits
-from serving.comparison.outcomes import compare
-from serving.comparison.tally import Done, Shown, Tally
-from serving.comparison.verdict import Decision
-from serving.records import ArmSpec, ExperimentState
+from serving.assignment import Assigner, reallocate
+from serving.domain import ArmSpec, ExperimentState
+from serving.experiments.aggregates import Aggregates, ShownList, UserAction
+from serving.experiments.guardrails import Limits
+from serving.experiments.outcomes import compare
+from serving.experiments.verdict import ExperimentDecision
 
 WINDOW = 1e6  # seconds: every event of a run lies inside it
 LIMITS = Limits(p99_milliseconds=1e9, coverage_kept=0.0)
@@ -70,16 +70,16 @@ def states(cell: Cell, salt: str) -> list[ExperimentState]:
         arms = [ArmSpec("control", "r", 1 - cell.treatments * share)]
         arms += [ArmSpec(f"new{n}", "r", share) for n in range(cell.treatments)]
         state = ExperimentState("main", revision, salt, tuple(arms))
-        made.append(relaid(state, made[-1] if made else None))
+        made.append(reallocate(state, made[-1] if made else None))
     return made
 
 
-def run(cell: Cell, users: int, seed: int) -> tuple[set[Decision], float]:
+def run(cell: Cell, users: int, seed: int) -> tuple[set[ExperimentDecision], float]:
     """One experiment: its decisions at the end of all looks, and the users counted."""
     random = np.random.default_rng(seed)
     history = states(cell, f"salt{seed}")
     assigners = [Assigner(state) for state in history]
-    tally = Tally(frozenset(arm.name for arm in history[0].arms), WINDOW, slow_milliseconds=1e9)
+    tally = Aggregates(frozenset(arm.name for arm in history[0].arms), WINDOW, slow_milliseconds=1e9)
     visits = np.ones(users, int)
     entry = np.sort(random.random(users))
     chance = np.full(users, cell.rate)
@@ -96,12 +96,12 @@ def run(cell: Cell, users: int, seed: int) -> tuple[set[Decision], float]:
         which = 1 if cell.later is not None and at > 0.5 else 0
         name = f"u{user}"
         arm = assigners[which].assign(name).arm
-        shown = Shown(f"x{number}", 1000 * at, name, arm, which + 1, ("i",), "personal", 1.0, False)
-        tally.show(shown)
+        shown = ShownList(f"x{number}", 1000 * at, name, arm, which + 1, ("i",), "personal", 1.0, False)
+        tally.add_exposure(shown)
         lifted = chance[user] * (1 + cell.lift * (tally.users[name].arm != "control"))
         if random.random() < lifted:
-            done = Done(f"f{number}", shown.exposure_id, name, "click", "i", None, None, 1000 * at + 1)
-            tally.act(done, shown)
+            done = UserAction(f"f{number}", shown.exposure_id, name, "click", "i", None, None, 1000 * at + 1)
+            tally.add_feedback(done, shown)
     decisions = set()
     for number in range(cell.treatments):
         found = compare(
@@ -137,8 +137,10 @@ def main(words: Sequence[str] | None = None) -> int:
     rows = []
     for cell in QUICK if options.quick else CELLS:
         decided = [run(cell, options.users, seed)[0] for seed in range(runs)]
-        told = sum(bool({Decision.SHIP, Decision.STOP} & found) for found in decided) / runs
-        blocked = sum(Decision.NONE in found for found in decided) / runs
+        told = (
+            sum(bool({ExperimentDecision.SHIP, ExperimentDecision.STOP} & found) for found in decided) / runs
+        )
+        blocked = sum(ExperimentDecision.NONE in found for found in decided) / runs
         rows.append(asdict(cell) | {"runs": runs, "verdicts": told, "blocked": blocked})
         kind = "false verdicts" if cell.lift == 0 else "decided"
         print(f"{cell.words()}  {kind} {told:.3f}, blocked by sample ratio {blocked:.3f}", flush=True)

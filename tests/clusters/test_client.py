@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from clusters.errors import ClusterError, ClusterFailed
+from clusters.cluster_errors import ClusterError, ClusterFailed
 from clusters.runpod.client import CreateUnknown, NotPlaced, RunpodApiError, RunpodClient
-from clusters.runpod.schemas import next_page, read_pod
+from clusters.runpod.rest_schemas import next_page, read_pod
 from tests.clusters.played.cloud import Fault
 from tests.clusters.played.playing import Play, a_spec
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from clusters import fetch as fetching
-from clusters.errors import ClusterFailed, SshFailed
+from clusters.cluster_errors import ClusterFailed, SshFailed
 from clusters.ssh import Ssh
 from clusters.state import Node
 

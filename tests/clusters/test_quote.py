@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from clusters.errors import ClusterError
+from clusters.cluster_errors import ClusterError
 from clusters.quote import Prices, make_quote
 from clusters.runpod.prices import dated_prices
 from tests.clusters.played.playing import Play, a_spec
@@ -43,7 +43,7 @@ def test_gpus_above_the_limit_or_unknown_or_out_of_stock_are_passed_over() -> No
 
 
 def test_offline_uses_the_dated_file_and_says_its_date(monkeypatch: pytest.MonkeyPatch) -> None:
-    from clusters.runpod.provider import RunpodProvider
+    from clusters.runpod.runpod_provider import RunpodProvider
 
     monkeypatch.delenv("RUNPOD_API_KEY", raising=False)
     monkeypatch.setenv("RUNPOD_API_URL", "http://127.0.0.1:9")  # nobody is asked

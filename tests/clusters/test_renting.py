@@ -7,9 +7,9 @@ import time
 import pytest
 
 from clusters import state as states
-from clusters.errors import ClusterFailed
+from clusters.cluster_errors import ClusterFailed
 from clusters.runpod.lifecycle import dead_mans_switch
-from clusters.runpod.schemas import read_pods
+from clusters.runpod.rest_schemas import read_pods
 from clusters.runpod.teardown import ENV_MARK, is_marked
 from tests.clusters.played.cloud import Fault
 from tests.clusters.played.playing import Play, a_spec

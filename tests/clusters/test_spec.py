@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 import yaml
 
-from clusters.errors import ClusterError
-from clusters.runpod.spec import RunpodSpec
+from clusters.cluster_errors import ClusterError
+from clusters.runpod.runpod_spec import RunpodSpec
 from clusters.spec import AddressSpec, LocalSpec, read_spec
 from tests.clusters.played.playing import FIELDS
 

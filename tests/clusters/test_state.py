@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from clusters import state as states
-from clusters.errors import ClusterError
+from clusters.cluster_errors import ClusterError
 from clusters.state import Node
 from tests.clusters.played.playing import a_spec
 

@@ -13,7 +13,7 @@ from recsys.data.ratings import Ratings, RatingScale
 from recsys.models.base import History
 from recsys.models.ranges import Categorical
 from recsys.ranking.als import AlsConfig
-from recsys.ranking.item_regression import EaseConfig, EdlaeConfig, fit_item_regression
+from recsys.ranking.item_regression import EaseTrialConfig, EdlaeConfig, fit_item_regression
 from recsys.ranking.list_data import ListData
 from recsys.ranking.list_families import LIST_FAMILIES
 from recsys.ranking.ranker import Ranker
@@ -23,7 +23,7 @@ from recsys.ranking.ranker_sum import sum_rankers, with_prior
 USERS, ITEMS = 40, 20
 SMALL: dict[str, Any] = {
     "als": AlsConfig(factors=8),
-    "ease": EaseConfig(ridge=5.0, dropout=0.3),
+    "ease": EaseTrialConfig(ridge=5.0, dropout=0.3),
     "edlae": EdlaeConfig(ridge=5.0, dropout=0.3, closeness=0.5),
 }
 PERSONAL = [name for name in LIST_FAMILIES if name != "popularity"]
@@ -126,7 +126,7 @@ def test_ranges_and_starts_are_fields_of_the_config(name: str) -> None:
 
 def test_a_large_catalogue_has_sparse_weights_that_are_ease_among_the_head() -> None:
     """Beyond ``dense_items`` the most rated items are the regressors; among them EASE is exact."""
-    data, config = checkerboard(), EaseConfig(ridge=5.0, user_damping=0.0, dropout=0.3)
+    data, config = checkerboard(), EaseTrialConfig(ridge=5.0, user_damping=0.0, dropout=0.3)
     ranker = fit_item_regression(data, config, seed=0, dense_items=12)
     weights = ranker.links.toarray()
     counts = np.bincount(data.ratings.items, minlength=ITEMS)

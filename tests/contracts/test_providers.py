@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from clusters import state as states
-from clusters.errors import ClusterError
+from clusters.cluster_errors import ClusterError
 from clusters.existing_ray import ExistingRayProvider
 from clusters.local import LocalProvider
 from clusters.provider import PROVIDERS, Provider, make_provider

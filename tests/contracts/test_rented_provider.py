@@ -16,7 +16,7 @@ import pytest
 from clusters import state as states
 from clusters.cli import main
 from clusters.launch import launch_search
-from clusters.registry import PROVIDERS
+from clusters.providers import PROVIDERS
 from clusters.spec import RentedSpec, read_spec
 from clusters.watchdog import watch_cluster
 from tests.contracts.harbor import HarborProvider, HarborSpec

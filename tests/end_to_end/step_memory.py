@@ -11,7 +11,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from recsys.data.spec import DataSpec
+from recsys.data.data_spec import DataSpec
 from recsys.data.splits import make_split, training_data
 from recsys.training.trial import Trial
 from recsys.training.trial_types import TrialSpec

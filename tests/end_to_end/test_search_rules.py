@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from recsys.data.data_spec import DataSpec
 from recsys.data.dataset import Dataset
-from recsys.data.spec import DataSpec
 from recsys.data.splits import make_split
 from recsys.release.load import load_release
 from search.breakthrough import main

@@ -11,14 +11,7 @@ import pytest
 
 from recsys.data.cache import cache_folder
 from recsys.errors import InputError
-from recsys.machine import (
-    RAY_SUFFIX,
-    SOCKET_PATH,
-    cpu_quota,
-    object_store_folder,
-    ray_folder,
-    usable_cores,
-)
+from recsys.machine import RAY_SUFFIX, SOCKET_PATH, cpu_quota, object_store_folder, ray_folder, usable_cores
 
 
 @pytest.mark.parametrize(("text", "quota"), [("max 100000", None), ("150000 100000", 1.5), ("odd", None)])

@@ -12,10 +12,10 @@ from typing import Any
 
 import httpx
 
-from serving.api.app import create_gate
+from serving.api.asgi import create_asgi
 from serving.engine.service import Service
-from serving.operations import Operations
-from serving.registry import resolve
+from serving.operations_service import Operations
+from serving.release_registry import resolve
 from serving.server import Server
 from serving.settings import Settings, read_settings
 from tests.serving.postgres import free_port
@@ -94,7 +94,7 @@ def running(folder: Path, releases: Mapping[str, Path], *shares: float, **fields
     service = Service(settings)
     service.start()
     client = InThreads(Operations(service.store, resolve=resolve, tell=lambda text: None))
-    server = Server(create_gate(service, client), host=settings.host, port=settings.port)
+    server = Server(create_asgi(service, client), host=settings.host, port=settings.port)
     server.start()
     url = f"http://127.0.0.1:{settings.port}"
     try:

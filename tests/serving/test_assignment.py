@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from scipy.stats import chisquare
 
 from recsys.errors import InputError
-from serving.assignment import SLOTS, Assigner, relaid
-from serving.records import ArmSpec, ExperimentState
+from serving.assignment import SLOTS, Assigner, reallocate
+from serving.domain import ArmSpec, ExperimentState
 
 USERS = [f"user-{number}" for number in range(100_000)]
 
@@ -44,8 +44,8 @@ def test_two_experiments_are_independent() -> None:
 
 
 def test_ramping_90_10_to_80_20_moves_a_tenth_and_only_one_way() -> None:
-    first = relaid(state(0.9, 0.1), None)
-    second = relaid(state(0.8, 0.2), first)
+    first = reallocate(state(0.9, 0.1), None)
+    second = reallocate(state(0.8, 0.2), first)
     moves = Counter(zip(placed(first), placed(second), strict=True))
     assert set(moves) == {("a", "a"), ("a", "b"), ("b", "b")}
     expected = np.array([0.8, 0.1, 0.1]) * len(USERS)
@@ -54,9 +54,9 @@ def test_ramping_90_10_to_80_20_moves_a_tenth_and_only_one_way() -> None:
 
 
 def test_ramping_up_and_back_brings_everybody_home() -> None:
-    states = [relaid(state(1.0, 0.0), None)]
+    states = [reallocate(state(1.0, 0.0), None)]
     for share in (0.01, 0.05, 0.25, 0.5, 0.25, 0.05, 0.0):
-        states.append(relaid(state(1 - share, share), states[-1]))
+        states.append(reallocate(state(1 - share, share), states[-1]))
     assert placed(states[0]) == placed(states[-1])
     assert placed(states[2]) == placed(states[6])
 
@@ -66,21 +66,21 @@ def test_the_same_in_another_process() -> None:
         "from tests.serving.test_assignment import placed, state\n"
         "print(''.join(placed(state(0.4, 0.6)))[:2000])"
     )
-    told = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    assert told.stdout.strip() == "".join(placed(state(0.4, 0.6)))[:2000]
+    completed = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert completed.stdout.strip() == "".join(placed(state(0.4, 0.6)))[:2000]
 
 
 def test_holdout_and_overrides() -> None:
     assigner = Assigner(state(0.2, 0.8, holdout=0.1, tester="a", other="b"))
     assert (assigner.assign("tester").arm, assigner.assign("tester").reason) == ("a", "override")
-    told = [assigner.assign(user) for user in USERS]
-    held = [answer for answer in told if answer.reason == "holdout"]
+    completed = [assigner.assign(user) for user in USERS]
+    held = [answer for answer in completed if answer.reason == "holdout"]
     assert {answer.arm for answer in held} == {"a"}
     assert chisquare([len(held), len(USERS) - len(held)], [10_000, 90_000]).pvalue > 0.001
     without = Assigner(state(0.2, 0.8))
     assert all(
         answer.arm == without.assign(user).arm
-        for user, answer in zip(USERS, told, strict=True)
+        for user, answer in zip(USERS, completed, strict=True)
         if answer.reason == "share"
     )
 
@@ -94,7 +94,7 @@ def test_as_few_slots_move_as_can_be(steps: list[list[int]]) -> None:
     """Any number of changes, arms coming and going: what moves is the sum of the growths, no more."""
     before: ExperimentState | None = None
     for step in steps:
-        after = relaid(state(*(part / sum(step) for part in step)), before)
+        after = reallocate(state(*(part / sum(step) for part in step)), before)
         pieces = sorted(after.ranges, key=lambda piece: piece.start)
         assert [piece.start for piece in pieces] == [0, *(piece.end for piece in pieces[:-1])]
         assert pieces[-1].end == SLOTS
@@ -137,4 +137,4 @@ def _moved(before: ExperimentState, after: ExperimentState) -> int:
 )
 def test_shares_that_cannot_be(broken: ExperimentState, says: str) -> None:
     with pytest.raises(InputError, match=says):
-        relaid(broken, None)
+        reallocate(broken, None)

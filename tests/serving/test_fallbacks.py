@@ -87,7 +87,7 @@ def _call(made: Running, function: Any) -> None:
     """Puts ``function`` on the recommender's thread, as any other work of a release."""
     import asyncio
 
-    asyncio.run(made.service.worker.call(function, seconds=5))
+    asyncio.run(made.service.batcher.call(function, seconds=5))
 
 
 def test_a_hung_recommender_makes_the_replica_unhealthy(

@@ -10,10 +10,10 @@ import pytest
 from recsys.release.load import load_release
 from recsys.release.queries import Query
 from recsys.release.recommender import Recommender
-from serving.engine.asking import Wanted, query_for
-from serving.engine.overlay import Overlay
+from serving.domain import Feedback
+from serving.engine.recent_ratings import RecentRatings
+from serving.engine.requests import RecommendationRequest, to_query
 from serving.events.store import EventStore
-from serving.records import Feedback
 from tests.serving.running import Running, running, wait_for
 
 
@@ -62,7 +62,7 @@ def test_every_replica_learns_it_and_so_does_a_restart(
 def test_an_event_counts_once(made: Running) -> None:
     made.rate("newcomer", "i3", 5.0, "e1")
     assert made.rate("newcomer", "i3", 0.5, "e1") == {"stored": [], "duplicates": ["e1"]}
-    assert made.service.overlay.of("newcomer") == {"i3": 5.0}
+    assert made.service.recent_ratings.of("newcomer") == {"i3": 5.0}
     assert [row.value for row in made.service.store.feedback()] == [5.0]
     twice = [{"event_id": "e2", "kind": "click", "user_id": "u1", "item_id": "i1"}] * 2
     answer = made.client.post("/v1/feedback", json={"events": twice}).json()
@@ -133,7 +133,7 @@ def test_erased_users_are_forgotten(made: Running) -> None:
     made.rate("newcomer", "i3", 5.0, "e1")
     made.list("newcomer")
     (loaded,) = made.service.deployment.arms.values()
-    query = query_for(loaded, Wanted(user_id="newcomer"), made.service.overlay)
+    query = to_query(loaded, RecommendationRequest(user_id="newcomer"), made.service.recent_ratings)
     person = loaded.recommender.person(query)
     assert loaded.recommender.person(query) is person
     hashed = hashlib.sha256(b"newcomer").hexdigest()
@@ -143,9 +143,9 @@ def test_erased_users_are_forgotten(made: Running) -> None:
 
 
 def test_the_newest_rating_of_an_item_counts_in_whatever_order_they_come() -> None:
-    overlay = Overlay()
+    recent_ratings = RecentRatings()
     for at, stars in ((2.0, 4.0), (1.0, 1.0), (3.0, 5.0), (2.5, 2.0)):
-        overlay.lay(Feedback(f"e{at}", None, "u", "rating", "i1", stars, at))
-    overlay.lay(Feedback("c", None, "u", "click", "i2", None, 9.0))
-    assert overlay.of("u") == {"i1": 5.0}
-    assert len(overlay) == 1
+        recent_ratings.add(Feedback(f"e{at}", None, "u", "rating", "i1", stars, at))
+    recent_ratings.add(Feedback("c", None, "u", "click", "i2", None, 9.0))
+    assert recent_ratings.of("u") == {"i1": 5.0}
+    assert len(recent_ratings) == 1

@@ -13,7 +13,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from serving.api.app import create_gate
+from serving.api.asgi import create_asgi
 from serving.server import Server
 from tests.serving.postgres import free_port
 from tests.serving.running import Running, running, wait_for
@@ -112,7 +112,7 @@ def test_too_many_requests_get_429(proxy: httpx.Client) -> None:
 
 def test_a_replica_that_dies_is_not_noticed(proxy: httpx.Client, made: Running) -> None:
     """A second listener on the same port goes away with its connections cut; nobody sees an error."""
-    other = Server(create_gate(made.service), host="127.0.0.1", port=made.service.settings.port)
+    other = Server(create_asgi(made.service), host="127.0.0.1", port=made.service.settings.port)
     other.start()
     statuses: Counter[int] = Counter()
     stop = threading.Event()

@@ -10,7 +10,7 @@ import pytest
 from recsys.errors import InputError
 from search.tracking.tracker import default_uri
 from serving.__main__ import use_local_registry
-from serving.registry import resolve
+from serving.release_registry import resolve
 
 
 def test_search_and_serve_look_into_one_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from recsys.errors import InputError
 from recsys.release.load import read_manifest
-from serving.registry import resolve
+from serving.release_registry import resolve
 
 
 def register(

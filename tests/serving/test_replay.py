@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 
 from serving.commands.replay import experiment_state
-from serving.operations import Operations
-from serving.registry import resolve
-from serving.replay.connection import FAILURES, Connection
-from serving.replay.drive import drive
-from serving.replay.offline import expected
+from serving.operations_service import Operations
+from serving.release_registry import resolve
+from serving.replay.drive import replay_traffic
+from serving.replay.http_client import FAILURES, ApiConnection
+from serving.replay.offline import offline_metrics
 from serving.replay.traffic import Traffic
-from serving.starting import settle_experiment
+from serving.startup_checks import resolve_experiment
 from tests.serving.postgres import free_port
 from tests.serving.running import running, wait_for
 
@@ -47,14 +47,14 @@ def read(operations: Operations) -> list[dict[str, Any]]:
 def test_online_figures_are_the_offline_ones(releases: dict[str, Path], tmp_path: Path) -> None:
     traffic = made_up(400)
     with running(tmp_path, {"a": releases["a"], "b": releases["b"]}) as made:
-        stored = settle_experiment(made.service.settings)
+        stored = resolve_experiment(made.service.settings)
         wait_for(lambda: made.service.deployment.state.revision == stored.revision)
         operations = Operations(made.service.store, resolve=resolve, tell=lambda text: None)
-        driven = drive(made.url, traffic, events_per_minute=1_000_000)
+        driven = replay_traffic(made.url, traffic, events_per_minute=1_000_000)
         assert (driven.sent, driven.failed, len(driven.seconds)) == (400, {}, 400)
         wait_for(lambda: sum(arm["exposures"] for arm in read(operations)) >= len(traffic))
         online = {arm["arm"]: arm for arm in operations.results("main")["arms"]}
-        offline = expected(experiment_state(made.url, "main"), traffic)
+        offline = offline_metrics(experiment_state(made.url, "main"), traffic)
     for name, figures in offline.items():
         assert figures.answers > 100
         assert online[name]["rmse"] == pytest.approx(figures.rmse, abs=2e-4)
@@ -62,7 +62,9 @@ def test_online_figures_are_the_offline_ones(releases: dict[str, Path], tmp_path
 
 
 def test_an_api_that_breaks_off_is_counted_not_raised() -> None:
-    driven = drive(f"http://127.0.0.1:{free_port()}", made_up(5), events_per_minute=1_000_000, workers=2)
+    driven = replay_traffic(
+        f"http://127.0.0.1:{free_port()}", made_up(5), events_per_minute=1_000_000, workers=2
+    )
     assert driven.failed == {"ConnectionRefusedError": 5}
 
 
@@ -80,11 +82,11 @@ def test_a_connection_that_was_closed_between_requests_is_made_anew() -> None:
 
         thread = threading.Thread(target=one_answer_a_connection, daemon=True)
         thread.start()
-        connection = Connection(f"http://127.0.0.1:{server.getsockname()[1]}/behind", key="a-key")
-        assert connection.ask("GET", "/v1/popular") == (200, b"ok")
-        assert connection.ask("GET", "/v1/popular") == (200, b"ok")
+        connection = ApiConnection(f"http://127.0.0.1:{server.getsockname()[1]}/behind", key="a-key")
+        assert connection.request("GET", "/v1/popular") == (200, b"ok")
+        assert connection.request("GET", "/v1/popular") == (200, b"ok")
         thread.join(5)
     assert all(request.startswith(b"GET /behind/v1/popular ") for request in asked)
     assert all(b"X-API-Key: a-key" in request for request in asked)
     with pytest.raises(FAILURES):
-        connection.ask("GET", "/v1/popular")
+        connection.request("GET", "/v1/popular")

@@ -12,10 +12,10 @@ from recsys.errors import InputError
 from serving.__main__ import main
 from serving.app import read_yaml
 from serving.commands.serve import settings_of
-from serving.registry import pinned, resolve
+from serving.release_registry import pinned, resolve
 from serving.server import listener
 from serving.settings import read_settings
-from serving.starting import check_exposure, settle_experiment
+from serving.startup_checks import check_exposure, resolve_experiment
 from tests.serving.running import arms_of, settings_for
 
 YAML = Path(__file__).resolve().parents[2] / "serving" / "serve.yaml"
@@ -131,16 +131,16 @@ def test_what_was_changed_at_run_time_outlives_a_restart(releases: dict[str, Pat
     from serving.events.store import EventStore
 
     settings = settings_for(tmp_path, releases, 0.9, 0.1)
-    first = settle_experiment(settings)
+    first = resolve_experiment(settings)
     assert (first.revision, first.arms[1].share) == (1, 0.1)
     store = EventStore(settings.events)
     store.save_experiment(
         settings_for(tmp_path, releases, 0.6, 0.4).experiment.state(), expected=1, actor="x"
     )
-    again = settle_experiment(settings)
+    again = resolve_experiment(settings)
     assert (again.revision, again.arms[1].share) == (2, 0.4)
     others = settings_for(tmp_path, {"a": releases["a"]}, 1.0)
-    assert settle_experiment(others).revision == 3
+    assert resolve_experiment(others).revision == 3
 
 
 @pytest.mark.slow

@@ -49,7 +49,7 @@ class BadLines:
 
 
 @dataclass(frozen=True)
-class Reading:
+class IdReading:
     """What a reader understood of a file, in words for people."""
 
     kind: str = ""
@@ -77,7 +77,7 @@ class RawRatings:
     examples: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     time_unit: str = ""
-    reading: Reading = Reading()
+    reading: IdReading = IdReading()
     header: tuple[str, ...] = ()
     whole_ids: bool = False
 

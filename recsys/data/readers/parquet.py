@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from recsys.data.readers.columns import Columns, described
-from recsys.data.readers.ids import BadLines, EncodedIds, RawRatings, Reading, encode_integers, encode_text
+from recsys.data.readers.ids import BadLines, EncodedIds, IdReading, RawRatings, encode_integers, encode_text
 from recsys.data.readers.numbers import ACCEPTED, ratings_of
 from recsys.data.readers.times import times_from
 from recsys.errors import InputError
@@ -75,7 +75,9 @@ def read_parquet(path: Path, *, columns: Columns) -> RawRatings:
         skipped=bad.skipped[0] if bad.skipped else np.zeros(0, dtype=np.int64),
         examples=tuple(bad.examples),
         time_unit="" if times is None else times.unit,
-        reading=Reading(kind="Parquet", header=", ".join(header), columns=described(header, columns, found)),
+        reading=IdReading(
+            kind="Parquet", header=", ".join(header), columns=described(header, columns, found)
+        ),
         header=tuple(header),
         whole_ids=all(pa.types.is_integer(column.type) for column in ids),
     )

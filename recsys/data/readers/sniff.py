@@ -9,7 +9,7 @@ from pathlib import Path
 
 from recsys.data.readers.columns import Columns, looks_like_header
 from recsys.data.readers.containers import inner_name, open_table
-from recsys.data.readers.records import BLANKS, Dialect, OpenQuote, split_records
+from recsys.data.readers.csv_records import BLANKS, Dialect, OpenQuote, split_records
 from recsys.errors import InputError
 
 SEPARATORS = ("::", "\t", ";", "|", ",")

@@ -21,16 +21,9 @@ from numpy.typing import NDArray
 
 from recsys.data.readers.columns import Columns, described
 from recsys.data.readers.containers import open_table
-from recsys.data.readers.ids import (
-    BadLines,
-    EncodedIds,
-    RawRatings,
-    Reading,
-    encode_integers,
-    encode_text,
-)
+from recsys.data.readers.csv_records import BLANKS, Dialect, OpenQuote, split_records
+from recsys.data.readers.ids import BadLines, EncodedIds, IdReading, RawRatings, encode_integers, encode_text
 from recsys.data.readers.numbers import ACCEPTED, COMMA, ratings_of
-from recsys.data.readers.records import BLANKS, Dialect, OpenQuote, split_records
 from recsys.data.readers.sniff import NAMES_OF, Head, check_header, is_number, read_head
 from recsys.data.readers.times import times_from
 from recsys.errors import InputError
@@ -72,7 +65,7 @@ def read_text(
     if names is None and header:
         check_header(path, head, columns)
     resolved = columns.resolve(head.names, where=str(path))
-    reading = Reading(
+    reading = IdReading(
         kind="text table",
         encoding=head.encoding,
         separator=NAMES_OF[head.dialect.separator],

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from recsys.data.load import load_dataset
+from recsys.data.loading import load_dataset
 from recsys.data.ratings import Ratings
 from recsys.data.splits import make_split, training_data
 from recsys.errors import InputError, exit_code

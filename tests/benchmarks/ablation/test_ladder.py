@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from recsys.data.load import load_dataset
+from recsys.data.loading import load_dataset
 from recsys.models.registry import make_config
 from tests.benchmarks.ablation.__main__ import main
 from tests.benchmarks.ablation.rungs import LADDER, steps

@@ -13,7 +13,7 @@ import tempfile
 from pathlib import Path
 
 from recsys.data.dataset import Dataset
-from recsys.data.load import load_dataset
+from recsys.data.loading import load_dataset
 from recsys.data.protocols import parse_protocol
 from recsys.data.split import SliceName, Split
 from recsys.data.splits import make_split

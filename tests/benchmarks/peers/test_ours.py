@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from recsys.data.load import load_dataset
+from recsys.data.loading import load_dataset
 from recsys.data.splits import make_split
 from recsys.errors import InputError
 from search.results import write_results

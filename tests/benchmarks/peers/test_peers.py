@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from recsys.data.load import load_dataset
+from recsys.data.loading import load_dataset
 from recsys.data.splits import make_split
 from recsys.types import JsonObject
 from tests.benchmarks.peers.__main__ import main

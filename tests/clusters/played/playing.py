@@ -12,11 +12,11 @@ from typing import Any
 import pytest
 
 from clusters import state as states
-from clusters.errors import ClusterFailed
+from clusters.cluster_errors import ClusterFailed
 from clusters.runpod.client import RunpodClient
 from clusters.runpod.lifecycle import Pace
-from clusters.runpod.provider import RunpodProvider
-from clusters.runpod.spec import RunpodSpec
+from clusters.runpod.runpod_provider import RunpodProvider
+from clusters.runpod.runpod_spec import RunpodSpec
 from clusters.state import ClusterState
 from tests.clusters.played.api import PlayedApi
 from tests.clusters.played.cloud import Cloud

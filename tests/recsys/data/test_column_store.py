@@ -10,18 +10,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from recsys.data import load
+from recsys.data import loading
 from recsys.data.cache import atomic_folder, cache_folder
 from recsys.data.column_store import open_dataset, save_dataset
 from recsys.data.dataset import Dataset
-from recsys.data.load import load_dataset
+from recsys.data.loading import load_dataset
 from recsys.errors import InputError
 from tests.recsys.data.examples import made_dataset, table, write_csv_layout, write_u_layout
 
 
 @pytest.fixture(autouse=True)
 def _keep_small_files_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(load, "PARSE_AT_ONCE", 0)
+    monkeypatch.setattr(loading, "PARSE_AT_ONCE", 0)
 
 
 def assert_same(one: Dataset, other: Dataset) -> None:
@@ -50,7 +50,7 @@ def test_saved_and_opened_are_equal(tmp_path: Path) -> None:
 def test_the_second_load_reads_columns_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = write_u_layout(tmp_path / "ml", table(half=False))
     first = load_dataset(str(folder), cache=tmp_path / "cache")
-    monkeypatch.setattr(load, "read_ratings", None)  # parsing again would fail
+    monkeypatch.setattr(loading, "read_ratings", None)  # parsing again would fail
     second = load_dataset(str(folder), cache=tmp_path / "cache")
     assert_same(first, second)
     assert np.array_equal(first.user_features, second.user_features)  # type: ignore[arg-type]

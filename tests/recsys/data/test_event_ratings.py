@@ -9,11 +9,11 @@ import pytest
 
 from recsys.data.dataset import Dataset
 from recsys.data.event_ratings import merge_served, read_served, split_source
-from recsys.data.gate import gate_mask
+from recsys.data.gate_slice import gate_mask
 from recsys.errors import InputError
+from serving.domain import Exposure, Feedback
+from serving.events.retention import erase
 from serving.events.store import EventStore
-from serving.privacy import erase
-from serving.records import Exposure, Feedback
 from tests.releases import make_dataset
 
 NOW = 2_000_000_000.0

@@ -14,7 +14,7 @@ import pytest
 
 from recsys.data.__main__ import main
 from recsys.data.download import download_release
-from recsys.data.load import load_dataset
+from recsys.data.loading import load_dataset
 
 RATINGS = "user,item,rating,timestamp\n" + "".join(
     f"{user},{item},{1 + (user + item) % 5},{1_500_000_000 + 60 * user + item}\n"

@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from recsys.data import load, releases
+from recsys.data import loading, releases
 from recsys.data.download import Unreachable
-from recsys.data.load import load_dataset
+from recsys.data.loading import load_dataset
 from recsys.data.package_download import INSIDE, fetch_ml_100k, movies_csv
 from recsys.data.releases import RELEASES, release_folder
 from recsys.errors import InputError
@@ -254,4 +254,4 @@ def test_titles_get_their_year_back() -> None:
 def test_every_name_of_the_plan_is_known() -> None:
     assert set(RELEASES) == {"ml-100k", "ml-1m", "ml-10m", "ml-20m", "ml-25m", "ml-32m", "ml-latest-small"}
     assert releases.BASE_URL.startswith("https://")
-    assert load.locate
+    assert loading.locate

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recsys.data.dataset import Dataset
-from recsys.data.gate import gate_mask
+from recsys.data.gate_slice import gate_mask
 from recsys.data.protocols import FOLDS, PROTOCOLS, parse_protocol
 from recsys.data.split import SLICES
 from recsys.data.splits import make_split, training_data

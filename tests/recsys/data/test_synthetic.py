@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recsys.data import visits
-from recsys.data.load import load_dataset
+from recsys.data.loading import load_dataset
 from recsys.data.synthetic import PREFIX, SyntheticSpec, generate, parse_spec, write_movielens_csv
 from recsys.data.world import make_world
 from recsys.errors import InputError

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from recsys.data.load import load_dataset
+from recsys.data.loading import load_dataset
 from recsys.data.ratings import RatingScale
 from recsys.data.readers import text
 from recsys.data.readers.columns import Columns

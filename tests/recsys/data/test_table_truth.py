@@ -18,7 +18,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from recsys.data.load import load_dataset
+from recsys.data.loading import load_dataset
 from recsys.data.readers import text as text_reader
 from recsys.data.readers.columns import Columns
 from recsys.data.readers.text import read_text

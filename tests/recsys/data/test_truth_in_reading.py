@@ -16,7 +16,7 @@ import pytest
 
 from recsys.data.__main__ import main
 from recsys.data.dataset import Dataset
-from recsys.data.load import load_dataset
+from recsys.data.loading import load_dataset
 from recsys.data.ratings import RatingScale
 from recsys.data.splits import make_split
 from recsys.errors import InputError

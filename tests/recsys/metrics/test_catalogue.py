@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from scipy.spatial.distance import cosine
 
-from recsys.metrics import catalogue
-from recsys.metrics.catalogue import coverage, diversity, novelty, popular_share
+from recsys.metrics import beyond_accuracy
+from recsys.metrics.beyond_accuracy import coverage, diversity, novelty, popular_share
 from recsys.metrics.ranking import NO_ITEM
 
 
@@ -19,7 +19,7 @@ def test_coverage_counts_items_once() -> None:
 
 
 def test_diversity_against_scipy_pair_by_pair(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(catalogue, "BLOCK", 4)
+    monkeypatch.setattr(beyond_accuracy, "BLOCK", 4)
     random = np.random.default_rng(0)
     features = (random.random((30, 6)) < 0.5).astype(np.float32)
     features[:, 0] = 1

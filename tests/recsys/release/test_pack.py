@@ -12,7 +12,7 @@ from recsys.data.split import SLICES, TrainingData
 from recsys.errors import InputError
 from recsys.ranking.als import AlsConfig, fit_als
 from recsys.ranking.ranker_config import seen_matrix
-from recsys.release import writer
+from recsys.release import release_writer
 from recsys.release.load import load_release
 from recsys.release.pack import kept_rows, make_histories, make_popularity, pack_release
 from tests.releases import fit_member, make_cut, make_dataset, make_release
@@ -27,7 +27,7 @@ def test_nothing_is_left_of_a_packing_that_fails(tmp_path: Path, monkeypatch: py
     def full(*arguments: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(writer, "_write_manifest", full)
+    monkeypatch.setattr(release_writer, "_write_manifest", full)
     with pytest.raises(OSError, match="No space left"):
         make_release(tmp_path / "release")
     assert list(tmp_path.iterdir()) == []

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from recsys.data.data_spec import DataSpec
 from recsys.data.dataset import Dataset
-from recsys.data.spec import DataSpec
 from recsys.errors import InputError
 from serving.__main__ import main
+from serving.domain import Feedback
 from serving.events.store import EventStore
-from serving.records import Feedback
 
 
 def test_a_run_and_an_event_store_are_one_data_set(tmp_path: Path) -> None:

@@ -13,14 +13,14 @@ import numpy as np
 import pytest
 import yaml
 
-from recsys.data.spec import DataSpec
+from recsys.data.data_spec import DataSpec
 from recsys.data.splits import make_split
 from recsys.errors import InputError
 from search.experiment import main
 from search.experiments import review
 from search.experiments.create import request_of, seeds_of
-from search.experiments.spec import read_spec
-from search.report.review import review_text, write_review
+from search.experiments.experiment_spec import read_spec
+from search.report.review_page import review_text, write_review
 from search.results import write_results
 from tests.search.outcomes import make_outcome
 

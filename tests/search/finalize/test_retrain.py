@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 import torch
 
+from recsys.data.data_spec import DataSpec
 from recsys.data.dataset import Dataset
-from recsys.data.spec import DataSpec
 from recsys.data.split import Split
 from recsys.data.splits import make_split, training_data
 from recsys.metrics.rating import rmse

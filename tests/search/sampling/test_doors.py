@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from recsys.data.data_spec import DataSpec
 from recsys.data.dataset import Dataset
-from recsys.data.spec import DataSpec
 from recsys.data.splits import make_split, training_data
 from recsys.errors import InputError
 from recsys.models.base import ModelArtifact
-from recsys.release.writer import ReleaseMember
+from recsys.release.release_writer import ReleaseMember
 from recsys.training.trial import Trial
 from recsys.training.trial_types import TrialSpec
 from search.config.plan import make_plan

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 import yaml
 
+from recsys.data.data_spec import DataSpec
 from recsys.data.dataset import Dataset
-from recsys.data.spec import DataSpec
 from recsys.data.splits import make_split, training_data
 from recsys.errors import InputError
 from recsys.training.trial_types import TrialSpec

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from recsys.data.spec import DataSpec
+from recsys.data.data_spec import DataSpec
 from recsys.data.split import TrainingData
 from recsys.data.splits import make_split, training_data
 from recsys.errors import InputError

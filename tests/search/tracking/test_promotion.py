@@ -10,7 +10,7 @@ import pytest
 from mlflow import MlflowClient
 from numpy.typing import NDArray
 
-from recsys.data.gate import gate_mask
+from recsys.data.gate_slice import gate_mask
 from recsys.errors import InputError
 from recsys.release.load import load_release
 from recsys.release.recommender import Query, Recommender

@@ -7,9 +7,9 @@ from dataclasses import replace
 
 import pytest
 
-from serving.assignment import relaid
+from serving.assignment import reallocate
+from serving.domain import ArmSpec, ExperimentState, Exposure, Feedback
 from serving.events.store import Conflict, EventStore
-from serving.records import ArmSpec, ExperimentState, Exposure, Feedback
 
 STATE = ExperimentState(
     name="main",
@@ -75,10 +75,10 @@ def check_many(store: EventStore) -> None:
 def check_experiments(store: EventStore) -> None:
     store.create_tables()
     saved = store.save_experiment(STATE, expected=0, actor="anna", reason="begin", at=1.0)
-    assert saved == relaid(replace(STATE, revision=1), None)
+    assert saved == reallocate(replace(STATE, revision=1), None)
     ramped = replace(STATE, arms=(replace(STATE.arms[0], share=0.8), replace(STATE.arms[1], share=0.2)))
     ramped = store.save_experiment(ramped, expected=1, actor="ben", at=time.time())
-    assert ramped == relaid(ramped, saved)
+    assert ramped == reallocate(ramped, saved)
     with pytest.raises(Conflict) as conflict:
         store.save_experiment(STATE, expected=1, actor="carl")
     assert conflict.value.current == ramped

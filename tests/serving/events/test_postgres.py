@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from sqlalchemy import text
 
+from serving.events.event_tables import METADATA
+from serving.events.event_writer import EventWriter, StoreUnavailable
 from serving.events.store import EventStore
-from serving.events.tables import METADATA
-from serving.events.writer import EventWriter, StoreUnavailable
 from tests.serving.events.checks import check_experiments, check_many, check_records, exposure, told
 from tests.serving.postgres import Postgres, postgres
 from tests.serving.running import wait_for
@@ -62,15 +62,15 @@ def test_feedback_is_committed_in_the_order_of_its_numbers(store: EventStore, se
 
 def test_the_server_goes_away_and_comes_back(store: EventStore, server: Postgres, tmp_path: Path) -> None:
     writer = EventWriter(store, folder=tmp_path / "spool")
-    writer.tell([told("before")]).result(timeout=10)
+    writer.add_feedback([told("before")]).result(timeout=10)
     server.stop()
     with pytest.raises(StoreUnavailable):
-        writer.tell([told("during")]).result(timeout=30)
+        writer.add_feedback([told("during")]).result(timeout=30)
     for n in range(100):
-        writer.expose(exposure(f"x{n}"))
+        writer.add_exposure(exposure(f"x{n}"))
     server.start()
     wait_for(lambda: writer.available and len(list(store.exposures())) == 100)
-    assert writer.tell([told("after")]).result(timeout=10) == {"after"}
+    assert writer.add_feedback([told("after")]).result(timeout=10) == {"after"}
     assert {row.event_id for row in store.feedback()} == {"before", "after"}
     with store.engine.connect() as connection:
         assert connection.scalar(text("SELECT count(*) FROM exposures")) == 100

@@ -10,9 +10,9 @@ from unittest import mock
 import pytest
 
 from serving.events import spool
+from serving.events.event_writer import EventWriter
 from serving.events.store import EventStore
-from serving.events.writer import EventWriter
-from serving.metrics import MARK, clear_metrics
+from serving.service_metrics import MARK, clear_metrics
 from tests.serving.events.checks import exposure, told
 from tests.serving.running import wait_for
 
@@ -63,7 +63,7 @@ def test_a_damaged_abandoned_file_does_not_stop_the_writer(tmp_path: Path) -> No
     (folder / "dead.jsonl").write_bytes(b"{half a li\nrubbish\n")
     store = EventStore(str(tmp_path / "events.db"))
     writer = EventWriter(store, folder=folder)
-    assert writer.tell([told("e1")]).result(timeout=20) == {"e1"}
+    assert writer.add_feedback([told("e1")]).result(timeout=20) == {"e1"}
     assert [entry.data["lost"] for entry in store.journal(kind="gap")] == [2]
     assert writer.lost == 2
     writer.close()
@@ -73,11 +73,11 @@ def test_a_damaged_abandoned_file_does_not_stop_the_writer(tmp_path: Path) -> No
 def test_a_full_disk_under_the_spool_keeps_answers_going(tmp_path: Path) -> None:
     store = EventStore(str(tmp_path / "events.db"))
     writer = EventWriter(store, folder=tmp_path / "spool", queue=5)
-    writer.tell([told("e1")]).result(timeout=20)
+    writer.add_feedback([told("e1")]).result(timeout=20)
     full = OSError(errno.ENOSPC, "No space left on device")
     with mock.patch("os.write", side_effect=full), mock.patch.object(store, "add_rows", side_effect=full):
         for n in range(8):
-            writer.expose(exposure(f"x{n}"))
+            writer.add_exposure(exposure(f"x{n}"))
         assert writer.lost == 3
         wait_for(lambda: not writer.available)
     wait_for(lambda: len(list(store.exposures())) == 5 and bool(list(store.journal(kind="gap"))))

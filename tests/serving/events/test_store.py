@@ -7,7 +7,7 @@ import pytest
 from sqlalchemy import text
 
 from recsys.errors import InputError
-from serving.events.connection import Gone
+from serving.events.engine import StoreGone
 from serving.events.store import Conflict, EventStore
 from tests.serving.events.checks import STATE, check_experiments, check_many, check_records, exposure, told
 
@@ -58,7 +58,7 @@ def test_a_vanished_file_is_noticed_not_written_to(tmp_path: Path) -> None:
     store.create_tables()
     store.add(feedback=[told("e1")])
     path.rename(tmp_path / "elsewhere.db")
-    with pytest.raises(Gone, match="moved or deleted"):
+    with pytest.raises(StoreGone, match="moved or deleted"):
         store.add(feedback=[told("e2")])
     (tmp_path / "elsewhere.db").rename(path)
     assert store.add(exposures=[exposure("x1")], feedback=[told("e2")]) == {"e2"}

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from serving.events.event_writer import EventWriter, StoreUnavailable
 from serving.events.store import EventStore
-from serving.events.writer import EventWriter, StoreUnavailable
 from tests.serving.events.checks import exposure, told
 from tests.serving.running import wait_for
 
@@ -17,7 +17,7 @@ from tests.serving.running import wait_for
 def test_feedback_is_acknowledged_after_its_commit(tmp_path: Path) -> None:
     store = EventStore(str(tmp_path / "events.db"))
     writer = EventWriter(store, folder=tmp_path / "spool")
-    futures = [writer.tell([told(f"e{n}"), told("same")]) for n in range(50)]
+    futures = [writer.add_feedback([told(f"e{n}"), told("same")]) for n in range(50)]
     new = [future.result(timeout=10) for future in futures]
     assert [f"e{n}" in found for n, found in enumerate(new)] == [True] * 50
     assert sum("same" in found for found in new) == 1
@@ -29,7 +29,7 @@ def test_exposures_are_written_behind_and_on_closing(tmp_path: Path) -> None:
     store = EventStore(str(tmp_path / "events.db"))
     writer = EventWriter(store, folder=tmp_path / "spool", flush_seconds=60)
     for n in range(1_234):
-        writer.expose(exposure(f"x{n}"))
+        writer.add_exposure(exposure(f"x{n}"))
     writer.close()
     assert len(list(store.exposures())) == 1_234
     assert list((tmp_path / "spool").iterdir()) == []
@@ -39,17 +39,17 @@ def test_a_store_that_is_away_loses_no_exposure_and_acknowledges_nothing(tmp_pat
     path = tmp_path / "events.db"
     store = EventStore(str(path))
     writer = EventWriter(store, folder=tmp_path / "spool", queue=10)
-    writer.tell([told("before")]).result(timeout=10)
+    writer.add_feedback([told("before")]).result(timeout=10)
     path.rename(tmp_path / "away.db")
     with pytest.raises(StoreUnavailable):
-        writer.tell([told("lost?")]).result(timeout=10)
+        writer.add_feedback([told("lost?")]).result(timeout=10)
     assert not writer.available
     for n in range(100):  # ten times what the queue holds
-        writer.expose(exposure(f"x{n}"))
+        writer.add_exposure(exposure(f"x{n}"))
     assert writer.waiting == 10
     (tmp_path / "away.db").rename(path)
     wait_for(lambda: writer.available and len(list(store.exposures())) == 100)
-    assert writer.tell([told("after")]).result(timeout=10) == {"after"}
+    assert writer.add_feedback([told("after")]).result(timeout=10) == {"after"}
     assert [row.event_id for row in store.feedback()] == ["before", "after"]
     assert writer.lost == 0
     writer.close()
@@ -59,9 +59,9 @@ def test_a_store_that_is_away_loses_no_exposure_and_acknowledges_nothing(tmp_pat
 def test_what_the_store_cannot_take_does_not_hold_up_the_rest(tmp_path: Path) -> None:
     store = EventStore(str(tmp_path / "events.db"))
     writer = EventWriter(store, folder=tmp_path / "spool")
-    writer.tell([told("warm")]).result(timeout=10)
-    bad = writer.tell([told("bad", user_id="\ud800")])
-    good = writer.tell([told("good")])
+    writer.add_feedback([told("warm")]).result(timeout=10)
+    bad = writer.add_feedback([told("bad", user_id="\ud800")])
+    good = writer.add_feedback([told("good")])
     assert good.result(timeout=10) == {"good"}
     with pytest.raises(UnicodeError):
         bad.result(timeout=10)
@@ -72,15 +72,15 @@ PROGRAM = """
 import sys
 from pathlib import Path
 from serving.events.store import EventStore
-from serving.events.writer import EventWriter
+from serving.events.event_writer import EventWriter
 from tests.serving.events.checks import exposure, told
 from tests.serving.running import wait_for
 writer = EventWriter(EventStore(sys.argv[1]), folder=Path(sys.argv[2]), flush_seconds=0.05)
 for n in range(10**9):
-    writer.expose(exposure(f"x{n}"))
+    writer.add_exposure(exposure(f"x{n}"))
     print(f"x{n}", flush=True)
     if n % 20 == 0:
-        writer.tell([told(f"e{n}")]).result(timeout=30)
+        writer.add_feedback([told(f"e{n}")]).result(timeout=30)
         print(f"e{n}", flush=True)
 """
 
@@ -96,7 +96,7 @@ def test_kill_9_loses_nothing_that_was_answered_or_acknowledged(tmp_path: Path) 
     process.wait()
     store = EventStore(url)
     writer = EventWriter(store, folder=folder)
-    writer.tell([told("later")]).result(timeout=20)
+    writer.add_feedback([told("later")]).result(timeout=20)
     stored = {row.exposure_id for row in store.exposures()} | {row.event_id for row in store.feedback()}
     assert set(answered) - stored == set()
     assert sum(name.startswith("e") for name in answered) > 10

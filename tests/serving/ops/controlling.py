@@ -10,12 +10,12 @@ import time
 from sqlalchemy.exc import SQLAlchemyError
 
 from serving.events.store import EventStore
-from serving.rollout.controller import Controller
+from serving.rollout.controller import RolloutController
 
 
 def main(url: str) -> None:
     store = EventStore(url)
-    controller = Controller(store, "home", tell=lambda words: print(words, flush=True))
+    controller = RolloutController(store, "home", tell=lambda words: print(words, flush=True))
     print("ready", flush=True)
     while True:
         try:

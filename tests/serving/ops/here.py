@@ -11,12 +11,12 @@ from typing import Any
 import httpx
 
 from recsys.types import JsonObject
-from serving.api.app import create_gate
+from serving.api.asgi import create_asgi
 from serving.engine.service import Service
 from serving.events.store import EventStore
-from serving.operations import Operations
+from serving.operations_service import Operations
 from serving.server import Server
-from serving.starting import settle_experiment
+from serving.startup_checks import resolve_experiment
 from tests.serving.running import Running, settings_for
 
 
@@ -40,7 +40,7 @@ class Here:
 def operating(folder: Path, releases: Mapping[str, Path], *shares: float, **fields: Any) -> Iterator[Running]:
     """As ``running``, with operations that tick ten times a second."""
     settings = settings_for(folder, releases, *shares, **fields)
-    settle_experiment(settings)
+    resolve_experiment(settings)
     stop = threading.Event()
     operations = Operations(
         EventStore(settings.events),
@@ -53,7 +53,7 @@ def operating(folder: Path, releases: Mapping[str, Path], *shares: float, **fiel
     thread.start()
     service = Service(settings)
     service.start()
-    server = Server(create_gate(service, Here(operations)), host=settings.host, port=settings.port)
+    server = Server(create_asgi(service, Here(operations)), host=settings.host, port=settings.port)
     server.start()
     url = f"http://127.0.0.1:{settings.port}"
     try:

@@ -7,8 +7,8 @@ import math
 import numpy as np
 import pytest
 
-from serving.comparison.betting import WEIGHTS, Evidence, Z, bet, users_needed
-from serving.comparison.tally import Shown, Tally
+from serving.experiments.aggregates import Aggregates, ShownList
+from serving.experiments.betting import WEIGHTS, Evidence, Z, bet, users_needed
 
 
 def written_out(y: np.ndarray, t: np.ndarray, p: np.ndarray, difference: float = 0.0) -> tuple[float, float]:
@@ -143,12 +143,12 @@ def test_nobody_yet_is_no_evidence() -> None:
 @pytest.mark.parametrize("reversed_", [False, True])
 def test_a_batch_that_comes_late_moves_the_entry_with_its_arm_and_revision(reversed_: bool) -> None:
     """The order in which batches are stored does not change who entered where, and at what share."""
-    tally = Tally(frozenset({"control", "new"}), 100.0)
+    tally = Aggregates(frozenset({"control", "new"}), 100.0)
     shown = [
-        Shown("a", 10.0, "u", "control", 1, ("i",), "personal", 1.0, False),
-        Shown("b", 50.0, "u", "new", 2, ("i",), "personal", 1.0, False),
+        ShownList("a", 10.0, "u", "control", 1, ("i",), "personal", 1.0, False),
+        ShownList("b", 50.0, "u", "new", 2, ("i",), "personal", 1.0, False),
     ]
     for exposure in reversed(shown) if reversed_ else shown:
-        tally.show(exposure)
+        tally.add_exposure(exposure)
     user = tally.users["u"]
     assert (user.first_at, user.arm, user.revision, user.crossed) == (10.0, "control", 1, True)

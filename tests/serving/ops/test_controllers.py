@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
+from serving.domain import ArmSpec, ExperimentState
 from serving.events.store import EventStore
-from serving.records import ArmSpec, ExperimentState
-from serving.rollout.controller import SETTLED_SECONDS, Controller
-from serving.rollout.stages import RolloutPlan
-from serving.rollout.standing import ACTOR, KIND, shares_of, standing, start
+from serving.rollout.controller import SETTLED_SECONDS, RolloutController
+from serving.rollout.policy import RolloutPlan
+from serving.rollout.rollout_status import ACTOR, KIND, rollout_status, shares_of, start_rollout
 from tests.serving.postgres import postgres
 
 pytestmark = pytest.mark.slow
@@ -28,7 +28,7 @@ def begun(url: str) -> EventStore:
     store.create_tables()
     state = ExperimentState("home", 0, "salt", (ArmSpec("old", "runs/old", 1.0),))
     store.save_experiment(state, expected=0, actor="test")
-    start(store, PLAN, now=time.time())
+    start_rollout(store, PLAN, now=time.time())
     return store
 
 
@@ -60,10 +60,10 @@ def rest_of(process: subprocess.Popen[str]) -> list[str]:
 def two_at_once(url: str) -> None:
     store = begun(url)
     pair = [controller(url) for _ in range(2)]
-    told = [rest_of(process) for process in pair]
+    messages = [rest_of(process) for process in pair]
     assert [process.wait(60) for process in pair] == [0, 0]
     assert steps(store) == STEPS
-    assert sum(map(len, told)) == len(STEPS)
+    assert sum(map(len, messages)) == len(STEPS)
     assert final(store) == ("manual", {"old": 0.0, "new": 1.0})
     # One revision a step: none was made and taken back.
     assert [state.revision for state in store.experiment_history("home")] == list(range(8, 0, -1))
@@ -81,7 +81,7 @@ def test_a_controller_killed_in_mid_rollout_is_carried_on_by_the_next(tmp_path: 
             time.sleep(0.005)
         process.kill()
         assert process.wait(10) == -9
-        assert standing(store, "home") is not None
+        assert rollout_status(store, "home") is not None
     assert controller(url).communicate(timeout=60) is not None
     shares = [share for _, share in steps(store)]
     assert shares == sorted(shares)
@@ -103,18 +103,18 @@ def test_two_controllers_at_once_on_postgresql() -> None:
 def test_a_step_that_was_stored_but_not_told_is_told_by_the_next_controller(tmp_path: Path) -> None:
     """As a kill between the two leaves it."""
     store = begun(str(tmp_path / "events.db"))
-    now = standing(store, "home")
+    now = rollout_status(store, "home")
     assert now is not None
     raised = replace(now.state, arms=shares_of(now.state, PLAN, 0.01))
     at = time.time()
     store.save_experiment(raised, expected=now.state.revision, actor=ACTOR, reason="held", at=at)
-    told: list[str] = []
-    young = Controller(store, "home", tell=told.append, clock=lambda: at + 0.1)
+    messages: list[str] = []
+    young = RolloutController(store, "home", tell=messages.append, clock=lambda: at + 0.1)
     young.tick()
-    assert told == []  # whoever made the step may be about to tell it
-    Controller(store, "home", tell=told.append, clock=lambda: at + SETTLED_SECONDS).tick()
-    assert "raise new 0% -> 1%" in told[0]
-    assert "told late" in told[0]
+    assert messages == []  # whoever made the step may be about to tell it
+    RolloutController(store, "home", tell=messages.append, clock=lambda: at + SETTLED_SECONDS).tick()
+    assert "raise new 0% -> 1%" in messages[0]
+    assert "told late" in messages[0]
     assert steps(store)[:2] == STEPS[:2]
     store.close()
 
@@ -124,7 +124,7 @@ def test_two_starts_at_once_leave_the_plan_of_the_one_that_was_stored(tmp_path: 
     other = replace(PLAN, candidate="other", release="runs/other")
     # What a second start writes before it loses the compare-and-set.
     store.append(KIND, "home", {"event": "started", "token": "ffffffff", "plan": other.__dict__})
-    found = standing(store, "home")
+    found = rollout_status(store, "home")
     assert found is not None
     assert found.plan == PLAN
     store.close()
@@ -132,10 +132,10 @@ def test_two_starts_at_once_leave_the_plan_of_the_one_that_was_stored(tmp_path: 
 
 def test_a_clock_that_goes_back_raises_nothing(tmp_path: Path) -> None:
     store = begun(str(tmp_path / "events.db"))
-    told: list[str] = []
-    controller = Controller(store, "home", tell=told.append, clock=lambda: time.time() - 3600)
+    messages: list[str] = []
+    controller = RolloutController(store, "home", tell=messages.append, clock=lambda: time.time() - 3600)
     assert controller.tick() is not None
-    assert told == []
+    assert messages == []
     assert final(store)[1] == {"old": 1.0, "new": 0.0}
     store.close()
 
@@ -144,7 +144,7 @@ def test_lost_events_hold_a_rollout_and_do_not_keep_it_from_going_back(tmp_path:
     store = begun(str(tmp_path / "events.db"))
     later = time.time() + 60
     store.append("gap", "exposures", {"since": later - 5, "lost": 3}, at=later - 1)
-    decision = Controller(store, "home", tell=print, clock=lambda: later).tick()
+    decision = RolloutController(store, "home", tell=print, clock=lambda: later).tick()
     assert decision is not None
     assert "3 events are missing" in decision.reason
     assert final(store)[1]["new"] == 0.0

@@ -11,7 +11,7 @@ from scipy import stats
 from recsys.data.ratings import Ratings, RatingScale
 from recsys.release.profile import build_profile, distance, unpack
 from serving.drift.detector import Detector, Observation
-from serving.drift.simulation import DRIFTS, draw, first_alarm, profile_of, world
+from tests.benchmarks.simulations.drift_streams import DRIFTS, draw, drift_world, first_alarm, profile_of
 
 
 def test_ks_distance_is_scipys() -> None:
@@ -29,7 +29,7 @@ def test_psi_by_hand() -> None:
 
 
 def test_a_profile_survives_json() -> None:
-    profile = profile_of(world(1), events=8000, seed=1)
+    profile = profile_of(drift_world(1), events=8000, seed=1)
     numbers, arrays = profile.pack()
     again = unpack(json.loads(json.dumps(numbers)), arrays)
     assert again.signals == profile.signals
@@ -39,7 +39,7 @@ def test_a_profile_survives_json() -> None:
 @pytest.mark.parametrize("drift", DRIFTS)
 def test_planted_drift_is_seen_and_clean_streams_are_silent(drift: str) -> None:
     for seed in range(3):
-        source = world(seed)
+        source = drift_world(seed)
         detector = Detector(profile_of(source, events=40_000, seed=seed))
         found = first_alarm(detector, draw(source, 6000, drift=drift, seed=100 + seed))
         if drift == "none":
@@ -50,7 +50,7 @@ def test_planted_drift_is_seen_and_clean_streams_are_silent(drift: str) -> None:
 
 
 def test_what_drifted_since_when_and_how_much_is_told() -> None:
-    source = world(5)
+    source = drift_world(5)
     detector = Detector(profile_of(source, events=40_000, seed=5))
     first_alarm(detector, draw(source, 2000, drift="none", seed=6))
     start = detector.events
@@ -69,7 +69,7 @@ def test_what_drifted_since_when_and_how_much_is_told() -> None:
 
 def test_a_jump_of_the_error_inside_the_stream_is_seen_without_a_window() -> None:
     rng = np.random.default_rng(8)
-    detector = Detector(profile_of(world(8), events=8000, seed=8))
+    detector = Detector(profile_of(drift_world(8), events=8000, seed=8))
     for place in range(6000):
         error = abs(rng.normal()) * (0.5 if place < 3000 else 1.0)
         detector.observe([Observation(float(place), 1, 1, 3.0, 3.0 + error)])

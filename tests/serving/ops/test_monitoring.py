@@ -10,14 +10,14 @@ from pathlib import Path
 import pytest
 import yaml
 
-from serving.metrics import Metrics
+from serving.service_metrics import ServiceMetrics
 
 FOLDER = Path(__file__).resolve().parents[3] / "serving" / "monitoring"
 
 
 def exported() -> dict[str, set[str]]:
     """Name of every exported series and its labels, from the exposition text itself."""
-    metrics = Metrics()
+    metrics = ServiceMetrics()
     for collector in vars(metrics).values():
         names = getattr(collector, "_labelnames", ())
         if names:
@@ -58,6 +58,6 @@ def test_every_metric_asked_for_is_exported_with_those_labels() -> None:
 @pytest.mark.system
 def test_promtool_accepts_rules_and_configuration() -> None:
     for check, name in (("rules", "alerts.yml"), ("config", "prometheus.yml")):
-        told = subprocess.run(["promtool", "check", check, FOLDER / name], capture_output=True, text=True)
-        assert told.returncode == 0, told.stderr
-        assert "SUCCESS" in told.stdout
+        messages = subprocess.run(["promtool", "check", check, FOLDER / name], capture_output=True, text=True)
+        assert messages.returncode == 0, messages.stderr
+        assert "SUCCESS" in messages.stdout

@@ -17,13 +17,13 @@ from starlette.testclient import TestClient
 
 from recsys.errors import InputError
 from recsys.types import JsonObject
-from serving.api import errors
+from serving.api import http_errors
 from serving.api import operations as routes
 from serving.assignment import Assigner
-from serving.comparison.guardrails import Limits
+from serving.domain import ArmSpec, ExperimentState, Exposure, Feedback
 from serving.events.store import EventStore
-from serving.operations import Operations, OperationSettings
-from serving.records import ArmSpec, ExperimentState, Exposure, Feedback
+from serving.experiments.guardrails import Limits
+from serving.operations_service import Operations, OperationSettings
 from tests.releases import make_release
 from tests.serving.ops.here import Here
 
@@ -44,11 +44,11 @@ def store(tmp_path: Path, release: Path) -> EventStore:
     return made
 
 
-def operations(store: EventStore, told: list[str] | None = None, **settings: object) -> Operations:
+def operations(store: EventStore, messages: list[str] | None = None, **settings: object) -> Operations:
     return Operations(
         store,
         resolve=Path,
-        tell=(told if told is not None else []).append,
+        tell=(messages if messages is not None else []).append,
         settings=OperationSettings(window_seconds=100.0, limits=Limits(planned=500), **settings),  # type: ignore[arg-type]
         clock=lambda: NOW,
     )
@@ -165,9 +165,9 @@ def test_shadow_lists_are_compared_and_never_counted(store: EventStore) -> None:
 
 def test_drift_is_told_journalled_and_starts_retraining_once(store: EventStore, tmp_path: Path) -> None:
     mark = tmp_path / "retrained"
-    told: list[str] = []
+    messages: list[str] = []
     command = (sys.executable, "-c", f"open({str(mark)!r}, 'a').write('x')")
-    running = operations(store, told, retrain=command)
+    running = operations(store, messages, retrain=command)
     rng = np.random.default_rng(6)
     rows = [
         Feedback(
@@ -182,7 +182,7 @@ def test_drift_is_told_journalled_and_starts_retraining_once(store: EventStore, 
     drifted = {name for row in report for name in row.get("drifted", [])}
     assert "unknown_users" in drifted
     assert "--start-from" in report[0]["advice"]
-    assert any("unknown_users" in words for words in told)
+    assert any("unknown_users" in words for words in messages)
     assert {row.kind for row in store.journal(kind="drift")} == {"drift"}
     deadline = time.monotonic() + 20
     while not mark.exists() and time.monotonic() < deadline:
@@ -216,7 +216,7 @@ def test_a_store_that_is_away_is_waited_for(store: EventStore, tmp_path: Path) -
 
 def test_the_routes_answer_and_refuse(store: EventStore) -> None:
     app = FastAPI()
-    errors.install(app)
+    http_errors.add_error_handlers(app)
     app.include_router(routes.router)
     with TestClient(app) as client:
         assert client.get("/v1/drift").status_code == 503

@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from serving.records import ExperimentState
-from serving.rollout.stages import RolloutPlan
-from serving.rollout.standing import start
-from serving.synthetic import Behaviour, answers
+from serving.domain import ExperimentState
+from serving.rollout.policy import RolloutPlan
+from serving.rollout.rollout_status import start_rollout
+from tests.benchmarks.simulations.behaviour import Behaviour, answers
 from tests.releases import make_release
 from tests.serving.ops.here import operating
 from tests.serving.running import Running, wait_for
@@ -35,7 +35,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     with operating(folder, releases, operations=TOOLS) as one:
         store = one.service.store
         plan = RolloutPlan("main", "a", "c", third, hold_seconds=0.2, minimum_exposures=0)
-        state: ExperimentState = start(store, plan, now=time.time()).state
+        state: ExperimentState = start_rollout(store, plan, now=time.time()).state
         wait_for(lambda: len(store.experiment_history("main")) >= 4)
         state = store.experiment("main") or state
         people = [f"p{number}" for number in range(600)]

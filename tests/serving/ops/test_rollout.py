@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 
 from recsys.errors import InputError
+from serving.domain import ArmSpec, ExperimentState, Exposure, Feedback
 from serving.events.store import EventStore
-from serving.records import ArmSpec, ExperimentState, Exposure, Feedback
-from serving.rollout.controller import Controller
-from serving.rollout.stages import Reading, RolloutPlan, Step, decide
-from serving.rollout.standing import standing, start
+from serving.rollout.controller import RolloutController
+from serving.rollout.policy import GuardrailReading, RolloutPlan, RolloutStep, decide_stage
+from serving.rollout.rollout_status import rollout_status, start_rollout
 
 PLAN = RolloutPlan(
     experiment="home",
@@ -22,7 +22,7 @@ PLAN = RolloutPlan(
     hold_seconds=60,
     minimum_exposures=50,
 )
-CALM = Reading(exposures=500, slow=2, fallbacks=3, baseline_fallback_share=0.01, error_low=None)
+CALM = GuardrailReading(exposures=500, slow=2, fallbacks=3, baseline_fallback_share=0.01, error_low=None)
 
 
 @pytest.fixture
@@ -62,10 +62,10 @@ def traffic(
 def test_a_quiet_rollout_rises_stage_by_stage_to_the_end() -> None:
     share, seen = 0.0, [0.0]
     while True:
-        decision = decide(PLAN, share, seconds=61, reading=CALM)
-        if decision.step is Step.DONE:
+        decision = decide_stage(PLAN, share, seconds=61, reading=CALM)
+        if decision.step is RolloutStep.DONE:
             break
-        assert decision.step is Step.RAISE
+        assert decision.step is RolloutStep.RAISE
         share = decision.share
         seen.append(share)
     assert seen == [0.0, 0.01, 0.05, 0.25, 0.5, 1.0]
@@ -74,41 +74,49 @@ def test_a_quiet_rollout_rises_stage_by_stage_to_the_end() -> None:
 @pytest.mark.parametrize(
     ("reading", "words"),
     [
-        (Reading(500, 40, 0, 0.0, None), "took over 50 ms"),
-        (Reading(500, 0, 100, 0.02, None), "fallbacks"),
-        (Reading(500, 0, 0, 0.0, 0.1), "squared error"),
+        (GuardrailReading(500, 40, 0, 0.0, None), "took over 50 ms"),
+        (GuardrailReading(500, 0, 100, 0.02, None), "fallbacks"),
+        (GuardrailReading(500, 0, 0, 0.0, 0.1), "squared error"),
     ],
 )
-def test_a_broken_guardrail_goes_back_at_once(reading: Reading, words: str) -> None:
-    decision = decide(PLAN, 0.25, seconds=1, reading=reading)
-    assert decision.step is Step.BACK
+def test_a_broken_guardrail_goes_back_at_once(reading: GuardrailReading, words: str) -> None:
+    decision = decide_stage(PLAN, 0.25, seconds=1, reading=reading)
+    assert decision.step is RolloutStep.BACK
     assert decision.share == 0.0
     assert words in decision.reason
 
 
 def test_too_few_answers_too_short_or_holes_hold() -> None:
-    assert decide(PLAN, 0.05, seconds=10, reading=CALM).step is Step.HOLD
-    assert decide(PLAN, 0.05, seconds=90, reading=Reading(20, 0, 0, 0.0, None)).step is Step.HOLD
-    assert decide(PLAN, 0.05, seconds=90, reading=Reading(500, 0, 0, 0.0, None, holes=1)).step is Step.HOLD
+    assert decide_stage(PLAN, 0.05, seconds=10, reading=CALM).step is RolloutStep.HOLD
+    assert (
+        decide_stage(PLAN, 0.05, seconds=90, reading=GuardrailReading(20, 0, 0, 0.0, None)).step
+        is RolloutStep.HOLD
+    )
+    assert (
+        decide_stage(
+            PLAN, 0.05, seconds=90, reading=GuardrailReading(500, 0, 0, 0.0, None, lost_events=1)
+        ).step
+        is RolloutStep.HOLD
+    )
 
 
 def test_a_rollout_on_the_store_reaches_everybody(store: EventStore) -> None:
     now = [100.0]
-    told: list[str] = []
-    start(store, PLAN, now=now[0])
+    messages: list[str] = []
+    start_rollout(store, PLAN, now=now[0])
     for _ in range(20):
         state = store.experiment("home")
         assert state is not None
         now[0] += 61
         traffic(store, now[0] - 1, shadow=state.arms[1].shadow)
         # A new controller every tick: all it knows is in the store.
-        if Controller(store, "home", tell=told.append, clock=lambda: now[0]).tick() is None:
+        if RolloutController(store, "home", tell=messages.append, clock=lambda: now[0]).tick() is None:
             break
     final = store.experiment("home")
     assert final is not None
     assert [(arm.name, arm.share) for arm in final.arms] == [("old", 0.0), ("new", 1.0)]
     assert final.owner == "manual"
-    assert [line.split("->")[1].split("%")[0].strip() for line in told] == [
+    assert [line.split("->")[1].split("%")[0].strip() for line in messages] == [
         "1",
         "5",
         "25",
@@ -120,9 +128,9 @@ def test_a_rollout_on_the_store_reaches_everybody(store: EventStore) -> None:
 
 def test_slow_answers_take_the_candidate_back_to_nothing(store: EventStore) -> None:
     now = [100.0]
-    told: list[str] = []
-    start(store, PLAN, now=now[0])
-    controller = Controller(store, "home", tell=told.append, clock=lambda: now[0])
+    messages: list[str] = []
+    start_rollout(store, PLAN, now=now[0])
+    controller = RolloutController(store, "home", tell=messages.append, clock=lambda: now[0])
     now[0] += 61
     traffic(store, now[0] - 1, shadow=True)
     assert controller.tick() is not None
@@ -130,7 +138,7 @@ def test_slow_answers_take_the_candidate_back_to_nothing(store: EventStore) -> N
     now[0] += 3
     decision = controller.tick()
     assert decision is not None
-    assert decision.step is Step.BACK
+    assert decision.step is RolloutStep.BACK
     state = store.experiment("home")
     assert state is not None
     assert {arm.name: arm.share for arm in state.arms} == {"old": 1.0, "new": 0.0}
@@ -142,17 +150,17 @@ def test_slow_answers_take_the_candidate_back_to_nothing(store: EventStore) -> N
 
 def test_a_worse_model_goes_back_and_an_equal_one_does_not(store: EventStore) -> None:
     now = [0.0]
-    for error, expected in ((0.7, Step.HOLD), (1.1, Step.BACK)):
-        now[0] = 1000.0 if expected is Step.HOLD else 9000.0
-        start(store, PLAN, now=now[0])
+    for error, expected in ((0.7, RolloutStep.HOLD), (1.1, RolloutStep.BACK)):
+        now[0] = 1000.0 if expected is RolloutStep.HOLD else 9000.0
+        start_rollout(store, PLAN, now=now[0])
         for place in range(5):
             traffic(store, now[0] + place, arm="old", users=300)
             traffic(store, now[0] + place, arm="new", users=300, error=error)
         now[0] += 10
-        decision = Controller(store, "home", tell=print, clock=lambda: now[0]).tick()
+        decision = RolloutController(store, "home", tell=print, clock=lambda: now[0]).tick()
         assert decision is not None
         assert decision.step is expected
-        if expected is Step.HOLD:
+        if expected is RolloutStep.HOLD:
             state = store.experiment("home")
             assert state is not None
             back = ExperimentState("home", 0, "salt", (ArmSpec("old", "runs/old", 1.0),))
@@ -161,30 +169,30 @@ def test_a_worse_model_goes_back_and_an_equal_one_does_not(store: EventStore) ->
 
 def test_two_controllers_make_one_step(store: EventStore) -> None:
     now = [100.0]
-    told: list[str] = []
-    start(store, PLAN, now=now[0])
-    pair = [Controller(store, "home", tell=told.append, clock=lambda: now[0]) for _ in range(2)]
+    messages: list[str] = []
+    start_rollout(store, PLAN, now=now[0])
+    pair = [RolloutController(store, "home", tell=messages.append, clock=lambda: now[0]) for _ in range(2)]
     now[0] += 61
     traffic(store, now[0] - 1, shadow=True)
-    standings = standing(store, "home")
-    assert standings is not None
+    statuses = rollout_status(store, "home")
+    assert statuses is not None
     decision = pair[0].tick()
     assert decision is not None
     # The second one acts on what it read before the first stepped.
-    assert not pair[1].act(standings, decision)
-    assert len(told) == 1
+    assert not pair[1].act(statuses, decision)
+    assert len(messages) == 1
     state = store.experiment("home")
     assert state is not None
-    assert state.revision == standings.state.revision + 1
+    assert state.revision == statuses.state.revision + 1
 
 
 def test_bad_starts_are_refused_in_words(store: EventStore) -> None:
     with pytest.raises(InputError, match=r"no experiment 'nowhere'.*home"):
-        start(store, RolloutPlan("nowhere", "old", "new", "r"), now=1.0)
+        start_rollout(store, RolloutPlan("nowhere", "old", "new", "r"), now=1.0)
     with pytest.raises(InputError, match="no arm 'older'"):
-        start(store, RolloutPlan("home", "older", "new", "r"), now=1.0)
-    start(store, PLAN, now=1.0)
+        start_rollout(store, RolloutPlan("home", "older", "new", "r"), now=1.0)
+    start_rollout(store, PLAN, now=1.0)
     with pytest.raises(InputError, match="under way"):
-        start(store, PLAN, now=2.0)
+        start_rollout(store, PLAN, now=2.0)
     with pytest.raises(ValueError, match="stages must rise"):
         RolloutPlan("home", "old", "new", "r", stages=(0.5, 0.1, 1.0))

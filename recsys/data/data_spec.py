@@ -1,0 +1,84 @@
+"""The ratings that a run is on: what --data names, or synthetic ones of a given size."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from recsys.data.cleaning import Duplicates
+from recsys.data.dataset import Dataset
+from recsys.data.event_ratings import merge_served, read_served, split_source
+from recsys.data.loading import load_dataset
+from recsys.data.ratings import RatingScale
+from recsys.data.readers.columns import Columns
+from recsys.errors import InputError
+from recsys.types import JsonObject
+
+
+@dataclass(frozen=True)
+class DataSpec:
+    """``--data`` and the options that go with it; plain values, so that a resumed run finds it again."""
+
+    data: str
+    user_column: str | None = None
+    item_column: str | None = None
+    rating_column: str | None = None
+    time_column: str | None = None
+    items: str | None = None
+    scale: tuple[float, float] | None = None
+    missing: tuple[float, ...] = ()
+    duplicates: Duplicates = "last"
+    header: str = "auto"
+    items_optional: bool = False
+
+    def to_json(self) -> JsonObject:
+        scale = None if self.scale is None else list(self.scale)
+        return {**vars(self), "scale": scale, "missing": list(self.missing)}
+
+    @classmethod
+    def from_json(cls, row: JsonObject) -> DataSpec:
+        scale = None if row["scale"] is None else tuple(row["scale"])
+        return cls(**{**row, "scale": scale, "missing": tuple(row.get("missing", ()))})
+
+    def load(self, progress: Callable[[str, float], None] | None = None) -> Dataset:
+        """The dataset. Raises InputError that says what is wrong and where."""
+        pair = split_source(self.data)
+        if pair is not None:
+            base = run_source(Path(pair[0])).load(progress)
+            return merge_served(base, read_served(pair[1], base.ratings.scale))
+        return load_dataset(
+            self.data,
+            columns=Columns(
+                user=self.user_column,
+                item=self.item_column,
+                rating=self.rating_column,
+                timestamp=self.time_column,
+            ),
+            items=None if self.items is None else Path(self.items),
+            scale=None if self.scale is None else RatingScale(*self.scale),
+            missing=self.missing,
+            duplicates=self.duplicates,
+            header=self.header != "none",
+            items_optional=self.items_optional,
+            progress=progress,
+        )
+
+
+def run_source(run: Path) -> DataSpec:
+    """What the run in ``run`` was trained on. Raises InputError where it holds no run."""
+    try:
+        return DataSpec.from_json(json.loads((run / "run.json").read_text())["source"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(
+            f"--data {run}+...: {run} holds no run of a search ({type(error).__name__}: run.json); expected "
+            "RUN+EVENTS, e.g. runs/champion+runs/events.db"
+        ) from None
+
+
+def show_download(what: str, share: float) -> None:
+    """Progress of a download or a parse on one line of stderr."""
+    if sys.stderr.isatty():
+        print(f"\r{what}: {share:4.0%}", end="\n" if share >= 1 else "", file=sys.stderr, flush=True)

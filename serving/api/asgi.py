@@ -1,0 +1,88 @@
+"""The API put together: the list of routers and the gate around them, in one visible place."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+from fastapi import FastAPI
+from starlette.responses import FileResponse, Response
+from starlette.staticfiles import StaticFiles
+from starlette.types import ASGIApp
+
+from serving.api import experiments, feedback, health, http_errors, items, operations, recommendations
+from serving.api.access_log import AccessLog
+from serving.api.experiments import ADMIN_TOKEN
+from serving.api.middleware import ApiMiddleware
+from serving.api.operations import OperationsClient
+from serving.engine.service import Service
+
+API_KEY = "RECSYS_API_KEY"
+PAGES = Path(__file__).resolve().parent.parent / "pages"
+ROUTERS = [
+    recommendations.router,
+    items.router,
+    feedback.router,
+    experiments.router,
+    operations.router,
+    health.router,
+]
+# The pages load nothing from elsewhere and may not be framed.
+PAGE_HEADERS = {
+    "content-security-policy": "default-src 'self'; frame-ancestors 'none'; base-uri 'none'",
+    "x-content-type-options": "nosniff",
+    "referrer-policy": "no-referrer",
+    "cache-control": "no-cache",
+}
+
+
+def create_app(service: Service, client: OperationsClient | None = None) -> FastAPI:
+    """The routes alone. ``client`` asks the operations process, None where there is none."""
+    app = FastAPI(
+        title="Recommendations",
+        version="1",
+        description="Top-10 lists from a release, with A/B traffic splitting. Errors share one JSON shape.",
+        docs_url=None,
+        redoc_url=None,
+    )
+    app.state.service = service
+    app.state.operations = client
+    http_errors.add_error_handlers(app)
+    for router in ROUTERS:
+        app.include_router(router)
+
+    @app.get("/", include_in_schema=False)
+    async def page() -> Response:
+        return FileResponse(PAGES / "index.html", headers=PAGE_HEADERS)
+
+    @app.get("/operations", include_in_schema=False)
+    async def operations_page() -> Response:
+        return FileResponse(PAGES / "operations.html", headers=PAGE_HEADERS)
+
+    @app.get("/docs", include_in_schema=False)
+    async def docs() -> Response:
+        return FileResponse(PAGES / "docs.html", headers=PAGE_HEADERS)
+
+    @app.get("/favicon.ico", include_in_schema=False)
+    async def icon() -> Response:
+        return FileResponse(PAGES / "icon.svg", media_type="image/svg+xml")
+
+    app.mount("/pages", StaticFiles(directory=PAGES), name="pages")
+    return app
+
+
+def create_asgi(service: Service, client: OperationsClient | None = None) -> ASGIApp:
+    """What a server runs. The admin token opens what the API key opens."""
+    settings = service.settings
+    api_key = os.environ.get(API_KEY, "")
+    keys: list[Any] = [key for key in (api_key, os.environ.get(ADMIN_TOKEN, "")) if key] if api_key else []
+    return ApiMiddleware(
+        create_app(service, client),
+        metrics=service.metrics,
+        keys=tuple(keys),
+        most_bytes=settings.max_body_bytes,
+        access_log=AccessLog(
+            Path(settings.access_log) if settings.access_log else None, hash_user_ids=settings.hash_user_ids
+        ),
+    )

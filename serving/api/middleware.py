@@ -1,0 +1,148 @@
+"""The gate before the routes, as one plain ASGI wrapper: request id, API key, body size, count and log.
+
+Wraps everything, also what the framework itself answers, so that each request is counted and logged once
+and none ends in a traceback. A body that is too large is read to its end and thrown away (up to a limit)
+before 413 is sent: a client that is still sending would otherwise see a broken connection, not the answer.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hmac
+import logging
+import re
+import time
+import uuid
+from time import perf_counter
+from typing import Any
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from serving.api.access_log import AccessLog
+from serving.api.http_errors import error_response
+from serving.service_metrics import ServiceMetrics
+
+log = logging.getLogger(__name__)
+REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
+PUBLIC_PATHS = ("/", "/docs", "/operations", "/openapi.json", "/healthz", "/readyz", "/favicon.ico")
+PUBLIC_FOLDER = "/pages/"
+MAX_DISCARDED_BYTES = 256 << 20  # bytes of a refused body that are read before the connection is cut
+DISCARD_SECONDS = 15.0  # seconds for the same
+
+
+class BodyTooLarge(Exception):
+    """The body passed the limit while it was read."""
+
+
+class ApiMiddleware:
+    """``keys`` are the tokens that open the API; none means that it is open (loopback only)."""
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        metrics: ServiceMetrics,
+        keys: tuple[str, ...],
+        most_bytes: int,
+        access_log: AccessLog,
+    ) -> None:
+        self._app = app
+        self._metrics = metrics
+        self._keys = tuple(key.encode() for key in keys)
+        self._most_bytes = most_bytes
+        self._access_log = access_log
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        began = perf_counter()
+        headers = dict(scope["headers"])
+        given = headers.get(b"x-request-id", b"")
+        request_id = given.decode() if REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
+        scope["request_id"] = request_id
+        # The routes leave here what they answered with: arm, source, version, user.
+        log_fields: dict[str, Any] = {}
+        scope["log_fields"] = log_fields
+        status = 0
+
+        async def send_with_request_id(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                message["headers"] = [*message["headers"], (b"x-request-id", request_id.encode())]
+            await send(message)
+
+        try:
+            await self._guarded(scope, headers, receive, send_with_request_id)
+        except Exception:
+            log.exception("request %s failed", request_id)
+            if status == 0:
+                await error_response(500, "our mistake; it has been logged", request_id)(
+                    scope, receive, send_with_request_id
+                )
+        seconds = perf_counter() - began
+        route = getattr(scope.get("route"), "path", "unknown")
+        self._metrics.requests.labels(route, str(status)).inc()
+        self._metrics.seconds.labels(route, log_fields.get("arm", ""), log_fields.get("source", "")).observe(
+            seconds
+        )
+        self._access_log.note(
+            at=time.time(), request_id=request_id, method=scope["method"], route=route, status=status,
+            milliseconds=round(seconds * 1000, 3), **log_fields,
+        )  # fmt: skip
+
+    async def _guarded(self, scope: Scope, headers: dict[bytes, bytes], receive: Receive, send: Send) -> None:
+        path = scope["path"]
+        if self._keys and path not in PUBLIC_PATHS and not path.startswith(PUBLIC_FOLDER):
+            given = request_key(headers)
+            if not any(hmac.compare_digest(given, key) for key in self._keys):
+                answer = error_response(
+                    401, "give the API key as `Authorization: Bearer ...` or X-API-Key", scope["request_id"]
+                )
+                await answer(scope, receive, send)
+                return
+        length = headers.get(b"content-length", b"0")
+        if length.isdigit() and int(length) > self._most_bytes:
+            await self._refuse(413, scope, receive, send)
+            return
+        if scope["method"] in ("GET", "HEAD"):
+            await self._app(scope, receive, send)
+            return
+        left = self._most_bytes
+
+        async def receive_counted() -> Message:
+            nonlocal left
+            message = await receive()
+            if message["type"] == "http.request":
+                left -= len(message.get("body", b""))
+                if left < 0:
+                    raise BodyTooLarge
+            return message
+
+        async def send_unless_too_large(message: Message) -> None:
+            if left >= 0:  # else it is what the routes make of a body that broke off
+                await send(message)
+
+        with contextlib.suppress(BodyTooLarge):
+            await self._app(scope, receive_counted, send_unless_too_large)
+        if left < 0:
+            await self._refuse(413, scope, receive, send)
+
+    async def _refuse(self, status: int, scope: Scope, receive: Receive, send: Send) -> None:
+        read, ends = 0, perf_counter() + DISCARD_SECONDS
+        while read < MAX_DISCARDED_BYTES and perf_counter() < ends:
+            message = await receive()
+            read += len(message.get("body", b""))
+            if message["type"] != "http.request" or not message.get("more_body"):
+                break
+        text = f"the body may have {self._most_bytes} bytes at most"
+        answer = error_response(status, text, scope["request_id"])
+        answer.headers["connection"] = "close"
+        await answer(scope, receive, send)
+
+
+def request_key(headers: dict[bytes, bytes]) -> bytes:
+    """The token that a request carries, b"" where it carries none."""
+    kind, _, token = headers.get(b"authorization", b"").partition(b" ")
+    return token.strip() if kind.lower() == b"bearer" else headers.get(b"x-api-key", b"")

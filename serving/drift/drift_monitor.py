@@ -1,0 +1,168 @@
+"""Ratings out of the event store into the detectors of the releases that serve, and the report on them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from recsys.release.load import load_release
+from recsys.release.loaded_release import Release
+from recsys.release.profile import unpack
+from recsys.types import JsonObject
+from serving.assignment import Assigner
+from serving.domain import ExperimentState, Feedback
+from serving.drift.detector import Detector, Observation, SignalState
+from serving.events.audit import newest
+from serving.events.store import EventStore
+
+KIND = "drift"
+
+
+@dataclass
+class MonitoredRelease:
+    """One release under watch; ``detector`` is None where it was packed without a profile."""
+
+    release: Release
+    detector: Detector | None
+    alarms: list[SignalState] = field(default_factory=list)
+
+
+@dataclass
+class DriftMonitor:
+    """Detectors by release. A user's ratings are judged by the release of the arm they are in.
+
+    ``resolve`` finds the folder of what an arm names; ``tell`` hears each new alarm; ratings before
+    ``since`` are no business of these releases. After a restart the same ratings are read again: an alarm
+    that the journal has is not told twice."""
+
+    store: EventStore
+    resolve: Callable[[str], Path]
+    tell: Callable[[str], None]
+    since: float = 0.0
+    watched: dict[str, MonitoredRelease] = field(default_factory=dict)
+    _last: int = 0
+
+    def catch_up(self, state: ExperimentState) -> list[SignalState]:
+        """Take in ratings stored since the last look; gives the new alarms, which are journalled too."""
+        assigner = Assigner(state)
+        by_arm = {arm.name: self._watch(arm.release) for arm in state.arms if arm.share > 0}
+        batches: dict[str, list[Observation]] = {}
+        for number, event in self.store.numbered_feedback(kind="rating", since=self.since, after=self._last):
+            self._last = number
+            watched = by_arm.get(assigner.assign(event.user_id).arm)
+            if watched is not None and watched.detector is not None:
+                batches.setdefault(watched.release.release_id, []).append(_observed(watched.release, event))
+        new: list[SignalState] = []
+        for release_id, observations in batches.items():
+            found = self.watched[release_id]
+            assert found.detector is not None
+            alarms = found.detector.observe(observations)
+            found.alarms += alarms
+            for alarm in alarms:
+                if self._journal(found, alarm):
+                    new.append(alarm)
+        return new
+
+    def release_of(self, spec: str) -> Release | None:
+        """The opened release of what an arm names, None while it is not watched."""
+        folder = self.resolve(spec)
+        found = (watched.release for watched in self.watched.values() if watched.release.folder == folder)
+        return next(found, None)
+
+    def _watch(self, spec: str) -> MonitoredRelease:
+        folder = self.resolve(spec)
+        for found in self.watched.values():
+            if found.release.folder == folder:
+                return found
+        release = load_release(folder, verify=False)
+        packed = release.profile()
+        detector = None if packed is None else Detector(unpack(*packed))
+        return self.watched.setdefault(release.release_id, MonitoredRelease(release, detector))
+
+    def _journal(self, watched: MonitoredRelease, alarm: SignalState) -> bool:
+        """False for an alarm that the journal has."""
+        row = signal_row(watched, alarm)
+        release = watched.release.release_id
+        for known in newest(self.store, (KIND,), subject=release, count=1000):
+            if (known.data.get("signal"), known.data.get("since")) == (alarm.name, alarm.since):
+                return False
+        self.store.append(KIND, release, {"event": "alarm", **row})
+        self.tell(
+            f"drift of {alarm.name}: {alarm.distance:.3f} over its threshold {alarm.threshold:.3f}; "
+            f"{advice(watched.release)}"
+        )
+        return True
+
+    def report(self) -> JsonObject:
+        """What drifted, since when, how much, for whom; and what to do."""
+        releases = []
+        for release_id, watched in self.watched.items():
+            row: JsonObject = {"release_id": release_id, "folder": str(watched.release.folder)}
+            if watched.detector is None:
+                row |= {"note": "packed without a reference profile: make the release again to watch it"}
+            else:
+                signals = watched.detector.signals
+                row |= {
+                    "events": watched.detector.events,
+                    "windows": watched.detector.windows,
+                    "window": watched.detector.profile.window,
+                    "ordered_by": watched.detector.profile.error["ordered_by"],
+                    "signals": [signal_row(watched, signal) for signal in signals.values()],
+                    "drifted": sorted({alarm.name for alarm in watched.alarms}),
+                }
+                if watched.alarms:
+                    row["advice"] = advice(watched.release)
+            releases.append(row)
+        return {"releases": releases}
+
+
+def advice(release: Release) -> str:
+    """The command that learns the new ratings, starting from what this release's run found."""
+    run = release.folder.parent
+    return f"search again on newer ratings: python search/breakthrough.py --start-from {run} --refit"
+
+
+def signal_row(watched: MonitoredRelease, signal: SignalState) -> JsonObject:
+    """A signal as JSON; ``largest`` names the bins that moved most."""
+    return {
+        "signal": signal.name,
+        "distance": signal.distance,
+        "threshold": signal.threshold,
+        "false_alarm_rate": signal.false_alarm_rate,
+        "windows_over": signal.windows_over,
+        "since": signal.since,
+        "drifted": signal.drifted,
+        "largest": [
+            {"where": label(watched, signal.name, place), "expected": expected, "seen": seen}
+            for place, expected, seen in signal.largest
+        ],
+    }
+
+
+def label(watched: MonitoredRelease, signal: str, place: int) -> str:
+    """What a bin of a signal means."""
+    scale = watched.release.manifest.dataset.scale
+    if signal == "genre_mix":
+        return watched.release.items.genre_names[place]
+    if signal in ("user_activity", "item_popularity"):
+        return "none" if place == 0 else f"{2 ** (place - 1)} to {2**place - 1} ratings"
+    if signal in ("unknown_users", "unknown_items"):
+        return ("unknown", "known")[place]
+    if signal == "error":
+        return ("sum of errors", "ratings")[place]
+    bins = 10 if signal == "ratings" else 20
+    width = (scale.high - scale.low) / bins
+    return f"{scale.low + place * width:.2f} to {scale.low + (place + 1) * width:.2f} stars"
+
+
+def _observed(release: Release, event: Feedback) -> Observation:
+    user = release.users.row(event.user_id)
+    item = None if event.item_id is None else release.items.ids.row(event.item_id)
+    return Observation(
+        at=event.at,
+        user=-1 if user is None else user,
+        item=-1 if item is None else item,
+        value=float("nan") if event.value is None else event.value,
+        predicted=event.predicted,
+    )

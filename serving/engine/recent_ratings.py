@@ -1,0 +1,53 @@
+"""Ratings given since the release was made, by user: what makes a rating change the next list at once.
+
+Every replica holds all of them: the one that acknowledged a rating lays it down right then, the others
+read it from the store a moment later. Each user's ratings are one dict that is replaced, never changed,
+so that readers need no lock and may remember what they derived from it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+
+from serving.domain import Feedback
+
+NO_RATINGS: dict[str, float] = {}
+
+
+class RecentRatings:
+    """``user_id -> {item_id: stars}``, the newest rating of an item counting."""
+
+    def __init__(self) -> None:
+        self._ratings: dict[str, dict[str, float]] = {}
+        self._when: dict[tuple[str, str], float] = {}
+        self._lock = threading.Lock()
+
+    def __len__(self) -> int:
+        """Users with ratings."""
+        return len(self._ratings)
+
+    def of(self, user_id: str) -> dict[str, float]:
+        return self._ratings.get(user_id, NO_RATINGS)
+
+    def add(self, event: Feedback) -> None:
+        """Does nothing for what is not a rating, is there already, or is older than what is there."""
+        if event.kind != "rating" or event.item_id is None or event.value is None:
+            return
+        key = (event.user_id, event.item_id)
+        with self._lock:
+            if self._when.get(key, float("-inf")) > event.at:
+                return
+            self._when[key] = event.at
+            before = self._ratings.get(event.user_id, NO_RATINGS)
+            if before.get(event.item_id) != event.value:
+                rest = {item: stars for item, stars in before.items() if item != event.item_id}
+                self._ratings[event.user_id] = {**rest, event.item_id: event.value}
+
+    def erase_user(self, hashed: str) -> None:
+        """Takes out the user with this sha256 of the id: whose events were erased is kept nowhere."""
+        with self._lock:
+            for user_id in list(self._ratings):
+                if hashlib.sha256(user_id.encode()).hexdigest() == hashed:
+                    for item in self._ratings.pop(user_id):
+                        self._when.pop((user_id, item), None)

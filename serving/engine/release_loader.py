@@ -1,0 +1,84 @@
+"""The releases that a state of the experiment needs, opened beside those that answer now.
+
+``prepare`` does everything slow (find, hash, map, warm up) in one thread of low priority, so that requests
+go before it, and returns a new ``Deployment``; whoever wants it served stores that reference. A request
+takes the reference once and finishes with what it took: nothing is locked, dropped or mixed. What no state
+needs any more is let go of with its last request.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from recsys.release.load import read_manifest
+from serving.assignment import Assigner, Assignment
+from serving.domain import ExperimentState
+from serving.engine.served_release import RuleSet, ServedRelease
+
+NICE = 10  # of the thread that opens releases
+
+
+@dataclass(frozen=True)
+class Deployment:
+    """One revision of the experiment and what answers for it."""
+
+    state: ExperimentState
+    arms: dict[str, ServedRelease]
+    assigner: Assigner
+
+    @property
+    def control(self) -> ServedRelease:
+        return self.arms[self.state.arms[0].name]
+
+    def assign(self, user_id: str, forced: str | None) -> Assignment:
+        """The arm of a user; ``forced`` (it must exist) is somebody who asks for one by name."""
+        return self.assigner.assign(user_id) if forced is None else Assignment(forced, "override")
+
+    @property
+    def shadows(self) -> list[str]:
+        return [arm.name for arm in self.state.arms if arm.shadow]
+
+
+class ReleaseLoader:
+    """Opens releases, each once. ``resolve`` finds the folder of what an arm names."""
+
+    def __init__(self, rules: RuleSet, resolve: Callable[[str], Path]) -> None:
+        self._rules = rules
+        self._resolve = resolve
+        # One: two big releases opened at once would only slow each other down.
+        self._loader = ThreadPoolExecutor(1, thread_name_prefix="fleet", initializer=_lower_priority)
+
+    def load(self, state: ExperimentState, before: Deployment | None) -> Deployment:
+        """Raises InputError for shares that cannot be or a release that cannot be trusted; whatever was
+        served goes on being served."""
+        return self._loader.submit(self._load, state, before).result()
+
+    def _load(self, state: ExperimentState, before: Deployment | None) -> Deployment:
+        assigner = Assigner(state)
+        opened = {} if before is None else {loaded.release_id: loaded for loaded in before.arms.values()}
+        arms: dict[str, ServedRelease] = {}
+        for arm in state.arms:
+            folder = self._resolve(arm.release)
+            release_id = read_manifest(folder).release_id
+            if release_id not in opened:
+                loaded = ServedRelease(arm.release, folder, self._rules)
+                loaded.warm_up()
+                opened[release_id] = loaded
+            arms[arm.name] = opened[release_id]
+        return Deployment(state, arms, assigner)
+
+    def with_state(self, prepared: Deployment, saved: ExperimentState) -> Deployment:
+        """``prepared`` as it was stored: with its revision and ranges."""
+        return Deployment(saved, prepared.arms, Assigner(saved))
+
+
+def _lower_priority() -> None:
+    """Linux keeps a nice value for each thread: the loader's own, not the process's. Elsewhere it stays."""
+    with contextlib.suppress(OSError):
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICE)

@@ -1,0 +1,104 @@
+"""A list asked for and a list given: from the outside world's ids to rows of a release, and back."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from recsys.errors import InputError
+from recsys.models.base import History
+from recsys.release.queries import Query, RecommendationList
+from serving.assignment import Assignment
+from serving.domain import Exposure
+from serving.engine.recent_ratings import RecentRatings
+from serving.engine.release_loader import Deployment
+from serving.engine.served_release import ServedRelease
+
+
+@dataclass(frozen=True)
+class RecommendationRequest:
+    """One list asked for, in the outside world's ids. ``ratings`` are a session's, on top of what is
+    known of the user; ``arm`` asks for one by name."""
+
+    user_id: str | None = None
+    ratings: dict[str, float] = field(default_factory=dict)
+    count: int = 10
+    genres: tuple[str, ...] = ()
+    exclude: Sequence[str] = ()
+    include_seen: bool = False
+    explain: bool = False
+    arm: str | None = None
+
+
+@dataclass(frozen=True)
+class Recommended:
+    """A list, who gave it, and where the milliseconds went."""
+
+    exposure: Exposure
+    experiment: str
+    assignment: Assignment
+    answer: RecommendationList
+    loaded: ServedRelease
+    milliseconds: dict[str, float]
+
+
+def to_query(loaded: ServedRelease, request: RecommendationRequest, recent_ratings: RecentRatings) -> Query:
+    """In rows of the release. Raises InputError for an unknown genre."""
+    allowed = None
+    if request.genres:
+        try:
+            allowed = loaded.allowed(request.genres)
+        except KeyError as error:
+            known = ", ".join(loaded.release.items.genre_names)
+            raise InputError(f"unknown genre {error.args[0]!r}; there are: {known}") from None
+    return Query(
+        user=None if request.user_id is None else loaded.user(request.user_id),
+        history=_history(loaded, request, recent_ratings),
+        count=request.count,
+        exclude=loaded.items(request.exclude) if request.exclude else None,
+        allowed=allowed,
+        include_seen=request.include_seen,
+        explain=request.explain,
+    )
+
+
+def _history(
+    loaded: ServedRelease, request: RecommendationRequest, recent_ratings: RecentRatings
+) -> History | None:
+    recent = recent_ratings.of(request.user_id) if request.user_id is not None else {}
+    if request.ratings:
+        return loaded.given({**recent, **request.ratings})
+    return loaded.history(request.user_id, recent) if recent and request.user_id is not None else None
+
+
+def new_id() -> str:
+    """32 hex digits that grow with time, so that rows made together lie together."""
+    return f"{time.time_ns() // 1_000_000:012x}{os.urandom(10).hex()}"
+
+
+def to_exposure(
+    exposure_id: str,
+    user_id: str,
+    deployment: Deployment,
+    assignment: Assignment,
+    loaded: ServedRelease,
+    answer: RecommendationList,
+    milliseconds: float,
+) -> Exposure:
+    """Testers and the holdout are stored under a name of their own: they do not count."""
+    name = deployment.state.name
+    return Exposure(
+        exposure_id=exposure_id,
+        at=time.time(),
+        user_id=user_id,
+        experiment=name if assignment.reason == "share" else f"{name}:{assignment.reason}",
+        arm=assignment.arm,
+        revision=deployment.state.revision,
+        release_id=loaded.release_id,
+        items=tuple([loaded.card(one.item)["id"] for one in answer.recommendations]),
+        predicted=tuple([one.predicted_rating for one in answer.recommendations]),
+        source=answer.source,
+        milliseconds=milliseconds,
+    )

@@ -1,0 +1,185 @@
+"""A release as one deployment serves it: the recommender, and what a request looks up beside it.
+
+Everything here is worked out from the release on demand and kept, bounded by its catalogue, so that
+loading is little more than mapping. Item ids are translated at the edges; inside, rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from recsys.models.base import History
+from recsys.ranking.top_k import top_k
+from recsys.release.load import load_release
+from recsys.release.queries import Query, Recommendation, RecommendationList, Rules
+from recsys.release.recommender import Recommender
+from recsys.types import BoolArray, JsonObject
+
+MAX_GENRE_MASKS = 256  # genre combinations remembered; 84 KB each at ML-32M's size
+MAX_HISTORIES = 20_000  # users with feedback whose ratings are remembered as rows
+
+
+@dataclass(frozen=True)
+class RuleSet:
+    """Rules of a deployment, by item id: they outlive a release. As in ``recsys.release.queries.Rules``."""
+
+    hidden: frozenset[str] = frozenset()
+    boosts: dict[str, float] = field(default_factory=dict)
+    diversity: float = 0.0
+
+
+class ServedRelease:
+    """One opened release. ``spec`` is what asked for it: a folder or ``models:/name@alias``."""
+
+    def __init__(self, spec: str, folder: Path, rules: RuleSet, *, verify: bool = True) -> None:
+        self.spec = spec
+        self.release = load_release(folder, verify=verify)
+        self.recommender = Recommender(self.release)
+        self.release_id = self.release.release_id
+        self._rows: dict[str, int] = {}
+        self._cards: dict[int, JsonObject] = {}
+        self._masks: dict[tuple[str, ...], BoolArray] = {}
+        self._histories: dict[str, tuple[object, History | None]] = {}
+        self.rules = self._rules(rules)
+
+    # -- ids ---------------------------------------------------------------------------------------
+
+    def user(self, user_id: str) -> int | None:
+        return self.release.users.row(user_id)
+
+    def item(self, item_id: str) -> int | None:
+        row = self._rows.get(item_id)
+        if row is None:
+            row = self.release.items.ids.row(item_id)
+            if row is not None:
+                self._rows[item_id] = row
+        return row
+
+    def items(self, item_ids: Sequence[str]) -> NDArray[np.int32]:
+        """The rows of those that the release knows."""
+        rows = (self.item(item_id) for item_id in item_ids)
+        return np.array([row for row in rows if row is not None], dtype=np.int32)
+
+    def card(self, row: int) -> JsonObject:
+        """``id``, ``title`` and ``genres`` of an item; the dict is shared, copy it before changing it."""
+        card = self._cards.get(row)
+        if card is None:
+            shelf = self.release.items
+            card = {
+                "id": str(shelf.ids.names[row]),
+                "title": shelf.titles[row],
+                "genres": list(shelf.genres(row)),
+            }
+            self._cards[row] = card
+        return card
+
+    def allowed(self, genres: tuple[str, ...]) -> BoolArray:
+        """(items,) which have any of ``genres``; KeyError names an unknown one."""
+        genres = tuple(sorted(name.casefold() for name in genres))
+        mask = self._masks.get(genres)
+        if mask is None:
+            mask = self.release.items.with_genres(genres)
+            if len(self._masks) < MAX_GENRE_MASKS:
+                self._masks[genres] = mask
+        return mask
+
+    def search_titles(self, text: str, count: int) -> list[int]:
+        """Rows whose title holds ``text``, the most rated first."""
+        wanted = text.casefold()
+        lines, ends = self._title_lines
+        hits: list[int] = []
+        place = lines.find(wanted)
+        while place >= 0 and len(hits) < 2_000:
+            row = int(np.searchsorted(ends, place, side="right"))
+            hits.append(row)
+            place = lines.find(wanted, int(ends[row]))
+        counts = self.release.popularity.counts
+        return sorted(hits, key=lambda row: -float(counts[row]))[:count]
+
+    @cached_property
+    def _title_lines(self) -> tuple[str, NDArray[np.int64]]:
+        return self.release.items.titles.lines()
+
+    # -- people ------------------------------------------------------------------------------------
+
+    def history(self, user_id: str, ratings: dict[str, float]) -> History | None:
+        """Feedback as rows, without what the release was already trained on. ``ratings`` is not changed
+        by its owner, only replaced: the same dict has the same answer."""
+        known = self._histories.get(user_id)
+        if known is not None and known[0] is ratings:
+            return known[1]
+        history = self._new_ratings(self.user(user_id), ratings)
+        if len(self._histories) >= MAX_HISTORIES:
+            self._histories.clear()
+        self._histories[user_id] = (ratings, history)
+        return history
+
+    def clear_cache(self) -> None:
+        """Everybody's feedback, and what was made of it."""
+        self._histories.clear()
+        self.recommender.clear_cache()
+
+    def _new_ratings(self, user: int | None, ratings: dict[str, float]) -> History | None:
+        history = self.given(ratings)
+        if user is None or history is None:
+            return history
+        kept = self.release.histories(user)
+        stars = dict(zip(kept.items.tolist(), kept.values.tolist(), strict=True))
+        pairs = zip(history.items.tolist(), history.values.tolist(), strict=True)
+        fresh = np.array([stars.get(item) != value for item, value in pairs], dtype=np.bool_)
+        return History(history.items[fresh], history.values[fresh]) if fresh.any() else None
+
+    def given(self, ratings: dict[str, float]) -> History | None:
+        """Ratings as rows, those of unknown items left out; None where nothing is left."""
+        rows = {row: value for item, value in ratings.items() if (row := self.item(item)) is not None}
+        if not rows:
+            return None
+        items = np.fromiter(rows.keys(), dtype=np.int32, count=len(rows))
+        return History(items, np.fromiter(rows.values(), dtype=np.float32, count=len(rows)))
+
+    # -- answers -----------------------------------------------------------------------------------
+
+    def popular_list(self, query: Query, reason: str) -> RecommendationList:
+        """What needs no ranker and no member: the last resort."""
+        shelf = self.release.popularity
+        scores = shelf.counts.astype(np.float32) / max(float(shelf.counts.max()), 1e-9)
+        if not query.include_seen:
+            if query.user is not None:
+                scores[self.release.histories(query.user).items] = -np.inf
+            if query.history is not None:
+                scores[query.history.items] = -np.inf
+        for rows in (self.rules.hidden, query.exclude):
+            if rows is not None:
+                scores[rows] = -np.inf
+        if query.allowed is not None:
+            scores[~query.allowed] = -np.inf
+        listed = tuple(
+            Recommendation(int(row), float(scores[row]), float(shelf.means[row]))
+            for row in top_k(scores, query.count)
+        )
+        return RecommendationList(listed, "popular", fallback=reason)
+
+    def warm_up(self) -> None:
+        """Touches what the first requests would: pages, caches, lazily built tables."""
+        users = len(self.release.users)
+        for user in np.linspace(0, users - 1, min(users, 8)).astype(int).tolist():
+            for answer in self.recommender.recommend([Query(user=user)], self.rules):
+                for found in answer.recommendations:
+                    self.card(found.item)
+            kept = self.release.histories(user)
+            self.recommender.recommend([Query(user=None, history=kept)] * 2, self.rules)
+        self.recommender.popular(10)
+        self.recommender.similar(0, 10)
+        self.popular_list(Query(user=0), "")
+        self.search_titles("a", 1)
+
+    def _rules(self, rules: RuleSet) -> Rules:
+        hidden = self.items(sorted(rules.hidden))
+        boosts = {row: boost for item, boost in rules.boosts.items() if (row := self.item(item)) is not None}
+        return Rules(hidden if len(hidden) else None, boosts, rules.diversity)

@@ -1,0 +1,93 @@
+"""An engine for an event store's URL.
+
+SQLite (the default, one machine) runs in WAL mode, where readers never wait for the writer, and with
+``synchronous=FULL``, so that a commit is on disk before it returns. PostgreSQL is for several machines.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Engine, create_engine, event
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError, NoSuchModuleError
+
+from recsys.errors import InputError
+
+BUSY_SECONDS = 2.0  # how long a writer waits for another's lock, and a connection for its server
+
+
+def connect(url: str) -> Engine:
+    """An engine for ``url``: a file path or ``sqlite:///path``, or ``postgresql://...`` (by psycopg)."""
+    if "://" not in url:
+        url = f"sqlite:///{Path(url).absolute()}"
+    try:
+        parsed = make_url(url)
+        if parsed.get_backend_name() == "postgresql":
+            parsed = parsed.set(drivername="postgresql+psycopg")
+            wait = {"connect_timeout": int(BUSY_SECONDS)}
+            return create_engine(parsed, pool_pre_ping=True, pool_size=4, connect_args=wait)
+        if parsed.get_backend_name() != "sqlite":
+            raise ArgumentError
+        if parsed.database:
+            Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
+        engine = create_engine(parsed, connect_args={"timeout": BUSY_SECONDS})
+    except (ArgumentError, NoSuchModuleError, ModuleNotFoundError):
+        raise InputError(
+            f"cannot use {_without_password(url)!r} for events; give a file path, sqlite:///path, or postgresql://"
+            "user@host/database with the extra installed: python -m pip install -e '.[postgres]'"
+        ) from None
+    event.listen(engine, "connect", _sqlite_settings)
+    return engine
+
+
+class StoreGone(OSError):
+    """The SQLite file is no longer where it was opened. Writing on would go to a file without a name."""
+
+
+class FileWatch:
+    """Tells whether a SQLite file is still the one that was opened."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._path = engine.url.database if engine.dialect.name == "sqlite" else None
+        self._engine = engine
+        self._inode: int | None = None
+        if self._path:
+            event.listen(engine, "do_connect", self._no_new_file)
+
+    def check(self) -> bool:
+        """True if the file is new to us (its tables must be made); raises ``Gone`` where there is none."""
+        if not self._path or self._path == ":memory:":
+            return False
+        try:
+            inode = os.stat(self._path).st_ino
+        except FileNotFoundError:
+            if self._inode is None:
+                return True
+            self._engine.dispose()
+            raise StoreGone(f"{self._path} has been moved or deleted") from None
+        if inode == self._inode:
+            return False
+        if self._inode is not None:
+            self._engine.dispose()
+        self._inode = inode
+        return True
+
+    def _no_new_file(self, *_: object) -> None:
+        """SQLite would make an empty file where the events were, and the next write would go there."""
+        if self._inode is not None and not os.path.exists(str(self._path)):
+            raise StoreGone(f"{self._path} has been moved or deleted")
+
+
+def _without_password(url: str) -> str:
+    """``url`` without what may be a password."""
+    return url.split("@")[-1] if "@" in url else url
+
+
+def _sqlite_settings(connection: Any, _: object) -> None:
+    cursor = connection.cursor()
+    for pragma in ("journal_mode=WAL", "synchronous=FULL", f"busy_timeout={int(BUSY_SECONDS * 1000)}"):
+        cursor.execute(f"PRAGMA {pragma}")
+    cursor.close()

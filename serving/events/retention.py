@@ -1,0 +1,185 @@
+"""Care for what users did: retention by age, one user's data out or erased, backup and restore.
+
+    python -m serving data retain --days 180
+    python -m serving data export --user 42 > 42.jsonl
+    python -m serving data erase --user 42
+    python -m serving data backup events-2026-11-23.db
+    python -m serving data restore events-2026-11-23.db
+
+All of them take ``--events URL``. PostgreSQL is backed up by its own pg_dump, which the error names.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import hashlib
+import json
+import os
+import sqlite3
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import delete, select
+
+from recsys.errors import InputError
+from recsys.types import JsonObject
+from serving.commands.ratings_export import export_ratings
+from serving.events.event_tables import EXPOSURES, FEEDBACK
+from serving.events.store import EventStore
+
+DAY = 86_400.0
+# Rows deleted in one transaction: short enough that no writer waits for it.
+BATCH = 5_000
+
+
+def retain(store: EventStore, *, days: float, now: float | None = None) -> dict[str, int]:
+    """Delete exposures and feedback older than ``days``; returns the rows deleted by table."""
+    if days <= 0:
+        raise InputError(f"expected a positive number of days to keep, got {days:g}")
+    before = (time.time() if now is None else now) - days * DAY
+    deleted = {table.name: _delete(store, table, table.c.at < before) for table in (EXPOSURES, FEEDBACK)}
+    store.append("retention", "events", {"days": days, "deleted": deleted}, at=now)
+    return deleted
+
+
+def export(store: EventStore, user_id: str) -> Iterator[JsonObject]:
+    """All that is kept about one user, oldest first, each row with the table it lies in."""
+    for exposure in store.exposures(user_id=user_id):
+        yield {"table": "exposures", **exposure.__dict__}
+    for feedback in store.feedback(user_id=user_id):
+        yield {"table": "feedback", **feedback.__dict__}
+
+
+def erase(store: EventStore, user_id: str, *, now: float | None = None) -> dict[str, int]:
+    """Delete all that is kept about one user. The journal keeps that it was done, by a hash of the id;
+    replicas forget the user's ratings when they read that entry."""
+    deleted = {
+        table.name: _delete(store, table, table.c.user_id == user_id) for table in (EXPOSURES, FEEDBACK)
+    }
+    subject = hashlib.sha256(user_id.encode()).hexdigest()
+    store.append("erasure", subject, {"deleted": deleted}, at=now)
+    return deleted
+
+
+def _delete(store: EventStore, table: Any, condition: Any) -> int:
+    total = 0
+    while True:
+        chosen = select(table.c.seq).where(condition).limit(BATCH)
+        with store.engine.begin() as connection:
+            count = connection.execute(delete(table).where(table.c.seq.in_(chosen))).rowcount
+        total += count
+        if count < BATCH:
+            return total
+
+
+def _sqlite_path(store: EventStore) -> Path:
+    if store.postgres:
+        raise InputError(
+            "this event store is PostgreSQL: back it up with `pg_dump -Fc -t exposures -t feedback "
+            "-t experiments -t journal` and restore with `pg_restore`"
+        )
+    return Path(str(store.engine.url.database))
+
+
+def backup(store: EventStore, target: Path) -> int:
+    """Copy a live SQLite store to ``target`` (which must not be there), consistent at one moment.
+
+    Returns bytes written. A copy that is cut short leaves nothing at ``target``.
+    """
+    source = _sqlite_path(store)
+    if target.exists():
+        raise InputError(f"{target} is there already; name a file that is not")
+    partial = target.with_name(target.name + ".partial")
+    try:
+        with (
+            contextlib.closing(sqlite3.connect(source)) as live,
+            contextlib.closing(sqlite3.connect(partial)) as copy,
+        ):
+            live.backup(copy, pages=1000)
+        os.replace(partial, target)
+    finally:
+        partial.unlink(missing_ok=True)
+    return target.stat().st_size
+
+
+def restore(store: EventStore, source: Path) -> None:
+    """Put a backup in the place of the event store. Stop the server first. InputError when ``source`` is
+    no sound event store; what was there stays beside it as ``.before-restore``."""
+    place = _sqlite_path(store)
+    if not source.is_file():
+        raise InputError(f"no backup at {source}; expected a file that `data backup` wrote")
+    try:
+        with contextlib.closing(sqlite3.connect(f"file:{source}?mode=ro", uri=True)) as found:
+            verdict = found.execute("PRAGMA integrity_check").fetchone()[0]
+            tables = {row[0] for row in found.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+    except sqlite3.DatabaseError as error:
+        raise InputError(
+            f"{source} is no event store ({error}); expected one that `data backup` wrote"
+        ) from None
+    missing = {"exposures", "feedback", "experiments", "journal"} - tables
+    if verdict != "ok" or missing:
+        raise InputError(
+            f"{source} is damaged or no event store ({verdict}; tables missing: {sorted(missing)})"
+        )
+    store.close()
+    fresh = place.with_name(place.name + ".restoring")
+    with (
+        contextlib.closing(sqlite3.connect(source)) as old,
+        contextlib.closing(sqlite3.connect(fresh)) as new,
+    ):
+        old.backup(new)
+    if place.exists():
+        os.replace(place, place.with_name(place.name + ".before-restore"))
+    for suffix in ("-wal", "-shm"):
+        place.with_name(place.name + suffix).unlink(missing_ok=True)
+    os.replace(fresh, place)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
+    for name, words in (
+        ("retain", "delete exposures and feedback older than --days"),
+        ("export", "print one user's rows as JSON lines"),
+        ("erase", "delete one user's rows"),
+        ("backup", "copy the live event store to a file"),
+        ("restore", "put a backup in its place (stop the server first)"),
+        ("ratings", "write a run's ratings with those given since as one Parquet file"),
+    ):
+        action = actions.add_parser(name, help=words, description=words)
+        action.add_argument("--events", default="sqlite:///runs/events.db", help="the event store's URL")
+        if name == "retain":
+            action.add_argument("--days", type=float, required=True, help="days to keep")
+        elif name in ("export", "erase"):
+            action.add_argument("--user", required=True, help="the user's id")
+        elif name == "ratings":
+            action.add_argument("--run", type=Path, required=True, help="the run whose data is the base")
+            action.add_argument("--out", type=Path, required=True, help="the Parquet file to write")
+        else:
+            action.add_argument("file", type=Path, help="the backup")
+
+
+def run(options: argparse.Namespace) -> int:
+    """One action; returns the exit code."""
+    store = EventStore(options.events)
+    if options.action != "restore" and not store.postgres and not _sqlite_path(store).exists():
+        raise InputError(f"no event store at {options.events}; give the server's own --events URL")
+    if options.action == "ratings":
+        store.close()
+        print(json.dumps(export_ratings(options.run, options.events, options.out)))
+    elif options.action == "retain":
+        print(json.dumps(retain(store, days=options.days)))
+    elif options.action == "export":
+        for row in export(store, options.user):
+            sys.stdout.write(json.dumps(row) + "\n")
+    elif options.action == "erase":
+        print(json.dumps(erase(store, options.user)))
+    elif options.action == "backup":
+        print(f"{backup(store, options.file):,} bytes in {options.file}")
+    else:
+        restore(store, options.file)
+        print(f"restored {options.file}; the store before it lies beside it as .before-restore")
+    return 0

@@ -1,0 +1,57 @@
+"""Since when an experiment has been the one that it is: what may be counted together.
+
+Shares may change while people are counted (the stages of the sample-ratio test take care of it). Another
+release behind an arm, another set of arms or another salt is another experiment: what was seen of the one
+before says nothing about it, and is left where it lies.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import select
+
+from serving.domain import ExperimentState
+from serving.events.event_tables import EXPERIMENTS
+from serving.events.store import EventStore
+
+EpochKey = tuple[str, frozenset[tuple[str, str]]]
+
+
+@dataclass(frozen=True)
+class ExperimentEpoch:
+    """``states`` are its revisions, oldest first; ``began`` is when the first was made, Unix seconds."""
+
+    key: EpochKey
+    states: tuple[ExperimentState, ...]
+    began: float
+
+    @property
+    def first_revision(self) -> int:
+        return self.states[0].revision
+
+
+def epoch_key(state: ExperimentState) -> EpochKey:
+    return state.salt, frozenset((arm.name, arm.release) for arm in state.arms)
+
+
+def current_epoch(store: EventStore, state: ExperimentState) -> ExperimentEpoch:
+    """The unbroken run of revisions up to ``state`` with its salt, arms and releases."""
+    history = store.experiment_history(state.name, count=10_000)
+    states = _same_epoch([past for past in history if past.revision <= state.revision], epoch_key(state))
+    first = states[0].revision
+    with store.engine.connect() as connection:
+        at = connection.scalar(
+            select(EXPERIMENTS.c.at).where(EXPERIMENTS.c.name == state.name, EXPERIMENTS.c.revision == first)
+        )
+    return ExperimentEpoch(epoch_key(state), states, float(at or 0.0))
+
+
+def _same_epoch(newest_first: Sequence[ExperimentState], key: EpochKey) -> tuple[ExperimentState, ...]:
+    kept: list[ExperimentState] = []
+    for past in newest_first:
+        if epoch_key(past) != key:
+            break
+        kept.append(past)
+    return tuple(reversed(kept))

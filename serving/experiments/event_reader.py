@@ -1,0 +1,104 @@
+"""The event store read into tallies, a little at a time: only rows that are new since the last look.
+
+An answer's exposure may be stored a moment after the feedback on it (two replicas, two batches), so
+feedback whose exposure is not there yet waits ``PATIENCE`` seconds before it counts as unknown.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from sqlalchemy import select
+
+from serving.events.event_tables import EXPOSURES, FEEDBACK
+from serving.events.store import EventStore
+from serving.experiments.aggregates import Aggregates, ShownList, UserAction
+
+PAGE_ROWS = 5_000
+EXPOSURE_WAIT_SECONDS = 60.0
+FEEDBACK_COLUMNS = ("event_id", "exposure_id", "user_id", "kind", "item_id", "value", "predicted", "at")
+
+
+@dataclass
+class EventReader:
+    """Keeps one experiment's tally up to date. Not safe for two threads at once.
+
+    Only exposures of ``revision`` or later, made at ``since`` or later, are looked at. ``also`` hears of
+    every one of them, shadows too."""
+
+    store: EventStore
+    experiment: str
+    tally: Aggregates
+    since: float = 0.0
+    revision: int = 0
+    also: Callable[[ShownList], None] | None = None
+    _exposures_seen: int = 0
+    _feedback_seen: int = 0
+    _waiting: list[UserAction] = field(default_factory=list)
+
+    def catch_up(self, now: float) -> Aggregates:
+        """Read what is new; ``now`` decides which feedback has waited long enough."""
+        mine = (EXPOSURES.c.experiment == self.experiment, EXPOSURES.c.revision >= self.revision)
+        for row in self._pages(EXPOSURES, "_exposures_seen", *mine):
+            shown = _exposure_row(row)
+            self.tally.add_exposure(shown)
+            if self.also is not None:
+                self.also(shown)
+        waiting, self._waiting = self._waiting, []
+        for row in self._pages(FEEDBACK, "_feedback_seen"):
+            done = UserAction(**{name: getattr(row, name) for name in FEEDBACK_COLUMNS})
+            if done.exposure_id is None:
+                self.tally.add_feedback(done, None)
+            else:
+                waiting.append(done)
+        for start in range(0, len(waiting), 500):
+            self._match(waiting[start : start + 500], now)
+        return self.tally
+
+    def _match(self, rows: list[UserAction], now: float) -> None:
+        wanted = [row.exposure_id for row in rows]
+        with self.store.engine.connect() as connection:
+            found = connection.execute(select(EXPOSURES).where(EXPOSURES.c.exposure_id.in_(wanted))).all()
+        exposures = {row.exposure_id: row for row in found}
+        for done in rows:
+            row = exposures.get(done.exposure_id)
+            # An exposure that was stored since this look began is shown at the next, its feedback after it.
+            unseen = row is not None and self._counts(row) and row.seq > self._exposures_seen
+            if unseen or (row is None and now - done.at < EXPOSURE_WAIT_SECONDS):
+                self._waiting.append(done)
+            elif row is None or self._counts(row):
+                self.tally.add_feedback(done, None if row is None else _exposure_row(row))
+
+    def _counts(self, row: Any) -> bool:
+        mine: bool = row.experiment == self.experiment and row.revision >= self.revision
+        return mine and row.at >= self.since
+
+    def _pages(self, table: Any, seen: str, *conditions: Any) -> Iterator[Any]:
+        """New rows by ``seq``; what does not count is left out by the database, not read and dropped."""
+        while True:
+            query = select(table).where(table.c.seq > getattr(self, seen), table.c.at >= self.since)
+            query = query.where(*conditions).order_by(table.c.seq).limit(PAGE_ROWS)
+            with self.store.engine.connect() as connection:
+                rows = connection.execute(query).all()
+            if rows:
+                setattr(self, seen, rows[-1].seq)
+            yield from rows
+            if len(rows) < PAGE_ROWS:
+                return
+
+
+def _exposure_row(row: Any) -> ShownList:
+    return ShownList(
+        exposure_id=row.exposure_id,
+        at=row.at,
+        user_id=row.user_id,
+        arm=row.arm,
+        revision=row.revision,
+        items=tuple(json.loads(row.items)),
+        source=row.source,
+        milliseconds=row.milliseconds,
+        shadow=row.shadow,
+    )

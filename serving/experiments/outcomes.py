@@ -1,0 +1,198 @@
+"""From a tally to an answer: what each arm did, the differences, the verdict."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+
+import numpy as np
+
+from recsys.types import FloatArray, JsonObject
+from serving.domain import ExperimentState
+from serving.experiments import sample_ratio
+from serving.experiments.aggregates import Aggregates, ArmAggregates, UserAggregates
+from serving.experiments.betting import Evidence, bet
+from serving.experiments.difference import Difference, difference
+from serving.experiments.guardrails import Limits, guardrails
+from serving.experiments.sequential import Interval
+from serving.experiments.verdict import Verdict, decide_experiment
+
+
+@dataclass(frozen=True)
+class ArmResult:
+    """``hit_rate`` is conversions an exposure; ``rmse`` in stars on what users really rated."""
+
+    arm: str
+    users: int
+    users_matured: int
+    exposures: int
+    conversions: int
+    hit_rate: float | None
+    rmse: float | None
+    ratings: int
+    p50_milliseconds: float | None
+    p99_milliseconds: float | None
+    fallbacks: int
+    items_shown: int
+
+
+@dataclass(frozen=True)
+class ArmComparison:
+    """A treatment against the first arm, on ``metric`` (larger is better)."""
+
+    metric: str
+    treatment: str
+    control: str
+    difference: Difference | None
+    interval: Interval | None
+    verdict: Verdict
+    primary: bool
+    sample_ratio_p: float
+    evidence: Evidence | None = None
+
+
+def arm_result(name: str, tally: Aggregates, now: float) -> ArmResult:
+    arm = tally.by_arm.get(name, ArmAggregates())
+    users = [user for user in tally.users.values() if user.arm == name]
+    fallbacks = arm.sources["popular"]
+    return ArmResult(
+        arm=name,
+        users=len(users),
+        users_matured=sum(matured(user, tally, now) for user in users),
+        exposures=arm.exposures,
+        conversions=arm.conversions,
+        hit_rate=arm.conversions / arm.exposures if arm.exposures else None,
+        rmse=math.sqrt(arm.squared_error / arm.rated) if arm.rated else None,
+        ratings=arm.rated,
+        p50_milliseconds=arm.percentile(0.5),
+        p99_milliseconds=arm.percentile(0.99),
+        fallbacks=fallbacks,
+        items_shown=len(arm.items),
+    )
+
+
+def matured(user: UserAggregates, tally: Aggregates, now: float) -> bool:
+    return now >= user.first_at + tally.window_seconds
+
+
+def outcomes(users: Sequence[UserAggregates], metric: str) -> FloatArray:
+    """(n,) outcomes: "hit_rate" is the share of exposures with a conversion; "accuracy" minus the mean
+    squared error."""
+    if metric == "hit_rate":
+        return np.array([min(1.0, user.hits / max(1, user.exposures)) for user in users], dtype=np.float64)
+    if metric == "accuracy":
+        return np.array([-user.squared_error / user.rated for user in users], dtype=np.float64)
+    raise ValueError(f"expected the metric hit_rate or accuracy, got {metric!r}")
+
+
+def compare(
+    tally: Aggregates,
+    history: Sequence[ExperimentState],
+    *,
+    control: str,
+    treatment: str,
+    metric: str,
+    limits: Limits,
+    now: float,
+    covariate: Mapping[str, float] | None = None,
+    lost_events: int = 0,
+    treatments: int = 1,
+) -> ArmComparison:
+    """A treatment against the control, by the bets of ``betting``.
+
+    Users count once, in the order of their entry, in their first arm, with the shares that were in force at
+    the revision at which they entered. A revision that gave one of the two arms nobody says nothing.
+
+    Args:
+        tally: what was shown and done.
+        history: the experiment's revisions, for the shares.
+        covariate: what was known of a user before (0 for others).
+        holes: events known to be lost.
+        treatments: how many are compared with this control; alpha is divided over them.
+    """
+    shares = planned_shares(history)
+    chosen = []
+    for user_id, user in tally.users.items():
+        planned = shares.get(user.revision, {})
+        pair = (planned.get(control, 0.0), planned.get(treatment, 0.0))
+        rated = metric != "accuracy" or user.rated
+        if user.arm in (control, treatment) and min(pair) > 0 and rated and matured(user, tally, now):
+            chosen.append((user.first_at, user_id, user, pair[1] / sum(pair)))
+    chosen.sort(key=lambda row: row[:2])
+    users = [user for _, _, user, _ in chosen]
+    treated = np.array([user.arm == treatment for user in users], dtype=np.bool_)
+    known = None if covariate is None else np.array([covariate.get(name, 0.0) for _, name, _, _ in chosen])
+    values, cap = outcomes(users, metric), limits.squared_error_cap
+    evidence = bet(
+        values if metric == "hit_rate" else cap + values,
+        treated,
+        np.array([share for *_, share in chosen], dtype=np.float64),
+        bound=1.0 if metric == "hit_rate" else cap,
+        kind="rate" if metric == "hit_rate" else "error",
+        covariate=known,
+        treatments=treatments,
+        alpha=limits.alpha,
+    )
+    ready = min(int(treated.sum()), int((~treated).sum())) >= 2
+    ratio = sample_ratio.check(users_assigned(tally, history))
+    primary = metric == limits.primary
+    rails = guardrails(tally, shares, control=control, treatment=treatment, limits=limits) if primary else []
+    verdict = decide_experiment(
+        ratio, evidence, rails, primary=primary, lost_events=lost_events, control_mean=_mean(values[~treated])
+    )
+    span = Interval(evidence.estimate, evidence.low, evidence.high, limits.alpha / treatments)
+    return ArmComparison(
+        metric=metric,
+        treatment=treatment,
+        control=control,
+        difference=difference(values, treated, known) if ready else None,
+        interval=span if ready else None,
+        verdict=verdict,
+        primary=primary,
+        sample_ratio_p=ratio.p_value,
+        evidence=evidence,
+    )
+
+
+def _mean(values: FloatArray) -> float | None:
+    return float(values.mean()) if len(values) else None
+
+
+def planned_shares(history: Sequence[ExperimentState]) -> dict[int, dict[str, float]]:
+    """Revision -> arm -> share."""
+    return {state.revision: {arm.name: arm.share for arm in state.arms} for state in history}
+
+
+def users_assigned(
+    tally: Aggregates, history: Sequence[ExperimentState]
+) -> list[tuple[tuple[int, ...], tuple[float, ...]]]:
+    """Users of every arm who entered at each revision, with the shares that then held (sample-ratio test)."""
+    counts: dict[int, Counter[str]] = {}
+    for user in tally.users.values():
+        counts.setdefault(user.revision, Counter())[user.arm] += 1
+    stages = []
+    for revision, planned in sorted(planned_shares(history).items()):
+        arms = [name for name, share in planned.items() if share > 0]
+        if revision in counts and len(arms) > 1:
+            stages.append((tuple(counts[revision][a] for a in arms), tuple(planned[a] for a in arms)))
+    return stages
+
+
+def as_json(arms: Sequence[ArmResult], comparisons: Sequence[ArmComparison], tally: Aggregates) -> JsonObject:
+    """The body of ``GET /v1/experiments/{name}/results``, times and shares as plain numbers."""
+
+    def row(comparison: ArmComparison) -> JsonObject:
+        body = asdict(comparison)
+        body["verdict"]["decision"] = comparison.verdict.decision.value
+        del body["evidence"]
+        return body
+
+    return {
+        "arms": [asdict(arm) for arm in arms],
+        "comparisons": [row(comparison) for comparison in comparisons],
+        "crossed_users": sum(user.crossed for user in tally.users.values()),
+        "left_out": dict(tally.left_out),
+        "window_seconds": tally.window_seconds,
+    }

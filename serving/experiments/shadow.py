@@ -1,0 +1,70 @@
+"""A shadow arm's lists beside those that were shown: how alike they are, at what cost.
+
+Overlap is the share of the shown items that the shadow lists too; the order of the shared ones is
+compared by Kendall's tau (scipy). A shadow exposure carries the id of the shown one and its arm's name.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict, defaultdict
+from dataclasses import dataclass, field
+
+from scipy.stats import kendalltau
+
+from serving.experiments.aggregates import ShownList
+
+MAX_PENDING = 20_000  # shown lists kept for the shadow answers still to come
+
+
+@dataclass
+class ShadowAggregates:
+    """Means so far, None before any pair."""
+
+    pairs: int = 0
+    overlap_sum: float = 0.0
+    ranked: int = 0
+    tau_sum: float = 0.0
+    extra_milliseconds: float = 0.0
+
+    @property
+    def overlap(self) -> float | None:
+        return self.overlap_sum / self.pairs if self.pairs else None
+
+    @property
+    def rank_correlation(self) -> float | None:
+        return self.tau_sum / self.ranked if self.ranked else None
+
+    def as_json(self) -> dict[str, float | int | None]:
+        return {
+            "pairs": self.pairs,
+            "overlap": self.overlap,
+            "rank_correlation": self.rank_correlation,
+            "slower_by_milliseconds": self.extra_milliseconds / self.pairs if self.pairs else None,
+        }
+
+
+@dataclass
+class Shadows:
+    """Feed it every exposure in the order of the store; read ``by_arm``."""
+
+    by_arm: dict[str, ShadowAggregates] = field(default_factory=lambda: defaultdict(ShadowAggregates))
+    _shown: OrderedDict[str, ShownList] = field(default_factory=OrderedDict)
+
+    def add(self, shown: ShownList) -> None:
+        if not shown.shadow:
+            self._shown[shown.exposure_id] = shown
+            if len(self._shown) > MAX_PENDING:
+                self._shown.popitem(last=False)
+            return
+        original = self._shown.get(shown.exposure_id.removesuffix(f"-{shown.arm}"))
+        if original is None or not original.items:
+            return
+        tally = self.by_arm[shown.arm]
+        shared = [item for item in original.items if item in set(shown.items)]
+        tally.pairs += 1
+        tally.overlap_sum += len(shared) / len(original.items)
+        tally.extra_milliseconds += shown.milliseconds - original.milliseconds
+        if len(shared) >= 2:
+            places = [shown.items.index(item) for item in shared]
+            tally.tau_sum += float(kendalltau(range(len(shared)), places).statistic)
+            tally.ranked += 1

@@ -1,0 +1,98 @@
+"""The second deployment: one process for statistics, drift and roll-outs, which no request waits for.
+
+The replicas ask it for what ``GET /v1/experiments/{name}/results`` and its neighbours answer, by a Serve
+handle; all it knows can be read again from the event store, so Serve may restart it at any time.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import threading
+from typing import Any
+
+from ray import serve
+from ray.exceptions import RayError
+
+from recsys.errors import InputError
+from recsys.notifications import Message, Notifier
+from recsys.types import JsonObject
+from serving.events.store import EventStore
+from serving.operations_service import NICE, Operations
+from serving.recommender_replica import bind_to_node_address
+from serving.release_registry import resolve, set_champion
+from serving.settings import read_settings
+
+log = logging.getLogger("serving.operations_service")
+
+
+@serve.deployment(name="Operations", num_replicas=1, ray_actor_options={"num_cpus": 1})
+class OperationsReplica:
+    """``settings`` are those of ``serving.settings``, as plain JSON."""
+
+    def __init__(self, settings: dict[str, Any]) -> None:
+        bind_to_node_address()
+        os.nice(NICE)
+        logging.basicConfig(stream=sys.stderr, level=logging.INFO)
+        checked = read_settings(settings, where="the deployment's settings")
+        self._notifier = Notifier.from_environment(checked.operations.notify)
+        self._operations = Operations(
+            EventStore(checked.events),
+            resolve=resolve,
+            tell=self._tell,
+            crown=set_champion,
+            settings=checked.operations.as_settings(),
+        )
+        self._stop = threading.Event()
+        work = {"stop": self._stop, "failed": lambda reason: log.error("operations wait: %s", reason)}
+        self._thread = threading.Thread(target=self._operations.run, kwargs=work, daemon=True)
+        self._thread.start()
+
+    def results(self, experiment: str) -> JsonObject:
+        return self._operations.results(experiment)
+
+    def drift(self) -> JsonObject:
+        return self._operations.drift()
+
+    def overview(self) -> JsonObject:
+        return self._operations.overview()
+
+    def check_health(self) -> None:
+        if not self._thread.is_alive():
+            raise RuntimeError("the operations thread has ended")
+
+    def __del__(self) -> None:
+        if hasattr(self, "_stop"):
+            self._stop.set()
+            self._thread.join(3.0)
+
+    def _tell(self, text: str) -> None:
+        log.info("%s", text)
+        self._notifier.tell(Message(title="Serving", text=text, important=True))
+
+
+class OperationsHandle:
+    """What ``serving.api.operations`` asks. Raises InputError as the other side did, OSError when it is
+    not there."""
+
+    def __init__(self, handle: Any) -> None:
+        self._handle = handle
+
+    async def results(self, experiment: str) -> JsonObject:
+        return await self._ask("results", experiment)
+
+    async def drift(self) -> JsonObject:
+        return await self._ask("drift")
+
+    async def overview(self) -> JsonObject:
+        return await self._ask("overview")
+
+    async def _ask(self, method: str, *arguments: Any) -> JsonObject:
+        try:
+            answer: JsonObject = await getattr(self._handle, method).remote(*arguments)
+            return answer
+        except InputError as error:
+            raise InputError(str(getattr(error, "cause", error))) from None
+        except RayError as error:
+            raise OSError(f"the operations process failed: {type(error).__name__}") from None

@@ -1,0 +1,257 @@
+"""What runs beside the service and never in a request: results, drift, roll-outs, one journal to read.
+
+Plain Python over the event store; serving/app.py gives it a process of its own. All it knows can be
+read again from the store, so it may die and come back at any time.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from recsys.errors import InputError
+from recsys.types import JsonObject
+from serving.domain import ExperimentState
+from serving.drift.drift_monitor import DriftMonitor
+from serving.events.audit import lost_events, newest
+from serving.events.store import EventStore
+from serving.experiments.aggregates import HIT_EVENTS, Aggregates
+from serving.experiments.epoch import ExperimentEpoch, current_epoch
+from serving.experiments.event_reader import EventReader
+from serving.experiments.guardrails import Limits
+from serving.experiments.outcomes import arm_result, as_json, compare
+from serving.experiments.shadow import Shadows
+from serving.rollout.controller import RolloutController
+
+JOURNAL_KINDS = ("rollout", "drift", "audit", "gap", "retention", "erasure", "retrain")
+RESULTS_SECONDS = 1.0
+# Whoever runs this beside a service steps back by so much: a request never waits for a statistic.
+NICE = 10
+
+
+@dataclass(frozen=True)
+class OperationSettings:
+    """``window_seconds`` after a user's first exposure their outcome is fixed. ``hit_events`` are the kinds
+    of feedback that count as a hit, and from which value on. ``retrain`` is a command
+    started at most once a ``retrain_hours`` when drift is found; () is off."""
+
+    window_seconds: float = 86_400.0
+    tick_seconds: float = 1.0
+    limits: Limits = field(default_factory=Limits)
+    hit_events: Mapping[str, float | None] = field(default_factory=lambda: HIT_EVENTS)
+    retrain: Sequence[str] = ()
+    retrain_hours: float = 24.0
+
+
+@dataclass
+class TrackedExperiment:
+    """What is kept of one experiment between looks; all of it can be read again from the store."""
+
+    epoch: ExperimentEpoch
+    reader: EventReader
+    shadows: Shadows
+    known: dict[str, float] = field(default_factory=dict)
+    body: JsonObject | None = None
+    stale_at: float = 0.0
+
+
+class Operations:
+    """``tick`` brings everything up to date; the rest reads. Safe to call from several threads."""
+
+    def __init__(
+        self,
+        store: EventStore,
+        *,
+        resolve: Callable[[str], Path],
+        tell: Callable[[str], None],
+        crown: Callable[[str], str] | None = None,
+        settings: OperationSettings | None = None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self.store = store
+        self.settings = settings or OperationSettings()
+        self._resolve = resolve
+        self._tell = tell
+        self._crown = crown
+        self._clock = clock
+        self._lock = threading.RLock()
+        self._followed: dict[str, TrackedExperiment] = {}
+        self._controllers: dict[str, RolloutController] = {}
+        self._drift: dict[str, DriftMonitor] = {}
+
+    def tick(self) -> None:
+        """Move roll-outs on, read what is new, look for drift. One of them failing (a release that cannot
+        be opened, say) keeps none of the others from its turn; the first failure is raised at the end."""
+        failed: list[Exception] = []
+        for state in self.store.experiments():
+            # A roll-out that must go back comes first, and waits for nobody.
+            for part in (self._roll_out, self._read, self._check_drift):
+                try:
+                    with self._lock:
+                        part(state)
+                except Exception as error:  # whatever a database or a release raises
+                    failed.append(error)
+        if failed:
+            raise failed[0]
+
+    def _roll_out(self, state: ExperimentState) -> None:
+        controller = self._controllers.setdefault(
+            state.name,
+            RolloutController(self.store, state.name, tell=self._tell, crown=self._crown, clock=self._clock),
+        )
+        controller.tick()
+
+    def _read(self, state: ExperimentState) -> None:
+        self._track(state).reader.catch_up(self._clock())
+
+    def _check_drift(self, state: ExperimentState) -> None:
+        watch = self._drift.get(state.name)
+        if watch is None:
+            began = self._track(state).epoch.began
+            watch = self._drift[state.name] = DriftMonitor(self.store, self._resolve, self._tell, since=began)
+        if watch.catch_up(state):
+            self._retrain(state.name)
+
+    def run(self, stop: threading.Event, *, failed: Callable[[str], None]) -> None:
+        """Tick until ``stop``; a store that is away is waited for and told once."""
+        away = False
+        while not stop.wait(self.settings.tick_seconds):
+            try:
+                self.tick()
+                away = False
+            except Exception as error:  # whatever a database raises: the next tick may find it back
+                if not away:
+                    failed(f"{type(error).__name__}: {error}")
+                away = True
+
+    def results(self, experiment: str) -> JsonObject:
+        """The body of ``GET /v1/experiments/{name}/results``. InputError for an unknown experiment.
+
+        Worked out again when a second has passed, or ten times what it took: many who look cost as
+        little as one."""
+        with self._lock:
+            state = self._state(experiment)
+            tracked = self._track(state)
+            now = self._clock()
+            fresh = tracked.body is not None and tracked.body["revision"] == state.revision
+            if tracked.body is None or not fresh or now >= tracked.stale_at or now < tracked.body["at"]:
+                began = time.perf_counter()
+                tracked.body = self._results(state, tracked, now)
+                tracked.stale_at = now + max(RESULTS_SECONDS, 10 * (time.perf_counter() - began))
+            return tracked.body
+
+    def _results(self, state: ExperimentState, tracked: TrackedExperiment, now: float) -> JsonObject:
+        tally = tracked.reader.catch_up(now)
+        control = state.arms[0].name
+        lost = lost_events(self.store, tracked.epoch.began)
+        known = self._activity(state, tracked)
+        treatments = [arm for arm in state.arms[1:] if not arm.shadow]
+        comparisons = [
+            compare(
+                tally,
+                tracked.epoch.states,
+                control=control,
+                treatment=arm.name,
+                metric=metric,
+                limits=self.settings.limits,
+                now=now,
+                covariate=known,
+                lost_events=lost,
+                treatments=len(treatments),
+            )
+            for arm in treatments
+            for metric in ("hit_rate", "accuracy")
+        ]
+        arms = [arm_result(arm.name, tally, now) for arm in state.arms]
+        return as_json(arms, comparisons, tally) | {
+            "experiment": state.name,
+            "revision": state.revision,
+            "owner": state.owner,
+            "shares": {arm.name: arm.share for arm in state.arms},
+            "releases": {arm.name: arm.release for arm in state.arms},
+            "since": tracked.epoch.began,
+            "at": now,
+            "lost_events": lost,
+            "shadows": {name: found.as_json() for name, found in tracked.shadows.by_arm.items()},
+        }
+
+    def drift(self) -> JsonObject:
+        """The body of ``GET /v1/drift``."""
+        with self._lock:
+            return {name: watch.report() for name, watch in self._drift.items()}
+
+    def overview(self) -> JsonObject:
+        """The body of ``GET /v1/operations``: everything that the page shows."""
+        return {
+            "at": self._clock(),
+            "experiments": [self.results(state.name) for state in self.store.experiments()],
+            "drift": self.drift(),
+            "journal": self.journal(),
+        }
+
+    def journal(self, *, count: int = 200) -> list[JsonObject]:
+        """What was done and seen, newest first. An audit's two states (who is where, in ranges) stay out."""
+        rows = [asdict(row) for row in newest(self.store, JOURNAL_KINDS, count=count)]
+        kept = ("before", "after")
+        return [
+            row | {"data": {name: value for name, value in row["data"].items() if name not in kept}}
+            for row in rows
+        ]
+
+    def _state(self, experiment: str) -> ExperimentState:
+        state = self.store.experiment(experiment)
+        if state is None:
+            known = ", ".join(found.name for found in self.store.experiments()) or "none"
+            raise InputError(f"no experiment {experiment!r}; there are: {known}")
+        return state
+
+    def _track(self, state: ExperimentState) -> TrackedExperiment:
+        """What is kept of this experiment; begun anew when its arms, releases or salt are others."""
+        known = self._followed.get(state.name)
+        if known is not None and known.epoch.states[-1].revision == state.revision:
+            return known
+        epoch = current_epoch(self.store, state)
+        if known is not None and known.epoch.first_revision == epoch.first_revision:
+            known.epoch = epoch
+            return known
+        shadows = Shadows()
+        tally = Aggregates(
+            arms=frozenset(arm.name for arm in state.arms),
+            window_seconds=self.settings.window_seconds,
+            hit_events=self.settings.hit_events,
+            slow_milliseconds=self.settings.limits.p99_milliseconds,
+        )
+        reader = EventReader(self.store, state.name, tally, revision=epoch.first_revision, also=shadows.add)
+        made = self._followed[state.name] = TrackedExperiment(epoch, reader, shadows)
+        return made
+
+    def _activity(self, state: ExperimentState, tracked: TrackedExperiment) -> dict[str, float]:
+        """What was known of a user before: the logarithm of their ratings in the first arm's release."""
+        watch = self._drift.get(state.name)
+        release = watch.release_of(state.arms[0].release) if watch else None
+        if release is None:
+            return {}
+        ends, known = release.histories.ends, tracked.known
+        for user in tracked.reader.tally.users.keys() - known.keys():
+            row = release.users.row(user)
+            known[user] = 0.0 if row is None else float(np.log1p(ends[row + 1] - ends[row]))
+        return known
+
+    def _retrain(self, experiment: str) -> None:
+        """Start the plan's own command, once in a while; its output goes to its own run folder."""
+        if not self.settings.retrain:
+            return
+        started = newest(self.store, ("retrain",), subject=experiment, count=1)
+        if started and self._clock() - started[0].at < self.settings.retrain_hours * 3600:
+            return
+        command = list(self.settings.retrain)
+        self.store.append("retrain", experiment, {"command": json.dumps(command)}, at=self._clock())
+        subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, start_new_session=True)
+        self._tell(f"{experiment}: drift started {' '.join(command)}")

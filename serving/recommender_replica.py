@@ -1,0 +1,77 @@
+"""The Ray Serve deployment: one process that holds a whole service and its own listener.
+
+Serve's part is the process's life: start, health, restart, scaling, rolling updates. Requests do not pass
+through it (see ``server.py`` for why and what was measured). A replica ends gracefully: it stops accepting,
+finishes what is open, writes what waits, and only then lets go.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from typing import Any
+
+import ray.serve._private.replica as serve_replica
+import ray.util
+from ray import serve
+from starlette.types import ASGIApp
+
+from serving.api.asgi import create_asgi
+from serving.engine.service import Service
+from serving.server import Server
+from serving.service_metrics import ServiceMetrics
+from serving.settings import read_settings
+
+
+@serve.deployment(
+    name="Replica",
+    ray_actor_options={"num_cpus": 1},
+    health_check_period_s=5,
+    health_check_timeout_s=15,
+    graceful_shutdown_timeout_s=20,
+)
+class RecommenderReplica:
+    """``settings`` are those of ``serving.settings``, as plain JSON; ``operations`` a handle or None."""
+
+    def __init__(self, settings: dict[str, Any], operations: Any = None) -> None:
+        bind_to_node_address()
+        logging.basicConfig(stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+        checked = read_settings(settings, where="the deployment's settings")
+        self._service = Service(checked, ServiceMetrics(checked.metrics_path))
+        self._service.start()
+        self._server = Server(self._gate(operations), host=checked.host, port=checked.port)
+        self._server.start()
+
+    def _gate(self, operations: Any) -> ASGIApp:
+        if operations is None:
+            return create_asgi(self._service)
+        from serving.operations_replica import OperationsHandle  # which needs this module
+
+        return create_asgi(self._service, OperationsHandle(operations))
+
+    def check_health(self) -> None:
+        """Raises what is wrong: Serve then puts another replica in this one's place."""
+        wrong = self._service.health() or ("" if self._server.alive else "the HTTP server has stopped")
+        if wrong:
+            raise RuntimeError(wrong)
+
+    def __del__(self) -> None:
+        if hasattr(self, "_server"):
+            self._service.closing = True
+            self._server.stop()
+            self._service.close()
+
+
+def bind_to_node_address() -> None:
+    """Serve 2.60 opens a port for calls between deployments on all interfaces, which nothing of ours uses
+    and no setting turns off. It is opened after this constructor: bind it to the address that the rest
+    of Ray keeps to (127.0.0.1 for the embedded one). tests/serving/test_listening.py looks at the result."""
+    original = getattr(serve_replica, "add_port_to_grpc_server", None)
+    if original is None:
+        return
+    address = ray.util.get_node_ip_address()
+
+    def bound(server: Any, wanted: str) -> Any:
+        return original(server, wanted.replace("[::]", f"[{address}]" if ":" in address else address))
+
+    serve_replica.add_port_to_grpc_server = bound

@@ -1,0 +1,198 @@
+"""Where a release lies: a folder, or a model version of MLflow's registry (``models:/name@champion``).
+
+A version's artifacts are downloaded once into a cache, under the release's id (the hash of its files):
+registries with the same names and numbers never share an entry, and what was downloaded must be that release.
+MLflow is imported only for a name that needs it (it takes seconds). MLFLOW_TRACKING_URI says which registry.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import shutil
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from recsys.errors import InputError
+
+SCHEME = "models:/"
+RELEASE_TAG = "release_id"
+RELEASE_ID = r"[A-Za-z0-9][A-Za-z0-9._-]*"  # no path
+
+
+@dataclass(frozen=True)
+class ModelVersion:
+    """A version in MLflow; ``source`` is where its artifacts are, ``release_id`` its tag (None without)."""
+
+    name: str
+    number: str
+    source: str
+    release_id: str | None
+
+
+@dataclass(frozen=True)
+class GateVerdict:
+    """``promoted`` is None where the gate was never asked; ``model`` and ``version`` are MLflow's."""
+
+    promoted: bool | None
+    reason: str
+    model: str | None
+    version: str | int | None
+
+
+def cache_folder() -> Path:
+    base = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
+    return Path(base) / "movielens-breakthrough" / "releases"
+
+
+def resolve(release: str) -> Path:
+    """The folder of a release. Raises InputError that says how to make one."""
+    if not release.startswith(SCHEME):
+        folder = Path(release)
+        if not folder.is_dir():
+            raise InputError(
+                f"there is no release at {release}: make one with `python search/breakthrough.py`, which "
+                "leaves it under runs/NAME/release"
+            )
+        return folder
+    version = _version(release)
+    if version.release_id is None:  # registered by hand: only the download says which release it is
+        return _download(version)
+    if not re.fullmatch(RELEASE_ID, version.release_id):
+        raise InputError(f"{release} has the tag {RELEASE_TAG} {version.release_id!r}, expected a hash")
+    kept = cache_folder() / version.release_id
+    if not (kept / "manifest.json").is_file():
+        return _download(version)
+    _require_id(kept, version, release)
+    return kept
+
+
+def pinned(release: str) -> str:
+    """``release`` with an alias replaced by the version that it stands for now, so that every replica
+    opens the same one."""
+    if not release.startswith(SCHEME):
+        return release
+    version = _version(release)
+    return f"{SCHEME}{version.name}/{version.number}"
+
+
+def gate_verdict(release: str) -> GateVerdict:
+    """What the gate said of a release when it was made: from its run's results.json, or from the tags of
+    its version in MLflow. Raises InputError where the release cannot be found."""
+    if release.startswith(SCHEME):
+        from mlflow.tracking import MlflowClient
+
+        version = _version(release)
+        name, number = version.name, version.number
+        tags = MlflowClient().get_model_version(name, number).tags
+        said = tags.get("gate.verdict")
+        return GateVerdict(
+            None if said is None else said == "promoted", tags.get("gate.reason", ""), name, number
+        )
+    results = resolve(release).parent / "results.json"
+    try:
+        promotion = json.loads(results.read_text(encoding="utf-8")).get("promotion") or {}
+    except (OSError, json.JSONDecodeError):
+        promotion = {}
+    return GateVerdict(
+        promotion.get("promoted"),
+        str(promotion.get("reason") or ""),
+        promotion.get("model"),
+        promotion.get("version"),
+    )
+
+
+def set_champion(release: str) -> str:
+    """Give the release's version the alias ``champion``; what was done, in words. Never raises: a
+    roll-out that is done stays done when MLflow is away."""
+    try:
+        verdict = gate_verdict(release)
+        if verdict.model is None or verdict.version is None:
+            return "the release is not registered in MLflow: no alias was moved"
+        from mlflow.tracking import MlflowClient
+
+        MlflowClient().set_registered_model_alias(verdict.model, "champion", str(verdict.version))
+        return f"champion is now version {verdict.version} of {verdict.model}"
+    except Exception as error:  # MLflow's own errors, a store that is away
+        return f"the champion alias could not be moved ({type(error).__name__}): move it by hand"
+
+
+def _version(release: str) -> ModelVersion:
+    """The version that a name with an alias or a number stands for now."""
+    from mlflow.exceptions import MlflowException
+    from mlflow.tracking import MlflowClient
+
+    name = release.removeprefix(SCHEME)
+    uri = os.environ.get("MLFLOW_TRACKING_URI", "")
+    if uri.startswith("sqlite:///") and not Path(uri.removeprefix("sqlite:///")).is_file():
+        raise InputError(
+            f"{release} cannot be found in MLflow: there is no store at {uri}. `python "
+            "search/breakthrough.py` makes one beside its runs; "
+            "MLFLOW_TRACKING_URI says where to look"
+        )
+    try:
+        client = MlflowClient()
+        if "@" in name:
+            found = client.get_model_version_by_alias(*name.split("@", 1))
+        elif "/" in name:
+            found = client.get_model_version(*name.split("/", 1))
+        else:
+            raise InputError(f"{release} names no version: write {release}@champion or {release}/1")
+        source = client.get_model_version_download_uri(found.name, found.version)
+        return ModelVersion(found.name, str(found.version), source, found.tags.get(RELEASE_TAG))
+    except MlflowException as error:
+        where = os.environ.get("MLFLOW_TRACKING_URI", "the default store")
+        raise InputError(
+            f"{release} cannot be found in MLflow ({where}): {str(error).splitlines()[0]}. `python "
+            "search/breakthrough.py` registers a release; MLFLOW_TRACKING_URI says where to look"
+        ) from None
+
+
+def _release_id(folder: Path) -> str:
+    """From a release's manifest. Raises InputError where it has none."""
+    try:
+        held = json.loads((folder / "manifest.json").read_text(encoding="utf-8")).get("release_id")
+    except (OSError, ValueError, AttributeError) as error:
+        raise InputError(f"{folder}/manifest.json cannot be read ({type(error).__name__})") from None
+    if not isinstance(held, str) or not re.fullmatch(RELEASE_ID, held):
+        raise InputError(f"{folder}/manifest.json has the release_id {held!r}, expected a hash")
+    return held
+
+
+def _require_id(folder: Path, version: ModelVersion, release: str) -> None:
+    """Raises InputError where ``folder`` holds another release than the version says."""
+    held = _release_id(folder)
+    if version.release_id is not None and held != version.release_id:
+        raise InputError(
+            f"{release} is release {version.release_id}, but what lies at {version.source} is {held}: its "
+            "folder was replaced after it was registered. Register the new release as a version of its own, "
+            "or serve its folder"
+        )
+
+
+def _download(version: ModelVersion) -> Path:
+    """The version's release, checked against its tag and kept in the cache under its own id."""
+    from mlflow.artifacts import download_artifacts
+
+    cache = cache_folder()
+    cache.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=cache, prefix=".new-") as scratch:
+        try:
+            got = Path(download_artifacts(artifact_uri=version.source, dst_path=scratch))
+        except Exception as error:
+            raise InputError(f"the release at {version.source} cannot be fetched: {error}") from None
+        found = next(iter(sorted(got.rglob("manifest.json"))), None)
+        if found is None:
+            raise InputError(f"{version.source} holds no release: there is no manifest.json in it")
+        _require_id(found.parent, version, f"{SCHEME}{version.name}/{version.number}")
+        kept = cache / _release_id(found.parent)
+        if not kept.exists():
+            # A copy: of a local store MLflow gives the folder where it lies, which is not ours to move.
+            whole = Path(scratch) / ".whole"
+            shutil.copytree(found.parent, whole)
+            with contextlib.suppress(OSError):  # another process kept the same release meanwhile
+                whole.rename(kept)
+        return kept

@@ -1,0 +1,112 @@
+"""When a roll-out goes on, holds or goes back: pure rules over what was read from the event store.
+
+A stage lasts until it has held for ``hold_seconds`` with ``minimum_exposures`` answers. A guardrail goes
+back at once, at any stage. Latency and fallbacks are judged by a binomial test on the newest answers;
+the online error by an interval that may be looked at at every tick.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+from serving.experiments.guardrails import too_many
+
+STAGES = (0.0, 0.01, 0.05, 0.25, 0.5, 1.0)
+
+
+@dataclass(frozen=True)
+class RolloutPlan:
+    """``stages`` are the candidate's shares in turn, 0 being shadow. ``slow_share`` of the answers may
+    take longer than ``slow_milliseconds``; ``fallback_share`` of the answers may be fallbacks beyond
+    the baseline's; a rise of mean squared error (stars squared) beyond ``error_margin`` goes back."""
+
+    experiment: str
+    baseline: str
+    candidate: str
+    release: str
+    stages: tuple[float, ...] = STAGES
+    hold_seconds: float = 3600.0
+    minimum_exposures: int = 200
+    slow_milliseconds: float = 50.0
+    slow_share: float = 0.01
+    fallback_share: float = 0.05
+    error_margin: float = 0.0
+
+    def __post_init__(self) -> None:
+        rising = all(low < high for low, high in zip(self.stages, self.stages[1:], strict=False))
+        if not rising or not self.stages or self.stages[0] < 0 or self.stages[-1] != 1.0:
+            raise ValueError(f"stages must rise to 1.0, got {list(self.stages)}")
+
+
+@dataclass(frozen=True)
+class GuardrailReading:
+    """The candidate since its stage began. ``slow`` and ``fallbacks`` count among ``exposures``;
+    ``baseline_fallback_share`` is the baseline's; ``error_low`` the lower end of an anytime-valid
+    interval of its squared error minus the baseline's, None while too few users."""
+
+    exposures: int
+    slow: int
+    fallbacks: int
+    baseline_fallback_share: float
+    error_low: float | None
+    lost_events: int = 0
+
+
+class RolloutStep(Enum):
+    HOLD = "hold"
+    RAISE = "raise"
+    BACK = "roll back"
+    DONE = "done"
+
+
+@dataclass(frozen=True)
+class RolloutDecision:
+    step: RolloutStep
+    share: float
+    reason: str
+
+
+def broken_guardrail(plan: RolloutPlan, reading: GuardrailReading) -> str | None:
+    """The first guardrail that is broken, in words with its figures."""
+    if too_many(reading.slow, reading.exposures, plan.slow_share):
+        return (
+            f"{reading.slow} of {reading.exposures} answers took over {plan.slow_milliseconds:g} ms; "
+            f"{plan.slow_share:.0%} may"
+        )
+    allowed = min(1.0, reading.baseline_fallback_share + plan.fallback_share)
+    if too_many(reading.fallbacks, reading.exposures, allowed):
+        return f"{reading.fallbacks} of {reading.exposures} answers were fallbacks; {allowed:.0%} may"
+    if reading.error_low is not None and reading.error_low > plan.error_margin:
+        return (
+            f"squared error is at least {reading.error_low:.4f} above the baseline's; "
+            f"{plan.error_margin:g} may"
+        )
+    return None
+
+
+def decide_stage(
+    plan: RolloutPlan, share: float, *, seconds: float, reading: GuardrailReading
+) -> RolloutDecision:
+    """What to do after ``seconds`` at ``share``. A share between two stages counts as the lower one."""
+    reason = broken_guardrail(plan, reading)
+    if reason is not None:
+        return RolloutDecision(RolloutStep.BACK, 0.0, reason)
+    if share >= plan.stages[-1] and seconds >= plan.hold_seconds:
+        return RolloutDecision(RolloutStep.DONE, share, f"held {seconds:.0f} s at {share:.0%}")
+    if reading.lost_events:
+        return RolloutDecision(
+            RolloutStep.HOLD, share, f"{reading.lost_events} events are missing: no step on incomplete data"
+        )
+    if seconds < plan.hold_seconds:
+        return RolloutDecision(
+            RolloutStep.HOLD, share, f"{plan.hold_seconds - seconds:.0f} s left at {share:.0%}"
+        )
+    if reading.exposures < plan.minimum_exposures:
+        return RolloutDecision(
+            RolloutStep.HOLD, share, f"{reading.exposures} of {plan.minimum_exposures} answers at {share:.0%}"
+        )
+    following = next(stage for stage in plan.stages if stage > share)
+    return RolloutDecision(
+        RolloutStep.RAISE, following, f"{reading.exposures} answers in {seconds:.0f} s, guardrails held"
+    )

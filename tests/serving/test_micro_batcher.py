@@ -1,0 +1,116 @@
+from __future__ import annotations
+
+import asyncio
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from recsys.models.base import History
+from recsys.release.queries import Query, RecommendationList
+from serving.engine.micro_batcher import DeadlineExceeded, MicroBatcher
+from serving.engine.served_release import RuleSet, ServedRelease
+
+
+@pytest.fixture(scope="module")
+def loaded(releases: dict[str, Path]) -> ServedRelease:
+    return ServedRelease("a", releases["a"], RuleSet())
+
+
+def queries() -> list[Query]:
+    """Known users and sessions, mixed."""
+    new = History(np.array([3, 8], dtype=np.int32), np.array([5.0, 2.0], dtype=np.float32))
+    return [Query(user=n) if n % 2 else Query(user=None, history=new) for n in range(40)]
+
+
+def rows(answer: RecommendationList) -> list[int]:
+    return [one.item for one in answer.recommendations]
+
+
+def test_what_waits_is_answered_together_and_as_if_alone(loaded: ServedRelease) -> None:
+    batcher = MicroBatcher()
+
+    async def ask() -> list[RecommendationList]:
+        hold = asyncio.create_task(batcher.call(lambda: time.sleep(0.1), seconds=5))
+        await asyncio.sleep(0.02)
+        answers = await asyncio.gather(*(batcher.submit(loaded, query, seconds=10) for query in queries()))
+        await hold
+        return list(answers)
+
+    together = asyncio.run(ask())
+    assert batcher.batched == 40
+    assert batcher.batches <= 40
+    for query, answer in zip(queries(), together, strict=True):
+        assert rows(answer) == rows(loaded.recommender.recommend([query], loaded.rules)[0])
+    batcher.close()
+
+
+def test_queries_of_one_kind_share_a_turn(loaded: ServedRelease) -> None:
+    batcher = MicroBatcher()
+
+    async def ask() -> None:
+        hold = asyncio.create_task(batcher.call(lambda: time.sleep(0.1), seconds=5))
+        await asyncio.sleep(0.02)
+        await asyncio.gather(*(batcher.submit(loaded, Query(user=n), seconds=10) for n in range(30)))
+        await hold
+
+    asyncio.run(ask())
+    assert batcher.batched == 30
+    assert batcher.batches < 15
+    batcher.close()
+
+
+def test_two_arms_take_turns(loaded: ServedRelease, releases: dict[str, Path]) -> None:
+    batcher = MicroBatcher()
+    other = ServedRelease("b", releases["b"], RuleSet())
+
+    async def ask() -> list[RecommendationList]:
+        hold = asyncio.create_task(batcher.call(lambda: time.sleep(0.1), seconds=5))
+        await asyncio.sleep(0.02)
+        arms = (loaded, other)
+        asked = [batcher.submit(arms[n % 2], Query(user=n), seconds=10) for n in range(30)]
+        answers = await asyncio.gather(*asked)
+        await hold
+        return list(answers)
+
+    for n, answer in enumerate(asyncio.run(ask())):
+        arm = (loaded, other)[n % 2]
+        assert rows(answer) == rows(arm.recommender.recommend([Query(user=n)], arm.rules)[0])
+    assert batcher.batched == 30
+    assert batcher.batches < 15
+    batcher.close()
+
+
+def test_what_nobody_waits_for_is_not_computed(loaded: ServedRelease) -> None:
+    batcher = MicroBatcher()
+
+    async def ask() -> list[BaseException | RecommendationList]:
+        hold = asyncio.create_task(batcher.call(lambda: time.sleep(0.3), seconds=5))
+        await asyncio.sleep(0.02)
+        late = [batcher.submit(loaded, Query(user=n), seconds=0.05) for n in range(5)]
+        found = await asyncio.gather(*late, return_exceptions=True)
+        await hold
+        await batcher.submit(loaded, Query(user=1), seconds=10)
+        return list(found)
+
+    assert [type(answer) for answer in asyncio.run(ask())] == [DeadlineExceeded] * 5
+    assert batcher.batched == 1
+    batcher.close()
+
+
+def test_who_cannot_be_answered_in_time_is_told_at_once_and_nobody_for_good(loaded: ServedRelease) -> None:
+    batcher = MicroBatcher()
+    batcher._takes[False] = 30.0  # seconds: no query that has 20 left can be answered
+
+    async def ask() -> type[BaseException] | type[RecommendationList]:
+        asked = batcher.submit(loaded, Query(user=1), seconds=20)
+        try:
+            return type(await asyncio.wait_for(asked, 10))
+        except DeadlineExceeded:
+            return DeadlineExceeded
+
+    found = [asyncio.run(ask()) for _ in range(12)]
+    assert found[0] is DeadlineExceeded
+    assert found[-1] is RecommendationList
+    batcher.close()
