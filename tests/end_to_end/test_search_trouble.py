@@ -1,4 +1,4 @@
-"""A whole run in which memory, training and posterior fail for real: seen, answered, told, and survived."""
+"""A whole run in which memory, training and posterior really fail: seen, answered, reported, and survived."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def test_out_of_memory_explosion_and_collapse_in_one_run(tmp_path: Path) -> None
     seen = {event["kind"] for event in results["warnings"]}
     assert {"out_of_memory", "diverged", "posterior_collapse"} <= seen
     answers = results["contingencies"]
-    for words in ("batch 2048 -> 1536", "KL weight -> 0.005", "free bits"):
+    for words in ("batch 2048 -> 1536", "KL weight 0.01 -> 0.005", "free bits"):
         assert any(words in event["action"] for event in answers), words
     refused = {event["trial"] for event in answers if "1536" in event["action"]}
     went_on = [event for event in answers if event["trial"] in refused and "went on" in event["outcome"]]
