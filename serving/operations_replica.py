@@ -13,14 +13,12 @@ import threading
 from typing import Any
 
 from ray import serve
-from ray.exceptions import RayError
 
-from recsys.errors import InputError
 from recsys.notifications import Message, Notifier
 from recsys.types import JsonObject
 from serving.events.store import EventStore
 from serving.operations_service import NICE, Operations
-from serving.recommender_replica import bind_to_node_address
+from serving.ray_patches import bind_to_node_address
 from serving.release_registry import resolve, set_champion
 from serving.settings import read_settings
 
@@ -40,8 +38,8 @@ class OperationsReplica:
         self._operations = Operations(
             EventStore(checked.events),
             resolve=resolve,
-            tell=self._tell,
-            crown=set_champion,
+            notify=self._notify,
+            set_champion=set_champion,
             settings=checked.operations.as_settings(),
         )
         self._stop = threading.Event()
@@ -67,32 +65,6 @@ class OperationsReplica:
             self._stop.set()
             self._thread.join(3.0)
 
-    def _tell(self, text: str) -> None:
+    def _notify(self, text: str) -> None:
         log.info("%s", text)
         self._notifier.tell(Message(title="Serving", text=text, important=True))
-
-
-class OperationsHandle:
-    """What ``serving.api.operations`` asks. Raises InputError as the other side did, OSError when it is
-    not there."""
-
-    def __init__(self, handle: Any) -> None:
-        self._handle = handle
-
-    async def results(self, experiment: str) -> JsonObject:
-        return await self._ask("results", experiment)
-
-    async def drift(self) -> JsonObject:
-        return await self._ask("drift")
-
-    async def overview(self) -> JsonObject:
-        return await self._ask("overview")
-
-    async def _ask(self, method: str, *arguments: Any) -> JsonObject:
-        try:
-            answer: JsonObject = await getattr(self._handle, method).remote(*arguments)
-            return answer
-        except InputError as error:
-            raise InputError(str(getattr(error, "cause", error))) from None
-        except RayError as error:
-            raise OSError(f"the operations process failed: {type(error).__name__}") from None

@@ -70,16 +70,16 @@ class Operations:
         store: EventStore,
         *,
         resolve: Callable[[str], Path],
-        tell: Callable[[str], None],
-        crown: Callable[[str], str] | None = None,
+        notify: Callable[[str], None],
+        set_champion: Callable[[str], str] | None = None,
         settings: OperationSettings | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.store = store
         self.settings = settings or OperationSettings()
         self._resolve = resolve
-        self._tell = tell
-        self._crown = crown
+        self._notify = notify
+        self._set_champion = set_champion
         self._clock = clock
         self._lock = threading.RLock()
         self._followed: dict[str, TrackedExperiment] = {}
@@ -104,7 +104,13 @@ class Operations:
     def _roll_out(self, state: ExperimentState) -> None:
         controller = self._controllers.setdefault(
             state.name,
-            RolloutController(self.store, state.name, tell=self._tell, crown=self._crown, clock=self._clock),
+            RolloutController(
+                self.store,
+                state.name,
+                notify=self._notify,
+                set_champion=self._set_champion,
+                clock=self._clock,
+            ),
         )
         controller.tick()
 
@@ -115,7 +121,9 @@ class Operations:
         watch = self._drift.get(state.name)
         if watch is None:
             began = self._track(state).epoch.began
-            watch = self._drift[state.name] = DriftMonitor(self.store, self._resolve, self._tell, since=began)
+            watch = self._drift[state.name] = DriftMonitor(
+                self.store, self._resolve, self._notify, since=began
+            )
         if watch.catch_up(state):
             self._retrain(state.name)
 
@@ -254,4 +262,4 @@ class Operations:
         command = list(self.settings.retrain)
         self.store.append("retrain", experiment, {"command": json.dumps(command)}, at=self._clock())
         subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, start_new_session=True)
-        self._tell(f"{experiment}: drift started {' '.join(command)}")
+        self._notify(f"{experiment}: drift started {' '.join(command)}")

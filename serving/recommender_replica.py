@@ -11,13 +11,13 @@ import logging
 import sys
 from typing import Any
 
-import ray.serve._private.replica as serve_replica
-import ray.util
 from ray import serve
 from starlette.types import ASGIApp
 
 from serving.api.asgi import create_asgi
 from serving.engine.service import Service
+from serving.operations_client import OperationsClient
+from serving.ray_patches import bind_to_node_address
 from serving.server import Server
 from serving.service_metrics import ServiceMetrics
 from serving.settings import read_settings
@@ -39,15 +39,11 @@ class RecommenderReplica:
         checked = read_settings(settings, where="the deployment's settings")
         self._service = Service(checked, ServiceMetrics(checked.metrics_path))
         self._service.start()
-        self._server = Server(self._gate(operations), host=checked.host, port=checked.port)
+        self._server = Server(self._application(operations), host=checked.host, port=checked.port)
         self._server.start()
 
-    def _gate(self, operations: Any) -> ASGIApp:
-        if operations is None:
-            return create_asgi(self._service)
-        from serving.operations_replica import OperationsHandle  # which needs this module
-
-        return create_asgi(self._service, OperationsHandle(operations))
+    def _application(self, operations: Any) -> ASGIApp:
+        return create_asgi(self._service, None if operations is None else OperationsClient(operations))
 
     def check_health(self) -> None:
         """Raises what is wrong: Serve then puts another replica in this one's place."""
@@ -60,18 +56,3 @@ class RecommenderReplica:
             self._service.closing = True
             self._server.stop()
             self._service.close()
-
-
-def bind_to_node_address() -> None:
-    """Serve 2.60 opens a port for calls between deployments on all interfaces, which nothing of ours uses
-    and no setting turns off. It is opened after this constructor: bind it to the address that the rest
-    of Ray keeps to (127.0.0.1 for the embedded one). tests/serving/test_listening.py looks at the result."""
-    original = getattr(serve_replica, "add_port_to_grpc_server", None)
-    if original is None:
-        return
-    address = ray.util.get_node_ip_address()
-
-    def bound(server: Any, wanted: str) -> Any:
-        return original(server, wanted.replace("[::]", f"[{address}]" if ":" in address else address))
-
-    serve_replica.add_port_to_grpc_server = bound

@@ -15,7 +15,7 @@ from serving.api import experiments, feedback, health, http_errors, items, opera
 from serving.api.access_log import AccessLog
 from serving.api.experiments import ADMIN_TOKEN
 from serving.api.middleware import ApiMiddleware
-from serving.api.operations import OperationsClient
+from serving.api.operations import OperationsApi
 from serving.engine.service import Service
 
 API_KEY = "RECSYS_API_KEY"
@@ -37,7 +37,7 @@ PAGE_HEADERS = {
 }
 
 
-def create_app(service: Service, client: OperationsClient | None = None) -> FastAPI:
+def create_app(service: Service, client: OperationsApi | None = None) -> FastAPI:
     """The routes alone. ``client`` asks the operations process, None where there is none."""
     app = FastAPI(
         title="Recommendations",
@@ -72,7 +72,7 @@ def create_app(service: Service, client: OperationsClient | None = None) -> Fast
     return app
 
 
-def create_asgi(service: Service, client: OperationsClient | None = None) -> ASGIApp:
+def create_asgi(service: Service, client: OperationsApi | None = None) -> ASGIApp:
     """What a server runs. The admin token opens what the API key opens."""
     settings = service.settings
     api_key = os.environ.get(API_KEY, "")

@@ -23,7 +23,7 @@ Name = Annotated[ArmName, Path(examples=["main"])]
 TIMEOUT_SECONDS = 10.0
 
 
-class OperationsClient(Protocol):
+class OperationsApi(Protocol):
     """Asks the operations process. Raises InputError for an unknown experiment, OSError when it is away."""
 
     async def results(self, experiment: str) -> JsonObject: ...
@@ -34,7 +34,7 @@ class OperationsClient(Protocol):
 
 
 async def _forward(request: Request, name: str, *arguments: Any) -> Response:
-    client: OperationsClient | None = getattr(request.app.state, "operations", None)
+    client: OperationsApi | None = getattr(request.app.state, "operations", None)
     if client is None:
         raise HttpError(503, "this server was started without its operations process")
     try:

@@ -38,7 +38,7 @@ class DriftMonitor:
 
     store: EventStore
     resolve: Callable[[str], Path]
-    tell: Callable[[str], None]
+    notify: Callable[[str], None]
     since: float = 0.0
     watched: dict[str, MonitoredRelease] = field(default_factory=dict)
     _last: int = 0
@@ -88,7 +88,7 @@ class DriftMonitor:
             if (known.data.get("signal"), known.data.get("since")) == (alarm.name, alarm.since):
                 return False
         self.store.append(KIND, release, {"event": "alarm", **row})
-        self.tell(
+        self.notify(
             f"drift of {alarm.name}: {alarm.distance:.3f} over its threshold {alarm.threshold:.3f}; "
             f"{advice(watched.release)}"
         )

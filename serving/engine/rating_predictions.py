@@ -1,39 +1,51 @@
-"""Feedback on its way in: what was predicted is noted beside a rating, before anybody learns it."""
+"""The prediction stored beside each rating: what the user's arm expected before it learned the rating."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import Any
 
 import numpy as np
 
 from serving.domain import Feedback
+from serving.engine.recent_ratings import RecentRatings
+from serving.engine.release_loader import Deployment
 from serving.engine.requests import RecommendationRequest, to_query
-
-if TYPE_CHECKING:
-    from serving.engine.service import Service
 
 log = logging.getLogger(__name__)
 
 
-async def attach_predictions(service: Service, events: Sequence[Feedback]) -> list[Feedback]:
-    """Ratings with what the user's arm would have predicted a moment before it learned them."""
+async def attach_predictions(
+    events: Sequence[Feedback],
+    *,
+    deployment: Deployment,
+    recent: RecentRatings,
+    compute: Callable[..., Awaitable[Any]],
+) -> list[Feedback]:
+    """The events with ``predicted`` set on each rating of a known item, in stars.
+
+    Args:
+        events: feedback as it came in, not yet stored.
+        deployment: the releases in service; a user's own arm predicts.
+        recent: ratings newer than the release.
+        compute: runs a function off the event loop, as ``Service.compute`` does.
+    """
     wanted: dict[str, list[str]] = {}
     for event in events:
         if event.kind == "rating" and event.item_id is not None:
             wanted.setdefault(event.user_id, []).append(event.item_id)
     stars: dict[tuple[str, str], float] = {}
     for user_id, items in wanted.items():
-        loaded = service.deployment.arms[service.deployment.assign(user_id, None).arm]
+        loaded = deployment.arms[deployment.assign(user_id, None).arm]
         known = [item for item in items if loaded.item(item) is not None]
         if not known:
             continue
         try:
-            values = await service.compute(
+            values = await compute(
                 loaded.recommender.predict,
-                to_query(loaded, RecommendationRequest(user_id=user_id), service.recent_ratings),
+                to_query(loaded, RecommendationRequest(user_id=user_id), recent),
                 loaded.items(known),
             )
         except Exception as error:  # feedback is worth more than a figure beside it

@@ -65,7 +65,12 @@ class Service:
         self.activate(self.release_loader.load(state, None))
         self.writer = EventWriter(self.store, folder=self.settings.spool_folder)
         self.batcher = MicroBatcher()
-        self.store_sync = StoreSync(self)
+        self.store_sync = StoreSync(
+            self.store,
+            self,
+            experiment=self.settings.experiment.name,
+            seconds=self.settings.poll_seconds,
+        )
         self.store_sync.start()
         # What is loaded now stays: the collector need not walk it again in the middle of a request.
         gc.collect()
@@ -111,6 +116,29 @@ class Service:
         saved = self.store.save_experiment(state, expected=expected, actor=actor, reason=reason)
         self.activate(self.release_loader.with_state(prepared, saved))
         return saved
+
+    @property
+    def revision(self) -> int:
+        """The revision of the experiment that is in service."""
+        return self.deployment.state.revision
+
+    def add_rating(self, event: Feedback) -> None:
+        """Use a stored rating from the next list on."""
+        self.recent_ratings.add(event)
+
+    def load_state(self, state: ExperimentState) -> None:
+        """Open what a stored revision needs and serve it. Blocks. Raises InputError or OSError."""
+        try:
+            self.activate(self.release_loader.load(state, self.deployment))
+        except (InputError, OSError):
+            self.metrics.loads.labels("refused").inc()
+            raise
+
+    def publish_metrics(self) -> None:
+        """Gauges and counters that threads keep as plain numbers, brought to Prometheus."""
+        self.metrics.waiting.set(self.writer.waiting)
+        self.metrics.store.set(1 if self.writer.available else 0)
+        self.flush_counts()
 
     def erase_user(self, hashed: str) -> None:
         """Keeps no rating of the user with this sha256 of the id, and nothing made of one."""
@@ -275,7 +303,9 @@ class Service:
 
     async def record_feedback(self, events: Sequence[Feedback]) -> set[str]:
         """The event ids that were new, once they are stored. Raises ``StoreUnavailable``."""
-        events = await attach_predictions(self, events)
+        events = await attach_predictions(
+            events, deployment=self.deployment, recent=self.recent_ratings, compute=self.compute
+        )
         future = asyncio.wrap_future(self.writer.add_feedback(events))
         try:
             new = await asyncio.wait_for(asyncio.shield(future), ACKNOWLEDGE_SECONDS)

@@ -1,40 +1,61 @@
-"""Keeps a replica up with the others through the event store: ratings and the experiment's revision.
+"""Keeps a replica in step with the others through the event store: ratings, erasures, the experiment's state.
 
-One thread reads by number a few times a second; a new revision is prepared in a thread of its own, so that
-a big release being hashed does not hold up ratings. While the store is away everything known goes on being
-served.
+One thread polls by sequence number a few times a second. A new revision is loaded in a thread of its own, so
+that hashing a big release does not hold up ratings. While the store is away the replica goes on with what it
+has.
 """
 
 from __future__ import annotations
 
 import logging
 import threading
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from recsys.errors import InputError
-from serving.domain import ExperimentState
-
-if TYPE_CHECKING:
-    from serving.engine.service import Service
+from serving.domain import ExperimentState, Feedback
+from serving.events.store import EventStore
 
 log = logging.getLogger(__name__)
 
 
-class StoreSync:
-    """``catch_up`` once before answering, then on its own."""
+class Replicated(Protocol):
+    """The replica's side: what the store's news are applied to."""
 
-    def __init__(self, service: Service) -> None:
-        self._service = service
+    @property
+    def revision(self) -> int:
+        """The revision in service."""
+
+    def add_rating(self, event: Feedback) -> None:
+        """A rating that was stored, here or by another replica."""
+
+    def erase_user(self, hashed: str) -> None:
+        """The user with this sha256 of the id was erased."""
+
+    def load_state(self, state: ExperimentState) -> None:
+        """Load and serve a newer revision. Blocks. Raises InputError or OSError."""
+
+    def publish_metrics(self) -> None:
+        """Called after each successful poll."""
+
+
+class StoreSync:
+    """Polls the store; ``start`` polls once before it returns."""
+
+    def __init__(self, store: EventStore, target: Replicated, *, experiment: str, seconds: float) -> None:
+        self._store = store
+        self._target = target
+        self._experiment = experiment
+        self._seconds = seconds
         self._last_feedback = 0
         self._last_erasure = 0
         self._stop = threading.Event()
         self._loading: threading.Thread | None = None
-        self._refused = -1
+        self._refused_revision = -1
         self._store_away = False
-        self._thread = threading.Thread(target=self._run, name="follower", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="store-sync", daemon=True)
 
     def start(self) -> None:
-        self._tick()
+        self._poll()
         self._thread.start()
 
     def stop(self) -> None:
@@ -43,24 +64,23 @@ class StoreSync:
             self._thread.join(5.0)
 
     def catch_up(self) -> None:
-        """All ratings stored since the last look, and whose were erased."""
-        for number, event in self._service.store.numbered_feedback(kind="rating", after=self._last_feedback):
-            self._service.recent_ratings.add(event)
+        """Apply all ratings and erasures stored since the last call."""
+        for number, event in self._store.numbered_feedback(kind="rating", after=self._last_feedback):
+            self._target.add_rating(event)
             self._last_feedback = number
-        for entry in self._service.store.journal(kind="erasure", after=self._last_erasure):
-            self._service.erase_user(entry.subject)
+        for entry in self._store.journal(kind="erasure", after=self._last_erasure):
+            self._target.erase_user(entry.subject)
             self._last_erasure = entry.seq
 
     def _run(self) -> None:
-        while not self._stop.wait(self._service.settings.poll_seconds):
-            self._tick()
+        while not self._stop.wait(self._seconds):
+            self._poll()
 
-    def _tick(self) -> None:
-        service = self._service
+    def _poll(self) -> None:
         try:
             self.catch_up()
-            state = service.store.experiment(service.settings.experiment.name)
-        except Exception as error:  # whatever a database can raise: the next look may find it back
+            state = self._store.experiment(self._experiment)
+        except Exception as error:  # whatever a database can raise: the next poll may find it back
             if not self._store_away:
                 log.error("the event store cannot be read: %s", type(error).__name__)
             self._store_away = True
@@ -68,27 +88,21 @@ class StoreSync:
         if self._store_away:
             log.warning("the event store can be read again")
         self._store_away = False
-        self._publish()
-        if state is not None and state.revision > max(service.deployment.state.revision, self._refused):
+        self._target.publish_metrics()
+        if state is not None and state.revision > max(self._target.revision, self._refused_revision):
             self._load(state)
-
-    def _publish(self) -> None:
-        metrics, service = self._service.metrics, self._service
-        metrics.waiting.set(service.writer.waiting)
-        metrics.store.set(1 if service.writer.available else 0)
-        service.flush_counts()
 
     def _load(self, state: ExperimentState) -> None:
         if self._loading is None or not self._loading.is_alive():
-            self._loading = threading.Thread(target=self._activate, args=(state,), name="loader", daemon=True)
+            self._loading = threading.Thread(
+                target=self._load_state, args=(state,), name="loader", daemon=True
+            )
             self._loading.start()
 
-    def _activate(self, state: ExperimentState) -> None:
-        service = self._service
+    def _load_state(self, state: ExperimentState) -> None:
         try:
-            service.activate(service.release_loader.load(state, service.deployment))
+            self._target.load_state(state)
             log.info("revision %d of %s is served", state.revision, state.name)
         except (InputError, OSError) as error:
-            self._refused = state.revision
-            service.metrics.loads.labels("refused").inc()
+            self._refused_revision = state.revision
             log.error("revision %d cannot be served here, the one before goes on: %s", state.revision, error)

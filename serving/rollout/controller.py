@@ -27,7 +27,7 @@ SETTLED_SECONDS = 10.0
 
 def abort(store: EventStore, experiment: str, *, reason: str, now: float) -> bool:
     """Take the candidate back to nothing by hand; False when no roll-out is under way."""
-    controller = RolloutController(store, experiment, tell=lambda _: None, clock=lambda: now)
+    controller = RolloutController(store, experiment, notify=lambda _: None, clock=lambda: now)
     while (found := rollout_status(store, experiment)) is not None:
         if controller.act(found, RolloutDecision(RolloutStep.BACK, 0.0, reason)):
             return True
@@ -43,14 +43,14 @@ class RolloutController:
         store: EventStore,
         experiment: str,
         *,
-        tell: Callable[[str], None],
-        crown: Callable[[str], str] | None = None,
+        notify: Callable[[str], None],
+        set_champion: Callable[[str], str] | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.store = store
         self.experiment = experiment
-        self.tell = tell
-        self.crown = crown
+        self.notify = notify
+        self.set_champion = set_champion
         self.clock = clock
         self._reader: tuple[int, EventReader] | None = None
         self._checked = False
@@ -90,7 +90,11 @@ class RolloutController:
                 replace(arm, shadow=False) if arm.name == now.plan.candidate else arm for arm in arms
             )
         wanted = replace(now.state, arms=arms, owner="manual" if over else "rollout")
-        promoted = self.crown(now.plan.release) if decision.step is RolloutStep.DONE and self.crown else ""
+        promoted = (
+            self.set_champion(now.plan.release)
+            if decision.step is RolloutStep.DONE and self.set_champion
+            else ""
+        )
         reason = f"{decision.reason}; {promoted}" if promoted else decision.reason
         try:
             saved = self.store.save_experiment(
@@ -113,7 +117,7 @@ class RolloutController:
 
     def _record(self, data: JsonObject) -> None:
         self.store.append(KIND, self.experiment, data, at=self.clock())
-        self.tell(
+        self.notify(
             f"{self.experiment}: {data['event']} {data['candidate']} "
             f"{data['from']:.0%} -> {data['to']:.0%} ({data['reason']})"
         )

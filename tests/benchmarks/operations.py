@@ -33,7 +33,7 @@ def operate(events: str, tick_seconds: float) -> None:
     made = Operations(
         EventStore(events),
         resolve=Path,
-        tell=lambda _: None,
+        notify=lambda _: None,
         settings=OperationSettings(window_seconds=60, tick_seconds=tick_seconds),
     )
     made.run(threading.Event(), failed=print)

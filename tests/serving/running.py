@@ -93,7 +93,7 @@ def running(folder: Path, releases: Mapping[str, Path], *shares: float, **fields
     settings = settings_for(folder, releases, *shares, **fields)
     service = Service(settings)
     service.start()
-    client = InThreads(Operations(service.store, resolve=resolve, tell=lambda text: None))
+    client = InThreads(Operations(service.store, resolve=resolve, notify=lambda text: None))
     server = Server(create_asgi(service, client), host=settings.host, port=settings.port)
     server.start()
     url = f"http://127.0.0.1:{settings.port}"

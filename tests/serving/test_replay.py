@@ -49,7 +49,7 @@ def test_online_figures_are_the_offline_ones(releases: dict[str, Path], tmp_path
     with running(tmp_path, {"a": releases["a"], "b": releases["b"]}) as made:
         stored = resolve_experiment(made.service.settings)
         wait_for(lambda: made.service.deployment.state.revision == stored.revision)
-        operations = Operations(made.service.store, resolve=resolve, tell=lambda text: None)
+        operations = Operations(made.service.store, resolve=resolve, notify=lambda text: None)
         driven = replay_traffic(made.url, traffic, events_per_minute=1_000_000)
         assert (driven.sent, driven.failed, len(driven.seconds)) == (400, {}, 400)
         wait_for(lambda: sum(arm["exposures"] for arm in read(operations)) >= len(traffic))

@@ -50,7 +50,7 @@ def experiment(folder: Path, *, lift: float, users: int, seed: int) -> LiveResul
     running = Operations(
         store,
         resolve=Path,
-        tell=lambda _: None,
+        notify=lambda _: None,
         settings=OperationSettings(window_seconds=WINDOW_SECONDS, limits=Limits(planned=users // 2)),
         clock=lambda: now,
     )

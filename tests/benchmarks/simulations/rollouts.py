@@ -61,7 +61,7 @@ def roll_out(folder: Path, planted: str, *, seed: int) -> RolloutOutcome:
         ExperimentState("main", 0, f"salt-{seed}", arms), expected=0, actor="simulation", at=now
     )
     state = start_rollout(store, PLAN, now=now).state
-    controller = RolloutController(store, "main", tell=lambda _: None, clock=lambda: now)
+    controller = RolloutController(store, "main", notify=lambda _: None, clock=lambda: now)
     while now < LONGEST_SECONDS:
         share = next(arm.share for arm in state.arms if arm.name == "new")
         bad = planted != "none" and share >= PLANTED_AT

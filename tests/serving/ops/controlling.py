@@ -15,7 +15,7 @@ from serving.rollout.controller import RolloutController
 
 def main(url: str) -> None:
     store = EventStore(url)
-    controller = RolloutController(store, "home", tell=lambda words: print(words, flush=True))
+    controller = RolloutController(store, "home", notify=lambda words: print(words, flush=True))
     print("ready", flush=True)
     while True:
         try:

@@ -45,7 +45,7 @@ def operating(folder: Path, releases: Mapping[str, Path], *shares: float, **fiel
     operations = Operations(
         EventStore(settings.events),
         resolve=Path,
-        tell=lambda _: None,
+        notify=lambda _: None,
         settings=settings.operations.as_settings(),
     )
     failures: list[str] = []

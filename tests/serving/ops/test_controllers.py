@@ -109,10 +109,10 @@ def test_a_step_that_was_stored_but_not_told_is_told_by_the_next_controller(tmp_
     at = time.time()
     store.save_experiment(raised, expected=now.state.revision, actor=ACTOR, reason="held", at=at)
     messages: list[str] = []
-    young = RolloutController(store, "home", tell=messages.append, clock=lambda: at + 0.1)
+    young = RolloutController(store, "home", notify=messages.append, clock=lambda: at + 0.1)
     young.tick()
     assert messages == []  # whoever made the step may be about to tell it
-    RolloutController(store, "home", tell=messages.append, clock=lambda: at + SETTLED_SECONDS).tick()
+    RolloutController(store, "home", notify=messages.append, clock=lambda: at + SETTLED_SECONDS).tick()
     assert "raise new 0% -> 1%" in messages[0]
     assert "told late" in messages[0]
     assert steps(store)[:2] == STEPS[:2]
@@ -133,7 +133,7 @@ def test_two_starts_at_once_leave_the_plan_of_the_one_that_was_stored(tmp_path: 
 def test_a_clock_that_goes_back_raises_nothing(tmp_path: Path) -> None:
     store = begun(str(tmp_path / "events.db"))
     messages: list[str] = []
-    controller = RolloutController(store, "home", tell=messages.append, clock=lambda: time.time() - 3600)
+    controller = RolloutController(store, "home", notify=messages.append, clock=lambda: time.time() - 3600)
     assert controller.tick() is not None
     assert messages == []
     assert final(store)[1] == {"old": 1.0, "new": 0.0}
@@ -144,7 +144,7 @@ def test_lost_events_hold_a_rollout_and_do_not_keep_it_from_going_back(tmp_path:
     store = begun(str(tmp_path / "events.db"))
     later = time.time() + 60
     store.append("gap", "exposures", {"since": later - 5, "lost": 3}, at=later - 1)
-    decision = RolloutController(store, "home", tell=print, clock=lambda: later).tick()
+    decision = RolloutController(store, "home", notify=print, clock=lambda: later).tick()
     assert decision is not None
     assert "3 events are missing" in decision.reason
     assert final(store)[1]["new"] == 0.0

@@ -48,7 +48,7 @@ def operations(store: EventStore, messages: list[str] | None = None, **settings:
     return Operations(
         store,
         resolve=Path,
-        tell=(messages if messages is not None else []).append,
+        notify=(messages if messages is not None else []).append,
         settings=OperationSettings(window_seconds=100.0, limits=Limits(planned=500), **settings),  # type: ignore[arg-type]
         clock=lambda: NOW,
     )

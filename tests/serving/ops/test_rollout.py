@@ -110,7 +110,7 @@ def test_a_rollout_on_the_store_reaches_everybody(store: EventStore) -> None:
         now[0] += 61
         traffic(store, now[0] - 1, shadow=state.arms[1].shadow)
         # A new controller every tick: all it knows is in the store.
-        if RolloutController(store, "home", tell=messages.append, clock=lambda: now[0]).tick() is None:
+        if RolloutController(store, "home", notify=messages.append, clock=lambda: now[0]).tick() is None:
             break
     final = store.experiment("home")
     assert final is not None
@@ -130,7 +130,7 @@ def test_slow_answers_take_the_candidate_back_to_nothing(store: EventStore) -> N
     now = [100.0]
     messages: list[str] = []
     start_rollout(store, PLAN, now=now[0])
-    controller = RolloutController(store, "home", tell=messages.append, clock=lambda: now[0])
+    controller = RolloutController(store, "home", notify=messages.append, clock=lambda: now[0])
     now[0] += 61
     traffic(store, now[0] - 1, shadow=True)
     assert controller.tick() is not None
@@ -157,7 +157,7 @@ def test_a_worse_model_goes_back_and_an_equal_one_does_not(store: EventStore) ->
             traffic(store, now[0] + place, arm="old", users=300)
             traffic(store, now[0] + place, arm="new", users=300, error=error)
         now[0] += 10
-        decision = RolloutController(store, "home", tell=print, clock=lambda: now[0]).tick()
+        decision = RolloutController(store, "home", notify=print, clock=lambda: now[0]).tick()
         assert decision is not None
         assert decision.step is expected
         if expected is RolloutStep.HOLD:
@@ -171,7 +171,7 @@ def test_two_controllers_make_one_step(store: EventStore) -> None:
     now = [100.0]
     messages: list[str] = []
     start_rollout(store, PLAN, now=now[0])
-    pair = [RolloutController(store, "home", tell=messages.append, clock=lambda: now[0]) for _ in range(2)]
+    pair = [RolloutController(store, "home", notify=messages.append, clock=lambda: now[0]) for _ in range(2)]
     now[0] += 61
     traffic(store, now[0] - 1, shadow=True)
     statuses = rollout_status(store, "home")
