@@ -7,8 +7,11 @@ started), 130 interrupted; no traceback at a person for what was foreseen.
 from __future__ import annotations
 
 import io
+import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+
+from recsys.user_home import ensure_home
 
 # Package -> the extra of pyproject.toml that installs it.
 EXTRA_OF = {
@@ -32,6 +35,22 @@ def print_anything() -> None:
             stream.reconfigure(errors="backslashreplace")
 
 
+def check_encoding(words: Sequence[str]) -> None:
+    """Refuse arguments and a working folder whose bytes are not text here: a run's files would hold them.
+
+    Raises:
+        InputError: the first such name, and what to set.
+    """
+    for word in (*words, os.getcwd()):
+        try:
+            word.encode("utf-8")
+        except UnicodeEncodeError:
+            raise InputError(
+                f"{word!r} is not text in this terminal's encoding ({sys.getfilesystemencoding()}); "
+                "set PYTHONUTF8=1, or rename it"
+            ) from None
+
+
 def exit_code(command: Callable[[], int], *, interrupted: str = "interrupted") -> int:
     """Run ``command`` and turn how it ends into an exit code and at most one line on stderr.
 
@@ -44,6 +63,7 @@ def exit_code(command: Callable[[], int], *, interrupted: str = "interrupted") -
         OSError, 130 for Ctrl-C. Any other exception is a fault of ours and passes through.
     """
     print_anything()
+    ensure_home()
     try:
         return command()
     except InputError as error:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from recsys.data.options import add_reading_options, join_missing, missing_of, scale_of
-from recsys.errors import InputError, exit_code
+from recsys.errors import InputError, check_encoding, exit_code
 
 if TYPE_CHECKING:
     from search.run.context import SearchRequest
@@ -118,6 +118,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def started(options: argparse.Namespace, given: list[str]) -> int:
     """Search here, or where --cluster says. Raises InputError."""
+    check_encoding(given)
     if (options.detach or options.attach) and options.cluster is None:
         raise InputError("--detach and --attach need a rented cluster: name its YAML with --cluster")
     if options.cluster is not None:

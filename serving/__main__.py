@@ -8,7 +8,7 @@ import os
 import sys
 from pathlib import Path
 
-from recsys.errors import exit_code
+from recsys.errors import check_encoding, exit_code
 
 # Name: (module with add_arguments(parser) and run(options) -> exit code, what it does).
 COMMANDS = {
@@ -41,7 +41,9 @@ def parse(words: list[str]) -> argparse.Namespace:
 
 def main(words: list[str] | None = None) -> int:
     def run() -> int:
-        options = parse(sys.argv[1:] if words is None else words)
+        given = sys.argv[1:] if words is None else words
+        options = parse(given)
+        check_encoding(given)
         use_local_registry()
         code: int = importlib.import_module(COMMANDS[options.command][0]).run(options)
         return code

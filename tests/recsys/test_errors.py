@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from recsys.errors import InputError, exit_code
+from recsys.errors import InputError, check_encoding, exit_code
 
 
 def ending(error: BaseException) -> int:
@@ -32,3 +32,9 @@ def test_the_codes(capsys: pytest.CaptureFixture[str]) -> None:
     assert ending(PermissionError(13, "Permission denied", "/there")) == 1
     assert ending(KeyboardInterrupt()) == 130
     assert "failed: /there: Permission denied" in capsys.readouterr().err
+
+
+def test_bytes_that_are_no_text_are_refused_with_what_to_set() -> None:
+    check_encoding(["--data", "données.csv"])
+    with pytest.raises(InputError, match=r"'l\\udcc3.uft' is not text .*set PYTHONUTF8=1, or rename it"):
+        check_encoding(["--out", "l\udcc3\udca4uft".replace("\udca4", "a")])
