@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import math
 import os
+import secrets
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, MutableMapping
 from pathlib import Path
 
 from recsys.errors import InputError
@@ -77,3 +78,19 @@ def object_store_folder(size: int, fallback: Path, shared: Path = SHARED_MEMORY)
         return fallback
     roomy = state.f_bavail * state.f_frsize >= size
     return None if roomy and os.access(shared, os.W_OK) else fallback
+
+
+def ensure_ray_token(environment: MutableMapping[str, str] = os.environ) -> None:
+    """Give an embedded Ray a token in the environment where it cannot keep one in ``~/.ray``."""
+    if environment.get("RAY_AUTH_TOKEN") or environment.get("RAY_AUTH_TOKEN_PATH"):
+        return
+    folder = Path(environment.get("HOME") or Path.home()) / ".ray"
+    if os.access(folder / "auth_token", os.R_OK):
+        return
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        writable = os.access(folder, os.W_OK | os.X_OK)
+    except OSError:
+        writable = False
+    if not writable:
+        environment["RAY_AUTH_TOKEN"] = secrets.token_hex(32)

@@ -21,7 +21,7 @@ from typing import Any
 import yaml
 
 from recsys.errors import InputError
-from recsys.machine import object_store_folder, ray_folder
+from recsys.machine import ensure_ray_token, object_store_folder, ray_folder
 from serving.server import listener
 from serving.service_metrics import clear_metrics
 from serving.settings import Settings, read_settings
@@ -136,6 +136,7 @@ def _start_ray(settings: Settings) -> float:
 
     logging.getLogger("ray.serve").setLevel(logging.WARNING)
     os.environ.pop("RAY_ADDRESS", None)  # somebody else's cluster: this server's Ray is its own
+    ensure_ray_token()
     folder = ray_folder("ray-recsys")
     store = object_store_folder(OBJECT_STORE_BYTES, folder)
     ray.init(

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import ray
 
 from recsys.errors import InputError
-from recsys.machine import object_store_folder, ray_folder, usable_cores
+from recsys.machine import ensure_ray_token, object_store_folder, ray_folder, usable_cores
 
 # Tune's own loggers, signal handler and snapshots are off: the run's folder holds all that is needed.
 SETTINGS = {
@@ -106,6 +106,7 @@ def start_here(*, cpus: int, store: int) -> None:
         InputError: No folder can hold Ray's sockets.
         Exception: Ray's own, where it does not start.
     """
+    ensure_ray_token()
     folder = ray_folder()
     store_folder = object_store_folder(store, folder)
     if store_folder is not None:

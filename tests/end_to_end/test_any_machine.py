@@ -78,9 +78,7 @@ def bare_run(scratch: Path, other_ray: str) -> tuple[Path, str]:
     folder = scratch / "ünknown user"
     folder.mkdir()
     table = folder / "données.csv"
-    rows = [
-        f"josé{at % 40},фильм{at % 31},{1 + at * at % 7 % 5},{1_500_000_000 + at}\n" for at in range(1200)
-    ]
+    rows = [f"josé{at % 40},фильм{at % 31},{1 + at * at % 7 % 5},{1_500_000_000 + at}\n" for at in range(700)]
     table.write_text("user,item,rating,timestamp\n" + "".join(rows), encoding="utf-8")
     out = folder / "läuft"
     words = [str(ROOT / "search" / "breakthrough.py"), "--data", str(table), "--out", out.name, *SMALLEST]

@@ -11,7 +11,15 @@ import pytest
 
 from recsys.data.cache import cache_folder
 from recsys.errors import InputError
-from recsys.machine import RAY_SUFFIX, SOCKET_PATH, cpu_quota, object_store_folder, ray_folder, usable_cores
+from recsys.machine import (
+    RAY_SUFFIX,
+    SOCKET_PATH,
+    cpu_quota,
+    ensure_ray_token,
+    object_store_folder,
+    ray_folder,
+    usable_cores,
+)
 
 
 @pytest.mark.parametrize(("text", "quota"), [("max 100000", None), ("150000 100000", 1.5), ("odd", None)])
@@ -72,3 +80,16 @@ def test_an_ascii_terminal_shows_a_path_that_is_not(tmp_path: Path) -> None:
         assert ended.returncode == 2
         assert "Traceback" not in ended.stderr
         assert "refused: " in ended.stdout
+
+
+def test_a_token_in_the_environment_where_home_cannot_hold_one(tmp_path: Path) -> None:
+    fine = {"HOME": str(tmp_path)}
+    ensure_ray_token(fine)
+    assert set(fine) == {"HOME"}
+    (tmp_path / "file").touch()
+    barred = {"HOME": str(tmp_path / "file")}  # no folder can be made in it, not even by root
+    ensure_ray_token(barred)
+    assert len(barred["RAY_AUTH_TOKEN"]) == 64
+    given = {"HOME": str(tmp_path / "file"), "RAY_AUTH_TOKEN": "mine"}
+    ensure_ray_token(given)
+    assert given["RAY_AUTH_TOKEN"] == "mine"
