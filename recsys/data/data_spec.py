@@ -10,8 +10,9 @@ from pathlib import Path
 
 from recsys.data.cleaning import Duplicates
 from recsys.data.dataset import Dataset
-from recsys.data.event_ratings import merge_served, read_served, split_source
+from recsys.data.event_ratings import read_served, split_source
 from recsys.data.loading import load_dataset
+from recsys.data.merged_ratings import merge_served
 from recsys.data.ratings import RatingScale
 from recsys.data.readers.columns import Columns
 from recsys.errors import InputError

@@ -103,7 +103,7 @@ class Dataset:
     ``user_features`` and ``item_features`` are (rows, columns) float32 side information (demographics,
     genres) where the dataset has any. ``source`` says in one line where the ratings came from.
     ``noise_floor`` is the rmse of the best possible predictor, known of synthetic ratings only.
-    ``lineage`` says what served ratings were merged in (``event_ratings.merge_served``).
+    ``lineage`` says what served ratings were merged in (``merged_ratings.merge_served``).
     """
 
     name: str

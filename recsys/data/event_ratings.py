@@ -11,7 +11,7 @@ import hashlib
 import json
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -21,14 +21,11 @@ from sqlalchemy import Connection, Engine, create_engine, text
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
-from recsys.data.dataset import Catalogue, Dataset
-from recsys.data.fingerprint import columns_sha256
-from recsys.data.ratings import Ratings, RatingScale
+from recsys.data.ratings import RatingScale
 from recsys.errors import InputError
-from recsys.types import BoolArray, JsonObject
+from recsys.types import BoolArray
 
 ROWS_AT_ONCE = 20_000
-ORIGINS = ("base", "served", "served after our list")
 ANONYMOUS = "anonymous-"  # how the server names a session without a user id
 CLOCK_SLACK_SECONDS = 60.0  # a client's clock may be that far ahead
 QUERY = """
@@ -198,124 +195,3 @@ def _reason(
     if not scale.low <= value <= scale.high:
         return "outside the scale"
     return "time in the future" if at > latest else ""
-
-
-def merge_served(
-    base: Dataset, served: ServedRatings, *, subject_of: Callable[[str], str] = erasure_subject
-) -> Dataset:
-    """``base`` with the served ratings in it: ``merge_with_origin`` without the origins."""
-    return merge_with_origin(base, served, subject_of=subject_of)[0]
-
-
-def merge_with_origin(
-    base: Dataset, served: ServedRatings, *, subject_of: Callable[[str], str] = erasure_subject
-) -> tuple[Dataset, NDArray[np.int8]]:
-    """``base`` with the served ratings in it, and where each rating came from.
-
-    Rows keep their base row numbers; new people and items come after them. Base ratings of people who were
-    erased are left out. Side information of new rows is 0, their titles are empty.
-
-    Args:
-        base: the data that the earlier run was trained on.
-        served: what ``read_served`` gave, on the same rating scale.
-        subject_of: the journal's name for a person who was erased.
-
-    Returns:
-        The merged data set; its ``lineage`` holds ``base`` (sha256), ``watermark``, ``served``,
-        ``from_our_lists`` (the share of served ratings whose item one of our lists had shown), ``new_users``,
-        ``new_items``, ``left_out`` by reason. And (n,) an index into ``ORIGINS`` for each rating.
-    """
-    ratings = base.ratings
-    user_ids, served_users = _extend(base.user_ids, served.user_ids)
-    item_ids, served_items = _extend(base.catalogue.ids, served.item_ids)
-    old_times = np.zeros(len(ratings), np.int64) if ratings.times is None else ratings.times
-    users = np.concatenate([ratings.users, served_users])
-    items = np.concatenate([ratings.items, served_items])
-    values = np.concatenate([ratings.values, served.values])
-    times = np.concatenate([old_times, served.times])
-    is_served = np.concatenate([np.zeros(len(ratings), np.bool_), np.ones(len(served), np.bool_)])
-    exposed = np.concatenate([np.zeros(len(ratings), np.bool_), served.exposed])
-
-    left_out = dict(served.left_out)
-    gone = np.zeros(len(users), np.bool_)
-    if served.erased:
-        until = np.array([served.erased.get(subject_of(str(name)), -np.inf) for name in base.user_ids])
-        before = until[ratings.users] >= old_times
-        gone[: len(ratings)] = before
-        if before.any():
-            left_out["base ratings of erased people"] = int(before.sum())
-    # The newest of a pair is the last in (pair, time, origin) order; a stable sort keeps the rows' own order.
-    pairs = users.astype(np.int64) * len(item_ids) + items
-    order = np.lexsort((is_served, times, pairs))
-    last = np.ones(len(order), np.bool_)
-    last[:-1] = pairs[order[1:]] != pairs[order[:-1]]
-    keep = np.zeros(len(order), np.bool_)
-    keep[order[last]] = True
-    left_out["rated again later"] = int((~keep & ~gone).sum())
-    rows = np.flatnonzero(keep & ~gone)
-    merged = Ratings(
-        users=users[rows].astype(np.int32),
-        items=items[rows].astype(np.int32),
-        values=values[rows],
-        times=times[rows],
-        scale=ratings.scale,
-        user_count=len(user_ids),
-        item_count=len(item_ids),
-    )
-    new_items, new_users = len(item_ids) - len(base.catalogue), len(user_ids) - len(base.user_ids)
-    taken = is_served[rows]
-    lineage: JsonObject = {
-        "base": base.sha256,
-        "watermark": served.watermark,
-        "served": int(taken.sum()),
-        "from_our_lists": float(exposed[rows][taken].mean()) if taken.any() else None,
-        "new_users": new_users,
-        "new_items": new_items,
-        "left_out": {reason: count for reason, count in left_out.items() if count},
-    }
-    dataset = replace(
-        base,
-        ratings=merged,
-        user_ids=user_ids,
-        catalogue=Catalogue(
-            ids=item_ids,
-            titles=[*base.catalogue.titles, *[""] * new_items],
-            genres=[*base.catalogue.genres, *[()] * new_items],
-        ),
-        sha256=columns_sha256(merged, user_ids, item_ids),
-        quality=replace(
-            base.quality,
-            rows=len(ratings) + len(served) + sum(served.left_out.values()),
-            notes=(*base.quality.notes, *_notes(lineage)),
-        ),
-        user_features=_padded(base.user_features, new_users),
-        item_features=_padded(base.item_features, new_items),
-        source=f"{base.source}, and {int(taken.sum()):,} ratings given through the service",
-        noise_floor=None,
-        lineage=lineage,
-    )
-    return dataset, (is_served.astype(np.int8) + exposed)[rows]
-
-
-def _notes(lineage: JsonObject) -> list[str]:
-    """What a report says of served ratings: how many, how many by our own lists, what stayed out."""
-    notes = [f"{lineage['served']:,} ratings were given through the service"]
-    if lineage["from_our_lists"] is not None:
-        notes[0] += f", {lineage['from_our_lists']:.0%} of them for items that our own lists had shown"
-    return notes + [f"{count:,} left out: {reason}" for reason, count in lineage["left_out"].items()]
-
-
-def _extend(ids: NDArray[np.str_], more: NDArray[np.str_]) -> tuple[NDArray[np.str_], NDArray[np.int32]]:
-    """``ids`` with those of ``more`` that they lack, and (n,) the row of each of ``more``."""
-    row_of = {str(name): row for row, name in enumerate(ids.tolist())}
-    rows = np.empty(len(more), np.int32)
-    for position, name in enumerate(more.tolist()):
-        rows[position] = row_of.setdefault(name, len(row_of))
-    extended = np.array(list(row_of), dtype=np.str_) if len(row_of) > len(ids) else ids
-    return extended, rows
-
-
-def _padded(features: NDArray[np.float32] | None, rows: int) -> NDArray[np.float32] | None:
-    if features is None or not rows:
-        return features
-    return np.concatenate([features, np.zeros((rows, features.shape[1]), np.float32)])

@@ -23,6 +23,7 @@ from recsys.training.trial_types import EpochReport, EventKind, RunEvent, TrialR
 from recsys.types import JsonObject
 from search.storage.trial_dir import CHECKPOINT, RESULT, read_result, trial_folder, write_failure
 from search.tune.heartbeat import HeartbeatMonitor, HungTrial
+from search.tune.ray_internals import actor_of
 
 
 class Listener(Protocol):
@@ -92,10 +93,10 @@ class RunCallback(Callback):  # type: ignore[misc]
     def _end_hung(self, trials: list[Trial]) -> None:
         """End the processes of trials that hang. Ray kills outright (SIGKILL) one that does not answer
         within seconds; Tune then sees a death like any other, and the trial is handed out again."""
-        running = {trial.trial_id: trial for trial in trials if trial.temporary_state.ray_actor is not None}
+        running = {trial.trial_id: trial for trial in trials if actor_of(trial) is not None}
         for name, hang in self.silence.look(running, time.monotonic()).items():
             self._hung[name] = hang
-            ray.kill(running[name].temporary_state.ray_actor)
+            ray.kill(actor_of(running[name]))
 
     def __getstate__(self) -> JsonObject:
         """Nothing: Tune keeps a pickle of what it was given, a run is resumed from its journal."""

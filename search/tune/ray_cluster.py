@@ -17,6 +17,7 @@ import ray
 
 from recsys.errors import InputError
 from recsys.machine import ensure_ray_token, object_store_folder, ray_folder, usable_cores
+from search.tune import ray_internals
 
 # Tune's own loggers, signal handler and snapshots are off: the run's folder holds all that is needed.
 SETTINGS = {
@@ -31,9 +32,9 @@ SETTINGS = {
     "RAY_USAGE_STATS_ENABLED": "0",
 }
 SMALLEST_STORE = 200_000_000
-STARTS = 3
 JOIN_VARIABLE = "RECSYS_RAY_ADDRESS"
 PAUSE_SECONDS = 15  # before Ray is started again on a machine that was too busy for it
+PATIENCE_SECONDS = 180.0  # the second start's; Ray's own is 30
 
 
 @dataclass(frozen=True)
@@ -68,6 +69,7 @@ def ray_cluster(*, concurrency: int | None, gpus_per_trial: float, data_bytes: i
             at_once = concurrency or max(2, cores // 2)
             start_here(cpus=max(at_once, cores), store=max(SMALLEST_STORE, 2 * data_bytes))
         try:
+            ray_internals.check_words()
             yield _resources(concurrency, gpus_per_trial=gpus_per_trial, address=address)
         finally:
             ray.shutdown()
@@ -100,35 +102,40 @@ def join(address: str) -> None:
 
 
 def start_here(*, cpus: int, store: int) -> None:
-    """A Ray of our own. A busy machine may need longer than Ray waits for itself: then more patience.
+    """A Ray of our own, started a second time with more patience where the machine was too busy for it.
 
     Raises:
-        InputError: No folder can hold Ray's sockets.
+        InputError: No folder can hold Ray's sockets, or this Ray lacks a name that a search needs.
         Exception: Ray's own, where it does not start.
     """
+    ray_internals.check_names()
     ensure_ray_token()
     folder = ray_folder()
     store_folder = object_store_folder(store, folder)
     if store_folder is not None:
         os.environ.setdefault("RAY_OBJECT_STORE_ALLOW_SLOW_STORAGE", "1")
-    for attempt in range(STARTS):
-        try:
-            ray.init(
-                address="local",
-                num_cpus=cpus,
-                include_dashboard=False,
-                object_store_memory=store,
-                log_to_driver=False,
-                logging_level=logging.ERROR,
-                _temp_dir=str(folder),
-                _plasma_directory=None if store_folder is None else str(store_folder),
-            )
-            return
-        except Exception as error:
-            ray.shutdown()
-            if "timed out" not in str(error) or attempt == STARTS - 1:
-                raise
-            time.sleep(PAUSE_SECONDS * (attempt + 1))
+
+    def start() -> None:
+        ray.init(
+            address="local",
+            num_cpus=cpus,
+            include_dashboard=False,
+            object_store_memory=store,
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+            **ray_internals.init_options(folder, store_folder),
+        )
+
+    try:
+        start()
+    except Exception as error:
+        ray.shutdown()
+        if "timed out" not in str(error).lower():
+            raise
+        print(f"Ray did not start in time: once more, with up to {PATIENCE_SECONDS:.0f} s for it", flush=True)
+        time.sleep(PAUSE_SECONDS)
+        with ray_internals.node_patience(PATIENCE_SECONDS):
+            start()
 
 
 def _resources(concurrency: int | None, *, gpus_per_trial: float, address: str) -> Resources:

@@ -20,7 +20,6 @@ from pathlib import Path
 from typing import Any
 
 from ray import tune
-from ray.experimental.internal_kv import _internal_kv_get, _internal_kv_put
 
 from clusters.trial_sync import is_local, pull, push
 from recsys.data.split import TrainingData
@@ -29,6 +28,7 @@ from recsys.training.trial_types import EpochReport, RunEvent, TrialSpec, TrialS
 from recsys.types import JsonObject
 from search.storage.json_files import plain
 from search.storage.trial_dir import CHECKPOINT, RESULT, read_result, trial_folder, write_failure
+from search.tune.ray_internals import get_word, put_word
 from search.tune.valid_ndcg import valid_ndcg
 
 DISK_FULL = {errno.ENOSPC, errno.EDQUOT}
@@ -36,13 +36,13 @@ DISK_FULL = {errno.ENOSPC, errno.EDQUOT}
 
 def tell_to_end(session: str, number: int, status: TrialStatus) -> None:
     """Ask trial ``number`` to end itself with ``status`` before its next epoch."""
-    _internal_kv_put(_key(session, number), status.value.encode(), overwrite=True)
+    put_word(_key(session, number), status.value)
 
 
 def told_to_end(session: str, number: int) -> TrialStatus | None:
     """What trial ``number`` was told, if anything."""
-    word = _internal_kv_get(_key(session, number))
-    return None if word is None else TrialStatus(word.decode())
+    word = get_word(_key(session, number))
+    return None if word is None else TrialStatus(word)
 
 
 def _key(session: str, number: int) -> bytes:

@@ -14,7 +14,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from recsys.data.data_spec import run_source
-from recsys.data.event_ratings import ORIGINS, merge_with_origin, read_served
+from recsys.data.event_ratings import read_served
+from recsys.data.merged_ratings import ORIGINS, merge_with_origin
 from recsys.errors import InputError
 from recsys.types import JsonObject
 

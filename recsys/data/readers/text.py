@@ -14,24 +14,23 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
-import pyarrow.csv as arrow_csv
 from numpy.typing import NDArray
 
 from recsys.data.readers.columns import Columns, described
 from recsys.data.readers.containers import open_table
-from recsys.data.readers.csv_records import BLANKS, Dialect, OpenQuote, split_records
+from recsys.data.readers.csv_records import Dialect, OpenQuote, split_records
 from recsys.data.readers.ids import BadLines, EncodedIds, IdReading, RawRatings, encode_integers, encode_text
-from recsys.data.readers.numbers import ACCEPTED, COMMA, ratings_of
-from recsys.data.readers.sniff import NAMES_OF, Head, check_header, is_number, read_head
+from recsys.data.readers.numbers import COMMA, ratings_of
+from recsys.data.readers.row_faults import RowChecker
+from recsys.data.readers.sniff import NAMES_OF, Head, check_header, read_head
+from recsys.data.readers.time_pieces import joined_times, time_piece, time_type
 from recsys.data.readers.times import times_from
+from recsys.data.readers.typed_block import TEXT_ID, BlockParser, doubtful_labels, leading_zero
 from recsys.errors import InputError
 
 BLOCK = 1 << 25  # bytes; larger gains nothing, smaller costs threads their work
-TEXT_ID = pa.dictionary(pa.int32(), pa.string())
 PLAIN_INTEGER = re.compile(r"0|[1-9]\d{0,8}", re.ASCII)
-SHOWN = 80  # characters of a bad line
 Progress = Callable[[str, float], None]
 
 
@@ -123,21 +122,24 @@ class TableReader:
         self.gathered: list[list[Any]] = [[] for _ in self.roles]
         self.rows = 0
         id_type = pa.int32() if integer_ids else TEXT_ID
-        kinds = [id_type, id_type, pa.float32(), self.time_type()]
+        kinds = [id_type, id_type, pa.float32(), time_type(self.sample_of(3))]
         self.types = {f"c{at}": kind for at, kind in zip(self.at, kinds, strict=False)}
-        self.names = [f"c{at}" for at in range(len(head.names))]
-        ratings = [row[self.at[2]].strip() for row in head.sample if self.at[2] < len(row)]
-        commas = sum(bool(COMMA.fullmatch(text)) for text in ratings)
-        self.decimal = "," if commas and self.dialect.separator != "," else "."
+        commas = any(map(COMMA.fullmatch, self.sample_of(2)))
+        self.parser = BlockParser(
+            path,
+            head.dialect,
+            names=[f"c{at}" for at in range(len(head.names))],
+            types=self.types,
+            decimal="," if commas and head.dialect.separator != "," else ".",
+        )
+        self.checker = RowChecker(path, head.dialect, len(head.names), self.roles, self.at)
 
-    def time_type(self) -> pa.DataType:
-        if len(self.roles) < 4:
-            return pa.int64()
-        texts = [row[self.at[3]].strip() for row in self.head.sample if self.at[3] < len(row)]
-        texts = [text for text in texts if text]
-        if all(text.lstrip("-").isdigit() for text in texts):
-            return pa.int64()
-        return pa.float64() if all(map(is_number, texts)) else TEXT_ID
+    def sample_of(self, role: int) -> list[str]:
+        """A column's first values; none where the table has no such column."""
+        if role >= len(self.roles):
+            return []
+        at = self.at[role]
+        return [row[at].strip() for row in self.head.sample if at < len(row)]
 
     def read(self, progress: Progress | None) -> RawRatings:
         size = max(self.path.stat().st_size, 1)
@@ -164,7 +166,8 @@ class TableReader:
         values = self.column(2, np.float32)
         times = None
         if len(self.roles) > 3:
-            times = times_from(self.times(), where=f"{self.path}, column {self.roles[3]!r}")
+            written, self.gathered[3] = self.gathered[3], []
+            times = times_from(joined_times(written), where=f"{self.path}, column {self.roles[3]!r}")
         return RawRatings(
             where=str(self.path),
             users=users,
@@ -192,59 +195,13 @@ class TableReader:
         pieces, self.gathered[role] = self.gathered[role], []
         return encode_text(pieces)
 
-    def times(self) -> Any:
-        """All times: numbers where every piece holds numbers, else text."""
-        pieces, self.gathered[3] = self.gathered[3], []
-        if not pieces:
-            return np.zeros(0, dtype=np.int64)
-        if all(isinstance(piece, np.ndarray) for piece in pieces):
-            return np.concatenate(pieces)
-        texts = [pd.Series(piece, dtype=object) for piece in map(as_objects, pieces)]
-        return pd.concat(texts, ignore_index=True)
-
     def read_block(self, block: bytes, line: int, *, final: bool) -> tuple[int, bytes]:
         """Take in a block that begins at ``line``; the next line, and the bytes to be read again with it."""
         lines = block.count(b"\n") + (not block.endswith(b"\n"))
-        table = self.parse(block)
+        table = self.parser.parse(block)
         if table is not None and table.num_rows == lines and self.take_table(block, table):
             return line + lines, b""
         return self.read_records(block, line, final=final)
-
-    def parse(self, block: bytes) -> pa.Table | None:
-        """The block as typed columns; None where it does not parse as such."""
-        separator = self.dialect.separator
-        if separator in ("::", BLANKS):
-            if (b"\t" in block and separator == "::") or (b'"' in block and separator == BLANKS):
-                return None
-            if separator == "::":
-                block = block.replace(b"::", b"\t")
-            else:
-                block = re.sub(rb"[ \t]+", b"\t", re.sub(rb"(?m)^[ \t]+|[ \t]+(?=\r?$)", b"", block))
-            separator = "\t"
-        quoted = self.dialect.quoted and b'"' in block
-        if quoted and block.count(b'"') % 2:
-            return None
-        if b"\0" in block:
-            raise InputError(f"{self.path}: holds NUL bytes: not a whole text table; copy it again")
-        if b"\r" in block and block.count(b"\r") != block.count(b"\r\n"):
-            return None
-        try:
-            return arrow_csv.read_csv(
-                pa.BufferReader(block),
-                read_options=arrow_csv.ReadOptions(column_names=self.names),
-                parse_options=arrow_csv.ParseOptions(
-                    delimiter=separator, quote_char='"' if quoted else False, ignore_empty_lines=True
-                ),
-                convert_options=arrow_csv.ConvertOptions(
-                    column_types=self.types,
-                    include_columns=list(self.types),
-                    null_values=[""],
-                    strings_can_be_null=True,
-                    decimal_point=self.decimal,
-                ),
-            )
-        except pa.ArrowInvalid:
-            return None
 
     def take_table(self, block: bytes, table: pa.Table) -> bool:
         """Gather typed columns; False where a row is not whole."""
@@ -260,7 +217,7 @@ class TableReader:
                 raise NotPlainIntegers
         else:
             ids = [column.combine_chunks().cast(TEXT_ID) for column in columns[:2]]
-            if any(not name.strip() for column in ids for name in flat_labels(column)):
+            if any(not name.strip() for column in ids for name in doubtful_labels(column)):
                 return False
         times: list[Any] = []
         if len(columns) > 3:
@@ -283,16 +240,11 @@ class TableReader:
         text = block.decode("utf-8", errors="surrogateescape")
         if text.count("\r") != text.count("\r\n"):
             text = text.replace("\r\n", "\n").replace("\r", "\n")
-        width = len(self.names)
-
-        def is_row(fields: list[str]) -> bool:
-            return len(fields) == width and self.fault([fields]) == [None]
-
         try:
-            records = split_records(text, self.dialect, is_row=is_row, final=final)
+            records = split_records(text, self.dialect, is_row=self.checker.is_row, final=final)
         except OpenQuote as quote:
             raise OpenQuote(line + quote.line) from None
-        faults = self.fault(records.fields)
+        faults = self.checker.faults(records.fields)
         lines = np.array(records.lines, dtype=np.int64) + line
         good = np.array([fault is None for fault in faults], dtype=np.bool_)
         for reason in dict.fromkeys(fault[0] for fault in faults if fault is not None):
@@ -307,36 +259,6 @@ class TableReader:
         used = text[: len(text) - len(records.rest)] if records.rest else text
         count = used.count("\n") + (bool(used) and not used.endswith("\n"))
         return line + count, records.rest.encode("utf-8", errors="surrogateescape")
-
-    def fault(self, rows: list[list[str]]) -> list[tuple[str, str] | None]:
-        """For each record what is wrong with it: the reason it counts under, and the line in words."""
-        width = len(self.names)
-        user, item, rating = self.at[:3]
-        faults: list[tuple[str, str] | None] = []
-        values = ratings_of([row[rating] if len(row) == width else "" for row in rows])
-        for row, value in zip(rows, values.tolist(), strict=True):
-            if len(row) != width:
-                joined = shown_text((self.dialect.separator).join(row))
-                faults.append(("unparsable", f"{len(row)} columns where {width} are expected: {joined}"))
-            elif not row[user].strip() or not row[item].strip() or value != value:
-                parts = ", ".join(
-                    f"{name}={shown_text(row[at]) if row[at].strip() else '(empty)'}"
-                    for name, at in zip(self.roles, self.at, strict=True)
-                )
-                accepted = (
-                    f"; the rating is not a number: {ACCEPTED}"
-                    if row[rating].strip() and value != value
-                    else ""
-                )
-                faults.append(("unparsable", f"does not parse: {parts}{accepted}"))
-            elif not (row[user].isascii() and row[item].isascii()) and escaped(row[user] + row[item]):
-                raise InputError(
-                    f"{self.path}: ids such as {shown_text(row[user])}, {shown_text(row[item])} "
-                    "are not UTF-8 text; save the file as UTF-8"
-                )
-            else:
-                faults.append(None)
-        return faults
 
     def gather(self, rows: list[list[str]]) -> None:
         for role, at in enumerate(self.at):
@@ -363,55 +285,3 @@ class TableReader:
                 "copy or download the file again"
             )
         return (f"{self.path.name} does not end with a line break: it may have been cut short",)
-
-
-def time_piece(texts: list[str]) -> Any:
-    """Times of a block as int64 where all are whole numbers or empty, else text."""
-    if all(not text or (text.lstrip("-").isdigit() and text.isascii() and len(text) < 19) for text in texts):
-        missing = np.iinfo(np.int64).min
-        return np.array([int(text) if text else missing for text in texts], dtype=np.int64)
-    return pa.array([text.encode("utf-8", "replace").decode() for text in texts], type=pa.string())
-
-
-def as_objects(piece: Any) -> list[Any]:
-    """A piece of the time column as text, None where empty."""
-    if not isinstance(piece, np.ndarray):
-        return [value or None for value in piece.to_pylist()]
-    if piece.dtype.kind == "f":
-        return [None if value != value else repr(value) for value in piece.tolist()]
-    missing = np.iinfo(np.int64).min
-    return [None if value == missing else str(value) for value in piece.tolist()]
-
-
-def flat_labels(column: pa.Array | pa.ChunkedArray) -> list[str]:
-    """Labels of a dictionary column that begin with a blank or are empty."""
-    chunks = column.chunks if isinstance(column, pa.ChunkedArray) else [column]
-    return [
-        label for chunk in chunks for label in chunk.dictionary.to_pylist() if not label or label[0].isspace()
-    ]
-
-
-def leading_zero(block: bytes) -> bool:
-    """Whether any number in ``block`` is written with a zero before other digits (0.5 is not)."""
-    data = np.frombuffer(block, dtype=np.uint8)
-    size = 1 << 19
-    for start in range(0, len(data), size):
-        piece = data[max(0, start - 2) : start + size]
-        zero = piece[1:-1] == 48
-        zero &= (piece[2:] - 48) < 10
-        before = piece[:-2]
-        zero &= (before - 48) > 9
-        zero &= before != 46
-        if zero.any():
-            return True
-    return bool(len(data) > 1 and data[0] == 48 and 48 <= data[1] <= 57)
-
-
-def shown_text(text: str) -> str:
-    """The text as found, quoted, at most ``SHOWN`` characters, printable anywhere."""
-    return repr(text[:SHOWN]).encode("utf-8", "backslashreplace").decode()
-
-
-def escaped(text: str) -> bool:
-    """Whether bytes that are not UTF-8 stand in ``text``."""
-    return any("\udc80" <= character <= "\udcff" for character in text)

@@ -114,12 +114,12 @@ def test_no_room_is_one_clear_line(tmp_path: Path) -> None:
     program = (
         "import resource, sys\n"
         "from pathlib import Path\n"
-        "from recsys.data import load\n"
+        "from recsys.data import loading\n"
         "from recsys.errors import InputError\n"
-        "load.PARSE_AT_ONCE = 0\n"
+        "loading.PARSE_AT_ONCE = 0\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (2000, 2000))\n"
         "try:\n"
-        "    load.load_dataset(sys.argv[1], cache=Path(sys.argv[2]))\n"
+        "    loading.load_dataset(sys.argv[1], cache=Path(sys.argv[2]))\n"
         "except InputError as error:\n"
         "    print(error)\n"
     )

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from recsys.data.dataset import Dataset
-from recsys.data.event_ratings import merge_served, read_served, split_source
+from recsys.data.event_ratings import read_served, split_source
 from recsys.data.gate_slice import gate_mask
+from recsys.data.merged_ratings import merge_served
 from recsys.errors import InputError
 from serving.domain import Exposure, Feedback
 from serving.events.retention import erase
