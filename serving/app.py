@@ -22,10 +22,19 @@ import yaml
 
 from recsys.errors import InputError
 from recsys.machine import ensure_ray_token, object_store_folder, ray_folder
+from serving.domain import ExperimentState
+from serving.metric_snapshots import clear_metrics
 from serving.server import listener
-from serving.service_metrics import clear_metrics
 from serving.settings import Settings, read_settings
-from serving.startup_checks import check_exposure, check_releases, find_releases, resolve_experiment
+from serving.startup_checks import (
+    arms_text,
+    check_exposure,
+    check_releases,
+    difference,
+    find_releases,
+    named_state,
+    resolve_experiment,
+)
 
 APPLICATION = "recommendations"
 OBJECT_STORE_BYTES = 100_000_000  # nothing of ours passes through it
@@ -60,13 +69,14 @@ def read_yaml(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
         ) from None
 
 
-def serve_here(settings: Settings) -> int:
+def serve_here(settings: Settings, *, reset: bool = False) -> int:
     """Start, say where, wait for Ctrl-C or SIGTERM, end in order."""
     began = time.perf_counter()
     check_exposure(settings)
-    folders = find_releases(settings)
     listener(settings.host, settings.port, shared=False).close()
     clear_metrics(settings.metrics_path)
+    state = resolve_experiment(settings, reset=reset)
+    folders = find_releases(state)
     _environment()
     with ThreadPoolExecutor(1) as pool:
         # Hashing releases and starting Ray mostly wait for different things.
@@ -79,14 +89,14 @@ def serve_here(settings: Settings) -> int:
             _stop()
             raise
     ready = time.perf_counter() - began
-    _print_ready(settings, ready, ray_seconds)
+    _print_ready(settings, state, ready, ray_seconds)
     _wait_for_signal()
     print("stopping: open requests are finished first", flush=True)
     _stop()
     return 0
 
 
-def deploy(path: Path, *, address: str) -> int:
+def deploy(path: Path, *, address: str, reset: bool = False) -> int:
     """Bring a cluster that is there to what the YAML says. Returns when it is running."""
     config, args = read_yaml(path)
     settings = read_settings(args, where=str(path))
@@ -105,7 +115,9 @@ def deploy(path: Path, *, address: str) -> int:
             f"(RAY_AUTH_MODE=token with {RAY_TOKEN} or RAY_AUTH_TOKEN_PATH)?"
         ) from None
     serve.start(proxy_location=config.get("proxy_location", "Disabled"), logging_config=_log_level())
+    state = resolve_experiment(settings, reset=reset)
     serve.run(build(settings.model_dump(mode="json")), name=APPLICATION, route_prefix=None)
+    _print_served(settings, state)
     print(f"deployed {path}: {settings.replicas} replicas listen on port {settings.port} of their nodes")
     return 0
 
@@ -168,12 +180,20 @@ def _log_level() -> dict[str, Any]:
     return {"log_level": "WARNING", "enable_access_log": False}
 
 
-def _print_ready(settings: Settings, ready: float, ray_seconds: float) -> None:
+def _print_served(settings: Settings, state: ExperimentState) -> None:
+    """The state that answers, and what the start named beside it."""
+    notice = difference(named_state(settings), state)
+    if notice:
+        print(f"note: {notice}")
+    print(f"serving revision {state.revision} of {state.name}: {arms_text(state)}", flush=True)
+
+
+def _print_ready(settings: Settings, state: ExperimentState, ready: float, ray_seconds: float) -> None:
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
     where = f"http://{host}:{settings.port}"
     key = "" if settings.loopback else "-H 'X-API-Key: ...' "
-    arms = ", ".join(f"{arm.name} {arm.share:.0%}" for arm in settings.experiment.arms)
-    print(f"ready in {ready:.1f} s ({ray_seconds:.1f} s of it Ray's own start): {arms}")
+    _print_served(settings, state)
+    print(f"ready in {ready:.1f} s ({ray_seconds:.1f} s of it Ray's own start)")
     print(f"{where}/  the page      {where}/docs  the API")
     print(f"curl {key}'{where}/v1/users/1/recommendations?count=10'", flush=True)
 

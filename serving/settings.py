@@ -115,7 +115,8 @@ class OperationsArgs(SettingsModel):
 
 
 class Settings(SettingsModel):
-    """``deadline_ms`` is when a list falls back to popular items; ``events`` a file or a database URL;
+    """``deadline_ms`` is when a list falls back to popular items; ``max_in_flight`` how many lists a replica
+    computes at once before it refuses more with 503; ``events`` a file or a database URL;
     ``spool`` the folder for what waits to be written (default: beside the file); ``metrics_folder`` is
     shared by the replicas of a machine."""
 
@@ -127,6 +128,7 @@ class Settings(SettingsModel):
     spool: str | None = None
     rules: RuleSettings = Field(default_factory=RuleSettings)
     deadline_ms: Annotated[float, Field(gt=0, le=60_000)] = 40.0
+    max_in_flight: Annotated[int, Field(ge=1, le=1024)] = 8
     max_body_bytes: Annotated[int, Field(ge=1024, le=1 << 30)] = 1 << 20
     poll_seconds: Annotated[float, Field(gt=0, le=60)] = 0.2
     access_log: str | None = None

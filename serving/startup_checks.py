@@ -1,7 +1,7 @@
 """What must hold before anything is started, and which state of the experiment a start means.
 
-Run-time changes outlive a restart: the store's state goes on unless the arms that the start names are
-others. Only the start decides that; a replica that comes back later serves what the store says.
+What is stored wins: shares, releases and roll-outs outlive a restart, whatever the command line or the YAML
+names. Only a start with ``--reset`` replaces a stored state, as its next revision.
 """
 
 from __future__ import annotations
@@ -31,11 +31,21 @@ def check_exposure(settings: Settings) -> None:
         )
 
 
-def find_releases(settings: Settings) -> list[Path]:
+def find_releases(state: ExperimentState) -> list[Path]:
     """The folders of the arms' releases, at a glance. Raises InputError for one that is not there."""
-    folders = [resolve(arm.release) for arm in settings.experiment.state().arms]
-    for folder in folders:
-        read_manifest(folder)
+    folders = []
+    for arm in state.arms:
+        try:
+            folder = resolve(arm.release)
+            read_manifest(folder)
+        except InputError as error:
+            if not state.revision:
+                raise
+            raise InputError(
+                f"revision {state.revision} of {state.name!r} in the event store has arm {arm.name!r}: "
+                f"{error}; --reset serves the arms of this start instead"
+            ) from None
+        folders.append(folder)
     return folders
 
 
@@ -45,16 +55,27 @@ def check_releases(folders: list[Path]) -> None:
         load_release(folder)
 
 
-def resolve_experiment(settings: Settings) -> ExperimentState:
-    """The state that this start serves, stored. Raises InputError; an unreachable store is only logged."""
-    asked = settings.experiment.state()
-    asked = replace(asked, arms=tuple(replace(arm, release=pinned(arm.release)) for arm in asked.arms))
+def resolve_experiment(settings: Settings, *, reset: bool = False) -> ExperimentState:
+    """The state that this start serves, stored: what the store has, or the settings' where it has none.
+
+    Args:
+        settings: the arms that the start names.
+        reset: the settings' arms become the next revision, whatever is stored.
+
+    Raises:
+        InputError: shares or releases that cannot be. A store that cannot be reached is only logged.
+    """
+    asked = named_state(settings)
+    file = settings.events.removeprefix("sqlite:///")
+    if "://" not in file and not Path(file).exists():
+        find_releases(asked)  # a start that cannot be leaves no empty store behind
     store = EventStore(settings.events)
     try:
         store.create_tables()
         stored = store.experiment(asked.name)
-        if stored is not None and (_same_experiment(asked, stored) or stored.owner == "rollout"):
+        if stored is not None and not reset:
             return stored
+        find_releases(asked)  # never stored where it cannot be served
         return store.save_experiment(
             asked, expected=stored.revision if stored else 0, actor="start", reason="the arms of this start"
         )
@@ -69,8 +90,24 @@ def resolve_experiment(settings: Settings) -> ExperimentState:
         store.close()
 
 
-def _same_experiment(asked: ExperimentState, stored: ExperimentState) -> bool:
-    """Whether a start names the arms that are there already: then the stored shares go on."""
-    return asked.salt == stored.salt and {(arm.name, arm.release) for arm in asked.arms} == {
-        (arm.name, arm.release) for arm in stored.arms
-    }
+def named_state(settings: Settings) -> ExperimentState:
+    """The arms that the start names, aliases of MLflow as the versions they stand for now."""
+    asked = settings.experiment.state()
+    return replace(asked, arms=tuple(replace(arm, release=pinned(arm.release)) for arm in asked.arms))
+
+
+def difference(asked: ExperimentState, served: ExperimentState) -> str:
+    """What a start named and is not served, in words; "" where they agree."""
+    if arms_text(asked) == arms_text(served):
+        return ""
+    return (
+        f"the event store's revision {served.revision} of {served.name!r} goes on, not the arms of this "
+        f"start ({arms_text(asked)}); --reset serves those"
+    )
+
+
+def arms_text(state: ExperimentState) -> str:
+    """The arms with their shares and releases, on one line."""
+    return ", ".join(
+        f"{arm.name} {'shadow' if arm.shadow else f'{arm.share:.4g}'} {arm.release}" for arm in state.arms
+    )

@@ -12,6 +12,7 @@ from starlette.responses import Response
 
 from recsys.errors import InputError
 from serving.api.schemas import ErrorResponse
+from serving.engine.admission import Overloaded
 from serving.engine.micro_batcher import DeadlineExceeded
 from serving.events.event_writer import StoreUnavailable
 from serving.events.store import Conflict
@@ -106,6 +107,10 @@ def add_error_handlers(app: FastAPI) -> None:
     async def conflict(request: Request, error: Conflict) -> Response:
         newest = error.current.revision if error.current else 0
         return error_response(409, f"{error}; the newest revision is {newest}", request_id(request))
+
+    @app.exception_handler(Overloaded)
+    async def overloaded(request: Request, error: Overloaded) -> Response:
+        return error_response(503, str(error), request_id(request), code="overloaded")
 
     @app.exception_handler(StoreUnavailable)
     @app.exception_handler(DeadlineExceeded)

@@ -48,7 +48,7 @@ def set_log_fields(request: Request, served: Recommended) -> None:
 @router.get(
     "/users/{user_id}/recommendations",
     response_model=None,
-    responses={200: {"model": ListResponse}, **documented()},
+    responses={200: {"model": ListResponse}, **documented(503)},
     summary="Recommendations for a user",
 )
 async def user_recommendations(
@@ -73,7 +73,7 @@ async def user_recommendations(
 @router.post(
     "/recommendations",
     response_model=None,
-    responses={200: {"model": ListResponse}, **documented(400)},
+    responses={200: {"model": ListResponse}, **documented(400, 503)},
     summary="Recommendations for a session or a new user",
 )
 async def session_recommendations(request: Request, body: SessionBody) -> Response:
@@ -91,16 +91,17 @@ async def session_recommendations(request: Request, body: SessionBody) -> Respon
 @router.post(
     "/recommendations/batch",
     response_model=None,
-    responses={200: {"model": BatchResponse}, **documented(400)},
+    responses={200: {"model": BatchResponse}, **documented(400, 503)},
     summary="Many lists in one call",
 )
 async def many_recommendations(request: Request, body: BatchBody) -> Response:
-    """Each in its own arm and with its own exposure, in the order of the requests."""
+    """Each in its own arm and with its own exposure, in the order of the requests. Every list has the whole
+    deadline from its own turn on; single calls go first."""
     service = service_of(request)
     wanted = [_recommendation_request(service, one) for one in body.requests]
     for one in wanted:  # one bad request refuses the call before any exposure is stored
         service.validate(one)
-    served = await asyncio.gather(*(service.recommend(one) for one in wanted))
+    served = await asyncio.gather(*(service.recommend(request, batched=True) for request in wanted))
     answers = [
         list_response(given, explain=one.explain, unknown=_unknown_items(given, one))
         for given, one in zip(served, body.requests, strict=True)

@@ -10,8 +10,11 @@ from serving.app import deploy
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("config", type=Path, help="a Serve config file, as serving/serve.yaml")
+    parser.add_argument(
+        "--reset", action="store_true", help="serve the YAML's arms although the event store has a state"
+    )
     parser.add_argument("--address", default="auto", help="the cluster's, as for ray.init; default auto")
 
 
 def run(options: argparse.Namespace) -> int:
-    return deploy(options.config, address=options.address)
+    return deploy(options.config, address=options.address, reset=options.reset)

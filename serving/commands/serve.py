@@ -28,11 +28,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--replicas", type=int, help="processes that answer (default 1); one a core answers the most requests"
     )
     parser.add_argument("--events", metavar="URL", help="a file or postgresql://...; default runs/events.db")
+    parser.add_argument(
+        "--reset",
+        action="store_true",
+        help="serve the arms named here although the event store has a state of the experiment (which "
+        "otherwise goes on, a finished roll-out too)",
+    )
     parser.add_argument("--access-log", metavar="FILE", help="one JSON line a request")
 
 
 def run(options: argparse.Namespace) -> int:
-    return serve_here(settings_of(options))
+    return serve_here(settings_of(options), reset=options.reset)
 
 
 def settings_of(options: argparse.Namespace) -> Settings:

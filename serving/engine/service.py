@@ -12,7 +12,7 @@ import gc
 import logging
 from collections.abc import Sequence
 from dataclasses import replace
-from time import perf_counter
+from time import monotonic, perf_counter
 from typing import Any
 
 from sqlalchemy.exc import SQLAlchemyError
@@ -21,6 +21,7 @@ from recsys.errors import InputError
 from recsys.release.queries import Query, Recommendation, RecommendationList
 from serving.assignment import Assignment
 from serving.domain import ExperimentState, Exposure, Feedback
+from serving.engine.admission import Admission, Overloaded
 from serving.engine.micro_batcher import DeadlineExceeded, MicroBatcher
 from serving.engine.rating_predictions import attach_predictions
 from serving.engine.recent_ratings import RecentRatings
@@ -38,6 +39,7 @@ log = logging.getLogger(__name__)
 ACKNOWLEDGE_SECONDS = 5.0  # feedback not committed by then is answered with 503
 STORE_ERRORS: tuple[type[Exception], ...] = (SQLAlchemyError, OSError)
 STUCK_SECONDS = 30.0  # a worker that takes longer for one turn makes the replica unhealthy
+SAVE_METRICS_SECONDS = 1.0  # between copies of the metrics for the other replicas
 SHADOW_QUEUE = 4  # shadow answers are left out while more than this waits
 
 
@@ -55,6 +57,8 @@ class Service:
         )
         self._deployment: Deployment | None = None
         self._deadline = settings.deadline_ms / 1000
+        self._metrics_saved_at = 0.0
+        self._admission = Admission(settings.max_in_flight)
         self._shadows: set[asyncio.Task[None]] = set()
         self._flushed = {"batches": 0, "batched": 0, "lost": 0}
         self.closing = False
@@ -104,6 +108,7 @@ class Service:
             metrics.share.labels(state.name, arm.name).set(arm.share)
             metrics.release.labels(arm.name, deployment.arms[arm.name].release_id).set(1)
         metrics.loads.labels("taken").inc()
+        metrics.deployment_changed()
 
     def change(self, state: ExperimentState, *, expected: int, actor: str, reason: str) -> ExperimentState:
         """Open what ``state`` needs, store it, serve it: in that order, so that a release that cannot be
@@ -139,6 +144,9 @@ class Service:
         self.metrics.waiting.set(self.writer.waiting)
         self.metrics.store.set(1 if self.writer.available else 0)
         self.flush_counts()
+        if monotonic() - self._metrics_saved_at >= SAVE_METRICS_SECONDS:
+            self._metrics_saved_at = monotonic()
+            self.metrics.save()
 
     def erase_user(self, hashed: str) -> None:
         """Keeps no rating of the user with this sha256 of the id, and nothing made of one."""
@@ -170,8 +178,13 @@ class Service:
 
     # -- questions ---------------------------------------------------------------------------------
 
-    async def recommend(self, wanted: RecommendationRequest) -> Recommended:
-        """Raises InputError for an unknown genre or arm."""
+    async def recommend(self, wanted: RecommendationRequest, *, batched: bool = False) -> Recommended:
+        """One list. ``batched`` lists wait for their turn; others are computed at once or refused.
+
+        Raises:
+            InputError: an unknown genre or arm.
+            Overloaded: as many lists as may be are being computed.
+        """
         began = perf_counter()
         deployment = self.deployment
         if wanted.arm is not None and wanted.arm not in deployment.arms:
@@ -182,7 +195,7 @@ class Service:
         loaded = deployment.arms[assignment.arm]
         query = to_query(loaded, wanted, self.recent_ratings)
         placed = perf_counter()
-        answer = await self._recommend(loaded, query, assignment.arm)
+        answer = await self._recommend(loaded, query, assignment.arm, batched=batched)
         ended = perf_counter()
         stages = answer.milliseconds
         wait = max(0.0, (ended - placed) * 1000 - sum(stages.values()))
@@ -209,12 +222,18 @@ class Service:
         scale = self.deployment.control.release.manifest.dataset.scale
         return scale.low, scale.high
 
-    async def _recommend(self, loaded: ServedRelease, query: Query, arm: str) -> RecommendationList:
+    async def _recommend(
+        self, loaded: ServedRelease, query: Query, arm: str, *, batched: bool
+    ) -> RecommendationList:
         if self.batcher.stuck_for() > self._deadline:
             answer = loaded.popular_list(query, "the recommender is busy")
         else:
             try:
-                answer = await self.batcher.submit(loaded, query, seconds=self._deadline)
+                async with self._admission.place(batched=batched):
+                    answer = await self.batcher.submit(loaded, query, seconds=self._deadline)
+            except Overloaded:
+                self.metrics.overloads.labels("refused").inc()
+                raise
             except DeadlineExceeded:
                 answer = loaded.popular_list(query, f"no list within {self.settings.deadline_ms:g} ms")
             except Exception as error:
@@ -261,7 +280,13 @@ class Service:
         self.writer.add_exposure(replace(exposure, shadow=True, experiment=shown.experiment))
 
     async def compute(self, function: Any, *arguments: Any) -> Any:
-        """Any other work on a release, in the worker's thread. Raises what it raises, or ``Late``."""
+        """Any other work on a release that somebody waits for. Raises what it raises, ``Overloaded`` or
+        ``DeadlineExceeded``."""
+        async with self._admission.place(batched=False):
+            return await self.compute_unlimited(function, *arguments)
+
+    async def compute_unlimited(self, function: Any, *arguments: Any) -> Any:
+        """The same for work that must not be refused."""
         return await self.batcher.call(lambda: function(*arguments), seconds=max(1.0, self._deadline))
 
     async def predict(self, user_id: str, item_ids: Sequence[str]) -> tuple[Deployment, str, list[float]]:
@@ -304,7 +329,7 @@ class Service:
     async def record_feedback(self, events: Sequence[Feedback]) -> set[str]:
         """The event ids that were new, once they are stored. Raises ``StoreUnavailable``."""
         events = await attach_predictions(
-            events, deployment=self.deployment, recent=self.recent_ratings, compute=self.compute
+            events, deployment=self.deployment, recent=self.recent_ratings, compute=self.compute_unlimited
         )
         future = asyncio.wrap_future(self.writer.add_feedback(events))
         try:

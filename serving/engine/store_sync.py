@@ -35,7 +35,7 @@ class Replicated(Protocol):
         """Load and serve a newer revision. Blocks. Raises InputError or OSError."""
 
     def publish_metrics(self) -> None:
-        """Called after each successful poll."""
+        """Called after each poll, whether the store could be read or not."""
 
 
 class StoreSync:
@@ -84,6 +84,7 @@ class StoreSync:
             if not self._store_away:
                 log.error("the event store cannot be read: %s", type(error).__name__)
             self._store_away = True
+            self._target.publish_metrics()
             return
         if self._store_away:
             log.warning("the event store can be read again")

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import shutil
 import socket
 from pathlib import Path
 from typing import Any
@@ -12,10 +13,17 @@ from recsys.errors import InputError
 from serving.__main__ import main
 from serving.app import read_yaml
 from serving.commands.serve import settings_of
+from serving.events.store import EventStore
 from serving.release_registry import pinned, resolve
 from serving.server import listener
 from serving.settings import read_settings
-from serving.startup_checks import check_exposure, resolve_experiment
+from serving.startup_checks import (
+    check_exposure,
+    difference,
+    find_releases,
+    named_state,
+    resolve_experiment,
+)
 from tests.serving.running import arms_of, settings_for
 
 YAML = Path(__file__).resolve().parents[2] / "serving" / "serve.yaml"
@@ -128,8 +136,6 @@ def test_two_replicas_share_a_port_and_a_second_service_is_noticed() -> None:
 
 
 def test_what_was_changed_at_run_time_outlives_a_restart(releases: dict[str, Path], tmp_path: Path) -> None:
-    from serving.events.store import EventStore
-
     settings = settings_for(tmp_path, releases, 0.9, 0.1)
     first = resolve_experiment(settings)
     assert (first.revision, first.arms[1].share) == (1, 0.1)
@@ -140,7 +146,42 @@ def test_what_was_changed_at_run_time_outlives_a_restart(releases: dict[str, Pat
     again = resolve_experiment(settings)
     assert (again.revision, again.arms[1].share) == (2, 0.4)
     others = settings_for(tmp_path, {"a": releases["a"]}, 1.0)
-    assert resolve_experiment(others).revision == 3
+    goes_on = resolve_experiment(others)
+    assert goes_on == again
+    assert "--reset serves those" in difference(named_state(others), goes_on)
+    replaced = resolve_experiment(others, reset=True)
+    assert (replaced.revision, [arm.name for arm in replaced.arms]) == (3, ["a"])
+    assert difference(named_state(others), replaced) == ""
+
+
+def test_a_restart_does_not_undo_a_finished_roll_out(releases: dict[str, Path], tmp_path: Path) -> None:
+    start = settings_for(tmp_path, {"main": releases["a"]}, 1.0)
+    first = resolve_experiment(start)
+    finished = settings_for(tmp_path, {"main": releases["b"]}, 1.0).experiment.state()
+    store = EventStore(start.events)
+    store.save_experiment(finished, expected=first.revision, actor="rollout")
+    again = resolve_experiment(start)
+    assert (again.revision, again.arms[0].release) == (2, str(releases["b"]))
+
+
+def test_a_stored_release_that_is_gone_says_how_to_start_without_it(
+    releases: dict[str, Path], tmp_path: Path
+) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(releases["b"], copy)
+    resolve_experiment(settings_for(tmp_path, {"main": copy}, 1.0))
+    shutil.rmtree(copy)
+    start = settings_for(tmp_path, {"main": releases["a"]}, 1.0)
+    with pytest.raises(InputError, match=r"revision 1 of 'main'.*--reset"):
+        find_releases(resolve_experiment(start))
+    assert find_releases(resolve_experiment(start, reset=True)) == [releases["a"]]
+
+
+def test_a_start_that_cannot_be_leaves_no_event_store(tmp_path: Path) -> None:
+    start = settings_for(tmp_path, {"main": tmp_path / "nothing"}, 1.0)
+    with pytest.raises(InputError):
+        resolve_experiment(start)
+    assert not (tmp_path / "events.db").exists()
 
 
 @pytest.mark.slow

@@ -12,7 +12,7 @@ import pytest
 from serving.events import spool
 from serving.events.event_writer import EventWriter
 from serving.events.store import EventStore
-from serving.service_metrics import MARK, clear_metrics
+from serving.metric_snapshots import MARK, clear_metrics
 from tests.serving.events.checks import exposure, told
 from tests.serving.running import wait_for
 

@@ -1,0 +1,76 @@
+"""How many lists may be computed at once: beyond it a request is refused at once rather than late.
+
+A queue in front of one computing thread makes everybody late and computes for people who have left. Lists of
+a batch call wait for their turn instead, take at most half of the places, and are timed one by one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+BATCH_WAIT_SECONDS = 5.0  # a list of a batch that has no turn by then refuses the call
+
+
+class Overloaded(RuntimeError):
+    """Too much is being computed; try again in a moment."""
+
+    def __init__(self) -> None:
+        super().__init__("too many lists are being computed here at the moment; try again")
+
+
+class Admission:
+    """``limit`` computed requests in flight. For one event loop."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._batch_limit = max(1, limit // 2)
+        self._waiting: deque[asyncio.Future[None]] = deque()
+        self.in_flight = 0
+
+    @asynccontextmanager
+    async def place(self, *, batched: bool) -> AsyncIterator[None]:
+        """Holds one place.
+
+        Args:
+            batched: wait for a place, at most ``BATCH_WAIT_SECONDS``; otherwise it is there at once or never.
+
+        Raises:
+            Overloaded: there is no place.
+        """
+        if batched:
+            await self._turn()
+        elif self.in_flight >= self._limit:
+            raise Overloaded
+        else:
+            self.in_flight += 1
+        try:
+            yield
+        finally:
+            self.in_flight -= 1
+            self._wake()
+
+    async def _turn(self) -> None:
+        if self.in_flight < self._batch_limit and not self._waiting:
+            self.in_flight += 1
+            return
+        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.append(turn)
+        try:
+            await asyncio.wait_for(turn, BATCH_WAIT_SECONDS)  # _wake has counted it
+        except (TimeoutError, asyncio.CancelledError) as error:
+            if turn.done() and not turn.cancelled():  # its turn came at the same moment
+                self.in_flight -= 1
+                self._wake()
+            if isinstance(error, TimeoutError):
+                raise Overloaded from None
+            raise
+
+    def _wake(self) -> None:
+        while self._waiting and self.in_flight < self._batch_limit:
+            turn = self._waiting.popleft()
+            if not turn.done():
+                self.in_flight += 1
+                turn.set_result(None)

@@ -1,0 +1,135 @@
+"""Metrics of several processes in one answer, without shared memory.
+
+Every replica counts in its own memory and keeps a copy of all values in one file of a shared folder, put in
+place by a rename. A scrape merges the answering process's values with the files of the others. A full or
+vanished folder makes the others' values stale and nothing else: prometheus_client's own multiprocess mode
+writes to memory-mapped files, and there the kernel ends the process (SIGBUS) when the disk is full.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import os
+import re
+import time
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from prometheus_client import CollectorRegistry
+from prometheus_client.metrics_core import Metric
+
+log = logging.getLogger(__name__)
+MARK = ".recsys-metrics"
+# Ours, and the memory-mapped files of older versions.
+VALUE_FILE = re.compile(r"process_\d+\.json(\.part)?|(counter|histogram|summary|gauge_[a-z]+)_\d+\.db")
+
+# Gauges that describe a process and end with it, and how they merge; other gauges are the newest process's.
+LIVE_GAUGES: dict[str, Callable[[list[float]], float]] = {
+    "recsys_exposures_waiting": sum,
+    "recsys_replicas": sum,
+    "recsys_event_store_available": min,
+}
+Samples = dict[tuple[str, tuple[tuple[str, str], ...]], float]
+
+
+def clear_metrics(folder: Path) -> None:
+    """Removes the value files of an earlier start from a folder that carries our mark, nothing else."""
+    if not (folder / MARK).is_file():
+        return
+    for path in folder.iterdir():
+        if VALUE_FILE.fullmatch(path.name) and path.is_file() and not path.is_symlink():
+            path.unlink(missing_ok=True)
+
+
+class MetricSnapshots:
+    """This process's file in ``folder``, and what lies beside it."""
+
+    def __init__(self, folder: Path, registry: CollectorRegistry) -> None:
+        self._path = folder / f"process_{os.getpid()}.json"
+        self._registry = registry
+        self._failed = False
+        self.changed_at = time.time()  # when the gauges that are not LIVE_GAUGES were last set
+        with contextlib.suppress(OSError):
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / MARK).touch()
+
+    def save(self) -> None:
+        """Puts the present values into the folder. Never raises: metrics do not end a process."""
+        part = self._path.with_suffix(".json.part")
+        try:
+            part.write_text(json.dumps(self._own()))
+            part.replace(self._path)
+            self._failed = False
+        except OSError as error:
+            with contextlib.suppress(OSError):
+                part.unlink(missing_ok=True)
+            if not self._failed:
+                log.error("metrics cannot be kept in %s: %s", self._path.parent, error.strerror)
+            self._failed = True
+
+    def collect(self) -> Iterator[Metric]:
+        """Merged families, as a prometheus_client collector yields them."""
+        snapshots = [self._own(), *self._others()]
+        families: dict[str, tuple[str, str, list[tuple[dict[str, Any], Samples]]]] = {}
+        for snapshot in snapshots:
+            for name, kind, documentation, samples in snapshot["families"]:
+                values = {(sample, tuple(map(tuple, labels))): value for sample, labels, value in samples}
+                families.setdefault(name, (kind, documentation, []))[2].append((snapshot, values))
+        for name, (kind, documentation, parts) in families.items():
+            metric = Metric(name, documentation, kind)
+            for (sample, labels), value in _merged(name, kind, parts).items():
+                metric.add_sample(sample, dict(labels), value)
+            yield metric
+
+    def _own(self) -> dict[str, Any]:
+        families = [
+            [
+                family.name,
+                family.type,
+                family.documentation,
+                [
+                    [sample.name, list(sample.labels.items()), sample.value]
+                    for sample in family.samples
+                    if not sample.name.endswith("_created")
+                ],
+            ]
+            for family in self._registry.collect()
+        ]
+        return {"pid": os.getpid(), "changed_at": self.changed_at, "families": families}
+
+    def _others(self) -> Iterable[dict[str, Any]]:
+        for path in sorted(self._path.parent.glob("process_*.json")):
+            if path == self._path:
+                continue
+            try:
+                snapshot = json.loads(path.read_text())
+                if isinstance(snapshot["families"], list) and isinstance(snapshot["pid"], int):
+                    yield snapshot
+            except (OSError, ValueError, KeyError, TypeError):
+                continue  # torn, damaged or just removed
+
+
+def _merged(name: str, kind: str, parts: list[tuple[dict[str, Any], Samples]]) -> Samples:
+    if kind == "gauge" and name not in LIVE_GAUGES:
+        return max(parts, key=lambda part: (part[0].get("changed_at", 0), part[0]["pid"]))[1]
+    if kind == "gauge":
+        parts = [part for part in parts if _alive(part[0]["pid"])]
+    merge = LIVE_GAUGES.get(name, sum)
+    values: dict[tuple[str, tuple[tuple[str, str], ...]], list[float]] = {}
+    for _, samples in parts:
+        for key, value in samples.items():
+            values.setdefault(key, []).append(value)
+    return {key: merge(found) for key, found in values.items()}
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True

@@ -1,0 +1,103 @@
+"""Load beyond capacity is refused at once; lists of a batch wait and have a deadline each."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from serving.engine.admission import Admission, Overloaded
+from tests.serving.running import Running, running
+
+
+@pytest.fixture
+def slow(releases: dict[str, Path], tmp_path: Path) -> Iterator[Running]:
+    """A release that takes 20 ms a list, one list a turn; a deadline that a queue of a batch would pass."""
+    with running(tmp_path, {"a": releases["a"]}, deadline_ms=1_500, max_in_flight=2) as made:
+        recommender: Any = made.service.deployment.control.recommender
+        original = recommender.recommend
+
+        def recommend(queries: list[Any], rules: Any, **more: Any) -> Any:
+            time.sleep(0.04 * len(queries))
+            return original(queries, rules, **more)
+
+        recommender.recommend = recommend
+        yield made
+
+
+def test_beyond_the_limit_it_is_503_at_once_and_the_rest_is_personal(slow: Running) -> None:
+    def ask(number: int) -> tuple[int, float, str]:
+        began = time.monotonic()
+        answer = slow.client.get(f"/v1/users/u{number % 40}/recommendations")
+        if answer.status_code == 503:
+            assert answer.headers["retry-after"] == "1"
+            assert answer.json()["error"]["code"] == "overloaded"
+            return 503, time.monotonic() - began, ""
+        return answer.status_code, time.monotonic() - began, answer.json()["source"]
+
+    with ThreadPoolExecutor(12) as pool:
+        answers = list(pool.map(ask, range(120)))
+    statuses = {status for status, _, _ in answers}
+    assert statuses == {200, 503}
+    assert {source for status, _, source in answers if status == 200} == {"personal"}
+    assert slow.list("u1")["source"] == "personal"  # all places are free again
+    assert 'recsys_overloads_total{outcome="refused"}' in slow.client.get("/metrics").text
+
+
+def test_every_list_of_a_batch_is_personal(slow: Running) -> None:
+    """A hundred lists take several seconds of computing; no list is late, each has its own deadline."""
+    asked = [{"user_id": f"u{number % 40}"} for number in range(60)]
+    answer = slow.client.post("/v1/recommendations/batch", json={"requests": asked})
+    assert answer.status_code == 200, answer.text
+    assert [one["user_id"] for one in answer.json()["answers"]] == [one["user_id"] for one in asked]
+    assert {one["source"] for one in answer.json()["answers"]} == {"personal"}
+
+
+def test_a_batch_leaves_places_for_single_calls() -> None:
+    async def main() -> None:
+        admission = Admission(4)
+        order: list[str] = []
+        release = asyncio.Event()
+
+        async def batched(name: str) -> None:
+            async with admission.place(batched=True):
+                order.append(name)
+                await release.wait()
+
+        tasks = [asyncio.create_task(batched(f"b{number}")) for number in range(5)]
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        assert order == ["b0", "b1"]
+        async with admission.place(batched=False), admission.place(batched=False):
+            assert admission.in_flight == 4
+            with pytest.raises(Overloaded):
+                async with admission.place(batched=False):
+                    pass
+        tasks[3].cancel()
+        release.set()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        assert order == ["b0", "b1", "b2", "b4"]
+        assert admission.in_flight == 0
+
+    asyncio.run(main())
+
+
+def test_a_batch_that_gets_no_turn_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("serving.engine.admission.BATCH_WAIT_SECONDS", 0.01)
+
+    async def main() -> None:
+        admission = Admission(1)
+        async with admission.place(batched=False):
+            with pytest.raises(Overloaded):
+                async with admission.place(batched=True):
+                    pass
+        assert admission.in_flight == 0
+        async with admission.place(batched=True):
+            assert admission.in_flight == 1
+
+    asyncio.run(main())
