@@ -1,7 +1,8 @@
-"""An environment with the extra ``serve`` alone serves a release, on the newest other Python that is here.
+"""The image's steps in an empty environment: a release served without torch, on the newest other Python.
 
-No torch, Optuna, MLflow or matplotlib. The release is made by this process; the environment also runs the
-tests that need none of them. Prints packages and megabytes of both environments.
+What serving/deployment/Dockerfile copies is installed and started as it says: no torch, Optuna, MLflow or
+matplotlib. The release is made by this process; the environment also runs the tests that need none of them.
+Prints packages and megabytes of both environments.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from pathlib import Path
 import pytest
 
 from tests.releases import make_release
+from tests.serving.image_steps import command, copy_context, health_command, pip_arguments
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(1200)]  # fills an environment by pip
 
@@ -35,6 +37,7 @@ TORCH_FREE = [
     "tests/test_imports.py",
 ]
 PATIENCE_S = 180
+KEY = "the key of this test"
 
 
 def interpreters() -> list[str]:
@@ -65,7 +68,9 @@ def test_it_serves(interpreter: str, tmp_path: Path, capsys: pytest.CaptureFixtu
     python = tmp_path / "venv" / "bin" / "python"
     environment["PATH"] = f"{python.parent}:{environment['PATH']}"
     pip = [str(python), "-m", "pip", "install", "--quiet", "-c", str(ROOT / "constraints.txt")]
-    subprocess.run([*pip, "-e", f"{ROOT}[serve]"], check=True, env=environment)
+    copy_context(tmp_path / "image")
+    words = [str(python), "-m", "pip", "--quiet", *pip_arguments()]
+    subprocess.run(words, check=True, env=environment, cwd=tmp_path / "image")
     listed = subprocess.run(
         [str(python), "-m", "pip", "list", "--format", "json"],
         check=True,
@@ -86,18 +91,21 @@ def test_it_serves(interpreter: str, tmp_path: Path, capsys: pytest.CaptureFixtu
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    command = [str(python), "-m", "serving", "serve", "--release", str(release), "--port", str(port)]
+    data = str(tmp_path / "home")
+    words = [word.replace("/release", str(release)).replace("/data", data) for word in command()]
+    health = health_command()[-1].replace(":8000", f":{port}")
     with open(tmp_path / "log", "w") as log:
         server = subprocess.Popen(
-            [*command, "--events", str(tmp_path / "events.db")],
+            [str(python), *words[1:], "--port", str(port)],
             cwd=tmp_path / "home",
-            env=environment,
+            env=environment | {"RECSYS_API_KEY": KEY},
             stdout=log,
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
     try:
         answer = wait_for_list(f"http://127.0.0.1:{port}/v1/users/u1/recommendations?count=5", server)
+        subprocess.run([str(python), "-c", health], check=True, env=environment)
     except AssertionError as error:
         raise AssertionError(f"{error}\n{(tmp_path / 'log').read_text()[-3000:]}") from None
     finally:
@@ -117,7 +125,8 @@ def wait_for_list(url: str, server: subprocess.Popen[bytes]) -> dict[str, list[o
     while time.monotonic() < end:
         assert server.poll() is None, "the server ended before it answered"
         try:
-            with urllib.request.urlopen(url, timeout=5) as response:
+            asked = urllib.request.Request(url, headers={"X-API-Key": KEY})
+            with urllib.request.urlopen(asked, timeout=5) as response:
                 answer: dict[str, list[object]] = json.load(response)
                 return answer
         except OSError:
