@@ -140,6 +140,11 @@ def from_columns(
     """Rows of an items table, keyed by the column that matches ``item_ids`` best."""
     header = list(given)
     key = key_column(given, item_ids, where=where)
+    if item_ids is not None and plain_ids([key])[0] in set(item_ids.tolist()):
+        raise InputError(
+            f"{where}: its first line is an item, not the columns' names: {', '.join(map(repr, header))}; "
+            "add a line such as id,title,genres before it"
+        )
     title = find_column(header, "title", None, where=where, required=False)
     genres = find_column(header, "genres", None, where=where, required=False)
     for at, item_id in enumerate(given[key]):

@@ -27,6 +27,7 @@ from recsys.types import BoolArray
 
 MAX_BAD_SHARE = 0.01
 FEW = 5
+LARGEST_RATING = 1e8  # a column that lies above it holds times
 CLOCK_SLACK = 86_400  # seconds that another machine's clock may be ahead
 Duplicates = Literal["last", "mean", "stop"]
 
@@ -170,6 +171,11 @@ def observed_scale(raw: RawRatings, values: NDArray[np.float32]) -> RatingScale:
     if not low < high:
         what = f"every rating is {low:g}" if len(values) else "no row of it holds a rating"
         raise InputError(f"{raw.where}: {what}; expected ratings that differ")
+    if low > LARGEST_RATING:
+        raise InputError(
+            f"{raw.where}: every rating is above {LARGEST_RATING:,.0f}, as timestamps are; "
+            "name the ratings' column with --rating-column and the times' with --time-column"
+        )
     return RatingScale(low, high)
 
 
@@ -193,9 +199,15 @@ def check_times(rows: RowFilter, now: float) -> tuple[NDArray[np.int64] | None, 
     unreadable = bad & (times == NOT_A_TIME)
     rows.leave_out("impossible_times", bad & ~unreadable, reason)
     outside = rows.counts["impossible_times"]
-    rows.leave_out("impossible_times", unreadable, "the timestamp is not a date")
+    rows.leave_out("impossible_times", unreadable, unreadable_reason(rows.raw.unreadable_time))
     rows.counts["impossible_times"] += outside
     return times, ()
+
+
+def unreadable_reason(text: str) -> str:
+    """Why a time is left out, with the first such text as found."""
+    shown = f" (as {text[:40]!r})".replace("{", "(").replace("}", ")") if text else ""
+    return f"the timestamp is not a date{shown}: expected Unix seconds, or dates such as 2020-12-31 23:59"
 
 
 def pair_keys(raw: RawRatings) -> NDArray[np.int64]:

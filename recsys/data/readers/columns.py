@@ -41,12 +41,16 @@ class Columns:
 
     def resolve(self, header: Sequence[str], *, where: str) -> Columns:
         """The same with every name found in ``header``; ``InputError`` names the columns there are."""
-        return Columns(
+        chosen = Columns(
             user=find_column(header, "user", self.user, where=where),
             item=find_column(header, "item", self.item, where=where),
             rating=find_column(header, "rating", self.rating, where=where),
             timestamp=find_column(header, "timestamp", self.timestamp, where=where, required=False),
         )
+        for name in (chosen.user, chosen.item, chosen.rating, chosen.timestamp):
+            if name is not None and list(header).count(name) > 1:
+                raise InputError(f"{where}: two columns are called {name!r}; rename one of them")
+        return chosen
 
 
 def find_column(

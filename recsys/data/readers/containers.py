@@ -1,7 +1,8 @@
 """A table's bytes as UTF-8 text with line feeds, whatever file holds them.
 
-Gzip and zip archives of one table are unpacked on the way; UTF-16 and UTF-32 are known by their byte order
-mark; line ends may be LF, CRLF or, throughout the file, CR. Plain UTF-8 is passed through untouched.
+Gzip and zip archives of one table are unpacked on the way, whatever their names; UTF-16 and UTF-32 are known
+by their byte order mark; line ends may be LF, CRLF or, throughout the file, CR. Plain UTF-8 is passed
+through untouched.
 """
 
 from __future__ import annotations
@@ -25,6 +26,21 @@ MARKS = (
     (codecs.BOM_UTF32_BE, "utf-32-be", "UTF-32"),
     (codecs.BOM_UTF16_LE, "utf-16-le", "UTF-16"),
     (codecs.BOM_UTF16_BE, "utf-16-be", "UTF-16"),
+)
+
+
+# What a file begins with that is no text, and what to do about it.
+OTHER_KINDS = (
+    (b"PAR1", "a Parquet file: name it .parquet"),
+    (b"BZh", "packed with bzip2: unpack it first"),
+    (b"\xfd7zXZ\0", "packed with xz: unpack it first"),
+    (b"\x28\xb5\x2f\xfd", "packed with zstd: unpack it first"),
+    (b"7z\xbc\xaf\x27\x1c", "a 7z archive: unpack it first"),
+    (b"Rar!", "a RAR archive: unpack it first"),
+    (b"\xd0\xcf\x11\xe0", "an old Excel workbook: save the sheet as CSV"),
+    (b"SQLite format 3\0", "an SQLite database: export the table as CSV"),
+    (b"\x89HDF", "an HDF5 file: export the table as CSV"),
+    (b"\x80\x04\x95", "a Python pickle, which is not read: write the table as CSV or Parquet"),
 )
 
 
@@ -79,10 +95,16 @@ def open_table(path: Path) -> Iterator[tuple[BinaryIO, str]]:
 
 @contextmanager
 def opened(path: Path) -> Iterator[BinaryIO]:
-    if path.suffix.lower() == ".gz":
+    """The file's bytes, unpacked where its content says so."""
+    with path.open("rb") as file:
+        start = file.read(16)
+    for mark, kind in OTHER_KINDS:
+        if start.startswith(mark):
+            raise InputError(f"{path}: this is {kind}")
+    if start.startswith(b"\x1f\x8b"):
         with gzip.open(path, "rb") as unpacked:
             yield cast(BinaryIO, unpacked)
-    elif path.suffix.lower() == ".zip":
+    elif start.startswith(b"PK\x03\x04") or path.suffix.lower() == ".zip":
         with zipfile.ZipFile(path) as archive:
             name = only_member(path, archive)
             try:
@@ -90,6 +112,8 @@ def opened(path: Path) -> Iterator[BinaryIO]:
                     yield cast(BinaryIO, io.BufferedReader(cast(io.RawIOBase, member)))
             except (RuntimeError, NotImplementedError) as error:  # encrypted, or an unknown compression
                 raise InputError(f"{path}: cannot unpack {name}: {error}; unpack it yourself") from None
+    elif path.suffix.lower() == ".gz":
+        raise InputError(f"{path}: not a gzip file, whatever its name says; download it again or rename it")
     else:
         with path.open("rb") as plain:
             yield plain
@@ -103,6 +127,8 @@ def only_member(path: Path, archive: zipfile.ZipFile) -> str:
         and not name.startswith("__MACOSX/")
         and not PurePosixPath(name).name.startswith(".")
     ]
+    if any(name.startswith("xl/") for name in names):
+        raise InputError(f"{path}: this is an Excel workbook: save the sheet as CSV")
     if len(names) != 1:
         raise InputError(
             f"{path}: expected an archive of one table, got {len(names)} files"
@@ -123,10 +149,9 @@ def text_stream(file: BinaryIO, path: Path) -> tuple[BinaryIO, str]:
     if head.startswith(codecs.BOM_UTF8):
         buffered.read(3)
     if b"\0" in head:
-        raise InputError(
-            f"{path}: holds NUL bytes: not a text table, or UTF-16 without its byte order mark; "
-            "save it as UTF-8"
-        )
+        if head.count(b"\0") >= len(head) // 4:
+            raise InputError(f"{path}: not text, or UTF-16 without its byte order mark; save it as UTF-8")
+        raise InputError(f"{path}: holds NUL bytes: cut off, damaged or not text; copy it again")
     if b"\r" in head[:-1] and b"\n" not in head:
         return cast(BinaryIO, io.BufferedReader(Reencoded(buffered, "utf-8", bare_cr=True), PIECE)), "UTF-8"
     return cast(BinaryIO, buffered), "UTF-8"

@@ -77,6 +77,7 @@ class RawRatings:
     examples: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     time_unit: str = ""
+    unreadable_time: str = ""  # the first text in the column of times that is none
     reading: IdReading = IdReading()
     header: tuple[str, ...] = ()
     whole_ids: bool = False

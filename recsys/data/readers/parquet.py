@@ -75,6 +75,7 @@ def read_parquet(path: Path, *, columns: Columns) -> RawRatings:
         skipped=bad.skipped[0] if bad.skipped else np.zeros(0, dtype=np.int64),
         examples=tuple(bad.examples),
         time_unit="" if times is None else times.unit,
+        unreadable_time="" if times is None else times.unreadable,
         reading=IdReading(
             kind="Parquet", header=", ".join(header), columns=described(header, columns, found)
         ),

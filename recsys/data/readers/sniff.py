@@ -15,6 +15,8 @@ from recsys.errors import InputError
 SEPARATORS = ("::", "\t", ";", "|", ",")
 SAMPLE = 1 << 16
 SAMPLE_LINES = 50
+MOST_PREAMBLE = 10  # lines before a header that are recognised as such
+LEADING_COMMENTS = re.compile(r"\A(?:[#%].*\n|sep=.*\n)+")
 POSITIONS = ("user", "item", "rating", "timestamp")
 NAMES_OF = {",": "comma", "\t": "tab", ";": "semicolon", "|": "bar", "::": "::", BLANKS: "blanks"}
 
@@ -45,11 +47,11 @@ def read_head(
     if not data.strip():
         raise InputError(f"{path}: the file is empty; expected a header line and ratings")
     if b"\0" in data:
-        raise InputError(f"{path}: holds NUL bytes: not a text table; save it as UTF-8")
+        raise InputError(f"{path}: holds NUL bytes: cut off, damaged or not text; copy it again")
     text = data.decode("utf-8", errors="replace")
     if not whole and (cut := text.rfind("\n")) >= 0:
         text = text[: cut + 1]
-    separator = separator or separator_of(text)
+    separator = separator or separator_of(LEADING_COMMENTS.sub("", text))
     dialect = Dialect(separator, quoted=separator != "::")
     records, starts = sample_records(text, dialect)
     if not records:
@@ -105,8 +107,25 @@ def separator_of(text: str) -> str:
 
 def check_header(path: Path, head: Head, columns: Columns) -> None:
     """InputError where the first line is a rating rather than the columns' names."""
-    if looks_like_header(head.names, columns):
+    start = head.names[0].lstrip()
+    is_header = looks_like_header(head.names, columns)
+    if start.startswith(("{", "<")) or (start.startswith("[") and not is_header):
+        kind = "HTML or XML (a login page?)" if start[0] == "<" else "JSON"
+        raise InputError(f"{path}: holds {kind}, not a table; write the ratings as CSV or Parquet")
+    if is_header:
         return
+    for after, row in enumerate(head.sample[:MOST_PREAMBLE], start=1):
+        if len(row) >= 3 and looks_like_header([name.strip() for name in row], columns):
+            what = "its first line is" if after == 1 else f"its first {after} lines are"
+            raise InputError(
+                f"{path}: {what} not part of the table: {', '.join(head.names)[:80]!r}; "
+                f"the columns' names follow it: remove what stands before them"
+            )
+    if len(head.names) == 1:
+        raise InputError(
+            f"{path}: its lines have one column, such as {head.names[0][:80]!r}; expected user, item and "
+            f"rating with one of these between: {', '.join(NAMES_OF.values())}"
+        )
     if len(head.names) >= 3 and is_number(head.names[2]):
         raise InputError(
             f"{path}: its first line looks like a rating, not like column names: "

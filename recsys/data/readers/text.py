@@ -180,6 +180,7 @@ class TableReader:
             examples=tuple(self.bad.examples),
             notes=notes,
             time_unit="" if times is None else times.unit,
+            unreadable_time="" if times is None else times.unreadable,
             whole_ids=self.integer_ids,
         )
 
@@ -238,6 +239,8 @@ class TableReader:
     def read_records(self, block: bytes, line: int, *, final: bool) -> tuple[int, bytes]:
         """The block record by record, every line accounted for."""
         text = block.decode("utf-8", errors="surrogateescape")
+        if final:
+            text = text.removesuffix("\x1a")  # DOS's end of file
         if text.count("\r") != text.count("\r\n"):
             text = text.replace("\r\n", "\n").replace("\r", "\n")
         try:
@@ -277,7 +280,7 @@ class TableReader:
 
     def check_end(self, last: bytes, *, last_line: int, skipped: NDArray[np.int64]) -> tuple[str, ...]:
         """A last line without its end that does not parse is a file cut short; one that parses, a note."""
-        if last.endswith((b"\n", b"\r")):
+        if last.removesuffix(b"\x1a").endswith((b"\n", b"\r")):
             return ()
         if len(skipped) and skipped[-1] == last_line and self.bad.count and last.rsplit(b"\n")[-1].strip():
             raise InputError(

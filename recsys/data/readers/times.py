@@ -58,12 +58,12 @@ COMPILED = {name: re.compile(pattern, re.ASCII) for name, pattern in PATTERNS.it
 class Times:
     """``seconds`` (n,) int64 Unix seconds, ``MISSING_TIME`` where empty and ``NOT_A_TIME`` where unreadable.
 
-    ``unit`` says how the file writes them.
+    ``unit`` says how the file writes them; ``unreadable`` is the first text that is no time.
     """
 
     seconds: NDArray[np.int64]
     unit: str
-    notes: tuple[str, ...] = ()
+    unreadable: str = ""
 
 
 def times_from(column: pd.Series[Any] | NDArray[Any] | Sequence[str], *, where: str) -> Times:
@@ -97,7 +97,8 @@ def times_from_numbers(numbers: NDArray[Any], *, missing: NDArray[np.bool_] | No
     if numbers.dtype.kind == "f":
         empty = np.isnan(numbers)
         sound = np.isfinite(numbers) & (np.abs(numbers) < 9e18)
-        whole = np.where(sound, np.floor(np.where(sound, numbers, 0.0)), NOT_A_TIME).astype(np.int64)
+        whole = np.floor(np.where(sound, numbers, 0.0)).astype(np.int64)
+        whole[~sound] = NOT_A_TIME
         whole[empty] = MISSING_TIME
         numbers, fractions = whole, numbers
     else:
@@ -106,16 +107,17 @@ def times_from_numbers(numbers: NDArray[Any], *, missing: NDArray[np.bool_] | No
             numbers = np.minimum(numbers, np.iinfo(np.int64).max)
         numbers = numbers.astype(np.int64, copy=False)
         empty = numbers == MISSING_TIME if missing is None else missing
-    given = numbers[~empty] if empty.any() else numbers
+    odd = empty | (numbers == NOT_A_TIME)
+    given = numbers[~odd] if odd.any() else numbers
     if len(given) == 0:
         return Times(numbers, "none")
     seconds, unit = by_unit(given, int(given.min()), int(given.max()))
     if unit == "spreadsheet days" and fractions is not None:
-        seconds = np.rint((fractions[~empty] - SPREADSHEET_EPOCH) * DAY).astype(np.int64)
+        seconds = np.rint((fractions[~odd] - SPREADSHEET_EPOCH) * DAY).astype(np.int64)
     if len(given) == len(numbers):
         return Times(seconds, unit)
-    result = np.full(len(numbers), MISSING_TIME, dtype=np.int64)
-    result[~empty] = seconds
+    result = np.where(empty, MISSING_TIME, NOT_A_TIME)
+    result[~odd] = seconds
     return Times(result, unit)
 
 
@@ -161,7 +163,8 @@ def times_from_text(series: pd.Series[Any], *, where: str) -> Times:
     seconds, unit = read_spellings(
         texts, counts=np.bincount(codes[codes >= 0], minlength=len(texts)), where=where
     )
-    return Times(np.where(codes < 0, MISSING_TIME, np.append(seconds, MISSING_TIME)[codes]), unit)
+    unreadable = next((text for text, at in zip(texts, seconds, strict=True) if at == NOT_A_TIME), "")
+    return Times(np.where(codes < 0, MISSING_TIME, np.append(seconds, MISSING_TIME)[codes]), unit, unreadable)
 
 
 def read_spellings(
@@ -204,9 +207,7 @@ def read_written_dates(
     texts: list[str], counts: NDArray[np.int64], *, where: str
 ) -> tuple[NDArray[np.int64], str]:
     """Seconds of dates that are not ISO 8601. Day or month first is decided by the whole column."""
-    matches = [
-        next(((name, m) for name, p in COMPILED.items() if (m := p.fullmatch(text))), None) for text in texts
-    ]
+    matches = [match_date(text) for text in texts]
     numeric = [at for at, match in enumerate(matches) if match and match[0] == "numeric"]
     day_first = True
     unit = "dates"
@@ -214,10 +215,13 @@ def read_written_dates(
         firsts = np.array([int(matches[at][1]["first"]) for at in numeric])  # type: ignore[index]
         seconds_ = np.array([int(matches[at][1]["second_number"]) for at in numeric])  # type: ignore[index]
         weights = counts[numeric]
-        odd_day_first = int(weights[(seconds_ > 12) | (firsts > 31)].sum())
-        odd_month_first = int(weights[(firsts > 12) | (seconds_ > 31)].sum())
-        if odd_day_first == odd_month_first and (odd_day_first or (firsts != seconds_).any()):
-            at = next((at for at, a, b in zip(numeric, firsts, seconds_, strict=True) if a != b), numeric[0])
+        fits_day_first = (seconds_ <= 12) & (firsts <= 31)
+        fits_month_first = (firsts <= 12) & (seconds_ <= 31)
+        odd_day_first = int(weights[fits_month_first & ~fits_day_first].sum())
+        odd_month_first = int(weights[fits_day_first & ~fits_month_first].sum())
+        either = fits_day_first & fits_month_first & (firsts != seconds_)
+        if odd_day_first == odd_month_first and (odd_day_first or either.any()):
+            at = next((at for at, open_ in zip(numeric, either, strict=True) if open_), numeric[0])
             refuse_ambiguous(texts[at], mixed=bool(odd_day_first), where=where)
         if min(odd_day_first, odd_month_first) > FEW_ODD * weights.sum():
             refuse_ambiguous(texts[numeric[0]], mixed=True, where=where)

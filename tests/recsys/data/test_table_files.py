@@ -132,7 +132,8 @@ def test_few_bad_rows_are_left_out_and_counted(tmp_path: Path) -> None:
         "line 1004: does not parse: who=(empty), what='iX', stars='3', at='1'",
         "line 1005: rating 9 is outside 1 .. 5",
         "line 1006: timestamp -5 is not between 1970 and now",
-        "line 1007: the timestamp is not a date",
+        "line 1007: the timestamp is not a date (as 'soon'): expected Unix seconds, or dates such as "
+        "2020-12-31 23:59",
     )
     assert "1,006 rows read, 6 left out" in quality.lines()
     assert not {"iX", "iY", "iZ"} & set(dataset.catalogue.ids.tolist())
