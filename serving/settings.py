@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from recsys.errors import InputError
 from serving.assignment import check_shares
 from serving.domain import ArmSpec, ExperimentState
+from serving.events.spool import spool_folder
 from serving.experiments.aggregates import HIT_EVENTS
 from serving.experiments.guardrails import Limits
 from serving.operations_service import OperationSettings
@@ -118,7 +119,8 @@ class Settings(SettingsModel):
     """``deadline_ms`` is when a list falls back to popular items; ``max_in_flight`` how many lists a replica
     computes at once before it refuses more with 503; ``events`` a file or a database URL;
     ``spool`` the folder for what waits to be written (default: beside the file); ``metrics_folder`` is
-    shared by the replicas of a machine."""
+    shared by the replicas of a machine; ``hash_user_ids`` false writes ids into the access log as they are,
+    where an erasure does not reach them."""
 
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=1, le=65535)] = 8000
@@ -132,7 +134,7 @@ class Settings(SettingsModel):
     max_body_bytes: Annotated[int, Field(ge=1024, le=1 << 30)] = 1 << 20
     poll_seconds: Annotated[float, Field(gt=0, le=60)] = 0.2
     access_log: str | None = None
-    hash_user_ids: bool = False
+    hash_user_ids: bool = True
     metrics_folder: str | None = None
     operations: OperationsArgs = Field(default_factory=OperationsArgs)
 
@@ -164,11 +166,7 @@ class Settings(SettingsModel):
 
     @property
     def spool_folder(self) -> Path:
-        if self.spool is not None:
-            return Path(self.spool)
-        if "://" in self.events and not self.events.startswith("sqlite"):
-            return Path("runs/spool").absolute()
-        return Path(self.events.removeprefix("sqlite:///") + ".spool")
+        return Path(self.spool) if self.spool is not None else spool_folder(self.events)
 
 
 def read_settings(fields: Any, *, where: str) -> Settings:

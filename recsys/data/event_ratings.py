@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
 from recsys.data.ratings import RatingScale
 from recsys.errors import InputError
+from recsys.pseudonyms import KEY_VARIABLE, fingerprint, pseudonym, pseudonym_key
 from recsys.types import BoolArray
 
 ROWS_AT_ONCE = 20_000
@@ -42,7 +43,8 @@ class ServedRatings:
 
     ``user_ids``, ``item_ids`` (n,) text; ``values`` (n,) stars; ``times`` (n,) Unix seconds; ``exposed`` (n,)
     True where one of our own lists showed the item before it was rated (a feedback loop). ``watermark`` is
-    the last row read, ``left_out`` counts rows by reason, ``erased`` maps an erasure's subject to its time.
+    the last row read, ``left_out`` counts rows by reason, ``erased`` maps an erasure's subject (a
+    ``pseudonym`` under ``key``) to its time.
     """
 
     user_ids: NDArray[np.str_]
@@ -53,14 +55,14 @@ class ServedRatings:
     watermark: int = 0
     left_out: dict[str, int] = field(default_factory=dict)
     erased: dict[str, float] = field(default_factory=dict)
+    key: bytes = field(default=b"", repr=False)
 
     def __len__(self) -> int:
         return len(self.values)
 
-
-def erasure_subject(user_id: str) -> str:
-    """How an erasure in the journal names a person: a hash of the id."""
-    return hashlib.sha256(user_id.encode()).hexdigest()
+    def erased_at(self, user_id: str) -> float:
+        """Unix seconds of the person's last erasure, -inf without one."""
+        return _erased_at(user_id, self.erased, self.key)
 
 
 def split_source(source: str) -> tuple[str, str] | None:
@@ -103,7 +105,6 @@ def read_served(
     scale: RatingScale,
     *,
     now: float | None = None,
-    subject_of: Callable[[str], str] = erasure_subject,
 ) -> ServedRatings:
     """Every usable rating of an event store.
 
@@ -114,10 +115,9 @@ def read_served(
         url: the server's ``--events``.
         scale: the base data's rating scale, in stars.
         now: Unix seconds; the clock's where None.
-        subject_of: the journal's name for a person who was erased.
 
     Raises:
-        InputError: there is no store, or it is not one of ours.
+        InputError: there is no store, it is not one of ours, or its erasures were named with another key.
     """
     latest = (time.time() if now is None else now) + CLOCK_SLACK_SECONDS
     kept: list[tuple[str, str, float, float, bool]] = []
@@ -126,7 +126,7 @@ def read_served(
     engine = open_events(url)
     try:
         with engine.connect() as connection:
-            erased = _erasures(connection)
+            erased, key = _erasures(connection, url)
             testers = _testers(connection)
             for row in _rating_rows(connection):
                 seq, user, item, value, at, items = row
@@ -134,7 +134,7 @@ def read_served(
                 reason = _reason(user, item, value, at, scale, latest)
                 if not reason and user in testers:
                     reason = "tester"
-                if not reason and erased and at <= erased.get(subject_of(user), -np.inf):
+                if not reason and erased and at <= _erased_at(user, erased, key):
                     reason = "erased person"
                 if reason:
                     left_out[reason] = left_out.get(reason, 0) + 1
@@ -159,12 +159,34 @@ def read_served(
         watermark=int(watermark),
         left_out=left_out,
         erased=erased,
+        key=key,
     )
 
 
-def _erasures(connection: Connection) -> dict[str, float]:
-    rows = connection.execute(text("SELECT subject, at FROM journal WHERE kind = 'erasure' ORDER BY at"))
-    return {subject: float(at) for subject, at in rows}
+def _erased_at(user_id: str, erased: dict[str, float], key: bytes) -> float:
+    """As ``ServedRatings.erased_at``. Stores of before keyed names have a plain SHA-256 as subject."""
+    if not erased:
+        return -np.inf
+    plain = hashlib.sha256(user_id.encode("utf-8", "surrogatepass")).hexdigest()
+    return max(erased.get(pseudonym(user_id, key), -np.inf), erased.get(plain, -np.inf))
+
+
+def _erasures(connection: Connection, url: str) -> tuple[dict[str, float], bytes]:
+    """When whom was erased, and the key of their names (empty where nobody was)."""
+    rows = connection.execute(
+        text("SELECT subject, at, data FROM journal WHERE kind = 'erasure' ORDER BY at")
+    )
+    erased: dict[str, float] = {}
+    key = b""
+    for subject, at, data in rows:
+        key = key or pseudonym_key(url)
+        if json.loads(data).get("key", fingerprint(key)) != fingerprint(key):
+            raise InputError(
+                "the store's erasures were named with another key: give the server's key file beside the "
+                f"store, or its {KEY_VARIABLE}, or erased people would be trained on"
+            )
+        erased[subject] = float(at)
+    return erased, key
 
 
 def _testers(connection: Connection) -> set[str]:

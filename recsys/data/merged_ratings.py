@@ -5,14 +5,13 @@ Per user and item the newest rating stays (a served one wins a tie); everything 
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from recsys.data.dataset import Catalogue, Dataset
-from recsys.data.event_ratings import ServedRatings, erasure_subject
+from recsys.data.event_ratings import ServedRatings
 from recsys.data.fingerprint import columns_sha256
 from recsys.data.ratings import Ratings
 from recsys.types import JsonObject
@@ -20,16 +19,12 @@ from recsys.types import JsonObject
 ORIGINS = ("base", "served", "served after our list")
 
 
-def merge_served(
-    base: Dataset, served: ServedRatings, *, subject_of: Callable[[str], str] = erasure_subject
-) -> Dataset:
+def merge_served(base: Dataset, served: ServedRatings) -> Dataset:
     """``base`` with the served ratings in it: ``merge_with_origin`` without the origins."""
-    return merge_with_origin(base, served, subject_of=subject_of)[0]
+    return merge_with_origin(base, served)[0]
 
 
-def merge_with_origin(
-    base: Dataset, served: ServedRatings, *, subject_of: Callable[[str], str] = erasure_subject
-) -> tuple[Dataset, NDArray[np.int8]]:
+def merge_with_origin(base: Dataset, served: ServedRatings) -> tuple[Dataset, NDArray[np.int8]]:
     """``base`` with the served ratings in it, and where each rating came from.
 
     Rows keep their base row numbers; new people and items come after them. Base ratings of people who were
@@ -38,7 +33,6 @@ def merge_with_origin(
     Args:
         base: the data that the earlier run was trained on.
         served: what ``read_served`` gave, on the same rating scale.
-        subject_of: the journal's name for a person who was erased.
 
     Returns:
         The merged data set; its ``lineage`` holds ``base`` (sha256), ``watermark``, ``served``,
@@ -59,7 +53,7 @@ def merge_with_origin(
     left_out = dict(served.left_out)
     gone = np.zeros(len(users), np.bool_)
     if served.erased:
-        until = np.array([served.erased.get(subject_of(str(name)), -np.inf) for name in base.user_ids])
+        until = np.array([served.erased_at(str(name)) for name in base.user_ids])
         before = until[ratings.users] >= old_times
         gone[: len(ratings)] = before
         if before.any():

@@ -1,32 +1,30 @@
 """One JSON line a request, written behind the request's back.
 
 A line says when, which request, route, status, milliseconds, and where they apply user, arm, source and
-model version; nothing else of a person. With ``hash_user_ids`` the user is the start of a keyed hash: lines
-of one user can be told together, but not whose they are. The key is RECSYS_LOG_KEY, else one made at start.
+model version; nothing else of a person. The user is the start of a keyed hash (``recsys.pseudonyms``): lines
+of one user can be told together, but not whose they are, so an erasure need not rewrite logs.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
-import os
-import secrets
 import threading
 from collections import deque
 from pathlib import Path
 from typing import Any
+
+from recsys.pseudonyms import pseudonym
 
 LONGEST = 50_000  # lines waiting; older ones give way
 FLUSH_SECONDS = 0.5
 
 
 class AccessLog:
-    """``path`` None keeps no log."""
+    """``path`` None keeps no log; ``key`` None keeps ids as they are."""
 
-    def __init__(self, path: Path | None, *, hash_user_ids: bool = False) -> None:
+    def __init__(self, path: Path | None, *, key: bytes | None = None) -> None:
         self._lines: deque[dict[str, Any]] = deque(maxlen=LONGEST)
-        self._key = os.environ.get("RECSYS_LOG_KEY", secrets.token_hex(16)).encode()[:64]
-        self._hashed = hash_user_ids
+        self._key = key
         self._stop = threading.Event()
         self._path = path
         self._thread: threading.Thread | None = None
@@ -60,7 +58,6 @@ class AccessLog:
             return  # a full disk must not stop the service
 
     def _safe(self, line: dict[str, Any]) -> dict[str, Any]:
-        if self._hashed and line.get("user_id"):
-            digest = hashlib.blake2b(str(line["user_id"]).encode(), key=self._key, digest_size=8)
-            line["user_id"] = digest.hexdigest()
+        if self._key is not None and line.get("user_id"):
+            line["user_id"] = pseudonym(str(line["user_id"]), self._key)[:16]
         return line

@@ -11,6 +11,7 @@ from starlette.responses import FileResponse, Response
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp
 
+from recsys.pseudonyms import pseudonym_key
 from serving.api import experiments, feedback, health, http_errors, items, operations, recommendations
 from serving.api.access_log import AccessLog
 from serving.api.experiments import ADMIN_TOKEN
@@ -83,6 +84,7 @@ def create_asgi(service: Service, client: OperationsApi | None = None) -> ASGIAp
         keys=tuple(keys),
         most_bytes=settings.max_body_bytes,
         access_log=AccessLog(
-            Path(settings.access_log) if settings.access_log else None, hash_user_ids=settings.hash_user_ids
+            Path(settings.access_log) if settings.access_log else None,
+            key=pseudonym_key(settings.events) if settings.hash_user_ids else None,
         ),
     )

@@ -22,12 +22,12 @@ router = APIRouter(prefix="/v1", tags=["feedback"])
 @router.post(
     "/feedback",
     response_model=None,
-    responses={200: {"model": FeedbackResponse}, **documented(400, 503)},
+    responses={200: {"model": FeedbackResponse}, **documented(400, 409, 503)},
     summary="Impressions, clicks and ratings",
 )
 async def feedback(request: Request, body: FeedbackBody) -> Response:
     """All of a body or none of it. 503 means that it may or may not be stored: send it again, an
-    ``event_id`` counts once."""
+    ``event_id`` counts once. 409 names event ids that were used before for something else."""
     service = service_of(request)
     low, high = service.scale
     now = time.time()

@@ -15,7 +15,7 @@ from serving.api.schemas import ErrorResponse
 from serving.engine.admission import Overloaded
 from serving.engine.micro_batcher import DeadlineExceeded
 from serving.events.event_writer import StoreUnavailable
-from serving.events.store import Conflict
+from serving.events.store import Conflict, EventConflict
 
 CODES = {
     400: "malformed_json",
@@ -35,7 +35,7 @@ MEANINGS = {
     403: "The admin token is missing or wrong",
     404: "There is no such item, experiment or route",
     405: "The route has no such method",
-    409: "Somebody else changed it since it was read",
+    409: "Somebody else changed it since it was read, or an event id is taken by other content",
     413: "The body is larger than may be",
     422: "A value is missing, unknown or out of bounds",
     500: "Our mistake; the log has the reason under the request id",
@@ -107,6 +107,10 @@ def add_error_handlers(app: FastAPI) -> None:
     async def conflict(request: Request, error: Conflict) -> Response:
         newest = error.current.revision if error.current else 0
         return error_response(409, f"{error}; the newest revision is {newest}", request_id(request))
+
+    @app.exception_handler(EventConflict)
+    async def event_conflict(request: Request, error: EventConflict) -> Response:
+        return error_response(409, str(error), request_id(request), code="event_conflict")
 
     @app.exception_handler(Overloaded)
     async def overloaded(request: Request, error: Overloaded) -> Response:

@@ -7,7 +7,6 @@ so that readers need no lock and may remember what they derived from it.
 
 from __future__ import annotations
 
-import hashlib
 import threading
 
 from serving.domain import Feedback
@@ -44,10 +43,26 @@ class RecentRatings:
                 rest = {item: stars for item, stars in before.items() if item != event.item_id}
                 self._ratings[event.user_id] = {**rest, event.item_id: event.value}
 
-    def erase_user(self, hashed: str) -> None:
-        """Takes out the user with this sha256 of the id: whose events were erased is kept nowhere."""
+    def users(self) -> list[str]:
+        """Who has ratings."""
         with self._lock:
-            for user_id in list(self._ratings):
-                if hashlib.sha256(user_id.encode()).hexdigest() == hashed:
-                    for item in self._ratings.pop(user_id):
-                        self._when.pop((user_id, item), None)
+            return list(self._ratings)
+
+    def erase_user(self, user_id: str) -> None:
+        """Keeps no rating of this user."""
+        with self._lock:
+            for item in self._ratings.pop(user_id, {}):
+                self._when.pop((user_id, item), None)
+
+    def drop_before(self, at: float) -> None:
+        """Keeps no rating that was given before ``at`` (Unix seconds), as retention does with the store."""
+        with self._lock:
+            for (user_id, item), when in list(self._when.items()):
+                if when >= at:
+                    continue
+                del self._when[user_id, item]
+                kept = {key: stars for key, stars in self._ratings[user_id].items() if key != item}
+                if kept:
+                    self._ratings[user_id] = kept
+                else:
+                    del self._ratings[user_id]

@@ -18,6 +18,7 @@ from typing import Any
 from sqlalchemy.exc import SQLAlchemyError
 
 from recsys.errors import InputError
+from recsys.pseudonyms import fingerprint, pseudonym, pseudonym_key
 from recsys.release.queries import Query, Recommendation, RecommendationList
 from serving.assignment import Assignment
 from serving.domain import ExperimentState, Exposure, Feedback
@@ -30,6 +31,7 @@ from serving.engine.requests import RecommendationRequest, Recommended, new_id, 
 from serving.engine.served_release import RuleSet, ServedRelease
 from serving.engine.store_sync import StoreSync
 from serving.events.event_writer import EventWriter, StoreUnavailable
+from serving.events.rows import JournalEntry
 from serving.events.store import EventStore
 from serving.release_registry import resolve
 from serving.service_metrics import ServiceMetrics
@@ -148,9 +150,30 @@ class Service:
             self._metrics_saved_at = monotonic()
             self.metrics.save()
 
-    def erase_user(self, hashed: str) -> None:
-        """Keeps no rating of the user with this sha256 of the id, and nothing made of one."""
-        self.recent_ratings.erase_user(hashed)
+    def erase_users(self, erasures: Sequence[JournalEntry]) -> None:
+        """Keeps no rating of erased people from before their erasure, and nothing made of one."""
+        key = pseudonym_key(self.settings.events)
+        if any(entry.data.get("key") != fingerprint(key) for entry in erasures):
+            log.warning("an erasure was named with another key: all recent ratings are read again")
+            fresh = RecentRatings()
+            for event in self.store.feedback(kind="rating"):
+                fresh.add(event)
+            self.recent_ratings = fresh
+        else:
+            erased = {entry.subject for entry in erasures}
+            for user_id in self.recent_ratings.users():
+                if pseudonym(user_id, key) in erased:
+                    self.recent_ratings.erase_user(user_id)
+                    for event in self.store.feedback(kind="rating", user_id=user_id):
+                        self.recent_ratings.add(event)
+        self._clear_caches()
+
+    def drop_ratings_before(self, at: float) -> None:
+        """What retention deleted is no longer used."""
+        self.recent_ratings.drop_before(at)
+        self._clear_caches()
+
+    def _clear_caches(self) -> None:
         for loaded in self.deployment.arms.values():
             loaded.clear_cache()
 

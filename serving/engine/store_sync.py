@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections.abc import Sequence
 from typing import Protocol
 
 from recsys.errors import InputError
 from serving.domain import ExperimentState, Feedback
+from serving.events.rows import JournalEntry
 from serving.events.store import EventStore
 
 log = logging.getLogger(__name__)
@@ -28,8 +30,11 @@ class Replicated(Protocol):
     def add_rating(self, event: Feedback) -> None:
         """A rating that was stored, here or by another replica."""
 
-    def erase_user(self, hashed: str) -> None:
-        """The user with this sha256 of the id was erased."""
+    def erase_users(self, erasures: Sequence[JournalEntry]) -> None:
+        """People were erased; ``subject`` is their pseudonym. What they have given since is in the store."""
+
+    def drop_ratings_before(self, at: float) -> None:
+        """Retention deleted what is older (Unix seconds)."""
 
     def load_state(self, state: ExperimentState) -> None:
         """Load and serve a newer revision. Blocks. Raises InputError or OSError."""
@@ -47,7 +52,7 @@ class StoreSync:
         self._experiment = experiment
         self._seconds = seconds
         self._last_feedback = 0
-        self._last_erasure = 0
+        self._last_deletion: int | None = None
         self._stop = threading.Event()
         self._loading: threading.Thread | None = None
         self._refused_revision = -1
@@ -64,13 +69,21 @@ class StoreSync:
             self._thread.join(5.0)
 
     def catch_up(self) -> None:
-        """Apply all ratings and erasures stored since the last call."""
+        """Apply all ratings, erasures and retention stored since the last call."""
+        if self._last_deletion is None:
+            self._last_deletion = self._store.newest_entry()
         for number, event in self._store.numbered_feedback(kind="rating", after=self._last_feedback):
             self._target.add_rating(event)
             self._last_feedback = number
-        for entry in self._store.journal(kind="erasure", after=self._last_erasure):
-            self._target.erase_user(entry.subject)
-            self._last_erasure = entry.seq
+        # Deletions come after the rows that they deleted, and only those since the first look matter: what
+        # was deleted before it was not read.
+        erasures = list(self._store.journal(kind="erasure", after=self._last_deletion))
+        retentions = list(self._store.journal(kind="retention", after=self._last_deletion))
+        if erasures:
+            self._target.erase_users(erasures)
+        for entry in retentions:
+            self._target.drop_ratings_before(entry.data["before"])
+        self._last_deletion = max([self._last_deletion, *(entry.seq for entry in erasures + retentions)])
 
     def _run(self) -> None:
         while not self._stop.wait(self._seconds):

@@ -1,11 +1,13 @@
 """An engine for an event store's URL.
 
 SQLite (the default, one machine) runs in WAL mode, where readers never wait for the writer, and with
-``synchronous=FULL``, so that a commit is on disk before it returns. PostgreSQL is for several machines.
+``synchronous=FULL``, so that a commit is on disk before it returns; what is deleted is overwritten
+(``secure_delete``), and only the owner reads the file. PostgreSQL is for several machines.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 from pathlib import Path
 from typing import Any
@@ -72,13 +74,27 @@ class FileWatch:
             return False
         if self._inode is not None:
             self._engine.dispose()
+        _make_private(Path(self._path))
         self._inode = inode
         return True
 
     def _no_new_file(self, *_: object) -> None:
         """SQLite would make an empty file where the events were, and the next write would go there."""
-        if self._inode is not None and not os.path.exists(str(self._path)):
+        if self._path == ":memory:":
+            return
+        if self._inode is None:
+            _make_private(Path(str(self._path)))
+        elif not os.path.exists(str(self._path)):
             raise StoreGone(f"{self._path} has been moved or deleted")
+
+
+def _make_private(path: Path) -> None:
+    """What users did is for the owner's eyes; SQLite gives the files beside it the same mode."""
+    with contextlib.suppress(OSError):  # somebody else's file, or a full disk: whoever writes will say so
+        if path.exists():
+            path.chmod(path.stat().st_mode & 0o770)
+        else:
+            os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
 
 
 def _without_password(url: str) -> str:
@@ -88,6 +104,7 @@ def _without_password(url: str) -> str:
 
 def _sqlite_settings(connection: Any, _: object) -> None:
     cursor = connection.cursor()
-    for pragma in ("journal_mode=WAL", "synchronous=FULL", f"busy_timeout={int(BUSY_SECONDS * 1000)}"):
+    busy = f"busy_timeout={int(BUSY_SECONDS * 1000)}"
+    for pragma in (busy, "journal_mode=WAL", "synchronous=FULL", "secure_delete=ON"):
         cursor.execute(f"PRAGMA {pragma}")
     cursor.close()

@@ -22,7 +22,7 @@ from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, StatementError
 
 from serving.domain import Exposure, Feedback
 from serving.events import rows, spool
-from serving.events.store import EventStore
+from serving.events.store import EventConflict, EventStore
 
 log = logging.getLogger(__name__)
 BATCH_ROWS = 500  # exposures in one transaction
@@ -140,6 +140,9 @@ class EventWriter:
             return
         try:
             new = self._store.add_rows(exposures, [event for group, _ in feedback for event in group])
+        except EventConflict as conflict:
+            self._write(exposures, _without_refused(feedback, conflict))
+            return
         except Exception as error:
             if not _refused(error):
                 raise
@@ -168,7 +171,7 @@ class EventWriter:
             try:
                 new |= self._store.add_rows((), group)
             except Exception as error:
-                if not _refused(error):
+                if not _refused(error) and not isinstance(error, EventConflict):
                     raise
                 future.set_exception(error)
         return new
@@ -237,6 +240,22 @@ class EventWriter:
         for _, future in feedback:
             if not future.done():
                 future.set_exception(StoreUnavailable("the event store cannot be written at the moment"))
+
+
+def _without_refused(
+    feedback: list[tuple[tuple[Feedback, ...], Future[set[str]]]], conflict: EventConflict
+) -> list[tuple[tuple[Feedback, ...], Future[set[str]]]]:
+    """The bodies that can be stored; the others learn which of their events cannot."""
+    kept = []
+    first = 0
+    for group, future in feedback:
+        refused = [group[n - first].event_id for n in conflict.indices if first <= n < first + len(group)]
+        first += len(group)
+        if not refused:
+            kept.append((group, future))
+        elif not future.done():
+            future.set_exception(EventConflict(refused, ()))
+    return kept
 
 
 def _refused(error: Exception) -> bool:

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import hashlib
 import json
 import os
 import sqlite3
@@ -26,14 +25,18 @@ from typing import Any
 from sqlalchemy import delete, select
 
 from recsys.errors import InputError
+from recsys.pseudonyms import fingerprint, pseudonym, pseudonym_key
 from recsys.types import JsonObject
 from serving.commands.ratings_export import export_ratings
 from serving.events.event_tables import EXPOSURES, FEEDBACK
+from serving.events.overrides import erase_overrides
+from serving.events.spool import erase_lines, spool_folder
 from serving.events.store import EventStore
 
 DAY = 86_400.0
 # Rows deleted in one transaction: short enough that no writer waits for it.
 BATCH = 5_000
+ERASE_SECONDS = 10.0
 
 
 def retain(store: EventStore, *, days: float, now: float | None = None) -> dict[str, int]:
@@ -42,7 +45,8 @@ def retain(store: EventStore, *, days: float, now: float | None = None) -> dict[
         raise InputError(f"expected a positive number of days to keep, got {days:g}")
     before = (time.time() if now is None else now) - days * DAY
     deleted = {table.name: _delete(store, table, table.c.at < before) for table in (EXPOSURES, FEEDBACK)}
-    store.append("retention", "events", {"days": days, "deleted": deleted}, at=now)
+    store.append("retention", "events", {"days": days, "before": before, "deleted": deleted}, at=now)
+    _empty_log(store)
     return deleted
 
 
@@ -52,17 +56,64 @@ def export(store: EventStore, user_id: str) -> Iterator[JsonObject]:
         yield {"table": "exposures", **exposure.__dict__}
     for feedback in store.feedback(user_id=user_id):
         yield {"table": "feedback", **feedback.__dict__}
+    for state in store.experiments():
+        if user_id in state.overrides:
+            yield {"table": "experiments", "experiment": state.name, "override": state.overrides[user_id]}
 
 
-def erase(store: EventStore, user_id: str, *, now: float | None = None) -> dict[str, int]:
-    """Delete all that is kept about one user. The journal keeps that it was done, by a hash of the id;
-    replicas forget the user's ratings when they read that entry."""
-    deleted = {
-        table.name: _delete(store, table, table.c.user_id == user_id) for table in (EXPOSURES, FEEDBACK)
-    }
-    subject = hashlib.sha256(user_id.encode()).hexdigest()
-    store.append("erasure", subject, {"deleted": deleted}, at=now)
+def erase(
+    store: EventStore, user_id: str, *, spool: Path | None = None, now: float | None = None
+) -> dict[str, int]:
+    """Delete all that is kept about one user, also while a server runs on the store.
+
+    Rows go, and with them their traces: test overrides in every revision and audit entry, rows that wait in
+    spool files, SQLite's write-ahead log (``secure_delete`` overwrites the rest). The journal keeps that it
+    was done under a keyed hash of the id; replicas drop the user's ratings when they read that entry, and
+    what the user does afterwards counts again.
+
+    Args:
+        store: the server's event store.
+        user_id: the outside world's id.
+        spool: the server's spool folder where its settings name one.
+        now: Unix seconds of the erasure.
+
+    Returns:
+        Rows deleted by table, and overrides.
+
+    Raises:
+        InputError: traces are still in use after ``ERASE_SECONDS``; all rows are deleted, and a second call
+            takes out the rest.
+    """
+    deleted = {table.name: 0 for table in (EXPOSURES, FEEDBACK)}
+    _delete_user(store, user_id, deleted)
+    deleted["overrides"] = erase_overrides(store, user_id)
+    key = pseudonym_key(store.url)
+    store.append("erasure", pseudonym(user_id, key), {"deleted": deleted, "key": fingerprint(key)}, at=now)
+    folder = spool_folder(store.url) if spool is None else spool
+    ends = time.monotonic() + ERASE_SECONDS
+    while not (erase_lines(folder, user_id) and _empty_log(store)):
+        if time.monotonic() > ends:
+            raise InputError(
+                f"the rows of {user_id!r} are deleted, but the write-ahead log or a spool file in {folder} "
+                "is still in use and may hold the id; run this again in a moment"
+            )
+        time.sleep(0.1)
+        _delete_user(store, user_id, deleted)  # lists given before the erasure and committed since
     return deleted
+
+
+def _delete_user(store: EventStore, user_id: str, deleted: dict[str, int]) -> None:
+    for table in (EXPOSURES, FEEDBACK):
+        deleted[table.name] += _delete(store, table, table.c.user_id == user_id)
+
+
+def _empty_log(store: EventStore) -> bool:
+    """Empties SQLite's write-ahead log, which still holds deleted rows; False while somebody reads it."""
+    if store.postgres:
+        return True
+    with store.engine.connect() as connection:
+        busy, _, _ = connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)").one()
+    return not busy
 
 
 def _delete(store: EventStore, table: Any, condition: Any) -> int:
@@ -99,6 +150,7 @@ def backup(store: EventStore, target: Path) -> int:
             contextlib.closing(sqlite3.connect(source)) as live,
             contextlib.closing(sqlite3.connect(partial)) as copy,
         ):
+            partial.chmod(0o600)
             live.backup(copy, pages=1000)
         os.replace(partial, target)
     finally:
@@ -155,6 +207,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
             action.add_argument("--days", type=float, required=True, help="days to keep")
         elif name in ("export", "erase"):
             action.add_argument("--user", required=True, help="the user's id")
+            action.add_argument(
+                "--spool", type=Path, help="the server's spool folder, where its settings name one"
+            )
         elif name == "ratings":
             action.add_argument("--run", type=Path, required=True, help="the run whose data is the base")
             action.add_argument("--out", type=Path, required=True, help="the Parquet file to write")
@@ -176,7 +231,7 @@ def run(options: argparse.Namespace) -> int:
         for row in export(store, options.user):
             sys.stdout.write(json.dumps(row) + "\n")
     elif options.action == "erase":
-        print(json.dumps(erase(store, options.user)))
+        print(json.dumps(erase(store, options.user, spool=options.spool)))
     elif options.action == "backup":
         print(f"{backup(store, options.file):,} bytes in {options.file}")
     else:

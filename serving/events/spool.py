@@ -27,6 +27,12 @@ Rows = Sequence[dict[str, Any]]
 MAX_BYTES = 1 << 30  # bytes; beyond it rows are refused rather than the disk filled
 
 
+def spool_folder(events: str) -> Path:
+    """The folder for an event store's file or URL, where none is named."""
+    file = events.removeprefix("sqlite:///")
+    return Path("runs/spool").absolute() if "://" in file else Path(f"{file}.spool")
+
+
 class Spool:
     """This process's file in ``folder``."""
 
@@ -154,6 +160,32 @@ def _set_aside(path: Path, line: bytes) -> None:
             os.write(file, line)
         finally:
             os.close(file)
+
+
+def erase_lines(folder: Path, user_id: str) -> bool:
+    """Takes a person's rows out of the files of dead processes and of damaged records.
+
+    Returns:
+        Whether no file holds one any more. A live process's file empties when its rows are committed.
+    """
+    needle = json.dumps(user_id).encode()
+    with abandoned(folder) as paths:
+        for path in [*paths, *folder.glob("*.broken")]:
+            lines = path.read_bytes().splitlines(keepends=True)
+            kept = [line for line in lines if needle not in line]
+            if len(kept) < len(lines):
+                part = path.with_suffix(".part")
+                part.touch(mode=0o600)
+                part.write_bytes(b"".join(kept))
+                part.replace(path)
+    return not any(needle in _bytes(path) for path in folder.glob("*.jsonl"))
+
+
+def _bytes(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        return b""
 
 
 def read(path: Path, damage: Damage) -> Iterator[list[dict[str, Any]]]:

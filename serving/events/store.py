@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace
 from typing import Any
@@ -27,6 +28,8 @@ from serving.events.event_tables import EXPERIMENTS, EXPOSURES, FEEDBACK, JOURNA
 from serving.events.rows import JournalEntry
 
 CHUNK = 5_000  # rows held in memory by a reader
+CONTENT_FIELDS = ("exposure_id", "user_id", "kind", "item_id", "value")  # what makes two events the same
+LOOK_UP_ROWS = 500  # event ids in one query
 LOCK = 72_179_001  # an arbitrary number that our PostgreSQL writers agree on
 
 
@@ -38,10 +41,20 @@ class Conflict(RuntimeError):
         self.current = current
 
 
+class EventConflict(RuntimeError):
+    """Event ids that are taken by other content. ``indices`` are the refused events' places."""
+
+    def __init__(self, event_ids: Sequence[str], indices: Sequence[int]) -> None:
+        names = ", ".join(dict.fromkeys(event_ids))
+        super().__init__(f"event_id {names}: used before for other content; nothing of this body was stored")
+        self.indices = tuple(indices)
+
+
 class EventStore:
     """Reads and writes what happened. Safe to use from several threads and processes."""
 
     def __init__(self, url: str) -> None:
+        self.url = url
         self.engine = connect(url)
         self.postgres = self.engine.dialect.name == "postgresql"
         self._watch = FileWatch(self.engine)
@@ -71,7 +84,11 @@ class EventStore:
         return self.add_rows([rows.exposure_row(row) for row in exposures], feedback)
 
     def add_rows(self, exposures: Sequence[dict[str, Any]], feedback: Sequence[Feedback]) -> set[str]:
-        """As ``add``, with exposures already as rows of their table."""
+        """As ``add``, with exposures already as rows of their table.
+
+        Raises:
+            EventConflict: an event id is there already with other content; nothing is stored.
+        """
         new: set[str] = set()
         self._present()
         with self.engine.begin() as connection:
@@ -85,6 +102,7 @@ class EventStore:
                     skip.returning(FEEDBACK.c.event_id), [dict(row.__dict__) for row in feedback]
                 )
                 new = set(existing.scalars())
+                _check_duplicates(connection, feedback, new)
         return new
 
     def append(self, kind: str, subject: str, data: dict[str, Any], *, at: float | None = None) -> None:
@@ -218,6 +236,11 @@ class EventStore:
         for row in self._chunks(query, FEEDBACK, after):
             yield rows.feedback_from(row), rows.exposure_from(_Prefixed(row))
 
+    def newest_entry(self) -> int:
+        """``seq`` of the journal's last entry, 0 for none."""
+        with self.engine.connect() as connection:
+            return connection.execute(select(func.max(JOURNAL.c.seq))).scalar() or 0
+
     def journal(
         self,
         *,
@@ -256,6 +279,29 @@ class _Prefixed:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._row, f"x_{name}")
+
+
+def _check_duplicates(connection: Connection, feedback: Sequence[Feedback], new: set[str]) -> None:
+    """Compares every event with what is stored under its id by now, except those that were just stored once.
+
+    ``at`` may differ (where the sender leaves it out it is the time of each try), ``predicted`` is ours.
+    """
+    counts = Counter(event.event_id for event in feedback)
+    doubtful = [name for name, count in counts.items() if count > 1 or name not in new]
+    stored: dict[str, tuple[Any, ...]] = {}
+    columns = [FEEDBACK.c[name] for name in CONTENT_FIELDS]
+    for first in range(0, len(doubtful), LOOK_UP_ROWS):
+        names = doubtful[first : first + LOOK_UP_ROWS]
+        query = select(FEEDBACK.c.event_id, *columns).where(FEEDBACK.c.event_id.in_(names))
+        stored |= {row[0]: tuple(row[1:]) for row in connection.execute(query)}
+    refused = [
+        index
+        for index, event in enumerate(feedback)
+        if event.event_id in stored
+        and stored[event.event_id] != tuple(getattr(event, name) for name in CONTENT_FIELDS)
+    ]
+    if refused:
+        raise EventConflict([feedback[index].event_id for index in refused], refused)
 
 
 def _between(query: Select[Any], table: Table, since: float | None, until: float | None) -> Select[Any]:

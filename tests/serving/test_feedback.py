@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ from recsys.release.recommender import Recommender
 from serving.domain import Feedback
 from serving.engine.recent_ratings import RecentRatings
 from serving.engine.requests import RecommendationRequest, to_query
+from serving.events.retention import erase
 from serving.events.store import EventStore
 from tests.serving.running import Running, running, wait_for
 
@@ -61,12 +61,27 @@ def test_every_replica_learns_it_and_so_does_a_restart(
 
 def test_an_event_counts_once(made: Running) -> None:
     made.rate("newcomer", "i3", 5.0, "e1")
-    assert made.rate("newcomer", "i3", 0.5, "e1") == {"stored": [], "duplicates": ["e1"]}
+    assert made.rate("newcomer", "i3", 5.0, "e1") == {"stored": [], "duplicates": ["e1"]}
     assert made.service.recent_ratings.of("newcomer") == {"i3": 5.0}
     assert [row.value for row in made.service.store.feedback()] == [5.0]
     twice = [{"event_id": "e2", "kind": "click", "user_id": "u1", "item_id": "i1"}] * 2
     answer = made.client.post("/v1/feedback", json={"events": twice}).json()
     assert answer["stored"] == ["e2"]
+
+
+def test_an_event_id_with_other_content_is_refused_whole_and_named(made: Running) -> None:
+    made.rate("newcomer", "i3", 5.0, "e1")
+    click = {"event_id": "e2", "kind": "click", "user_id": "u1", "item_id": "i1"}
+    for changed in ({"rating": 0.5}, {"item_id": "i4"}, {"user_id": "u2"}, {"exposure_id": "x"}):
+        other = {"event_id": "e1", "kind": "rating", "user_id": "newcomer", "item_id": "i3", "rating": 5.0}
+        answer = made.client.post("/v1/feedback", json={"events": [click, other | changed]})
+        assert (answer.status_code, answer.json()["error"]["code"]) == (409, "event_conflict")
+        assert "event_id e1:" in answer.json()["error"]["message"]
+    twice = [click, click | {"item_id": "i2"}]
+    assert made.client.post("/v1/feedback", json={"events": twice}).status_code == 409
+    assert [row.event_id for row in made.service.store.feedback()] == ["e1"]
+    assert made.service.recent_ratings.of("newcomer") == {"i3": 5.0}
+    assert made.client.post("/v1/feedback", json={"events": [click]}).json()["stored"] == ["e2"]
 
 
 def test_feedback_is_stored_with_what_was_predicted_before(made: Running, releases: dict[str, Path]) -> None:
@@ -136,8 +151,7 @@ def test_erased_users_are_forgotten(made: Running) -> None:
     query = to_query(loaded, RecommendationRequest(user_id="newcomer"), made.service.recent_ratings)
     person = loaded.recommender.person(query)
     assert loaded.recommender.person(query) is person
-    hashed = hashlib.sha256(b"newcomer").hexdigest()
-    made.service.store.append("erasure", hashed, {})
+    erase(made.service.store, "newcomer")
     wait_for(lambda: made.list("newcomer")["source"] == "popular", 5)
     assert loaded.recommender.person(query) is not person
 

@@ -21,7 +21,6 @@ def made(releases: dict[str, Path], tmp_path: Path) -> Iterator[Running]:
         tmp_path,
         releases,
         access_log=str(tmp_path / "access.jsonl"),
-        hash_user_ids=True,
         max_body_bytes=2_000,
     ) as one:
         yield one

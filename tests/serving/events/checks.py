@@ -9,7 +9,7 @@ import pytest
 
 from serving.assignment import reallocate
 from serving.domain import ArmSpec, ExperimentState, Exposure, Feedback
-from serving.events.store import Conflict, EventStore
+from serving.events.store import Conflict, EventConflict, EventStore
 
 STATE = ExperimentState(
     name="main",
@@ -47,7 +47,9 @@ def check_records(store: EventStore) -> None:
     store.create_tables()
     first, second = exposure("x1"), exposure("x2", 5.0, experiment="other", shadow=True)
     assert store.add(exposures=[first, second], feedback=[told("e1")]) == {"e1"}
-    assert store.add(exposures=[first], feedback=[told("e1", value=1.0), told("e2", 3.0)]) == {"e2"}
+    assert store.add(exposures=[first], feedback=[told("e1"), told("e2", 3.0)]) == {"e2"}
+    with pytest.raises(EventConflict, match="event_id e1:"):
+        store.add(feedback=[told("e9"), told("e1", value=1.0)])
     assert list(store.exposures()) == [first, second]
     assert list(store.exposures(since=1.0, until=5.0)) == [first]
     assert list(store.exposures(experiment="other")) == [second]

@@ -4,12 +4,13 @@ import os
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from serving.events.event_writer import EventWriter, StoreUnavailable
-from serving.events.store import EventStore
+from serving.events.store import EventConflict, EventStore
 from tests.serving.events.checks import exposure, told
 from tests.serving.running import wait_for
 
@@ -22,6 +23,24 @@ def test_feedback_is_acknowledged_after_its_commit(tmp_path: Path) -> None:
     assert [f"e{n}" in found for n, found in enumerate(new)] == [True] * 50
     assert sum("same" in found for found in new) == 1
     assert len(list(EventStore(str(tmp_path / "events.db")).feedback())) == 51
+    writer.close()
+
+
+def test_a_conflict_refuses_its_body_and_no_other(tmp_path: Path) -> None:
+    store = EventStore(str(tmp_path / "events.db"))
+    writer = EventWriter(store, folder=tmp_path / "spool")
+    first = told("same")
+    futures = [
+        writer.add_feedback([first]),
+        writer.add_feedback([replace(first, item_id="another"), told("alone")]),
+        writer.add_feedback([told("other"), first]),
+    ]
+    assert futures[0].result(timeout=10) == {"same"}
+    with pytest.raises(EventConflict, match="event_id same:"):
+        futures[1].result(timeout=10)
+    assert futures[2].result(timeout=10) == {"other"}
+    assert {row.event_id for row in store.feedback()} == {"same", "other"}
+    assert writer.available
     writer.close()
 
 

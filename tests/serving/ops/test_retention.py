@@ -38,7 +38,7 @@ def test_one_user_is_exported_and_erased_and_nobody_else(tmp_path: Path) -> None
     rows = list(export(store, "ann"))
     assert len(rows) == 20
     assert {row["user_id"] for row in rows} == {"ann"}
-    assert erase(store, "ann") == {"exposures": 10, "feedback": 10}
+    assert erase(store, "ann") == {"exposures": 10, "feedback": 10, "overrides": 0}
     assert list(export(store, "ann")) == []
     assert len(list(export(store, "bob"))) == 20
     journal = list(store.journal(kind="erasure"))

@@ -1,0 +1,58 @@
+"""A person's test overrides, taken out of every revision of every experiment and of the audit of changes."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from typing import Any
+
+from sqlalchemy import select, update
+
+from serving.events import rows
+from serving.events.event_tables import EXPERIMENTS, JOURNAL
+from serving.events.store import EventStore
+
+
+def erase_overrides(store: EventStore, user_id: str) -> int:
+    """Removes them all; an experiment that has one now gets a next revision, which replicas follow.
+
+    Returns:
+        Stored values that named the person.
+    """
+    for state in store.experiments():
+        if user_id in state.overrides:
+            kept = {user: arm for user, arm in state.overrides.items() if user != user_id}
+            store.save_experiment(
+                replace(state, overrides=kept),
+                expected=state.revision,
+                actor="erasure",
+                reason="a person was erased",
+            )
+    erased = 0
+    with store.engine.begin() as connection:
+        for row in connection.execute(select(EXPERIMENTS)).all():
+            state = rows.state_from(row.state)
+            if user_id in state.overrides:
+                kept = {user: arm for user, arm in state.overrides.items() if user != user_id}
+                text = rows.state_text(replace(state, overrides=kept))
+                same = (EXPERIMENTS.c.name == row.name) & (EXPERIMENTS.c.revision == row.revision)
+                connection.execute(update(EXPERIMENTS).where(same).values(state=text))
+                erased += 1
+        audits = select(JOURNAL.c.seq, JOURNAL.c.data).where(JOURNAL.c.kind == "audit")
+        for seq, data in connection.execute(audits).all():
+            entry = json.loads(data)
+            if _drop_override(entry, user_id):
+                connection.execute(update(JOURNAL).where(JOURNAL.c.seq == seq).values(data=json.dumps(entry)))
+                erased += 1
+    return erased
+
+
+def _drop_override(value: Any, user_id: str) -> bool:
+    """Takes the person out of every ``overrides`` mapping within ``value``."""
+    if isinstance(value, list):
+        return sum(_drop_override(item, user_id) for item in value) > 0
+    if not isinstance(value, dict):
+        return False
+    overrides = value.get("overrides")
+    mine = isinstance(overrides, dict) and overrides.pop(user_id, None) is not None
+    return sum(_drop_override(item, user_id) for item in value.values()) + mine > 0
