@@ -15,6 +15,7 @@ from recsys.data.ratings import Ratings, RatingScale
 from recsys.data.split import Split, TrainingData
 from recsys.ensemble.calibration import DEGREES, Correction, ProfileEffect
 from recsys.ensemble.profiles import COLUMNS
+from recsys.ensemble.rating_intervals import RatingIntervals
 from recsys.models.registry import FAMILIES, make_config
 from recsys.ranking.als import AlsConfig, fit_als
 from recsys.ranking.list_blend import ListBlend
@@ -148,6 +149,7 @@ def make_release(
         members=fitted,
         method="mean",
         correction=make_correction(seed) if corrected else None,
+        intervals=RatingIntervals(0.8, (0, 10), (-1.5, -1.0), (1.25, 0.75)),
         ranker=fit_als(rated_matrix(kept), AlsConfig(factors=8, rounds=4), seed=seed, scale=kept.scale),
         mix=ListBlend(1.0, rating_weight, candidates, {}),
         valid_predictions=np.full(len(valid), 3.5, dtype=np.float32),

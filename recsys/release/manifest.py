@@ -15,10 +15,12 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from recsys.data.split import SliceName
 from recsys.ensemble.calibration import Correction
+from recsys.ensemble.rating_intervals import RatingIntervals
 from recsys.types import JsonObject
 
-SCHEMA_VERSION: Literal[3] = 3  # 1 had no correction; 2 had one ALS a ranker at most and no sparse links
-READ_VERSIONS = (1, 2, 3)
+# 1 had no correction; 2 one ALS a ranker at most and no sparse links; 3 no rating intervals.
+SCHEMA_VERSION: Literal[4] = 4
+READ_VERSIONS = (1, 2, 3, 4)
 
 
 class ManifestPart(BaseModel):
@@ -61,11 +63,13 @@ class MemberCard(ManifestPart):
 
 
 class RatingBlendCard(ManifestPart):
-    """How the members' weights were found ("mean", "greedy", "non_negative"), and what corrects their sum."""
+    """How the members' weights were found ("mean", "greedy", "non_negative"), what corrects their sum,
+    and the intervals around it."""
 
     method: str
     weights: dict[str, float]
     correction: Correction | None = None
+    intervals: RatingIntervals | None = None
 
 
 class RankingWeights(ManifestPart):
@@ -129,7 +133,7 @@ class FileCard(ManifestPart):
 class Manifest(ManifestPart):
     """The fields of a release, in the order they are written. Weights sum to 1 where ``method`` says so."""
 
-    schema_version: Literal[1, 2, 3] = SCHEMA_VERSION
+    schema_version: Literal[1, 2, 3, 4] = SCHEMA_VERSION
     release_id: str
     complete: bool
     created: str
@@ -157,6 +161,8 @@ class Manifest(ManifestPart):
     def computed_id(self) -> str:
         """sha256 over every field but the id itself: what ``release_id`` must be."""
         fields = self.model_dump(exclude={"release_id"})
+        if self.schema_version < 4:
+            del fields["rating_blend"]["intervals"]
         if self.schema_version == 1:
             del fields["rating_blend"]["correction"]
         text = json.dumps(fields, sort_keys=True, separators=(",", ":"))

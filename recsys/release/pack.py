@@ -17,6 +17,7 @@ from recsys.data.dataset import Dataset
 from recsys.data.ratings import Ratings
 from recsys.data.split import SLICES, SliceName, Split
 from recsys.ensemble.calibration import Correction
+from recsys.ensemble.rating_intervals import RatingIntervals
 from recsys.models.hybrid_vae.config import HybridVaeConfig
 from recsys.models.registry import make_config
 from recsys.ranking.list_blend import RANKER_ONLY, ListBlend
@@ -52,6 +53,7 @@ def pack_release(
     method: str,
     ranker: Ranker,
     correction: Correction | None = None,
+    intervals: RatingIntervals | None = None,
     mix: ListBlend = RANKER_ONLY,
     ranking_report: JsonObject | None = None,
     fold_in: JsonObject | None = None,
@@ -59,7 +61,7 @@ def pack_release(
     valid_predictions: NDArray[np.float32] | None = None,
 ) -> Path:
     """``folder``, written whole or not at all. ``method``, ``correction`` and the members' weights
-    are the Blend's.
+    are the Blend's; ``intervals`` go around its stars.
 
     ``trained_on`` names the slices that the members learned from; ``valid_predictions`` (valid,) are the
     ensemble's before any refit, for the reference profile that drift is measured against.
@@ -95,6 +97,7 @@ def pack_release(
             members=members,
             method=method,
             correction=None if correction is None else LoadedCorrection.of(correction, kept),
+            intervals=intervals,
             ranker=ranker,
             ranking=RankingCard(
                 ranker=ranker.family,

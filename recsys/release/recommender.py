@@ -76,6 +76,21 @@ class Recommender:
         self._known_items(items)
         return self._stars.rate(self._stars.states(self.person(query)), items)
 
+    def predict_interval(
+        self, query: Query, items: IntArray
+    ) -> tuple[NDArray[np.float32], tuple[NDArray[np.float32], NDArray[np.float32]] | None]:
+        """Predicted stars with their prediction interval.
+
+        Returns:
+            (len(items),) stars as ``predict`` gives them, and the lower and upper ends, both (len(items),);
+            None in place of the ends where the release carries no intervals.
+        """
+        stars = self.predict(query, items)
+        intervals = self.release.manifest.rating_blend.intervals
+        if intervals is None:
+            return stars, None
+        return stars, intervals.ends(stars, len(self.person(query).history.items), self._scale)
+
     def similar(self, item: int, count: int = 10) -> list[Recommendation]:
         """The items most alike by who rated them; ``score`` is the cosine, stars are for a stranger."""
         self._known_items(np.array([item]))

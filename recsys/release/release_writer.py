@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from recsys.data.split import SliceName
+from recsys.ensemble.rating_intervals import RatingIntervals
 from recsys.errors import InputError
 from recsys.models.artifact import save_artifact
 from recsys.models.base import ModelArtifact
@@ -72,6 +73,7 @@ class ReleaseContents:
     fold_in: FoldInCard
     metrics: MetricsCard
     correction: LoadedCorrection | None = None
+    intervals: RatingIntervals | None = None
     profile: tuple[JsonObject, Arrays] | None = None
 
 
@@ -160,6 +162,7 @@ def _manifest(folder: Path, contents: ReleaseContents, profile: ProfileCard | No
             method=contents.method,
             weights={member.name: member.weight for member in contents.members},
             correction=None if contents.correction is None else contents.correction.correction,
+            intervals=contents.intervals,
         ),
         ranking=contents.ranking,
         fold_in=contents.fold_in,

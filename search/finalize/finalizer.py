@@ -18,6 +18,13 @@ from numpy.typing import NDArray
 from recsys.data.dataset import Dataset
 from recsys.data.split import SLICES, SliceName, Split
 from recsys.ensemble.blend import Blend, fit_blend, fit_corrected
+from recsys.ensemble.rating_intervals import (
+    BandCoverage,
+    RatingIntervals,
+    coverage_by_band,
+    fit_rating_intervals,
+    user_activity,
+)
 from recsys.evaluation import evaluate_release, rating_metrics
 from recsys.release.recommender import Recommender
 from recsys.seeds import derive_seed
@@ -50,6 +57,8 @@ class Findings:
     ensemble: Entry | None = None
     recommender: Entry | None = None
     list_check: dict[str, float] | None = None
+    rating_intervals: RatingIntervals | None = None
+    interval_coverage: list[BandCoverage] = field(default_factory=list)
     members: tuple[tuple[int, float], ...] = ()
     blend_method: str = ""
     refit: JsonObject | None = None
@@ -160,6 +169,15 @@ class Finalizer:
         )
         findings.blend_method = blend.name
         findings.ensemble = self._ensemble_entry(members, blend, valid_stars)
+        known = user_activity(self._judge.slice("train"))
+        findings.rating_intervals = fit_rating_intervals(valid_stars, self._valid, known)
+        if findings.rating_intervals is not None and len(self._test):
+            findings.interval_coverage = coverage_by_band(
+                findings.rating_intervals,
+                _stars(findings.ensemble),
+                self._test,
+                user_activity(self._judge.known),
+            )
         gate = self._judge.slice("gate")
         if len(gate):
             rows = np.stack([self._judge.predict(self._judged(result), gate) for result in members])
@@ -227,7 +245,16 @@ class Finalizer:
         plan, judge = self._plan, self._judge
         seed = derive_seed(plan.seed, "ranker")
         search = plan.objective != "rating"
-        packer = ReleasePacker(self._run, judge, blend, valid_stars, seed=seed, say=self._say, search=search)
+        packer = ReleasePacker(
+            self._run,
+            judge,
+            blend,
+            valid_stars,
+            intervals=findings.rating_intervals,
+            seed=seed,
+            say=self._say,
+            search=search,
+        )
         parts = [
             release_member(self._member(result), result, weight=float(weight))
             for result, weight in zip(members, blend.weights, strict=True)

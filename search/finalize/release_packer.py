@@ -17,6 +17,7 @@ from recsys.bounds import require_safe
 from recsys.data.dataset import Dataset
 from recsys.data.split import SliceName
 from recsys.ensemble.blend import Blend
+from recsys.ensemble.rating_intervals import RatingIntervals
 from recsys.models.artifact import load_artifact
 from recsys.models.hybrid_vae.config import HybridVaeConfig
 from recsys.models.registry import make_config
@@ -62,6 +63,7 @@ class ReleasePacker:
         blend: Blend,
         valid_stars: NDArray[np.float32],
         *,
+        intervals: RatingIntervals | None,
         seed: int,
         say: Callable[[str], None],
         search: bool = True,
@@ -83,7 +85,7 @@ class ReleasePacker:
         self._rankers: dict[frozenset[str], Ranker] = {}
         self._mix = RANKER_ONLY
         self._say = say
-        self._blend, self._valid_stars = blend, valid_stars
+        self._blend, self._valid_stars, self._intervals = blend, valid_stars, intervals
 
     def choose_mix(self, members: Sequence[ReleaseMember]) -> None:
         """How much ``members``' stars say in a list, chosen on valid while they have seen train alone."""
@@ -148,6 +150,7 @@ class ReleasePacker:
             members=members,
             method=self._blend.method,
             correction=self._blend.correction,
+            intervals=self._intervals,
             ranker=ranker,
             ranking_report=self._selection.report(),
             metrics=metrics,

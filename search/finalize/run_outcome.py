@@ -51,6 +51,8 @@ def whole_outcome(
         best=findings.best,
         best_hybrid_vae=findings.best_hybrid_vae,
         ensemble=findings.ensemble,
+        rating_intervals=findings.rating_intervals,
+        interval_coverage=tuple(findings.interval_coverage),
         recommender=findings.recommender,
         members=findings.members,
         blend_method=findings.blend_method,

@@ -16,13 +16,13 @@ from recsys.training.trial_types import EventKind, RunEvent, TrialResult
 from recsys.types import JsonObject
 from search.results.error_slices import error_groups
 from search.results.intervals import Intervals
+from search.results.metrics import IntervalBand, RatingIntervalSummary
 from search.results.outcome import Entry, Outcome
 from search.results.schema import (
     BudgetSummary,
     DatasetFacts,
     EnsembleResult,
     EventRecord,
-    GpuSample,
     Member,
     Metrics,
     ModelResult,
@@ -30,6 +30,7 @@ from search.results.schema import (
     RecommenderResult,
     Results,
     SampleItem,
+    SampleList,
     SplitFacts,
 )
 from search.results.targets import judge
@@ -72,6 +73,7 @@ def build_results(outcome: Outcome, *, promotion: JsonObject | None = None) -> R
         list_check=_figures(outcome.list_check),
         comparisons=look.comparisons(),
         intervals=look.intervals(),
+        rating_intervals=_rating_intervals(outcome),
         errors=look.errors(),
         samples=[_sample(sample) for sample in outcome.samples[:SAMPLES]],
         trials=_count(trial.status.value for trial in outcome.trials),
@@ -205,6 +207,23 @@ def _recommender(outcome: Outcome) -> RecommenderResult | None:
     )
 
 
+def _rating_intervals(outcome: Outcome) -> RatingIntervalSummary | None:
+    bands = outcome.interval_coverage
+    if outcome.rating_intervals is None or not bands:
+        return None
+    rows = sum(band.rows for band in bands)
+    return RatingIntervalSummary(
+        level=outcome.rating_intervals.level,
+        coverage=sum(band.coverage * band.rows for band in bands) / rows,
+        bands=[
+            IntervalBand(
+                least_ratings=band.least_ratings, ratings=band.rows, coverage=band.coverage, width=band.width
+            )
+            for band in bands
+        ],
+    )
+
+
 def _ranking(release: Path) -> JsonObject:
     """The ranking card of the release that was just packed; {} where there is none."""
     from recsys.release.load import read_manifest  # brings torch, which readers of results do without
@@ -257,8 +276,8 @@ def _budget(outcome: Outcome) -> BudgetSummary:
     )
 
 
-def _sample(sample: Any) -> GpuSample:
-    return GpuSample(
+def _sample(sample: Any) -> SampleList:
+    return SampleList(
         user=sample.user_id,
         rated=[
             SampleItem(title=liked) if isinstance(liked, str) else SampleItem(title=liked[0], stars=liked[1])

@@ -138,6 +138,29 @@ class MetricInterval(Document):
     """Upper end."""
 
 
+class IntervalBand(Document):
+    """Prediction intervals of users with about as many known ratings, judged on test."""
+
+    least_ratings: int
+    """Known ratings from which a user is in this band."""
+    ratings: int
+    """Test ratings in the band."""
+    coverage: float
+    """The share of them inside their interval."""
+    width: float
+    """Mean width, stars."""
+
+
+class RatingIntervalSummary(Document):
+    """The ensemble's prediction intervals: made on valid, judged on test."""
+
+    level: float
+    """The share that should lie inside."""
+    coverage: float
+    """The share of all test ratings that does."""
+    bands: list[IntervalBand]
+
+
 class ErrorGroup(Document):
     """Error in one group of ratings, e.g. those of 4 stars, or of users with few ratings."""
 

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from recsys.data.dataset import Dataset
 from recsys.data.split import Split
+from recsys.ensemble.rating_intervals import BandCoverage, RatingIntervals
 from recsys.training.trial_types import RunEvent, TrialResult
 from recsys.types import JsonObject
 
@@ -107,4 +108,6 @@ class Outcome:
     warm_start: str | None = None
     template: Entry | None = None
     best_hybrid_vae: Entry | None = None
+    rating_intervals: RatingIntervals | None = None
+    interval_coverage: tuple[BandCoverage, ...] = ()
     gate_predictions: NDArray[np.float32] | None = None

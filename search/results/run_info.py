@@ -153,7 +153,7 @@ class SampleItem(Document):
     """Given (rated) or predicted (recommended); None where not said."""
 
 
-class GpuSample(Document):
+class SampleList(Document):
     """What one user rated highest, and what would be recommended."""
 
     user: str

@@ -19,15 +19,16 @@ from search.results.metrics import (
     Metrics,
     ModelResult,
     PairedComparison,
+    RatingIntervalSummary,
     RecommenderResult,
 )
 from search.results.run_info import (
     BudgetSummary,
     DatasetFacts,
     EventRecord,
-    GpuSample,
     QualityFacts,
     SampleItem,
+    SampleList,
     SplitFacts,
     Target,
     Verdict,
@@ -42,7 +43,6 @@ __all__ = [
     "EnsembleResult",
     "ErrorGroup",
     "EventRecord",
-    "GpuSample",
     "Member",
     "MetricInterval",
     "Metrics",
@@ -52,6 +52,7 @@ __all__ = [
     "RecommenderResult",
     "Results",
     "SampleItem",
+    "SampleList",
     "SplitFacts",
     "Target",
     "Verdict",
@@ -98,8 +99,10 @@ class Results(Document):
     split; searched on that split alone."""
     comparisons: list[PairedComparison] = Field(default_factory=list)
     intervals: list[MetricInterval] = Field(default_factory=list)
+    rating_intervals: RatingIntervalSummary | None = None
+    """Prediction intervals of single ratings; ``intervals`` above are those of the metrics."""
     errors: list[ErrorGroup] = Field(default_factory=list)
-    samples: list[GpuSample] = Field(default_factory=list)
+    samples: list[SampleList] = Field(default_factory=list)
     trials: dict[str, int]
     """State -> how many; the trials themselves are in trials.json."""
     tuning: dict[str, int] = Field(default_factory=dict)

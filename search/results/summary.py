@@ -59,6 +59,9 @@ def summary_text(results: Results, folder: Path | None = None) -> str:
     if results.plan.get("retrain_on_valid"):
         lines.append("test judges each model trained again on train and valid; valid is of those on train.")
     lines += [_sentence(entry) for entry in headline_comparisons(results)]
+    if (intervals := results.rating_intervals) is not None:
+        inside = f"{intervals.coverage:.1%} of test is inside"
+        lines.append(f"{intervals.level:.0%} intervals of predicted ratings: {inside}.")
     lines += ["", "The owner's targets:"]
     for target in results.targets:
         if target.value is not None:

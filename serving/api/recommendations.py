@@ -9,6 +9,7 @@ from fastapi import APIRouter, Path, Query, Request
 from starlette.responses import Response
 
 from recsys.errors import InputError
+from recsys.types import JsonObject
 from serving.api.http_errors import HttpError, documented
 from serving.api.responses import JsonResponse, list_response, server_timing
 from serving.api.schemas import (
@@ -118,18 +119,23 @@ async def many_recommendations(request: Request, body: BatchBody) -> Response:
 async def predictions(
     request: Request, user_id: UserId, query: Annotated[PredictionsQuery, Query()]
 ) -> Response:
-    """In stars, by the user's arm."""
+    """In stars, by the user's arm; ``interval`` holds the rating with a chance of 80%."""
     wanted = split_ids(query.items)
     try:
-        deployment, arm, stars = await service_of(request).predict(user_id, wanted)
+        predicted = await service_of(request).predict(user_id, wanted)
     except KeyError as error:
         raise HttpError(404, f"unknown items: {', '.join(error.args[0][:10])}", code="unknown_item") from None
-    version = deployment.arms[arm].release_id
-    request.scope["log_fields"].update(user_id=user_id, arm=arm, version=version[:12])
-    pairs = [
-        {"id": item, "predicted_rating": round(value, 4)} for item, value in zip(wanted, stars, strict=True)
+    version = predicted.release_id
+    request.scope["log_fields"].update(user_id=user_id, arm=predicted.arm, version=version[:12])
+    rows: list[JsonObject] = [
+        {"id": item, "predicted_rating": round(value, 4), "interval": None}
+        for item, value in zip(wanted, predicted.stars, strict=True)
     ]
-    return JsonResponse({"user_id": user_id, "arm": arm, "model_version": version, "predictions": pairs})
+    for row, (low, high) in zip(rows, predicted.intervals or (), strict=False):
+        row["interval"] = [round(low, 4), round(high, 4)]
+    return JsonResponse(
+        {"user_id": user_id, "arm": predicted.arm, "model_version": version, "predictions": rows}
+    )
 
 
 def _recommendation_request(service: Service, body: SessionBody) -> RecommendationRequest:

@@ -232,8 +232,11 @@ class ItemSearchResponse(BaseModel):
 
 
 class Prediction(BaseModel):
+    """``interval`` holds the rating with the release's confidence (80%); null where it carries none."""
+
     id: str
     predicted_rating: float
+    interval: list[float] | None = None
 
 
 class PredictionsResponse(BaseModel):

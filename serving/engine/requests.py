@@ -44,6 +44,18 @@ class Recommended:
     milliseconds: dict[str, float]
 
 
+@dataclass(frozen=True)
+class PredictedRatings:
+    """Ratings that an arm's release predicts for a user, in stars, in the order the items were asked for.
+
+    ``intervals`` are their lower and upper ends, None where the release carries none."""
+
+    arm: str
+    release_id: str
+    stars: list[float]
+    intervals: list[tuple[float, float]] | None
+
+
 def to_query(loaded: ServedRelease, request: RecommendationRequest, recent_ratings: RecentRatings) -> Query:
     """In rows of the release. Raises InputError for an unknown genre."""
     allowed = None

@@ -27,7 +27,14 @@ from serving.engine.micro_batcher import DeadlineExceeded, MicroBatcher
 from serving.engine.rating_predictions import attach_predictions
 from serving.engine.recent_ratings import RecentRatings
 from serving.engine.release_loader import Deployment, ReleaseLoader
-from serving.engine.requests import RecommendationRequest, Recommended, new_id, to_exposure, to_query
+from serving.engine.requests import (
+    PredictedRatings,
+    RecommendationRequest,
+    Recommended,
+    new_id,
+    to_exposure,
+    to_query,
+)
 from serving.engine.served_release import RuleSet, ServedRelease
 from serving.engine.store_sync import StoreSync
 from serving.events.event_writer import EventWriter, StoreUnavailable
@@ -312,7 +319,7 @@ class Service:
         """The same for work that must not be refused."""
         return await self.batcher.call(lambda: function(*arguments), seconds=max(1.0, self._deadline))
 
-    async def predict(self, user_id: str, item_ids: Sequence[str]) -> tuple[Deployment, str, list[float]]:
+    async def predict(self, user_id: str, item_ids: Sequence[str]) -> PredictedRatings:
         """Stars for items that the user's arm must know (else KeyError with those it does not)."""
         deployment = self.deployment
         arm = deployment.assign(user_id, None).arm
@@ -321,8 +328,15 @@ class Service:
         if unknown:
             raise KeyError(unknown)
         query = to_query(loaded, RecommendationRequest(user_id=user_id), self.recent_ratings)
-        stars = await self.compute(loaded.recommender.predict, query, loaded.items(item_ids))
-        return deployment, arm, [float(value) for value in stars]
+        stars, ends = await self.compute(loaded.recommender.predict_interval, query, loaded.items(item_ids))
+        return PredictedRatings(
+            arm,
+            deployment.arms[arm].release_id,
+            stars=[float(value) for value in stars],
+            intervals=None
+            if ends is None
+            else [(float(low), float(high)) for low, high in zip(*ends, strict=True)],
+        )
 
     async def similar(self, loaded: ServedRelease, row: int, count: int) -> list[Recommendation]:
         found: list[Recommendation] = await self.compute(

@@ -116,6 +116,13 @@ def test_predictions_popular_similar_and_titles(shared: Running, releases: dict[
     assert len(stars) == 0
     rows = np.array([recommender.release.items.ids.row(item) for item in ("i1", "i2")], dtype=np.int32)
     found = [one["predicted_rating"] for one in answer["predictions"]]
+    release = load_release(releases["a"])
+    known = len(release.histories(release.users.row("u4")).items)
+    below, above = (1.5, 1.25) if known < 10 else (1.0, 0.75)
+    for row in answer["predictions"]:
+        low, high = row["interval"]
+        assert low == pytest.approx(max(1.0, row["predicted_rating"] - below), abs=2e-4)
+        assert high == pytest.approx(min(5.0, row["predicted_rating"] + above), abs=2e-4)
     assert found == pytest.approx(recommender.predict(Query(user=4), rows).tolist(), abs=1e-3)
     similar = shared.client.get("/v1/items/i1/similar", params={"count": 4}).json()
     schemas.ItemsResponse.model_validate(similar, strict=True)
