@@ -92,17 +92,28 @@ def memory_gb(workload: Workload, *, trials_per_gpu: int = 1) -> float:
     return each * trials_per_gpu
 
 
-def expected_epochs(workload: Workload) -> float:
-    """Epochs of a searched trial on average: at each rung one of ``reduction`` goes on."""
-    if not workload.grace_epochs or workload.grace_epochs >= workload.epochs:
-        return float(workload.epochs)
-    total, rung, share = float(workload.grace_epochs), float(workload.grace_epochs), 1.0
-    while rung < workload.epochs:
-        share /= workload.reduction
-        following = min(rung * workload.reduction, float(workload.epochs))
+def mean_epochs(epochs: int, *, grace: int, reduction: float) -> float:
+    """Epochs of a searched trial on average: at each rung one of ``reduction`` goes on.
+
+    Args:
+        epochs: the most that a trial trains.
+        grace: the first rung; 0 where nothing is pruned.
+        reduction: one of so many survives a rung.
+    """
+    if not grace or grace >= epochs:
+        return float(epochs)
+    total, rung, share = float(grace), float(grace), 1.0
+    while rung < epochs:
+        share /= reduction
+        following = min(rung * reduction, float(epochs))
         total += share * (following - rung)
         rung = following
     return total
+
+
+def expected_epochs(workload: Workload) -> float:
+    """Epochs of a workload's searched trial on average."""
+    return mean_epochs(workload.epochs, grace=workload.grace_epochs, reduction=workload.reduction)
 
 
 def forecast(

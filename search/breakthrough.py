@@ -47,6 +47,7 @@ OF_PLAN = (
     "max_hours",
     "price",
     "refit",
+    "target_loss",
 )
 
 
@@ -94,6 +95,9 @@ def parser() -> argparse.ArgumentParser:
     where.add_argument("--concurrency", type=int, metavar="N", help="trials at once")
     where.add_argument("--max-cost", type=float, metavar="USD", help="for the whole run (default: 20)")
     where.add_argument("--max-hours", type=float, metavar="H", help="for the whole run")
+    where.add_argument(
+        "--target-loss", type=float, metavar="LOSS", help="end the search when a trial reaches it on valid"
+    )
     where.add_argument("--price", type=float, metavar="USD", help="per hour and machine (default: 0)")
     where.add_argument("--notify", metavar="URL", help="a JSON webhook; Discord's from DISCORD_WEBHOOK_URL")
     earlier = command.add_argument_group("learning from an earlier run")

@@ -29,7 +29,7 @@ Share = Annotated[float, Field(ge=0)]
 class PlanModel(BaseModel):
     """Unknown fields are refused; values do not change once read."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class PruningOptions(PlanModel):
@@ -64,6 +64,14 @@ class EnsembleOptions(PlanModel):
     corrected: bool = True  # by who rates and what is rated, where that helps on folds of valid
 
 
+class PlateauOptions(PlanModel):
+    """When the next dollar buys nothing: the search ends after trials that improved the best too little."""
+
+    trials: Annotated[int, Field(ge=0)] = 0  # searched trials that are looked back on; 0: off
+    improvement: Annotated[float, Field(ge=0)] = 0.0005  # of the best rmse (stars) that they must bring
+    usd: Annotated[float, Field(ge=0)] = 1.0  # and at least so many dollars of trials, where there is a price
+
+
 class SearchPlan(PlanModel):
     """One run. Every field may be set with ``--set name=value``; ``trials`` includes formula and template."""
 
@@ -85,6 +93,8 @@ class SearchPlan(PlanModel):
     objective: Literal["rating", "lists", "both"] = "both"  # what is searched: stars, lists, or both
     objectives: tuple[Literal["rmse", "loss", "ndcg_at_10"], ...] = ("rmse",)
     pruning: PruningOptions = PruningOptions()
+    plateau: PlateauOptions = PlateauOptions()
+    target_loss: Annotated[float, Field(gt=0)] | None = None  # a trial's on valid that ends the search
     proposing: SamplingOptions = SamplingOptions()
     reference: ReferenceOptions = ReferenceOptions()
     ensemble: EnsembleOptions = EnsembleOptions()
@@ -161,7 +171,7 @@ def _refuse_unknown(given: JsonObject, defaults: JsonObject, *, where: str) -> J
                     raise InputError(f"{where}: {name} has no field {field!r}; {suggest_names(field, inner)}")
     return {
         name: {**defaults[name], **value}
-        if name in {"pruning", "proposing", "reference", "ensemble"}
+        if name in {"pruning", "plateau", "proposing", "reference", "ensemble"}
         else value
         for name, value in given.items()
     }

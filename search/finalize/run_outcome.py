@@ -64,7 +64,7 @@ def whole_outcome(
             cap_hours=None if np.isinf(budget.cap_hours) else budget.cap_hours,
             price_usd_per_hour=budget.price_usd,
             nodes=budget.nodes,
-            reason=budget.explained(),
+            reason=budget.explained(before_usd=meter.rented_before),
         ),
         seconds={**prepared.seconds, **findings.seconds},
         versions=versions(),
@@ -75,6 +75,7 @@ def whole_outcome(
         cluster=where_it_ran(prepared, resources),
         refit=findings.refit,
         warm_start=prepared.warm_start,
+        forecasts=tuple(prepared.about.get("forecasts", ())),
         gate_predictions=findings.gate_predictions,
     )
 

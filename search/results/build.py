@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from recsys.errors import InputError
 from recsys.seeds import derive_seed
-from recsys.training.trial_types import EventKind, RunEvent, TrialResult
+from recsys.training.trial_types import EventKind, RunEvent, TrialResult, TrialStatus
 from recsys.types import JsonObject
 from search.results.error_slices import error_groups
 from search.results.intervals import Intervals
@@ -23,6 +23,7 @@ from search.results.schema import (
     DatasetFacts,
     EnsembleResult,
     EventRecord,
+    ForecastRecord,
     Member,
     Metrics,
     ModelResult,
@@ -84,6 +85,7 @@ def build_results(outcome: Outcome, *, promotion: JsonObject | None = None) -> R
         contingencies=[_event(event) for event in outcome.events if event.kind is EventKind.CONTINGENCY],
         milestones=[_event(event) for event in outcome.events if event.kind in MILESTONES],
         budget=_budget(outcome),
+        forecasts=_forecasts(outcome),
         cluster=plain(outcome.cluster),
         refit=plain(outcome.refit),
         promotion=plain(promotion),
@@ -253,6 +255,20 @@ def _dataset(outcome: Outcome) -> DatasetFacts:
             }
         ),
     )
+
+
+def _forecasts(outcome: Outcome) -> list[ForecastRecord]:
+    """Each forecast beside what came."""
+    ended = sum(trial.status in (TrialStatus.FINISHED, TrialStatus.PRUNED) for trial in outcome.trials)
+    came = outcome.budget.hours
+    return [
+        ForecastRecord(
+            **row,
+            trials_error=row["trials"] / ended - 1 if ended else None,
+            hours_error=row["hours"] / came - 1 if came > 0 else None,
+        )
+        for row in outcome.forecasts
+    ]
 
 
 def _budget(outcome: Outcome) -> BudgetSummary:

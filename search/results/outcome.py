@@ -20,7 +20,7 @@ from recsys.types import JsonObject
 
 # Named numbers: "loss", "rmse", "mae", "kl", and where lists were ranked "precision_at_10", "ndcg_at_10", ...
 Figures = dict[str, float]
-RunStatus = Literal["finished", "budget", "interrupted"]
+RunStatus = Literal["finished", "budget", "interrupted", "target", "plateau"]
 
 
 @dataclass(frozen=True)
@@ -106,6 +106,7 @@ class Outcome:
     cluster: JsonObject = field(default_factory=dict)
     refit: JsonObject | None = None
     warm_start: str | None = None
+    forecasts: tuple[JsonObject, ...] = ()
     template: Entry | None = None
     best_hybrid_vae: Entry | None = None
     rating_intervals: RatingIntervals | None = None

@@ -125,6 +125,25 @@ class BudgetSummary(Document):
     """How the most that it could cost was computed."""
 
 
+class ForecastRecord(Document):
+    """A forecast of the run and its error: forecast over what came, less one."""
+
+    made: str
+    """When and from what: the model of a card before the start, or the first epochs."""
+    trials: float
+    """Trials that would end."""
+    hours: float
+    """Wall-clock hours to the end, the cap included."""
+    needed_hours: float
+    """Hours that all planned trials would need, whatever the cap."""
+    usd: float
+    """Dollars to the end."""
+    trials_error: float | None = None
+    """Relative error; None where nothing ended."""
+    hours_error: float | None = None
+    """Relative error of the hours."""
+
+
 class Target(Document):
     """A target of the owner's plan."""
 

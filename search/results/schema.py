@@ -26,6 +26,7 @@ from search.results.run_info import (
     BudgetSummary,
     DatasetFacts,
     EventRecord,
+    ForecastRecord,
     QualityFacts,
     SampleItem,
     SampleList,
@@ -43,6 +44,7 @@ __all__ = [
     "EnsembleResult",
     "ErrorGroup",
     "EventRecord",
+    "ForecastRecord",
     "Member",
     "MetricInterval",
     "Metrics",
@@ -73,7 +75,7 @@ class Results(Document):
     started: float
     """Unix seconds."""
     status: str = "finished"
-    """"finished", "budget" (a cap ended it) or "interrupted"."""
+    """"finished", "budget" (a cap ended it), "interrupted", "target" (--target-loss) or "plateau"."""
     warm_start: str | None = None
     """The run whose results or configs this one took over."""
     plan: dict[str, Any]
@@ -126,6 +128,8 @@ class Results(Document):
     """Members, slices and epochs of the refit; None without --refit."""
     promotion: dict[str, Any] | None = None
     """The verdict against the champion on gate; None when not compared."""
+    forecasts: list[ForecastRecord] = Field(default_factory=list)
+    """What was expected of the run before and at its start, beside what came."""
     seconds: dict[str, float] = Field(default_factory=dict)
     """total, data, search, ensemble, report."""
     versions: dict[str, str] = Field(default_factory=dict)

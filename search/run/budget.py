@@ -46,8 +46,9 @@ class Budget:
         """Hours until the search must end: at least half of the cap is the search's."""
         return max(self.cap_hours - self.finish_hours, 0.5 * self.cap_hours)
 
-    def explained(self) -> str:
-        """One line: the most that the run can cost and how that was computed."""
+    def explained(self, *, before_usd: float = 0.0) -> str:
+        """One line: the most that the run can cost and how that was computed. ``before_usd`` were spent on
+        rented machines before their search began."""
         rate = f"${self.price_usd:.2f}/hour x {self.nodes} node{'s' if self.nodes > 1 else ''}"
         if self.usd_per_hour == 0:
             time = "no cap on time" if self.max_hours is None else f"at most {hours(self.max_hours)}"
@@ -56,23 +57,33 @@ class Budget:
         by = f"--max-cost ${self.max_usd:.2f} / ${self.usd_per_hour:.2f} an hour"
         if self.max_hours is not None and self.max_hours <= self.max_usd / self.usd_per_hour:
             by = f"--max-hours {self.max_hours:g}"
+        if before_usd:
+            rate, most = f"${before_usd:.2f} before the search + {rate}", most + before_usd
         return f"costs at most ${most:.2f} = {rate} x {hours(self.cap_hours)} ({by})"
 
 
 @dataclass
 class Meter:
-    """What a run has used. ``before_seconds`` were used by its earlier sessions (it was resumed)."""
+    """What a run has used.
+
+    ``before_seconds`` were used by its earlier sessions (it was resumed); ``before_usd`` were spent before
+    this session: by those, and by rented machines from their create calls on. None: at this price.
+    """
 
     budget: Budget
     started: float
     before_seconds: float = 0.0
     told: float = 0.0
+    before_usd: float | None = None
+    rented_before: float = 0.0  # of these, by the machines of now before their search began
 
     def hours(self, now: float) -> float:
         return (now - self.started + self.before_seconds) / 3600
 
     def usd(self, now: float) -> float:
-        return self.hours(now) * self.budget.usd_per_hour
+        if self.before_usd is None:
+            return self.hours(now) * self.budget.usd_per_hour
+        return self.before_usd + (now - self.started) / 3600 * self.budget.usd_per_hour
 
     def share(self, now: float) -> float:
         """Of the cap used, 0 where there is none."""
@@ -104,11 +115,6 @@ class Meter:
             return None
         self.told = reached
         return reached
-
-    def projected_hours(self, now: float, *, trials_left: int, trial_seconds: float, at_once: int) -> float:
-        """Hours at the end if the trials left take ``trial_seconds`` each, never beyond the cap."""
-        ahead = trials_left * trial_seconds / max(at_once, 1) / 3600 + self.budget.finish_hours
-        return min(self.hours(now) + ahead, max(self.budget.cap_hours, self.hours(now)))
 
 
 def hours(value: float) -> str:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from clusters.cluster_info import ClusterInfo
 from recsys.data.data_spec import DataSpec
 from recsys.data.dataset import Dataset
 from recsys.data.report import scale_line
@@ -18,7 +19,7 @@ from recsys.notifications import Notifier
 from recsys.training.trial_types import TrialSpec
 from recsys.types import JsonObject
 from search.config.plan import SearchPlan
-from search.run.budget import Budget, hours
+from search.run.budget import Budget, Meter, hours
 from search.sampling.trial_factory import SCALED, Draw, Proposal, TrialFactory
 from search.sampling.trial_queue import FamilySampler, SamplerSettings
 from search.storage.run_dir import RunFolder
@@ -65,11 +66,46 @@ class RunContext:
     warm_start: str | None
     specs: tuple[TrialSpec, ...]
     seconds: dict[str, float] = field(default_factory=dict)
+    cluster: ClusterInfo | None = None
 
     @property
     def seconds_before(self) -> float:
         """Used by earlier sessions of this run."""
         return float(self.about.get("seconds", 0.0))
+
+    @property
+    def cluster_name(self) -> str:
+        """Under which ``run.json`` keeps the dollars of this cluster; "" on no rented one."""
+        return "" if self.cluster is None else self.cluster.name
+
+    def usd_before(self, now: float) -> float | None:
+        """Dollars spent before this session, at ``now`` (Unix seconds): on earlier clusters of the run, and
+        on this one since its first create call. None where nobody counted."""
+        counted: dict[str, float] = self.about.get("usd", {})
+        if self.cluster is None and not counted:
+            return None
+        elsewhere = sum(usd for name, usd in counted.items() if name != self.cluster_name)
+        here = counted.get("", 0.0) if self.cluster is None else self.cluster.spent_by(now)
+        return elsewhere + here
+
+    def meter(self, now: float) -> Meter:
+        """The clock of a session that begins ``now`` (Unix seconds)."""
+        meter = Meter(
+            self.budget,
+            now,
+            before_seconds=self.seconds_before,
+            before_usd=self.usd_before(now),
+            rented_before=0.0 if self.cluster is None else self.cluster.spent_usd,
+        )
+        meter.told = meter.share(now)
+        return meter
+
+    def about_after(self, seconds: float, *, usd: float) -> JsonObject:
+        """What run.json holds after so many seconds and dollars of the whole run."""
+        counted: dict[str, float] = self.about.get("usd", {})
+        elsewhere = sum(spent for name, spent in counted.items() if name != self.cluster_name)
+        spent = {**counted, self.cluster_name: usd - elsewhere}
+        return {**self.about, "seconds": seconds, "usd": spent}
 
     @property
     def looked_at_test(self) -> bool:
@@ -134,7 +170,8 @@ class RunContext:
                 lines.append(
                     f"trial 1 is '{self.composer.template_name}': as written it breaks the safe bounds"
                 )
-        lines.append(self.budget.explained())
+        before = 0.0 if self.cluster is None else self.cluster.spent_usd
+        lines.append(self.budget.explained(before_usd=before))
         if self.resumed:
             lines.append(
                 f"going on: {len(self.work.done)} trials done, {len(self.work.unfinished)} to continue, "

@@ -12,6 +12,7 @@ from dataclasses import replace
 from recsys.notifications import Notifier
 from recsys.training.trial_types import EpochReport, EventKind, RunEvent, TrialResult, TrialSpec, TrialStatus
 from search.run.progress import ProgressDisplay
+from search.run.projection import Projector
 from search.run.run_state import RunState
 from search.storage.run_dir import RunFolder
 from search.tracking import Tracker
@@ -29,9 +30,10 @@ class FanOutListener:
         progress: ProgressDisplay,
         tracker: Tracker,
         notifier: Notifier,
+        projector: Projector,
     ) -> None:
         self._run, self._ledger, self._progress = run, ledger, progress
-        self._tracker, self._notifier = tracker, notifier
+        self._tracker, self._notifier, self._projector = tracker, notifier, projector
 
     def trial_started(self, spec: TrialSpec) -> None:
         self._ledger.started(spec)
@@ -40,6 +42,7 @@ class FanOutListener:
 
     def epoch(self, spec: TrialSpec, report: EpochReport) -> None:
         self._ledger.reported(spec.number, report)
+        self._projector.epoch(spec, report)
         self._tracker.epoch(spec, report)
         self._progress.epoch(spec, report)
 
@@ -56,6 +59,7 @@ class FanOutListener:
 
     def trial_finished(self, result: TrialResult) -> None:
         new_best = self._ledger.ended(result)
+        self._projector.ended(result)
         self._tracker.trial_finished(result)
         self._progress.trial_finished(result)
         if result.status is TrialStatus.FAILED:

@@ -17,6 +17,7 @@ from rich.text import Text
 
 from recsys.training.trial_types import EpochReport, EventKind, RunEvent, TrialResult, TrialSpec, TrialStatus
 from search.run.budget import Meter, hours
+from search.run.projection import Projector
 from search.run.run_state import RunState
 
 SUMMARY_SECONDS = 30.0
@@ -25,10 +26,12 @@ QUIET = {EventKind.STARTED, EventKind.FINISHED, EventKind.BUDGET}
 
 
 class ProgressDisplay:
-    """Shows a ``ledger`` and what the ``meter`` says, until ``close``."""
+    """Shows a ``ledger``, what the ``meter`` says and where the run will end, until ``close``."""
 
-    def __init__(self, ledger: RunState, meter: Meter, *, at_once: int, stream: TextIO | None = None) -> None:
-        self._ledger, self._meter, self._at_once = ledger, meter, at_once
+    def __init__(
+        self, ledger: RunState, meter: Meter, projector: Projector, *, stream: TextIO | None = None
+    ) -> None:
+        self._ledger, self._meter, self._projector = ledger, meter, projector
         self._console = Console(file=stream or sys.stdout, highlight=False, soft_wrap=True)
         self._recent: list[str] = []
         self._shown = 0.0
@@ -100,18 +103,14 @@ class ProgressDisplay:
         now = self._ledger.clock()
         meter = self._meter
         used = meter.hours(now)
-        if not self._ledger.finished:
+        projection = self._projector.project(now)
+        if projection is None:
             return f"{hours(used)} used"
-        whole = meter.projected_hours(
-            now,
-            trials_left=self._ledger.left,
-            trial_seconds=self._ledger.trial_seconds(),
-            at_once=self._at_once,
-        )
-        text = f"{hours(used)} used, about {hours(max(whole - used, 0.0))} left"
+        text = f"{hours(used)} used, {projection.text()}"
         if meter.budget.usd_per_hour:
+            more = (projection.end_hours - used) * meter.budget.usd_per_hour
             text += (
-                f", ${meter.usd(now):.2f} spent, ${whole * meter.budget.usd_per_hour:.2f} projected "
+                f", ${meter.usd(now):.2f} spent, ${meter.usd(now) + more:.2f} projected "
                 f"of ${meter.budget.max_usd:.2f}"
             )
         return text

@@ -21,10 +21,12 @@ from search.report import write_report
 from search.report.plot import progress_png
 from search.results import read_results, summary_text, write_results
 from search.results.outcome import RunStatus
-from search.run.budget import Meter
 from search.run.context import RunContext, SearchRequest
+from search.run.early_end import early_end
+from search.run.forecasts import ForecastLog
 from search.run.listeners import FanOutListener
 from search.run.progress import ProgressDisplay
+from search.run.projection import Projector
 from search.run.run_state import RunState
 from search.run.setup import prepare
 from search.run.signals import InterruptHandler
@@ -101,9 +103,12 @@ class SearchRun:
         self.ledger = RunState(planned=prepared.planned, clock=time.time)
         for _, result in prepared.work.done:
             self.ledger.ended(result)
-        self.meter = Meter(prepared.budget, began, before_seconds=prepared.seconds_before)
-        self.meter.told = self.meter.share(began)
-        self.progress = ProgressDisplay(self.ledger, self.meter, at_once=plan.concurrency or 2)
+        self.meter = prepared.meter(began)
+        slots = () if prepared.composer is None else prepared.composer.sequence
+        self.projector = Projector(plan, slots, self.ledger, self.meter)
+        self.forecasts = ForecastLog(prepared.about, self.projector, self.meter)
+        self.forecasts.before(plan, prepared.cluster)
+        self.progress = ProgressDisplay(self.ledger, self.meter, self.projector)
         self.tracker = Tracker.open(
             folder.path,
             name=folder.path.name,
@@ -111,7 +116,9 @@ class SearchRun:
             resume=prepared.resumed,
         )
         self.notifier = prepared.notifier
-        self.everyone = FanOutListener(folder, self.ledger, self.progress, self.tracker, self.notifier)
+        self.everyone = FanOutListener(
+            folder, self.ledger, self.progress, self.tracker, self.notifier, self.projector
+        )
         self.interrupts = InterruptHandler(self._interrupted)
         self._saved = 0.0
 
@@ -145,7 +152,7 @@ class SearchRun:
         message = f"{word} {self.folder.path.name}: {prepared.planned} trials on {prepared.dataset.name}"
         self.everyone.event(RunEvent(EventKind.STARTED, at=self.began, message=message))
 
-    def _search(self) -> tuple[str | None, Resources | None]:
+    def _search(self) -> tuple[RunStatus | None, Resources | None]:
         prepared = self.prepared
         plan = prepared.plan
         if prepared.work.count == 0:
@@ -157,6 +164,7 @@ class SearchRun:
             data_bytes=prepared.data_bytes(),
         ) as resources:
             self.progress.say(resources.described())
+            self.projector.at_once = resources.concurrency
             search = Search(
                 run=self.folder.path,
                 plan=plan,
@@ -173,10 +181,15 @@ class SearchRun:
         prepared.seconds["search"] = time.perf_counter() - began
         return search.ended_by, resources
 
-    def _should_end(self) -> str | None:
+    def _should_end(self) -> RunStatus | None:
         if self.interrupts.requested:
             return "interrupted"
         ended = list(self.ledger.finished.values())
+        price, at_once = self.meter.budget.usd_per_hour, self.projector.at_once
+        if early := early_end(self.prepared.plan, ended, usd_per_hour=price, at_once=at_once):
+            status, reason = early
+            self.everyone.event(RunEvent(EventKind.BUDGET, at=time.time(), message=reason))
+            return status
         finishing = finish_seconds(self.prepared.plan, ended, self.prepared.split)
         if self.meter.search_is_over(
             time.time(), epoch_seconds=self.ledger.epoch_seconds, finish_seconds=finishing
@@ -187,6 +200,7 @@ class SearchRun:
 
     def _tick(self) -> None:
         now = time.time()
+        self.forecasts.first_epochs(now)
         mark = self.meter.milestone(now)
         if mark is not None:
             self.everyone.event(self._budget_event(mark, now))
@@ -211,10 +225,10 @@ class SearchRun:
         now = time.time()
         if force or now - self._saved >= SAVE_SECONDS:
             self._saved = now
-            about = {**self.prepared.about, "seconds": self.meter.hours(now) * 3600}
-            self.folder.write_about(about)
+            used, usd = self.meter.hours(now) * 3600, self.meter.usd(now)
+            self.folder.write_about(self.prepared.about_after(used, usd=usd))
 
-    def _finish(self, ended_by: str | None, resources: Resources | None) -> int:
+    def _finish(self, ended_by: RunStatus | None, resources: Resources | None) -> int:
         prepared = self.prepared
         results = self.folder.results()
         finishing = Finalizer(
@@ -233,7 +247,7 @@ class SearchRun:
         )
         status: RunStatus = "finished"
         if incomplete and ended_by is not None:
-            status = "interrupted" if ended_by == "interrupted" else "budget"
+            status = ended_by
         self._tick()  # finishing uses the budget too, and may be what crosses a milestone
         self._tell_of_no_improvement(findings)
         self._tell_end(findings, status, time.time(), resources)

@@ -42,6 +42,8 @@ RESUMABLE = (
     "refit",
     "checkpoint_seconds",
     "silence_seconds",
+    "target_loss",
+    "plateau",
 )
 
 
@@ -116,6 +118,7 @@ def prepare(request: SearchRequest) -> RunContext:
         warm_start=about.get("warm_start"),
         specs=specs,
         seconds={"data": time.perf_counter() - began},
+        cluster=cluster,
     )
 
 
@@ -159,13 +162,13 @@ def _earlier(path: Path | None, option: str) -> PreviousRun | None:
 def _resumed_plan(folder: RunFolder, changes: JsonObject) -> SearchPlan:
     """The run's own plan; what defines its trials stays as it was."""
     for name in changes:
-        if name not in RESUMABLE:
+        if name.partition(".")[0] not in RESUMABLE:
             raise InputError(
                 f"--resume goes on with the run's own plan, so {name} stays as it is; "
                 f"what may change is: {', '.join(RESUMABLE)}"
             )
     settings = folder.read_plan().model_dump(mode="json")
-    return make_plan({**settings, **changes}, {})
+    return make_plan(settings, changes)
 
 
 def _require_same(about: JsonObject, dataset: Dataset, split: Split) -> None:

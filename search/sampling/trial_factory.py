@@ -50,6 +50,7 @@ class TrialFactory:
         given: list[Point],
     ) -> None:
         self._plan = plan
+        self.sequence = sequence
         self._slots = {slot.number: slot for slot in sequence}
         self._given = given
         families = {slot.family for slot in sequence}

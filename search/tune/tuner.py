@@ -14,6 +14,7 @@ from ray import tune
 from recsys.data.split import TrainingData
 from recsys.training.trial_types import EpochReport, RunEvent, TrialResult, TrialSpec, TrialStatus
 from search.config.plan import SearchPlan
+from search.results.outcome import RunStatus
 from search.sampling.trial_factory import Draw, Proposal
 from search.sampling.trial_queue import FamilySampler, TrialQueue
 from search.tune.callbacks import Listener, RunCallback
@@ -61,10 +62,10 @@ class Search:
     compose: Callable[[int, Draw], Proposal]
     journal: Callable[[Proposal], None]
     listener: Listener
-    should_end: Callable[[], str | None]
+    should_end: Callable[[], RunStatus | None]
     tick: Callable[[], None]
     patience: Callable[[], float]
-    ended_by: str | None = None
+    ended_by: RunStatus | None = None
     _running: set[int] = field(default_factory=set)
     _told: set[int] = field(default_factory=set)
     _ended_at: float = 0.0

@@ -97,6 +97,25 @@ def test_at_the_cap_it_ends_gracefully(older: Older, tmp_path: Path) -> None:
     load_release(out / "release")
 
 
+def test_at_its_target_loss_the_search_ends_and_goes_on_without_one(tmp_path: Path) -> None:
+    out = tmp_path / "target"
+    rule = ["--target-loss", "5"]  # the first trial that ends has it
+    assert run(out, "--data", DATA, *TINY, *SHORT, *rule) == 0, log_of(out)
+    assert "at most the 5 of --target-loss: ending the search" in log_of(out)
+    results = results_of(out)
+    assert results["status"] == "target"
+    assert len(trial_rows(out)) < 4
+    load_release(out / "release")
+    assert run(out, "--resume", "--set", "target_loss=null") == 0, log_of(out)
+    results = results_of(out)
+    assert results["status"] == "finished"
+    (forecast,) = results["forecasts"]
+    assert forecast["made"] == "the first epochs"
+    assert forecast["trials"] >= 1
+    assert forecast["hours_error"] is not None
+    assert "Expected by the first epochs" in (out / "report.html").read_text()
+
+
 def test_an_older_run_gives_its_best_configs_to_other_data(older: Older, tmp_path: Path) -> None:
     out = tmp_path / "started"
     other = "synthetic:users=90,items=70,ratings=2500,seed=5"

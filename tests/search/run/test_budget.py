@@ -56,13 +56,13 @@ def test_milestones_are_told_once() -> None:
     assert told == [None, 0.5, None, 0.8, None, 1.0, None]
 
 
-def test_projection_stays_under_the_cap() -> None:
-    meter = Meter(budget(hours=1.0), started=0.0)
-    free = Meter(budget(price=0), started=0.0)
-    # 10 trials of 360 s, two at once: half an hour more, and a tenth for the end.
-    arguments = {"trials_left": 10, "trial_seconds": 360.0, "at_once": 2}
-    assert free.projected_hours(0.0, **arguments) == pytest.approx(0.6)
-    assert meter.projected_hours(0.7 * 3600, **arguments) == 1.0
+def test_dollars_count_from_the_first_create_call() -> None:
+    meter = Meter(budget(price=2.0, nodes=1), started=100.0, before_usd=0.3, rented_before=0.3)
+    assert meter.usd(100.0) == 0.3  # of machines that came up before the search began
+    assert meter.usd(100.0 + 1800) == pytest.approx(1.3)
+    assert meter.hours(100.0 + 1800) == 0.5
+    text = budget(price=2.0, nodes=1, usd=100.0, hours=1.0).explained(before_usd=0.3)
+    assert "costs at most $2.30 = $0.30 before the search + $2.00/hour" in text
 
 
 @pytest.mark.parametrize("wrong", [{"price": -1.0}, {"usd": -0.5}, {"usd": math.nan}, {"hours": 0.0}])

@@ -14,6 +14,7 @@ from search.config.plan import SearchPlan
 from search.run.budget import Budget, Meter
 from search.run.listeners import FanOutListener
 from search.run.progress import ProgressDisplay
+from search.run.projection import Projector
 from search.run.run_state import RunState
 from search.storage.run_dir import RunFolder
 from search.tracking import Tracker
@@ -26,9 +27,10 @@ def test_a_sign_of_nearly_every_trial_is_told_once_and_counted(tmp_path: Path) -
     ledger = RunState(planned=9, clock=time.time)
     shown = io.StringIO()
     meter = Meter(Budget(price_usd=0, nodes=1, max_usd=1, max_hours=None, finish_hours=0), time.time())
-    progress = ProgressDisplay(ledger, meter, at_once=1, stream=shown)
+    projector = Projector(SearchPlan(), (), ledger, meter)
+    progress = ProgressDisplay(ledger, meter, projector, stream=shown)
     tracker = Tracker.open(folder.path, name="run", params={}, uri=f"sqlite:///{tmp_path}/mlflow.db")
-    everyone = FanOutListener(folder, ledger, progress, tracker, Notifier(()))
+    everyone = FanOutListener(folder, ledger, progress, tracker, Notifier(()), projector)
     for trial in range(4):
         everyone.event(RunEvent(EventKind.GRADIENT, at=0.0, trial=trial, epoch=1, value=12.0, threshold=10.0))
         everyone.event(RunEvent(EventKind.COLLAPSE, at=0.0, trial=trial, epoch=1, value=0.0, threshold=0.01))

@@ -1,0 +1,62 @@
+"""Forecasts of a run, beside which its results stand: by a card's model before it, by its first epochs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from clusters.cluster_info import ClusterInfo
+from clusters.forecast import Forecast, forecast
+from recsys.types import JsonObject
+from search.config.plan import SearchPlan
+from search.run.budget import Meter
+from search.run.projection import Projection, Projector
+from search.run.workload import workload_of
+
+MODEL, EPOCHS = "the card's model", "the first epochs"
+
+
+@dataclass
+class ForecastLog:
+    """Keeps the forecasts in ``about``, which lies in run.json: a resumed run has those of its start."""
+
+    about: JsonObject
+    projector: Projector
+    meter: Meter
+
+    @property
+    def rows(self) -> list[JsonObject]:
+        """One a forecast: made, trials, hours, needed_hours, usd."""
+        found: list[JsonObject] = self.about.setdefault("forecasts", [])
+        return found
+
+    def before(self, plan: SearchPlan, cluster: ClusterInfo | None) -> None:
+        """On a rented card: what its model says of the plan, at the run's own caps."""
+        if cluster is None or self.rows:
+            return
+        workload, budget = workload_of(plan), self.meter.budget
+        coming = None
+        if workload is not None:
+            coming = forecast(
+                workload,
+                cluster.gpu,
+                gpus=cluster.gpus_per_pod * cluster.pods,
+                usd_per_hour=budget.usd_per_hour,
+                max_hours=budget.cap_hours,
+                max_usd=budget.max_usd,
+            )
+        if coming is not None:
+            card = f"{MODEL}, {cluster.gpu}"
+            self.rows.append(_row(card, coming, coming.trials, coming.hours, usd=coming.usd))
+
+    def first_epochs(self, now: float) -> None:
+        """Once, when the first epochs were trained (Unix seconds): the calibrated forecast."""
+        if any(row["made"] == EPOCHS for row in self.rows):
+            return
+        seen = self.projector.project(now)
+        if seen is not None:
+            usd = self.meter.usd(now) + (seen.end_hours - seen.used_hours) * self.meter.budget.usd_per_hour
+            self.rows.append(_row(EPOCHS, seen, seen.reached, seen.end_hours, usd=usd))
+
+
+def _row(made: str, seen: Projection | Forecast, trials: int, hours: float, *, usd: float) -> JsonObject:
+    return {"made": made, "trials": trials, "hours": hours, "needed_hours": seen.needed_hours, "usd": usd}

@@ -1,0 +1,174 @@
+"""Where a search will end: the hours that its remaining trials need, and how many the budget lets it reach.
+
+Calibrated by the epochs that were trained: seconds an epoch and the share of the planned epochs that a trial
+really trains, by kind of trial. Needed hours are never clipped at the cap.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from clusters.forecast import mean_epochs
+from recsys.training.trial_types import EpochReport, TrialResult, TrialSpec, TrialStatus
+from search.config.plan import SearchPlan
+from search.run.budget import Meter, hours
+from search.run.run_state import RunState
+from search.sampling.trial_slots import TrialSlot
+
+COUNTED_BY_TRIALS = ("formula", "template", "start-from", "search")  # what --trials counts
+ENDED_BY_ITSELF = (TrialStatus.FINISHED, TrialStatus.PRUNED)
+FIRST_EPOCHS = 2  # of one trial, before the first forecast is made
+
+
+@dataclass(frozen=True)
+class Projection:
+    """The end of a run as seen now. ``reached`` of ``planned`` trials end within ``end_hours``; all of them
+    would need ``needed_hours``. ``same_trials`` is the ``--trials`` that would give the same run."""
+
+    planned: int
+    reached: int
+    used_hours: float
+    needed_hours: float
+    end_hours: float
+    same_trials: int | None = None
+
+    @property
+    def fits(self) -> bool:
+        return self.reached >= self.planned
+
+    def text(self) -> str:
+        """One clause for the progress line."""
+        if self.fits:
+            return f"about {hours(max(self.needed_hours - self.used_hours, 0.0))} left"
+        text = (
+            f"needs {hours(self.needed_hours)}, will end at {hours(self.end_hours)} after about "
+            f"{self.reached} of {self.planned} trials"
+        )
+        return text + (
+            "" if self.same_trials is None else f"; --trials {self.same_trials} would change nothing"
+        )
+
+
+@dataclass
+class EpochTimes:
+    """Seconds and counts of trained epochs of one kind of trial."""
+
+    seconds: float = 0.0
+    epochs: int = 0
+    shares: list[float] = field(default_factory=list)  # trained / planned epochs of trials that have ended
+
+    @property
+    def mean(self) -> float | None:
+        return self.seconds / self.epochs if self.epochs else None
+
+
+class Projector:
+    """Follows the epochs of a run and projects its end.
+
+    Args:
+        plan: The run's plan.
+        slots: Its trials in starting order; () for trials given as specs.
+        ledger: What runs and what has ended.
+        meter: The run's clock and caps.
+    """
+
+    def __init__(self, plan: SearchPlan, slots: Sequence[TrialSlot], ledger: RunState, meter: Meter) -> None:
+        self.at_once = plan.concurrency or 2
+        self._plan, self._slots, self._ledger, self._meter = plan, tuple(slots), ledger, meter
+        self._times: dict[tuple[str, str], EpochTimes] = defaultdict(EpochTimes)
+        for result in ledger.finished.values():
+            for report in result.reports:
+                self.epoch(result.spec, report)
+            self.ended(result)
+
+    def epoch(self, spec: TrialSpec, report: EpochReport) -> None:
+        """Count a trained epoch."""
+        if math.isfinite(report.seconds):
+            times = self._times[_kind(spec.family, spec.origin)]
+            times.seconds += report.seconds
+            times.epochs += 1
+
+    def ended(self, result: TrialResult) -> None:
+        """Learn how much of its planned epochs a trial trained."""
+        if result.status in ENDED_BY_ITSELF:
+            share = len(result.reports) / max(result.spec.epochs, 1)
+            self._times[_kind(result.spec.family, result.spec.origin)].shares.append(share)
+
+    @property
+    def calibrated(self) -> bool:
+        """Whether enough was trained for a forecast."""
+        return any(times.epochs >= FIRST_EPOCHS for times in self._times.values())
+
+    def project(self, now: float) -> Projection | None:
+        """The end as seen at ``now`` (Unix seconds); None before the first epochs."""
+        if not self.calibrated:
+            return None
+        budget, used, ledger = self._meter.budget, self._meter.hours(now), self._ledger
+        running = [
+            max(self._seconds(row.spec.family, row.spec.origin, row.spec.epochs) - done, 0.0)
+            for row in ledger.running.values()
+            for done in [self._trained(row.spec, row.report)]
+        ]
+        known = {*ledger.finished, *ledger.running}
+        waiting = [slot for slot in self._slots if slot.number not in known]
+        ahead = sorted(running) + [
+            self._seconds(slot.family, slot.origin, epochs_of(self._plan, slot.origin)) for slot in waiting
+        ]
+        untold = max(ledger.left - len(ahead), 0)  # trials given as specs, not started
+        ahead += [sum(ahead) / len(ahead) if ahead else ledger.trial_seconds()] * untold
+        needed = used + sum(ahead) / max(self.at_once, 1) / 3600 + budget.finish_hours
+        room = (budget.search_hours - used) * 3600 * max(self.at_once, 1)
+        if sum(ahead) <= room:
+            return Projection(ledger.planned, ledger.planned, used, needed, needed)
+        reached, total = len(ledger.finished), 0.0
+        for seconds in ahead:
+            total += seconds
+            if total > room:
+                break
+            reached += 1
+        return Projection(
+            ledger.planned, reached, used, needed, max(budget.cap_hours, used), self._same_trials(reached)
+        )
+
+    def _same_trials(self, reached: int) -> int | None:
+        if not self._slots:
+            return None
+        counted = sum(slot.origin in COUNTED_BY_TRIALS for slot in self._slots[:reached])
+        return counted if counted >= 2 else None
+
+    def _trained(self, spec: TrialSpec, report: EpochReport | None) -> float:
+        mean = self._times[_kind(spec.family, spec.origin)].mean
+        return 0.0 if report is None or mean is None else mean * report.epoch
+
+    def _seconds(self, family: str, origin: str, epochs: int) -> float:
+        """Expected seconds of a trial of this kind: its own kind's epochs, else its family's, else any's."""
+        kind = self._times.get(_kind(family, origin), EpochTimes())
+        mean = kind.mean
+        for times in (
+            [row for (name, _), row in self._times.items() if name == family],
+            list(self._times.values()),
+        ):
+            trained = sum(row.epochs for row in times)
+            if mean is None and trained:
+                mean = sum(row.seconds for row in times) / trained
+        pruning = self._plan.pruning
+        if kind.shares:
+            expected = epochs * sum(kind.shares) / len(kind.shares)
+        elif pruning.enabled and origin in ("search", "start-from") and family in pruning.families:
+            expected = mean_epochs(epochs, grace=pruning.grace_epochs, reduction=pruning.reduction)
+        else:
+            expected = float(epochs)
+        return (mean or 0.0) * expected
+
+
+def epochs_of(plan: SearchPlan, origin: str) -> int:
+    """Epochs at most of a trial by its origin, as the trial factory has them."""
+    longest = {"reference": plan.reference.epochs, "baseline": plan.baseline_epochs or plan.epochs}
+    return longest.get(origin, plan.epochs)
+
+
+def _kind(family: str, origin: str) -> tuple[str, str]:
+    return family, origin if origin in ("reference", "baseline") else ""
