@@ -16,7 +16,7 @@ from recsys.user_home import ensure_home
 # Package -> the extra of pyproject.toml that installs it.
 EXTRA_OF = {
     **dict.fromkeys(("torch", "optuna", "mlflow", "jinja2", "matplotlib"), "search"),
-    **dict.fromkeys(("fastapi", "uvicorn", "sqlalchemy", "alembic", "prometheus_client", "river"), "serve"),
+    **dict.fromkeys(("fastapi", "uvicorn", "sqlalchemy", "alembic", "prometheus_client"), "serve"),
     "ray": "all",
     "psycopg": "postgres",
     "myfm": "myfm",

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import asdict
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from recsys.ranking.als import AlsConfig, fit_als
 from recsys.ranking.list_blend import ListBlend
 from recsys.ranking.ranker_config import rated_matrix
 from recsys.release.pack import pack_release
+from recsys.release.profile import Profile, profile_of_run
 from recsys.release.release_writer import ReleaseMember
 
 GENRES = ("Action", "Comedy", "Drama", "Film-Noir", "Romance", "Sci-Fi")
@@ -120,6 +122,13 @@ def make_correction(seed: int = 0) -> Correction:
     )
 
 
+@functools.cache
+def _profile(users: int, items: int, seed: int) -> Profile:
+    dataset = make_dataset(users=users, items=items, seed=seed)
+    split = make_cut(dataset, seed=seed)
+    return profile_of_run(dataset, split, np.full(len(split.rows("valid")), 3.5, dtype=np.float32))
+
+
 def make_release(
     folder: Path,
     *,
@@ -152,5 +161,5 @@ def make_release(
         intervals=RatingIntervals(0.8, (0, 10), (-1.5, -1.0), (1.25, 0.75)),
         ranker=fit_als(rated_matrix(kept), AlsConfig(factors=8, rounds=4), seed=seed, scale=kept.scale),
         mix=ListBlend(1.0, rating_weight, candidates, {}),
-        valid_predictions=np.full(len(valid), 3.5, dtype=np.float32),
+        profile=_profile(users, items, seed),
     )

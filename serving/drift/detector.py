@@ -1,25 +1,23 @@
 """Drift, seen in a stream of rating events.
 
-Distributions: each full window of events is held against the release's profile; a signal alarms when it
-is over its calibrated threshold in ``CONSECUTIVE`` windows running. A change of the online error within
-the stream: ADWIN (Bifet and Gavalda, 2007; by river) on the absolute error, which needs no window
-length, and alarms only when the error rose above what calibration saw (people rate in bursts, so their
-errors come in runs, which ADWIN alone takes for changes: 9 of 10 slices of ML-100K). Pure: no clock, no
-store; whoever feeds it tells the time.
+Each signal has a window of its own (``recsys.release.drift_thresholds``): a full window is held against
+the release's profile, and a signal alarms when it is over its calibrated threshold in ``CONSECUTIVE``
+windows running. The error is held against that on ratings which no model had seen, so a release that is
+bad from its first day is seen like one that turned bad. Signals that can see nothing worth seeing are not
+watched. Pure: no clock, no store; whoever feeds it tells the time.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
-from river.drift import ADWIN
 
-from recsys.release.profile import CONSECUTIVE, HEADROOM, Events, Profile, distance, histograms
-
-# ADWIN's chance of a false cut; set by the clean row of tests/benchmarks/simulations/drift_streams.py.
-ERROR_DELTA = 1e-4
+from recsys.release.drift_signals import Events
+from recsys.release.drift_thresholds import CONSECUTIVE, distances
+from recsys.release.profile import Profile, window_counts
+from recsys.types import JsonObject
 
 
 @dataclass(frozen=True)
@@ -51,58 +49,42 @@ class SignalState:
 
 @dataclass
 class Detector:
-    """Feed it events in time order with ``observe``; read ``signals``. One for each release."""
+    """Feed it events in time order with ``observe``; read ``signals``. One for each release.
+
+    ``error_sum`` and ``error_count`` add up the absolute error of known users on known items, in stars."""
 
     profile: Profile
     events: int = 0
     windows: int = 0
+    error_sum: float = 0.0
+    error_count: int = 0
     signals: dict[str, SignalState] = field(default_factory=dict)
-    _pending: list[Observation] = field(default_factory=list)
-    _risen: bool = False  # ADWIN's latest cut was a rise
-    _adwin: ADWIN = field(default_factory=lambda: ADWIN(delta=ERROR_DELTA))
+    _pending: dict[int, list[Observation]] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._pending = {signal["window"]: [] for signal in self.watched.values()}
+
+    @property
+    def watched(self) -> JsonObject:
+        """The signals of the profile that can see the change which they are there to see."""
+        return {name: signal for name, signal in self.profile.signals.items() if signal["watched"]}
 
     def observe(self, observations: Iterable[Observation]) -> list[SignalState]:
         """Take in events; gives the signals that alarm now and did not before."""
         alarms: list[SignalState] = []
         for observation in observations:
             self.events += 1
-            self._pending.append(observation)
-            alarms += self._error(observation)
-            if len(self._pending) >= self.profile.window:
-                alarms += self._close_window()
+            if observation.predicted is not None and min(observation.user, observation.item) >= 0:
+                self.error_sum += abs(observation.value - observation.predicted)
+                self.error_count += 1
+            for size, pending in self._pending.items():
+                pending.append(observation)
+                if len(pending) >= size:
+                    alarms += self._close_window(size)
         return alarms
 
-    def _error(self, observation: Observation) -> list[SignalState]:
-        if observation.predicted is None:
-            return []
-        before = self.signals.get("error_change")
-        if before is not None and before.drifted:
-            return []
-        level = self._adwin.estimation
-        self._adwin.update(abs(observation.value - observation.predicted))
-        now = self._adwin.estimation
-        if self._adwin.drift_detected:
-            self._risen = now > level
-        rose = self._risen and now > self._usual_error()
-        state = SignalState(
-            name="error_change",
-            distance=float(self._adwin.estimation),
-            threshold=self._usual_error(),
-            false_alarm_rate=ERROR_DELTA,
-            windows_over=int(rose),
-            since=observation.at if rose else None,
-            drifted=rose,
-        )
-        self.signals["error_change"] = state
-        return [state] if rose else []
-
-    def _usual_error(self) -> float:
-        """The largest mean absolute error that a window of the calibration had, in stars."""
-        rise = float(self.profile.signals["error"]["threshold"]) / HEADROOM
-        return float(self.profile.error["mean"] or 0.0) * (1 + rise)
-
-    def _close_window(self) -> list[SignalState]:
-        window, self._pending = self._pending, []
+    def _close_window(self, size: int) -> list[SignalState]:
+        window, self._pending[size] = self._pending[size], []
         self.windows += 1
         missing = float("nan")
         events = Events(
@@ -111,29 +93,25 @@ class Detector:
             values=np.array([row.value for row in window]),
             predicted=np.array([missing if row.predicted is None else row.predicted for row in window]),
         )
-        profile = self.profile
-        seen = histograms(
-            events,
-            user_bins=profile.user_bins,
-            item_bins=profile.item_bins,
-            genres=profile.genres,
-            scale=profile.scale,
-        )
+        seen = window_counts(self.profile, events)
         alarms = []
-        for name, reference in profile.signals.items():
+        for name, reference in self.watched.items():
+            if reference["window"] != size:
+                continue
             expected = np.array(reference["shares"]) * reference["weight"]
-            state = self._next(name, distance(name, expected, seen[name]), reference, window[0].at)
+            distance = float(distances(name, expected, seen[name][None, :])[0])
+            state = self._next(name, distance, reference, window[0].at)
             if state.windows_over:
-                state = _with_largest(state, expected, seen[name])
+                state = replace(state, largest=_largest(expected, seen[name]))
             before = self.signals.get(name)
             self.signals[name] = state
             if state.drifted and not (before and before.drifted):
                 alarms.append(state)
         return alarms
 
-    def _next(self, name: str, value: float, reference: dict[str, float], at: float) -> SignalState:
+    def _next(self, name: str, value: float, reference: JsonObject, at: float) -> SignalState:
         before = self.signals.get(name)
-        over = value > reference["threshold"] > 0
+        over = value > reference["threshold"]
         running = (before.windows_over if before else 0) + 1 if over else 0
         since = (before.since if before and before.windows_over else at) if over else None
         return SignalState(
@@ -147,8 +125,7 @@ class Detector:
         )
 
 
-def _with_largest(state: SignalState, expected: np.ndarray, seen: np.ndarray) -> SignalState:
+def _largest(expected: np.ndarray, seen: np.ndarray) -> tuple[tuple[int, float, float], ...]:
     before, now = expected / max(expected.sum(), 1e-12), seen / max(seen.sum(), 1e-12)
     order = np.argsort(-np.abs(now - before))[:3]
-    largest = tuple((int(place), float(before[place]), float(now[place])) for place in order)
-    return SignalState(**{**state.__dict__, "largest": largest})
+    return tuple((int(place), float(before[place]), float(now[place])) for place in order)

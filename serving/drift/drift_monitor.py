@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from recsys.release.drift_thresholds import CHANGES
 from recsys.release.load import load_release
 from recsys.release.loaded_release import Release
 from recsys.release.profile import unpack
@@ -21,7 +22,7 @@ KIND = "drift"
 
 @dataclass
 class MonitoredRelease:
-    """One release under watch; ``detector`` is None where it was packed without a profile."""
+    """One release under watch; ``detector`` is None where it was packed without a profile of today's form."""
 
     release: Release
     detector: Detector | None
@@ -77,7 +78,8 @@ class DriftMonitor:
                 return found
         release = load_release(folder, verify=False)
         packed = release.profile()
-        detector = None if packed is None else Detector(unpack(*packed))
+        profile = None if packed is None else unpack(*packed)
+        detector = None if profile is None else Detector(profile)
         return self.watched.setdefault(release.release_id, MonitoredRelease(release, detector))
 
     def _journal(self, watched: MonitoredRelease, alarm: SignalState) -> bool:
@@ -100,21 +102,39 @@ class DriftMonitor:
         for release_id, watched in self.watched.items():
             row: JsonObject = {"release_id": release_id, "folder": str(watched.release.folder)}
             if watched.detector is None:
-                row |= {"note": "packed without a reference profile: make the release again to watch it"}
-            else:
-                signals = watched.detector.signals
                 row |= {
-                    "events": watched.detector.events,
-                    "windows": watched.detector.windows,
-                    "window": watched.detector.profile.window,
-                    "ordered_by": watched.detector.profile.error["ordered_by"],
-                    "signals": [signal_row(watched, signal) for signal in signals.values()],
-                    "drifted": sorted({alarm.name for alarm in watched.alarms}),
+                    "note": "packed without a profile of today's form: make the release again to watch it"
                 }
+            else:
+                row |= _watched_row(watched, watched.detector)
                 if watched.alarms:
                     row["advice"] = advice(watched.release)
             releases.append(row)
         return {"releases": releases}
+
+
+def _watched_row(watched: MonitoredRelease, detector: Detector) -> JsonObject:
+    profile = detector.profile
+    blind = sorted(profile.signals.keys() - detector.watched.keys())
+    row: JsonObject = {
+        "events": detector.events,
+        "windows": detector.windows,
+        "window": min((signal["window"] for signal in detector.watched.values()), default=0),
+        "ordered_by": profile.error["ordered_by"],
+        "signals": [signal_row(watched, signal) for signal in detector.signals.values()],
+        "drifted": sorted({alarm.name for alarm in watched.alarms}),
+        # What each signal can see, and within how many ratings; None: too few to watch.
+        "power": {name: signal["power"] for name, signal in profile.signals.items()},
+        "not_watched": [f"{name}: too few to watch ({CHANGES[name]} would not be seen)" for name in blind],
+        "error": {
+            "online": detector.error_sum / detector.error_count if detector.error_count else None,
+            "ratings": detector.error_count,
+            "unseen_at_packing": profile.error["mean"],
+        },
+    }
+    if not detector.watched:
+        row["note"] = "too few to watch: no signal would see a change worth seeing, so nothing is retrained"
+    return row
 
 
 def advice(release: Release) -> str:

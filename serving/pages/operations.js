@@ -65,7 +65,7 @@ function drift(watches, arms) {
     node("td", {class: "left"}, node("span", {class: `pill ${state(signal)[1]}`}, state(signal)[0])), fixed(signal.distance, 3), fixed(signal.threshold, 3), percent(signal.false_alarm_rate), signal.since ? clock(signal.since) : NONE,
     node("td", {class: "words"}, signal.largest.map(bin => `${bin.where}: ${percent(bin.expected)} → ${percent(bin.seen)}`).join("; ") || NONE)]));
   const advice = releases.filter(release => release.advice).map(release => node("p", {class: "bad"}, `${mine(release)}: ${release.advice}`));
-  const read = releases.map(release => release.note ? `${mine(release)}: ${release.note}` : `${mine(release)}: ${number(release.windows, 0)} windows of ${number(release.window, 0)} ratings`).join("; ");
+  const read = releases.map(release => release.note ? `${mine(release)}: ${release.note}` : `${mine(release)}: ${number(release.events, 0)} ratings; ${Object.entries(release.power).filter(([, sees]) => sees).map(([name, sees]) => `${sees.change}: seen within ${number(sees.within, 0)}`).concat(release.not_watched).join(", ")}`).join("; ");
   return node("section", {}, node("h2", {}, "Drift ", node("small", {}, "against each release's own reference")), advice,
     rows.length ? table("drift signals", ["release", "signal", "state", "distance", "threshold", "false alarms", "since", "what moved most"], rows) : node("p", {class: "soft"}, "No full window of ratings yet."),
     read ? node("p", {class: "note"}, `${read}. A signal has drifted when it is over its threshold in two windows running.`) : []);

@@ -1,6 +1,10 @@
 """Drift on ratings that people really gave: a profile of the older half, the newer half as the stream.
 
     python -m tests.benchmarks.simulations.drift_on_data --data FOLDER_OR_NAME
+    python -m tests.benchmarks.simulations.drift_on_data --data FOLDER_OR_NAME --split random
+
+With ``--split random`` each stream is a random tenth that the release did not learn from, in the order of
+its times: its clean row is truly clean, and each of the planted changes is one that must be seen.
 
 The stream is cut into slices, each met by a fresh detector. Nothing was planted in the "clean" row, but
 that does not make it undrifted: MovieLens gains new users all the time, and who arrives together rates in
@@ -12,8 +16,7 @@ from __future__ import annotations
 
 import argparse
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,7 +30,16 @@ from recsys.types import FloatArray
 from serving.drift.detector import Detector, Observation
 from tests.benchmarks.simulations.drift_streams import Stream, first_alarm
 
-PLANTED = ("nothing", "ratings +0.5", "30% unknown users", "half the items", "error x 1.5")
+PLANTED = (
+    "nothing",
+    "ratings -1",
+    "predictions shuffled",
+    "60% unknown users",
+    "popularity reversed",
+    "ratings +0.5",
+    "half the items",
+    "error x 1.5",
+)
 DAMPING = 5.0
 
 
@@ -71,8 +83,17 @@ def stream_of(newer: Ratings, older: Ratings, predicted: NDArray[np.float64], pl
     values = newer.values.astype(np.float64)
     if planted == "ratings +0.5":
         values = np.clip(values + 0.5, newer.scale.low, newer.scale.high)
-    elif planted == "30% unknown users":
-        users = np.where(random.random(len(users)) < 0.3, -1, users)
+    elif planted == "ratings -1":
+        values = np.clip(values - 1, newer.scale.low, newer.scale.high)
+    elif planted == "predictions shuffled":
+        predicted = random.permutation(predicted)
+    elif planted == "60% unknown users":
+        users = np.where((random.random(older.user_count) < 0.6)[users], -1, users)
+    elif planted == "popularity reversed":
+        rank = np.argsort(np.bincount(older.items, minlength=older.item_count), kind="stable")
+        mirror = np.empty_like(rank)
+        mirror[rank] = rank[::-1]
+        items = np.where(items >= 0, mirror[items], -1)
     elif planted == "half the items":
         items = np.where(items >= 0, items // 2 * 2 % older.item_count, -1)
         popular = np.argsort(-np.bincount(older.items, minlength=older.item_count))
@@ -87,34 +108,58 @@ def main(arguments: Sequence[str] | None = None) -> int:
         prog="python -m tests.benchmarks.simulations.drift_on_data", description=__doc__
     )
     parser.add_argument("--data", required=True, help="a data set with times, as for the search's --data")
-    parser.add_argument("--slices", type=int, default=10, help="of the newer half (default 10)")
+    parser.add_argument("--slices", type=int, default=10, help="streams (default 10)")
+    parser.add_argument("--split", choices=("newer", "random"), default="newer", help="default newer")
     options = parser.parse_args(arguments)
     dataset = load_dataset(options.data)
     ratings = dataset.ratings
     if ratings.times is None:
         raise InputError(f"{options.data} has no times: there is no older and newer half")
-    order = np.argsort(ratings.times, kind="stable")
-    half = len(order) // 2
-    older = ratings.take(order[:half])
-    profile = profile_of(older, dataset)
-    table = means(older)
+    streams = _random_tenths if options.split == "random" else _newer_half
+    runs = list(streams(dataset, options.slices))
     print(
-        f"{dataset.name}: profile of the older {half:,} ratings (window {profile.window}), the newer half in "
-        f"{options.slices} slices; plants are made up, the ratings are real"
+        f"{dataset.name}: {len(runs)} streams of {len(runs[0][1]):,} ratings, split {options.split}; "
+        "plants are made up, the ratings are real"
     )
-    print(f"{'planted':>18} {'alarmed':>8} {'median events':>14}  signals (slices)")
+    print(f"{'planted':>20} {'alarmed':>8} {'median events':>14} {'most':>7}  signals (streams)")
     for planted in PLANTED:
         delays, names = [], Counter[str]()
-        for rows in np.array_split(order[half:], options.slices):
-            part = replace(ratings.take(rows))
-            stream = stream_of(part, older, predict(table, part), planted)
+        for profile, part, older, predicted in runs:
+            stream = stream_of(part, older, predicted, planted)
             found = first_alarm(Detector(profile), stream)
             delays += [found[0]] if found else []
             names.update(alarms(profile, stream))
         middle = f"{np.median(delays):,.0f}" if delays else "-"
+        most = f"{max(delays):,}" if delays else "-"
         said = ", ".join(f"{name} {count}" for name, count in names.most_common()) or "-"
-        print(f"{planted:>18} {len(delays):>5}/{options.slices:<2} {middle:>14}  {said}", flush=True)
+        print(f"{planted:>20} {len(delays):>5}/{len(runs):<2} {middle:>14} {most:>7}  {said}", flush=True)
     return 0
+
+
+Run = tuple[Profile, Ratings, Ratings, NDArray[np.float64]]
+
+
+def _newer_half(dataset: Dataset, count: int) -> Iterator[Run]:
+    """``count`` slices of the newer half, each with the profile of the older half."""
+    ratings = dataset.ratings
+    order = np.argsort(ratings.times, kind="stable")  # type: ignore[arg-type]
+    half = len(order) // 2
+    older = ratings.take(order[:half])
+    profile, table = profile_of(older, dataset), means(older)
+    for rows in np.array_split(order[half:], count):
+        part = ratings.take(rows)
+        yield profile, part, older, predict(table, part)
+
+
+def _random_tenths(dataset: Dataset, count: int) -> Iterator[Run]:
+    """``count`` times: a random tenth in the order of its times, and the profile of the rest."""
+    ratings = dataset.ratings
+    for seed in range(count):
+        rows = np.random.default_rng(seed).permutation(len(ratings))
+        cut = len(rows) // 10
+        older, part = ratings.take(rows[cut:]), ratings.take(rows[:cut])
+        part = part.take(np.argsort(part.times, kind="stable"))  # type: ignore[arg-type]
+        yield profile_of(older, dataset), part, older, predict(means(older), part)
 
 
 def alarms(profile: Profile, stream: Stream) -> set[str]:
