@@ -98,9 +98,11 @@ def clean(
     values = raw.values if rows.keep.all() else raw.values[rows.keep]
     warnings: list[str] = []
     if not scale_given and len(values):
-        warnings += value_warnings(
-            values if scale is None else values[(values >= scale.low) & (values <= scale.high)]
-        )
+        distinct, counts = raw.distinct if values is raw.values else np.unique(values, return_counts=True)
+        known = np.ones(len(distinct), np.bool_)
+        if scale is not None:
+            known = (distinct >= scale.low) & (distinct <= scale.high)
+        warnings += value_warnings((distinct[known], counts[known]))
     if scale is None:
         scale = observed_scale(raw, values)
     outside = (raw.values < scale.low) | (raw.values > scale.high)
@@ -110,7 +112,7 @@ def clean(
     merged = merged_values(raw, rows.keep) if duplicates == "mean" and pairs.any() else None
     rows.leave_out("duplicate_pairs", pairs, "this pair is rated again")
     if times is not None:
-        notes = (*notes, *time_warnings(times[rows.keep]))
+        notes = (*notes, *time_warnings(times if rows.keep.all() else times[rows.keep]))
     quality = Quality(
         rows=len(raw) + raw.unparsable,
         unparsable=raw.unparsable,
@@ -149,7 +151,10 @@ def clean(
         user_count=len(users.ids),
         item_count=len(items.ids),
     )
-    return Cleaned(ratings, users.ids, items.ids, with_few(quality, ratings))
+    untouched = ratings.values is raw.values
+    distinct_values = raw.distinct if untouched else np.unique(ratings.values, return_counts=True)
+    quality = replace(with_few(quality, ratings), values=value_shares(distinct_values))
+    return Cleaned(ratings, users.ids, items.ids, quality)
 
 
 def reading_lines(raw: RawRatings) -> tuple[str, ...]:
@@ -259,7 +264,7 @@ def with_few(quality: Quality, ratings: Ratings) -> Quality:
         int(np.count_nonzero(np.bincount(rows, minlength=count) < FEW))
         for rows, count in ((ratings.users, ratings.user_count), (ratings.items, ratings.item_count))
     ]
-    return replace(quality, users_with_few=few[0], items_with_few=few[1], values=value_shares(ratings.values))
+    return replace(quality, users_with_few=few[0], items_with_few=few[1])
 
 
 def refuse(raw: RawRatings, quality: Quality, max_bad_share: float) -> None:

@@ -13,25 +13,26 @@ LARGE = 0.25  # share of all ratings
 YEAR = 31_536_000  # seconds
 
 
-def value_shares(values: NDArray[np.float32]) -> tuple[tuple[float, float], ...]:
+Distinct = tuple[NDArray[np.float32], NDArray[np.int64]]  # each rating, ascending, and how often it stands
+
+
+def value_shares(distinct: Distinct) -> tuple[tuple[float, float], ...]:
     """(rating, share) of each distinct rating, ascending; empty where there are too many."""
-    if len(values) == 0:
-        return ()
-    unique, counts = np.unique(values, return_counts=True)
+    unique, counts = distinct
     if len(unique) > MOST_SHOWN:
         return ()
     return tuple(
-        (float(f"{value:.7g}"), float(count / len(values)))
+        (float(f"{value:.7g}"), float(count / counts.sum()))
         for value, count in zip(unique.tolist(), counts.tolist(), strict=True)
     )
 
 
-def value_warnings(values: NDArray[np.float32]) -> list[str]:
+def value_warnings(distinct: Distinct) -> list[str]:
     """Warnings of an end of the scale that stands apart, or holds a share that its neighbours do not."""
-    unique, counts = np.unique(values, return_counts=True)
+    unique, counts = distinct
     if len(unique) < 3:
         return []
-    steps, shares = np.diff(unique), counts / len(values)
+    steps, shares = np.diff(unique), counts / counts.sum()
     few = len(unique) <= MOST_SHOWN
     warnings = []
     for end, neighbour, step, usual in (

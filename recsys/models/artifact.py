@@ -1,97 +1,80 @@
 """Members on disk: one safetensors file beside one JSON file, opened as memory maps.
 
-The reader parses the safetensors header itself and views the mapped bytes, so that opening copies
-nothing and several processes share the pages. The writer is ours too: an error of the disk is an OSError
-that leaves the previous file in place.
+The safetensors library writes and checks; opening maps the file and copies nothing, so that several
+processes share the pages. A write that fails is an OSError and leaves the previous file in place.
 """
 
 from __future__ import annotations
 
 import json
+import math
 import os
+import re
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
 
 from recsys.data.ratings import RatingScale
 from recsys.errors import InputError
+from recsys.io import atomic_path, write_atomic
 from recsys.models.base import ModelArtifact
-from recsys.types import Arrays, JsonObject
+from recsys.types import Arrays
 
-_CODES = {
-    "BOOL": "?",
-    "U8": "u1",
-    "I8": "i1",
-    "U16": "<u2",
-    "I16": "<i2",
-    "F16": "<f2",
-    "U32": "<u4",
-    "I32": "<i4",
-    "F32": "<f4",
-    "U64": "<u8",
-    "I64": "<i8",
-    "F64": "<f8",
+DTYPES = {
+    "BOOL": np.dtype("?"),
+    "U8": np.dtype("u1"),
+    "I8": np.dtype("i1"),
+    "U16": np.dtype("<u2"),
+    "I16": np.dtype("<i2"),
+    "F16": np.dtype("<f2"),
+    "U32": np.dtype("<u4"),
+    "I32": np.dtype("<i4"),
+    "F32": np.dtype("<f4"),
+    "U64": np.dtype("<u8"),
+    "I64": np.dtype("<i8"),
+    "F64": np.dtype("<f8"),
 }
-_NAMES = {np.dtype(code): name for name, code in _CODES.items()}
-
-
-def write_atomically(path: Path, parts: list[bytes | memoryview]) -> None:
-    """``parts`` one after the other into ``path``: all of it or, on any error, the old file."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        with temporary.open("wb") as file:
-            for part in parts:
-                file.write(part)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
+SYSTEM_ERROR = re.compile(r"\(os error (\d+)\)")
 
 
 def write_arrays(path: Path, arrays: Arrays, metadata: dict[str, str] | None = None) -> None:
     """A safetensors file. Raises OSError (disk), ValueError for a dtype that the format lacks."""
-    header: JsonObject = {"__metadata__": metadata} if metadata else {}
-    parts: list[bytes | memoryview] = []
-    at = 0
-    # Widest numbers first keep every array aligned to its own width.
-    for name in sorted(arrays, key=lambda name: (-arrays[name].dtype.itemsize, name)):
-        array = np.ascontiguousarray(arrays[name]).reshape(arrays[name].shape)
-        if array.dtype not in _NAMES:
+    for name, array in arrays.items():
+        if array.dtype not in DTYPES.values():
             raise ValueError(f"array {name!r} is {array.dtype}, which safetensors cannot hold")
-        header[name] = {
-            "dtype": _NAMES[array.dtype],
-            "shape": list(array.shape),
-            "data_offsets": [at, at + array.nbytes],
-        }
-        if array.nbytes:
-            parts.append(array.reshape(-1).view(np.uint8).data)
-        at += array.nbytes
-    text = json.dumps(header, separators=(",", ":")).encode()
-    text += b" " * (-len(text) % 8)
-    write_atomically(path, [len(text).to_bytes(8, "little"), text, *parts])
+    whole = {name: np.asarray(array, order="C") for name, array in arrays.items()}
+    with atomic_path(path) as temporary:
+        temporary.touch()
+        mode = temporary.stat().st_mode  # the library makes files that only their owner may read
+        try:
+            save_file(whole, temporary, metadata)
+        except SafetensorError as error:
+            if code := SYSTEM_ERROR.search(str(error)):
+                raise OSError(int(code[1]), os.strerror(int(code[1])), str(path)) from None
+            raise
+        temporary.chmod(mode)
 
 
 def open_arrays(path: Path) -> tuple[Arrays, dict[str, str]]:
     """Views of the mapped file, read-only, and its metadata. Raises InputError where it is not whole."""
     try:
+        with safe_open(path, framework="numpy") as file:
+            metadata = dict(file.metadata() or {})
+            slices = {name: file.get_slice(name) for name in file.offset_keys()}
+            facts = {name: (DTYPES[s.get_dtype()], tuple(s.get_shape())) for name, s in slices.items()}
         # As a plain array: np.memmap's own indexing is several times slower.
         whole: NDArray[np.uint8] = np.asarray(np.memmap(path, dtype=np.uint8, mode="r"))
-        start = 8 + int.from_bytes(whole[:8].tobytes(), "little")
-        header = json.loads(whole[8:start].tobytes())
-        metadata = header.pop("__metadata__", {})
+        # The library has checked that the arrays fill the file's end, one after the other.
+        at = len(whole) - sum(dtype.itemsize * math.prod(shape) for dtype, shape in facts.values())
         arrays: Arrays = {}
-        for name, facts in header.items():
-            low, high = facts["data_offsets"]
-            if start + high > len(whole):
-                raise ValueError("shorter than its header says")
-            dtype = np.dtype(_CODES[facts["dtype"]])
-            view: NDArray[Any] = whole[start + low : start + high].view(dtype)
-            arrays[name] = view.reshape(facts["shape"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        for name, (dtype, shape) in facts.items():
+            end = at + dtype.itemsize * math.prod(shape)
+            arrays[name] = whole[at:end].view(dtype).reshape(shape)
+            at = end
+    except (OSError, ValueError, KeyError, SafetensorError) as error:
         raise InputError(f"{path} cannot be read as safetensors ({error}); write it again") from None
     return arrays, metadata
 
@@ -105,7 +88,7 @@ def save_artifact(folder: Path, member: ModelArtifact) -> None:
         "settings": member.settings,
         "scale": {"low": member.scale.low, "high": member.scale.high},
     }
-    write_atomically(folder / "member.json", [json.dumps(facts, indent=1, sort_keys=True).encode()])
+    write_atomic(folder / "member.json", json.dumps(facts, indent=1, sort_keys=True).encode())
 
 
 def load_artifact(folder: Path) -> ModelArtifact:

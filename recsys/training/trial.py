@@ -24,7 +24,8 @@ from numpy.typing import NDArray
 from recsys.bounds import DataShape, require_safe
 from recsys.data.split import TrainingData
 from recsys.errors import InputError
-from recsys.models.artifact import save_artifact, write_atomically
+from recsys.io import write_atomic
+from recsys.models.artifact import save_artifact
 from recsys.models.base import ModelArtifact, Trainer
 from recsys.models.hybrid_vae.config import HybridVaeConfig
 from recsys.models.optim.device import memory_share, pick_device
@@ -267,10 +268,10 @@ class Trial:
             save_artifact(self.folder / "member", self.best_member)
             buffer = io.BytesIO()
             np.save(buffer, self.best_predictions, allow_pickle=False)
-            write_atomically(self.folder / "valid.npy", [buffer.getbuffer()])
+            write_atomic(self.folder / "valid.npy", buffer.getbuffer())
         result = self._result(status, error)
         text = json.dumps(result_to_json(result), indent=1)
-        write_atomically(self.folder / "result.json", [text.encode()])
+        write_atomic(self.folder / "result.json", text.encode())
         return result
 
     def _result(self, status: TrialStatus, error: str) -> TrialResult:

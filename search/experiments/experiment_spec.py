@@ -16,8 +16,8 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from recsys.errors import InputError
+from recsys.io import write_atomic
 from recsys.types import JsonObject
-from search.results import write_atomic
 
 FOLDER = "experiments"
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")

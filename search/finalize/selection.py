@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from recsys.io import write_atomic
 from recsys.training.trial_types import TrialResult
 from search.config.plan import EnsembleOptions
-from search.storage.json_files import write_atomic
 
 VALID = "valid.npy"
 MEMBER = "member"

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from recsys.io import write_atomic
 from search.report.page import render
-from search.results import read_results, read_trials, write_atomic
+from search.results import read_results, read_trials
 from search.results.outcome import Outcome
 
 REPORT = "report.html"

@@ -7,10 +7,10 @@ from pathlib import Path
 
 from markupsafe import Markup
 
+from recsys.io import write_atomic
 from search.experiments.compare import figures_table
 from search.experiments.review import Review
 from search.report.page import HERE, environment
-from search.results import write_atomic
 
 
 def review_text(found: Review) -> str:

@@ -14,7 +14,7 @@ from search.results.outcome import Outcome
 from search.results.results_file import read_results
 from search.results.schema import Results
 from search.results.summary import summary_text
-from search.storage.json_files import read_trials, trial_from_json, trial_to_json, write_atomic, write_trials
+from search.storage.json_files import read_trials, trial_from_json, trial_to_json, write_trials
 
 __all__ = [
     "Results",
@@ -23,7 +23,6 @@ __all__ = [
     "summary_text",
     "trial_from_json",
     "trial_to_json",
-    "write_atomic",
     "write_results",
     "write_trials",
 ]

@@ -7,8 +7,9 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from recsys.errors import InputError
+from recsys.io import write_atomic
 from search.results.schema import SCHEMA_VERSION, Results
-from search.storage.json_files import read_json, write_atomic
+from search.storage.json_files import read_json
 
 RESULTS = "results.json"
 

@@ -1,6 +1,5 @@
-"""Atomic JSON files, and trials.json.
+"""Trials as JSON, and trials.json.
 
-A file is written beside its place and renamed into it, so that a reader never sees half of one.
 NaN and infinity (a diverged epoch) are written as null, and read back as NaN.
 """
 
@@ -9,12 +8,12 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from recsys.errors import InputError
+from recsys.io import write_atomic
 from recsys.training.trial_types import (
     ConfigChange,
     EpochReport,
@@ -27,21 +26,6 @@ from recsys.training.trial_types import (
 from recsys.types import JsonObject
 
 TRIALS = "trials.json"
-
-
-def write_atomic(path: Path, data: bytes) -> Path:
-    """``data`` at ``path``, synced to disk, or the file that was there before."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        with part.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
-    return path
 
 
 def write_trials(folder: Path, trials: Sequence[TrialResult]) -> Path:

@@ -13,20 +13,18 @@ a half-written last line (the process was killed) is left out when read.
 
 from __future__ import annotations
 
-import fcntl
 import json
-import os
 from dataclasses import asdict
 from pathlib import Path
-from typing import IO, Any
 
 import yaml
 
 from recsys.errors import InputError
+from recsys.io import FileLock, append_line, read_lines, write_atomic
 from recsys.training.trial_types import EventKind, RunEvent, TrialResult, TrialSpec
 from recsys.types import JsonObject
 from search.config.plan import SearchPlan, make_plan
-from search.storage.json_files import plain, write_atomic
+from search.storage.json_files import plain
 from search.storage.trial_dir import RESULT, read_result, trial_folder
 
 
@@ -35,7 +33,7 @@ class RunFolder:
 
     def __init__(self, path: Path) -> None:
         self.path = path.resolve()
-        self._lock: IO[str] | None = None
+        self._lock = FileLock(self.path / ".lock")
 
     @staticmethod
     def require_free(path: Path) -> None:
@@ -71,17 +69,12 @@ class RunFolder:
         return run
 
     def _hold(self) -> None:
-        self._lock = open(self.path / ".lock", "a")  # noqa: SIM115 - held as long as the process
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise InputError(f"{self.path} is in use by another process: wait for it, or end it") from None
+        if not self._lock.acquire():
+            raise InputError(f"{self.path} is in use by another process: wait for it, or end it")
 
     def close(self) -> None:
         """Let others hold it."""
-        if self._lock is not None:
-            self._lock.close()
-            self._lock = None
+        self._lock.release()
 
     # What was asked.
 
@@ -134,29 +127,3 @@ class RunFolder:
 
     def trial(self, number: int) -> Path:
         return trial_folder(self.path, number)
-
-
-def append_line(path: Path, row: JsonObject, *, sync: bool = True) -> None:
-    """One JSON line at the end of ``path``, on a line of its own also after one that was cut short."""
-    with open(path, "ab+") as file:
-        text = json.dumps(row).encode() + b"\n"
-        if file.seek(0, os.SEEK_END):
-            file.seek(-1, os.SEEK_END)
-            text = text if file.read(1) == b"\n" else b"\n" + text
-        file.write(text)
-        file.flush()
-        if sync:
-            os.fsync(file.fileno())
-
-
-def read_lines(path: Path) -> list[JsonObject]:
-    """The whole JSON lines of ``path``, none where it is missing."""
-    if not path.exists():
-        return []
-    rows: list[Any] = []
-    for line in path.read_text(encoding="utf-8").splitlines():
-        try:
-            rows.append(json.loads(line))
-        except json.JSONDecodeError:
-            continue
-    return rows

@@ -6,8 +6,9 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+from recsys.io import write_atomic
 from recsys.training.trial_types import TrialResult, TrialSpec, TrialStatus
-from search.storage.json_files import trial_from_json, trial_to_json, write_atomic
+from search.storage.json_files import trial_from_json, trial_to_json
 
 RESULT = "result.json"
 CHECKPOINT = "checkpoint"

@@ -7,16 +7,15 @@ hold a password; lines that went to another address are sent again, from the fir
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import logging
-import os
 import threading
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
+from recsys.io import FileLock, append_line, iter_lines, write_atomic
 from recsys.types import JsonObject
 
 log = logging.getLogger(__name__)
@@ -41,14 +40,10 @@ class Outbox:
 
     def append(self, entry: JsonObject) -> None:
         """One line more, handed to the operating system before this returns."""
-        line = json.dumps(entry, separators=(",", ":"), allow_nan=True) + "\n"
         try:
             with self._lock:
                 self.folder.mkdir(parents=True, exist_ok=True)
-                with self.path.open("a+b") as file:
-                    if file.tell() and _last_byte(file) != b"\n":  # a line cut short by a kill
-                        file.write(b"\n")
-                    file.write(line.encode())
+                append_line(self.path, entry, sync=False)
         except OSError as error:
             self.lost += 1
             if self.lost == 1:
@@ -56,19 +51,7 @@ class Outbox:
 
     def read(self, start: int) -> Iterator[tuple[JsonObject, int]]:
         """(entry, offset after it) of every whole line from ``start`` bytes on; broken ones are left out."""
-        if not self.exists():
-            return
-        with self.path.open("rb") as file:
-            file.seek(start)
-            for line in file:
-                if not line.endswith(b"\n"):
-                    return
-                start += len(line)
-                try:
-                    entry = json.loads(line)
-                except ValueError:
-                    continue
-                yield entry, start
+        return iter_lines(self.path, start)
 
     def size(self) -> int:
         return self.path.stat().st_size if self.exists() else 0
@@ -83,7 +66,7 @@ class SendPosition:
     def __init__(self, journal: Outbox, uri: str) -> None:
         self._path = journal.folder / STATE
         self._address = hashlib.sha256(uri.encode()).hexdigest()
-        self._file: IO[bytes] | None = None
+        self._lock = FileLock(self._path.with_suffix(".lock"))
         self.offset = 0
         self.ids: dict[str, str] = {}
         self.steps: dict[str, int] = {}
@@ -92,21 +75,13 @@ class SendPosition:
 
     def acquire(self) -> bool:
         """Take the right to send; False when another process has it."""
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        file = self._path.with_suffix(".lock").open("wb")
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            file.close()
+        if not self._lock.acquire():
             return False
-        self._file = file
         self._load()
         return True
 
     def release(self) -> None:
-        if self._file is not None:
-            self._file.close()
-            self._file = None
+        self._lock.release()
 
     def _load(self) -> None:
         try:
@@ -132,11 +107,4 @@ class SendPosition:
             "steps": self.steps,
             "answers": self.answers,
         }
-        part = self._path.with_name(f".{STATE}.{os.getpid()}.part")
-        part.write_text(json.dumps(state))
-        part.replace(self._path)
-
-
-def _last_byte(file: IO[bytes]) -> bytes:
-    file.seek(-1, os.SEEK_END)
-    return file.read(1)
+        write_atomic(self._path, json.dumps(state).encode())

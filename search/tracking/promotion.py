@@ -9,7 +9,6 @@ Only ratings after its newest one count there: an older pair could have been in 
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +19,7 @@ from numpy.typing import NDArray
 from recsys.data.dataset import Dataset
 from recsys.data.split import Split
 from recsys.errors import InputError
+from recsys.io import atomic_path
 from recsys.metrics.significance import RESAMPLES, rmse_difference
 from recsys.types import JsonObject
 
@@ -51,11 +51,8 @@ class GateAnswers:
 
     def save(self, path: Path) -> Path:
         """One .npz, whole or not at all, no pickle in it."""
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part = path.with_name(f".{path.name}.{os.getpid()}.part")
-        with part.open("wb") as file:
+        with atomic_path(path) as temporary, temporary.open("wb") as file:
             np.savez(file, allow_pickle=False, **self.__dict__)
-        part.replace(path)
         return path
 
     @classmethod

@@ -12,12 +12,12 @@ from pathlib import Path
 import numpy as np
 
 from recsys.data.split import TrainingData
+from recsys.io import write_atomic
 from recsys.metrics.ranking import evaluate_lists, pair_matrix, rank_all
 from recsys.models.artifact import load_artifact
 from recsys.models.registry import family_named
 from recsys.release.pack import make_histories
 from recsys.types import FloatArray, IntArray
-from search.storage.json_files import write_atomic
 
 FILE = "lists.json"
 

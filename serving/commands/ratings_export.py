@@ -6,7 +6,6 @@ The same merge as ``python search/breakthrough.py --data RUN+EVENTS``, written o
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +16,7 @@ from recsys.data.data_spec import run_source
 from recsys.data.event_ratings import read_served
 from recsys.data.merged_ratings import ORIGINS, merge_with_origin
 from recsys.errors import InputError
+from recsys.io import atomic_path
 from recsys.types import JsonObject
 
 
@@ -45,13 +45,9 @@ def export_ratings(run: Path, events: str, out: Path) -> JsonObject:
         },
         metadata={"lineage": json.dumps(lineage)},
     )
-    part = out.with_name(f".{out.name}.{os.getpid()}.part")
     try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        pq.write_table(table, part)
-        part.replace(out)
+        with atomic_path(out) as temporary:
+            pq.write_table(table, temporary)
     except OSError as error:
         raise InputError(f"--out {out} cannot be written: {error.strerror or error}") from None
-    finally:
-        part.unlink(missing_ok=True)
     return lineage

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -84,6 +85,12 @@ class RawRatings:
 
     def __len__(self) -> int:
         return len(self.values)
+
+    @cached_property
+    def distinct(self) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+        """Each rating that there is, ascending, and how often: both (k,)."""
+        unique, counts = np.unique(self.values, return_counts=True)
+        return unique, counts
 
     @property
     def unparsable(self) -> int:

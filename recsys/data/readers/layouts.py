@@ -10,8 +10,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
 from recsys.data.ratings import RatingScale
 from recsys.data.readers.columns import Columns
 from recsys.data.readers.containers import inner_name
@@ -121,8 +119,9 @@ def is_movielens(source: RatingsFiles, raw: RawRatings) -> bool:
     if not raw.whole_ids or len(raw) == 0:
         return False
     low = 1.0 if source.layout.scale is not None else HALF_STARS.low
-    odd = (raw.values < low) | (raw.values > HALF_STARS.high) | (raw.values * 2 % 1 != 0)
-    return int(np.count_nonzero(odd)) <= FEW_ODD * len(raw)
+    values, counts = raw.distinct
+    odd = (values < low) | (values > HALF_STARS.high) | (values * 2 % 1 != 0)
+    return int(counts[odd].sum()) <= FEW_ODD * len(raw)
 
 
 def layout_scale(source: RatingsFiles, raw: RawRatings) -> RatingScale | None:
@@ -134,5 +133,5 @@ def layout_scale(source: RatingsFiles, raw: RawRatings) -> RatingScale | None:
         return None
     if source.layout.scale is not None:
         return source.layout.scale
-    halves = bool((raw.values % 1 == 0.5).any())
+    halves = bool((raw.distinct[0] % 1 == 0.5).any())
     return HALF_STARS if halves else WHOLE_STARS

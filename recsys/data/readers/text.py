@@ -26,7 +26,7 @@ from recsys.data.readers.row_faults import RowChecker
 from recsys.data.readers.sniff import NAMES_OF, Head, check_header, read_head
 from recsys.data.readers.time_pieces import joined_times, time_piece, time_type
 from recsys.data.readers.times import times_from
-from recsys.data.readers.typed_block import TEXT_ID, BlockParser, doubtful_labels, leading_zero
+from recsys.data.readers.typed_block import TEXT_ID, BlockParser, count_lines, doubtful_labels, leading_zero
 from recsys.errors import InputError
 
 BLOCK = 1 << 25  # bytes; larger gains nothing, smaller costs threads their work
@@ -198,7 +198,7 @@ class TableReader:
 
     def read_block(self, block: bytes, line: int, *, final: bool) -> tuple[int, bytes]:
         """Take in a block that begins at ``line``; the next line, and the bytes to be read again with it."""
-        lines = block.count(b"\n") + (not block.endswith(b"\n"))
+        lines = count_lines(block)
         table = self.parser.parse(block)
         if table is not None and table.num_rows == lines and self.take_table(block, table):
             return line + lines, b""

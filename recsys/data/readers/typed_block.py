@@ -17,6 +17,7 @@ import pyarrow.csv as arrow_csv
 from recsys.data.readers.csv_records import BLANKS, Dialect
 from recsys.errors import InputError
 
+PIECE = 1 << 18  # bytes looked at together: they stay in the cache
 TEXT_ID = pa.dictionary(pa.int32(), pa.string())
 
 
@@ -76,16 +77,21 @@ def doubtful_labels(column: pa.Array | pa.ChunkedArray) -> list[str]:
 
 
 def leading_zero(block: bytes) -> bool:
-    """Whether any number in ``block`` is written with a zero before other digits (0.5 is not)."""
+    """Whether any number in ``block`` is written with a zero before other digits (0.5 and 1.05 are not)."""
     data = np.frombuffer(block, dtype=np.uint8)
-    size = 1 << 19
-    for start in range(0, len(data), size):
-        piece = data[max(0, start - 2) : start + size]
-        zero = piece[1:-1] == 48
-        zero &= (piece[2:] - 48) < 10
-        before = piece[:-2]
-        zero &= (before - 48) > 9
-        zero &= before != 46
-        if zero.any():
+    for start in range(0, len(data), PIECE):
+        piece = data[max(0, start - 2) : start + PIECE]
+        zero = (piece[:-2] - 46) > 11  # neither a digit nor the point before it
+        zero &= piece[1:-1] == 48
+        if zero.any() and (piece[np.flatnonzero(zero) + 2] - 48 < 10).any():
             return True
     return bool(len(data) > 1 and data[0] == 48 and 48 <= data[1] <= 57)
+
+
+def count_lines(block: bytes) -> int:
+    """Physical lines in ``block``, the last one with or without its end."""
+    data = np.frombuffer(block, dtype=np.uint8)
+    ends = sum(
+        int(np.count_nonzero(data[start : start + PIECE] == 10)) for start in range(0, len(data), PIECE)
+    )
+    return ends + (not block.endswith(b"\n"))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,7 +20,6 @@ from search.results import (
     summary_text,
     trial_from_json,
     trial_to_json,
-    write_atomic,
     write_results,
 )
 from search.results.document import Document
@@ -125,21 +123,6 @@ def test_a_broken_file_is_refused_in_one_line(tmp_path: Path, text: str, complai
 def test_a_missing_file_says_how_to_get_it(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"no results\.json in .*--resume"):
         read_results(tmp_path)
-
-
-def test_a_write_that_fails_leaves_the_old_file_alone(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    path = write_atomic(tmp_path / "results.json", b"old")
-
-    def disk_full(_: int) -> None:
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(os, "fsync", disk_full)
-    with pytest.raises(OSError, match="No space"):
-        write_atomic(path, b"new")
-    assert path.read_bytes() == b"old"
-    assert [entry.name for entry in tmp_path.iterdir()] == ["results.json"]
 
 
 def test_intervals_hold_the_figure_and_pairing_narrows_the_difference(results: Results) -> None:

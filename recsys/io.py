@@ -1,0 +1,101 @@
+"""Files that are never seen half written: atomic replacement, JSON lines, a lock between processes."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any
+
+from recsys.types import JsonObject
+
+
+@contextmanager
+def atomic_path(path: Path) -> Iterator[Path]:
+    """A path beside ``path`` to write to: synced and renamed into place when the block ends well.
+
+    Otherwise it is removed, and what was at ``path`` before stays.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        yield temporary
+        with temporary.open("rb") as file:
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_atomic(path: Path, data: bytes | memoryview) -> Path:
+    """``data`` at ``path``, synced to disk, or the file that was there before. Raises OSError."""
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(data)
+    return path
+
+
+def append_line(path: Path, row: JsonObject, *, sync: bool = True) -> None:
+    """One JSON line at the end of ``path``, on a line of its own also after one that was cut short."""
+    with open(path, "ab+") as file:
+        text = json.dumps(row, separators=(",", ":")).encode() + b"\n"
+        if file.seek(0, os.SEEK_END):
+            file.seek(-1, os.SEEK_END)
+            text = text if file.read(1) == b"\n" else b"\n" + text
+        file.write(text)
+        file.flush()
+        if sync:
+            os.fsync(file.fileno())
+
+
+def iter_lines(path: Path, start: int = 0) -> Iterator[tuple[Any, int]]:
+    """(row, offset after it) of every line of ``path`` that ends, from ``start`` bytes on.
+
+    What is not JSON (a line cut short by a kill) is left out; a missing file has no lines.
+    """
+    if not path.is_file():
+        return
+    with path.open("rb") as file:
+        file.seek(start)
+        for line in file:
+            if not line.endswith(b"\n"):
+                return
+            start += len(line)
+            try:
+                row = json.loads(line)
+            except ValueError:
+                continue
+            yield row, start
+
+
+def read_lines(path: Path) -> list[Any]:
+    """The JSON lines of ``path``, none where it is missing."""
+    return [row for row, _ in iter_lines(path)]
+
+
+class FileLock:
+    """A file that one process holds at a time, until it releases it or ends."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._file: IO[bytes] | None = None
+
+    def acquire(self) -> bool:
+        """Whether this process holds it now; False at once where another one does. Raises OSError."""
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        file = self.path.open("ab")
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.close()
+            return False
+        self._file = file
+        return True
+
+    def release(self) -> None:
+        """Let others hold it; nothing where it is not held."""
+        if self._file is not None:
+            self._file.close()
+            self._file = None
