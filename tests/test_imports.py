@@ -20,7 +20,7 @@ RIM = {
         "serving/ray_patches",
         "clusters",
     ),
-    "optuna": ("search/sampling/trial_queue", "search/tune", "search/report"),
+    "optuna": ("search/sampling/family_sampler", "search/tune", "search/report"),
     "fastapi": ("serving/api", "serving/schemas"),
     "mlflow": ("search/tracking", "serving/release_registry"),
     "torch": ("recsys",),

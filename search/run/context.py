@@ -20,8 +20,8 @@ from recsys.training.trial_types import TrialSpec
 from recsys.types import JsonObject
 from search.config.plan import SearchPlan
 from search.run.budget import Budget, Meter, hours
+from search.sampling.family_sampler import FamilySampler, SamplerSettings
 from search.sampling.trial_factory import SCALED, Draw, Proposal, TrialFactory
-from search.sampling.trial_queue import FamilySampler, SamplerSettings
 from search.storage.run_dir import RunFolder
 from search.storage.trial_dir import RESULT
 from search.tune.tuner import Work

@@ -15,8 +15,9 @@ from recsys.data.split import TrainingData
 from recsys.training.trial_types import EpochReport, RunEvent, TrialResult, TrialSpec, TrialStatus
 from search.config.plan import SearchPlan
 from search.results.outcome import RunStatus
+from search.sampling.family_sampler import FamilySampler
 from search.sampling.trial_factory import Draw, Proposal
-from search.sampling.trial_queue import FamilySampler, TrialQueue
+from search.sampling.trial_queue import TrialQueue
 from search.tune.callbacks import Listener, RunCallback
 from search.tune.heartbeat import HeartbeatMonitor
 from search.tune.pruning import FamilyPruning

@@ -23,8 +23,8 @@ import optuna
 from recsys.training.trial_types import TrialSpec
 from recsys.types import JsonObject
 from search.config.plan import FOLDER, PruningOptions, SearchPlan, load_plan
+from search.sampling.family_sampler import FamilySampler, SamplerSettings
 from search.sampling.search_space import Space
-from search.sampling.trial_queue import FamilySampler, SamplerSettings
 from search.tune.pruning import FamilyPruning
 from tests.benchmarks.learning_curves import TABLES, Random
 from tests.benchmarks.surrogate import DRAWS, Curves

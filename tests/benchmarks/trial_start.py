@@ -29,9 +29,9 @@ from recsys.training.trial import Trial
 from recsys.training.trial_types import EpochReport, RunEvent, TrialResult, TrialSpec
 from recsys.types import JsonObject
 from search.config.plan import make_plan
+from search.sampling.family_sampler import FamilySampler, SamplerSettings
 from search.sampling.search_space import Space, plain
 from search.sampling.trial_factory import Draw, Proposal
-from search.sampling.trial_queue import FamilySampler, SamplerSettings
 from search.tune.ray_cluster import ray_cluster
 from search.tune.tuner import Search, Work
 

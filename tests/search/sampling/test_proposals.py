@@ -11,9 +11,10 @@ from optuna.trial import TrialState
 from recsys.bounds import DataShape
 from recsys.training.trial_types import EpochReport, TrialResult, TrialSpec, TrialStatus
 from recsys.types import JsonObject
+from search.sampling.family_sampler import FamilySampler, SamplerSettings
 from search.sampling.search_space import Space
 from search.sampling.trial_factory import Draw, Proposal
-from search.sampling.trial_queue import FamilySampler, SamplerSettings, TrialQueue
+from search.sampling.trial_queue import TrialQueue
 
 IDS = itertools.count()
 SETTINGS = SamplerSettings(seed=3, startup_trials=3, multivariate=True, objectives=("rmse",), gap_limit=None)
@@ -87,17 +88,17 @@ def test_pruned_failed_and_finished_are_told_apart() -> None:
         family.propose(trial_id, number)
         family.on_trial_result(trial_id, {"rmse": 1.1, "epoch": 1})
         family.on_trial_complete(trial_id, {"status": status, "rmse": 1.0, "gap": 0.0})
-    states = [trial.state for trial in family._ot_study.trials]
+    states = [trial.state for trial in family.study.trials]
     assert states == [TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL, TrialState.PRUNED]
-    assert family._ot_study.trials[0].value == 1.0
-    assert family._ot_study.trials[1].intermediate_values == {1: 1.1}
+    assert family.study.trials[0].value == 1.0
+    assert family.study.trials[1].intermediate_values == {1: 1.1}
 
 
 def test_a_figure_that_is_not_finite_is_told_as_the_worst() -> None:
     family = searcher()
     family.propose("a", 0)
     family.on_trial_complete("a", {"status": "finished", "rmse": math.nan})
-    assert family._ot_study.trials[0].value == pytest.approx(1e6)
+    assert family.study.trials[0].value == pytest.approx(1e6)
 
 
 def test_a_gap_above_the_limit_is_a_broken_constraint() -> None:
@@ -105,7 +106,7 @@ def test_a_gap_above_the_limit_is_a_broken_constraint() -> None:
     for trial_id, gap in (("wide", 0.25), ("narrow", 0.05)):
         family.propose(trial_id, 0)
         family.on_trial_complete(trial_id, {"status": "finished", "rmse": 1.0, "gap": gap})
-    excess = [trial.system_attrs["constraints"][0] for trial in family._ot_study.trials]
+    excess = [trial.constraints["gap"] for trial in family.study.trials]
     assert excess == pytest.approx([0.10, -0.10])
 
 
@@ -113,7 +114,7 @@ def test_two_objectives_are_both_told() -> None:
     family = searcher(SamplerSettings(3, 3, True, ("loss", "ndcg_at_10"), gap_limit=None))
     family.propose("a", 0)
     family.on_trial_complete("a", {"status": "finished", "rmse": 1.0, "loss": 1.0, "ndcg_at_10": 0.3})
-    assert family._ot_study.trials[0].values == [1.0, 0.3]
+    assert family.study.trials[0].values == [1.0, 0.3]
 
 
 def test_a_closed_search_hands_out_nothing() -> None:
@@ -133,5 +134,5 @@ def test_a_trial_whose_process_died_is_handed_out_again_and_then_given_up() -> N
     search.on_trial_complete("c", error=True)
     assert search.gave_up(0)
     assert search.suggest("d") == "FINISHED"
-    states = [trial.state for trial in search._families["hybrid_vae"]._ot_study.trials]
+    states = [trial.state for trial in search._families["hybrid_vae"].study.trials]
     assert states == [TrialState.FAIL]
