@@ -178,7 +178,7 @@ class Operations:
             for metric in ("hit_rate", "accuracy")
         ]
         arms = [arm_result(arm.name, tally, now) for arm in state.arms]
-        return as_json(arms, comparisons, tally) | {
+        return as_json(arms, comparisons, tally, self.settings.limits) | {
             "experiment": state.name,
             "revision": state.revision,
             "owner": state.owner,

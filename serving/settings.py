@@ -81,7 +81,6 @@ class RuleSettings(SettingsModel):
 class LimitSettings(SettingsModel):
     """As in ``serving.experiments.outcomes.Limits``."""
 
-    planned: Annotated[int, Field(ge=1)] = 2000
     alpha: Annotated[float, Field(gt=0, lt=1)] = 0.05
     p99_milliseconds: Annotated[float, Field(gt=0)] = 50.0
     extra_fallbacks: Annotated[float, Field(ge=0, le=1)] = 0.05

@@ -21,6 +21,7 @@ import numpy as np
 BIN_GROWTH = math.log(1.02)
 LATENCY_BINS = 1000
 ANONYMOUS = "anonymous-"  # user ids that the server gives to sessions without one
+COVERAGE_USERS = 50
 CLOCK_SLACK_SECONDS = 10.0  # feedback may carry a time that much before its exposure's
 # Kinds of feedback that are a hit, and from which value on (None: any).
 HIT_EVENTS: Mapping[str, float | None] = {"click": None, "rating": 4.0}
@@ -73,8 +74,8 @@ class UserAggregates:
     hits: int = 0  # exposures with a conversion
     squared_error: float = 0.0
     rated: int = 0
-    slow: int = 0
-    fallbacks: int = 0
+    first_slow: bool = False  # whether the first list was: known at entry and never changed by what follows
+    first_fallback: bool = False
 
 
 @dataclass(slots=True)
@@ -88,8 +89,26 @@ class ArmAggregates:
     sources: Counter[str] = field(default_factory=Counter)
     items: set[str] = field(default_factory=set)
     latency: list[int] = field(default_factory=lambda: [0] * LATENCY_BINS)
-    first_items: set[str] = field(default_factory=set)
-    coverage: list[int] = field(default_factory=list)  # different items in the first lists of so many users
+    # By stretch of time: answers, slow ones, fallbacks. By COVERAGE_USERS users: items in their first lists.
+    blocks: dict[int, list[int]] = field(default_factory=dict)
+    coverage: list[int] = field(default_factory=list)
+    _first_items: set[str] = field(default_factory=set)
+    _first_users: int = 0
+
+    def add_answer(self, block: int, *, slow: bool, fallback: bool) -> None:
+        """Count an answer in its stretch of time."""
+        counts = self.blocks.setdefault(block, [0, 0, 0])
+        counts[0] += 1
+        counts[1] += slow
+        counts[2] += fallback
+
+    def add_first_list(self, items: tuple[str, ...]) -> None:
+        """Count a user's first list in the coverage of the users who entered beside them."""
+        self._first_items.update(items)
+        self._first_users += 1
+        if self._first_users == COVERAGE_USERS:
+            self.coverage.append(len(self._first_items))
+            self._first_items, self._first_users = set(), 0
 
     def percentile(self, share: float) -> float | None:
         """Milliseconds that ``share`` of the answers stayed under, None before any."""
@@ -118,6 +137,7 @@ class Aggregates:
     left_out: Counter[str] = field(default_factory=Counter)
     hit_events: Mapping[str, float | None] = field(default_factory=lambda: HIT_EVENTS)
     slow_milliseconds: float = 50.0
+    block_seconds: float = 60.0
     _converted: set[tuple[str, str]] = field(default_factory=set)
     _hit: set[str] = field(default_factory=set)
     latest_at: float = 0.0
@@ -130,6 +150,8 @@ class Aggregates:
         arm = self.by_arm.setdefault(shown.arm, ArmAggregates())
         arm.latency[latency_bin(shown.milliseconds)] += 1
         arm.items.update(shown.items)
+        slow, fallback = shown.milliseconds > self.slow_milliseconds, shown.source == "popular"
+        arm.add_answer(int(shown.at // self.block_seconds), slow=slow, fallback=fallback)
         if shown.shadow:
             arm.shadows += 1
             arm.shadow_fallbacks += shown.source == "popular"
@@ -142,18 +164,17 @@ class Aggregates:
         user = self.users.get(shown.user_id)
         if user is None:
             user = self.users[shown.user_id] = UserAggregates(shown.arm, shown.revision, shown.at)
-            arm.first_items.update(shown.items)
-            arm.coverage.append(len(arm.first_items))
+            user.first_slow, user.first_fallback = slow, fallback
+            arm.add_first_list(shown.items)
         user.crossed |= user.arm != shown.arm
         if shown.at < user.first_at:
             # A clock went back, or a replica's batch came late: the earlier time is the true entry.
             # Its arm and revision are the user's: the share in force must be that of the entry.
             self.left_out["late exposure, entry moved back"] += 1
             user.first_at, user.arm, user.revision = shown.at, shown.arm, shown.revision
+            user.first_slow, user.first_fallback = slow, fallback
         if shown.at < user.first_at + self.window_seconds:
             user.exposures += 1
-            user.slow += shown.milliseconds > self.slow_milliseconds
-            user.fallbacks += shown.source == "popular"
         self.latest_at = max(self.latest_at, shown.at)
 
     def add_feedback(self, done: UserAction, shown: ShownList | None) -> None:

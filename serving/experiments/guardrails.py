@@ -1,16 +1,20 @@
 """Figures that must not get worse, whatever else gets better: slow answers, fallbacks, coverage.
 
-Each is measured against the control at the same time, a user at a time, by the same bets as the verdict: a
-busy machine slows both arms, a burst hits both, and one heavy user is one user. A guardrail breaks only where
-the treatment is worse by more than its tolerance, with certainty. Absolute limits are alarms of monitoring.
+Each is measured against the control at the same time, and breaks only with certainty, twice over. By people:
+the bets of the verdict on each user's first list, so a heavy user is one user, and what follows an entry
+cannot rewrite it. By time: in how many separate stretches the treatment was the worse one, so one burst is
+one stretch, however many answers it slowed. Absolute limits say nothing about a treatment (a busy machine
+slows both arms): they are alarms of their own (``alarms``).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.special import betainc, betaln
 from scipy.stats import binom
 
 from serving.experiments.aggregates import Aggregates, ArmAggregates
@@ -19,9 +23,11 @@ from serving.experiments.verdict import Guardrail
 
 # A roll-out's guardrail is looked at every second: one look's chance of a false alarm must be tiny.
 ONE_LOOK = 1e-6
-ALPHA = 0.01  # of a false stop by one guardrail, over all looks
-SLOW_SHARE = 0.01  # so much more of a user's answers may be slow than of the control's: what p99 means
-COVERAGE_USERS = 200  # in each arm, before coverage is compared
+ALPHA = 0.01  # of a false stop by any guardrail of any treatment, over all looks
+TIME_ALPHA = 0.05  # of the stretches of time, which only confirm
+SLOW_SHARE = 0.01  # so much more of the answers may be slow than of the control's: what p99 means
+RAILS = 3
+SLOW, FALLBACK = 1, 2  # places in ``ArmAggregates.blocks``
 
 
 @dataclass(frozen=True)
@@ -29,9 +35,8 @@ class Limits:
     """``primary`` is the metric that decides, ``alpha`` the chance of any false verdict. Guardrails: answers
     beyond ``p99_milliseconds`` are slow; ``extra_fallbacks`` is the share of fallbacks beyond the control's;
     ``coverage_kept`` the share of the control's item coverage to keep. ``squared_error_cap`` bounds a user's
-    squared error; ``planned`` is the size at which a roll-out's intervals are narrowest, in users."""
+    squared error."""
 
-    planned: int = 2000
     alpha: float = 0.05
     p99_milliseconds: float = 50.0
     extra_fallbacks: float = 0.05
@@ -42,7 +47,27 @@ class Limits:
 
 def too_many(count: int, trials: int, allowed: float) -> bool:
     """Whether ``count`` of ``trials`` cannot be chance if the true share is ``allowed``."""
-    return trials > 0 and float(binom.sf(count - 1, trials, allowed)) < ONE_LOOK
+    return trials > 0 and float(binom.sf(count - 1, trials, min(1.0, allowed))) < ONE_LOOK
+
+
+def sign_evidence(worse: int, informative: int) -> float:
+    """Logarithm of an e-value against "worse at most every second time", valid at every look.
+
+    The uniform mixture of bets on a chance in (1/2, 1):  2^n * 2 * int_{1/2}^1 q^w (1 - q)^(n - w) dq."""
+    a, b = worse + 1.0, informative - worse + 1.0
+    above = max(1.0 - float(betainc(a, b, 0.5)), 1e-300)
+    return (informative + 1) * math.log(2) + float(betaln(a, b)) + math.log(above)
+
+
+def worse_in_time(old: ArmAggregates, new: ArmAggregates, figure: int, *, tolerance: float = 0.0) -> bool:
+    """Whether ``new`` has the larger share of ``figure`` in too many separate stretches of time."""
+    worse = informative = 0
+    for block in old.blocks.keys() & new.blocks.keys():
+        (before, *_), (now, *_) = old.blocks[block], new.blocks[block]
+        gap = new.blocks[block][figure] / now - old.blocks[block][figure] / before
+        informative += abs(gap) > tolerance
+        worse += gap > tolerance
+    return sign_evidence(worse, informative) >= math.log(1 / TIME_ALPHA)
 
 
 def guardrails(
@@ -52,52 +77,83 @@ def guardrails(
     control: str,
     treatment: str,
     limits: Limits,
+    treatments: int = 1,
+    slow_share: float = SLOW_SHARE,
 ) -> list[Guardrail]:
     """Slow answers, fallbacks and coverage of ``treatment`` against ``control``.
 
-    ``shares`` are the planned ones by revision (``outcomes.planned_shares``).
+    ``shares`` are the planned ones by revision (``outcomes.planned_shares``); ``ALPHA`` is divided over the
+    guardrails and ``treatments``.
     """
     old, new = tally.by_arm.get(control, ArmAggregates()), tally.by_arm.get(treatment, ArmAggregates())
-    slow = _against_control(tally, shares, control, treatment, "slow")
-    fallbacks = _against_control(tally, shares, control, treatment, "fallbacks")
-    alike = min(len(old.coverage), len(new.coverage))
-    lost = 1 - new.coverage[alike - 1] / old.coverage[alike - 1] if alike >= COVERAGE_USERS else None
+    alpha = ALPHA / (RAILS * treatments)
+    slow = _against_control(tally, shares, control, treatment, "first_slow", alpha)
+    fallbacks = _against_control(tally, shares, control, treatment, "first_fallback", alpha)
+    pairs = list(zip(old.coverage, new.coverage, strict=False))
+    fewer = sum(after < limits.coverage_kept * before for before, after in pairs)
+    kept = sum(after for _, after in pairs) / max(1, sum(before for before, _ in pairs))
+    lost = 1 - kept if pairs else None
     return [
         Guardrail(
             "share of slow answers",
-            _fraction(new.slower_than(limits.p99_milliseconds), new.exposures + new.shadows),
-            _fraction(old.slower_than(limits.p99_milliseconds), old.exposures + old.shadows),
-            SLOW_SHARE,
-            certain=slow.low > SLOW_SHARE,
+            _share(new, SLOW),
+            _share(old, SLOW),
+            slow_share,
+            certain=slow.low > slow_share and worse_in_time(old, new, SLOW, tolerance=slow_share),
             excess=slow.estimate,
         ),
         Guardrail(
             "fallback share",
-            _fraction(new.sources["popular"], new.exposures),
-            _fraction(old.sources["popular"], old.exposures),
+            _share(new, FALLBACK),
+            _share(old, FALLBACK),
             limits.extra_fallbacks,
-            certain=fallbacks.low > limits.extra_fallbacks,
+            certain=fallbacks.low > limits.extra_fallbacks
+            and worse_in_time(old, new, FALLBACK, tolerance=limits.extra_fallbacks),
             excess=fallbacks.estimate,
         ),
-        Guardrail("coverage lost", lost, 0.0, 1 - limits.coverage_kept, excess=lost),
+        Guardrail(
+            "coverage lost",
+            lost,
+            0.0,
+            1 - limits.coverage_kept,
+            certain=sign_evidence(fewer, len(pairs)) >= math.log(1 / alpha),
+            excess=lost,
+        ),
     ]
 
 
-def _fraction(count: int, total: int) -> float | None:
-    return count / total if total else None
+def alarms(tally: Aggregates, arms: Sequence[str], limits: Limits) -> list[str]:
+    """Absolute limits that an arm is over, in words; they stop nothing by themselves."""
+    said = []
+    for name in arms:
+        p99 = tally.by_arm.get(name, ArmAggregates()).percentile(0.99)
+        if p99 is not None and p99 > limits.p99_milliseconds:
+            said.append(f"{name}: p99 is {p99:.1f} ms, over {limits.p99_milliseconds:g} ms")
+    return said
+
+
+def _share(arm: ArmAggregates, figure: int) -> float | None:
+    answers = sum(counts[0] for counts in arm.blocks.values())
+    return sum(counts[figure] for counts in arm.blocks.values()) / answers if answers else None
 
 
 def _against_control(
-    tally: Aggregates, shares: Mapping[int, Mapping[str, float]], control: str, treatment: str, figure: str
+    tally: Aggregates,
+    shares: Mapping[int, Mapping[str, float]],
+    control: str,
+    treatment: str,
+    figure: str,
+    alpha: float,
 ) -> Evidence:
-    """Bets on the share of each user's answers that were slow or fallbacks, in the order of their entry."""
+    """Bets on whether each user's first list was slow or a fallback, in the order of their entry."""
     rows = []
     for name, user in tally.users.items():
         planned = shares.get(user.revision, {})
         pair = (planned.get(control, 0.0), planned.get(treatment, 0.0))
-        if user.arm in (control, treatment) and min(pair) > 0 and user.exposures:
-            share = getattr(user, figure) / user.exposures
-            rows.append((user.first_at, name, share, user.arm == treatment, pair[1] / sum(pair)))
+        if user.arm in (control, treatment) and min(pair) > 0:
+            rows.append(
+                (user.first_at, name, getattr(user, figure), user.arm == treatment, pair[1] / sum(pair))
+            )
     rows.sort(key=lambda row: row[:2])
-    columns = [np.array([row[index] for row in rows]) for index in (2, 3, 4)]
-    return bet(columns[0], columns[1].astype(np.bool_), columns[2], alpha=ALPHA)
+    columns = [np.array([row[index] for row in rows], dtype=np.float64) for index in (2, 3, 4)]
+    return bet(columns[0], columns[1].astype(np.bool_), columns[2], alpha=alpha)

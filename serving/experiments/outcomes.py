@@ -15,9 +15,18 @@ from serving.experiments import sample_ratio
 from serving.experiments.aggregates import Aggregates, ArmAggregates, UserAggregates
 from serving.experiments.betting import Evidence, bet
 from serving.experiments.difference import Difference, difference
-from serving.experiments.guardrails import Limits, guardrails
-from serving.experiments.sequential import Interval
+from serving.experiments.guardrails import Limits, alarms, guardrails
 from serving.experiments.verdict import Verdict, decide_experiment
+
+
+@dataclass(frozen=True)
+class Interval:
+    """``low`` <= true value <= ``high`` at all times at once, with probability 1 - ``alpha``."""
+
+    estimate: float
+    low: float
+    high: float
+    alpha: float
 
 
 @dataclass(frozen=True)
@@ -138,7 +147,11 @@ def compare(
     ready = min(int(treated.sum()), int((~treated).sum())) >= 2
     ratio = sample_ratio.check(users_assigned(tally, history))
     primary = metric == limits.primary
-    rails = guardrails(tally, shares, control=control, treatment=treatment, limits=limits) if primary else []
+    rails = (
+        guardrails(tally, shares, control=control, treatment=treatment, limits=limits, treatments=treatments)
+        if primary
+        else []
+    )
     verdict = decide_experiment(
         ratio, evidence, rails, primary=primary, lost_events=lost_events, control_mean=_mean(values[~treated])
     )
@@ -180,7 +193,9 @@ def users_assigned(
     return stages
 
 
-def as_json(arms: Sequence[ArmResult], comparisons: Sequence[ArmComparison], tally: Aggregates) -> JsonObject:
+def as_json(
+    arms: Sequence[ArmResult], comparisons: Sequence[ArmComparison], tally: Aggregates, limits: Limits
+) -> JsonObject:
     """The body of ``GET /v1/experiments/{name}/results``, times and shares as plain numbers."""
 
     def row(comparison: ArmComparison) -> JsonObject:
@@ -193,6 +208,7 @@ def as_json(arms: Sequence[ArmResult], comparisons: Sequence[ArmComparison], tal
         "arms": [asdict(arm) for arm in arms],
         "comparisons": [row(comparison) for comparison in comparisons],
         "crossed_users": sum(user.crossed for user in tally.users.values()),
+        "alarms": alarms(tally, [arm.arm for arm in arms], limits),
         "left_out": dict(tally.left_out),
         "window_seconds": tally.window_seconds,
     }

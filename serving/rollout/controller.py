@@ -15,9 +15,8 @@ from dataclasses import replace
 from recsys.types import JsonObject
 from serving.events.audit import lost_events, newest
 from serving.events.store import Conflict, EventStore
-from serving.experiments.aggregates import Aggregates
 from serving.experiments.event_reader import EventReader
-from serving.rollout.guardrail_readings import read_guardrails
+from serving.rollout.guardrail_readings import read_guardrails, stage_tally
 from serving.rollout.policy import RolloutDecision, RolloutStep, decide_stage
 from serving.rollout.rollout_status import ACTOR, KIND, TOKEN, RolloutStatus, rollout_status, shares_of
 
@@ -63,7 +62,9 @@ class RolloutController:
         if now is None:
             return None
         tally = self._tally(now).catch_up(self.clock())
-        reading = read_guardrails(tally, now.plan, lost_events=lost_events(self.store, now.since))
+        reading = read_guardrails(
+            tally, now.plan, now.state, now=self.clock(), lost_events=lost_events(self.store, now.since)
+        )
         # A clock that went back has not made a stage longer.
         seconds = max(0.0, self.clock() - now.since)
         decision = decide_stage(now.plan, now.share, seconds=seconds, reading=reading)
@@ -75,7 +76,7 @@ class RolloutController:
         """A reader that starts where the stage did."""
         if self._reader is None or self._reader[0] != now.state.revision:
             arms = frozenset(arm.name for arm in now.state.arms)
-            fresh = Aggregates(arms=arms, window_seconds=float("inf"))
+            fresh = stage_tally(now.plan, arms)
             reader = EventReader(self.store, self.experiment, fresh, since=now.since)
             self._reader = (now.state.revision, reader)
         return self._reader[1]

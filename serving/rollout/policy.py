@@ -1,16 +1,13 @@
 """When a roll-out goes on, holds or goes back: pure rules over what was read from the event store.
 
-A stage lasts until it has held for ``hold_seconds`` with ``minimum_exposures`` answers. A guardrail goes
-back at once, at any stage. Latency and fallbacks are judged by a binomial test on the newest answers;
-the online error by an interval that may be looked at at every tick.
+A stage lasts until it has held for ``hold_seconds`` with ``minimum_exposures`` answers. A guardrail that is
+broken against the baseline goes back at once, at any stage; an absolute limit holds the stage.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
-
-from serving.experiments.guardrails import too_many
 
 STAGES = (0.0, 0.01, 0.05, 0.25, 0.5, 1.0)
 
@@ -41,15 +38,13 @@ class RolloutPlan:
 
 @dataclass(frozen=True)
 class GuardrailReading:
-    """The candidate since its stage began. ``slow`` and ``fallbacks`` count among ``exposures``;
-    ``baseline_fallback_share`` is the baseline's; ``error_low`` the lower end of an anytime-valid
-    interval of its squared error minus the baseline's, None while too few users."""
+    """The candidate since its stage began, over ``exposures`` answers. ``broken`` says which guardrail is
+    broken against the baseline, ``over_limit`` which absolute limit is exceeded (perhaps by both arms, on a
+    busy machine); None where none is."""
 
     exposures: int
-    slow: int
-    fallbacks: int
-    baseline_fallback_share: float
-    error_low: float | None
+    broken: str | None = None
+    over_limit: str | None = None
     lost_events: int = 0
 
 
@@ -67,31 +62,12 @@ class RolloutDecision:
     reason: str
 
 
-def broken_guardrail(plan: RolloutPlan, reading: GuardrailReading) -> str | None:
-    """The first guardrail that is broken, in words with its figures."""
-    if too_many(reading.slow, reading.exposures, plan.slow_share):
-        return (
-            f"{reading.slow} of {reading.exposures} answers took over {plan.slow_milliseconds:g} ms; "
-            f"{plan.slow_share:.0%} may"
-        )
-    allowed = min(1.0, reading.baseline_fallback_share + plan.fallback_share)
-    if too_many(reading.fallbacks, reading.exposures, allowed):
-        return f"{reading.fallbacks} of {reading.exposures} answers were fallbacks; {allowed:.0%} may"
-    if reading.error_low is not None and reading.error_low > plan.error_margin:
-        return (
-            f"squared error is at least {reading.error_low:.4f} above the baseline's; "
-            f"{plan.error_margin:g} may"
-        )
-    return None
-
-
 def decide_stage(
     plan: RolloutPlan, share: float, *, seconds: float, reading: GuardrailReading
 ) -> RolloutDecision:
     """What to do after ``seconds`` at ``share``. A share between two stages counts as the lower one."""
-    reason = broken_guardrail(plan, reading)
-    if reason is not None:
-        return RolloutDecision(RolloutStep.BACK, 0.0, reason)
+    if reading.broken is not None:
+        return RolloutDecision(RolloutStep.BACK, 0.0, reading.broken)
     if share >= plan.stages[-1] and seconds >= plan.hold_seconds:
         return RolloutDecision(RolloutStep.DONE, share, f"held {seconds:.0f} s at {share:.0%}")
     if reading.lost_events:
@@ -106,6 +82,8 @@ def decide_stage(
         return RolloutDecision(
             RolloutStep.HOLD, share, f"{reading.exposures} of {plan.minimum_exposures} answers at {share:.0%}"
         )
+    if reading.over_limit is not None:
+        return RolloutDecision(RolloutStep.HOLD, share, f"{reading.over_limit}: no step while that lasts")
     following = next(stage for stage in plan.stages if stage > share)
     return RolloutDecision(
         RolloutStep.RAISE, following, f"{reading.exposures} answers in {seconds:.0f} s, guardrails held"

@@ -3,8 +3,7 @@
     python -m tests.benchmarks.simulations.live_experiment --runs 40
 
 Synthetic people, and said so: their lists and ratings go into a real event store, and the verdict is the
-one of ``GET /v1/experiments/{name}/results``, read after every hundred people. Beside it stands the power
-that the vectorised simulation promises for the same design.
+one of ``GET /v1/experiments/{name}/results``, read after every hundred people.
 """
 
 from __future__ import annotations
@@ -19,10 +18,8 @@ import numpy as np
 
 from serving.domain import ArmSpec, ExperimentState
 from serving.events.store import EventStore
-from serving.experiments.guardrails import Limits
 from serving.operations_service import Operations, OperationSettings
 from tests.benchmarks.simulations.behaviour import Behaviour, answers
-from tests.benchmarks.simulations.peeking import peek
 
 BASE_HITS = 0.2
 LOOK_EVERY = 100
@@ -51,7 +48,7 @@ def experiment(folder: Path, *, lift: float, users: int, seed: int) -> LiveResul
         store,
         resolve=Path,
         notify=lambda _: None,
-        settings=OperationSettings(window_seconds=WINDOW_SECONDS, limits=Limits(planned=users // 2)),
+        settings=OperationSettings(window_seconds=WINDOW_SECONDS),
         clock=lambda: now,
     )
     for start in range(0, users, LOOK_EVERY):
@@ -76,7 +73,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--users", type=int, default=4000, help="people an experiment (default 4000)")
     options = parser.parse_args(arguments)
     print(f"synthetic people in a real event store; base hit rate {BASE_HITS:.0%}, a look every {LOOK_EVERY}")
-    print(f"{'lift':>6} {'ship':>8} {'stop':>8} {'not yet':>8} {'median users':>13} {'power promised':>15}")
+    print(f"{'lift':>6} {'ship':>8} {'stop':>8} {'not yet':>8} {'median users':>13}")
     with tempfile.TemporaryDirectory() as folder:
         for lift in (0.0, 0.04, 0.06, 0.08):
             found = [
@@ -85,10 +82,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             ]
             verdicts = [one.verdict for one in found]
             users = [one.users for one in found if one.verdict != "not yet"]
-            promised = peek(runs=500, users=options.users, lift=lift, share=0.5, seed=0).alarms
             cells = [f"{verdicts.count(name):>5}/{len(found):<2}" for name in ("ship", "stop", "not yet")]
             middle = f"{np.median(users):,.0f}" if users else "-"
-            print(f"{lift:>6.2f} {' '.join(cells)} {middle:>13} {promised:>15.2f}", flush=True)
+            print(f"{lift:>6.2f} {' '.join(cells)} {middle:>13}", flush=True)
     return 0
 
 

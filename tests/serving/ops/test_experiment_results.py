@@ -9,41 +9,7 @@ from scipy import stats
 from serving.experiments import sample_ratio
 from serving.experiments.betting import bet
 from serving.experiments.difference import difference
-from serving.experiments.sequential import interval, mixture_size, radius, users_needed
 from serving.experiments.verdict import ExperimentDecision, Guardrail, decide_experiment
-from tests.benchmarks.simulations.peeking import peek
-
-
-def test_the_sequence_is_narrowest_near_the_planned_size() -> None:
-    """In units of a fixed-sample standard error, no other n0 does better at n = planned."""
-    planned = 1000
-    chosen = float(radius(np.array(1.0), np.array(1000.0), planned=planned, alpha=0.05))
-    for other in (100, 300, 3000, 10_000):
-        assert chosen <= float(radius(np.array(1.0), np.array(1000.0), planned=other, alpha=0.05)) + 1e-3
-
-
-def test_the_sequence_is_wider_than_a_single_look() -> None:
-    fixed = stats.norm.ppf(0.975)
-    sizes = np.arange(100.0, 20_000.0, 100)
-    assert np.all(radius(np.ones_like(sizes), sizes, planned=1000, alpha=0.05) > fixed)
-
-
-def test_the_formula_is_that_of_the_paper() -> None:
-    """Theorem 2.2 as printed, in terms of rho and a variance of one observation."""
-    n, sigma, alpha, planned = 400, 2.5, 0.05, 900
-    rho2 = 1 / (sigma**2 * mixture_size(planned, alpha))
-    v = n * sigma**2
-    printed = np.sqrt(2 * (v * rho2 + 1) / (n**2 * rho2) * np.log(np.sqrt(v * rho2 + 1) / alpha))
-    ours = radius(np.array(sigma / np.sqrt(n)), np.array(float(n)), planned=planned, alpha=alpha)
-    assert float(ours) == pytest.approx(float(printed), rel=1e-9)
-
-
-def test_users_needed_is_the_first_size_that_decides() -> None:
-    needed = users_needed(0.05, 0.04, 500, planned=2000)
-    error = 0.04 * np.sqrt(500 / needed)
-    assert interval(0.05, error, needed, planned=2000).excludes_zero
-    error = 0.04 * np.sqrt(500 / (needed - 2))
-    assert not interval(0.05, error, needed - 2, planned=2000).excludes_zero
 
 
 def test_difference_agrees_with_welch() -> None:
@@ -62,14 +28,6 @@ def test_cuped_removes_what_was_known_and_keeps_the_effect() -> None:
     ours = difference(outcome, treated, before)
     assert ours.variance_kept == pytest.approx(0.1, abs=0.01)
     assert abs(ours.estimate - 0.2) < 4 * ours.standard_error
-
-
-def test_peeking_after_every_user_keeps_its_false_alarms() -> None:
-    null = peek(runs=1000, users=2000, lift=0.0, share=0.5, seed=1)
-    assert null.low <= 0.05
-    assert null.alarms <= 0.05
-    planted = peek(runs=200, users=4000, lift=0.08, share=0.5, seed=2)
-    assert planted.alarms > 0.95
 
 
 def test_sample_ratio_alarms_on_a_mismatch_and_seldom_without() -> None:

@@ -22,7 +22,6 @@ from serving.api import operations as routes
 from serving.assignment import Assigner
 from serving.domain import ArmSpec, ExperimentState, Exposure, Feedback
 from serving.events.store import EventStore
-from serving.experiments.guardrails import Limits
 from serving.operations_service import Operations, OperationSettings
 from tests.releases import make_release
 from tests.serving.ops.here import Here
@@ -49,7 +48,7 @@ def operations(store: EventStore, messages: list[str] | None = None, **settings:
         store,
         resolve=Path,
         notify=(messages if messages is not None else []).append,
-        settings=OperationSettings(window_seconds=100.0, limits=Limits(planned=500), **settings),  # type: ignore[arg-type]
+        settings=OperationSettings(window_seconds=100.0, **settings),  # type: ignore[arg-type]
         clock=lambda: NOW,
     )
 
