@@ -48,7 +48,7 @@ def constant_tensors(network: HybridVae) -> list[Tensor]:
     if network.config.history == "none":
         return []
     sides = (network.user_history, network.item_history)
-    return [matrix for side in sides for pair in side.matrices for matrix in pair]
+    return [matrix for side in sides for pair in side.matrices for matrix in pair if matrix is not None]
 
 
 @torch.no_grad()

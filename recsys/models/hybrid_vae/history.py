@@ -3,14 +3,15 @@
 h_u = sum over j in N(u) without i of (Y_j + (r_uj - centre) W_j) / sqrt(|N(u)| - 1), and g_i the same with
 users for items. The target's own rating is taken out, or the model reads the answer from its input
 (measured: training error collapses, validation does not move); the centre is one constant, since a
-user's own mean would hold the target again. Sums over whole histories are sparse products, so that one
-step costs the ratings once, not once for each pair of the batch. ``attended`` weighs them (``attention.py``).
+user's own mean would hold the target again. Sums are sparse products: over whole histories in prediction,
+and in training on small data; over a batch's own rows (``batch_history.py``) in training on large data.
+``attended`` weighs them (``attention.py``).
 """
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,9 +22,10 @@ from torch import Tensor, nn
 
 from recsys.data.ratings import Ratings
 from recsys.models.hybrid_vae.attention import Attention
+from recsys.models.hybrid_vae.batch_history import BatchMatrix
 from recsys.models.hybrid_vae.config import HistoryKind
 from recsys.models.hybrid_vae.gather import gather
-from recsys.types import BoolArray
+from recsys.types import BoolArray, FloatArray, IntArray
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,17 @@ class Pairs:
         return len(self.users)
 
 
+@dataclass(frozen=True)
+class BatchSums:
+    """Sums for one batch: ``values`` (different rows, width) and, a pair each, ``index`` of its row, ``kept``
+    ratings that were summed, and ``has_target`` where its own is one of them."""
+
+    values: Tensor
+    index: Tensor
+    kept: Tensor
+    has_target: Tensor
+
+
 class _Product(torch.autograd.Function):
     """``matrix @ table`` for a constant sparse matrix whose transpose is at hand."""
 
@@ -63,15 +76,34 @@ class _Product(torch.autograd.Function):
         return ctx.transposed @ gradients[0].contiguous(), None, None
 
 
+Matrices = Sequence[tuple[Tensor, Tensor | None]]  # forward and transposed; None where no gradient is wanted
+
+
+def _summed(tables: Iterable[Tensor], matrices: Matrices) -> Tensor:
+    """(rows, columns): the first table over the ratings, plus the second times their centred stars."""
+    total: Tensor | None = None
+    for table, (matrix, transposed) in zip(tables, matrices, strict=False):
+        part: Tensor = _Product.apply(table, matrix, transposed)  # type: ignore[no-untyped-call]
+        total = part if total is None else total + part
+    assert total is not None
+    return total
+
+
 def _sparse(matrix: sparse.csr_matrix, device: torch.device) -> Tensor:
+    return _csr(matrix.indptr, matrix.indices, matrix.data, matrix.shape, device)
+
+
+def _csr(
+    ends: IntArray, columns: IntArray, values: FloatArray, shape: tuple[int, int], device: torch.device
+) -> Tensor:
     # 32-bit indices: three times as fast as 64-bit ones in MKL (measured, ML-1M, 32 columns).
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # "CSR support is in beta"
         return torch.sparse_csr_tensor(
-            torch.from_numpy(matrix.indptr.astype(np.int32)),
-            torch.from_numpy(matrix.indices.astype(np.int32)),
-            torch.from_numpy(matrix.data.astype(np.float32)),
-            size=matrix.shape,
+            torch.from_numpy(ends.astype(np.int32, copy=False)),
+            torch.from_numpy(columns.astype(np.int32, copy=False)),
+            torch.from_numpy(values.astype(np.float32, copy=False)),
+            size=shape,
             device=device,
             check_invariants=False,
         )
@@ -104,20 +136,24 @@ class SideHistory(nn.Module):
         scale: float,
         device: torch.device,
         heads: int = 1,
+        whole_gradients: bool = True,
     ) -> None:
-        """``heads`` of the attention, where ``kind`` has one; they share ``width`` evenly."""
+        """``heads`` of the attention, where ``kind`` has one; they share ``width`` evenly. Without
+        ``whole_gradients`` training goes by ``batch_sums`` alone, and the transposes are not made."""
         super().__init__()
+        self._whole_gradients = whole_gradients
         rows, columns = (ratings.items, ratings.users) if flipped else (ratings.users, ratings.items)
         counts = (ratings.user_count, ratings.item_count)
         shape = counts[::-1] if flipped else counts
         self.kept = newest(rows, ratings.times, limit)
+        self.shape = shape
         index = (rows[self.kept], columns[self.kept])
         ones = sparse.csr_matrix((np.ones(len(index[0]), np.float32), index), shape=shape)
-        self.matrices = [(_sparse(ones, device), _sparse(ones.T.tocsr(), device))]
+        self.matrices = [self._prepared(ones, device)]
         self.tables = nn.ParameterList([nn.Parameter(torch.randn(shape[1], width) * scale)])
         if kind != "implicit":
             values = sparse.csr_matrix((ratings.values[self.kept] - np.float32(centre), index), shape=shape)
-            self.matrices.append((_sparse(values, device), _sparse(values.T.tocsr(), device)))
+            self.matrices.append(self._prepared(values, device))
             self.tables.append(nn.Parameter(torch.randn(shape[1], width) * scale))
         self.attention = Attention(shape[1], heads=heads, width=width) if kind == "attended" else None
         self.count = torch.from_numpy(np.bincount(index[0], minlength=shape[0]).astype(np.float32)).to(device)
@@ -125,34 +161,60 @@ class SideHistory(nn.Module):
     def sums(self) -> Tensor:
         """(rows, width) sums over whole histories, as ``pooled`` takes them; (rows, width + heads) of an
         attended history."""
-        if self.attention is None:
-            return self._summed(self.tables)
-        weights = self.attention.weights()
-        values = self._summed([self.attention.by(table, weights) for table in self.tables])
-        return torch.cat([values, self._summed([weights.square()])], dim=1)
+        return self._weighted_sums(self.matrices)
 
-    def _summed(self, tables: Iterable[Tensor]) -> Tensor:
-        """(rows, columns): the first table over the ratings, plus the second times their centred stars."""
-        total: Tensor | None = None
-        for table, (matrix, transposed) in zip(tables, self.matrices, strict=False):
-            part: Tensor = _Product.apply(table, matrix, transposed)  # type: ignore[no-untyped-call]
-            total = part if total is None else total + part
-        assert total is not None
-        return total
+    def batch_sums(self, batch: BatchMatrix) -> BatchSums:
+        """Sums of the rows of ``batch``."""
+        device = self.count.device
+        shape = (len(batch.ends) - 1, self.shape[1])
+        matrices = [
+            (
+                _csr(batch.ends, batch.columns, forward, shape, device),
+                _csr(batch.column_ends, batch.rows, backward, shape[::-1], device),
+            )
+            for forward, backward in (
+                (np.ones_like(batch.values), np.ones_like(batch.row_values)),
+                (batch.values, batch.row_values),
+            )[: len(self.tables)]
+        ]
+        index, kept, has_target = (
+            torch.from_numpy(part).to(device) for part in (batch.index, batch.kept, batch.has_target)
+        )
+        return BatchSums(self._weighted_sums(matrices), index, kept, has_target)
+
+    def _prepared(self, matrix: sparse.csr_matrix, device: torch.device) -> tuple[Tensor, Tensor | None]:
+        transposed = _sparse(matrix.T.tocsr(), device) if self._whole_gradients else None
+        return _sparse(matrix, device), transposed
+
+    def _weighted_sums(self, matrices: Matrices) -> Tensor:
+        if self.attention is None:
+            return _summed(self.tables, matrices)
+        weights = self.attention.weights()
+        values = _summed([self.attention.by(table, weights) for table in self.tables], matrices)
+        return torch.cat([values, _summed([weights.square()], matrices)], dim=1)
 
     def forward(
-        self, sums: Tensor, rows: Tensor, targets: Tensor, inside: Tensor | None, centred: Tensor | None
+        self,
+        sums: Tensor | BatchSums,
+        rows: Tensor,
+        targets: Tensor,
+        inside: Tensor | None,
+        centred: Tensor | None,
     ) -> Tensor:
         """(batch, width) for the pairs (``rows``, ``targets``), the target left out where ``inside`` is 1."""
-        total, count = gather(sums, rows), self.count[rows]
-        if inside is not None and centred is not None:
+        count = self.count[rows]
+        total = gather(sums.values, sums.index) if isinstance(sums, BatchSums) else gather(sums, rows)
+        leave = sums.has_target if isinstance(sums, BatchSums) else inside
+        if leave is not None and inside is not None and centred is not None:
             own = gather(self.tables[0], targets)
             if len(self.tables) > 1:
                 own = own + centred[:, None] * gather(self.tables[1], targets)
             if self.attention is not None:
                 own = self.attention.term(own, targets)
-            total = total - inside[:, None] * own
+            total = total - leave[:, None] * own
             count = count - inside
+        if isinstance(sums, BatchSums):  # a sample of the others stands for all of them
+            total = total * (count / (sums.kept - sums.has_target).clamp(min=1))[:, None]
         return self.pooled(total, count)
 
     def pooled(self, sums: Tensor, count: Tensor) -> Tensor:

@@ -16,23 +16,35 @@ import torch
 from torch import Tensor, nn
 
 from recsys.data.ratings import Ratings
+from recsys.models.hybrid_vae.batch_history import BatchMatrix, RowRatings, cheaper_by_batch
 from recsys.models.hybrid_vae.bottleneck import Bottleneck
 from recsys.models.hybrid_vae.capacity import encoder_inputs
 from recsys.models.hybrid_vae.config import HybridVaeConfig
 from recsys.models.hybrid_vae.feature_prior import FeaturePrior
 from recsys.models.hybrid_vae.gather import gather
-from recsys.models.hybrid_vae.history import Pairs, SideHistory
+from recsys.models.hybrid_vae.history import BatchSums, Pairs, SideHistory, newest
 from recsys.models.hybrid_vae.noise import Noise, dropout
 from recsys.models.hybrid_vae.ordinal import OrdinalOutput
 from recsys.models.hybrid_vae.time_levels import TimeLevels
 from recsys.models.hybrid_vae.warm_start import WarmStart
 
+ROW_ORDER = (
+    0  # seed of the order in which a row's ratings lie; what is drawn from it comes from the trainer's
+)
+
 
 class Sums(NamedTuple):
-    """History sums of every user and item, computed once for a step or for a whole prediction."""
+    """History sums of every user and item, for a step or a whole prediction."""
 
     users: Tensor
     items: Tensor
+
+
+class RowSums(NamedTuple):
+    """History sums of a batch's own users and items."""
+
+    users: BatchSums
+    items: BatchSums
 
 
 class Output(NamedTuple):
@@ -80,7 +92,9 @@ class HybridVae(nn.Module):
             self.start_items = nn.Parameter(torch.from_numpy(start.items), requires_grad=False)
             self.start_slope = nn.Parameter(torch.ones(()))
             self.start_offset = nn.Parameter(torch.tensor(start.offset))
+        self.by_row: tuple[RowRatings, RowRatings] | None = None
         if config.history != "none":
+            self.by_row = _rows_of_batches(config, ratings, self.centre, device)
             self.user_history, self.item_history = (
                 SideHistory(
                     ratings,
@@ -92,6 +106,7 @@ class HybridVae(nn.Module):
                     scale=spread,
                     device=device,
                     heads=config.attention_heads,
+                    whole_gradients=self.by_row is None,
                 )
                 for flipped in (False, True)
             )
@@ -121,6 +136,11 @@ class HybridVae(nn.Module):
             return None
         return Sums(self.user_history.sums(), self.item_history.sums())
 
+    def batch_sums(self, batch: tuple[BatchMatrix, BatchMatrix]) -> RowSums:
+        """History sums of a batch's users and items."""
+        users, items = batch
+        return RowSums(self.user_history.batch_sums(users), self.item_history.batch_sums(items))
+
     def start_link(self, pairs: Pairs) -> Tensor:
         """(batch,) the factorisation's score, a training pair's own rating left out."""
         users, items = gather(self.start_users, pairs.users), gather(self.start_items, pairs.items)
@@ -133,7 +153,7 @@ class HybridVae(nn.Module):
             return self.ordinal.stars(link, users)
         return self.scale.low + self.scale.span * torch.sigmoid(link)
 
-    def forward(self, pairs: Pairs, sums: Sums | None, noise: Noise | None) -> Output:
+    def forward(self, pairs: Pairs, sums: Sums | RowSums | None, noise: Noise | None) -> Output:
         """Stars for ``pairs``. ``noise`` None: evaluation (no dropout, z = mu or averaged over)."""
         config, k = self.config, self.config.dot_product
         user, item = gather(self.user_embedding, pairs.users), gather(self.item_embedding, pairs.items)
@@ -167,3 +187,23 @@ class HybridVae(nn.Module):
             stars = torch.stack([self.stars(one, pairs.users) for one in whole]).mean(dim=0)
         prior = None if self.prior is None else self.prior(pairs.users, pairs.items).float()
         return Output(stars, whole, decoded.mean, decoded.log_variance, prior)
+
+
+def _rows_of_batches(
+    config: HybridVaeConfig, ratings: Ratings, centre: float, device: torch.device
+) -> tuple[RowRatings, RowRatings] | None:
+    """Users' and items' ratings by row where a step's own rows are cheaper than whole sums, else None.
+
+    On a graphics card whole sums are cheap at any size that fits it."""
+    if device.type == "cuda" or len(ratings) <= config.batch_size:
+        return None
+    centred = (ratings.values - np.float32(centre)).astype(np.float32)
+    sides = []
+    for rows, columns, shape in (
+        (ratings.users, ratings.items, (ratings.user_count, ratings.item_count)),
+        (ratings.items, ratings.users, (ratings.item_count, ratings.user_count)),
+    ):
+        kept = np.where(newest(rows, ratings.times, config.history_limit), rows, -1)
+        sides.append(RowRatings(kept, columns, centred, shape=shape, seed=ROW_ORDER))
+    users, items = sides
+    return (users, items) if cheaper_by_batch(users, items, config.batch_size) else None

@@ -6,7 +6,8 @@ ends. Weight decay is coupled into Adam's gradient (the formula's), so it also s
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
 
@@ -19,6 +20,8 @@ from recsys.data.ratings import Ratings
 from recsys.data.split import TrainingData
 from recsys.models.base import ModelArtifact
 from recsys.models.hybrid_vae import states
+from recsys.models.hybrid_vae.batch_history import SAMPLE as SAMPLE_OF_AN_ITEM
+from recsys.models.hybrid_vae.batch_history import BatchMatrix
 from recsys.models.hybrid_vae.batches import PairBuilder
 from recsys.models.hybrid_vae.config import HybridVaeConfig
 from recsys.models.hybrid_vae.evaluation_network import BATCH, evaluation_network
@@ -100,8 +103,8 @@ class HybridVaeTrainer:
         batches = tuple(rows for rows in batches if len(rows) > 1)
         squared = torch.zeros((), device=self.device)
         divergence, norm = squared.clone(), squared.clone()
-        for number, rows in enumerate(batches):
-            error, kl, gradient = self._step(rows, self.epoch + number / len(batches))
+        for number, (rows, histories) in enumerate(zip(batches, self._histories(batches), strict=True)):
+            error, kl, gradient = self._step(rows, self.epoch + number / len(batches), histories)
             squared += error * len(rows)
             divergence += kl
             norm = torch.maximum(norm, torch.nan_to_num(gradient, nan=torch.inf))
@@ -119,7 +122,33 @@ class HybridVaeTrainer:
             ),
         }
 
-    def _step(self, rows: Tensor, epoch: float) -> tuple[Tensor, Tensor, Tensor]:
+    def _histories(self, batches: Sequence[Tensor]) -> Iterator[tuple[BatchMatrix, BatchMatrix] | None]:
+        """What each step reads of histories, built in a thread one step ahead; None where sums are whole."""
+        by_row = self.network.by_row
+        if by_row is None:
+            yield from (None for _ in batches)
+            return
+        users, items = by_row
+
+        def read(number: int) -> tuple[BatchMatrix, BatchMatrix]:
+            random = np.random.default_rng(derive_seed(self.seed, "histories", self.epoch, number))
+            pairs = batches[number].cpu().numpy()
+            return (
+                users.batch(self.train.users[pairs], pairs, most=None, random=random),
+                items.batch(self.train.items[pairs], pairs, most=SAMPLE_OF_AN_ITEM, random=random),
+            )
+
+        with ThreadPoolExecutor(1, thread_name_prefix="histories") as pool:
+            coming = pool.submit(read, 0)
+            for number in range(len(batches)):
+                ready, following = coming, number + 1
+                if following < len(batches):
+                    coming = pool.submit(read, following)
+                yield ready.result()
+
+    def _step(
+        self, rows: Tensor, epoch: float, histories: tuple[BatchMatrix, BatchMatrix] | None
+    ) -> tuple[Tensor, Tensor, Tensor]:
         """One batch: its mse, its KL and the gradient norm before clipping, on the device."""
         config = self.config
         rate = learning_rate(config, epoch=epoch, epochs=self.epochs, plateau=self.plateau)
@@ -129,10 +158,12 @@ class HybridVaeTrainer:
                 group["lr"].fill_(rate)
             else:
                 group["lr"] = rate
-        sums = self.network.sums()  # float32: sparse products have no bfloat16
+        # float32: sparse products have no bfloat16.
+        network = self.network
+        sums = network.sums() if histories is None else network.batch_sums(histories)
         with mixed_precision(self.device):
             pairs = self._pairs.take(rows)
-            output = self.network(pairs, sums, self.noise)
+            output = network(pairs, sums, self.noise)
             error = (output.stars - self._values[rows]).square().mean()
             misfit = error
             if self.network.ordinal is not None and self._labels is not None:
