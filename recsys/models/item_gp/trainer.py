@@ -15,7 +15,7 @@ from recsys.data.split import TrainingData
 from recsys.models.base import TRAIN_SAMPLE, ModelArtifact
 from recsys.models.bayes_mf.config import BayesMfConfig
 from recsys.models.bayes_mf.sampler import Sampler
-from recsys.models.item_gp.family import ItemGpConfig
+from recsys.models.item_gp.config import ItemGpConfig
 from recsys.models.item_gp.item_vectors import ItemVectors, VectorSums, traits_of
 from recsys.models.item_gp.process import LONGEST, Kernel, regress
 from recsys.threads import one_blas_thread

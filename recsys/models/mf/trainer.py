@@ -19,7 +19,7 @@ from torch import Tensor
 from recsys.data.ratings import Ratings
 from recsys.data.split import TrainingData
 from recsys.models.base import ModelArtifact
-from recsys.models.mf.family import MfConfig
+from recsys.models.mf.config import MfConfig
 from recsys.models.mf.posterior import RowFactors, learn_prior, make_blocks, update
 from recsys.seeds import derive_seed
 from recsys.types import Arrays

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from recsys.data.split import TrainingData
 from recsys.errors import InputError
 from recsys.models.base import History, ModelArtifact, ModelFamily, Scorer
-from recsys.models.fields import require
+from recsys.models.myfm.config import MyFmConfig
 from recsys.models.ranges import Categorical, IntRange, Range
 
 if TYPE_CHECKING:
@@ -18,24 +17,6 @@ if TYPE_CHECKING:
 
 # pkg_resources is what the library reads its version with; setuptools has it up to 80.
 NEEDED = ("myfm", "pkg_resources")
-
-
-@dataclass(frozen=True)
-class MyFmConfig:
-    factors: int = 10  # width of each feature's vector
-    output: Literal["ordinal", "gaussian"] = "ordinal"  # ordered probit, or stars with Gaussian noise
-    histories: bool = True  # what a user rated, and who rated an item, are features
-    side_features: bool = True  # demographics, genres and years are features, where the data has them
-    iterations: int = 300  # of the library's Gibbs sampler, all in the first epoch
-    burn_in: float = 0.2  # share of the iterations that is left out of the average
-    kept: int = 32  # samples that predict, thinned evenly from the rest
-    patience: int = 1  # epochs without a better valid rmse before the trial stops; the first is all there is
-
-    def __post_init__(self) -> None:
-        require(1 <= self.factors <= 256, f"myfm.factors is {self.factors}, expected 1 to 256")
-        require(self.iterations >= 2, f"myfm.iterations is {self.iterations}, expected 2 or more")
-        require(0 <= self.burn_in < 1, f"myfm.burn_in is {self.burn_in}, expected 0 to below 1")
-        require(self.kept >= 1 and self.patience >= 1, "myfm.kept and .patience must be 1 or more")
 
 
 RANGES: dict[str, Range] = {

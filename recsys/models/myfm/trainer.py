@@ -24,7 +24,7 @@ from recsys.data.split import TrainingData
 from recsys.models.base import TRAIN_SAMPLE, ModelArtifact
 from recsys.models.bayes_mf.observation import levels_of
 from recsys.models.bayes_mf.posterior_samples import scores_of, stars_of
-from recsys.models.myfm.family import MyFmConfig
+from recsys.models.myfm.config import MyFmConfig
 from recsys.seeds import derive_seed
 from recsys.types import Arrays, JsonObject
 

@@ -13,7 +13,8 @@ from recsys.models.bayes_mf.config import BayesMfConfig
 from recsys.models.bayes_mf.sampler import Sampler
 from recsys.models.item_gp import process
 from recsys.models.item_gp import trainer as training
-from recsys.models.item_gp.family import FAMILY, ItemGpConfig
+from recsys.models.item_gp.config import ItemGpConfig
+from recsys.models.item_gp.family import FAMILY
 from recsys.models.item_gp.item_vectors import VectorSums, leading, traits_of
 from recsys.models.item_gp.process import Kernel, regress
 from recsys.models.item_gp.trainer import ItemGpTrainer

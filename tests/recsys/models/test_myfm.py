@@ -11,7 +11,7 @@ import pytest
 from recsys.data.ratings import Ratings
 from recsys.errors import InputError
 from recsys.models.myfm import family
-from recsys.models.myfm.family import MyFmConfig
+from recsys.models.myfm.config import MyFmConfig
 from recsys.models.myfm.trainer import MyFmTrainer
 from recsys.models.registry import FAMILIES
 from tests.small_ratings import history_of, training_data
