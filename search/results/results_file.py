@@ -2,16 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 from pydantic import ValidationError
 
 from recsys.errors import InputError
 from recsys.io import write_atomic
+from recsys.types import JsonObject
 from search.results.schema import SCHEMA_VERSION, Results
 from search.storage.json_files import read_json
+from search.storage.schema_version import check_version
 
 RESULTS = "results.json"
+
+
+def same_fields(document: JsonObject) -> JsonObject:
+    """Version 1: every field that came after it has a default."""
+    return document
+
+
+UPGRADES: list[Callable[[JsonObject], JsonObject]] = [same_fields]  # from version 1 to 2, and so on
 
 
 def write_results(folder: Path, results: Results) -> Path:
@@ -20,14 +31,12 @@ def write_results(folder: Path, results: Results) -> Path:
 
 
 def read_results(folder: Path) -> Results:
-    """The results of a run's folder; InputError where there are none, or of another schema."""
+    """The results of a run's folder, older ones brought up; InputError where there are none, or newer."""
     document = read_json(folder / RESULTS, "finish the run first: python search/breakthrough.py --resume")
-    version = document.get("schema_version") if isinstance(document, dict) else None
-    if version != SCHEMA_VERSION:
-        raise InputError(
-            f"{folder / RESULTS} has schema_version {version!r}, this code reads {SCHEMA_VERSION}: "
-            "read it with the version of the project that wrote it"
-        )
+    version = check_version(document, folder / RESULTS, newest=SCHEMA_VERSION)
+    for upgrade in UPGRADES[version - 1 :]:
+        document = upgrade(document)
+    document["schema_version"] = SCHEMA_VERSION
     try:
         return Results.model_validate(document)
     except ValidationError as error:

@@ -35,7 +35,7 @@ from search.results.run_info import (
     Verdict,
 )
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2  # 1 lacked what has a default since: forecasts, list_check, rating_intervals, stages
 
 __all__ = [
     "SCHEMA_VERSION",
@@ -64,8 +64,8 @@ __all__ = [
 class Results(Document):
     """A run, whole."""
 
-    schema_version: Literal[1] = 1
-    """Grows when a field changes its meaning or goes."""
+    schema_version: Literal[2] = 2
+    """Grows with the fields; ``results_file.UPGRADES`` brings older ones up."""
     name: str
     """The run's name: its folder."""
     command: list[str]

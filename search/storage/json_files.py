@@ -24,19 +24,24 @@ from recsys.training.trial_types import (
     TrialStatus,
 )
 from recsys.types import JsonObject
+from search.storage.schema_version import check_version
 
 TRIALS = "trials.json"
+TRIALS_VERSION = 1
 
 
 def write_trials(folder: Path, trials: Sequence[TrialResult]) -> Path:
     """``folder``/trials.json: every trial with its epochs and events."""
     rows = [trial_to_json(trial) for trial in trials]
-    return write_atomic(folder / TRIALS, json.dumps({"schema_version": 1, "trials": rows}).encode())
+    return write_atomic(
+        folder / TRIALS, json.dumps({"schema_version": TRIALS_VERSION, "trials": rows}).encode()
+    )
 
 
 def read_trials(folder: Path) -> list[TrialResult]:
     """The trials of a run's folder, in the order they were written."""
     document = read_json(folder / TRIALS, "a folder that a run left was expected")
+    check_version(document, folder / TRIALS, newest=TRIALS_VERSION)
     try:
         return [trial_from_json(row) for row in document["trials"]]
     except (KeyError, TypeError, ValueError) as error:

@@ -24,8 +24,11 @@ from recsys.io import FileLock, append_line, read_lines, write_atomic
 from recsys.training.trial_types import EventKind, RunEvent, TrialResult, TrialSpec
 from recsys.types import JsonObject
 from search.config.plan import SearchPlan, make_plan
-from search.storage.json_files import plain
+from search.storage.json_files import plain, read_json
+from search.storage.schema_version import check_version
 from search.storage.trial_dir import RESULT, read_result, trial_folder
+
+RUN_VERSION = 1  # of all files in a run's folder; folders without a mark are 1
 
 
 class RunFolder:
@@ -91,11 +94,15 @@ class RunFolder:
         return make_plan(content, {}, where=str(self.path / "plan.yaml"))
 
     def write_about(self, about: JsonObject) -> None:
-        write_atomic(self.path / "run.json", json.dumps(about, indent=1).encode())
+        marked = {"schema_version": RUN_VERSION, **about}
+        write_atomic(self.path / "run.json", json.dumps(marked, indent=1).encode())
 
     def read_about(self) -> JsonObject:
-        about: JsonObject = json.loads((self.path / "run.json").read_text())
-        return about
+        """What ``write_plan`` was given. Raises InputError where a newer version wrote it."""
+        path = self.path / "run.json"
+        about: JsonObject = read_json(path, "the folder of a run was expected")
+        check_version(about, path, newest=RUN_VERSION, unmarked=1)
+        return {name: value for name, value in about.items() if name != "schema_version"}
 
     # The journal.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -24,6 +25,7 @@ from search.results import (
 )
 from search.results.document import Document
 from search.results.error_slices import error_groups
+from search.results.schema import SCHEMA_VERSION
 from search.results.summary import label_of
 from search.results.targets import ML_32M_RATINGS, judge
 from tests.search.outcomes import make_outcome, make_trial
@@ -39,7 +41,7 @@ def test_what_is_written_is_what_is_read(tmp_path: Path) -> None:
     outcome = make_outcome(tmp_path)
     path = write_results(tmp_path, outcome, promotion={"promoted": True})
     read = read_results(tmp_path)
-    assert json.loads(path.read_text())["schema_version"] == 1
+    assert json.loads(path.read_text())["schema_version"] == SCHEMA_VERSION
     assert read.trials == {"finished": 16, "pruned": 7, "failed": 1}
     assert read.promotion == {"promoted": True}
     assert outcome.ensemble is not None
@@ -108,7 +110,9 @@ def test_a_diverged_epoch_survives_json() -> None:
     ("text", "complaint"),
     [
         ("{", "cannot be read as JSON"),
-        ('{"schema_version": 2}', "schema_version 2, this code reads 1"),
+        ('{"schema_version": 99}', "schema_version 99, this code reads up to 2: update the project"),
+        ('{"schema_version": "2"}', "schema_version '2', expected a number up to 2"),
+        ('{"schema_version": 0}', "schema_version 0, expected a number up to 2"),
         ('{"schema_version": 1, "name": 3}', "a whole results.json was expected"),
         ("[]", "schema_version None"),
     ],
@@ -118,6 +122,22 @@ def test_a_broken_file_is_refused_in_one_line(tmp_path: Path, text: str, complai
     with pytest.raises(InputError, match=complaint) as caught:
         read_results(tmp_path)
     assert "\n" not in str(caught.value)
+
+
+def test_results_of_version_1_are_read_and_shown(tmp_path: Path) -> None:
+    """A file that commit 6e0f3da wrote, on a synthetic data set."""
+    shutil.copy(Path(__file__).with_name("version_1.json"), tmp_path / "results.json")
+    results = read_results(tmp_path)
+    assert results.schema_version == SCHEMA_VERSION
+    assert results.ensemble is not None
+    assert results.ensemble.test is not None
+    assert f"{results.ensemble.test.rmse:.4f}" in summary_text(results)
+
+
+def test_trials_of_a_newer_version_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "trials.json").write_text('{"schema_version": 9, "trials": []}')
+    with pytest.raises(InputError, match="schema_version 9, this code reads up to 1"):
+        read_trials(tmp_path)
 
 
 def test_a_missing_file_says_how_to_get_it(tmp_path: Path) -> None:
