@@ -11,9 +11,18 @@ import tempfile
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from recsys.errors import InputError
+from serving.api.rate_limit import parse_rate
 from serving.assignment import check_shares
 from serving.domain import ArmSpec, ExperimentState
 from serving.events.spool import spool_folder
@@ -23,6 +32,14 @@ from serving.operations_service import OperationSettings
 from serving.release_registry import SCHEME
 
 SettingName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
+
+
+def _rate(text: str) -> str:
+    parse_rate(text)
+    return text
+
+
+Rate = Annotated[str, AfterValidator(_rate)]
 EventName = Annotated[str, Field(pattern="^(click|rating)$")]
 NO_RELEASE = (
     "no release was named: make one with `python search/breakthrough.py`, then start "
@@ -118,7 +135,8 @@ class Settings(SettingsModel):
     """``deadline_ms`` is when a list falls back to popular items; ``max_in_flight`` how many lists a replica
     computes at once before it refuses more with 503; ``events`` a file or a database URL;
     ``spool`` the folder for what waits to be written (default: beside the file); ``metrics_folder`` is
-    shared by the replicas of a machine; ``hash_user_ids`` false writes ids into the access log as they are,
+    shared by the replicas of a machine; ``rate_limit`` what a key (without keys: an address) may ask of one
+    replica, as "100/second"; ``hash_user_ids`` false writes ids into the access log as they are,
     where an erasure does not reach them."""
 
     host: str = "127.0.0.1"
@@ -133,6 +151,7 @@ class Settings(SettingsModel):
     max_body_bytes: Annotated[int, Field(ge=1024, le=1 << 30)] = 1 << 20
     poll_seconds: Annotated[float, Field(gt=0, le=60)] = 0.2
     access_log: str | None = None
+    rate_limit: Rate | None = None
     hash_user_ids: bool = True
     metrics_folder: str | None = None
     operations: OperationsArgs = Field(default_factory=OperationsArgs)

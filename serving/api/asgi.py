@@ -17,6 +17,7 @@ from serving.api.access_log import AccessLog
 from serving.api.experiments import ADMIN_TOKEN
 from serving.api.middleware import ApiMiddleware
 from serving.api.operations import OperationsApi
+from serving.api.rate_limit import RateLimiter, parse_rate
 from serving.engine.service import Service
 
 API_KEY = "RECSYS_API_KEY"
@@ -83,6 +84,7 @@ def create_asgi(service: Service, client: OperationsApi | None = None) -> ASGIAp
         metrics=service.metrics,
         keys=tuple(keys),
         most_bytes=settings.max_body_bytes,
+        rate_limiter=None if settings.rate_limit is None else RateLimiter(parse_rate(settings.rate_limit)),
         access_log=AccessLog(
             Path(settings.access_log) if settings.access_log else None,
             key=pseudonym_key(settings.events) if settings.hash_user_ids else None,

@@ -26,6 +26,7 @@ CODES = {
     409: "conflict",
     413: "too_large",
     422: "invalid_request",
+    429: "rate_limited",
     500: "internal",
     503: "unavailable",
 }
@@ -38,6 +39,7 @@ MEANINGS = {
     409: "Somebody else changed it since it was read, or an event id is taken by other content",
     413: "The body is larger than may be",
     422: "A value is missing, unknown or out of bounds",
+    429: "More requests than this key may send; Retry-After says when to go on",
     500: "Our mistake; the log has the reason under the request id",
     503: "Not possible at the moment; try again",
 }
@@ -45,10 +47,10 @@ MAX_DETAILS = 20
 
 
 def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """What FastAPI's ``responses`` takes; 401, 405, 413 and 422 may come from any route."""
+    """What FastAPI's ``responses`` takes; 401, 405, 413, 422 and 429 may come from any route."""
     return {
         status: {"model": ErrorResponse, "description": MEANINGS[status]}
-        for status in (*statuses, 401, 405, 413, 422)
+        for status in (*statuses, 401, 405, 413, 422, 429)
     }
 
 

@@ -1,4 +1,4 @@
-"""The gate before the routes, as one plain ASGI wrapper: request id, API key, body size, count and log.
+"""What every request passes before its route: request id, API key, rate limit, body size, count and log.
 
 Wraps everything, also what the framework itself answers, so that each request is counted and logged once
 and none ends in a traceback. A body that is too large is read to its end and thrown away (up to a limit)
@@ -20,6 +20,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from serving.api.access_log import AccessLog
 from serving.api.http_errors import error_response
+from serving.api.rate_limit import RateLimiter
 from serving.service_metrics import ServiceMetrics
 
 log = logging.getLogger(__name__)
@@ -45,12 +46,14 @@ class ApiMiddleware:
         keys: tuple[str, ...],
         most_bytes: int,
         access_log: AccessLog,
+        rate_limiter: RateLimiter | None = None,
     ) -> None:
         self._app = app
         self._metrics = metrics
         self._keys = tuple(key.encode() for key in keys)
         self._most_bytes = most_bytes
         self._access_log = access_log
+        self._rate_limiter = rate_limiter
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -94,12 +97,23 @@ class ApiMiddleware:
 
     async def _guarded(self, scope: Scope, headers: dict[bytes, bytes], receive: Receive, send: Send) -> None:
         path = scope["path"]
-        if self._keys and path not in PUBLIC_PATHS and not path.startswith(PUBLIC_FOLDER):
+        public = path in PUBLIC_PATHS or path.startswith(PUBLIC_FOLDER)
+        if self._keys and not public:
             given = request_key(headers)
             if not any(hmac.compare_digest(given, key) for key in self._keys):
                 answer = error_response(
                     401, "give the API key as `Authorization: Bearer ...` or X-API-Key", scope["request_id"]
                 )
+                await answer(scope, receive, send)
+                return
+        if self._rate_limiter is not None and not public:
+            key = request_key(headers) if self._keys else b""
+            address = (scope.get("client") or ("",))[0]
+            seconds = self._rate_limiter.retry_after(key, address)
+            if seconds is not None:
+                text = f"more than {self._rate_limiter.rate} requests; try again in {seconds} s"
+                answer = error_response(429, text, scope["request_id"])
+                answer.headers["retry-after"] = str(seconds)
                 await answer(scope, receive, send)
                 return
         length = headers.get(b"content-length", b"0")
