@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Literal
+from dataclasses import dataclass
+from dataclasses import field as dataclass_field
+from typing import Annotated, Literal
 
-FeedbackKind = Literal["impression", "click", "rating"]
+from pydantic import Field
+
+# impression, click, rating, and kinds of the user's own: what each is worth stands in the experiment.
+FeedbackKind = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,31}$")]
 Owner = Literal["manual", "rollout"]
 
 
@@ -75,5 +79,5 @@ class ExperimentState:
     arms: tuple[ArmSpec, ...]
     owner: Owner = "manual"
     holdout: float = 0.0
-    overrides: dict[str, str] = field(default_factory=dict)
+    overrides: dict[str, str] = dataclass_field(default_factory=dict)
     ranges: tuple[SlotRange, ...] = ()

@@ -40,7 +40,7 @@ class OperationsReplica:
             resolve=resolve,
             notify=self._notify,
             set_champion=set_champion,
-            settings=checked.operations.as_settings(),
+            settings=checked.operations.as_settings(checked.experiment),
         )
         self._stop = threading.Event()
         work = {"stop": self._stop, "failed": lambda reason: log.error("operations wait: %s", reason)}

@@ -10,7 +10,7 @@ import json
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -22,10 +22,11 @@ from serving.domain import ExperimentState
 from serving.drift.drift_monitor import DriftMonitor
 from serving.events.audit import lost_events, newest
 from serving.events.store import EventStore
-from serving.experiments.aggregates import HIT_EVENTS, Aggregates
+from serving.experiments.aggregates import Aggregates
 from serving.experiments.epoch import ExperimentEpoch, current_epoch
 from serving.experiments.event_reader import EventReader
 from serving.experiments.guardrails import Limits
+from serving.experiments.metrics import ACCURACY, DEFAULT_METRICS, Metric
 from serving.experiments.outcomes import arm_result, as_json, compare
 from serving.experiments.shadow import Shadows
 from serving.rollout.controller import RolloutController
@@ -38,14 +39,14 @@ NICE = 10
 
 @dataclass(frozen=True)
 class OperationSettings:
-    """``window_seconds`` after a user's first exposure their outcome is fixed. ``hit_events`` are the kinds
-    of feedback that count as a hit, and from which value on. ``retrain`` is a command
-    started at most once a ``retrain_hours`` when drift is found; () is off."""
+    """``window_seconds`` after a user's first exposure their outcome is fixed. ``metrics`` say what counts as
+    a conversion (accuracy is there always); the first is an arm's hit rate. ``retrain`` is a command started
+    at most once a ``retrain_hours`` when drift is found; () is off."""
 
     window_seconds: float = 86_400.0
     tick_seconds: float = 1.0
     limits: Limits = field(default_factory=Limits)
-    hit_events: Mapping[str, float | None] = field(default_factory=lambda: HIT_EVENTS)
+    metrics: tuple[Metric, ...] = DEFAULT_METRICS
     retrain: Sequence[str] = ()
     retrain_hours: float = 24.0
 
@@ -175,7 +176,7 @@ class Operations:
                 treatments=len(treatments),
             )
             for arm in treatments
-            for metric in ("hit_rate", "accuracy")
+            for metric in (*(metric.name for metric in self.settings.metrics), ACCURACY)
         ]
         arms = [arm_result(arm.name, tally, now) for arm in state.arms]
         return as_json(arms, comparisons, tally, self.settings.limits) | {
@@ -233,12 +234,21 @@ class Operations:
         tally = Aggregates(
             arms=frozenset(arm.name for arm in state.arms),
             window_seconds=self.settings.window_seconds,
-            hit_events=self.settings.hit_events,
+            metrics=tuple(metric.on_scale(*self._scale(state)) for metric in self.settings.metrics),
             slow_milliseconds=self.settings.limits.p99_milliseconds,
         )
         reader = EventReader(self.store, state.name, tally, revision=epoch.first_revision, also=shadows.add)
         made = self._followed[state.name] = TrackedExperiment(epoch, reader, shadows)
         return made
+
+    def _scale(self, state: ExperimentState) -> tuple[float, float]:
+        """Of the first arm's ratings; 1 to 5 where its release cannot be read."""
+        try:
+            manifest = json.loads((self._resolve(state.arms[0].release) / "manifest.json").read_text())
+            scale = manifest["dataset"]["scale"]
+            return float(scale["low"]), float(scale["high"])
+        except (OSError, ValueError, KeyError, TypeError, InputError):
+            return 1.0, 5.0
 
     def _activity(self, state: ExperimentState, tracked: TrackedExperiment) -> dict[str, float]:
         """What was known of a user before: the logarithm of their ratings in the first arm's release."""

@@ -24,10 +24,10 @@ from pydantic import (
 from recsys.errors import InputError
 from serving.api.rate_limit import parse_rate
 from serving.assignment import check_shares
-from serving.domain import ArmSpec, ExperimentState
+from serving.domain import ArmSpec, ExperimentState, FeedbackKind
 from serving.events.spool import spool_folder
-from serving.experiments.aggregates import HIT_EVENTS
 from serving.experiments.guardrails import Limits
+from serving.experiments.metrics import ACCURACY, DEFAULT_METRICS, HIT_RATE, EventRule, Metric, seconds_of
 from serving.operations_service import OperationSettings
 from serving.release_registry import SCHEME
 
@@ -40,7 +40,6 @@ def _rate(text: str) -> str:
 
 
 Rate = Annotated[str, AfterValidator(_rate)]
-EventName = Annotated[str, Field(pattern="^(click|rating)$")]
 NO_RELEASE = (
     "no release was named: make one with `python search/breakthrough.py`, then start "
     "`python -m serving serve --release runs/NAME/release`"
@@ -65,14 +64,67 @@ class Arm(SettingsModel):
         return release if release.startswith(SCHEME) else str(Path(release).absolute())
 
 
+class EventSettings(SettingsModel):
+    """``weight`` of a conversion, and the value ``at_least`` from which on it is one (a rating's stars)."""
+
+    weight: Annotated[float, Field(gt=0)] = 1.0
+    at_least: float | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _a_number_is_the_weight(cls, rule: Any) -> Any:
+        return {"weight": rule} if isinstance(rule, int | float) and not isinstance(rule, bool) else rule
+
+
+class MetricSettings(SettingsModel):
+    """``events`` maps a kind of feedback, your own kinds too, to its weight or its rule. ``exposures`` counts
+    all lists that were served, or those that were seen (by an ``impression`` event or a conversion)."""
+
+    events: dict[FeedbackKind, EventSettings] = Field(min_length=1)
+    exposures: Literal["served", "seen"] = "served"
+
+    def as_metric(self, name: str) -> Metric:
+        rules = {kind: EventRule(rule.weight, rule.at_least) for kind, rule in self.events.items()}
+        return Metric(name, rules, self.exposures)
+
+
 class ExperimentSettings(SettingsModel):
-    """``salt`` decides who is where; a new one deals everybody anew. As in ``ExperimentState``."""
+    """``salt`` decides who is where; a new one deals everybody anew. As in ``ExperimentState``. ``metrics``
+    has a ``primary`` (the name that decides) and a rule for each other name; ``hit_rate`` and ``accuracy``
+    are there always."""
 
     name: SettingName = "main"
     salt: Annotated[str, Field(max_length=200)] = "main"
     arms: list[Arm] = Field(default_factory=list)
     holdout: Annotated[float, Field(ge=0, le=1)] = 0.0
     overrides: dict[str, str] = Field(default_factory=dict)
+    metrics: dict[SettingName, MetricSettings | str] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _metrics_are_named(self) -> ExperimentSettings:
+        rules = [name for name, rule in self.metrics.items() if isinstance(rule, MetricSettings)]
+        primary = self.metrics.get("primary", HIT_RATE)
+        words = sorted(self.metrics.keys() - set(rules) - {"primary"})
+        if words or "primary" in rules or ACCURACY in rules:
+            raise ValueError(f"metrics need rules with events, got {words or rules}")
+        if primary not in (*rules, HIT_RATE, ACCURACY):
+            raise ValueError(f"the primary metric {primary!r} is none of {[*rules, HIT_RATE, ACCURACY]}")
+        return self
+
+    @property
+    def primary(self) -> str:
+        """The name of the metric that decides."""
+        return str(self.metrics.get("primary", HIT_RATE))
+
+    def measured(self) -> tuple[Metric, ...]:
+        """The metrics that count conversions, the primary one first."""
+        own = [
+            rule.as_metric(name) for name, rule in self.metrics.items() if isinstance(rule, MetricSettings)
+        ]
+        known = own or list(DEFAULT_METRICS)
+        if self.primary == HIT_RATE and HIT_RATE not in [metric.name for metric in known]:
+            known += DEFAULT_METRICS
+        return tuple(sorted(known, key=lambda metric: metric.name != self.primary))
 
     def state(self) -> ExperimentState:
         """Revision 0, checked. Raises InputError."""
@@ -102,30 +154,34 @@ class LimitSettings(SettingsModel):
     p99_milliseconds: Annotated[float, Field(gt=0)] = 50.0
     extra_fallbacks: Annotated[float, Field(ge=0, le=1)] = 0.05
     coverage_kept: Annotated[float, Field(ge=0, le=1)] = 0.5
-    primary: Literal["hit_rate", "accuracy"] = "hit_rate"
     squared_error_cap: Annotated[float, Field(gt=0)] = 4.0
 
 
 class OperationsArgs(SettingsModel):
-    """``window_seconds`` after a user's first list their outcome counts; ``hit_events`` are the kinds of
-    feedback that are a hit, with the value from which on (null: any); ``retrain`` is a command started
-    when drift is found ([] is off), at most once in ``retrain_hours``; ``notify`` a JSON webhook
-    (Discord's comes from DISCORD_WEBHOOK_URL)."""
+    """``window_seconds`` after a user's first list their outcome counts (seconds, or "36 hours", "7 days");
+    ``retrain`` is a command started when drift is found ([] is off), at most once in ``retrain_hours``;
+    ``notify`` a JSON webhook (Discord's comes from DISCORD_WEBHOOK_URL)."""
 
     window_seconds: Annotated[float, Field(gt=0)] = 86_400.0
     tick_seconds: Annotated[float, Field(gt=0, le=3600)] = 1.0
     limits: LimitSettings = Field(default_factory=LimitSettings)
-    hit_events: dict[EventName, float | None] = Field(default_factory=lambda: dict(HIT_EVENTS))
     retrain: list[str] = Field(default_factory=list)
     retrain_hours: Annotated[float, Field(gt=0)] = 24.0
     notify: str | None = None
 
-    def as_settings(self) -> OperationSettings:
+    @field_validator("window_seconds", mode="before")
+    @classmethod
+    def _in_words(cls, window: Any) -> Any:
+        return seconds_of(window) if isinstance(window, str) else window
+
+    def as_settings(self, experiment: ExperimentSettings | None = None) -> OperationSettings:
+        """What the operations process is given; the metrics are the experiment's."""
+        experiment = experiment or ExperimentSettings()
         return OperationSettings(
             window_seconds=self.window_seconds,
             tick_seconds=self.tick_seconds,
-            limits=Limits(**self.limits.model_dump()),
-            hit_events=dict(self.hit_events),
+            limits=Limits(**self.limits.model_dump(), primary=experiment.primary),
+            metrics=experiment.measured(),
             retrain=tuple(self.retrain),
             retrain_hours=self.retrain_hours,
         )

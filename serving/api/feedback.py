@@ -23,7 +23,7 @@ router = APIRouter(prefix="/v1", tags=["feedback"])
     "/feedback",
     response_model=None,
     responses={200: {"model": FeedbackResponse}, **documented(400, 409, 503)},
-    summary="Impressions, clicks and ratings",
+    summary="Impressions, clicks, ratings, and kinds of your own",
 )
 async def feedback(request: Request, body: FeedbackBody) -> Response:
     """All of a body or none of it. 503 means that it may or may not be stored: send it again, an
@@ -53,5 +53,6 @@ async def feedback(request: Request, body: FeedbackBody) -> Response:
     duplicates = [item.event_id for item in events if item.event_id not in new]
     for item in events:
         outcome = "stored" if item.event_id in new else "duplicate"
-        service.metrics.feedback.labels(item.kind, outcome).inc()
+        kind = item.kind if item.kind in ("impression", "click", "rating") else "other"
+        service.metrics.feedback.labels(kind, outcome).inc()
     return JsonResponse({"stored": list(dict.fromkeys(stored)), "duplicates": duplicates})

@@ -2,20 +2,22 @@
 
 The unit is the user, because the user is what was randomised. A user belongs to the arm of their first
 exposure for good, also when a change of shares later shows them another: dropping those who come back would
-take the active people out of the arm that shrinks. A conversion is feedback that counts (``HIT_EVENTS``) on
+take the active people out of the arm that shrinks. A conversion is feedback that counts (``metrics``) on
 an item that the exposure had shown, once for each exposure and item. A user's outcome is fixed
-``window_seconds`` after their first exposure: only then do they enter the comparison, so the sequence that
-the test sees is one fixed value a user. Sessions without a user id belong to nobody and are left out.
+``window_seconds`` after their first exposure: only then do they enter the comparison, and what arrives late
+does not rewrite them, so the sequence that the test sees is one fixed value a user.
+Sessions without a user id belong to nobody and are left out.
 """
 
 from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
+
+from serving.experiments.metrics import DEFAULT_METRICS, Metric
 
 # Latencies in bins of 2%, from 0.01 ms: p99 to within 1%, in 1,000 numbers an arm.
 BIN_GROWTH = math.log(1.02)
@@ -23,16 +25,6 @@ LATENCY_BINS = 1000
 ANONYMOUS = "anonymous-"  # user ids that the server gives to sessions without one
 COVERAGE_USERS = 50
 CLOCK_SLACK_SECONDS = 10.0  # feedback may carry a time that much before its exposure's
-# Kinds of feedback that are a hit, and from which value on (None: any).
-HIT_EVENTS: Mapping[str, float | None] = {"click": None, "rating": 4.0}
-
-
-def is_hit(kind: str, value: float | None, events: Mapping[str, float | None] = HIT_EVENTS) -> bool:
-    """Whether feedback of this kind and value counts as a conversion."""
-    if kind not in events:
-        return False
-    least = events[kind]
-    return least is None or (value is not None and value >= least)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +63,9 @@ class UserAggregates:
     first_at: float
     crossed: bool = False
     exposures: int = 0
-    hits: int = 0  # exposures with a conversion
+    seen: int = 0  # exposures with an impression or a conversion
+    worth: dict[str, float] = field(default_factory=dict)  # by metric, added up over exposures
+    counted: bool = False  # a comparison has used the outcome: it stays
     squared_error: float = 0.0
     rated: int = 0
     first_slow: bool = False  # whether the first list was: known at entry and never changed by what follows
@@ -135,11 +129,12 @@ class Aggregates:
     users: dict[str, UserAggregates] = field(default_factory=dict)
     by_arm: dict[str, ArmAggregates] = field(default_factory=dict)
     left_out: Counter[str] = field(default_factory=Counter)
-    hit_events: Mapping[str, float | None] = field(default_factory=lambda: HIT_EVENTS)
+    metrics: tuple[Metric, ...] = DEFAULT_METRICS
     slow_milliseconds: float = 50.0
     block_seconds: float = 60.0
     _converted: set[tuple[str, str]] = field(default_factory=set)
-    _hit: set[str] = field(default_factory=set)
+    _worth: dict[tuple[str, str], float] = field(default_factory=dict)  # by metric and exposure
+    _seen: set[str] = field(default_factory=set)
     latest_at: float = 0.0
 
     def add_exposure(self, shown: ShownList) -> None:
@@ -167,26 +162,28 @@ class Aggregates:
             user.first_slow, user.first_fallback = slow, fallback
             arm.add_first_list(shown.items)
         user.crossed |= user.arm != shown.arm
-        if shown.at < user.first_at:
+        if shown.at < user.first_at and not user.counted:
             # A clock went back, or a replica's batch came late: the earlier time is the true entry.
             # Its arm and revision are the user's: the share in force must be that of the entry.
             self.left_out["late exposure, entry moved back"] += 1
             user.first_at, user.arm, user.revision = shown.at, shown.arm, shown.revision
             user.first_slow, user.first_fallback = slow, fallback
-        if shown.at < user.first_at + self.window_seconds:
+        if user.counted:
+            self.left_out["list of a user already counted"] += 1
+        elif shown.at < user.first_at + self.window_seconds:
             user.exposures += 1
         self.latest_at = max(self.latest_at, shown.at)
 
     def add_feedback(self, done: UserAction, shown: ShownList | None) -> None:
         """Add feedback with the exposure that it answers, None when nobody knows that one."""
         if done.exposure_id is None:
-            if done.kind in self.hit_events and done.kind != "rating":
+            if done.kind != "rating" and any(done.kind in metric.events for metric in self.metrics):
                 self.left_out[f"{done.kind} without an exposure"] += 1
             return
         if shown is None:
             self.left_out["unknown exposure"] += 1
             return
-        if done.kind == "impression" or shown.shadow or shown.user_id.startswith(ANONYMOUS):
+        if shown.shadow or shown.user_id.startswith(ANONYMOUS):
             return
         if shown.arm not in self.arms:
             self.left_out["unknown arm"] += 1
@@ -199,20 +196,40 @@ class Aggregates:
             return
         arm = self.by_arm.setdefault(shown.arm, ArmAggregates())
         user = self.users.get(shown.user_id)
-        inside = user is not None and done.at < user.first_at + self.window_seconds
-        key = (shown.exposure_id, done.item_id or "")
-        hit = is_hit(done.kind, done.value, self.hit_events) and done.item_id in shown.items
-        if hit and key not in self._converted:
-            self._converted.add(key)
-            arm.conversions += 1
-            if user is not None and inside and shown.exposure_id not in self._hit:
-                self._hit.add(shown.exposure_id)
-                user.hits += 1
+        if user is not None and done.at >= user.first_at + self.window_seconds:
+            user = None
+        if user is not None and user.counted:
+            self.left_out["late: the user's outcome was already fixed"] += 1
+            user = None
+        self._convert(arm, user, done, shown)
         if done.kind == "rating" and done.value is not None and done.predicted is not None:
             error = (done.value - done.predicted) ** 2
             arm.squared_error += error
             arm.rated += 1
-            if user is not None and inside:
+            if user is not None:
                 user.squared_error += error
                 user.rated += 1
         self.latest_at = max(self.latest_at, done.at)
+
+    def _convert(
+        self, arm: ArmAggregates, user: UserAggregates | None, done: UserAction, shown: ShownList
+    ) -> None:
+        """Count the conversions of one event; ``user`` is None outside of their window."""
+        seen = done.kind == "impression"
+        for place, metric in enumerate(self.metrics):
+            rule = metric.events.get(done.kind)
+            weight = 0.0 if rule is None or done.item_id not in shown.items else rule.weight_of(done.value)
+            if weight <= 0:
+                continue
+            seen = True
+            key = (shown.exposure_id, done.item_id or "")
+            if place == 0 and key not in self._converted:  # an arm's hit rate is that of the primary metric
+                self._converted.add(key)
+                arm.conversions += 1
+            before = self._worth.get((metric.name, shown.exposure_id), 0.0)
+            if user is not None and weight > before:
+                self._worth[metric.name, shown.exposure_id] = weight
+                user.worth[metric.name] = user.worth.get(metric.name, 0.0) + weight - before
+        if seen and user is not None and shown.exposure_id not in self._seen:
+            self._seen.add(shown.exposure_id)
+            user.seen += 1

@@ -16,7 +16,8 @@ from serving.experiments.aggregates import Aggregates, ArmAggregates, UserAggreg
 from serving.experiments.betting import Evidence, bet
 from serving.experiments.difference import Difference, difference
 from serving.experiments.guardrails import Limits, alarms, guardrails
-from serving.experiments.verdict import Verdict, decide_experiment
+from serving.experiments.metrics import ACCURACY, Metric, words_of
+from serving.experiments.verdict import ExperimentDecision, Verdict, decide_experiment
 
 
 @dataclass(frozen=True)
@@ -86,14 +87,16 @@ def matured(user: UserAggregates, tally: Aggregates, now: float) -> bool:
     return now >= user.first_at + tally.window_seconds
 
 
-def outcomes(users: Sequence[UserAggregates], metric: str) -> FloatArray:
-    """(n,) outcomes: "hit_rate" is the share of exposures with a conversion; "accuracy" minus the mean
-    squared error."""
-    if metric == "hit_rate":
-        return np.array([min(1.0, user.hits / max(1, user.exposures)) for user in users], dtype=np.float64)
-    if metric == "accuracy":
-        return np.array([-user.squared_error / user.rated for user in users], dtype=np.float64)
-    raise ValueError(f"expected the metric hit_rate or accuracy, got {metric!r}")
+def errors(users: Sequence[UserAggregates]) -> FloatArray:
+    """(n,) mean squared errors of users who rated."""
+    return np.array([user.squared_error / user.rated for user in users], dtype=np.float64)
+
+
+def outcomes(users: Sequence[UserAggregates], metric: Metric) -> FloatArray:
+    """(n,) mean worth of a user's lists, those served or those seen, between 0 and the metric's bound."""
+    lists = [user.exposures if metric.exposures == "served" else user.seen for user in users]
+    worth = [user.worth.get(metric.name, 0.0) for user in users]
+    return np.array([w / max(1, n) for w, n in zip(worth, lists, strict=True)]).clip(0.0, metric.bound)
 
 
 def compare(
@@ -126,26 +129,39 @@ def compare(
     for user_id, user in tally.users.items():
         planned = shares.get(user.revision, {})
         pair = (planned.get(control, 0.0), planned.get(treatment, 0.0))
-        rated = metric != "accuracy" or user.rated
-        if user.arm in (control, treatment) and min(pair) > 0 and rated and matured(user, tally, now):
+        if user.arm in (control, treatment) and min(pair) > 0 and matured(user, tally, now):
+            user.counted = True
             chosen.append((user.first_at, user_id, user, pair[1] / sum(pair)))
     chosen.sort(key=lambda row: row[:2])
+    rated = metric == ACCURACY
+    differ = rated and _who_rates(chosen, treatment)
+    analysed = [row for row in chosen if not rated or row[2].rated]
+    chosen = analysed
     users = [user for _, _, user, _ in chosen]
     treated = np.array([user.arm == treatment for user in users], dtype=np.bool_)
     known = None if covariate is None else np.array([covariate.get(name, 0.0) for _, name, _, _ in chosen])
-    values, cap = outcomes(users, metric), limits.squared_error_cap
+    measured = next((found for found in tally.metrics if found.name == metric), None)
+    if measured is None and not rated:
+        raise ValueError(f"no metric {metric!r}; there are {[known.name for known in tally.metrics]}")
+    values = -errors(users) if measured is None else outcomes(users, measured)
+    cap = limits.squared_error_cap
     evidence = bet(
-        values if metric == "hit_rate" else cap + values,
+        values if measured else cap + values,
         treated,
         np.array([share for *_, share in chosen], dtype=np.float64),
-        bound=1.0 if metric == "hit_rate" else cap,
-        kind="rate" if metric == "hit_rate" else "error",
+        bound=measured.bound if measured else cap,
+        kind="rate" if measured else "error",
         covariate=known,
         treatments=treatments,
         alpha=limits.alpha,
     )
     ready = min(int(treated.sum()), int((~treated).sum())) >= 2
-    ratio = sample_ratio.check(users_assigned(tally, history))
+    everybody = list(tally.users.values())
+    fixed = [user for user in everybody if matured(user, tally, now)]
+    ratio = min(  # of all who entered, and of those whose outcome is fixed
+        (sample_ratio.check(users_assigned(history, part)) for part in (everybody, fixed)),
+        key=lambda found: found.p_value,
+    )
     primary = metric == limits.primary
     rails = (
         guardrails(tally, shares, control=control, treatment=treatment, limits=limits, treatments=treatments)
@@ -155,6 +171,11 @@ def compare(
     verdict = decide_experiment(
         ratio, evidence, rails, primary=primary, lost_events=lost_events, control_mean=_mean(values[~treated])
     )
+    if differ:
+        verdict = Verdict(
+            ExperimentDecision.NONE,
+            "No verdict: the arms differ in who rates, so their errors are of different people's ratings.",
+        )
     span = Interval(evidence.estimate, evidence.low, evidence.high, limits.alpha / treatments)
     return ArmComparison(
         metric=metric,
@@ -169,6 +190,17 @@ def compare(
     )
 
 
+def _who_rates(rows: Sequence[tuple[float, str, UserAggregates, float]], treatment: str) -> bool:
+    """Whether an arm's users rate more often than the other's: then who rated was chosen after treatment."""
+    evidence = bet(
+        np.array([bool(user.rated) for _, _, user, _ in rows], dtype=np.float64),
+        np.array([user.arm == treatment for _, _, user, _ in rows], dtype=np.bool_),
+        np.array([share for *_, share in rows], dtype=np.float64),
+        alpha=sample_ratio.BLOCK_BELOW,
+    )
+    return evidence.ships or evidence.stops
+
+
 def _mean(values: FloatArray) -> float | None:
     return float(values.mean()) if len(values) else None
 
@@ -179,11 +211,11 @@ def planned_shares(history: Sequence[ExperimentState]) -> dict[int, dict[str, fl
 
 
 def users_assigned(
-    tally: Aggregates, history: Sequence[ExperimentState]
+    history: Sequence[ExperimentState], users: Sequence[UserAggregates]
 ) -> list[tuple[tuple[int, ...], tuple[float, ...]]]:
-    """Users of every arm who entered at each revision, with the shares that then held (sample-ratio test)."""
+    """Those of ``users`` who entered each arm at each revision, with the shares that then held."""
     counts: dict[int, Counter[str]] = {}
-    for user in tally.users.values():
+    for user in users:
         counts.setdefault(user.revision, Counter())[user.arm] += 1
     stages = []
     for revision, planned in sorted(planned_shares(history).items()):
@@ -211,4 +243,5 @@ def as_json(
         "alarms": alarms(tally, [arm.arm for arm in arms], limits),
         "left_out": dict(tally.left_out),
         "window_seconds": tally.window_seconds,
+        "window": words_of(tally.window_seconds),
     }

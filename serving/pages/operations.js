@@ -1,12 +1,13 @@
 "use strict";
 // Experiments, roll-outs, drift and the journal, as GET /v1/operations tells them.
 const EVERY = 2000, TONES = {"ship": "good", "stop": "bad", "not yet": "wait", "no verdict": "bad", "secondary": "wait"};
+const measure = name => METRICS[name] || [name.replace(/_/g, " "), 4, "a list"];
 const METRICS = {hit_rate: ["hit rate", 4, "of lists"], accuracy: ["accuracy (− squared error)", 3, "stars²"]};
 
 function verdict(row) {
   // The words begin with the decision: that much of them carries the colour.
   const {words, decision} = row.verdict, begins = words.toLowerCase().startsWith(decision) ? decision.length : 0;
-  return node("div", {class: `verdict ${TONES[decision]}`}, node("span", {class: "soft"}, `${row.treatment} against ${row.control}, ${METRICS[row.metric][0]}`),
+  return node("div", {class: `verdict ${TONES[decision]}`}, node("span", {class: "soft"}, `${row.treatment} against ${row.control}, ${measure(row.metric)[0]}`),
     node("p", {}, node("b", {class: TONES[decision]}, words.slice(0, begins)), words.slice(begins)));
 }
 
@@ -14,7 +15,7 @@ function intervals(comparisons) {
   const shown = comparisons.filter(row => row.interval);
   if (!shown.length) return node("p", {class: "soft"}, "No interval yet: no two users of each arm have a fixed outcome.");
   return shown.map(row => {
-    const {low, high, estimate} = row.interval, [name, digits, unit] = METRICS[row.metric];
+    const {low, high, estimate} = row.interval, [name, digits, unit] = measure(row.metric);
     const reach = 1.15 * Math.max(Math.abs(low), Math.abs(high), 1e-9), x = value => 50 + 50 * value / reach;
     const words = `${signed(estimate, digits)} (${signed(low, digits)} to ${signed(high, digits)}) ${unit}`;
     return node("div", {class: "interval"}, node("span", {}, `${row.treatment} − ${row.control}, ${name}`),

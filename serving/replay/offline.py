@@ -11,7 +11,7 @@ from recsys.release.queries import Query
 from serving.assignment import Assigner
 from serving.domain import ExperimentState
 from serving.engine.served_release import RuleSet, ServedRelease
-from serving.experiments.aggregates import is_hit
+from serving.experiments.metrics import Metric
 from serving.release_registry import resolve
 from serving.replay.traffic import Traffic
 
@@ -44,6 +44,8 @@ def offline_metrics(
         for arm in state.arms
     }
     found = {name: OfflineMetrics() for name in arms}
+    scale = arms[state.arms[0].name].release.manifest.dataset.scale
+    liked = Metric().on_scale(scale.low, scale.high).events["rating"]
     history_of: dict[str, dict[str, float]] = {}
     for user, item, value in zip(
         traffic.users.tolist(), traffic.items.tolist(), traffic.values.tolist(), strict=True
@@ -57,7 +59,7 @@ def offline_metrics(
         figures.answers += 1
         if row is not None:
             listed_rows = {one.item for one in listed.recommendations}
-            figures.hits += is_hit("rating", value) and row in listed_rows
+            figures.hits += liked.weight_of(value) > 0 and row in listed_rows
             stars = float(loaded.recommender.predict(query, loaded.items([item]))[0])
             figures.squared_error += (value - stars) ** 2
             figures.rated += 1

@@ -22,7 +22,7 @@ from serving.experiments.guardrails import (
     too_many,
     worse_in_time,
 )
-from serving.experiments.outcomes import matured, outcomes, planned_shares
+from serving.experiments.outcomes import errors, matured, planned_shares
 from serving.rollout.policy import GuardrailReading, RolloutPlan
 
 SQUARED_ERROR_CAP = 4.0
@@ -107,7 +107,7 @@ def worse_error(tally: Aggregates, plan: RolloutPlan, state: ExperimentState, *,
     found.sort(key=lambda row: row[:2])
     users = [user for _, _, user, _ in found]
     evidence = bet(
-        SQUARED_ERROR_CAP + outcomes(users, "accuracy"),
+        SQUARED_ERROR_CAP - errors(users),
         np.array([user.arm == plan.candidate for user in users], dtype=np.bool_),
         np.array([share for *_, share in found], dtype=np.float64),
         bound=SQUARED_ERROR_CAP,

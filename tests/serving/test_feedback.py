@@ -111,7 +111,7 @@ def test_feedback_finds_its_arm_by_the_exposure(made: Running) -> None:
         ({"kind": "click"}, "needs an item_id"),
         ({"kind": "rating", "item_id": "i1", "rating": 7}, "between 0.5 and 5"),
         ({"kind": "rating", "item_id": "i1", "rating": "NaN"}, "finite"),
-        ({"kind": "view", "item_id": "i1"}, "'impression', 'click' or 'rating'"),
+        ({"kind": "View!", "item_id": "i1"}, "pattern"),
         ({"kind": "impression", "user_id": "a\u0000b"}, "pattern"),
         ({"kind": "impression", "at": -1}, "greater than or equal to 0"),
         ({"kind": "impression", "colour": "red"}, "Extra inputs"),

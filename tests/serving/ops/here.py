@@ -46,7 +46,7 @@ def operating(folder: Path, releases: Mapping[str, Path], *shares: float, **fiel
         EventStore(settings.events),
         resolve=Path,
         notify=lambda _: None,
-        settings=settings.operations.as_settings(),
+        settings=settings.operations.as_settings(settings.experiment),
     )
     failures: list[str] = []
     thread = threading.Thread(target=operations.run, args=(stop,), kwargs={"failed": failures.append})

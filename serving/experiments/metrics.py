@@ -1,0 +1,78 @@
+"""What an experiment measures: which feedback converts a list, from which value on, how much it is worth.
+
+A list is worth the largest weight among the conversions on it, so a click repeated fifty times is one. A
+user's outcome is the mean worth of their lists: of all that were served, or of those that they saw (an
+``impression`` or a conversion says so).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Literal
+
+ACCURACY = "accuracy"
+HIT_RATE = "hit_rate"
+LIKED = 0.75  # of the scale: 4 of 1 to 5, 7.75 of 1 to 10
+UNITS = {"second": 1.0, "minute": 60.0, "hour": 3600.0, "day": 86_400.0, "week": 604_800.0}
+SPAN = re.compile(r"^\s*([0-9]+(?:\.[0-9]+)?)\s*(second|minute|hour|day|week)s?\s*$")
+
+
+@dataclass(frozen=True)
+class EventRule:
+    """``weight`` of a conversion; ``at_least`` is the value from which on it is one (None: any); ``liked``
+    puts ``LIKED`` of the release's scale there."""
+
+    weight: float = 1.0
+    at_least: float | None = None
+    liked: bool = False
+
+    def weight_of(self, value: float | None) -> float:
+        """0 where ``value`` is too small, or missing where one is asked for."""
+        if self.at_least is None:
+            return self.weight
+        return self.weight if value is not None and value >= self.at_least else 0.0
+
+
+@dataclass(frozen=True)
+class Metric:
+    """``events`` maps a kind of feedback to its rule. An outcome lies between 0 and ``bound``."""
+
+    name: str = HIT_RATE
+    events: Mapping[str, EventRule] = field(
+        default_factory=lambda: {"click": EventRule(), "rating": EventRule(liked=True)}
+    )
+    exposures: Literal["served", "seen"] = "served"
+
+    @property
+    def bound(self) -> float:
+        return max(rule.weight for rule in self.events.values())
+
+    def on_scale(self, low: float, high: float) -> Metric:
+        """With ``at_least`` of rules on liked ratings on a release's scale."""
+        liked = low + LIKED * (high - low)
+        events = {
+            kind: replace(rule, at_least=liked) if rule.liked else rule for kind, rule in self.events.items()
+        }
+        return replace(self, events=events)
+
+
+DEFAULT_METRICS = (Metric(),)
+
+
+def seconds_of(words: str) -> float:
+    """Seconds of "36 hours" or "7 days". Raises ValueError."""
+    found = SPAN.match(words)
+    if found is None:
+        raise ValueError(f"expected a time like 36 hours or 7 days, got {words!r}")
+    return float(found[1]) * UNITS[found[2]]
+
+
+def words_of(seconds: float) -> str:
+    """A span in the largest unit that it is a whole number of, or has at least two of."""
+    for unit in ("day", "hour", "minute", "second"):
+        count = seconds / UNITS[unit]
+        if (count == int(count) and count >= 1) or count >= 2:
+            return f"{count:g} {unit}" + ("" if count == 1 else "s")
+    return f"{seconds:g} seconds"
