@@ -1,4 +1,4 @@
-"""Notifications to Discord and to any JSON webhook, sent in the background.
+"""Notifications to Discord, to a JSON webhook and, by Apprise, to other messengers, sent in the background.
 
 Each webhook has a bounded queue and one thread, which pauses between posts, retries with exponential
 back-off and honours Retry-After. A full queue drops its oldest unimportant message; nothing here blocks or
@@ -20,6 +20,7 @@ from urllib.parse import urlsplit
 
 import requests
 
+from recsys.apprise_channel import APPRISE_VARIABLE, AppriseChannel, is_apprise
 from recsys.errors import InputError
 from recsys.training.trial_types import EventKind, RunEvent
 
@@ -151,10 +152,13 @@ class Webhook:
         )
 
 
+Channel = Webhook | AppriseChannel
+
+
 class Notifier:
     """Tells every webhook, each from its own thread, so that a dead one does not hold up the others."""
 
-    def __init__(self, webhooks: Sequence[Webhook], *, pause_s: float = BETWEEN_POSTS_S) -> None:
+    def __init__(self, webhooks: Sequence[Channel], *, pause_s: float = BETWEEN_POSTS_S) -> None:
         logging.getLogger("urllib3.connectionpool").addFilter(_outside_senders)
         self._senders = [_Sender(webhook, pause_s=pause_s) for webhook in webhooks]
         self._announced: set[tuple[EventKind, int | None]] = set()
@@ -163,12 +167,17 @@ class Notifier:
     def from_environment(
         cls, url: str | None = None, *, environment: Mapping[str, str] | None = None
     ) -> Notifier:
-        """The webhooks of DISCORD_WEBHOOK_URL and ``url``; none is fine. InputError for what is no URL."""
-        discord = (environment if environment is not None else os.environ).get(DISCORD_VARIABLE, "").strip()
-        webhooks = [Webhook("Discord", discord, discord=True)] if discord else []
+        """The channels of DISCORD_WEBHOOK_URL, APPRISE_URLS (separated by blanks) and ``url``; none is fine.
+
+        Raises InputError for what is no URL, and for a messenger's without Apprise."""
+        known = environment if environment is not None else os.environ
+        discord = known.get(DISCORD_VARIABLE, "").strip()
+        channels: list[Channel] = [Webhook("Discord", discord, discord=True)] if discord else []
+        for number, messenger in enumerate(known.get(APPRISE_VARIABLE, "").split(), start=1):
+            channels.append(AppriseChannel(f"{APPRISE_VARIABLE} {number}", messenger))
         if url is not None:
-            webhooks.append(Webhook("webhook", url))
-        return cls(webhooks)
+            channels.append(AppriseChannel("--notify", url) if is_apprise(url) else Webhook("webhook", url))
+        return cls(channels)
 
     def event(self, event: RunEvent) -> None:
         """Tell of an event, soon; returns at once. The end is told by ``finish``, once; a chat room hears
@@ -204,7 +213,7 @@ class Notifier:
 class _Sender:
     """One webhook's queue and thread."""
 
-    def __init__(self, webhook: Webhook, *, pause_s: float) -> None:
+    def __init__(self, webhook: Channel, *, pause_s: float) -> None:
         self._webhook = webhook
         self.discord = webhook.discord
         self._pause_s = pause_s

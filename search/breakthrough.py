@@ -99,7 +99,11 @@ def parser() -> argparse.ArgumentParser:
         "--target-loss", type=float, metavar="LOSS", help="end the search when a trial reaches it on valid"
     )
     where.add_argument("--price", type=float, metavar="USD", help="per hour and machine (default: 0)")
-    where.add_argument("--notify", metavar="URL", help="a JSON webhook; Discord's from DISCORD_WEBHOOK_URL")
+    where.add_argument(
+        "--notify",
+        metavar="URL",
+        help="a JSON webhook or, with the extra notify, an Apprise URL; Discord's from DISCORD_WEBHOOK_URL",
+    )
     earlier = command.add_argument_group("learning from an earlier run")
     earlier.add_argument("--warm-start", metavar="RUN", help="take over its results (same data, same split)")
     earlier.add_argument("--start-from", metavar="RUN", help="take over only its best configs (any data)")

@@ -43,7 +43,11 @@ def parser() -> argparse.ArgumentParser:
     run.add_argument("--data", help="other ratings than the card's")
     run.add_argument("--split", help="another split than the card's")
     run.add_argument("--resume", action="store_true", help="go on with what was interrupted")
-    run.add_argument("--notify", metavar="URL", help="a JSON webhook; Discord's from DISCORD_WEBHOOK_URL")
+    run.add_argument(
+        "--notify",
+        metavar="URL",
+        help="a JSON webhook or, with the extra notify, an Apprise URL; Discord's from DISCORD_WEBHOOK_URL",
+    )
     run.add_argument("--concurrency", type=int, metavar="N", help="seeds at once")
     run.add_argument("--max-cost", type=float, metavar="USD", help="for the whole run (20)")
     run.add_argument("--max-hours", type=float, metavar="H", help="for the whole run")
