@@ -14,6 +14,7 @@ from recsys.errors import check_encoding, exit_code
 COMMANDS = {
     "serve": ("serving.commands.serve", "serve releases over HTTP on this machine"),
     "deploy": ("serving.commands.deploy", "serve them on a Ray cluster that is already there"),
+    "experiment": ("serving.commands.experiment_advice", "say what an experiment takes before it starts"),
     "replay": ("serving.commands.replay", "turn the newest ratings into live traffic"),
     "rollout": ("serving.commands.rollout", "roll a release out in stages, and back when it fails"),
     "data": ("serving.events.retention", "retention, export, erasure, backup and restore of events"),

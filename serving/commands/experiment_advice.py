@@ -1,0 +1,69 @@
+"""``python -m serving experiment``: what an experiment takes, before anybody is shown anything."""
+
+from __future__ import annotations
+
+import argparse
+
+from recsys.errors import InputError
+from serving.experiments.sizing import HALF_BY, MOST_BY, Design, control_share, fixed_size
+
+SHARES = (0.01, 0.05, 0.1, 0.2)
+MANY_PEOPLE = 100_000
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--rate", type=float, required=True, help="the control's hit rate, say 0.05")
+    parser.add_argument("--lift", type=float, default=0.2, help="relative (default 0.2: +20%%)")
+    parser.add_argument("--treatments", type=int, default=1, help="arms beside the control (default 1)")
+    parser.add_argument("--share", type=float, help="of each treatment (default: what is advised)")
+    parser.add_argument("--alpha", type=float, default=0.05, help="of any false verdict (default 0.05)")
+    parser.add_argument("--people-a-day", type=float, help="new people a day, to say days as well")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Prints the advice; returns the exit code."""
+    for line in advice(options):
+        print(line)
+    return 0
+
+
+def advice(options: argparse.Namespace) -> list[str]:
+    """The lines of the advice. Raises InputError for a design that cannot be."""
+    if options.people_a_day is not None and not options.people_a_day > 0:
+        raise InputError(f"--people-a-day is above 0, got {options.people_a_day:g}")
+    count = options.treatments
+    best = (1 - control_share(count)) / count if count >= 1 else 0.5
+    share = best if options.share is None else options.share
+    asked = Design(options.rate, options.lift, share, count, options.alpha)
+    advised = Design(options.rate, options.lift, best, count, options.alpha)
+    lines = [
+        f"control share {advised.control:.0%}, {best:.0%} for each of {count} treatment{'s' * (count > 1)}: "
+        f"1 / (1 + sqrt({count})) tells them apart soonest",
+        f"to find {options.lift:+.0%} of a rate of {options.rate:g} at a share of {asked.share:.0%}: "
+        f"{_people(asked, options.people_a_day)} for a test of fixed size (80% power)",
+        f"with a look whenever you like, half of such experiments decide by {HALF_BY:g} times that, "
+        f"80% by {MOST_BY:g} times",
+        "",
+        f"{'share':>6} {'control':>8} {'fixed size':>12} {'half decide':>12} {'80% decide':>12}",
+    ]
+    shares = sorted({*(share for share in SHARES if count * share < 1), asked.share, best})
+    for share in shares:
+        design = Design(options.rate, options.lift, share, count, options.alpha)
+        size = fixed_size(design)
+        lines.append(
+            f"{share:>6.0%} {design.control:>8.0%} {size:>12,} {round(HALF_BY * size):>12,} "
+            f"{round(MOST_BY * size):>12,}"
+        )
+    if fixed_size(asked) > MANY_PEOPLE:
+        fewer = f"at {best:.0%} it is {fixed_size(advised):,}; " if asked.share != best else ""
+        lines += [
+            "",
+            f"that is many people, whatever the method: {fewer}a metric with a higher rate needs fewer",
+        ]
+    return lines
+
+
+def _people(design: Design, a_day: float | None) -> str:
+    size = fixed_size(design)
+    days = "" if a_day is None else f" ({size / a_day:,.1f} days)"
+    return f"about {size:,} people{days}"
