@@ -192,7 +192,8 @@ class Settings(SettingsModel):
     computes at once before it refuses more with 503; ``events`` a file or a database URL;
     ``spool`` the folder for what waits to be written (default: beside the file); ``metrics_folder`` is
     shared by the replicas of a machine; ``rate_limit`` what a key (without keys: an address) may ask of one
-    replica, as "100/second"; ``hash_user_ids`` false writes ids into the access log as they are,
+    replica, as "100/second"; ``trace`` sends OpenTelemetry
+    spans (extra trace); ``hash_user_ids`` false writes ids into the access log as they are,
     where an erasure does not reach them."""
 
     host: str = "127.0.0.1"
@@ -208,6 +209,7 @@ class Settings(SettingsModel):
     poll_seconds: Annotated[float, Field(gt=0, le=60)] = 0.2
     access_log: str | None = None
     rate_limit: Rate | None = None
+    trace: bool = False
     hash_user_ids: bool = True
     metrics_folder: str | None = None
     operations: OperationsArgs = Field(default_factory=OperationsArgs)

@@ -19,6 +19,7 @@ from serving.api.middleware import ApiMiddleware
 from serving.api.operations import OperationsApi
 from serving.api.rate_limit import RateLimiter, parse_rate
 from serving.engine.service import Service
+from serving.tracing import RequestTracer
 
 API_KEY = "RECSYS_API_KEY"
 PAGES = Path(__file__).resolve().parent.parent / "pages"
@@ -84,6 +85,7 @@ def create_asgi(service: Service, client: OperationsApi | None = None) -> ASGIAp
         metrics=service.metrics,
         keys=tuple(keys),
         most_bytes=settings.max_body_bytes,
+        tracer=RequestTracer() if settings.trace else None,
         rate_limiter=None if settings.rate_limit is None else RateLimiter(parse_rate(settings.rate_limit)),
         access_log=AccessLog(
             Path(settings.access_log) if settings.access_log else None,

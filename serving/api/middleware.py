@@ -22,6 +22,7 @@ from serving.api.access_log import AccessLog
 from serving.api.http_errors import error_response
 from serving.api.rate_limit import RateLimiter
 from serving.service_metrics import ServiceMetrics
+from serving.tracing import RequestTracer
 
 log = logging.getLogger(__name__)
 REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
@@ -47,6 +48,7 @@ class ApiMiddleware:
         most_bytes: int,
         access_log: AccessLog,
         rate_limiter: RateLimiter | None = None,
+        tracer: RequestTracer | None = None,
     ) -> None:
         self._app = app
         self._metrics = metrics
@@ -54,12 +56,13 @@ class ApiMiddleware:
         self._most_bytes = most_bytes
         self._access_log = access_log
         self._rate_limiter = rate_limiter
+        self._tracer = tracer
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        began = perf_counter()
+        began, began_ns = perf_counter(), time.time_ns()
         headers = dict(scope["headers"])
         given = headers.get(b"x-request-id", b"")
         request_id = given.decode() if REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
@@ -90,6 +93,17 @@ class ApiMiddleware:
         self._metrics.seconds.labels(route, log_fields.get("arm", ""), log_fields.get("source", "")).observe(
             seconds
         )
+        if self._tracer is not None:
+            self._tracer.record(
+                headers,
+                method=scope["method"],
+                route=route,
+                status=status,
+                began_ns=began_ns,
+                ended_ns=time.time_ns(),
+                stages=scope.get("stages", {}),
+                fields=log_fields,
+            )
         self._access_log.note(
             at=time.time(), request_id=request_id, method=scope["method"], route=route, status=status,
             milliseconds=round(seconds * 1000, 3), **log_fields,

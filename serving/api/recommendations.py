@@ -36,7 +36,8 @@ def service_of(request: Request) -> Service:
 
 
 def set_log_fields(request: Request, served: Recommended) -> None:
-    """For the metrics' labels and the log."""
+    """For the metrics' labels, the log and traces."""
+    request.scope["stages"] = served.milliseconds
     request.scope["log_fields"].update(
         user_id=served.exposure.user_id,
         arm=served.exposure.arm,

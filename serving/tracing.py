@@ -1,0 +1,98 @@
+"""OpenTelemetry traces, an extra (``trace``): a span a request, and under it one a stage of its work.
+
+Spans are made when the answer has gone out, from the times that were taken anyway, so that tracing costs a
+request nothing but its report. Where they go is said by OpenTelemetry's own environment variables
+(OTEL_EXPORTER_OTLP_ENDPOINT, default http://localhost:4318). A caller's ``traceparent`` is continued.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from recsys.errors import InputError
+
+SERVICE = "recommendations"
+TOTAL = "total"  # of a list's stages: the request's own span says it
+
+
+class RequestTracer:
+    """Makes and exports the spans of finished requests."""
+
+    def __init__(self, exporter: Any = None) -> None:
+        """``exporter`` is an OpenTelemetry span exporter; OTLP over HTTP where none is given.
+
+        Raises:
+            InputError: OpenTelemetry is not installed.
+        """
+        try:
+            from opentelemetry.sdk.resources import Resource
+            from opentelemetry.sdk.trace import TracerProvider
+            from opentelemetry.sdk.trace.export import BatchSpanProcessor
+
+            if exporter is None:
+                from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+
+                exporter = OTLPSpanExporter()
+        except ImportError:
+            raise InputError(
+                "trace: true needs OpenTelemetry: python -m pip install 'movielens-breakthrough[serve,trace]'"
+            ) from None
+        self._provider = TracerProvider(resource=Resource.create({"service.name": SERVICE}))
+        self._provider.add_span_processor(BatchSpanProcessor(exporter))
+        self._tracer = self._provider.get_tracer(SERVICE)
+
+    def record(
+        self,
+        headers: Mapping[bytes, bytes],
+        *,
+        method: str,
+        route: str,
+        status: int,
+        began_ns: int,
+        ended_ns: int,
+        stages: Mapping[str, float],
+        fields: Mapping[str, Any],
+    ) -> None:
+        """One request.
+
+        Args:
+            headers: of the request.
+            method, route, status: of the request and its answer.
+            began_ns, ended_ns: Unix nanoseconds.
+            stages: milliseconds by stage, in the order that they ran.
+            fields: what the access log says of the answer: arm, source, version. Ids of people stay out.
+        """
+        from opentelemetry.trace import SpanKind, Status, StatusCode, set_span_in_context
+        from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+
+        parent = headers.get(b"traceparent", b"").decode("latin-1")
+        context = TraceContextTextMapPropagator().extract({"traceparent": parent} if parent else {})
+        known = {
+            f"recommendations.{name}": fields[name] for name in ("arm", "source", "version") if name in fields
+        }
+        span = self._tracer.start_span(
+            f"{method} {route}",
+            context=context,
+            kind=SpanKind.SERVER,
+            start_time=began_ns,
+            attributes={
+                "http.request.method": method,
+                "http.route": route,
+                "http.response.status_code": status,
+                **known,
+            },
+        )
+        at, inside = began_ns, set_span_in_context(span)
+        for name, milliseconds in stages.items():
+            if name != TOTAL:
+                stage = self._tracer.start_span(name, context=inside, start_time=at)
+                at += round(milliseconds * 1e6)
+                stage.end(at)
+        if status >= 500:
+            span.set_status(Status(StatusCode.ERROR))
+        span.end(max(ended_ns, at))
+
+    def flush(self) -> None:
+        """Export what is waiting."""
+        self._provider.force_flush(5_000)
