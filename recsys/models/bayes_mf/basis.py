@@ -8,32 +8,42 @@ by a randomised range finder (Halko, Martinsson & Tropp 2011).
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import scipy.sparse as sparse
+import torch
 from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
+EXACT = 512  # smaller side of a matrix that is decomposed whole
 
 
 @dataclass(frozen=True)
 class Basis:
     """``left`` (rows, rank), ``values`` (rank,), ``right`` (columns, rank): matrix = left values right'."""
 
-    left: Array
+    left: NDArray[np.float32]
     values: Array
-    right: Array
+    right: NDArray[np.float32]
 
 
 def history_basis(
-    rows: NDArray[Any], columns: NDArray[Any], shape: tuple[int, int], *, rank: int, seed: int
+    rows: NDArray[Any],
+    columns: NDArray[Any],
+    shape: tuple[int, int],
+    *,
+    rank: int,
+    seed: int,
+    device: torch.device = torch.device("cpu"),
 ) -> Basis | None:
     """Of the 0/1 matrix of ratings given, each row divided by the root of its count."""
-    ones = sparse.csr_matrix((np.ones(len(rows)), (rows, columns)), shape=shape)
-    counts = np.maximum(np.asarray(ones.sum(axis=1)).ravel(), 1)
-    return _leading(sparse.diags(1 / np.sqrt(counts)) @ ones, rank=rank, seed=seed)
+    counts = np.maximum(np.bincount(rows, minlength=shape[0]), 1)
+    scales = (1 / np.sqrt(counts)).astype(np.float32)
+    matrix = sparse.csr_matrix((scales[rows], (rows, columns)), shape=shape)
+    return _leading(matrix, rank=rank, seed=seed, device=device)
 
 
 def feature_basis(features: NDArray[np.float32], seen: NDArray[np.bool_]) -> Basis | None:
@@ -45,26 +55,45 @@ def feature_basis(features: NDArray[np.float32], seen: NDArray[np.bool_]) -> Bas
     return _kept(left, values, right.T)
 
 
-def _leading(matrix: Any, *, rank: int, seed: int) -> Basis | None:
+def _leading(matrix: sparse.csr_matrix, *, rank: int, seed: int, device: torch.device) -> Basis | None:
     smaller = min(matrix.shape)
-    if smaller <= 512:
-        left, values, right = np.linalg.svd(matrix.toarray(), full_matrices=False)
+    if smaller <= EXACT:
+        left, values, right = np.linalg.svd(matrix.toarray().astype(np.float64), full_matrices=False)
         return _kept(left[:, :rank], values[:rank], right[:rank].T)
     random = np.random.default_rng(seed)
     width = min(rank + 20, smaller)
-    result = matrix @ random.standard_normal((matrix.shape[1], width))
+    down, up = _on_device(matrix, device), _on_device(matrix.T.tocsr(), device)
+    sketch = random.standard_normal((matrix.shape[1], width), dtype=np.float32)
+    result = down @ torch.from_numpy(sketch).to(device)
     for _ in range(3):
-        result, _ = np.linalg.qr(result)
-        result = matrix @ (matrix.T @ result)
-    result, _ = np.linalg.qr(result)
-    inner, values, right = np.linalg.svd((matrix.T @ result).T, full_matrices=False)
-    return _kept((result @ inner)[:, :rank], values[:rank], right[:rank].T)
+        result = down @ (up @ torch.linalg.qr(result)[0])
+    result = torch.linalg.qr(result)[0]
+    inner, lengths, other = torch.linalg.svd((up @ result).T, full_matrices=False)
+    return _kept(
+        (result @ inner[:, :rank]).cpu().numpy(),
+        lengths[:rank].cpu().numpy().astype(np.float64),
+        other[:rank].T.cpu().numpy(),
+    )
 
 
-def _kept(left: Array, values: Array, right: Array) -> Basis | None:
+def _on_device(matrix: sparse.csr_matrix, device: torch.device) -> torch.Tensor:
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Sparse (CSR tensor support|invariant checks)")
+        return torch.sparse_csr_tensor(
+            torch.from_numpy(matrix.indptr.astype(np.int64)),
+            torch.from_numpy(matrix.indices.astype(np.int64)),
+            torch.from_numpy(matrix.data),
+            matrix.shape,
+            check_invariants=False,
+        ).to(device)
+
+
+def _kept(left: NDArray[Any], values: Array, right: NDArray[Any]) -> Basis | None:
     keep = values > 1e-3 * max(float(values.max(initial=0.0)), 1e-12)
     if not keep.any():
         return None
     return Basis(
-        np.ascontiguousarray(left[:, keep]), values[keep].copy(), np.ascontiguousarray(right[:, keep])
+        np.ascontiguousarray(left[:, keep], dtype=np.float32),
+        values[keep].copy(),
+        np.ascontiguousarray(right[:, keep], dtype=np.float32),
     )

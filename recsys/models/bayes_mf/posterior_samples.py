@@ -95,7 +95,7 @@ class SampleCollector:
         self.draws = [draws[number] for number in sorted(draws)]
 
 
-def draw_of(sampler: Sampler, items_before: NDArray[np.float64]) -> Arrays:
+def draw_of(sampler: Sampler, items_before: Single) -> Arrays:
     """The chain's state as one sample. ``items_before`` are the items' vectors that the users' conditional
     means were taken given."""
     prior = sampler.users.prior

@@ -11,7 +11,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from recsys.models.bayes_mf.basis import Array, Basis
 from recsys.types import Arrays
@@ -21,63 +23,84 @@ STRENGTH_RATE = 0.1
 
 
 class RowPrior:
-    """``mean`` (rows, width) and ``precision`` (width, width) of one side, resampled by ``sweep``."""
+    """``mean`` (rows, width) and ``precision`` (width, width) of one side, resampled by ``sweep``. What has a
+    row's length is single precision on the device, what is small is double precision on the host."""
 
-    def __init__(self, rows: int, width: int, bases: Sequence[Basis]) -> None:
+    def __init__(
+        self, rows: int, width: int, bases: Sequence[Basis], device: torch.device = torch.device("cpu")
+    ) -> None:
         self.bases = tuple(bases)
         self.centre: Array = np.zeros(width)
         self.precision: Array = 4.0 * np.eye(width)
         self.maps: list[Array] = [np.zeros((len(basis.values), width)) for basis in bases]
         self.strengths: Array = np.ones(len(bases))
-        self.mean: Array = np.zeros((rows, width))
+        self.rows_mean = torch.zeros(rows, width, device=device)
+        self._left = [torch.from_numpy(basis.left).to(device, torch.float32) for basis in bases]
 
-    def sweep(self, vectors: Array, random: np.random.Generator) -> None:
+    @property
+    def mean(self) -> Array:
+        """(rows, width) of the prior."""
+        return self.rows_mean.cpu().numpy().astype(np.float64)
+
+    def sweep(self, vectors: Tensor, random: np.random.Generator) -> None:
         """New strengths, maps, centre and precision, given the side's vectors (rows, width)."""
         rows, width = vectors.shape
         # noise @ whiten has covariance inverse(precision).
         whiten = np.linalg.inv(np.linalg.cholesky(self.precision))
-        parts = [self._part(number) for number in range(len(self.bases))]
+        linear = self.rows_mean - self._single(self.centre)
         scatter = np.eye(width)
         freedom = width + rows + 1
         for number, basis in enumerate(self.bases):
-            others = sum((part for at, part in enumerate(parts) if at != number), self.centre)
-            along = basis.left.T @ (vectors - others)
+            linear -= self._part(number)
+            along = _double(self._left[number].T @ (vectors - linear - self._single(self.centre)))
             weight = np.square(basis.values) + self.strengths[number]
             noise = random.standard_normal(along.shape) @ whiten
             drawn = (basis.values / weight)[:, None] * along + noise / np.sqrt(weight)[:, None]
             self.maps[number] = drawn
             size = float(np.sum((drawn @ self.precision) * drawn))
             self.strengths[number] = random.gamma(1 + 0.5 * drawn.size, 1 / (STRENGTH_RATE + 0.5 * size))
-            parts[number] = self._part(number)
+            linear += self._part(number)
             scatter += self.strengths[number] * (drawn.T @ drawn)
             freedom += len(drawn)
-        linear = sum(parts, np.zeros_like(vectors))
         left = vectors - linear
         spread = random.standard_normal(width) @ whiten / np.sqrt(rows + 1)
-        self.centre = left.sum(axis=0) / (rows + 1) + spread
-        left -= self.centre
-        scatter += left.T @ left + np.outer(self.centre, self.centre)
+        self.centre = _double(left.sum(dim=0)) / (rows + 1) + spread
+        left -= self._single(self.centre)
+        scatter += _double(left.T @ left) + np.outer(self.centre, self.centre)
         self.precision = _wishart(freedom, scatter, random)
-        self.mean = linear + self.centre
+        self.rows_mean = self._whole_mean()
 
-    def _part(self, number: int) -> Array:
-        basis = self.bases[number]
-        part: Array = basis.left @ (basis.values[:, None] * self.maps[number])
-        return part
+    def _whole_mean(self) -> Tensor:
+        """From the maps alone, so that no rounding is carried from sweep to sweep."""
+        mean = self._single(self.centre).expand_as(self.rows_mean).clone()
+        for number in range(len(self.bases)):
+            mean += self._part(number)
+        return mean
+
+    def _part(self, number: int) -> Tensor:
+        return self._left[number] @ self._single(self.bases[number].values[:, None] * self.maps[number])
+
+    def _single(self, array: Array) -> Tensor:
+        return torch.from_numpy(np.asarray(array, dtype=np.float32)).to(self.rows_mean.device)
 
     def state(self) -> Arrays:
         arrays: Arrays = {
             "centre": self.centre.copy(),
             "precision": self.precision.copy(),
             "strengths": self.strengths.copy(),
-            "mean": self.mean.copy(),
         }
         return arrays | {f"map.{number}": drawn.copy() for number, drawn in enumerate(self.maps)}
 
     def load_state(self, state: Mapping[str, NDArray[Any]]) -> None:
         self.centre, self.precision = np.array(state["centre"]), np.array(state["precision"])
-        self.strengths, self.mean = np.array(state["strengths"]), np.array(state["mean"])
+        self.strengths = np.array(state["strengths"])
         self.maps = [np.array(state[f"map.{number}"]) for number in range(len(self.bases))]
+        self.rows_mean = self._whole_mean()
+
+
+def _double(tensor: Tensor) -> Array:
+    result: Array = tensor.cpu().numpy().astype(np.float64)
+    return result
 
 
 def _wishart(freedom: int, scatter: Array, random: np.random.Generator) -> Array:

@@ -1,69 +1,111 @@
 """One chain of the Gibbs sampler: noise, priors, all users at once, all items at once.
 
 A user's vector holds factors and, last, the bias: given the items it has a Normal conditional with
-precision Lambda + sum w x x', x = (q_i, 1). Rows are solved in blocks (``equations.py``): 0.5 s a sweep on
-ML-1M (one core, 32 factors, stars).
+precision Lambda + sum w x x', x = (q_i, 1). Rows of like length are drawn together (``row_groups.py``,
+``equations.py``), on a CPU's threads or on a GPU. Ratings lie in the items' order, where an item's draw
+leaves its ratings' new scores at no further cost.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from recsys.data.split import TrainingData
 from recsys.models.bayes_mf import equations
 from recsys.models.bayes_mf.basis import Array, Basis, feature_basis, history_basis
 from recsys.models.bayes_mf.config import BayesMfConfig
-from recsys.models.bayes_mf.observation import Cutpoints, levels_of, row_precisions
+from recsys.models.bayes_mf.counter_random import normals, uniforms
+from recsys.models.bayes_mf.cutpoints import (
+    LEAST,
+    Cutpoints,
+    ends_of,
+    interval_mass,
+    standard_ends,
+    truncated_normal,
+)
+from recsys.models.bayes_mf.observation import levels_of, row_precisions
+from recsys.models.bayes_mf.row_groups import RowGroup, RowGroups, for_each, group_rows
 from recsys.models.bayes_mf.row_prior import RowPrior
 from recsys.seeds import derive_seed
-from recsys.threads import one_blas_thread
 from recsys.types import Arrays
 
-CHUNK = 4096  # ratings scored at a time: their vectors stay in the cache
+Single = NDArray[np.float32]
 
 
 @dataclass
 class FactorBlock:
-    """Users, or items. ``order`` sorts the ratings by this side's row; ``starts`` are its CSR pointers."""
+    """Users, or items, as tensors on the chain's device."""
 
     prior: RowPrior
-    vectors: Array
-    mean: Array  # conditional mean of ``vectors``, given the other side's
-    precisions: Array  # of the noise, one a row
+    ratings: RowGroups
+    drawn: Tensor  # (rows, width)
+    conditional: Tensor  # (rows, width) mean of ``drawn``, given the other side's
+    noise_precision: Tensor  # (rows,)
     counts: Array
-    order: NDArray[np.int64]
-    starts: NDArray[np.int64]
-    rows: NDArray[np.int64]
-    columns: NDArray[np.int64]  # the other side's row of each rating
+
+    @property
+    def vectors(self) -> Single:
+        return self.drawn.cpu().numpy()
+
+    @property
+    def mean(self) -> Single:
+        return self.conditional.cpu().numpy()
+
+    @property
+    def precisions(self) -> Single:
+        return self.noise_precision.cpu().numpy()
+
+    def roots(self) -> Tensor:
+        """(rows + 1,) root of each row's noise precision, 0 for the row that pads."""
+        return torch.cat([self.noise_precision.sqrt(), self.noise_precision.new_zeros(1)])
+
+    def table(self) -> Tensor:
+        """(rows + 1, width + 1) factors, 1 and bias, times the root of the row's noise precision."""
+        ones = torch.ones_like(self.drawn[:, :1])
+        table = torch.cat([self.drawn[:, :-1], ones, self.drawn[:, -1:]], dim=1)
+        table *= self.noise_precision.sqrt()[:, None]
+        return torch.cat([table, table.new_zeros(1, table.shape[1])])
 
 
 class Sampler:
-    """The chain. ``score`` (n,) are the training ratings' latent scores with the vectors as they are."""
+    """The chain. ``score`` (entries + 1,) are the ratings' latent scores with the vectors as they are, in the
+    order of ``items.ratings``."""
 
-    def __init__(self, config: BayesMfConfig, data: TrainingData, *, seed: int) -> None:
+    def __init__(
+        self, config: BayesMfConfig, data: TrainingData, *, seed: int, device: torch.device | None = None
+    ) -> None:
         train = data.train
-        self.config = config
-        self.random = np.random.default_rng(derive_seed(seed, "gibbs"))
+        self.config, self.seed, self.sweeps = config, seed, 0
+        self.device = device or torch.device("cpu")
         users, items = train.users.astype(np.int64), train.items.astype(np.int64)
-        self.values = train.values.astype(np.float64)
         self.levels = levels_of(train.values, config.output)
-        self.centre = 0.0
+        self.centre, self.precision = 0.0, 1.0
         self.cutpoints: Cutpoints | None = None
-        self.precision = 1.0
-        if len(self.levels):
-            self.cutpoints = Cutpoints(np.searchsorted(self.levels, self.values), len(self.levels))
-        else:
-            self.centre = float(self.values.mean())
-            self.precision = 1.0 / max(float(self.values.var()), 1e-6)
         shape = (train.user_count, train.item_count)
-        self.users = self._side(users, items, shape, config.user_history, data.user_features, seed)
-        self.items = self._side(items, users, shape[::-1], config.item_history, data.item_features, seed)
-        self.score: Array = np.full(len(train), self.centre)
+        self.users = self._side(users, items, shape, config.user_history, data.user_features, "users")
+        self.items = self._side(items, users, shape[::-1], config.item_history, data.item_features, "items")
+        by_item = self.items.ratings
+        if len(self.levels):
+            labels = np.searchsorted(self.levels, train.values)
+            self.cutpoints = Cutpoints(labels, len(self.levels))
+            self.observed = by_item.spread(torch.from_numpy(labels.astype(np.uint8)).to(self.device))
+        else:
+            self.centre = float(train.values.mean(dtype=np.float64))
+            self.precision = 1.0 / max(float(train.values.var(dtype=np.float64)), 1e-6)
+            values = torch.from_numpy(train.values.astype(np.float32) - np.float32(self.centre))
+            self.observed = by_item.spread(values.to(self.device))
+        # Where a rating of the users' order lies in the items'; padding reads the last entry, which is 0.
+        source = torch.full((self.users.ratings.entries,), by_item.entries, dtype=torch.int32)
+        source[self.users.ratings.place.cpu()] = by_item.place.cpu().to(torch.int32)
+        self.source = source.to(self.device)
+        self.score = torch.zeros(by_item.entries + 1, device=self.device)
 
     def _side(
         self,
@@ -72,138 +114,213 @@ class Sampler:
         shape: tuple[int, int],
         history: bool,
         features: NDArray[np.float32] | None,
-        seed: int,
+        name: str,
     ) -> FactorBlock:
         counts = np.bincount(rows, minlength=shape[0])
         bases: list[Basis | None] = []
         if history:
-            rank = self.config.history_rank
-            bases.append(history_basis(rows, columns, shape, rank=rank, seed=derive_seed(seed, "basis")))
+            rank, seed = self.config.history_rank, derive_seed(self.seed, "basis")
+            bases.append(history_basis(rows, columns, shape, rank=rank, seed=seed, device=self.device))
         if self.config.side_features and features is not None:
             bases.append(feature_basis(features, counts > 0))
         width = self.config.factors + 1
-        order = np.argsort(rows, kind="stable")
-        vectors = 0.1 * self.random.standard_normal((shape[0], width))
+        counters = torch.arange(shape[0] * width, device=self.device).view(shape[0], width)
+        drawn = 0.1 * normals(self._key("start", name), counters)
         return FactorBlock(
-            prior=RowPrior(shape[0], width, [basis for basis in bases if basis is not None]),
-            vectors=vectors,
-            mean=vectors.copy(),
-            precisions=np.ones(shape[0]),
+            prior=RowPrior(shape[0], width, [basis for basis in bases if basis is not None], self.device),
+            ratings=group_rows(rows, columns, shape, self.device),
+            drawn=drawn,
+            conditional=drawn.clone(),
+            noise_precision=torch.ones(shape[0], device=self.device),
             counts=counts.astype(np.float64),
-            order=order,
-            starts=np.concatenate([[0], np.cumsum(counts)]),
-            rows=rows,
-            columns=columns[order],
         )
 
-    @one_blas_thread()
+    def _key(self, *names: str) -> int:
+        return derive_seed(self.seed, "gibbs", self.sweeps, *names)
+
+    def _host_random(self, name: str) -> np.random.Generator:
+        """For what is small or a Gamma: a stream of this sweep's own."""
+        return np.random.Generator(np.random.Philox(self._key(name)))
+
     def sweep(self) -> None:
         """Every block once: noise and cutpoints, then users, then items."""
-        noise = self._draw_noise()
-        target = self.score + noise
-        weights = self.precision * self.users.precisions[self.users.rows]
-        weights *= self.items.precisions[self.items.rows]
-        for side, other in ((self.users, self.items), (self.items, self.users)):
-            side.prior.sweep(side.vectors, self.random)
-            self._draw(side, other, target - self.centre, weights)
-        self.score = self._scores()
+        self.sweeps += 1
+        latent = self._draw_noise()
+        for side, other, name in ((self.users, self.items, "users"), (self.items, self.users, "items")):
+            side.prior.sweep(side.drawn, self._host_random(f"prior of {name}"))
+            self._draw(side, other, latent, name)
 
-    def _draw_noise(self) -> Array:
-        """Noise of every rating; also resamples cutpoints and precisions."""
-        users, items, config = self.users, self.items, self.config
-        precision = users.precisions[users.rows] * items.precisions[items.rows]
+    def scale(self, group: RowGroup, roots: tuple[Tensor, Tensor]) -> Tensor:
+        """(b, longest) root of each rating's noise precision in the items' order, 0 where padded; ``roots``
+        are the users' and the items'."""
+        columns = self.items.ratings.columns[group.first : group.last]
+        of_users = roots[0].index_select(0, columns).view(-1, group.longest)
+        return of_users * roots[1][group.rows][:, None]
+
+    def _draw_noise(self) -> Tensor:
+        """Latent ratings (entries + 1,) less the centre; also resamples cutpoints and precisions."""
+        roots = (self.users.roots(), self.items.roots())
+        latent, squared = torch.zeros_like(self.score), torch.zeros_like(self.score)
+        starts = self.items.ratings.starts
         if self.cutpoints is not None:
-            scale = np.sqrt(precision)
-            self.cutpoints.sweep(self.score, scale, self.random)
-            noise = self.cutpoints.noise(self.score, scale, self.random)
-        else:
-            noise = self.values - self.score
-            shape = 1 + 0.5 * len(noise)
-            rate = 1 + 0.5 * float(np.sum(np.square(noise) * precision))
-            self.precision = self.random.gamma(shape, 1 / rate)
-        squared = self.precision * np.square(noise)
-        for side, other, prior in ((users, items, config.user_noise), (items, users, config.item_noise)):
-            if prior > 0:
-                weighted = squared * other.precisions[other.rows]
-                side.precisions = row_precisions(weighted, side.rows, side.counts, prior, self.random)
-        return noise
+            self._move_cutpoints(self.cutpoints, roots)
+            ends, key = ends_of(self.cutpoints.values, self.device), self._key("noise")
 
-    def _draw(self, side: FactorBlock, other: FactorBlock, target: Array, weights: Array) -> None:
-        """New vectors of ``side``, all rows, given the other side's."""
-        k = self.config.factors
-        design = other.vectors.astype(np.float32)
-        design[:, k] = 1
-        root = np.sqrt(weights[side.order])
-        left = root * (target[side.order] - other.vectors[side.columns, k])
-        prior = side.prior
-        pull = prior.mean @ prior.precision
-        for first, last in equations.blocks(side.starts):
-            low, high = side.starts[first], side.starts[last]
-            precision, sums = equations.grams(
-                design,
-                side.columns[low:high],
-                root[low:high].astype(np.float32),
-                left[low:high].astype(np.float32),
-                side.starts[first : last + 1] - low,
+        def fill(group: RowGroup) -> None:
+            entries = slice(group.first, group.last)
+            score = self.score[entries].view(-1, group.longest)
+            if self.cutpoints is None:
+                noise = self.observed[entries].view(-1, group.longest) - score
+            else:
+                scale = self.scale(group, roots)
+                labels = self.observed[entries].to(torch.int32)
+                low, high = standard_ends(ends, labels, score, scale)
+                counters = starts[group.rows][:, None] + torch.arange(group.longest, device=self.device)
+                noise = truncated_normal(low, high, uniforms(key, counters)) / scale.clamp_min(1e-20)
+            latent[entries] = (score + noise).view(-1)
+            squared[entries] = noise.square().view(-1)
+
+        for_each(fill, self.items.ratings.groups)
+        if self.cutpoints is None:
+            self._draw_precision(squared)
+        self._draw_row_precisions(squared)
+        return latent
+
+    def _move_cutpoints(self, cutpoints: Cutpoints, roots: tuple[Tensor, Tensor]) -> None:
+        random = self._host_random("cutpoints")
+        proposed = cutpoints.proposal(random)
+        gain = -np.inf
+        if np.all(np.diff(proposed) > 0):
+            now, then = ends_of(cutpoints.values, self.device), ends_of(proposed, self.device)
+
+            def log_ratio(group: RowGroup) -> Tensor:
+                entries = slice(group.first, group.last)
+                score, scale = self.score[entries].view(-1, group.longest), self.scale(group, roots)
+                labels = self.observed[entries].to(torch.int32)
+                before, after = (
+                    interval_mass(*standard_ends(ends, labels, score, scale)).clamp_min_(LEAST)
+                    for ends in (now, then)
+                )
+                return torch.where(scale > 0, (after / before).log_(), 0.0).sum(dtype=torch.float64)
+
+            gain = self._sum(log_ratio)
+        cutpoints.decide(proposed, gain, random)
+
+    def _sum(self, function: Callable[[RowGroup], Tensor]) -> float:
+        """Of ``function`` over the items' groups, in their order whichever thread is first."""
+        groups = self.items.ratings.groups
+        sums = torch.zeros(len(groups), dtype=torch.float64, device=self.device)
+        numbers = {group.first: number for number, group in enumerate(groups)}
+
+        def put(group: RowGroup) -> None:
+            sums[numbers[group.first]] = function(group)
+
+        for_each(put, groups)
+        return float(sums.sum())
+
+    def _draw_precision(self, squared: Tensor) -> None:
+        precision = (self.users.roots().square(), self.items.noise_precision)
+
+        def weighted(group: RowGroup) -> Tensor:
+            columns = self.items.ratings.columns[group.first : group.last]
+            both = precision[0].index_select(0, columns) * squared[group.first : group.last]
+            return (both.view(-1, group.longest).sum(dim=1) * precision[1][group.rows]).sum(
+                dtype=torch.float64
             )
-            precision += prior.precision
-            rows = slice(first, last)
-            side.mean[rows], side.vectors[rows] = equations.draw(precision, sums + pull[rows], self.random)
 
-    def _scores(self) -> Array:
-        k = self.config.factors
-        scores: Array = np.full(len(self.values), self.centre)
-        for start in range(0, len(scores), CHUNK):
-            rows = slice(start, start + CHUNK)
-            user = self.users.vectors[self.users.rows[rows]]
-            item = self.items.vectors[self.items.rows[rows]]
-            scores[rows] += np.einsum("nk,nk->n", user[:, :k], item[:, :k]) + user[:, k] + item[:, k]
-        return scores
+        count = float(self.users.counts.sum())
+        rate = 1 + 0.5 * self._sum(weighted)
+        self.precision = float(self._host_random("precision").gamma(1 + 0.5 * count, 1 / rate))
+
+    def _draw_row_precisions(self, squared: Tensor) -> None:
+        sides = (
+            (self.users, self.items, self.config.user_noise, "noise of users"),
+            (self.items, self.users, self.config.item_noise, "noise of items"),
+        )
+        for side, other, prior, name in sides:
+            if prior == 0:
+                continue
+            precision = other.roots().square()
+            total = torch.zeros_like(side.noise_precision)
+            source = self.source if side is self.users else None
+
+            def gather(
+                group: RowGroup,
+                side: FactorBlock = side,
+                precision: Tensor = precision,
+                total: Tensor = total,
+                source: Tensor | None = source,
+            ) -> None:
+                entries = slice(group.first, group.last)
+                own = squared[entries] if source is None else squared.index_select(0, source[entries])
+                weighted = own * precision.index_select(0, side.ratings.columns[entries])
+                total[group.rows] = weighted.view(-1, group.longest).sum(dim=1)
+
+            for_each(gather, side.ratings.groups)
+            sums = self.precision * total.cpu().numpy().astype(np.float64)
+            drawn = row_precisions(sums, side.counts, prior, self._host_random(name))
+            side.noise_precision = torch.from_numpy(drawn.astype(np.float32)).to(self.device)
+
+    def _draw(self, side: FactorBlock, other: FactorBlock, latent: Tensor, name: str) -> None:
+        """New vectors of ``side``, all rows, given the other side's; the items' leave the new scores."""
+        width = side.drawn.shape[1]
+        table, key = other.table(), self._key("vectors", name)
+        precision = torch.from_numpy(side.prior.precision.astype(np.float32)).to(self.device)
+        weights, source = self.precision * side.noise_precision, self.source
+        columns = torch.arange(width, device=self.device)
+        drawn, conditional = torch.empty_like(side.drawn), torch.empty_like(side.drawn)
+        last_side = side is self.items
+
+        def solve(group: RowGroup) -> None:
+            entries = slice(group.first, group.last)
+            design = table.index_select(0, side.ratings.columns[entries]).view(-1, group.longest, width + 1)
+            target = latent[entries] if last_side else latent.index_select(0, source[entries])
+            target = target.view(-1, group.longest)
+            design[:, :, width] = design[:, :, width - 1] * target - design[:, :, width]
+            noise = normals(key, group.rows[:, None] * width + columns)
+            mean = side.prior.rows_mean[group.rows]
+            means, vectors = equations.draw(design, weights[group.rows], mean, precision, noise)
+            drawn[group.rows], conditional[group.rows] = vectors, means
+            if last_side:
+                # A design's row times (vector, -1) is its root weight times score minus target.
+                minus = torch.cat([vectors, -torch.ones_like(vectors[:, :1])], dim=1)[:, :, None]
+                beyond = (design @ minus)[:, :, 0] / design[:, :, width - 1].clamp_min(1e-20)
+                self.score[entries] = (target + beyond).view(-1)
+
+        for_each(solve, side.ratings.groups)
+        side.drawn, side.conditional = drawn, conditional
 
     def state(self) -> Arrays:
         """All that the chain needs to go on exactly."""
-        arrays: Arrays = {"score": self.score.copy(), "precision": np.array([self.precision])}
+        arrays: Arrays = {
+            "sweeps": np.array([self.sweeps]),
+            "seed": np.array([self.seed]),
+            "score": self.score[self.items.ratings.place].cpu().numpy(),
+            "precision": np.array([self.precision]),
+        }
         if self.cutpoints is not None:
             arrays["cutpoints"] = self.cutpoints.values.copy()
             arrays["cutpoint_step"] = np.array([self.cutpoints.step])
         for name, side in (("users", self.users), ("items", self.items)):
             arrays |= {f"{name}/vectors": side.vectors.copy(), f"{name}/precisions": side.precisions.copy()}
             arrays |= {f"{name}/prior.{key}": array for key, array in side.prior.state().items()}
-        return arrays | {"random": random_state(self.random)}
+        return arrays
 
     def load_state(self, state: Mapping[str, NDArray[Any]]) -> None:
-        self.score, self.precision = np.array(state["score"]), float(state["precision"][0])
+        """Goes on exactly from ``state``; one of a sampler without counters goes on with new streams."""
+        self.sweeps, self.precision = int(state.get("sweeps", [0])[0]), float(state["precision"][0])
+        self.seed = int(state.get("seed", [self.seed])[0])
+        self.score = self.items.ratings.spread(self._tensor(state["score"]))
         if self.cutpoints is not None:
             self.cutpoints.values = np.array(state["cutpoints"])
             self.cutpoints.step = float(state["cutpoint_step"][0])
         for name, side in (("users", self.users), ("items", self.items)):
-            side.vectors = np.array(state[f"{name}/vectors"])
-            side.precisions = np.array(state[f"{name}/precisions"])
+            side.drawn = self._tensor(state[f"{name}/vectors"])
+            side.noise_precision = self._tensor(state[f"{name}/precisions"])
             mark = f"{name}/prior."
             side.prior.load_state(
                 {key[len(mark) :]: array for key, array in state.items() if key.startswith(mark)}
             )
-        restore_random(self.random, state["random"])
 
-
-def random_state(random: np.random.Generator) -> NDArray[np.uint64]:
-    """(6,) a PCG64 generator's state as plain numbers."""
-    state: Any = random.bit_generator.state
-    mask, words = (1 << 64) - 1, []
-    for number in (state["state"]["state"], state["state"]["inc"]):
-        words += [number >> 64, number & mask]
-    words += [state["has_uint32"], state["uinteger"]]
-    return np.array(words, dtype=np.uint64)
-
-
-def restore_random(random: np.random.Generator, words: NDArray[Any]) -> None:
-    numbers = [int(word) for word in words]
-    random.bit_generator.state = {
-        "bit_generator": "PCG64",
-        "state": {
-            "state": (numbers[0] << 64) | numbers[1],
-            "inc": (numbers[2] << 64) | numbers[3],
-        },
-        "has_uint32": numbers[4],
-        "uinteger": numbers[5],
-    }
+    def _tensor(self, array: NDArray[Any]) -> Tensor:
+        return torch.from_numpy(np.array(array, dtype=np.float32)).to(self.device)

@@ -8,6 +8,7 @@ from dataclasses import asdict
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from recsys.data.ratings import Ratings
@@ -28,7 +29,7 @@ CHUNK = 8192  # pairs predicted at a time
 
 
 class BayesMfTrainer:
-    """One chain. Runs on the CPU whatever ``device``: its work is small batches of small matrices.
+    """One chain, on ``device``.
 
     Until the burn-in is over, prediction uses the chain's last state alone; from then on the kept samples.
     """
@@ -37,7 +38,9 @@ class BayesMfTrainer:
         self, config: BayesMfConfig, data: TrainingData, *, epochs: int, seed: int, device: object
     ) -> None:
         self.config, self.train = config, data.train
-        self.sampler = Sampler(config, data, seed=seed)
+        self.sampler = Sampler(
+            config, data, seed=seed, device=device if isinstance(device, torch.device) else None
+        )
         self.collector = SampleCollector(config.kept)
         self.sweeps_an_epoch = max(1, math.ceil(config.sweeps / max(epochs, 1)))
         self.done = 0

@@ -61,7 +61,7 @@ class HybridVaeTrainer:
         self.config, self.epochs, self.seed, self.device = config, epochs, seed, device
         self.train = train = data.train
         if config.start != "random" and start is None:
-            start = fit_warm_start(config, data, seed=derive_seed(seed, "start"))
+            start = fit_warm_start(config, data, seed=derive_seed(seed, "start"), device=device)
         prior = FeaturePrior(data, config.latent) if config.latent_prior == "features" else None
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(derive_seed(seed, "weights"))

@@ -14,17 +14,23 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from recsys.data.split import TrainingData
 from recsys.models.bayes_mf.basis import Array
 from recsys.models.bayes_mf.config import BayesMfConfig
+from recsys.models.bayes_mf.cutpoints import ends_of, interval_mass, standard_ends
+from recsys.models.bayes_mf.row_groups import RowGroup, for_each
 from recsys.models.bayes_mf.sampler import Sampler
 from recsys.models.hybrid_vae.config import HybridVaeConfig
 from recsys.types import FloatArray
 
 BURN_IN = 0.25  # share of the sweeps
-BUFFER = 512  # columns gathered before they are cut again
+BUFFER_RANKS = 8  # columns gathered before they are cut again, in ranks
+CHUNK = 262_144  # ratings whose tables' rows are gathered at a time
+MOST_LINKED = 2_000_000  # ratings that two numbers are fitted on
 WORST = 20.0  # largest leave-one-out weight of a sample
 
 
@@ -42,32 +48,36 @@ class WarmStart:
 class LowRankSum:
     """Sum of left @ right.T over many pairs of tables, kept as one pair of bounded width."""
 
-    def __init__(self, rows: int, columns: int, *, rank: int) -> None:
+    def __init__(self, *, rank: int) -> None:
         self.rank = rank
-        self.left: Array = np.zeros((rows, 0))
-        self.right: Array = np.zeros((columns, 0))
+        self._left: list[Tensor] = []
+        self._right: list[Tensor] = []
 
-    def add(self, left: Array, right: Array) -> None:
-        self.left = np.concatenate([self.left, left], axis=1)
-        self.right = np.concatenate([self.right, right], axis=1)
-        if self.left.shape[1] > BUFFER:
-            self.left, self.right = self.cut(4 * self.rank)
+    def add(self, left: Tensor, right: Tensor) -> None:
+        """One pair: ``left`` (rows, n), ``right`` (columns, n)."""
+        self._left.append(left)
+        self._right.append(right)
+        if sum(part.shape[1] for part in self._left) > BUFFER_RANKS * self.rank:
+            shorter = self.cut(4 * self.rank)
+            self._left, self._right = [shorter[0]], [shorter[1]]
 
-    def cut(self, rank: int) -> tuple[Array, Array]:
+    def cut(self, rank: int) -> tuple[Tensor, Tensor]:
         """The best tables of at most ``rank`` columns, each holding the root of the singular values."""
-        left_basis, left_core = np.linalg.qr(self.left)
-        right_basis, right_core = np.linalg.qr(self.right)
-        left, values, right = np.linalg.svd(left_core @ right_core.T, full_matrices=False)
-        root = np.sqrt(values[:rank])
+        left_basis, left_core = torch.linalg.qr(torch.cat(self._left, dim=1))
+        right_basis, right_core = torch.linalg.qr(torch.cat(self._right, dim=1))
+        left, values, right = torch.linalg.svd(left_core @ right_core.T, full_matrices=False)
+        root = values[:rank].sqrt()
         return left_basis @ (left[:, :rank] * root), right_basis @ (right[:rank].T * root)
 
 
-def fit_warm_start(config: HybridVaeConfig, data: TrainingData, *, seed: int) -> WarmStart:
-    """Runs the sampler on train: seconds on ML-100K, a minute or two on ML-1M."""
+def fit_warm_start(
+    config: HybridVaeConfig, data: TrainingData, *, seed: int, device: torch.device | None = None
+) -> WarmStart:
+    """Runs the sampler on train: seconds on ML-100K, a minute on ML-1M."""
     train = data.train
-    sampler = Sampler(BayesMfConfig(factors=config.start_factors), data, seed=seed)
-    total = LowRankSum(train.user_count, train.item_count, rank=config.start_rank)
-    weights, weighted = np.zeros(len(train)), np.zeros(len(train))
+    sampler = Sampler(BayesMfConfig(factors=config.start_factors), data, seed=seed, device=device)
+    total = LowRankSum(rank=config.start_rank)
+    weights, weighted = torch.zeros_like(sampler.score), torch.zeros_like(sampler.score)
     burn_in = int(config.start_sweeps * BURN_IN)
     kept = 0
     for sweep in range(config.start_sweeps):
@@ -77,20 +87,23 @@ def fit_warm_start(config: HybridVaeConfig, data: TrainingData, *, seed: int) ->
         kept += 1
         middle = _middle(sampler)
         total.add(*_tables(sampler, middle))
-        weight = _inverse_likelihood(sampler)
-        weights += weight
-        weighted += weight * (sampler.score - middle)
-    users, items = total.cut(config.start_rank)
-    items = items / kept
-    fitted = np.einsum("nr,nr->n", users[train.users], items[train.items])
-    score = weighted / weights
-    offset, slope = _link(score, (train.values - train.scale.low) / train.scale.span)
-    root = np.sqrt(slope)
+        _add_left_out(sampler, middle, weights, weighted)
+    user_table, item_table = total.cut(config.start_rank)
+    users, items = user_table.cpu().numpy(), (item_table / kept).cpu().numpy()
+    place = sampler.items.ratings.place
+    score = (weighted[place] / weights[place]).cpu().numpy()
+    every = max(1, len(train) // MOST_LINKED)
+    share = (train.values[::every] - train.scale.low) / train.scale.span
+    offset, slope = _link(score[::every].astype(np.float64), share)
+    for start in range(0, len(train), CHUNK):
+        rows = slice(start, start + CHUNK)
+        score[rows] -= np.einsum("nr,nr->n", users[train.users[rows]], items[train.items[rows]])
+    root = np.float32(np.sqrt(slope))
     return WarmStart(
         users=(root * users).astype(np.float32),
         items=(root * items).astype(np.float32),
         offset=offset,
-        left_out=(slope * (score - fitted)).astype(np.float32),
+        left_out=(np.float32(slope) * score).astype(np.float32),
     )
 
 
@@ -99,25 +112,35 @@ def _middle(sampler: Sampler) -> float:
     return sampler.centre if sampler.cutpoints is None else float(sampler.cutpoints.values.mean())
 
 
-def _tables(sampler: Sampler, middle: float) -> tuple[Array, Array]:
+def _tables(sampler: Sampler, middle: float) -> tuple[Tensor, Tensor]:
     """Tables whose product is every pair's score minus ``middle``."""
-    users, items = sampler.users.vectors, sampler.items.vectors
-    left = np.concatenate([users, np.ones((len(users), 1))], axis=1)
-    shift = items[:, -1:] + sampler.centre - middle
-    right = np.concatenate([items[:, :-1], np.ones((len(items), 1)), shift], axis=1)
-    return left, right
+    users, items = sampler.users.drawn, sampler.items.drawn
+    left = torch.cat([users, torch.ones_like(users[:, :1])], dim=1)
+    shift = items[:, -1:] + (sampler.centre - middle)
+    return left, torch.cat([items[:, :-1], torch.ones_like(items[:, :1]), shift], dim=1)
 
 
-def _inverse_likelihood(sampler: Sampler) -> Array:
-    """(n,) one over the likelihood of each training rating, up to a constant, at most ``WORST``."""
-    users, items = sampler.users, sampler.items
-    precision = sampler.precision * users.precisions[users.rows] * items.precisions[items.rows]
-    if sampler.cutpoints is not None:
-        likelihood = sampler.cutpoints.likelihood(sampler.score, np.sqrt(precision))
-    else:
-        likelihood = np.exp(-0.5 * precision * np.square(sampler.values - sampler.score))
-    inverse: Array = 1 / np.maximum(likelihood, 1 / WORST)
-    return inverse
+def _add_left_out(sampler: Sampler, middle: float, weights: Tensor, weighted: Tensor) -> None:
+    """Adds each training rating's weight, one over its likelihood up to a constant and at most ``WORST``, and
+    the weight times its score minus ``middle``; both (entries + 1,) in the sampler's order of ratings."""
+    roots = (sampler.users.roots(), sampler.items.roots())
+    cutpoints, precision = sampler.cutpoints, sampler.precision
+    ends = None if cutpoints is None else ends_of(cutpoints.values, sampler.device)
+
+    def add(group: RowGroup) -> None:
+        entries = slice(group.first, group.last)
+        score = sampler.score[entries].view(-1, group.longest)
+        scale, observed = sampler.scale(group, roots), sampler.observed[entries]
+        if ends is not None:
+            likelihood = interval_mass(*standard_ends(ends, observed.to(torch.int32), score, scale))
+        else:
+            error = scale * (observed.view_as(score) - score)
+            likelihood = torch.exp(-0.5 * precision * error.square())
+        weight = 1 / likelihood.clamp_min(1 / WORST)
+        weights[entries] += weight.view(-1)
+        weighted[entries] += (weight * (score + (sampler.centre - middle))).view(-1)
+
+    for_each(add, sampler.items.ratings.groups)
 
 
 def _link(score: Array, share: FloatArray) -> tuple[float, float]:

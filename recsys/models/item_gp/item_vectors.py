@@ -85,7 +85,7 @@ class VectorSums:
         maps = np.concatenate([prior.centre[None], *prior.maps])
         self.prior += design @ maps.T
         self.prior[:, 0] += items[:, -1] + sampler.centre
-        self.user_noise += 1 / (sampler.precision * sampler.users.precisions)
+        self.user_noise += 1 / (sampler.precision * sampler.users.precisions.astype(np.float64))
         self.item_noise += 1 / sampler.items.precisions
         self.count += 1
 

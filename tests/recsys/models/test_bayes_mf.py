@@ -14,8 +14,8 @@ from recsys.models.bayes_mf.basis import feature_basis, history_basis
 from recsys.models.bayes_mf.conditional import truncated_mean
 from recsys.models.bayes_mf.config import BayesMfConfig
 from recsys.models.bayes_mf.family import build, make_scorer
-from recsys.models.bayes_mf.observation import Cutpoints, expected_stars, levels_of
-from recsys.models.bayes_mf.sampler import Sampler, random_state, restore_random
+from recsys.models.bayes_mf.observation import expected_stars, levels_of
+from recsys.models.bayes_mf.sampler import Sampler
 from recsys.models.bayes_mf.trainer import BayesMfTrainer
 
 USERS, ITEMS, NOISE = 80, 60, 0.5
@@ -106,7 +106,7 @@ def test_a_chain_goes_on_exactly_from_its_state() -> None:
     half = build(whole.config, data, epochs=4, seed=1, device=None)
     half.train_epoch()
     half.train_epoch()
-    rest = build(whole.config, data, epochs=4, seed=99, device=None)
+    rest = build(whole.config, data, epochs=4, seed=99, device=None)  # the state brings its seed
     rest.load_state(half.state())
     # Bases are fixed by data and rank; only their randomised sketch depends on the seed, not used this small.
     rest.train_epoch()
@@ -116,19 +116,29 @@ def test_a_chain_goes_on_exactly_from_its_state() -> None:
 
 def test_users_are_drawn_from_their_normal_conditional() -> None:
     data = world(half_stars=False)
-    config = BayesMfConfig(factors=2, output="gaussian", user_noise=0, item_noise=0)
-    sampler = Sampler(config, data, seed=3)
+    sampler = Sampler(BayesMfConfig(factors=2, output="gaussian", user_noise=0, item_noise=0), data, seed=3)
     for _ in range(3):
         sampler.sweep()
     items, prior, train = sampler.items.vectors, sampler.users.prior, data.train
-    sampler._draw(sampler.users, sampler.items, sampler.values - sampler.centre, np.full(len(train), 2.0))
-    for user in (0, 11):
+    sampler.precision = 2.0
+    sampler._draw(sampler.users, sampler.items, sampler.observed, "users")
+    for user in (0, 11, USERS):
         precision, pull = prior.precision.copy(), prior.precision @ prior.mean[user]
         for row in np.flatnonzero(train.users == user):
             x = np.append(items[train.items[row], :2], 1.0)
             precision += 2.0 * np.outer(x, x)
             pull += 2.0 * x * (train.values[row] - sampler.centre - items[train.items[row], 2])
         np.testing.assert_allclose(sampler.users.mean[user], np.linalg.solve(precision, pull), atol=1e-4)
+
+
+def test_scores_are_those_of_the_vectors() -> None:
+    data = world()
+    sampler = Sampler(BayesMfConfig(factors=2), data, seed=3)
+    for _ in range(3):
+        sampler.sweep()
+    users, items = sampler.users.vectors[data.train.users], sampler.items.vectors[data.train.items]
+    expected = np.einsum("nk,nk->n", users[:, :2], items[:, :2]) + users[:, 2] + items[:, 2]
+    np.testing.assert_allclose(sampler.state()["score"], expected, atol=1e-4)
 
 
 def test_expected_stars_is_the_mean_over_draws() -> None:
@@ -150,15 +160,6 @@ def test_truncated_mean_is_scipys() -> None:
     np.testing.assert_allclose(truncated_mean(low, high, scale), expected, atol=1e-6)
 
 
-def test_noise_puts_every_score_into_its_interval() -> None:
-    random = np.random.default_rng(0)
-    labels = random.integers(0, 5, 1000)
-    cutpoints = Cutpoints(labels, 5)
-    score = random.standard_normal(1000)
-    latent = score + cutpoints.noise(score, np.ones(1000), random)
-    np.testing.assert_array_equal(np.searchsorted(cutpoints.values, latent), labels)
-
-
 def test_a_basis_is_the_matrix_it_stands_for() -> None:
     data = world()
     train = data.train
@@ -167,20 +168,13 @@ def test_a_basis_is_the_matrix_it_stands_for() -> None:
     dense = np.zeros((USERS + 1, ITEMS + 1))
     dense[train.users, train.items] = 1
     dense /= np.sqrt(np.maximum(dense.sum(axis=1, keepdims=True), 1))
-    np.testing.assert_allclose(basis.left * basis.values @ basis.right.T, dense, atol=1e-8)
+    np.testing.assert_allclose(basis.left * basis.values @ basis.right.T, dense, atol=1e-6)
     assert feature_basis(np.ones((5, 2), np.float32), np.ones(5, bool)) is None
 
 
 def test_many_distinct_ratings_are_taken_as_continuous() -> None:
     assert len(levels_of(np.linspace(0, 1, 200, dtype=np.float32), "ordinal")) == 0
     assert len(levels_of(np.array([1, 2, 3], np.float32), "ordinal")) == 3
-
-
-def test_random_state_survives_as_numbers() -> None:
-    one, other = np.random.default_rng(5), np.random.default_rng(6)
-    one.random(7)
-    restore_random(other, random_state(one))
-    np.testing.assert_array_equal(one.random(5), other.random(5))
 
 
 def test_bad_fields_are_named() -> None:

@@ -7,6 +7,8 @@ from dataclasses import replace
 import numpy as np
 import torch
 
+from recsys.data.ratings import Ratings
+from recsys.data.split import TrainingData
 from recsys.models.hybrid_vae.capacity import parameter_count
 from recsys.models.hybrid_vae.config import HybridVaeConfig
 from recsys.models.hybrid_vae.family import FAMILY
@@ -39,31 +41,33 @@ def built(config: HybridVaeConfig = CONFIG) -> HybridVaeTrainer:
 
 def test_a_low_rank_sum_is_the_sum_of_products() -> None:
     random = np.random.default_rng(0)
-    total = LowRankSum(30, 40, rank=30)
+    total = LowRankSum(rank=30)
     expected = np.zeros((30, 40))
     for _ in range(40):  # 40 x 20 columns: cut on the way
         left, right = random.standard_normal((30, 20)), random.standard_normal((40, 20))
-        total.add(left, right)
+        total.add(torch.from_numpy(left), torch.from_numpy(right))
         expected += left @ right.T
-    left, right = total.cut(30)
-    np.testing.assert_allclose(left @ right.T, expected, atol=1e-8)
+    first, second = total.cut(30)
+    np.testing.assert_allclose((first @ second.T).numpy(), expected, atol=1e-8)
 
 
 def test_left_out_scores_err_like_unseen_pairs() -> None:
-    data = world()
-    start = fit_warm_start(CONFIG, data, seed=0)
+    def errors(data: TrainingData) -> list[float]:
+        """Of training pairs as fitted and as left out, and of pairs that were never seen."""
+        start = fit_warm_start(CONFIG, data, seed=0)
 
-    def error(users: np.ndarray, items: np.ndarray, values: np.ndarray, added: np.ndarray | float) -> float:
-        link = start.offset + np.einsum("nr,nr->n", start.users[users], start.items[items]) + added
-        stars = data.train.scale.low + data.train.scale.span / (1 + np.exp(-link))
-        return float(np.sqrt(np.square(stars - values).mean()))
+        def error(ratings: Ratings, added: np.ndarray | float) -> float:
+            link = np.einsum("nr,nr->n", start.users[ratings.users], start.items[ratings.items])
+            level = 1 / (1 + np.exp(-(start.offset + link + added)))
+            stars = ratings.scale.low + ratings.scale.span * level
+            return float(np.sqrt(np.square(stars - ratings.values).mean()))
 
-    train, valid = data.train, data.valid
-    fitted = error(train.users, train.items, train.values, 0.0)
-    left_out = error(train.users, train.items, train.values, start.left_out)
-    unseen = error(valid.users, valid.items, valid.values, 0.0)
+        return [error(data.train, 0.0), error(data.train, start.left_out), error(data.valid, 0.0)]
+
+    # 160 unseen pairs tell their error within 0.03: four worlds tell it within half of that.
+    fitted, left_out, unseen = np.mean([errors(world(seed)) for seed in range(4)], axis=0)
     assert fitted < left_out
-    assert abs(left_out - unseen) < abs(fitted - unseen)
+    assert abs(left_out - unseen) < 0.5 * abs(fitted - unseen)
 
 
 def test_training_starts_at_the_factorisation_and_does_not_lose_it() -> None:
