@@ -10,8 +10,9 @@ import json
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -27,7 +28,7 @@ from serving.experiments.epoch import ExperimentEpoch, current_epoch
 from serving.experiments.event_reader import EventReader
 from serving.experiments.guardrails import Limits
 from serving.experiments.metrics import ACCURACY, DEFAULT_METRICS, Metric
-from serving.experiments.outcomes import arm_result, as_json, compare
+from serving.experiments.outcomes import Segment, arm_result, as_json, compare
 from serving.experiments.shadow import Shadows
 from serving.rollout.controller import RolloutController
 
@@ -58,9 +59,29 @@ class TrackedExperiment:
     epoch: ExperimentEpoch
     reader: EventReader
     shadows: Shadows
+    holdout: EventReader
     known: dict[str, float] = field(default_factory=dict)
     body: JsonObject | None = None
     stale_at: float = 0.0
+
+
+def activity_segments(known: Mapping[str, float]) -> list[Segment]:
+    """Users by how much they had rated before (``known``: its logarithm): nothing, and two halves."""
+    rated = [value for value in known.values() if value > 0]
+    if not rated:
+        return []
+    middle = float(np.median(rated))
+    parts = {
+        "without ratings before": {user for user, value in known.items() if value == 0},
+        "less active half": {user for user, value in known.items() if 0 < value <= middle},
+        "more active half": {user for user, value in known.items() if value > middle},
+    }
+    return [Segment(name, frozenset(users), len(parts)) for name, users in parts.items()]
+
+
+def shares_in(state: JsonObject | None) -> JsonObject | None:
+    """Arm to share of an experiment's state as an audit keeps it, None before the first."""
+    return None if state is None else {arm["name"]: arm["share"] for arm in state["arms"]}
 
 
 class Operations:
@@ -162,24 +183,31 @@ class Operations:
         lost = lost_events(self.store, tracked.epoch.began)
         known = self._activity(state, tracked)
         treatments = [arm for arm in state.arms[1:] if not arm.shadow]
+        measured = partial(
+            compare,
+            tally,
+            tracked.epoch.states,
+            control=control,
+            limits=self.settings.limits,
+            now=now,
+            covariate=known,
+            lost_events=lost,
+            treatments=len(treatments),
+        )
         comparisons = [
-            compare(
-                tally,
-                tracked.epoch.states,
-                control=control,
-                treatment=arm.name,
-                metric=metric,
-                limits=self.settings.limits,
-                now=now,
-                covariate=known,
-                lost_events=lost,
-                treatments=len(treatments),
-            )
+            measured(treatment=arm.name, metric=metric)
             for arm in treatments
             for metric in (*(metric.name for metric in self.settings.metrics), ACCURACY)
         ]
+        segments = [
+            measured(treatment=arm.name, metric=self.settings.limits.primary, segment=segment)
+            for arm in treatments
+            for segment in activity_segments(known)
+        ]
         arms = [arm_result(arm.name, tally, now) for arm in state.arms]
-        return as_json(arms, comparisons, tally, self.settings.limits) | {
+        held_out = any(past.holdout for past in tracked.epoch.states)
+        holdout = arm_result(control, tracked.holdout.catch_up(now), now) if held_out else None
+        return as_json(arms, comparisons, tally, self.settings.limits, segments=segments) | {
             "experiment": state.name,
             "revision": state.revision,
             "owner": state.owner,
@@ -188,6 +216,7 @@ class Operations:
             "since": tracked.epoch.began,
             "at": now,
             "lost_events": lost,
+            "holdout": None if holdout is None else asdict(holdout),
             "shadows": {name: found.as_json() for name, found in tracked.shadows.by_arm.items()},
         }
 
@@ -206,13 +235,13 @@ class Operations:
         }
 
     def journal(self, *, count: int = 200) -> list[JsonObject]:
-        """What was done and seen, newest first. An audit's two states (who is where, in ranges) stay out."""
+        """What was done and seen, newest first. Of an audit's two states the shares are kept."""
         rows = [asdict(row) for row in newest(self.store, JOURNAL_KINDS, count=count)]
-        kept = ("before", "after")
-        return [
-            row | {"data": {name: value for name, value in row["data"].items() if name not in kept}}
-            for row in rows
-        ]
+        for row in rows:
+            for name in ("before", "after"):
+                if name in row["data"]:
+                    row["data"][name] = shares_in(row["data"][name])
+        return rows
 
     def _state(self, experiment: str) -> ExperimentState:
         state = self.store.experiment(experiment)
@@ -231,15 +260,23 @@ class Operations:
             known.epoch = epoch
             return known
         shadows = Shadows()
-        tally = Aggregates(
-            arms=frozenset(arm.name for arm in state.arms),
-            window_seconds=self.settings.window_seconds,
-            metrics=tuple(metric.on_scale(*self._scale(state)) for metric in self.settings.metrics),
-            slow_milliseconds=self.settings.limits.p99_milliseconds,
-        )
+        tally = self._empty(state, arms=frozenset(arm.name for arm in state.arms))
         reader = EventReader(self.store, state.name, tally, revision=epoch.first_revision, also=shadows.add)
-        made = self._followed[state.name] = TrackedExperiment(epoch, reader, shadows)
+        # People held out are stored under a name of their own: they have the first arm's lists and no part
+        # in the comparison.
+        apart = self._empty(state, arms=frozenset({state.arms[0].name}))
+        holdout = EventReader(self.store, f"{state.name}:holdout", apart, revision=epoch.first_revision)
+        made = self._followed[state.name] = TrackedExperiment(epoch, reader, shadows, holdout)
         return made
+
+    def _empty(self, state: ExperimentState, *, arms: frozenset[str]) -> Aggregates:
+        settings = self.settings
+        return Aggregates(
+            arms=arms,
+            window_seconds=settings.window_seconds,
+            metrics=tuple(metric.on_scale(*self._scale(state)) for metric in settings.metrics),
+            slow_milliseconds=settings.limits.p99_milliseconds,
+        )
 
     def _scale(self, state: ExperimentState) -> tuple[float, float]:
         """Of the first arm's ratings; 1 to 5 where its release cannot be read."""

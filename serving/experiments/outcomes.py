@@ -60,7 +60,18 @@ class ArmComparison:
     verdict: Verdict
     primary: bool
     sample_ratio_p: float
+    segment: str | None = None
     evidence: Evidence | None = None
+
+
+@dataclass(frozen=True)
+class Segment:
+    """Some of the users, told apart by what was known before their first list. ``of`` is how many segments
+    there are: alpha is divided over them, and none of them decides."""
+
+    name: str
+    users: frozenset[str]
+    of: int
 
 
 def arm_result(name: str, tally: Aggregates, now: float) -> ArmResult:
@@ -111,6 +122,7 @@ def compare(
     covariate: Mapping[str, float] | None = None,
     lost_events: int = 0,
     treatments: int = 1,
+    segment: Segment | None = None,
 ) -> ArmComparison:
     """A treatment against the control, by the bets of ``betting``.
 
@@ -123,13 +135,16 @@ def compare(
         covariate: what was known of a user before (0 for others).
         holes: events known to be lost.
         treatments: how many are compared with this control; alpha is divided over them.
+        segment: only these users, as a secondary figure.
     """
     shares = planned_shares(history)
+    tests = treatments * (segment.of if segment else 1)
     chosen = []
     for user_id, user in tally.users.items():
         planned = shares.get(user.revision, {})
         pair = (planned.get(control, 0.0), planned.get(treatment, 0.0))
-        if user.arm in (control, treatment) and min(pair) > 0 and matured(user, tally, now):
+        inside = segment is None or user_id in segment.users
+        if user.arm in (control, treatment) and min(pair) > 0 and inside and matured(user, tally, now):
             user.counted = True
             chosen.append((user.first_at, user_id, user, pair[1] / sum(pair)))
     chosen.sort(key=lambda row: row[:2])
@@ -152,7 +167,7 @@ def compare(
         bound=measured.bound if measured else cap,
         kind="rate" if measured else "error",
         covariate=known,
-        treatments=treatments,
+        treatments=tests,
         alpha=limits.alpha,
     )
     ready = min(int(treated.sum()), int((~treated).sum())) >= 2
@@ -162,7 +177,7 @@ def compare(
         (sample_ratio.check(users_assigned(history, part)) for part in (everybody, fixed)),
         key=lambda found: found.p_value,
     )
-    primary = metric == limits.primary
+    primary = metric == limits.primary and segment is None
     rails = (
         guardrails(tally, shares, control=control, treatment=treatment, limits=limits, treatments=treatments)
         if primary
@@ -176,7 +191,7 @@ def compare(
             ExperimentDecision.NONE,
             "No verdict: the arms differ in who rates, so their errors are of different people's ratings.",
         )
-    span = Interval(evidence.estimate, evidence.low, evidence.high, limits.alpha / treatments)
+    span = Interval(evidence.estimate, evidence.low, evidence.high, limits.alpha / tests)
     return ArmComparison(
         metric=metric,
         treatment=treatment,
@@ -186,6 +201,7 @@ def compare(
         verdict=verdict,
         primary=primary,
         sample_ratio_p=ratio.p_value,
+        segment=segment.name if segment else None,
         evidence=evidence,
     )
 
@@ -226,7 +242,12 @@ def users_assigned(
 
 
 def as_json(
-    arms: Sequence[ArmResult], comparisons: Sequence[ArmComparison], tally: Aggregates, limits: Limits
+    arms: Sequence[ArmResult],
+    comparisons: Sequence[ArmComparison],
+    tally: Aggregates,
+    limits: Limits,
+    *,
+    segments: Sequence[ArmComparison] = (),
 ) -> JsonObject:
     """The body of ``GET /v1/experiments/{name}/results``, times and shares as plain numbers."""
 
@@ -239,6 +260,7 @@ def as_json(
     return {
         "arms": [asdict(arm) for arm in arms],
         "comparisons": [row(comparison) for comparison in comparisons],
+        "segments": [row(comparison) for comparison in segments],
         "crossed_users": sum(user.crossed for user in tally.users.values()),
         "alarms": alarms(tally, [arm.arm for arm in arms], limits),
         "left_out": dict(tally.left_out),

@@ -33,8 +33,10 @@ function experiment(results) {
     number(arm.conversions, 0), percent(arm.hit_rate), fixed(arm.rmse, 3), number(arm.ratings, 0), `${number(arm.p50_milliseconds, 1)} / ${number(arm.p99_milliseconds, 1)}`, number(arm.fallbacks, 0), number(arm.items_shown, 0)]);
   const shadows = Object.entries(results.shadows).map(([arm, row]) => [arm, number(row.pairs, 0), percent(row.overlap), fixed(row.rank_correlation, 2), signed(row.slower_by_milliseconds, 1)]);
   const left = Object.entries(results.left_out).map(([reason, count]) => `${number(count, 0)} × ${reason}`);
-  const notes = [`Outcomes are fixed ${number(results.window_seconds, 1)} s after a user's first list.`,
-    results.crossed_users ? `${number(results.crossed_users, 0)} users changed arm and are left out of differences.` : "",
+  const notes = [`Outcomes are fixed ${results.window} after a user's first list.`, results.comparisons.length ? `Sample ratio: p = ${number(Math.min(...results.comparisons.map(row => row.sample_ratio_p)), 3)}.` : "",
+    results.alarms.length ? `Over a limit: ${results.alarms.join("; ")}.` : "",
+    results.holdout ? `Held out: ${number(results.holdout.users, 0)} users, ${number(results.holdout.exposures, 0)} lists, hit rate ${percent(results.holdout.hit_rate)}.` : "",
+    results.crossed_users ? `${number(results.crossed_users, 0)} users were shown another arm later and stay in their first.` : "",
     left.length ? `Left out: ${left.join(", ")}.` : "", results.lost_events ? `${number(results.lost_events, 0)} events were lost: no verdict.` : "",
     "Replayed traffic compares predictions on what people did without seeing these lists; it is no lift."];
   return node("section", {}, node("h2", {}, `Experiment ${results.experiment} `, node("small", {}, `revision ${results.revision}, these arms since ${day(results.since)}`)),
@@ -72,10 +74,12 @@ function drift(watches, arms) {
     read ? node("p", {class: "note"}, `${read}. A signal has drifted when it is over its threshold in two windows running.`) : []);
 }
 
+const shares = arms => arms ? Object.entries(arms).map(([arm, share]) => `${arm} ${percent(share)}`).join(", ") : "nothing";
+
 function words({kind, data, subject}) {
   if (kind === "rollout" && data.event === "started") return `${subject}: started ${data.plan.candidate} (${data.plan.release})`;
   if (kind === "rollout") return `${subject}: ${data.event} ${data.candidate} ${percent(data.from)} → ${percent(data.to)}, ${data.reason}`;
-  if (kind === "audit") return `${subject}: ${data.actor} made revision ${data.revision}${data.reason ? `, ${data.reason}` : ""}`;
+  if (kind === "audit") return `${subject}: ${data.actor} made revision ${data.revision}${data.reason ? `, ${data.reason}` : ""}: ${shares(data.before)} → ${shares(data.after)}`;
   if (kind === "drift") return `${data.signal.replace(/_/g, " ")} at ${number(data.distance)} is over ${number(data.threshold)}`;
   if (kind === "gap") return `${number(data.lost, 0)} exposures could not be kept`;
   if (kind === "erasure") return `one person's events were erased (${Object.values(data.deleted).reduce((sum, count) => sum + count, 0)} rows)`;

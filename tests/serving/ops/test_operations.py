@@ -22,7 +22,7 @@ from serving.api import operations as routes
 from serving.assignment import Assigner
 from serving.domain import ArmSpec, ExperimentState, Exposure, Feedback
 from serving.events.store import EventStore
-from serving.operations_service import Operations, OperationSettings
+from serving.operations_service import Operations, OperationSettings, activity_segments
 from tests.releases import make_release
 from tests.serving.ops.here import Here
 
@@ -278,3 +278,48 @@ def test_a_hit_is_a_click_or_a_good_rating_once_for_an_exposure_and_item(store: 
     arm = next(row for row in body["arms"] if row["arm"] == "old")
     assert (arm["users"], arm["exposures"], arm["conversions"]) == (1, 1, 2)
     assert body["left_out"] == {"list for a session without a user id": 1, "click without an exposure": 1}
+
+
+def test_people_held_out_are_reported_beside_the_arms(store: EventStore) -> None:
+    answers(store, 400, seed=7)
+    state = store.experiment("main")
+    assert state is not None
+    assert operations(store).results("main")["holdout"] is None
+    store.save_experiment(
+        replace(state, holdout=0.1), expected=1, actor="ann", reason="compare", at=NOW - 600
+    )
+    shown = [
+        Exposure(
+            f"h{n}", NOW - 500, f"apart-{n}", "main:holdout", "old", 2, "r", ("i1",), (4.0,), "personal", 5.0
+        )
+        for n in range(30)
+    ]
+    done = [Feedback(f"hf{n}", f"h{n}", f"apart-{n}", "rating", "i1", 4.5, NOW - 490, 4.0) for n in range(12)]
+    store.add(exposures=shown, feedback=done)
+    running = operations(store)
+    body = running.results("main")
+    assert (body["holdout"]["users"], body["holdout"]["conversions"]) == (30, 12)
+    assert body["holdout"]["rmse"] == pytest.approx(0.5)
+    assert sum(row["users"] for row in body["arms"]) == 400
+    newest = running.journal()[0]["data"]
+    assert (newest["actor"], newest["reason"]) == ("ann", "compare")
+    assert newest["before"] == newest["after"] == {"old": 0.5, "new": 0.5}
+
+
+def test_segments_are_secondary_and_share_alpha(store: EventStore) -> None:
+    """Known before: a fifth had rated nothing, the rest differ in how much."""
+    known = {f"user-{n}": float(n % 5) for n in range(1500)}
+    parts = activity_segments(known)
+    assert [len(part.users) for part in parts] == [300, 600, 600]
+    answers(store, 1500, better=0.4, seed=8)
+    running = operations(store)
+    running._activity = lambda state, tracked: known  # type: ignore[method-assign]
+    body = running.results("main")
+    rows = body["segments"]
+    assert [row["segment"] for row in rows] == [part.name for part in parts]
+    assert {row["verdict"]["decision"] for row in rows} == {"secondary"}
+    assert [row["interval"]["alpha"] for row in rows] == pytest.approx([0.05 / 3] * 3)
+    assert all("differs" in row["verdict"]["words"] for row in rows[1:])
+    assert sum(row["difference"]["control_users"] for row in rows) == pytest.approx(
+        body["comparisons"][0]["difference"]["control_users"]
+    )
