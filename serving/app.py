@@ -106,6 +106,9 @@ def deploy(path: Path, *, address: str, reset: bool = False) -> int:
     import ray
     from ray import serve
 
+    from serving.ray_patches import check_names
+
+    check_names()
     try:
         _check_reachable(address)
         ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
@@ -146,6 +149,9 @@ def _start_ray(settings: Settings) -> float:
     import ray
     from ray import serve
 
+    from serving.ray_patches import check_names
+
+    check_names()
     logging.getLogger("ray.serve").setLevel(logging.WARNING)
     os.environ.pop("RAY_ADDRESS", None)  # somebody else's cluster: this server's Ray is its own
     ensure_ray_token()

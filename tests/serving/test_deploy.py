@@ -18,7 +18,7 @@ import pytest
 import yaml
 
 from tests.serving.postgres import free_port
-from tests.serving.sockets import listening
+from tests.serving.sockets import listening, tree
 
 pytestmark = pytest.mark.system
 ROOT = Path(__file__).resolve().parents[2]
@@ -70,6 +70,29 @@ def test_it_brings_the_replicas_up(cluster: str, releases: dict[str, Path], tmp_
     assert len(answer.json()["items"]) == 3
     everybody = {int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit()}
     assert len(listening(everybody)[("127.0.0.1", port)]) == 2
+    # A worker of a cluster that others joined has one port of Ray's own on all interfaces. Serve's port for
+    # other deployments would be a second one in each replica.
+    node = cluster.partition(":")[0]
+    places = listening(set().union(*map(tree, raylets(cluster))))
+    for replica in places["127.0.0.1", port]:
+        wide = {
+            place
+            for place, processes in places.items()
+            if replica in processes and place[0] not in ("127.0.0.1", "::1", node)
+        }
+        assert len(wide) <= 1
+
+
+def raylets(cluster: str) -> list[int]:
+    """The processes that start the workers of the cluster at that address."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        with suppress(OSError, ValueError):
+            words = (entry / "cmdline").read_bytes()
+            if b"raylet/raylet" in words and f"--gcs-address={cluster}".encode() in words:
+                found.append(int(entry.name))
+    assert found
+    return found
 
 
 def test_a_cluster_that_is_not_there_is_said_in_one_line(releases: dict[str, Path], tmp_path: Path) -> None:
