@@ -29,7 +29,7 @@ def build(
 ) -> ItemGpTrainer:
     from recsys.models.item_gp.trainer import ItemGpTrainer
 
-    return ItemGpTrainer(config, data, epochs=epochs, seed=seed)
+    return ItemGpTrainer(config, data, epochs=epochs, seed=seed, device=device)
 
 
 def make_scorer(member: ModelArtifact, histories: Callable[[int], History]) -> Scorer:

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from recsys.data.ratings import Ratings
@@ -15,9 +16,10 @@ from recsys.data.split import TrainingData
 from recsys.models.base import TRAIN_SAMPLE, ModelArtifact
 from recsys.models.bayes_mf.config import BayesMfConfig
 from recsys.models.bayes_mf.sampler import Sampler
+from recsys.models.item_gp.all_users import regress_all
 from recsys.models.item_gp.config import ItemGpConfig
 from recsys.models.item_gp.item_vectors import ItemVectors, VectorSums, traits_of
-from recsys.models.item_gp.process import LONGEST, Kernel, regress
+from recsys.models.item_gp.process import LONGEST, Kernel
 from recsys.threads import one_blas_thread
 from recsys.types import Arrays, IntArray, JsonObject
 
@@ -32,10 +34,12 @@ class Solved:
 
 
 class ItemGpTrainer:
-    """One chain, and a regression a user. Runs on the CPU. Until the burn-in is over, the vectors are those
+    """One chain, and a regression a user, on ``device``. Until the burn-in is over, the vectors are those
     of the chain's last state; from then on the mean over its samples."""
 
-    def __init__(self, config: ItemGpConfig, data: TrainingData, *, epochs: int, seed: int) -> None:
+    def __init__(
+        self, config: ItemGpConfig, data: TrainingData, *, epochs: int, seed: int, device: object = None
+    ) -> None:
         self.config, self.train, self.features = config, data.train, data.item_features
         sampled = BayesMfConfig(
             factors=config.factors,
@@ -45,7 +49,8 @@ class ItemGpTrainer:
             history_rank=config.history_rank,
             side_features=config.side_features,
         )
-        self.sampler = Sampler(sampled, data, seed=seed)
+        on = device if isinstance(device, torch.device) else None
+        self.sampler = Sampler(sampled, data, seed=seed, device=on)
         self.sums = VectorSums(self.sampler, rank=config.rank)
         self.traits = traits_of(self.sampler)
         self.sweeps_an_epoch = max(1, math.ceil(config.sweeps / max(epochs, 1)))
@@ -150,17 +155,16 @@ def newest_by_user(train: Ratings) -> tuple[IntArray, IntArray]:
     return order[index < LONGEST], starts
 
 
-@one_blas_thread()
 def solve(vectors: ItemVectors, kernel: Kernel, trainer: ItemGpTrainer) -> Solved:
     """Every user's regression on their own ratings."""
-    train, starts = trainer.train, trainer.starts
-    table = vectors.items.astype(np.float32)
-    weights = np.zeros(len(trainer.order), dtype=np.float32)
-    for user in range(train.user_count):
-        own = slice(starts[user], starts[user + 1])
-        rows = trainer.order[own]
-        items = train.items[rows]
-        left = train.values[rows] - vectors.prior[items] @ trainer.traits[user]
-        noise = vectors.user_noise[user] * vectors.item_noise[items]
-        weights[own] = regress(kernel, table[items], left, noise)
+    train, ratings = trainer.train, trainer.order
+    weights = regress_all(
+        kernel,
+        vectors,
+        trainer.traits,
+        users=train.users[ratings],
+        items=train.items[ratings],
+        values=train.values[ratings],
+        device=trainer.sampler.device,
+    )
     return Solved(vectors, kernel, weights)
