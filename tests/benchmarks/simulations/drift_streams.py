@@ -104,14 +104,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--runs", type=int, default=20, help="streams a row (default 20)")
     parser.add_argument("--events", type=int, default=20_000, help="events a stream (default 20,000)")
+    parser.add_argument("--made-of", type=int, default=40_000, help="ratings of the release (default 40,000)")
     options = parser.parse_args(arguments)
-    print(f"synthetic streams of {options.events:,} events; window and thresholds from the profile")
+    print(f"synthetic streams of {options.events:,} events, releases of {options.made_of:,} ratings")
+    worlds = [drift_world(seed) for seed in range(options.runs)]
+    profiles = [profile_of(world, events=options.made_of, seed=seed) for seed, world in enumerate(worlds)]
     print(f"{'planted':>14} {'seen':>6} {'median events':>14} {'most':>7}  first signal")
     for drift in DRIFTS:
         delays, names = [], []
-        for seed in range(options.runs):
-            source = drift_world(seed)
-            detector = Detector(profile_of(source, events=40_000, seed=seed))
+        for seed, source in enumerate(worlds):
+            detector = Detector(profiles[seed])
             found = first_alarm(detector, draw(source, options.events, drift=drift, seed=1000 + seed))
             if found is not None:
                 delays.append(found[0])
