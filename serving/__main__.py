@@ -15,6 +15,7 @@ COMMANDS = {
     "serve": ("serving.commands.serve", "serve releases over HTTP on this machine"),
     "deploy": ("serving.commands.deploy", "serve them on a Ray cluster that is already there"),
     "experiment": ("serving.commands.experiment_advice", "say what an experiment takes before it starts"),
+    "precompute": ("serving.commands.precompute", "compute every known user's list ahead, resumably"),
     "replay": ("serving.commands.replay", "turn the newest ratings into live traffic"),
     "rollout": ("serving.commands.rollout", "roll a release out in stages, and back when it fails"),
     "data": ("serving.events.retention", "retention, export, erasure, backup and restore of events"),

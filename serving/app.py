@@ -8,13 +8,17 @@ off: replicas listen themselves (``server.py``).
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import signal
 import socket
+import sys
 import threading
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +41,7 @@ from serving.startup_checks import (
 )
 
 APPLICATION = "recommendations"
+GRACE_SECONDS = 20.0  # for requests in flight and events that wait, after the drain
 OBJECT_STORE_BYTES = 100_000_000  # nothing of ours passes through it
 RAY_TOKEN = Path("~/.ray/auth_token")
 
@@ -52,7 +57,10 @@ def build(args: dict[str, Any]) -> Any:
     replica: Any = RecommenderReplica  # the decorator makes it a deployment; Ray ships no types
     operations: Any = OperationsReplica
     fields = settings.model_dump(mode="json")
-    return replica.options(num_replicas=settings.replicas).bind(fields, operations.bind(fields))
+    replicas = replica.options(
+        num_replicas=settings.replicas, graceful_shutdown_timeout_s=settings.drain_seconds + GRACE_SECONDS
+    )
+    return replicas.bind(fields, operations.bind(fields))
 
 
 def read_yaml(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -69,18 +77,31 @@ def read_yaml(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
         ) from None
 
 
-def serve_here(settings: Settings, *, reset: bool = False) -> int:
-    """Start, say where, wait for Ctrl-C or SIGTERM, end in order."""
+@dataclass(frozen=True)
+class Start:
+    """A start whose settings have been checked: the state to serve and the folders of its releases."""
+
+    state: ExperimentState
+    folders: list[Path]
+    began: float
+
+
+def check_start(settings: Settings, *, reset: bool = False) -> Start:
+    """What can be found out in a moment. Raises InputError where the server cannot start."""
     began = time.perf_counter()
     check_exposure(settings)
     listener(settings.host, settings.port, shared=False).close()
-    clear_metrics(settings.metrics_path)
     state = resolve_experiment(settings, reset=reset)
-    folders = find_releases(state)
+    return Start(state, find_releases(state), began)
+
+
+def serve_here(settings: Settings, start: Start) -> int:
+    """Start, say where, wait for Ctrl-C or SIGTERM, end in order."""
+    clear_metrics(settings.metrics_path)
     _environment()
     with ThreadPoolExecutor(1) as pool:
         # Hashing releases and starting Ray mostly wait for different things.
-        checked = pool.submit(check_releases, folders)
+        checked = pool.submit(check_releases, start.folders)
         ray_seconds = _start_ray(settings)
         try:
             checked.result()
@@ -88,8 +109,8 @@ def serve_here(settings: Settings, *, reset: bool = False) -> int:
         except BaseException:
             _stop()
             raise
-    ready = time.perf_counter() - began
-    _print_ready(settings, state, ready, ray_seconds)
+    ready = time.perf_counter() - start.began
+    _print_ready(settings, start.state, ready, ray_seconds)
     _wait_for_signal()
     print("stopping: open requests are finished first", flush=True)
     _stop()
@@ -216,6 +237,29 @@ def _stop() -> None:
     import ray
     from ray import serve
 
-    if ray.is_initialized():
+    if not ray.is_initialized():
+        return
+    with _silence():
         serve.shutdown()
         ray.shutdown()
+
+
+@contextlib.contextmanager
+def _silence() -> Iterator[None]:
+    """Ray prints what it thinks of actors that end on purpose, some of it from threads and to stdout."""
+    streams = (sys.stdout, sys.stderr)
+    for stream in streams:
+        stream.flush()
+    kept = [os.dup(number) for number in (1, 2)]
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for number in (1, 2):
+        os.dup2(nowhere, number)
+    try:
+        yield
+    finally:
+        for stream in streams:
+            stream.flush()
+        for number, file in zip((1, 2), kept, strict=True):
+            os.dup2(file, number)
+            os.close(file)
+        os.close(nowhere)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import sys
+import time
 from typing import Any
 
 from ray import serve
@@ -39,6 +40,7 @@ class RecommenderReplica:
         checked = read_settings(settings, where="the deployment's settings")
         self._service = Service(checked, ServiceMetrics(checked.metrics_path))
         self._service.start()
+        self._drain_seconds = checked.drain_seconds
         self._server = Server(self._application(operations), host=checked.host, port=checked.port)
         self._server.start()
 
@@ -53,6 +55,7 @@ class RecommenderReplica:
 
     def __del__(self) -> None:
         if hasattr(self, "_server"):
-            self._service.closing = True
+            self._service.closing = True  # /readyz says no from here on
+            time.sleep(self._drain_seconds)
             self._server.stop()
             self._service.close()

@@ -23,6 +23,7 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from recsys.errors import InputError
+from serving.read_timeouts import TimedHttpProtocol
 
 BACKLOG = 2048
 DRAIN_SECONDS = 10
@@ -58,7 +59,7 @@ class Server:
         config = uvicorn.Config(
             app,
             loop="uvloop",
-            http="httptools",
+            http=TimedHttpProtocol,
             lifespan="off",
             access_log=False,
             log_level="warning",

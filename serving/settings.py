@@ -192,9 +192,11 @@ class Settings(SettingsModel):
     computes at once before it refuses more with 503; ``events`` a file or a database URL;
     ``spool`` the folder for what waits to be written (default: beside the file); ``metrics_folder`` is
     shared by the replicas of a machine; ``rate_limit`` what a key (without keys: an address) may ask of one
-    replica, as "100/second"; ``trace`` sends OpenTelemetry
-    spans (extra trace); ``hash_user_ids`` false writes ids into the access log as they are,
-    where an erasure does not reach them."""
+    replica, as "100/second"; ``trace`` sends OpenTelemetry spans (extra trace); ``hash_user_ids`` false
+    writes ids into the access log as they are, where an erasure does not reach them. ``cors_origins`` are pages of other sites that may ask (``https://
+    shop.example``); ``allowed_hosts`` names that a service without a key answers to beside addresses;
+    ``lists`` is the folder of precomputed lists; ``drain_seconds`` is how long /readyz says no before
+    the end, so that balancers notice."""
 
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=1, le=65535)] = 8000
@@ -207,11 +209,15 @@ class Settings(SettingsModel):
     max_in_flight: Annotated[int, Field(ge=1, le=1024)] = 8
     max_body_bytes: Annotated[int, Field(ge=1024, le=1 << 30)] = 1 << 20
     poll_seconds: Annotated[float, Field(gt=0, le=60)] = 0.2
+    drain_seconds: Annotated[float, Field(ge=0, le=600)] = 0.0
+    allowed_hosts: list[str] = Field(default_factory=list)
+    cors_origins: list[str] = Field(default_factory=list)
     access_log: str | None = None
     rate_limit: Rate | None = None
     trace: bool = False
     hash_user_ids: bool = True
     metrics_folder: str | None = None
+    lists: str | None = None
     operations: OperationsArgs = Field(default_factory=OperationsArgs)
 
     @model_validator(mode="before")
@@ -220,7 +226,7 @@ class Settings(SettingsModel):
         """Replicas run in another folder than the command did."""
         if isinstance(fields, dict):
             fields = dict(fields)
-            for name in ("spool", "access_log", "events", "metrics_folder"):
+            for name in ("spool", "access_log", "events", "metrics_folder", "lists"):
                 value = fields.get(name, cls.model_fields[name].default)
                 if isinstance(value, str) and "://" not in value:
                     fields[name] = str(Path(value).absolute())
@@ -239,6 +245,14 @@ class Settings(SettingsModel):
         if self.metrics_folder is not None:
             return Path(self.metrics_folder)
         return Path(tempfile.gettempdir()) / f"recsys-metrics-{os.getuid()}-{self.port}"
+
+    @property
+    def lists_path(self) -> Path:
+        """Where ``precompute`` stores lists and the server looks for them."""
+        if self.lists is not None:
+            return Path(self.lists)
+        file = self.events.removeprefix("sqlite:///")
+        return Path("runs/lists").absolute() if "://" in file else Path(f"{file}.lists")
 
     @property
     def spool_folder(self) -> Path:

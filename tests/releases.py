@@ -139,9 +139,10 @@ def make_release(
     rating_weight: float = 0.2,
     candidates: int = 20,
     corrected: bool = True,
+    dataset: Dataset | None = None,
 ) -> Path:
     """A real release of about ``users`` x ``items`` in well under a second; ``members`` are families."""
-    dataset = make_dataset(users=users, items=items, seed=seed)
+    dataset = dataset or make_dataset(users=users, items=items, seed=seed)
     split = make_cut(dataset, seed=seed)
     train, valid = (dataset.ratings.take(split.rows(name)) for name in ("train", "valid"))
     data = TrainingData(train=train, valid=valid)

@@ -7,20 +7,30 @@ from pathlib import Path
 from typing import Any
 
 from fastapi import FastAPI
-from starlette.responses import FileResponse, Response
+from starlette.middleware.gzip import GZipMiddleware
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp
 
 from recsys.pseudonyms import pseudonym_key
 from serving.api import experiments, feedback, health, http_errors, items, operations, recommendations
 from serving.api.access_log import AccessLog
+from serving.api.conditional import StaticPage
 from serving.api.experiments import ADMIN_TOKEN
 from serving.api.middleware import ApiMiddleware
+from serving.api.openapi import describe_security
 from serving.api.operations import OperationsApi
 from serving.api.rate_limit import RateLimiter, parse_rate
+from serving.api.security import with_cors
 from serving.engine.service import Service
 from serving.tracing import RequestTracer
 
+STATIC_PAGES = (
+    ("/", "index.html", "text/html"),
+    ("/operations", "operations.html", "text/html"),
+    ("/docs", "docs.html", "text/html"),
+    ("/favicon.ico", "icon.svg", "image/svg+xml"),
+)
+GZIP_BYTES = 2_048  # smaller answers are not worth the time
 API_KEY = "RECSYS_API_KEY"
 PAGES = Path(__file__).resolve().parent.parent / "pages"
 ROUTERS = [
@@ -48,6 +58,7 @@ def create_app(service: Service, client: OperationsApi | None = None) -> FastAPI
         description="Top-10 lists from a release, with A/B traffic splitting. Errors share one JSON shape.",
         docs_url=None,
         redoc_url=None,
+        redirect_slashes=False,  # a redirect names the host and scheme that a proxy in front hides
     )
     app.state.service = service
     app.state.operations = client
@@ -55,22 +66,10 @@ def create_app(service: Service, client: OperationsApi | None = None) -> FastAPI
     for router in ROUTERS:
         app.include_router(router)
 
-    @app.get("/", include_in_schema=False)
-    async def page() -> Response:
-        return FileResponse(PAGES / "index.html", headers=PAGE_HEADERS)
-
-    @app.get("/operations", include_in_schema=False)
-    async def operations_page() -> Response:
-        return FileResponse(PAGES / "operations.html", headers=PAGE_HEADERS)
-
-    @app.get("/docs", include_in_schema=False)
-    async def docs() -> Response:
-        return FileResponse(PAGES / "docs.html", headers=PAGE_HEADERS)
-
-    @app.get("/favicon.ico", include_in_schema=False)
-    async def icon() -> Response:
-        return FileResponse(PAGES / "icon.svg", media_type="image/svg+xml")
-
+    for path, name, media_type in STATIC_PAGES:
+        page = StaticPage(PAGES / name, media_type, PAGE_HEADERS)
+        app.get(path, include_in_schema=False)(page.response)
+    describe_security(app)
     app.mount("/pages", StaticFiles(directory=PAGES), name="pages")
     return app
 
@@ -80,15 +79,17 @@ def create_asgi(service: Service, client: OperationsApi | None = None) -> ASGIAp
     settings = service.settings
     api_key = os.environ.get(API_KEY, "")
     keys: list[Any] = [key for key in (api_key, os.environ.get(ADMIN_TOKEN, "")) if key] if api_key else []
-    return ApiMiddleware(
-        create_app(service, client),
+    guarded = ApiMiddleware(
+        GZipMiddleware(create_app(service, client), minimum_size=GZIP_BYTES, compresslevel=4),
         metrics=service.metrics,
         keys=tuple(keys),
         most_bytes=settings.max_body_bytes,
         tracer=RequestTracer() if settings.trace else None,
         rate_limiter=None if settings.rate_limit is None else RateLimiter(parse_rate(settings.rate_limit)),
+        hosts=None if keys or not settings.loopback else tuple(settings.allowed_hosts),
         access_log=AccessLog(
             Path(settings.access_log) if settings.access_log else None,
             key=pseudonym_key(settings.events) if settings.hash_user_ids else None,
         ),
     )
+    return with_cors(guarded, settings.cors_origins)

@@ -18,7 +18,14 @@ from serving.api.http_errors import HttpError, documented
 from serving.api.middleware import request_key
 from serving.api.recommendations import service_of
 from serving.api.responses import JsonResponse
-from serving.api.schemas import ArmName, ExperimentBody, ExperimentChange, ExperimentPatch
+from serving.api.schemas import (
+    ArmName,
+    ExperimentBody,
+    ExperimentChange,
+    ExperimentPatch,
+    ExperimentResponse,
+    HistoryResponse,
+)
 from serving.domain import ArmSpec, ExperimentState
 from serving.engine.service import STORE_ERRORS, Service
 from serving.events.rows import JournalEntry
@@ -40,14 +47,22 @@ def require_admin(request: Request, _: Any = Security(HTTPBearer(auto_error=Fals
         raise HttpError(403, "give the admin token as `Authorization: Bearer ...`")
 
 
-@router.get("/{name}", response_model=None, responses=documented(404), summary="The state of an experiment")
+@router.get(
+    "/{name}",
+    response_model=None,
+    responses={**documented(404), 200: {"model": ExperimentResponse}},
+    summary="The state of an experiment",
+)
 async def read(request: Request, name: Name) -> Response:
     """What this replica serves now: arms, shares, who is where."""
     return JsonResponse(asdict(_current_state(service_of(request), name)))
 
 
 @router.get(
-    "/{name}/history", response_model=None, responses=documented(404, 503), summary="Its earlier states"
+    "/{name}/history",
+    response_model=None,
+    responses={**documented(404, 503), 200: {"model": HistoryResponse}},
+    summary="Its earlier states",
 )
 async def history(request: Request, name: Name) -> Response:
     """Newest first; at most 100. ``changes`` says for each revision when it was made, by whom and why, and
@@ -87,7 +102,7 @@ def _changes(audits: list[JournalEntry]) -> list[JsonObject]:
 @router.put(
     "/{name}",
     response_model=None,
-    responses=documented(400, 403, 404, 409, 503),
+    responses={**documented(400, 403, 404, 409, 503), 200: {"model": ExperimentResponse}},
     dependencies=[Depends(require_admin)],
     summary="Change arms, releases or shares",
 )
@@ -106,7 +121,7 @@ async def change(request: Request, name: Name, body: ExperimentBody) -> Response
 @router.patch(
     "/{name}",
     response_model=None,
-    responses=documented(400, 403, 404, 409, 503),
+    responses={**documented(400, 403, 404, 409, 503), 200: {"model": ExperimentResponse}},
     dependencies=[Depends(require_admin)],
     summary="Change shares, holdout or testers, and keep the rest",
 )

@@ -9,22 +9,34 @@ from fastapi import APIRouter, Request
 from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.responses import PlainTextResponse, Response
 
+from serving.api.conditional import conditional
 from serving.api.http_errors import documented
 from serving.api.recommendations import service_of
 from serving.api.responses import JsonResponse
+from serving.api.schemas import About, Health, Readiness
 
 router = APIRouter(tags=["state"])
 EXAMPLE_USERS = 12
 
 
-@router.get("/healthz", response_model=None, responses=documented(503), summary="Is the process alive")
+@router.get(
+    "/healthz",
+    response_model=None,
+    responses={**documented(), 200: {"model": Health}, 503: {"model": Health}},
+    summary="Is the process alive",
+)
 async def healthz(request: Request) -> Response:
     """503 asks for a restart."""
     wrong = service_of(request).health()
     return JsonResponse({"status": wrong or "ok"}, status_code=503 if wrong else 200)
 
 
-@router.get("/readyz", response_model=None, responses=documented(503), summary="May requests be sent here")
+@router.get(
+    "/readyz",
+    response_model=None,
+    responses={**documented(), 200: {"model": Readiness}, 503: {"model": Readiness}},
+    summary="May requests be sent here",
+)
 async def readyz(request: Request) -> Response:
     """503 while it shuts down. A missing event store does not stop recommendations: it is only told."""
     service = service_of(request)
@@ -48,7 +60,12 @@ async def metrics(request: Request) -> Response:
     return Response(text, media_type=CONTENT_TYPE_LATEST)
 
 
-@router.get("/v1/about", response_model=None, responses=documented(), summary="What is served")
+@router.get(
+    "/v1/about",
+    response_model=None,
+    responses={**documented(), 200: {"model": About}},
+    summary="What is served",
+)
 async def about(request: Request) -> Response:
     """Arms with their versions, genres, the rating scale, and a few users to try."""
     service = service_of(request)
@@ -67,7 +84,7 @@ async def about(request: Request) -> Response:
         }
         for arm in deployment.state.arms
     ]
-    return JsonResponse(
+    answer = JsonResponse(
         {
             "experiment": deployment.state.name,
             "revision": deployment.state.revision,
@@ -80,3 +97,4 @@ async def about(request: Request) -> Response:
             "example_users": [str(names[row]) for row in picked],
         }
     )
+    return conditional(request, answer)

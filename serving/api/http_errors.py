@@ -25,6 +25,7 @@ CODES = {
     405: "method_not_allowed",
     409: "conflict",
     413: "too_large",
+    415: "unsupported_media_type",
     422: "invalid_request",
     429: "rate_limited",
     500: "internal",
@@ -38,6 +39,7 @@ MEANINGS = {
     405: "The route has no such method",
     409: "Somebody else changed it since it was read, or an event id is taken by other content",
     413: "The body is larger than may be",
+    415: "The body is not said to be JSON",
     422: "A value is missing, unknown or out of bounds",
     429: "More requests than this key may send; Retry-After says when to go on",
     500: "Our mistake; the log has the reason under the request id",
@@ -47,10 +49,10 @@ MAX_DETAILS = 20
 
 
 def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """What FastAPI's ``responses`` takes; 401, 405, 413, 422 and 429 may come from any route."""
+    """What FastAPI's ``responses`` takes; 401, 405, 413, 415, 422 and 429 may come from any route."""
     return {
         status: {"model": ErrorResponse, "description": MEANINGS[status]}
-        for status in (*statuses, 401, 405, 413, 422, 429)
+        for status in (*statuses, 401, 405, 413, 415, 422, 429)
     }
 
 
@@ -95,6 +97,14 @@ def add_error_handlers(app: FastAPI) -> None:
     @app.exception_handler(RequestValidationError)
     async def invalid(request: Request, error: RequestValidationError) -> Response:
         found = error.errors()
+        kind = request.headers.get("content-type", "")
+        if found and found[0]["loc"] == ("body",) and not kind.partition(";")[0].strip().endswith("json"):
+            got = repr(kind[:100]) if kind else "none"
+            return error_response(
+                415,
+                f"the body must be JSON with `Content-Type: application/json`, got {got}",
+                request_id(request),
+            )
         if any(one["type"] == "json_invalid" for one in found):
             return error_response(400, "the body is not JSON", request_id(request))
         details = [

@@ -8,15 +8,25 @@ from fastapi import APIRouter, Path, Query, Request
 from starlette.responses import Response
 
 from serving.api.http_errors import HttpError, documented
+from serving.api.id_paths import register_any_id
 from serving.api.recommendations import service_of
-from serving.api.responses import JsonResponse, listed_item
-from serving.api.schemas import CountQuery, Id, ItemSearchResponse, ItemsResponse, PopularQuery, SearchQuery
+from serving.api.responses import JsonResponse
+from serving.api.schemas import (
+    CountQuery,
+    Id,
+    ItemSearchResponse,
+    ItemsResponse,
+    PopularQuery,
+    SearchQuery,
+    SimilarQuery,
+)
 
+register_any_id()
 router = APIRouter(prefix="/v1", tags=["items"])
 
 
 @router.get(
-    "/items/{item_id}/similar",
+    "/items/{item_id:any}/similar",
     response_model=None,
     responses={200: {"model": ItemsResponse}, **documented(404, 503)},
     summary="Items like this one",
@@ -25,6 +35,21 @@ async def similar(
     request: Request, item_id: Annotated[Id, Path(examples=["1"])], query: Annotated[CountQuery, Query()]
 ) -> Response:
     """By who rated them, the nearest first; hidden ones left out."""
+    return await _similar_to(request, item_id, query)
+
+
+@router.get(
+    "/similar",
+    response_model=None,
+    responses={200: {"model": ItemsResponse}, **documented(404, 503)},
+    summary="Items like this one, whatever its id looks like",
+)
+async def similar_by_query(request: Request, query: Annotated[SimilarQuery, Query()]) -> Response:
+    """The same with the id in the query string."""
+    return await _similar_to(request, query.item_id, query)
+
+
+async def _similar_to(request: Request, item_id: str, query: CountQuery) -> Response:
     service = service_of(request)
     deployment = service.deployment
     row = deployment.control.item(item_id)
@@ -33,7 +58,7 @@ async def similar(
     found = await service.similar(deployment.control, row, query.count)
     arm = deployment.state.arms[0].name
     request.scope["log_fields"].update(arm=arm)
-    items = listed_item(deployment.control, found)
+    items = deployment.control.listed(found)
     return JsonResponse({"arm": arm, "model_version": deployment.control.release_id, "items": items})
 
 
@@ -50,7 +75,7 @@ async def popular(request: Request, query: Annotated[PopularQuery, Query()]) -> 
     found = await service.popular(deployment.control, query.count, query.genre or None, query.trending)
     arm = deployment.state.arms[0].name
     request.scope["log_fields"].update(arm=arm)
-    items = listed_item(deployment.control, found)
+    items = deployment.control.listed(found)
     return JsonResponse({"arm": arm, "model_version": deployment.control.release_id, "items": items})
 
 

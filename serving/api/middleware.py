@@ -21,6 +21,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from serving.api.access_log import AccessLog
 from serving.api.http_errors import error_response
 from serving.api.rate_limit import RateLimiter
+from serving.api.security import host_name, is_allowed_host
 from serving.service_metrics import ServiceMetrics
 from serving.tracing import RequestTracer
 
@@ -37,7 +38,8 @@ class BodyTooLarge(Exception):
 
 
 class ApiMiddleware:
-    """``keys`` are the tokens that open the API; none means that it is open (loopback only)."""
+    """``keys`` are the tokens that open the API; none means that it is open (loopback only). ``hosts`` are
+    names that it answers to beside addresses and ``localhost``, None for any."""
 
     def __init__(
         self,
@@ -46,6 +48,7 @@ class ApiMiddleware:
         metrics: ServiceMetrics,
         keys: tuple[str, ...],
         most_bytes: int,
+        hosts: tuple[str, ...] | None = None,
         access_log: AccessLog,
         rate_limiter: RateLimiter | None = None,
         tracer: RequestTracer | None = None,
@@ -54,6 +57,7 @@ class ApiMiddleware:
         self._metrics = metrics
         self._keys = tuple(key.encode() for key in keys)
         self._most_bytes = most_bytes
+        self._hosts = hosts
         self._access_log = access_log
         self._rate_limiter = rate_limiter
         self._tracer = tracer
@@ -63,6 +67,9 @@ class ApiMiddleware:
             await self._app(scope, receive, send)
             return
         began, began_ns = perf_counter(), time.time_ns()
+        method = scope["method"]
+        if method == "HEAD" and (scope["path"] in PUBLIC_PATHS or scope["path"] == "/metrics"):
+            scope = {**scope, "method": "GET"}  # the server leaves the body out
         headers = dict(scope["headers"])
         given = headers.get(b"x-request-id", b"")
         request_id = given.decode() if REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
@@ -88,7 +95,7 @@ class ApiMiddleware:
                     scope, receive, send_with_request_id
                 )
         seconds = perf_counter() - began
-        route = getattr(scope.get("route"), "path", "unknown")
+        route = getattr(scope.get("route"), "path", "unknown").replace(":any}", "}")
         self._metrics.requests.labels(route, str(status)).inc()
         self._metrics.seconds.labels(route, log_fields.get("arm", ""), log_fields.get("source", "")).observe(
             seconds
@@ -105,12 +112,20 @@ class ApiMiddleware:
                 fields=log_fields,
             )
         self._access_log.note(
-            at=time.time(), request_id=request_id, method=scope["method"], route=route, status=status,
+            at=time.time(), request_id=request_id, method=method, route=route, status=status,
             milliseconds=round(seconds * 1000, 3), **log_fields,
         )  # fmt: skip
 
     async def _guarded(self, scope: Scope, headers: dict[bytes, bytes], receive: Receive, send: Send) -> None:
         path = scope["path"]
+        host = headers.get(b"host", b"")
+        if self._hosts is not None and not is_allowed_host(host, self._hosts):
+            text = (
+                f"this service has no key and does not answer to the name {host_name(host)[:100]!r}: use an "
+                "address or localhost, list the name in allowed_hosts, or set RECSYS_API_KEY"
+            )
+            await error_response(400, text, scope["request_id"], code="unknown_host")(scope, receive, send)
+            return
         public = path in PUBLIC_PATHS or path.startswith(PUBLIC_FOLDER)
         if self._keys and not public:
             given = request_key(headers)

@@ -48,7 +48,7 @@ async def _forward(request: Request, name: str, *arguments: Any) -> Response:
 @router.get(
     "/experiments/{name}/results",
     response_model=None,
-    responses=documented(404, 503),
+    responses={**documented(404, 503), 200: {"model": JsonObject}},
     summary="Users, hit rates, online rmse, latency by arm; differences with intervals; a verdict",
 )
 async def results(request: Request, name: Name) -> Response:
@@ -57,14 +57,22 @@ async def results(request: Request, name: Name) -> Response:
     return await _forward(request, "results", name)
 
 
-@router.get("/drift", response_model=None, responses=documented(503), summary="Drift by release and signal")
+@router.get(
+    "/drift",
+    response_model=None,
+    responses={**documented(503), 200: {"model": JsonObject}},
+    summary="Drift by release and signal",
+)
 async def drift(request: Request) -> Response:
     """What drifted, since when, how much, for whom, and the command to run."""
     return await _forward(request, "drift")
 
 
 @router.get(
-    "/operations", response_model=None, responses=documented(503), summary="All of it, as the page shows it"
+    "/operations",
+    response_model=None,
+    responses={**documented(503), 200: {"model": JsonObject}},
+    summary="All of it, as the page shows it",
 )
 async def overview(request: Request) -> Response:
     """Results of every experiment, drift, and the newest entries of the journal."""

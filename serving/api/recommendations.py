@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterable
 from typing import Annotated
 
 from fastapi import APIRouter, Path, Query, Request
@@ -11,7 +12,8 @@ from starlette.responses import Response
 from recsys.errors import InputError
 from recsys.types import JsonObject
 from serving.api.http_errors import HttpError, documented
-from serving.api.responses import JsonResponse, list_response, server_timing
+from serving.api.id_paths import register_any_id
+from serving.api.responses import JsonResponse, list_json, list_response, server_timing
 from serving.api.schemas import (
     BatchBody,
     BatchResponse,
@@ -21,11 +23,13 @@ from serving.api.schemas import (
     PredictionsQuery,
     PredictionsResponse,
     SessionBody,
-    split_ids,
+    UserListQuery,
+    UserPredictionsQuery,
 )
-from serving.engine.requests import RecommendationRequest, Recommended
+from serving.engine.requests import RecommendationRequest, Recommended, excluded_ids
 from serving.engine.service import Service
 
+register_any_id()
 router = APIRouter(prefix="/v1", tags=["lists"])
 UserId = Annotated[Id, Path(examples=["1"])]
 
@@ -48,7 +52,7 @@ def set_log_fields(request: Request, served: Recommended) -> None:
 
 
 @router.get(
-    "/users/{user_id}/recommendations",
+    "/users/{user_id:any}/recommendations",
     response_model=None,
     responses={200: {"model": ListResponse}, **documented(503)},
     summary="Recommendations for a user",
@@ -56,20 +60,39 @@ def set_log_fields(request: Request, served: Recommended) -> None:
 async def user_recommendations(
     request: Request, user_id: UserId, query: Annotated[ListQuery, Query()]
 ) -> Response:
-    """An unknown user gets popular items; ``source`` says so. ``Server-Timing`` tells where time went."""
+    """An unknown user gets popular items; ``source`` says so. ``Server-Timing`` tells where time went.
+    Excluded items that the release does not know are named in ``unknown_items``."""
+    return await _list_for(request, user_id, query)
+
+
+@router.get(
+    "/recommendations",
+    response_model=None,
+    responses={200: {"model": ListResponse}, **documented(503)},
+    summary="Recommendations for a user, whatever the id looks like",
+)
+async def recommendations(request: Request, query: Annotated[UserListQuery, Query()]) -> Response:
+    """The same with the id in the query string, for ids that a path cannot carry through every proxy."""
+    return await _list_for(request, query.user_id, query)
+
+
+async def _list_for(request: Request, user_id: str, query: ListQuery) -> Response:
     wanted = RecommendationRequest(
         user_id=user_id,
         count=query.count,
-        genres=tuple(split_ids(query.genres)) if query.genres else (),
-        exclude=split_ids(query.exclude) if query.exclude else (),
+        genres=tuple(query.genres),
+        exclude=query.exclude,
         include_seen=query.include_seen,
         explain=query.explain,
         arm=query.arm,
+        split=True,
     )
     served = await service_of(request).recommend(wanted)
     set_log_fields(request, served)
-    timing = {"server-timing": server_timing(served.milliseconds)}
-    return JsonResponse(list_response(served, explain=query.explain), headers=timing)
+    unknown = unknown_items(served, excluded_ids(served.loaded, wanted)) if query.exclude else []
+    answer = list_json(served, explain=query.explain, unknown=unknown)
+    answer.headers["server-timing"] = server_timing(served.milliseconds)
+    return answer
 
 
 @router.post(
@@ -112,7 +135,7 @@ async def many_recommendations(request: Request, body: BatchBody) -> Response:
 
 
 @router.get(
-    "/users/{user_id}/predictions",
+    "/users/{user_id:any}/predictions",
     response_model=None,
     responses={200: {"model": PredictionsResponse}, **documented(404, 503)},
     summary="Predicted ratings of given items",
@@ -121,16 +144,30 @@ async def predictions(
     request: Request, user_id: UserId, query: Annotated[PredictionsQuery, Query()]
 ) -> Response:
     """In stars, by the user's arm; ``interval`` holds the rating with a chance of 80%."""
-    wanted = split_ids(query.items)
+    return await _predictions_for(request, user_id, query)
+
+
+@router.get(
+    "/predictions",
+    response_model=None,
+    responses={200: {"model": PredictionsResponse}, **documented(404, 503)},
+    summary="Predicted ratings, whatever the user's id looks like",
+)
+async def predictions_by_query(request: Request, query: Annotated[UserPredictionsQuery, Query()]) -> Response:
+    """The same with the id in the query string."""
+    return await _predictions_for(request, query.user_id, query)
+
+
+async def _predictions_for(request: Request, user_id: str, query: PredictionsQuery) -> Response:
     try:
-        predicted = await service_of(request).predict(user_id, wanted)
+        predicted = await service_of(request).predict(user_id, query.items)
     except KeyError as error:
         raise HttpError(404, f"unknown items: {', '.join(error.args[0][:10])}", code="unknown_item") from None
     version = predicted.release_id
     request.scope["log_fields"].update(user_id=user_id, arm=predicted.arm, version=version[:12])
     rows: list[JsonObject] = [
         {"id": item, "predicted_rating": round(value, 4), "interval": None}
-        for item, value in zip(wanted, predicted.stars, strict=True)
+        for item, value in zip(predicted.item_ids, predicted.stars, strict=True)
     ]
     for row, (low, high) in zip(rows, predicted.intervals or (), strict=False):
         row["interval"] = [round(low, 4), round(high, 4)]
@@ -158,5 +195,10 @@ def _recommendation_request(service: Service, body: SessionBody) -> Recommendati
     )
 
 
+def unknown_items(served: Recommended, item_ids: Iterable[str]) -> list[str]:
+    """Those that the release which answered does not know, each once."""
+    return [item for item in dict.fromkeys(item_ids) if served.loaded.item(item) is None]
+
+
 def _unknown_items(served: Recommended, body: SessionBody) -> list[str]:
-    return [given.item_id for given in body.ratings if served.loaded.item(given.item_id) is None]
+    return unknown_items(served, [*(given.item_id for given in body.ratings), *body.exclude])

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any
 
 from pydantic_core import to_json
 from starlette.responses import Response
 
-from recsys.release.queries import Recommendation
 from recsys.types import JsonObject
+from serving.engine.list_memo import KnownList
 from serving.engine.requests import Recommended
-from serving.engine.served_release import ServedRelease
 
 
 class JsonResponse(Response):
@@ -21,27 +19,30 @@ class JsonResponse(Response):
         return to_json(content)
 
 
-def listed_item(
-    loaded: ServedRelease, found: Iterable[Recommendation], *, explain: bool = False
-) -> list[JsonObject]:
-    items = []
-    for one in found:
-        item = {
-            **loaded.card(one.item),
-            "score": round(one.score, 6),
-            "predicted_rating": round(one.predicted_rating, 4),
-        }
-        if explain:
-            item["because"] = [
-                {"id": card["id"], "title": card["title"]} for card in map(loaded.card, one.because)
-            ]
-        items.append(item)
-    return items
+def list_json(served: Recommended, *, explain: bool, unknown: list[str] | None = None) -> Response:
+    """A list's answer; that of a known list is put together from its parts."""
+    if served.known is None or unknown:
+        return JsonResponse(list_response(served, explain=explain, unknown=unknown))
+    return Response(known_list_body(served, served.known), media_type="application/json")
+
+
+def known_list_body(served: Recommended, known: KnownList) -> bytes:
+    """The same bytes as ``list_response``'s."""
+    head = to_json(_head(served))
+    return b'%s,"items":%s}' % (head[:-1], known.items_json)
 
 
 def list_response(served: Recommended, *, explain: bool, unknown: list[str] | None = None) -> JsonObject:
+    answer = _head(served)
+    answer["items"] = served.loaded.listed(served.answer.recommendations, explain=explain)
+    if unknown:
+        answer["unknown_items"] = unknown
+    return answer
+
+
+def _head(served: Recommended) -> JsonObject:
     exposure = served.exposure
-    answer = {
+    return {
         "exposure_id": exposure.exposure_id,
         "user_id": exposure.user_id,
         "experiment": served.experiment,
@@ -51,11 +52,7 @@ def list_response(served: Recommended, *, explain: bool, unknown: list[str] | No
         "model_version": exposure.release_id,
         "source": exposure.source,
         "fallback": served.answer.fallback or None,
-        "items": listed_item(served.loaded, served.answer.recommendations, explain=explain),
     }
-    if unknown:
-        answer["unknown_items"] = unknown
-    return answer
 
 
 def server_timing(milliseconds: dict[str, float]) -> str:

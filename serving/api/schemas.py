@@ -7,11 +7,12 @@ to these.
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
 from serving.domain import FeedbackKind, Owner
+from serving.engine.requests import split_ids
 from serving.settings import Arm
 
 MAX_ITEMS = 100
@@ -20,8 +21,14 @@ MAX_RATINGS = 1_000
 MAX_EVENTS = 1_000
 MAX_LISTS = 100
 
-Id = Annotated[str, StringConstraints(min_length=1, max_length=128, pattern=r"^[^\x00-\x1f\x7f]+$")]
-Genre = Annotated[str, StringConstraints(min_length=1, max_length=100)]
+MAX_ID = 4_096  # characters; a release may hold ids as long as its data has them
+
+# No zero byte: PostgreSQL's text cannot hold one, nor can a release.
+Id = Annotated[str, StringConstraints(min_length=1, max_length=MAX_ID, pattern=r"^[^\x00]+$")]
+Genre = Annotated[str, StringConstraints(min_length=1, max_length=MAX_ID)]
+IdValues = Annotated[
+    list[Annotated[str, StringConstraints(max_length=60_000)]], Field(max_length=MAX_EXCLUDED)
+]
 ArmName = Annotated[str, StringConstraints(min_length=1, max_length=64)]
 Count = Annotated[int, Field(ge=1, le=MAX_ITEMS, description="how many items")]
 
@@ -30,18 +37,15 @@ class RequestModel(BaseModel):
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
 
-def split_ids(text: str) -> list[str]:
-    """A comma-separated list, empty parts left out."""
-    return [part for piece in text.split(",") if (part := piece.strip())]
-
-
 class ListQuery(RequestModel):
     """The query string of a list."""
 
     count: Count = 10
-    genres: str = Field("", max_length=1_000, description="comma-separated; an item has any of them")
-    exclude: str = Field(
-        "", max_length=60_000, description=f"comma-separated item ids, at most {MAX_EXCLUDED}"
+    genres: list[Annotated[str, StringConstraints(max_length=1_000)]] = Field(
+        default=[], max_length=10, description="an item has any of them; repeated or comma-separated"
+    )
+    exclude: IdValues = Field(
+        default=[], description=f"item ids, repeated or comma-separated, at most {MAX_EXCLUDED}"
     )
     include_seen: bool = Field(False, description="also items that the user has rated")
     explain: bool = Field(False, description="name the rated items that speak most for each")
@@ -49,11 +53,14 @@ class ListQuery(RequestModel):
 
     @model_validator(mode="after")
     def _bounded(self) -> ListQuery:
-        if len(split_ids(self.exclude)) > MAX_EXCLUDED:
-            raise ValueError(
-                f"at most {MAX_EXCLUDED} items can be excluded, got {len(split_ids(self.exclude))}"
-            )
+        count = max(len(self.exclude), *(len(split_ids(value)) for value in self.exclude), 0)
+        if count > MAX_EXCLUDED:
+            raise ValueError(f"at most {MAX_EXCLUDED} items can be excluded, got {count}")
         return self
+
+
+class UserListQuery(ListQuery):
+    user_id: Id
 
 
 class CountQuery(RequestModel):
@@ -62,7 +69,7 @@ class CountQuery(RequestModel):
 
 class PopularQuery(RequestModel):
     count: Count = 10
-    genre: str | None = Field(None, max_length=100)
+    genre: str | None = Field(None, max_length=MAX_ID)
     trending: bool = Field(False, description="with decay: a rating halves in weight with every half-life")
 
 
@@ -71,19 +78,28 @@ class SearchQuery(RequestModel):
     count: Count = 10
 
 
+class SimilarQuery(CountQuery):
+    item_id: Id
+
+
 class PredictionsQuery(RequestModel):
-    items: str = Field(max_length=20_000, description=f"comma-separated item ids, at most {MAX_ITEMS}")
+    items: IdValues = Field(description=f"item ids, repeated or comma-separated, at most {MAX_ITEMS}")
 
     @model_validator(mode="after")
     def _bounded(self) -> PredictionsQuery:
-        if not 1 <= len(split_ids(self.items)) <= MAX_ITEMS:
-            raise ValueError(f"1 to {MAX_ITEMS} item ids are expected, got {len(split_ids(self.items))}")
+        count = max(len(self.items), *(len(split_ids(value)) for value in self.items), 0)
+        if not any(map(split_ids, self.items)) or count > MAX_ITEMS:
+            raise ValueError(f"1 to {MAX_ITEMS} item ids are expected, got {count}")
         return self
+
+
+class UserPredictionsQuery(PredictionsQuery):
+    user_id: Id
 
 
 class GivenRating(RequestModel):
     item_id: Id
-    rating: float = Field(description="in stars")
+    rating: float = Field(description="in stars", strict=True)
 
 
 class SessionBody(RequestModel):
@@ -127,8 +143,10 @@ class FeedbackEvent(RequestModel):
     user_id: Id
     item_id: Id | None = None
     exposure_id: Id | None = Field(None, description="the answer that this came of")
-    rating: float | None = Field(None, description="in stars")
-    at: float | None = Field(None, ge=0, le=4_102_444_800, description="Unix seconds; now if left out")
+    rating: float | None = Field(None, description="in stars", strict=True)
+    at: float | None = Field(
+        None, strict=True, ge=0, le=4_102_444_800, description="Unix seconds; now if left out"
+    )
 
     @model_validator(mode="after")
     def _whole(self) -> FeedbackEvent:
@@ -244,6 +262,84 @@ class PredictionsResponse(BaseModel):
     arm: str
     model_version: str
     predictions: list[Prediction]
+
+
+class Health(BaseModel):
+    status: str
+
+
+class Readiness(Health):
+    events: Literal["available", "away"]
+
+
+class ScaleBounds(BaseModel):
+    low: float
+    high: float
+
+
+class ServedArm(BaseModel):
+    name: str
+    share: float
+    shadow: bool
+    model_version: str
+    created: str
+
+
+class About(BaseModel):
+    """``example_users`` are ids to try."""
+
+    experiment: str
+    revision: int
+    arms: list[ServedArm]
+    dataset: str
+    users: int
+    items: int
+    scale: ScaleBounds
+    genres: list[str]
+    example_users: list[str]
+
+
+class StoredArm(BaseModel):
+    name: str
+    release: str
+    share: float
+    shadow: bool
+
+
+class UserRange(BaseModel):
+    arm: str
+    start: int
+    end: int
+
+
+class ExperimentResponse(BaseModel):
+    """``ranges`` are slots of a million that users are hashed to; ``removed`` is what a PUT took out."""
+
+    name: str
+    revision: int
+    salt: str
+    arms: list[StoredArm]
+    owner: Owner
+    holdout: float
+    overrides: dict[str, str]
+    ranges: list[UserRange]
+    removed: dict[str, Any] | None = None
+
+
+class RevisionChange(BaseModel):
+    """Shares by arm before and after."""
+
+    at: float
+    actor: str
+    reason: str
+    revision: int | None
+    before: dict[str, float] | None
+    after: dict[str, float] | None
+
+
+class HistoryResponse(BaseModel):
+    revisions: list[ExperimentResponse]
+    changes: list[RevisionChange]
 
 
 class FeedbackResponse(BaseModel):

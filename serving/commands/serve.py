@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from recsys.errors import InputError
-from serving.app import read_yaml, serve_here
+from serving.app import check_start, read_yaml, serve_here
+from serving.process_group import run_in_own_group
 from serving.settings import NO_RELEASE, Settings, read_settings
 
 
@@ -38,7 +39,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    return serve_here(settings_of(options), reset=options.reset)
+    settings = settings_of(options)
+    start = check_start(settings, reset=options.reset)
+    return run_in_own_group(lambda: serve_here(settings, start))
 
 
 def settings_of(options: argparse.Namespace) -> Settings:

@@ -19,7 +19,9 @@ from pathlib import Path
 from recsys.release.load import read_manifest
 from serving.assignment import Assigner, Assignment
 from serving.domain import ExperimentState
+from serving.engine.precompute import lists_folder
 from serving.engine.served_release import RuleSet, ServedRelease
+from serving.engine.stored_lists import StoredLists, open_lists
 
 NICE = 10  # of the thread that opens releases
 
@@ -48,8 +50,9 @@ class Deployment:
 class ReleaseLoader:
     """Opens releases, each once. ``resolve`` finds the folder of what an arm names."""
 
-    def __init__(self, rules: RuleSet, resolve: Callable[[str], Path]) -> None:
+    def __init__(self, rules: RuleSet, resolve: Callable[[str], Path], *, lists: Path | None = None) -> None:
         self._rules = rules
+        self._lists = lists
         self._resolve = resolve
         # One: two big releases opened at once would only slow each other down.
         self._loader = ThreadPoolExecutor(1, thread_name_prefix="fleet", initializer=_lower_priority)
@@ -68,10 +71,18 @@ class ReleaseLoader:
             release_id = read_manifest(folder).release_id
             if release_id not in opened:
                 loaded = ServedRelease(arm.release, folder, self._rules)
+                loaded.stored = self._stored_lists(loaded)
                 loaded.warm_up()
                 opened[release_id] = loaded
             arms[arm.name] = opened[release_id]
         return Deployment(state, arms, assigner)
+
+    def _stored_lists(self, loaded: ServedRelease) -> StoredLists | None:
+        """What ``precompute`` has made of this release under these rules, mapped, not read."""
+        if self._lists is None:
+            return None
+        folder = lists_folder(self._lists, loaded.release_id, self._rules)
+        return open_lists(folder, len(loaded.release.users))
 
     def with_state(self, prepared: Deployment, saved: ExperimentState) -> Deployment:
         """``prepared`` as it was stored: with its revision and ranges."""

@@ -12,6 +12,7 @@ from recsys.models.base import History
 from recsys.release.queries import Query, RecommendationList
 from serving.assignment import Assignment
 from serving.domain import Exposure
+from serving.engine.list_memo import KnownList
 from serving.engine.recent_ratings import RecentRatings
 from serving.engine.release_loader import Deployment
 from serving.engine.served_release import ServedRelease
@@ -20,7 +21,8 @@ from serving.engine.served_release import ServedRelease
 @dataclass(frozen=True)
 class RecommendationRequest:
     """One list asked for, in the outside world's ids. ``ratings`` are a session's, on top of what is
-    known of the user; ``arm`` asks for one by name."""
+    known of the user; ``arm`` asks for one by name. ``split`` reads ``genres`` and ``exclude`` as a query
+    string's values: one that is no name itself is a comma-separated list."""
 
     user_id: str | None = None
     ratings: dict[str, float] = field(default_factory=dict)
@@ -30,11 +32,12 @@ class RecommendationRequest:
     include_seen: bool = False
     explain: bool = False
     arm: str | None = None
+    split: bool = False
 
 
 @dataclass(frozen=True)
 class Recommended:
-    """A list, who gave it, and where the milliseconds went."""
+    """A list, who gave it, and where the milliseconds went; ``known`` where its JSON is there already."""
 
     exposure: Exposure
     experiment: str
@@ -42,16 +45,18 @@ class Recommended:
     answer: RecommendationList
     loaded: ServedRelease
     milliseconds: dict[str, float]
+    known: KnownList | None = None
 
 
 @dataclass(frozen=True)
 class PredictedRatings:
-    """Ratings that an arm's release predicts for a user, in stars, in the order the items were asked for.
+    """Ratings that an arm's release predicts for a user, in stars, of ``item_ids`` in order.
 
     ``intervals`` are their lower and upper ends, None where the release carries none."""
 
     arm: str
     release_id: str
+    item_ids: list[str]
     stars: list[float]
     intervals: list[tuple[float, float]] | None
 
@@ -59,9 +64,11 @@ class PredictedRatings:
 def to_query(loaded: ServedRelease, request: RecommendationRequest, recent_ratings: RecentRatings) -> Query:
     """In rows of the release. Raises InputError for an unknown genre."""
     allowed = None
+    exclude = excluded_ids(loaded, request)
     if request.genres:
+        genres = loaded.genre_names(request.genres) if request.split else request.genres
         try:
-            allowed = loaded.allowed(request.genres)
+            allowed = loaded.allowed(genres)
         except KeyError as error:
             known = ", ".join(loaded.release.items.genre_names)
             raise InputError(f"unknown genre {error.args[0]!r}; there are: {known}") from None
@@ -69,11 +76,28 @@ def to_query(loaded: ServedRelease, request: RecommendationRequest, recent_ratin
         user=None if request.user_id is None else loaded.user(request.user_id),
         history=_history(loaded, request, recent_ratings),
         count=request.count,
-        exclude=loaded.items(request.exclude) if request.exclude else None,
+        exclude=loaded.items(exclude) if exclude else None,
         allowed=allowed,
         include_seen=request.include_seen,
         explain=request.explain,
     )
+
+
+def split_ids(text: str) -> list[str]:
+    """A comma-separated list, empty parts left out."""
+    return [part for piece in text.split(",") if (part := piece.strip())]
+
+
+def excluded_ids(loaded: ServedRelease, request: RecommendationRequest) -> Sequence[str]:
+    """The item ids that a request leaves out."""
+    return item_ids(loaded, request.exclude) if request.split else request.exclude
+
+
+def item_ids(loaded: ServedRelease, values: Sequence[str]) -> list[str]:
+    """Item ids in a query string's values: one that is an id is that id, others are comma-separated."""
+    return [
+        name for value in values for name in ([value] if loaded.item(value) is not None else split_ids(value))
+    ]
 
 
 def _history(
@@ -98,6 +122,7 @@ def to_exposure(
     loaded: ServedRelease,
     answer: RecommendationList,
     milliseconds: float,
+    known: KnownList | None = None,
 ) -> Exposure:
     """Testers and the holdout are stored under a name of their own: they do not count."""
     name = deployment.state.name
@@ -109,8 +134,12 @@ def to_exposure(
         arm=assignment.arm,
         revision=deployment.state.revision,
         release_id=loaded.release_id,
-        items=tuple([loaded.card(one.item)["id"] for one in answer.recommendations]),
-        predicted=tuple([one.predicted_rating for one in answer.recommendations]),
+        items=tuple([loaded.card(item.item)["id"] for item in answer.recommendations])
+        if known is None
+        else known.item_ids,
+        predicted=tuple([item.predicted_rating for item in answer.recommendations])
+        if known is None
+        else known.stars,
         source=answer.source,
         milliseconds=milliseconds,
     )

@@ -6,7 +6,7 @@ loading is little more than mapping. Item ids are translated at the edges; insid
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -20,6 +20,8 @@ from recsys.release.load import load_release
 from recsys.release.queries import Query, Recommendation, RecommendationList, Rules
 from recsys.release.recommender import Recommender
 from recsys.types import BoolArray, JsonObject
+from serving.engine.list_memo import KnownList, ListMemo
+from serving.engine.stored_lists import LENGTH, StoredLists
 
 MAX_GENRE_MASKS = 256  # genre combinations remembered; 84 KB each at ML-32M's size
 MAX_HISTORIES = 20_000  # users with feedback whose ratings are remembered as rows
@@ -46,6 +48,8 @@ class ServedRelease:
         self._cards: dict[int, JsonObject] = {}
         self._masks: dict[tuple[str, ...], BoolArray] = {}
         self._histories: dict[str, tuple[object, History | None]] = {}
+        self.memo = ListMemo()
+        self.stored: StoredLists | None = None
         self.rules = self._rules(rules)
 
     # -- ids ---------------------------------------------------------------------------------------
@@ -89,6 +93,15 @@ class ServedRelease:
                 self._masks[genres] = mask
         return mask
 
+    def genre_names(self, values: Sequence[str]) -> tuple[str, ...]:
+        """Genres in a query string's values: one that is a genre is that one, others are comma-separated."""
+        known = {name.casefold() for name in self.release.items.genre_names}
+        names = (
+            [value] if value.casefold() in known else [part.strip() for part in value.split(",")]
+            for value in values
+        )
+        return tuple(name for group in names for name in group if name)
+
     def search_titles(self, text: str, count: int) -> list[int]:
         """Rows whose title holds ``text``, the most rated first."""
         wanted = text.casefold()
@@ -123,6 +136,7 @@ class ServedRelease:
     def clear_cache(self) -> None:
         """Everybody's feedback, and what was made of it."""
         self._histories.clear()
+        self.memo.clear()
         self.recommender.clear_cache()
 
     def _new_ratings(self, user: int | None, ratings: dict[str, float]) -> History | None:
@@ -144,6 +158,66 @@ class ServedRelease:
         return History(items, np.fromiter(rows.values(), dtype=np.float32, count=len(rows)))
 
     # -- answers -----------------------------------------------------------------------------------
+
+    def listed(self, found: Iterable[Recommendation], *, explain: bool = False) -> list[JsonObject]:
+        """Items as they stand in an answer, with the rated items that speak for each where ``explain``."""
+        items = []
+        for shown in found:
+            item = {
+                **self.card(shown.item),
+                "score": round(shown.score, 6),
+                "predicted_rating": round(shown.predicted_rating, 4),
+            }
+            if explain:
+                cards = map(self.card, shown.because)
+                item["because"] = [{"id": card["id"], "title": card["title"]} for card in cards]
+            items.append(item)
+        return items
+
+    def look_up(self, user: int | None, person: str | None, count: int, ratings: object) -> KnownList | None:
+        """A plain list that is known already.
+
+        Args:
+            user: the row of whom ``ratings`` add nothing to.
+            person: the id of somebody with ratings since the release, else None.
+            count: the list's length.
+            ratings: the person's recent ratings, recognised by identity.
+        """
+        key = user if person is None else person
+        known = self.memo.get(key, count, ratings)
+        if known is None and person is None and user is not None:
+            known = self._stored_list(user, count)
+            if known is not None:
+                self.memo.put(key, count, ratings, known)
+        return known
+
+    def remember(
+        self, user: int | None, person: str | None, count: int, ratings: object, answer: RecommendationList
+    ) -> KnownList:
+        """Keeps a plain list for ``look_up``."""
+        known = KnownList(answer, self.listed)
+        self.memo.put(user if person is None else person, count, ratings, known)
+        return known
+
+    def outdated_list(self, user: int | None, person: str, query: Query) -> RecommendationList | None:
+        """The newest known list without what was rated since, for want of anything better."""
+        known = self.memo.newest(person, query.count) or (
+            None
+            if user is None
+            else self.memo.newest(user, query.count) or self._stored_list(user, query.count)
+        )
+        if known is None:
+            return None
+        seen = set() if query.history is None else set(query.history.items.tolist())
+        kept = tuple(item for item in known.answer.recommendations if item.item not in seen)
+        return RecommendationList(
+            kept, known.answer.source, fallback="busy: the list from before the newest ratings"
+        )
+
+    def _stored_list(self, user: int, count: int) -> KnownList | None:
+        if self.stored is None or count > LENGTH:
+            return None
+        return KnownList(self.stored.get(user, count), self.listed)
 
     def popular_list(self, query: Query, reason: str) -> RecommendationList:
         """What needs no ranker and no member: the last resort."""

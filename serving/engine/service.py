@@ -23,14 +23,16 @@ from recsys.release.queries import Query, Recommendation, RecommendationList
 from serving.assignment import Assignment
 from serving.domain import ExperimentState, Exposure, Feedback
 from serving.engine.admission import Admission, Overloaded
+from serving.engine.list_memo import KnownList, is_plain
 from serving.engine.micro_batcher import DeadlineExceeded, MicroBatcher
 from serving.engine.rating_predictions import attach_predictions
-from serving.engine.recent_ratings import RecentRatings
+from serving.engine.recent_ratings import NO_RATINGS, RecentRatings
 from serving.engine.release_loader import Deployment, ReleaseLoader
 from serving.engine.requests import (
     PredictedRatings,
     RecommendationRequest,
     Recommended,
+    item_ids,
     new_id,
     to_exposure,
     to_query,
@@ -52,6 +54,11 @@ SAVE_METRICS_SECONDS = 1.0  # between copies of the metrics for the other replic
 SHADOW_QUEUE = 4  # shadow answers are left out while more than this waits
 
 
+def _is_memorable(wanted: RecommendationRequest, query: Query) -> bool:
+    """Whether the list depends on the person's own ratings and its length alone."""
+    return is_plain(query) and not wanted.ratings
+
+
 class Service:
     """``start`` blocks until it can answer; the rest is for an event loop, except ``load`` and ``close``."""
 
@@ -62,7 +69,9 @@ class Service:
         self.recent_ratings = RecentRatings()
         rules = settings.rules
         self.release_loader = ReleaseLoader(
-            RuleSet(frozenset(rules.hidden), dict(rules.boosts), rules.diversity), resolve
+            RuleSet(frozenset(rules.hidden), dict(rules.boosts), rules.diversity),
+            resolve,
+            lists=settings.lists_path,
         )
         self._deployment: Deployment | None = None
         self._deadline = settings.deadline_ms / 1000
@@ -225,18 +234,40 @@ class Service:
         loaded = deployment.arms[assignment.arm]
         query = to_query(loaded, wanted, self.recent_ratings)
         placed = perf_counter()
-        answer = await self._recommend(loaded, query, assignment.arm, batched=batched)
+        known = self._look_up(loaded, wanted, query)
+        if known is None:
+            ratings = self._ratings_of(wanted, query)
+            answer = await self._recommend(loaded, query, assignment.arm, wanted, batched=batched)
+            stages = answer.milliseconds
+            if _is_memorable(wanted, query) and not answer.fallback:
+                person = None if query.history is None else wanted.user_id
+                known = loaded.remember(query.user, person, query.count, ratings, answer)
+        else:
+            answer, stages = known.answer, {"lookup": 1000 * (perf_counter() - placed)}
         ended = perf_counter()
-        stages = answer.milliseconds
         wait = max(0.0, (ended - placed) * 1000 - sum(stages.values()))
         total = (ended - began) * 1000
         spent = {"assign": (placed - began) * 1000, "wait": wait, **stages, "total": total}
-        exposure = to_exposure(exposure_id, user_id, deployment, assignment, loaded, answer, total)
-        self.writer.add_exposure(exposure)
+        exposure = to_exposure(exposure_id, user_id, deployment, assignment, loaded, answer, total, known)
+        self.writer.add_exposure(exposure, encoded=None if known is None else known.exposed)
         if wanted.arm is None:
             for arm in deployment.shadows:
                 self._shadow(arm, deployment, wanted, exposure)
-        return Recommended(exposure, deployment.state.name, assignment, answer, loaded, spent)
+        return Recommended(exposure, deployment.state.name, assignment, answer, loaded, spent, known)
+
+    def _look_up(
+        self, loaded: ServedRelease, wanted: RecommendationRequest, query: Query
+    ) -> KnownList | None:
+        if not _is_memorable(wanted, query):
+            return None
+        person = None if query.history is None else wanted.user_id
+        return loaded.look_up(query.user, person, query.count, self._ratings_of(wanted, query))
+
+    def _ratings_of(self, wanted: RecommendationRequest, query: Query) -> object:
+        """What a list was made from beside the release; the same object as long as nothing is rated."""
+        if query.history is None or wanted.user_id is None:
+            return NO_RATINGS
+        return self.recent_ratings.of(wanted.user_id)
 
     def validate(self, wanted: RecommendationRequest) -> None:
         """Raises InputError for what ``recommend`` would refuse."""
@@ -253,7 +284,7 @@ class Service:
         return scale.low, scale.high
 
     async def _recommend(
-        self, loaded: ServedRelease, query: Query, arm: str, *, batched: bool
+        self, loaded: ServedRelease, query: Query, arm: str, wanted: RecommendationRequest, *, batched: bool
     ) -> RecommendationList:
         if self.batcher.stuck_for() > self._deadline:
             answer = loaded.popular_list(query, "the recommender is busy")
@@ -262,8 +293,15 @@ class Service:
                 async with self._admission.place(batched=batched):
                     answer = await self.batcher.submit(loaded, query, seconds=self._deadline)
             except Overloaded:
-                self.metrics.overloads.labels("refused").inc()
-                raise
+                outdated = (
+                    loaded.outdated_list(query.user, wanted.user_id, query)
+                    if wanted.user_id is not None and _is_memorable(wanted, query)
+                    else None
+                )
+                self.metrics.overloads.labels("refused" if outdated is None else "stored").inc()
+                if outdated is None:
+                    raise
+                answer = outdated
             except DeadlineExceeded:
                 answer = loaded.popular_list(query, f"no list within {self.settings.deadline_ms:g} ms")
             except Exception as error:
@@ -319,19 +357,22 @@ class Service:
         """The same for work that must not be refused."""
         return await self.batcher.call(lambda: function(*arguments), seconds=max(1.0, self._deadline))
 
-    async def predict(self, user_id: str, item_ids: Sequence[str]) -> PredictedRatings:
-        """Stars for items that the user's arm must know (else KeyError with those it does not)."""
+    async def predict(self, user_id: str, values: Sequence[str]) -> PredictedRatings:
+        """Stars for items that the user's arm must know (else KeyError with those it does not); ``values`` as
+        in a query string."""
         deployment = self.deployment
         arm = deployment.assign(user_id, None).arm
         loaded = deployment.arms[arm]
-        unknown = [item for item in item_ids if loaded.item(item) is None]
+        wanted = item_ids(loaded, values)
+        unknown = [item for item in wanted if loaded.item(item) is None]
         if unknown:
             raise KeyError(unknown)
         query = to_query(loaded, RecommendationRequest(user_id=user_id), self.recent_ratings)
-        stars, ends = await self.compute(loaded.recommender.predict_interval, query, loaded.items(item_ids))
+        stars, ends = await self.compute(loaded.recommender.predict_interval, query, loaded.items(wanted))
         return PredictedRatings(
             arm,
             deployment.arms[arm].release_id,
+            item_ids=wanted,
             stars=[float(value) for value in stars],
             intervals=None
             if ends is None

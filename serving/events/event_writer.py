@@ -26,6 +26,7 @@ from serving.events.store import EventConflict, EventStore
 
 log = logging.getLogger(__name__)
 BATCH_ROWS = 500  # exposures in one transaction
+ROTATE_BYTES = 4 << 20  # of a spool file before rows go to the other one
 MAX_WAIT_SECONDS = 2.0  # seconds between attempts while the store is away
 
 
@@ -48,6 +49,8 @@ class EventWriter:
         self._feedback: deque[tuple[tuple[Feedback, ...], Future[set[str]]]] = deque()
         self._lock = threading.Condition()
         self._overflowed = False
+        self._committed = 0  # exposures of the queue, in order
+        self._rotated_at = 0  # how many must be committed before the older spool file is empty
         self._closing = False
         self._away_since: float | None = None
         self.lost = 0
@@ -64,13 +67,13 @@ class EventWriter:
     def available(self) -> bool:
         return self._away_since is None
 
-    def add_exposure(self, exposure: Exposure) -> None:
+    def add_exposure(self, exposure: Exposure, *, encoded: tuple[str, str] | None = None) -> None:
         """Records an answer; neither blocks on the store nor fails with a full disk.
 
         A row that the spool cannot keep still waits in memory where there is room. Without it, it is lost,
         and counted.
         """
-        row = rows.exposure_row(exposure)
+        row = rows.exposure_row(exposure, encoded)
         with self._lock:
             spooled = self._spool.append(row)
             if not spooled and len(self._exposures) >= self._queue:
@@ -83,6 +86,8 @@ class EventWriter:
                 self._exposures.append(row)
             else:
                 self._overflowed = True
+            if self._spool.active_size > ROTATE_BYTES and not self._overflowed:
+                self._rotate()
 
     def add_feedback(self, feedback: Sequence[Feedback]) -> Future[set[str]]:
         """The event ids that were new, once they are committed. Raises ``StoreUnavailable``."""
@@ -110,8 +115,10 @@ class EventWriter:
         recovered = False
         while True:
             with self._lock:
-                if not self._feedback and not self._closing:
-                    self._lock.wait(self._flush_seconds if self._away_since is None else wait)
+                away = self._away_since is not None
+                full = len(self._exposures) >= BATCH_ROWS and not away
+                if not self._feedback and not self._closing and not full:
+                    self._lock.wait(wait if away else self._flush_seconds)
                 feedback = [self._feedback.popleft() for _ in range(len(self._feedback))]
                 exposures = [self._exposures[n] for n in range(min(BATCH_ROWS, len(self._exposures)))]
                 closing = self._closing
@@ -177,34 +184,46 @@ class EventWriter:
         return new
 
     def _settle(self, written: int) -> None:
-        """What was committed leaves the queue; when nothing waits any more the spool is emptied."""
+        """What was committed leaves the queue and, a file at a time, the spool."""
         if self._away_since is not None:
             log.warning("the event store is back after %.0f s", time.monotonic() - self._away_since)
         with self._lock:
             self._away_since = None
             for _ in range(written):
                 self._exposures.popleft()
-            if self._exposures:
-                return
+            self._committed += written
+            waiting = len(self._exposures)
             if not self._overflowed:
-                self._spool.clear()
-        if self._overflowed:
+                if not waiting:
+                    self._spool.clear()
+                elif self._committed >= self._rotated_at:
+                    self._spool.clear_older()
+        if self._overflowed and waiting < BATCH_ROWS:
             self._drain_spool()
-        if self._gap is not None:
+        if self._gap is not None and not waiting:
             (since, count), self._gap = self._gap, None
             self._store.append("gap", "exposures", {"since": since, "lost": count})
 
     def _drain_spool(self) -> None:
-        """Rows that went to the file alone. Those appended meanwhile are also in the queue, or set
-        the flag again."""
-        self._overflowed = False
+        """Stores rows that went to the files alone; those that are also in the queue count once. Rows that
+        come meanwhile go to the other file, and set the flag again where the queue cannot hold them."""
         before = self._spool.broken
-        for chunk in self._spool.rows():
-            self._store.add_rows(chunk, ())
-        self._note_broken(self._spool.broken - before)
+        self._store_older_rows()
         with self._lock:
-            if not self._exposures and not self._overflowed:
-                self._spool.clear()
+            self._overflowed = False
+            self._rotate()
+        self._store_older_rows()
+        self._note_broken(self._spool.broken - before)
+
+    def _store_older_rows(self) -> None:
+        for chunk in self._spool.older_rows():
+            self._store.add_rows(chunk, ())
+        with self._lock:
+            self._spool.clear_older()
+
+    def _rotate(self) -> None:
+        if self._spool.rotate():
+            self._rotated_at = self._committed + len(self._exposures)
 
     def _recover(self) -> bool:
         self._store.create_tables()

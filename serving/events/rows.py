@@ -24,10 +24,13 @@ class JournalEntry:
     seq: int = 0
 
 
-def exposure_row(exposure: Exposure) -> dict[str, Any]:
+def exposure_row(exposure: Exposure, encoded: tuple[str, str] | None = None) -> dict[str, Any]:
+    """The table's row; ``encoded`` are its items and predicted ratings where they are known as JSON."""
     row = dict(exposure.__dict__)
-    row["items"] = json.dumps(exposure.items)
-    row["predicted"] = json.dumps([round(stars, 4) for stars in exposure.predicted])
+    row["items"], row["predicted"] = encoded or (
+        json.dumps(exposure.items),
+        json.dumps([round(stars, 4) for stars in exposure.predicted]),
+    )
     return row
 
 

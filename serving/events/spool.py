@@ -2,7 +2,8 @@
 
 Exposures are committed in batches after the answer has gone out. Until then their row lies here: one
 appended line (a ``write`` without ``fsync``: the page cache outlives a killed process, though not a
-power cut), emptied once all of it is committed. Each process has its own file and holds a lock on it;
+power cut). Each process has two files and holds locks on them: one takes rows, the other is emptied once all
+of it is committed;
 a file whose lock is free belonged to a dead one, and whoever finds it brings its rows in. Inserting is
 idempotent, so a row that was committed and also recovered counts once. The same file carries what an
 unreachable store makes wait beyond the queue in memory.
@@ -33,27 +34,20 @@ def spool_folder(events: str) -> Path:
     return Path("runs/spool").absolute() if "://" in file else Path(f"{file}.spool")
 
 
-class Spool:
-    """This process's file in ``folder``."""
+class SpoolFile:
+    """One locked file of a process."""
 
-    def __init__(self, folder: Path, *, largest: int = MAX_BYTES) -> None:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self.path = folder / f"{uuid.uuid4().hex}.jsonl"
-        flags = os.O_CREAT | os.O_RDWR | os.O_APPEND
-        self._file = os.open(self.path, flags, 0o600)
-        fcntl.flock(self._file, fcntl.LOCK_EX)
-        self._largest = largest
-        self._torn = False
+    def __init__(self, path: Path) -> None:
+        self.path = path
         self.size = 0
-        self.broken = 0  # damaged records met while this file was read
+        self._torn = False
+        self._file = os.open(path, os.O_CREAT | os.O_RDWR | os.O_APPEND, 0o600)
+        fcntl.flock(self._file, fcntl.LOCK_EX)
 
-    def append(self, row: dict[str, Any]) -> bool:
-        """Appends one record; False where it cannot be kept (size limit, full disk, short write)."""
-        line = encode(row)
+    def append(self, line: bytes) -> bool:
+        """Whether the line is there whole; a piece of it is taken back."""
         if self._torn:  # ends what a failed write left behind
             line = b"\n" + line
-        if self.size + len(line) > self._largest:
-            return False
         try:
             written = os.write(self._file, line)
         except OSError:
@@ -75,14 +69,63 @@ class Spool:
             self.size = 0
             self._torn = False
 
-    def rows(self, chunk: int = 1_000) -> Iterator[list[dict[str, Any]]]:
-        yield from _read(self.path, chunk, self)
-
     def close(self) -> None:
         """Removes the file if nothing waits in it."""
         if self.size == 0:
             self.path.unlink(missing_ok=True)
         os.close(self._file)
+
+
+class Spool:
+    """This process's two files in ``folder``: one takes rows while those of the other are committed, so that
+    disk space comes back under a load that never pauses."""
+
+    def __init__(self, folder: Path, *, largest: int = MAX_BYTES) -> None:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        name = uuid.uuid4().hex
+        self._active, self._older = (SpoolFile(folder / f"{name}-{n}.jsonl") for n in range(2))
+        self._largest = largest
+        self.broken = 0  # damaged records met while the files were read
+
+    @property
+    def size(self) -> int:
+        """Bytes in both files."""
+        return self._active.size + self._older.size
+
+    @property
+    def active_size(self) -> int:
+        return self._active.size
+
+    @property
+    def older_size(self) -> int:
+        return self._older.size
+
+    def append(self, row: dict[str, Any]) -> bool:
+        """Appends one record; False where it cannot be kept (size limit, full disk, short write)."""
+        line = encode(row)
+        return self.size + len(line) < self._largest and self._active.append(line)
+
+    def rotate(self) -> bool:
+        """Rows go to the other file from now on; False while that still holds some."""
+        if self._older.size:
+            return False
+        self._active, self._older = self._older, self._active
+        return True
+
+    def clear(self) -> None:
+        self._active.clear()
+        self._older.clear()
+
+    def clear_older(self) -> None:
+        self._older.clear()
+
+    def older_rows(self, chunk: int = 1_000) -> Iterator[list[dict[str, Any]]]:
+        """Rows of the file that takes none."""
+        yield from _read(self._older.path, chunk, self)
+
+    def close(self) -> None:
+        self._active.close()
+        self._older.close()
 
 
 @contextlib.contextmanager

@@ -33,7 +33,7 @@ def slow(releases: dict[str, Path], tmp_path: Path) -> Iterator[Running]:
 def test_beyond_the_limit_it_is_503_at_once_and_the_rest_is_personal(slow: Running) -> None:
     def ask(number: int) -> tuple[int, float, str]:
         began = time.monotonic()
-        answer = slow.client.get(f"/v1/users/u{number % 40}/recommendations")
+        answer = slow.client.get(f"/v1/users/u{number % 40}/recommendations?explain=true")
         if answer.status_code == 503:
             assert answer.headers["retry-after"] == "1"
             assert answer.json()["error"]["code"] == "overloaded"
@@ -51,7 +51,7 @@ def test_beyond_the_limit_it_is_503_at_once_and_the_rest_is_personal(slow: Runni
 
 def test_every_list_of_a_batch_is_personal(slow: Running) -> None:
     """A hundred lists take several seconds of computing; no list is late, each has its own deadline."""
-    asked = [{"user_id": f"u{number % 40}"} for number in range(60)]
+    asked = [{"user_id": f"u{number % 40}", "explain": True} for number in range(60)]
     answer = slow.client.post("/v1/recommendations/batch", json={"requests": asked})
     assert answer.status_code == 200, answer.text
     assert [one["user_id"] for one in answer.json()["answers"]] == [one["user_id"] for one in asked]

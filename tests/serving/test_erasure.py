@@ -69,7 +69,7 @@ def test_no_byte_names_an_erased_person(made: Running, releases: dict[str, Path]
     assert list(export(made.service.store, PERSON)) == []
     wait_for(lambda: PERSON not in made.service.deployment.state.overrides)
     assert made.service.deployment.state.overrides == {"u2": "b"}
-    assert made.service.recent_ratings.of(PERSON) == {}
+    wait_for(lambda: made.service.recent_ratings.of(PERSON) == {})
     key = pseudonym_key(made.service.settings.events)
     assert [entry.subject for entry in made.service.store.journal(kind="erasure")] == [pseudonym(PERSON, key)]
     assert pseudonym(PERSON, b"another key") != pseudonym(PERSON, key)
@@ -107,7 +107,7 @@ def test_what_retention_deletes_is_no_longer_used(made: Running) -> None:
     made.rate("gone", "i2", 2.0, "old2", at=1_000_000.0)
     retain(made.service.store, days=30)
     wait_for(lambda: made.service.recent_ratings.of("newcomer") == {"i2": 2.0})
-    assert made.list("gone")["source"] == "popular"
+    wait_for(lambda: made.list("gone")["source"] == "popular")
 
 
 def test_the_store_and_its_key_are_their_owners_alone(tmp_path: Path) -> None:

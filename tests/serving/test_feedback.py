@@ -110,7 +110,7 @@ def test_feedback_finds_its_arm_by_the_exposure(made: Running) -> None:
         ({"kind": "click", "item_id": "i1", "rating": 3}, "a rating, and only a rating, has a rating"),
         ({"kind": "click"}, "needs an item_id"),
         ({"kind": "rating", "item_id": "i1", "rating": 7}, "between 0.5 and 5"),
-        ({"kind": "rating", "item_id": "i1", "rating": "NaN"}, "finite"),
+        ({"kind": "rating", "item_id": "i1", "rating": "NaN"}, "valid number"),
         ({"kind": "View!", "item_id": "i1"}, "pattern"),
         ({"kind": "impression", "user_id": "a\u0000b"}, "pattern"),
         ({"kind": "impression", "at": -1}, "greater than or equal to 0"),

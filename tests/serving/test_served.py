@@ -3,7 +3,9 @@ survives. One start for all of them."""
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
+import json
 import os
 import re
 import signal
@@ -38,12 +40,16 @@ class Served:
         self.events = folder / "events.db"
         words = ["serve", "--release", str(releases["a"]), "--arm", f"b={releases['b']}:0.5"]
         words += ["--port", str(self.port), "--replicas", "2", "--events", str(self.events)]
+        application = {"import_path": "serving.app:build", "args": {"drain_seconds": 3}}
+        (folder / "serve.yaml").write_text(json.dumps({"applications": [application]}))
+        words += ["--config", str(folder / "serve.yaml")]
         self.process = subprocess.Popen(
             [sys.executable, "-m", "serving", *words],
             env={**os.environ, **ENVIRONMENT},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
+            start_new_session=True,
         )
         self.said: list[str] = []
         assert self.process.stdout is not None
@@ -191,9 +197,19 @@ def test_a_replica_killed_under_load_loses_no_event_and_comes_back(served: Serve
 
 
 def test_it_ends_in_order_and_leaves_nothing(served: Served) -> None:
+    """SIGTERM to the whole group, as service managers do: /readyz says no for a while, nothing is printed."""
     processes = served.processes
-    served.process.send_signal(signal.SIGINT)
-    assert served.process.wait(60) == 0
+    os.killpg(served.process.pid, signal.SIGTERM)
+    ready = []
+    with contextlib.suppress(httpx.TransportError):
+        while len(ready) < 1_000 and 503 not in ready:
+            ready.append(httpx.get(f"{served.url}/readyz").status_code)
+            time.sleep(0.02)
+    said, _ = served.process.communicate(timeout=60)
+    assert set(ready) <= {200, 503}
+    assert ready[-1] == 503
+    assert said.endswith("stopping: open requests are finished first\n")  # Ray told of the killed one before
+    assert served.process.returncode == 0
     wait_for(lambda: not any(Path(f"/proc/{process}/exe").exists() for process in processes), 20)
     with pytest.raises(httpx.ConnectError):
         httpx.get(served.url)

@@ -56,7 +56,7 @@ def known(users: int) -> Callable[[], bytes]:
 
     def make() -> bytes:
         user = random.randint(1, users) if random.random() < 0.95 else f"new-{random.random()}"
-        return f"GET /v1/users/{user}/recommendations?count=10 HTTP/1.1\r\nHost: x\r\n\r\n".encode()
+        return f"GET /v1/users/{user}/recommendations?count=10 HTTP/1.1\r\nHost: localhost\r\n\r\n".encode()
 
     return make
 
@@ -67,7 +67,7 @@ def session(items: int) -> Callable[[], bytes]:
     def make() -> bytes:
         rated = random.sample(range(1, items + 1), 10)
         body = json.dumps({"ratings": [{"item_id": str(item), "rating": 4.0} for item in rated]}).encode()
-        head = "POST /v1/recommendations HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+        head = "POST /v1/recommendations HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
         return f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body
 
     return make

@@ -20,7 +20,7 @@ BEFORE, AFTER = 5.0, 25.0  # seconds of load on both sides of the kill
 
 def clicked(event: str) -> bytes:
     body = json.dumps({"events": [{"event_id": event, "kind": "click", "user_id": "1", "item_id": "1"}]})
-    head = "POST /v1/feedback HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+    head = "POST /v1/feedback HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
     return f"{head}Content-Length: {len(body)}\r\n\r\n{body}".encode()
 
 

@@ -55,6 +55,8 @@ def asked_of_peer(users: int) -> Callable[[], bytes]:
     """Known users alone: it has no answer for others."""
 
     def make() -> bytes:
-        return f"GET /recommend?uid={random.randint(1, users)}&k=10 HTTP/1.1\r\nHost: x\r\n\r\n".encode()
+        return (
+            f"GET /recommend?uid={random.randint(1, users)}&k=10 HTTP/1.1\r\nHost: localhost\r\n\r\n".encode()
+        )
 
     return make

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 from pathlib import Path
+from typing import Any
 from unittest import mock
 
 import pytest
@@ -52,7 +53,8 @@ def test_a_short_write_is_taken_back(tmp_path: Path) -> None:
         with mock.patch("os.ftruncate", side_effect=OSError(errno.EIO, "no")):
             assert not own.append({"n": 2})
     assert own.append({"n": 3})
-    assert [row["n"] for chunk in own.rows() for row in chunk] == [0, 3]
+    assert own.rotate()
+    assert [row["n"] for chunk in own.older_rows() for row in chunk] == [0, 3]
     own.clear()
     own.close()
 
@@ -94,3 +96,52 @@ def test_only_our_own_counter_files_are_cleared(tmp_path: Path, marked: bool) ->
     assert (tmp_path / "counter_12.db").exists() is not marked
     assert (tmp_path / "thesis.db").exists()
     assert (tmp_path / "notes.txt").exists()
+
+
+def test_the_spool_empties_under_a_load_that_never_pauses(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Rows keep waiting all the time; the files stay near their rotation size and no row is lost."""
+    monkeypatch.setattr("serving.events.event_writer.ROTATE_BYTES", 20_000)
+    store = EventStore(str(tmp_path / "events.db"))
+    writer = EventWriter(store, folder=tmp_path / "spool", flush_seconds=0.001)
+    add_rows, most = store.add_rows, 0
+
+    def add_while_more_come(exposures: Any, feedback: Any) -> set[str]:
+        nonlocal most, number
+        for _ in range(len(exposures) if number < 5_000 else 0):  # as many as are committed
+            writer.add_exposure(exposure(f"x{number}"))
+            number += 1
+        most = max(most, writer._spool.size)
+        return add_rows(exposures, feedback)
+
+    number = 60
+    with mock.patch.object(store, "add_rows", add_while_more_come):
+        for n in range(number):
+            writer.add_exposure(exposure(f"x{n}"))
+        wait_for(lambda: number >= 5_000 and writer.waiting == 0)
+    assert len(list(store.exposures())) == number
+    assert most < 400_000  # all rows together have more than a million bytes
+    assert writer.lost == 0
+    writer.close()
+    assert list((tmp_path / "spool").iterdir()) == []
+
+
+def test_rows_of_the_file_alone_are_stored_while_more_come(tmp_path: Path) -> None:
+    store = EventStore(str(tmp_path / "events.db"))
+    writer = EventWriter(store, folder=tmp_path / "spool", queue=10, flush_seconds=0.001)
+    add_rows, number = store.add_rows, 0
+
+    def add_while_more_come(exposures: Any, feedback: Any) -> set[str]:
+        nonlocal number
+        for _ in range(40 if number < 2_000 else 0):  # four times what the queue holds
+            writer.add_exposure(exposure(f"x{number}"))
+            number += 1
+        return add_rows(exposures, feedback)
+
+    with mock.patch.object(store, "add_rows", add_while_more_come):
+        writer.add_feedback([told("start")]).result(timeout=20)
+        wait_for(lambda: number >= 2_000 and writer.waiting == 0 and writer._spool.size == 0)
+    assert {row.exposure_id for row in store.exposures()} == {f"x{n}" for n in range(number)}
+    assert writer.lost == 0
+    writer.close()

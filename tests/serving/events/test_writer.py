@@ -119,5 +119,5 @@ def test_kill_9_loses_nothing_that_was_answered_or_acknowledged(tmp_path: Path) 
     stored = {row.exposure_id for row in store.exposures()} | {row.event_id for row in store.feedback()}
     assert set(answered) - stored == set()
     assert sum(name.startswith("e") for name in answered) > 10
-    assert len(list(folder.iterdir())) == 1  # the dead process's file is gone
+    assert len(list(folder.iterdir())) == 2  # the dead process's files are gone
     writer.close()

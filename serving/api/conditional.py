@@ -1,0 +1,34 @@
+"""Answers that a client may keep: an ETag, and 304 where the client has that answer already."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+
+def conditional(request: Request, response: Response) -> Response:
+    """``response`` with an ETag of its body, or 304 without a body."""
+    tag = f'W/"{hashlib.blake2b(bytes(response.body), digest_size=12).hexdigest()}"'
+    response.headers["etag"] = tag
+    response.headers.setdefault("cache-control", "no-cache")
+    known = {part.strip().removeprefix("W/") for part in request.headers.get("if-none-match", "").split(",")}
+    if tag.removeprefix("W/") not in known and "*" not in known:
+        return response
+    kept = {name: value for name, value in response.headers.items() if not name.startswith("content-l")}
+    return Response(status_code=304, headers=kept)
+
+
+class StaticPage:
+    """A file that is read once."""
+
+    def __init__(self, path: Path, media_type: str, headers: Mapping[str, str]) -> None:
+        self._body = path.read_bytes()
+        self._media_type = media_type
+        self._headers = dict(headers)
+
+    async def response(self, request: Request) -> Response:
+        return conditional(request, Response(self._body, media_type=self._media_type, headers=self._headers))

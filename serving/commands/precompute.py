@@ -1,0 +1,77 @@
+"""``python -m serving precompute``: every known user's list, to be looked up and as a Parquet file."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from recsys.errors import InputError
+from serving.app import read_yaml
+from serving.engine.precompute import lists_folder, precompute, table
+from serving.engine.served_release import RuleSet, ServedRelease
+from serving.engine.stored_lists import LENGTH, StoredLists
+from serving.release_registry import resolve
+from serving.settings import read_settings
+
+SCHEMA = pa.schema(
+    [
+        ("user_id", pa.string()),
+        ("rank", pa.int32()),
+        ("item_id", pa.string()),
+        ("score", pa.float32()),
+        ("predicted_rating", pa.float32()),
+    ]
+)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--release", required=True, metavar="FOLDER", help="a folder, or models:/name@alias")
+    parser.add_argument("--config", type=Path, metavar="YAML", help="the server's settings, for its rules")
+    parser.add_argument("--lists", type=Path, help="where the server looks (default: beside the event store)")
+    parser.add_argument("--out", type=Path, metavar="PARQUET", help="also write the lists to this file")
+    parser.add_argument("--count", type=int, default=10, help="items of a list in the file (default 10)")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Compute what is missing, then write the file. Ctrl-C keeps what is stored; the same command goes on."""
+    if not 1 <= options.count <= LENGTH:
+        raise InputError(f"--count {options.count}: expected 1 to {LENGTH}")
+    fields = read_yaml(options.config)[1] if options.config else {}
+    settings = read_settings(fields, where=str(options.config or "the defaults"))
+    rules = RuleSet(frozenset(settings.rules.hidden), dict(settings.rules.boosts), settings.rules.diversity)
+    loaded = ServedRelease(options.release, resolve(options.release), rules)
+    folder = lists_folder(options.lists or settings.lists_path, loaded.release_id, rules)
+    began = time.perf_counter()
+    stored = precompute(loaded, folder, progress=_print_progress)
+    print(f"{len(stored.items):,} lists of {LENGTH} in {folder} ({time.perf_counter() - began:.1f} s)")
+    if options.out is not None:
+        rows = write_parquet(loaded, stored, options.out, options.count)
+        print(f"{rows:,} rows in {options.out}")
+    return 0
+
+
+def write_parquet(loaded: ServedRelease, stored: StoredLists, out: Path, count: int) -> int:
+    """One row an item of a list; nothing is left at ``out`` where it could not be written whole."""
+    part = out.with_name(f".{out.name}.part")
+    rows = 0
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        with pq.ParquetWriter(part, SCHEMA) as writer:
+            for columns in table(loaded, stored, count):
+                batch = pa.table(columns, schema=SCHEMA)
+                writer.write_table(batch)
+                rows += batch.num_rows
+        part.replace(out)
+    finally:
+        part.unlink(missing_ok=True)
+    return rows
+
+
+def _print_progress(done: int, total: int) -> None:
+    if done % 3_200 == 0 or done == total:
+        print(f"  {done:,} of {total:,} users", file=sys.stderr, flush=True)

@@ -1,0 +1,85 @@
+"""Lists that need no computing: what was answered before, and what `precompute` stored.
+
+A list depends on the release, the rules, the person's ratings and the length, and on nothing else. A plain
+list (no filter, no session, no explanation) of somebody whose ratings are still the same object is therefore
+looked up. Each entry keeps its JSON, so that an answer is put together and not encoded again.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+from pydantic_core import to_json
+
+from recsys.release.queries import Query, Recommendation, RecommendationList
+from recsys.types import JsonObject
+
+MAX_ENTRIES = 20_000  # about 3 KB each
+
+
+@dataclass(frozen=True)
+class KnownList:
+    """``answer`` and its items as dicts, best first; ``listed`` makes them."""
+
+    answer: RecommendationList
+    listed: Callable[[Sequence[Recommendation]], list[JsonObject]]
+
+    @cached_property
+    def items(self) -> list[JsonObject]:
+        """As they stand in an answer."""
+        return self.listed(self.answer.recommendations)
+
+    @cached_property
+    def items_json(self) -> bytes:
+        """``items`` as JSON."""
+        return to_json(self.items)
+
+    @cached_property
+    def item_ids(self) -> tuple[str, ...]:
+        return tuple([item["id"] for item in self.items])
+
+    @cached_property
+    def stars(self) -> tuple[float, ...]:
+        return tuple([item.predicted_rating for item in self.answer.recommendations])
+
+    @cached_property
+    def exposed(self) -> tuple[str, str]:
+        """Ids and predicted ratings as an exposure's row holds them."""
+        return json.dumps(self.item_ids), json.dumps([round(value, 4) for value in self.stars])
+
+
+def is_plain(query: Query) -> bool:
+    """Whether nothing but the person and the length makes the list."""
+    return query.exclude is None and query.allowed is None and not (query.include_seen or query.explain)
+
+
+class ListMemo:
+    """The newest lists of one release. For one event loop; ``clear`` from any thread.
+
+    People without ratings of their own here share the entries of their row (strangers those of no row).
+    """
+
+    def __init__(self) -> None:
+        self._entries: dict[tuple[int | str | None, int], tuple[object, KnownList]] = {}
+
+    def get(self, person: int | str | None, count: int, ratings: object) -> KnownList | None:
+        """The list made from exactly ``ratings``, compared by identity."""
+        entry = self._entries.get((person, count))
+        return entry[1] if entry is not None and entry[0] is ratings else None
+
+    def newest(self, person: int | str | None, count: int) -> KnownList | None:
+        """The last list of this person, whatever has been rated since."""
+        entry = self._entries.get((person, count))
+        return None if entry is None else entry[1]
+
+    def put(self, person: int | str | None, count: int, ratings: object, known: KnownList) -> None:
+        key = (person, count)
+        if key not in self._entries and len(self._entries) >= MAX_ENTRIES:
+            self._entries.pop(next(iter(self._entries)), None)
+        self._entries[key] = (ratings, known)
+
+    def clear(self) -> None:
+        self._entries.clear()
