@@ -7,6 +7,7 @@ in the middle of one.
 from __future__ import annotations
 
 import asyncio
+import json
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
@@ -43,6 +44,15 @@ class TimedHttpProtocol(HttpToolsProtocol):
         self._reading = False
         self._stop()
         super().on_message_complete()
+
+    def send_400_response(self, msg: str) -> None:
+        """What is no HTTP, or has a URL beyond 65,535 bytes, is answered in the shape of all other errors."""
+        body = json.dumps({"error": {"code": "malformed_request", "message": msg}, "request_id": ""}).encode()
+        self.transport.write(
+            b"HTTP/1.1 400 Bad Request\r\ncontent-type: application/json\r\n"
+            b"content-length: %d\r\nconnection: close\r\n\r\n%s" % (len(body), body)
+        )
+        self.transport.close()
 
     def _incomplete(self) -> bool:
         """Whether the data ended within a request (or within the line before it)."""

@@ -32,7 +32,7 @@ CODES = {
     503: "unavailable",
 }
 MEANINGS = {
-    400: "The body is not JSON",
+    400: "The request or its JSON cannot be read, or it names another host",
     401: "The API key is missing or wrong",
     403: "The admin token is missing or wrong",
     404: "There is no such item, experiment or route",
@@ -49,10 +49,10 @@ MAX_DETAILS = 20
 
 
 def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """What FastAPI's ``responses`` takes; 401, 405, 413, 415, 422 and 429 may come from any route."""
+    """What FastAPI's ``responses`` takes; 400, 401, 405, 413, 415, 422 and 429 may come from any route."""
     return {
         status: {"model": ErrorResponse, "description": MEANINGS[status]}
-        for status in (*statuses, 401, 405, 413, 415, 422, 429)
+        for status in (*statuses, 400, 401, 405, 413, 415, 422, 429)
     }
 
 

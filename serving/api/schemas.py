@@ -27,7 +27,7 @@ MAX_ID = 4_096  # characters; a release may hold ids as long as its data has the
 Id = Annotated[str, StringConstraints(min_length=1, max_length=MAX_ID, pattern=r"^[^\x00]+$")]
 Genre = Annotated[str, StringConstraints(min_length=1, max_length=MAX_ID)]
 IdValues = Annotated[
-    list[Annotated[str, StringConstraints(max_length=60_000)]], Field(max_length=MAX_EXCLUDED)
+    list[Annotated[str, StringConstraints(max_length=40_000)]], Field(max_length=MAX_EXCLUDED)
 ]
 ArmName = Annotated[str, StringConstraints(min_length=1, max_length=64)]
 Count = Annotated[int, Field(ge=1, le=MAX_ITEMS, description="how many items")]
