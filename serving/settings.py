@@ -193,10 +193,10 @@ class Settings(SettingsModel):
     ``spool`` the folder for what waits to be written (default: beside the file); ``metrics_folder`` is
     shared by the replicas of a machine; ``rate_limit`` what a key (without keys: an address) may ask of one
     replica, as "100/second"; ``trace`` sends OpenTelemetry spans (extra trace); ``hash_user_ids`` false
-    writes ids into the access log as they are, where an erasure does not reach them. ``cors_origins`` are pages of other sites that may ask (``https://
-    shop.example``); ``allowed_hosts`` names that a service without a key answers to beside addresses;
-    ``lists`` is the folder of precomputed lists; ``drain_seconds`` is how long /readyz says no before
-    the end, so that balancers notice."""
+    writes ids into the access log as they are, where an erasure does not reach them; ``cors_origins`` are
+    pages of other sites that may ask (``https://shop.example``); ``allowed_hosts`` names that a service
+    without a key answers to beside addresses; ``lists`` is the folder of precomputed lists;
+    ``drain_seconds`` is how long /readyz says no before the end, so that balancers notice."""
 
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=1, le=65535)] = 8000

@@ -38,7 +38,7 @@ def test_a_list_is_a_span_with_its_stages(shared: Running, exporter: InMemorySpa
         transport = httpx.ASGITransport(app)
         async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
             headers = {"traceparent": f"00-{CALLER}-b7ad6b7169203331-01"}
-            listed = await client.get("/v1/users/u3/recommendations", headers=headers)
+            listed = await client.get("/v1/users/u3/recommendations?count=19", headers=headers)
             await client.get("/v1/nothing")
         return listed
 
