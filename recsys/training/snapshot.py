@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from recsys.bounds import DataShape, require_safe
 from recsys.data.ratings import RatingScale
@@ -16,27 +17,47 @@ from recsys.models.hybrid_vae.config import HybridVaeConfig
 from recsys.models.registry import make_config
 from recsys.training.checkpoint import read_checkpoint, write_checkpoint
 from recsys.training.serialization import event_from_json, report_from_json, to_plain
-from recsys.training.trial_types import ConfigChange, EventKind
+from recsys.training.trial_types import ConfigChange, EpochReport, EventKind, RunEvent, TrialSpec
 from recsys.types import Arrays, JsonObject
 
-if TYPE_CHECKING:
-    from recsys.training.trial import Trial
+
+@dataclass(frozen=True)
+class TrialSnapshot:
+    """A trial between two epochs.
+
+    ``state`` is its trainer's after the last good epoch; ``ongoing`` the warning signs that are being shown;
+    ``best_member`` and ``best_predictions`` (valid rows,) are those of ``best_epoch``.
+    """
+
+    spec: TrialSpec
+    config: Any
+    state: Arrays
+    reports: list[EpochReport]
+    events: list[RunEvent]
+    recoveries: dict[str, int]
+    config_changes: list[ConfigChange]
+    ongoing: set[str]
+    best_epoch: int | None
+    best_member: ModelArtifact | None
+    best_predictions: NDArray[np.float32] | None
+    seconds: float
 
 
-def save_snapshot(trial: Trial, folder: Path) -> None:
-    arrays: Arrays = {f"trainer/{name}": array for name, array in trial.last_good.items()}
+def write_snapshot(snapshot: TrialSnapshot, folder: Path) -> None:
+    """An exact checkpoint, atomically. Raises OSError (a full disk) and leaves the one before."""
+    arrays: Arrays = {f"trainer/{name}": array for name, array in snapshot.state.items()}
     facts: JsonObject = {
-        "spec": to_plain(asdict(trial.spec)),
-        "config": to_plain(asdict(trial.config)),
-        "reports": to_plain([asdict(report) for report in trial.reports]),
-        "events": to_plain([asdict(event) for event in trial.events]),
-        "responses": trial.recoveries,
-        "config_changes": to_plain([asdict(change) for change in trial.config_changes]),
-        "ongoing": sorted(trial.monitor.ongoing),
-        "best_epoch": trial.best_epoch,
-        "seconds": trial.seconds,
+        "spec": to_plain(asdict(snapshot.spec)),
+        "config": to_plain(asdict(snapshot.config)),
+        "reports": to_plain([asdict(report) for report in snapshot.reports]),
+        "events": to_plain([asdict(event) for event in snapshot.events]),
+        "responses": snapshot.recoveries,
+        "config_changes": to_plain([asdict(change) for change in snapshot.config_changes]),
+        "ongoing": sorted(snapshot.ongoing),
+        "best_epoch": snapshot.best_epoch,
+        "seconds": snapshot.seconds,
     }
-    member, predictions = trial.best_member, trial.best_predictions
+    member, predictions = snapshot.best_member, snapshot.best_predictions
     if member is not None and predictions is not None:
         arrays |= {f"best/{name}": array for name, array in member.arrays.items()}
         arrays["predictions"] = predictions
@@ -48,36 +69,55 @@ def save_snapshot(trial: Trial, folder: Path) -> None:
     write_checkpoint(folder, arrays, facts)
 
 
-def restore_snapshot(trial: Trial, folder: Path) -> None:
+def read_snapshot(
+    folder: Path, spec: TrialSpec, config: Any, *, shape: DataShape, small_batch_allowed: bool
+) -> TrialSnapshot:
+    """The trial that ``write_snapshot`` left.
+
+    Args:
+        folder: of the checkpoint.
+        spec, config: of the trial that wants to go on.
+        shape: of its data, for the safe bounds.
+        small_batch_allowed: whether the bounds admit the small batch.
+
+    Raises:
+        InputError: The checkpoint is damaged, of another trial, or holds a config on no record.
+    """
     arrays, facts = read_checkpoint(folder)
-    wanted = to_plain(asdict(trial.spec))
+    wanted = to_plain(asdict(spec))
     differing = [name for name in wanted if facts["spec"].get(name) != wanted[name]]
     if differing:
         raise InputError(f"the checkpoint in {folder} is of another trial: it differs in {differing}")
-    config, changes = _checked_config(trial, facts, folder)
+    small = small_batch_allowed or EventKind.OUT_OF_MEMORY.value in facts["responses"]
+    found, changes = _checked_config(
+        spec.family, config, facts, folder, shape=shape, small_batch_allowed=small
+    )
     # A copy: the map would keep the file that the next save replaces.
     state = {name: np.array(array) for name, array in arrays.items()}
-    good = {
-        name.removeprefix("trainer/"): array for name, array in state.items() if name.startswith("trainer/")
-    }
-    restorable_inputs = trial.family.restorable_inputs
-    trial.trainer = trial.build_trainer(**({} if restorable_inputs is None else restorable_inputs(good)))
-    trial.last_good = good
-    trial.config, trial.config_changes = config, changes
-    trial.reports = [report_from_json(one) for one in facts["reports"]]
-    trial.events = [event_from_json(one) for one in facts["events"]]
-    trial.recoveries = dict(facts["responses"])
-    trial.monitor.ongoing = set(facts["ongoing"])
-    trial.best_epoch, trial.seconds = facts["best_epoch"], facts["seconds"]
+    member = predictions = None
     if "best" in facts:
         best = facts["best"]
-        kept = {
-            name.removeprefix("best/"): array for name, array in state.items() if name.startswith("best/")
-        }
-        trial.best_member = ModelArtifact(best["family"], best["settings"], kept, RatingScale(*best["scale"]))
-        trial.best_predictions = state["predictions"]
-    trial.trainer.config = trial.config
-    trial.trainer.load_state(good)
+        scale = RatingScale(*best["scale"])
+        member = ModelArtifact(best["family"], best["settings"], _under(state, "best/"), scale)
+        predictions = state["predictions"]
+    return TrialSnapshot(
+        spec=spec,
+        config=found,
+        state=_under(state, "trainer/"),
+        reports=[report_from_json(report) for report in facts["reports"]],
+        events=[event_from_json(event) for event in facts["events"]],
+        recoveries=dict(facts["responses"]),
+        config_changes=changes,
+        ongoing=set(facts["ongoing"]),
+        best_epoch=facts["best_epoch"],
+        best_member=member,
+        best_predictions=predictions,
+        seconds=facts["seconds"],
+    )
+
+
+def _under(arrays: Arrays, prefix: str) -> Arrays:
+    return {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
 
 
 # What a recovery may change (recsys.training.recovery); every other field is the trial's own.
@@ -94,14 +134,22 @@ RECOVERABLE = frozenset(
 )
 
 
-def _checked_config(trial: Trial, facts: JsonObject, folder: Path) -> tuple[Any, list[ConfigChange]]:
+def _checked_config(
+    family: str,
+    trial_config: Any,
+    facts: JsonObject,
+    folder: Path,
+    *,
+    shape: DataShape,
+    small_batch_allowed: bool,
+) -> tuple[Any, list[ConfigChange]]:
     """The checkpoint's config, which must be the trial's own with the changes that its recoveries made.
 
     Raises InputError where another field differs, where a change is on no record, and where a hybrid VAE
     would go on outside the safe bounds.
     """
-    config = make_config(trial.spec.family, facts["config"])
-    fresh, saved = to_plain(asdict(trial.config)), to_plain(asdict(config))
+    config = make_config(family, facts["config"])
+    fresh, saved = to_plain(asdict(trial_config)), to_plain(asdict(config))
     changes = [ConfigChange(**change) for change in facts.get("config_changes", ())]
     if "config_changes" in facts:
         expected = fresh | {name: value for change in changes for name, value in change.changes.items()}
@@ -119,8 +167,7 @@ def _checked_config(trial: Trial, facts: JsonObject, folder: Path) -> tuple[Any,
             f"({shown or 'changes on no record'}); delete it to train the trial from its start"
         )
     if isinstance(config, HybridVaeConfig):
-        small = trial.small_batch_allowed or EventKind.OUT_OF_MEMORY.value in facts["responses"]
         require_safe(
-            config, DataShape.of(trial.data), small_batch_allowed=small, where=f"the checkpoint in {folder}"
+            config, shape, small_batch_allowed=small_batch_allowed, where=f"the checkpoint in {folder}"
         )
     return config, changes

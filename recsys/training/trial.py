@@ -30,12 +30,12 @@ from recsys.models.base import ModelArtifact, Trainer
 from recsys.models.hybrid_vae.config import HybridVaeConfig
 from recsys.models.optim.device import memory_share, pick_device
 from recsys.models.registry import family_named, make_config
-from recsys.training import snapshot
 from recsys.training.diagnostics import Diagnostic, DiagnosticMonitor, diagnostic_event, diverged
 from recsys.training.epoch_metrics import EpochMetrics, evaluate, train_sample
 from recsys.training.recovery import RecoveryAction, choose_recovery, is_out_of_memory
 from recsys.training.recovery_outcomes import fill_outcomes, mark_repeated
 from recsys.training.serialization import result_to_json
+from recsys.training.snapshot import TrialSnapshot, read_snapshot, write_snapshot
 from recsys.training.trial_types import (
     ConfigChange,
     EpochReport,
@@ -254,11 +254,44 @@ class Trial:
 
     def save(self, folder: Path) -> None:
         """An exact checkpoint, atomically. Raises OSError (a full disk) and leaves the one before."""
-        snapshot.save_snapshot(self, folder)
+        write_snapshot(
+            TrialSnapshot(
+                spec=self.spec,
+                config=self.config,
+                state=self.last_good,
+                reports=self.reports,
+                events=self.events,
+                recoveries=self.recoveries,
+                config_changes=self.config_changes,
+                ongoing=self.monitor.ongoing,
+                best_epoch=self.best_epoch,
+                best_member=self.best_member,
+                best_predictions=self.best_predictions,
+                seconds=self.seconds,
+            ),
+            folder,
+        )
 
     def load(self, folder: Path) -> None:
         """Goes on from ``save``. Raises InputError where the checkpoint is of another trial or damaged."""
-        snapshot.restore_snapshot(self, folder)
+        saved = read_snapshot(
+            folder,
+            self.spec,
+            self.config,
+            shape=DataShape.of(self.data),
+            small_batch_allowed=self.small_batch_allowed,
+        )
+        inputs = self.family.restorable_inputs
+        self.trainer = self.build_trainer(**({} if inputs is None else inputs(saved.state)))
+        self.last_good = saved.state
+        self.config, self.config_changes = saved.config, saved.config_changes
+        self.reports, self.events, self.recoveries = saved.reports, saved.events, saved.recoveries
+        self.monitor.ongoing = saved.ongoing
+        self.best_epoch, self.seconds = saved.best_epoch, saved.seconds
+        if saved.best_member is not None:
+            self.best_member, self.best_predictions = saved.best_member, saved.best_predictions
+        self.trainer.config = self.config
+        self.trainer.load_state(saved.state)
 
     def finish(self, status: TrialStatus, error: str = "") -> TrialResult:
         """Leaves member/, valid.npy (where an epoch was good) and result.json, and returns the result."""

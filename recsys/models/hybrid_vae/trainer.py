@@ -92,6 +92,19 @@ class HybridVaeTrainer:
         self._read: tuple[Ratings, Tensor] | None = None  # last predicted, and their KL by dimension
 
     @property
+    def _parts(self) -> states.TrainingParts:
+        return states.TrainingParts(
+            self.network,
+            self.weights,
+            self.optimizer,
+            self.ema,
+            self.swa,
+            self.plateau,
+            self.noise,
+            self.left_out,
+        )
+
+    @property
     def parameters(self) -> int:
         return sum(weight.numel() for weight in self.weights)
 
@@ -219,10 +232,10 @@ class HybridVaeTrainer:
         self.plateau.on_validation(loss)
 
     def state(self) -> Arrays:
-        return states.gather(self)
+        return states.gather(self._parts, epoch=self.epoch)
 
     def load_state(self, state: Mapping[str, NDArray[Any]]) -> None:
-        states.restore(self, state)
+        self.epoch = states.restore(self._parts, state)
         self._predictor = self._read = None
 
     def export(self) -> ModelArtifact:
