@@ -116,7 +116,8 @@ def worse_error(tally: Aggregates, plan: RolloutPlan, state: ExperimentState, *,
     )
     if not evidence.stops or -evidence.high < plan.error_margin:
         return None
+    least = max(0.0, -evidence.high)
     return (
-        f"squared error is {-evidence.estimate:.4f} above the baseline's (at least {-evidence.high:.4f}); "
+        f"squared error is {-evidence.estimate:.4f} above the baseline's (at least {least:.4f}); "
         f"{plan.error_margin:g} may"
     )
