@@ -13,7 +13,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from recsys.models.ranges import Categorical, FloatRange, IntRange, Range
-from recsys.ranking import decayed_popularity, item_regression, neighbourhood, random_walk
+from recsys.ranking import decayed_popularity, item_regression, neighbourhood, random_walk, spectral
 from recsys.ranking.als import ALS_RANGES, AlsConfig, fit_als
 from recsys.ranking.list_data import ListData
 from recsys.ranking.ranker import Ranker
@@ -153,6 +153,13 @@ LIST_FAMILIES: dict[str, ListFamily] = {
             random_walk.RANGES,
             random_walk.fit_random_walk,
             (random_walk.RandomWalkConfig(),),
+        ),
+        ListFamily(
+            "spectral",
+            spectral.SpectralConfig,
+            spectral.SPECTRAL_RANGES,
+            spectral.fit_spectral,
+            (spectral.SpectralConfig(),),
         ),
         ListFamily(
             "popularity",

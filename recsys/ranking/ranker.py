@@ -8,6 +8,7 @@ score(history, item) is the sum of the parts that a ranker has:
                                       (gram + sum of w q q' + ridge I) u = sum of w q, q the factors of
                                       the history: the user's half step of implicit ALS (see als.py). Several
                                       ALS lie side by side, each solved alone (settings["blocks"]);
+                                      with no ridge u is the sum of w q itself (see spectral.py);
     prior (items,)                    popularity, at most 1: all that a ranker of it alone says; beside
                                       others, what people of few ratings are told (see popularity_prior.py).
 ``users`` (users, k) keeps u of the users that training knew, so that their requests solve nothing.
@@ -39,15 +40,16 @@ ARRAY_GROUPS = ({"weights"}, set(LINKS), {"base"}, {"factors", "gram"}, {"prior"
 
 @dataclass(frozen=True)
 class RankerFactors:
-    """One ALS model: columns ``start`` to ``stop`` of the factors; its scores count ``share``.
+    """One model of factors: columns ``start`` to ``stop`` of them; its scores count ``share``.
 
-    ``weight`` and ``ridge`` are as ``Ranker`` describes them."""
+    ``weight`` and ``ridge`` are as ``Ranker`` describes them; without a ridge nothing is solved: a user is
+    the weighted sum of the factors of the history (see spectral.py)."""
 
     start: int
     stop: int
     share: float
     weight: JsonObject
-    ridge: JsonObject
+    ridge: JsonObject | None
 
     def solve(
         self, rated: NDArray[np.float32], gram: NDArray[np.float32], history: History
@@ -55,6 +57,8 @@ class RankerFactors:
         """(k,) ``share`` times the user's half step for the factors (n, k) of the items of ``history``."""
         weights = self._weights(history)
         pulled = rated * weights[:, None]
+        if self.ridge is None:
+            return np.asarray(self.share * pulled.sum(axis=0), dtype=np.float32)
         left = gram + pulled.T @ rated
         left[np.diag_indices_from(left)] += self.ridge["fixed"] + self.ridge["per_rating"] * weights.sum()
         return np.asarray(self.share * np.linalg.solve(left, pulled.sum(axis=0)), dtype=np.float32)

@@ -23,7 +23,7 @@ from recsys.seeds import derive_seed
 
 PROTOCOL = "per-user"
 MAX_USERS = 1_000
-FITS = 11  # every starting point of every family
+FITS = 12  # every starting point of every family
 SECONDS = 15.0
 
 

@@ -19,12 +19,14 @@ from recsys.ranking.list_families import LIST_FAMILIES
 from recsys.ranking.ranker import Ranker
 from recsys.ranking.ranker_config import history_of
 from recsys.ranking.ranker_sum import sum_rankers, with_prior
+from recsys.ranking.spectral import SpectralConfig, fit_spectral
 
 USERS, ITEMS = 40, 20
 SMALL: dict[str, Any] = {
     "als": AlsConfig(factors=8),
     "ease": EaseTrialConfig(ridge=5.0, dropout=0.3),
     "edlae": EdlaeConfig(ridge=5.0, dropout=0.3, closeness=0.5),
+    "spectral": SpectralConfig(factors=4),
 }
 PERSONAL = [name for name in LIST_FAMILIES if name != "popularity"]
 
@@ -145,6 +147,24 @@ def test_a_large_catalogue_has_sparse_weights_that_are_ease_among_the_head() -> 
     assert not weights[tail].any()
 
 
+def test_the_low_rank_form_of_full_rank_is_ridge_regression_on_itself() -> None:
+    data = checkerboard()
+    config = SpectralConfig(factors=ITEMS, ridge=0.5, scaling=0.3, user_damping=0.4, liking=0.7)
+    scores = fit_spectral(data, config, seed=0).scores(histories(data))
+    rated = data.rated.toarray().astype(np.float64)
+    lengths = (rated > 0).sum(axis=1)
+    weighted = np.where(rated > 0, (rated / rated[rated > 0].mean()) ** 0.7, 0)
+    weighted *= ((lengths / lengths.mean()) ** -0.4)[:, None]
+    scaled = weighted * (rated > 0).sum(axis=0) ** -0.3
+    gram = scaled.T @ scaled
+    squares = np.sort(np.linalg.eigvalsh(gram))[::-1][: ITEMS - 1]  # one singular vector fewer than items
+    ridge = 0.5 * squares.mean()
+    values, vectors = np.linalg.eigh(gram)
+    values, vectors = values[1:], vectors[:, 1:]
+    expected = weighted @ ((vectors * (values / (values + ridge))) @ vectors.T)
+    np.testing.assert_allclose(scores, expected, atol=1e-3)
+
+
 def test_closeness_in_time_against_a_triple_loop() -> None:
     data = checkerboard()
     config = EdlaeConfig(ridge=4.0, user_damping=0.0, dropout=0.0, closeness=0.6, minutes=7.0, features=2.0)
@@ -176,7 +196,8 @@ def test_pages_are_runs_of_a_users_ratings_with_short_gaps() -> None:
 
 def test_a_sum_scores_the_weighted_sum_of_its_parts_for_known_and_new_people() -> None:
     data = checkerboard()
-    weights = {"als": 0.7, "edlae": 1.3, "item_neighbours": 0.4, "random_walk": 0.2, "popularity": 0.1}
+    weights = {"als": 0.7, "edlae": 1.3, "item_neighbours": 0.4, "random_walk": 0.2}
+    weights |= {"spectral": 0.6, "popularity": 0.1}
     parts = [(LIST_FAMILIES[name].fit(data, config_of(name), seed=0), w) for name, w in weights.items()]
     parts.append((LIST_FAMILIES["als"].fit(data, AlsConfig(factors=5, ridge=0.1), seed=1), 0.5))
     for chosen in (parts, [parts[0], parts[-1]], parts[2:4]):  # all forms, factors alone, sparse alone
@@ -185,6 +206,8 @@ def test_a_sum_scores_the_weighted_sum_of_its_parts_for_known_and_new_people() -
             expected = sum(weight * ranker.scores(histories(data), users=users) for ranker, weight in chosen)
             np.testing.assert_allclose(blend.scores(histories(data), users=users), expected, atol=1e-4)
     assert sum_rankers([parts[0], parts[-1]], family="als").scores_by_factors
+    both = [parts[0], next(part for part in parts if part[0].family == "spectral")]
+    assert sum_rankers(both, family="both").scores_by_factors
     with pytest.raises(ValueError, match="no rankers"):
         sum_rankers([], family="none")
 

@@ -1,0 +1,88 @@
+"""A low-rank item-to-item matrix: the linear autoencoder for catalogues whose Gram matrix does not fit.
+
+Of all matrices B of rank k, ridge regression of who rated what on itself is minimised by V S V', with V the
+leading right singular vectors and S = s^2 / (s^2 + ridge) (Jin, Li & Gao, "Towards a better understanding of
+linear models for recommendation", KDD 2021). Columns are scaled by their counts before, as in EigenRec
+(Nikolakopoulos et al. 2019). The singular vectors come from products with the sparse ratings alone, so memory
+is (items, k): no (items, items) matrix is made and there is no cap on the catalogue. As in ELSA (Vančura et
+al. 2022) a person is folded in by the sum of the factors of what they rated: score = (x A) A'.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+
+import numpy as np
+import scipy.sparse as sp
+
+from recsys.models.ranges import Categorical, FloatRange, Range
+from recsys.ranking.list_data import ListData
+from recsys.ranking.ranker import Ranker
+from recsys.ranking.taste_vectors import right_singular
+
+
+@dataclass(frozen=True)
+class SpectralConfig:
+    """Fields of the low-rank linear autoencoder."""
+
+    factors: int = 32
+    ridge: float = 1.0  # in shares of the mean squared singular value
+    scaling: float = 0.2  # power of an item's count that divides its column; 0: none, 0.5: cosine
+    user_damping: float = 0.4  # 0: every user counts the same
+    liking: float = 1.0  # 0: stars do not matter
+
+
+SPECTRAL_RANGES: dict[str, Range] = {
+    "factors": Categorical({str(count): count for count in (16, 24, 32, 48, 64, 96, 128)}),
+    "ridge": FloatRange(0.01, 3.0, log=True),
+    "scaling": FloatRange(0.0, 0.6),
+    "user_damping": FloatRange(0.0, 0.9),
+    "liking": FloatRange(0.0, 2.0),
+}
+
+
+def fit_spectral(data: ListData, config: SpectralConfig, *, seed: int) -> Ranker:
+    """Fits the low-rank linear autoencoder.
+
+    Args:
+        data: Who rated what.
+        config: See SpectralConfig.
+        seed: Of the randomised singular vectors.
+
+    Returns:
+        A ranker of item factors (items, k), folded in by their sum, with the users of ``data``.
+    """
+    rated, scale = data.rated, data.ratings.scale
+    lengths = np.diff(rated.indptr)
+    typical = max(float(lengths.mean()), 1e-9)
+    damped = (np.maximum(lengths, 1) / typical) ** -config.user_damping
+    mean = float(rated.data.mean(dtype=np.float64)) if rated.nnz else 1.0
+    weights = np.repeat(damped, lengths) * (rated.data / mean) ** config.liking
+    weighted = sp.csr_matrix((weights.astype(np.float32), rated.indices, rated.indptr), shape=rated.shape)
+    counts = np.bincount(rated.indices, minlength=rated.shape[1])
+    columns = (np.maximum(counts, 1) ** -config.scaling).astype(np.float32)
+    values, vectors = right_singular((weighted @ sp.diags(columns)).tocsr(), config.factors, seed=seed)
+    squares = values.astype(np.float64) ** 2
+    shrunk = squares / np.maximum(squares + config.ridge * squares.mean(), 1e-12)
+    factors = (vectors * np.sqrt(shrunk)).astype(np.float32)
+    width = factors.shape[1]
+    return Ranker(
+        family="spectral",
+        settings={
+            "config": asdict(config),
+            "ridge": None,
+            "weight": {
+                "typical": typical,
+                "damping": config.user_damping,
+                "liking": config.liking,
+                "mean": mean,
+                "low": scale.low,
+                "span": scale.span,
+            },
+        },
+        arrays={
+            "factors": factors,
+            "gram": np.zeros((width, width), dtype=np.float32),
+            "users": np.asarray(weighted @ factors, dtype=np.float32),
+        },
+    )
