@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtr, ndtri
 
-from recsys.models.bayes_mf.basis import Array
+Array = NDArray[np.float64]
 
 # More distinct ratings than this are taken as a continuous scale.
 MOST_LEVELS = 21
