@@ -16,7 +16,9 @@ Owner = Literal["manual", "rollout"]
 @dataclass(frozen=True)
 class Exposure:
     """One answer given (or, ``shadow``, computed and kept back). ``at`` is Unix seconds, ``items`` the
-    outside world's ids, best first; ``predicted`` the predicted ratings beside them."""
+    outside world's ids, best first; ``predicted`` the predicted ratings beside them,
+    ``propensities`` the probability with which each item stood in its place: 1 in a deterministic list, ()
+    where none was logged."""
 
     exposure_id: str
     at: float
@@ -30,6 +32,7 @@ class Exposure:
     source: str
     milliseconds: float
     shadow: bool = False
+    propensities: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -50,12 +53,14 @@ class Feedback:
 
 @dataclass(frozen=True)
 class ArmSpec:
-    """``share`` in [0, 1] of the users; ``shadow`` arms answer beside the chosen one, unseen."""
+    """``share`` in [0, 1] of the users; ``shadow`` arms answer beside the chosen one, unseen.
+    ``explore`` is the share of a list's places that are drawn at random from further candidates."""
 
     name: str
     release: str
     share: float
     shadow: bool = False
+    explore: float = 0.0
 
 
 @dataclass(frozen=True)

@@ -25,6 +25,7 @@ from recsys.errors import InputError
 from serving.api.rate_limit import parse_rate
 from serving.assignment import check_shares
 from serving.domain import ArmSpec, ExperimentState, FeedbackKind
+from serving.engine.exploration import MAX_EXPLORE
 from serving.events.spool import spool_folder
 from serving.experiments.guardrails import Limits
 from serving.experiments.metrics import ACCURACY, DEFAULT_METRICS, HIT_RATE, EventRule, Metric, seconds_of
@@ -51,12 +52,14 @@ class SettingsModel(BaseModel):
 
 
 class Arm(SettingsModel):
-    """``release`` is a folder, or ``models:/name@alias`` in MLflow."""
+    """``release`` is a folder, or ``models:/name@alias`` in MLflow; ``explore`` as in ``ArmSpec``, at most
+    MAX_EXPLORE: what is not drawn at random keeps a high propensity."""
 
     name: SettingName
     release: Annotated[str, Field(min_length=1, max_length=4096)]
     share: Annotated[float, Field(ge=0, le=1)]
     shadow: bool = False
+    explore: Annotated[float, Field(ge=0, le=MAX_EXPLORE)] = 0.0
 
     @field_validator("release")
     @classmethod
@@ -130,7 +133,7 @@ class ExperimentSettings(SettingsModel):
         """Revision 0, checked. Raises InputError."""
         if not self.arms:
             raise InputError(NO_RELEASE)
-        arms = tuple(ArmSpec(arm.name, arm.release, arm.share, arm.shadow) for arm in self.arms)
+        arms = tuple(ArmSpec(arm.name, arm.release, arm.share, arm.shadow, arm.explore) for arm in self.arms)
         made = ExperimentState(
             self.name, 0, self.salt, arms, holdout=self.holdout, overrides=dict(self.overrides)
         )

@@ -187,7 +187,9 @@ def _requested_state(now: ExperimentState, body: ExperimentBody) -> ExperimentSt
         name=now.name,
         revision=body.revision,
         salt=now.salt if body.salt is None else body.salt,
-        arms=tuple(ArmSpec(arm.name, pinned(arm.release), arm.share, arm.shadow) for arm in body.arms),
+        arms=tuple(
+            ArmSpec(arm.name, pinned(arm.release), arm.share, arm.shadow, arm.explore) for arm in body.arms
+        ),
         owner=body.owner,
         holdout=body.holdout,
         overrides=dict(body.overrides),

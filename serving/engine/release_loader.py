@@ -43,6 +43,11 @@ class Deployment:
         return self.assigner.assign(user_id) if forced is None else Assignment(forced, "override")
 
     @property
+    def explore(self) -> dict[str, float]:
+        """The share of explored places of each arm."""
+        return {arm.name: arm.explore for arm in self.state.arms}
+
+    @property
     def shadows(self) -> list[str]:
         return [arm.name for arm in self.state.arms if arm.shadow]
 

@@ -123,8 +123,13 @@ def to_exposure(
     answer: RecommendationList,
     milliseconds: float,
     known: KnownList | None = None,
+    *,
+    propensities: tuple[float, ...] | None = None,
 ) -> Exposure:
-    """Testers and the holdout are stored under a name of their own: they do not count."""
+    """Testers and the holdout are stored under a name of their own: they do not count.
+
+    ``propensities`` (n,) of an explored list; None is a deterministic one.
+    """
     name = deployment.state.name
     return Exposure(
         exposure_id=exposure_id,
@@ -142,4 +147,5 @@ def to_exposure(
         else known.stars,
         source=answer.source,
         milliseconds=milliseconds,
+        propensities=(1.0,) * len(answer.recommendations) if propensities is None else propensities,
     )

@@ -23,6 +23,7 @@ from recsys.release.queries import Query, Recommendation, RecommendationList
 from serving.assignment import Assignment
 from serving.domain import ExperimentState, Exposure, Feedback
 from serving.engine.admission import Admission, Overloaded
+from serving.engine.exploration import candidate_count, explored
 from serving.engine.list_memo import KnownList, is_plain
 from serving.engine.micro_batcher import DeadlineExceeded, MicroBatcher
 from serving.engine.rating_predictions import attach_predictions
@@ -102,6 +103,8 @@ class Service:
         try:
             self.store.create_tables()
             return self.store.experiment(self.settings.experiment.name)
+        except InputError:
+            raise
         except Exception as error:
             log.error("the event store cannot be read, starting without it: %s", type(error).__name__)
             return None
@@ -234,8 +237,19 @@ class Service:
         loaded = deployment.arms[assignment.arm]
         query = to_query(loaded, wanted, self.recent_ratings)
         placed = perf_counter()
-        known = self._look_up(loaded, wanted, query)
-        if known is None:
+        explore = deployment.explore[assignment.arm]
+        known = None if explore else self._look_up(loaded, wanted, query)
+        propensities = None
+        if explore:
+            asked = replace(query, count=candidate_count(query.count))
+            answer = await self._recommend(loaded, asked, assignment.arm, wanted, batched=batched)
+            stages = answer.milliseconds
+            share = 0.0 if answer.fallback else explore
+            listed, propensities = explored(
+                answer.recommendations, query.count, share=share, exposure_id=exposure_id
+            )
+            answer = replace(answer, recommendations=listed)
+        elif known is None:
             ratings = self._ratings_of(wanted, query)
             answer = await self._recommend(loaded, query, assignment.arm, wanted, batched=batched)
             stages = answer.milliseconds
@@ -248,7 +262,17 @@ class Service:
         wait = max(0.0, (ended - placed) * 1000 - sum(stages.values()))
         total = (ended - began) * 1000
         spent = {"assign": (placed - began) * 1000, "wait": wait, **stages, "total": total}
-        exposure = to_exposure(exposure_id, user_id, deployment, assignment, loaded, answer, total, known)
+        exposure = to_exposure(
+            exposure_id,
+            user_id,
+            deployment,
+            assignment,
+            loaded,
+            answer,
+            total,
+            known,
+            propensities=propensities,
+        )
         self.writer.add_exposure(exposure, encoded=None if known is None else known.exposed)
         if wanted.arm is None:
             for arm in deployment.shadows:

@@ -1,5 +1,8 @@
 """The event store's tables, as SQLAlchemy knows them; the same in SQLite and in PostgreSQL.
 
+``migrations/`` makes them: a change here needs a revision there (tests/serving/events/test_migrations.py
+compares the two).
+
 Everything is appended, nothing is updated: an experiment's state is a new row with the next revision,
 so that the primary key itself is the compare-and-set and the old rows are its history. ``seq`` grows
 with every commit (see ``store.py`` for how PostgreSQL is held to that), so a reader that remembers the
@@ -30,6 +33,7 @@ EXPOSURES = Table(
     Column("source", Text, nullable=False),
     Column("milliseconds", Double, nullable=False),
     Column("shadow", Boolean, nullable=False),
+    Column("propensities", Text),
     Index("exposures_at", "at"),
     Index("exposures_user", "user_id"),
     sqlite_autoincrement=True,

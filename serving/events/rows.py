@@ -8,8 +8,10 @@ from typing import Any
 
 from recsys.types import JsonObject
 from serving.domain import ArmSpec, ExperimentState, Exposure, Feedback, SlotRange
+from serving.events.event_tables import EXPOSURES
 
 FEEDBACK_FIELDS = tuple(Feedback.__dataclass_fields__)
+EXPOSURE_COLUMNS = tuple(column.name for column in EXPOSURES.c if column.name != "seq")
 
 
 @dataclass(frozen=True)
@@ -31,7 +33,13 @@ def exposure_row(exposure: Exposure, encoded: tuple[str, str] | None = None) -> 
         json.dumps(exposure.items),
         json.dumps([round(stars, 4) for stars in exposure.predicted]),
     )
+    row["propensities"] = json.dumps(exposure.propensities) if exposure.propensities else None
     return row
+
+
+def known_columns(row: dict[str, Any]) -> dict[str, Any]:
+    """A spooled exposure of any version with exactly this version's columns, missing ones null."""
+    return {name: row.get(name) for name in EXPOSURE_COLUMNS}
 
 
 def exposure_from(row: Any) -> Exposure:
@@ -48,6 +56,7 @@ def exposure_from(row: Any) -> Exposure:
         source=row.source,
         milliseconds=row.milliseconds,
         shadow=row.shadow,
+        propensities=tuple(json.loads(row.propensities)) if row.propensities else (),
     )
 
 

@@ -24,8 +24,9 @@ from serving.assignment import reallocate
 from serving.domain import ExperimentState, Exposure, Feedback
 from serving.events import rows
 from serving.events.engine import FileWatch, connect
-from serving.events.event_tables import EXPERIMENTS, EXPOSURES, FEEDBACK, JOURNAL, METADATA
+from serving.events.event_tables import EXPERIMENTS, EXPOSURES, FEEDBACK, JOURNAL
 from serving.events.rows import JournalEntry
+from serving.events.schema_version import needs_upgrade, upgrade
 
 CHUNK = 5_000  # rows held in memory by a reader
 CONTENT_FIELDS = ("exposure_id", "user_id", "kind", "item_id", "value")  # what makes two events the same
@@ -61,11 +62,22 @@ class EventStore:
         self._insert: Any = postgresql.insert if self.postgres else sqlite.insert
 
     def create_tables(self) -> None:
-        """Once, before anything is read or written; harmless when they are there."""
-        with self.engine.begin() as connection:
-            if self.postgres:  # two replicas that start together would both try to create
-                connection.execute(select(func.pg_advisory_xact_lock(LOCK)))
-            METADATA.create_all(connection)
+        """Make the tables, or bring an older store's up. Once, before anything is read or written.
+
+        Raises:
+            InputError: the store was opened by a newer program.
+        """
+        with self.engine.connect() as connection:
+            behind = needs_upgrade(connection)
+        if behind:
+            with self.engine.begin() as connection:
+                # Two replicas that start together would both try: the second waits, and finds it done.
+                if self.postgres:
+                    connection.execute(select(func.pg_advisory_xact_lock(LOCK)))
+                else:
+                    connection.exec_driver_sql("BEGIN IMMEDIATE")
+                if needs_upgrade(connection):
+                    upgrade(connection)
         self._watch.check()
 
     def ping(self) -> None:
@@ -95,7 +107,7 @@ class EventStore:
             self._in_order(connection)
             if exposures:
                 skip = self._insert(EXPOSURES).on_conflict_do_nothing(index_elements=["exposure_id"])
-                connection.execute(skip, list(exposures))
+                connection.execute(skip, [rows.known_columns(row) for row in exposures])
             if feedback:
                 skip = self._insert(FEEDBACK).on_conflict_do_nothing(index_elements=["event_id"])
                 existing = connection.execute(

@@ -1,0 +1,1 @@
+"""The event store's schema, by Alembic: a numbered revision for each change, applied at opening."""

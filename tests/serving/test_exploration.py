@@ -1,0 +1,76 @@
+"""Explored lists: bounded, repeatable, and with propensities that are the true frequencies."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from recsys.release.queries import Recommendation
+from serving.engine.exploration import candidate_count, explored
+from tests.serving.running import running, wait_for
+
+RANKED = [Recommendation(item, 1.0 - item / 100, 4.0) for item in range(30)]
+
+
+def test_propensities_are_the_frequencies_of_what_is_drawn() -> None:
+    places: Counter[tuple[int, int]] = Counter()
+    logged: dict[tuple[int, int], float] = {}
+    lists = 6_000
+    for draw in range(lists):
+        shown, propensities = explored(RANKED, 5, share=0.25, exposure_id=f"x{draw}")
+        assert len({one.item for one in shown}) == 5
+        assert sum(one.item >= 5 for one in shown) in (1, 2)  # 5 x 0.25 places, up or down
+        for place, (one, propensity) in enumerate(zip(shown, propensities, strict=True)):
+            places[place, one.item] += 1
+            logged[place, one.item] = propensity
+    assert {round(value, 12) for value in logged.values()} == {0.75, 0.01}
+    for cell, count in places.items():
+        expected = lists * logged[cell]
+        assert abs(count - expected) < 5 * expected**0.5, cell
+    assert len(places) == 5 + 5 * 25
+
+
+def test_the_same_exposure_id_draws_the_same_list_again() -> None:
+    assert explored(RANKED, 10, share=0.2, exposure_id="x") == explored(
+        RANKED, 10, share=0.2, exposure_id="x"
+    )
+
+
+@pytest.mark.parametrize(("candidates", "share"), [(RANKED, 0.0), (RANKED[:10], 0.3), (RANKED[:11], 0.2)])
+def test_without_exploration_or_without_a_pool_a_list_is_deterministic(
+    candidates: list[Recommendation], share: float
+) -> None:
+    shown, propensities = explored(candidates, 10, share=share, exposure_id="x")
+    assert [one.item for one in shown] == list(range(10))
+    assert propensities == (1.0,) * 10
+
+
+def test_the_pool_is_bounded() -> None:
+    assert [candidate_count(count) for count in (1, 10, 100, 500)] == [3, 30, 300, 500]
+
+
+def test_a_served_exploring_arm_logs_propensities(
+    tmp_path: Path, releases: dict[str, Path], admin_token: str
+) -> None:
+    with running(tmp_path, {"a": releases["a"]}) as made:
+        arm = {"name": "a", "release": str(releases["a"]), "share": 1.0}
+        plain = made.list("1", count=5)
+        refused = made.change([arm | {"explore": 0.5}])
+        assert refused.status_code == 422
+        assert "explore" in refused.text
+        assert made.change([arm | {"explore": 0.2}]).status_code == 200
+        shown = [made.list("1", count=5) for _ in range(8)]
+        wait_for(lambda: made.service.writer.waiting == 0)
+        rows = {row.exposure_id: row for row in made.service.store.exposures()}
+        assert rows[plain["exposure_id"]].propensities == (1.0,) * 5
+        usual = [item["id"] for item in plain["items"]]
+        for body in shown:
+            row = rows[body["exposure_id"]]
+            assert list(row.items) == [item["id"] for item in body["items"]]
+            drawn = [item not in usual for item in row.items]
+            assert sum(drawn) == 1
+            assert all(
+                (propensity < 0.5) == new for propensity, new in zip(row.propensities, drawn, strict=True)
+            )
