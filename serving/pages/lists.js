@@ -2,7 +2,8 @@
 // Recommendations as a person sees them. Everything shown is put in as text, never as markup.
 
 const at = (id) => document.getElementById(id);
-const state = { about: null, ratings: new Map(), turn: 0 };
+const UNDO_SECONDS = 5; // a rating is sent this long after it was given, unless it is taken back
+const state = { about: null, ratings: new Map(), turn: 0, waiting: null };
 
 function make(tag, text, kind) {
   const node = document.createElement(tag);
@@ -11,12 +12,12 @@ function make(tag, text, kind) {
   return node;
 }
 
-async function ask(path, body) {
+async function ask(path, body, more) {
   const headers = {};
   const key = sessionStorage.getItem("key");
   if (key) headers["X-API-Key"] = key;
   if (body) headers["Content-Type"] = "application/json";
-  const answer = await fetch(path, body ? { method: "POST", headers, body: JSON.stringify(body) } : { headers });
+  const answer = await fetch(path, body ? { method: "POST", headers, body: JSON.stringify(body), ...more } : { headers });
   const told = await answer.json();
   if (answer.status === 401) at("key-form").hidden = false;
   if (!answer.ok) throw new Error(told.error ? told.error.message : `the service said ${answer.status}`);
@@ -28,6 +29,12 @@ function say(text, bad) {
   at("said").className = bad ? "bad" : "soft";
 }
 
+// What the data are about: films where they are MovieLens's, else items.
+function noun(count) {
+  const films = state.about && /^ml-|movielens/i.test(state.about.dataset);
+  return (films ? ["film", "films"] : ["item", "items"])[count === 1 ? 0 : 1];
+}
+
 const mode = () => document.querySelector("input[name=mode]:checked").value;
 
 function stars(value) {
@@ -36,16 +43,24 @@ function stars(value) {
   return shown;
 }
 
+// Choosing stores nothing (an arrow key passes over every value on its way): the button does.
 function rater(title, chosen, onChosen) {
   const pick = make("select");
+  const give = make("button", "Rate", "rate");
+  give.type = "button";
+  give.hidden = true;
+  give.setAttribute("aria-label", `store your rating of ${title}`);
   pick.setAttribute("aria-label", `your rating of ${title}`);
   pick.append(new Option("rate", ""));
   const { low, high } = state.about.scale;
   const step = (high - low) % 0.5 === 0 && high - low <= 5 ? 0.5 : (high - low) / 10;
   for (let value = high; value >= low - 1e-9; value -= step) pick.append(new Option(`${value} ★`, value));
   if (chosen !== undefined) pick.value = chosen;
-  pick.addEventListener("change", () => pick.value && onChosen(Number(pick.value)));
-  return pick;
+  pick.addEventListener("change", () => { give.hidden = !pick.value || Number(pick.value) === chosen; });
+  give.addEventListener("click", () => { give.hidden = true; onChosen(Number(pick.value)); });
+  const both = make("span", undefined, "rater");
+  both.append(pick, give);
+  return both;
 }
 
 function film(item, extra) {
@@ -63,10 +78,12 @@ function show(answers) {
   at("lists").replaceChildren(...answers.map((answer) => {
     const list = make("section", undefined, "list");
     const source = { personal: "personal", folded_in: "from the ratings just given", popular: "popular with all" };
+    const assigned = { share: "assigned by the experiment", holdout: "outside the experiment", override: "asked for" };
     list.setAttribute("aria-label", `arm ${answer.arm}`);
     list.append(make("h2", `Arm ${answer.arm}`));
-    const how = `${source[answer.source]} · model ${answer.model_version.slice(0, 8)} · ${answer.assignment}`;
-    list.append(make("p", how, "soft"));
+    const how = make("p", `${source[answer.source]} · ${assigned[answer.assignment] || answer.assignment}`, "soft");
+    how.title = `model ${answer.model_version}`;
+    list.append(how);
     if (answer.fallback) list.append(make("p", `fallback: ${answer.fallback}`, "bad"));
     const items = make("ol");
     for (const item of answer.items) {
@@ -85,9 +102,30 @@ async function rated(item, value, answer) {
     event_id: crypto.randomUUID ? crypto.randomUUID() : `${Date.now()}-${Math.random()}`,
     kind: "rating", user_id: answer.user_id, item_id: item.id, rating: value, exposure_id: answer.exposure_id,
   };
+  await send(); // one that still waits goes first
+  const title = item.title || item.id;
+  const undo = make("button", "Undo", "plain");
+  undo.type = "button";
+  undo.setAttribute("aria-label", `take back your rating of ${title}`);
+  undo.addEventListener("click", () => {
+    clearTimeout(state.waiting.timer);
+    state.waiting = null;
+    say(`${title}: rating taken back`);
+  });
+  at("said").className = "soft";
+  at("said").replaceChildren(`${title}: ${value} stars `, undo);
+  state.waiting = { event, title, value, timer: setTimeout(send, 1000 * UNDO_SECONDS) };
+}
+
+// Store the rating that waits. A page that is left sends it at once.
+async function send(leaving) {
+  const waiting = state.waiting;
+  if (!waiting) return;
+  state.waiting = null;
+  clearTimeout(waiting.timer);
   try {
-    await ask("/v1/feedback", { events: [event] });
-    await refresh(`${item.title || item.id}: ${value} stars noted`);
+    await ask("/v1/feedback", { events: [waiting.event] }, leaving === true ? { keepalive: true } : {});
+    if (leaving !== true) await refresh(`${waiting.title}: ${waiting.value} stars noted`);
   } catch (error) {
     say(error.message, true);
   }
@@ -116,7 +154,7 @@ async function refresh(first) {
     wanted.user_id = at("user").value.trim();
     if (!wanted.user_id) return;
   } else {
-    if (!state.ratings.size) { at("lists").replaceChildren(); say("Rate a film to begin."); return; }
+    if (!state.ratings.size) { at("lists").replaceChildren(); say(`Rate a ${noun(1)} to begin.`); return; }
     wanted.ratings = [...state.ratings.values()].map(({ item, value }) => ({ item_id: item.id, rating: value }));
   }
   const arms = at("beside").checked ? state.about.arms.map((arm) => arm.name) : [at("arm").value];
@@ -127,7 +165,7 @@ async function refresh(first) {
     const { answers } = await ask("/v1/recommendations/batch", { requests });
     if (turn !== state.turn) return; // a newer question is on its way
     show(answers);
-    const took = `${answers[0].items.length} films in ${(performance.now() - began).toFixed(0)} ms`;
+    const took = `${answers[0].items.length} ${noun(answers[0].items.length)} in ${(performance.now() - began).toFixed(0)} ms`;
     say(first ? `${first}; ${took}` : took);
   } catch (error) {
     if (turn === state.turn) say(error.message, true);
@@ -142,7 +180,7 @@ async function find(event) {
     const { items } = await ask(`/v1/items?count=8&title=${encodeURIComponent(text)}`);
     at("found").replaceChildren(...items.map((item) =>
       film(item, [rater(item.title || item.id, undefined, (value) => remember(item, value))])));
-    say(items.length ? `${items.length} films found` : "No title holds that.");
+    say(items.length ? `${items.length} ${noun(items.length)} found` : "No title holds that.");
   } catch (error) {
     say(error.message, true);
   }
@@ -153,7 +191,8 @@ async function begin() {
     const about = state.about = await ask("/v1/about");
     at("key-form").hidden = true;
     at("about").textContent = `${about.dataset}: ${about.users.toLocaleString("en")} people, `
-      + `${about.items.toLocaleString("en")} films; experiment ${about.experiment}, revision ${about.revision}`;
+      + `${about.items.toLocaleString("en")} ${noun(about.items)}; experiment ${about.experiment}, revision ${about.revision}`;
+    for (const word of document.querySelectorAll("[data-noun]")) word.textContent = noun(Number(word.dataset.noun));
     at("genre").replaceChildren(new Option("any", ""), ...about.genres.map((name) => new Option(name, name)));
     const arms = about.arms.map((arm) => new Option(`${arm.name} (${Math.round(arm.share * 100)}%)`, arm.name));
     at("arm").replaceChildren(new Option("as assigned", ""), ...arms);
@@ -174,6 +213,7 @@ at("key-form").addEventListener("submit", (event) => {
   sessionStorage.setItem("key", at("key").value);
   begin();
 });
+addEventListener("pagehide", () => send(true));
 for (const id of ["genre", "arm", "beside"]) at(id).addEventListener("change", () => refresh());
 for (const radio of document.querySelectorAll("input[name=mode]")) {
   radio.addEventListener("change", () => {

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.serving.running import Running, running
+from tests.serving.running import Running, running, wait_for
 
 pytestmark = pytest.mark.system
 CHROMIUM = "/usr/bin/chromium"
@@ -70,10 +70,21 @@ def test_a_known_user_rates_and_the_list_changes(page: Any, made: Running) -> No
     assert page.locator(".stars").count() == 10
     assert "because of" in page.locator(".list").inner_text()
     picture(page, "page-desktop")
-    page.locator(".list li select").first.select_option("1")
+    first = page.locator(".list li").first
+    first.locator("select").focus()
+    for _ in range(5):  # passing over values stores nothing
+        page.keyboard.press("ArrowDown")
+    page.wait_for_timeout(200)
+    assert list(made.service.store.feedback(user_id="u9")) == []
+    first.locator("select").select_option("5")
+    first.get_by_role("button").click()
+    page.get_by_role("button", name="take back").click()
+    assert "taken back" in page.locator("#said").inner_text()
+    first.locator("select").select_option("1")
+    first.get_by_role("button").click()
     page.wait_for_function("() => document.querySelector('#said').textContent.includes('stars noted')")
     assert expected[0] not in titles(page, arm)
-    assert [row.item_id for row in made.service.store.feedback(user_id="u9")] != []
+    assert [row.value for row in made.service.store.feedback(user_id="u9")] == [1.0]
 
 
 def test_somebody_new_by_keyboard_alone(page: Any, made: Running) -> None:
@@ -92,6 +103,9 @@ def test_somebody_new_by_keyboard_alone(page: Any, made: Running) -> None:
         "your rating of Film"
     )
     page.keyboard.press("ArrowDown")
+    assert page.locator("#rated li").count() == 0
+    page.keyboard.press("Tab")  # the button that appeared
+    page.keyboard.press("Enter")
     page.wait_for_selector(".list li")
     assert page.locator("#rated li").count() == 1
     assert "from the ratings just given" in page.locator(".list").first.inner_text()
@@ -113,6 +127,10 @@ def test_arms_side_by_side_and_on_a_phone(page: Any, made: Running) -> None:
         ".filter(e => e.offsetParent && e.getBoundingClientRect().height < 32).length"
     )
     assert small == 0
+    page.uncheck("#beside")
+    page.wait_for_function("() => document.querySelectorAll('.list').length === 1")
+    tall = page.evaluate("document.querySelector('.list').getBoundingClientRect().height")
+    assert tall <= 2 * PHONE["height"]
     picture(page, "page-phone")
 
 
@@ -127,6 +145,18 @@ def test_a_genre_narrows_and_trouble_is_told(page: Any, made: Running) -> None:
     page.fill("#user", "nobody")
     page.click("#user-form button")
     page.wait_for_function("() => document.querySelector('.list p').textContent.includes('popular with all')")
+
+
+def test_a_page_that_is_left_sends_what_waits(page: Any, made: Running) -> None:
+    page.goto(made.url)
+    page.fill("#user", "u11")
+    page.click("#user-form button")
+    page.wait_for_function("() => document.querySelectorAll('.list li').length === 10")
+    first = page.locator(".list li").first
+    first.locator("select").select_option("2")
+    first.get_by_role("button").click()
+    page.goto(f"{made.url}/docs")
+    wait_for(lambda: [row.value for row in made.service.store.feedback(user_id="u11")] == [2.0])
 
 
 def test_every_control_has_a_name(page: Any, made: Running) -> None:
