@@ -1,6 +1,6 @@
 "use strict";
 // What the service does now, out of /metrics: the difference of two readings a minute apart at most.
-const LISTS = "/v1/users/{user_id}/recommendations", MINUTE = 60, PLACES = 150;
+const LISTS = /^\/v1\/(users\/[^/]+\/)?recommendations$/, MINUTE = 60, PLACES = 150;
 const readings = [], curves = {rate: [], p99: []};
 
 function counted(text) {
@@ -10,8 +10,8 @@ function counted(text) {
     if (!found) continue;
     const [, name, labels = "", value] = found, amount = Number(value), label = key => (new RegExp(`${key}="([^"]*)"`).exec(labels) || [])[1];
     if (name === "recsys_requests_total") { now.requests += amount; if (label("status").startsWith("5")) now.errors += amount; }
-    else if (name === "recsys_request_seconds_bucket" && label("route") === LISTS) now.buckets.set(Number(label("le").replace("+Inf", "Infinity")), (now.buckets.get(Number(label("le").replace("+Inf", "Infinity"))) || 0) + amount);
-    else if (name === "recsys_request_seconds_count" && label("route") === LISTS) now.answers += amount;
+    else if (name === "recsys_request_seconds_bucket" && LISTS.test(label("route"))) now.buckets.set(Number(label("le").replace("+Inf", "Infinity")), (now.buckets.get(Number(label("le").replace("+Inf", "Infinity"))) || 0) + amount);
+    else if (name === "recsys_request_seconds_count" && LISTS.test(label("route"))) now.answers += amount;
     else if (name === "recsys_fallbacks_total") now.fallbacks += amount;
     else if (name === "recsys_replicas") now.replicas = amount;
     else if (name === "recsys_event_store_available") now.store = amount;

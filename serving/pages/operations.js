@@ -63,7 +63,7 @@ function rollout(results, journal) {
 function drift(watches, arms) {
   const releases = Object.values(watches).flatMap(watch => watch.releases);
   const mine = release => arms.filter(([, folder]) => folder === release.folder).map(([arm]) => arm).join(", ") || release.release_id.slice(0, 10);
-  const state = signal => signal.drifted ? ["drifted", "bad"] : signal.windows_over ? ["over once", "wait"] : signal.threshold > 0 ? ["quiet", "good"] : ["no reference", "soft"];
+  const state = signal => signal.drifted ? ["drifted", "bad"] : signal.windows_over || signal.threshold > 0 && signal.distance > signal.threshold ? ["over its threshold", "wait"] : signal.threshold > 0 ? ["quiet", "good"] : ["no reference", "soft"];
   const rows = releases.flatMap(release => (release.signals || []).map(signal => [mine(release), node("td", {class: "left"}, signal.signal.replace(/_/g, " ")),
     node("td", {class: "left"}, node("span", {class: `pill ${state(signal)[1]}`}, state(signal)[0])), fixed(signal.distance, 3), fixed(signal.threshold, 3), percent(signal.false_alarm_rate), signal.since ? clock(signal.since) : NONE,
     node("td", {class: "words"}, signal.largest.map(bin => `${bin.where}: ${percent(bin.expected)} → ${percent(bin.seen)}`).join("; ") || NONE)]));
@@ -98,8 +98,9 @@ function draw(state) {
 }
 
 async function ask(path) {
-  const answer = await fetch(path, {headers: sessionStorage.token ? {Authorization: `Bearer ${sessionStorage.token}`} : {}});
-  if (answer.status === 401) { const token = prompt("This service asks for its API key"); if (token) sessionStorage.token = token; }
+  const key = sessionStorage.getItem("key");  // shared with the page of recommendations
+  const answer = await fetch(path, {headers: key ? {"X-API-Key": key} : {}});
+  document.getElementById("key-form").hidden = answer.status !== 401;
   if (answer.ok) return answer;
   const said = await answer.json().catch(() => ({}));
   throw new Error(said.error && said.error.message ? said.error.message : `the service answered ${answer.status}`);
@@ -113,6 +114,15 @@ async function refresh() {
     wrong.hidden = !told.length;
     wrong.textContent = told.length ? `What is shown is the last that was told: ${[...new Set(told)].join("; ")}.` : "";
   }
-  setTimeout(refresh, EVERY);
 }
-refresh();
+
+async function follow() {
+  await refresh();
+  setTimeout(follow, EVERY);
+}
+document.getElementById("key-form").addEventListener("submit", event => {
+  event.preventDefault();
+  sessionStorage.setItem("key", document.getElementById("key").value);
+  refresh();
+});
+follow();

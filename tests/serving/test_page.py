@@ -178,3 +178,25 @@ def test_the_api_page_lists_every_route(page: Any, made: Running) -> None:
     page.locator("summary", has_text="/v1/feedback").click()
     assert "curl -X POST" in page.locator("details[open] pre").inner_text()
     picture(page, "docs-desktop")
+
+
+def test_both_pages_ask_for_the_key_by_one_form_and_share_it(
+    browser: Any, releases: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RECSYS_API_KEY", "the key")
+    with running(tmp_path, releases) as made:
+        opened = browser.new_page(viewport=DESKTOP)
+        opened.set_default_timeout(10_000)
+        dialogs: list[str] = []
+        opened.on("dialog", lambda dialog: (dialogs.append(dialog.message), dialog.dismiss()))
+        opened.goto(f"{made.url}/operations")
+        opened.wait_for_selector("#key-form:not([hidden])")
+        opened.wait_for_timeout(2_500)  # it asks again every two seconds
+        opened.fill("#key", "the key")
+        opened.click("#key-form button")
+        opened.wait_for_function("() => document.querySelector('#when').textContent.startsWith('as of')")
+        assert opened.locator("#key-form").is_hidden()
+        opened.goto(made.url)
+        opened.wait_for_selector(".list li")
+        assert dialogs == []
+        opened.close()
