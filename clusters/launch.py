@@ -96,11 +96,21 @@ def _launch(
     if attach:
         state = find_by_out(out)
         here = None if state.detached else while_here  # after --detach the head speaks for itself
-        return finish(RemoteRun(provider, spec, state, out, here, log))
+        return ended_on_interrupt(RemoteRun(provider, spec, state, out, here, log), finish)
     if "--resume" not in arguments and out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise ClusterError(f"--out {out} is not empty; name another folder, or --resume the run in it")
     state = prepare(provider, spec, arguments, out=out, yes=yes, detach=detach, workload=workload)
-    return begin(RemoteRun(provider, spec, state, out, while_here, log), detach=detach)
+    session = RemoteRun(provider, spec, state, out, while_here, log)
+    return ended_on_interrupt(session, lambda run: begin(run, detach=detach))
+
+
+def ended_on_interrupt(session: RemoteRun, work: Callable[[RemoteRun], int]) -> int:
+    """``work``'s exit code; an interrupt that nothing in it expects ends what is rented, at whatever line."""
+    try:
+        return work(session)
+    except KeyboardInterrupt:
+        log("interrupted: ending")
+        return session.close(130)
 
 
 def run_here(spec: ClusterSpec, arguments: list[str], *, out: Path, detach: bool, attach: bool) -> int:

@@ -10,7 +10,6 @@ solves every row exactly: rows are sorted by length and solved in padded blocks,
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
@@ -21,6 +20,7 @@ from numpy.typing import NDArray
 from scipy.linalg import lapack
 
 from recsys.data.ratings import RatingScale
+from recsys.machine import usable_cores
 from recsys.models.ranges import Categorical, FloatRange, Range
 from recsys.ranking.ranker import Ranker
 from recsys.threads import one_blas_thread
@@ -146,7 +146,7 @@ def half_step(
         for place, row in enumerate(rows):
             solved[row] = lapack.sposv(systems[place], right[place], lower=1, overwrite_a=1)[1]
 
-    with ThreadPoolExecutor(max_workers=os.cpu_count() or 1) as pool:
+    with ThreadPoolExecutor(max_workers=usable_cores()) as pool:
         list(pool.map(solve, _blocks(np.diff(weighted.indptr), width)))
     return solved
 

@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recsys.errors import InputError
+from recsys.machine import usable_cores
 from recsys.release.manifest import FileCard
 from recsys.types import Arrays
 
@@ -40,7 +41,7 @@ def sha256_of(path: Path) -> str:
 def hash_all(paths: Iterable[Path]) -> dict[Path, str]:
     """Largest first, one thread a core."""
     ordered = sorted(paths, key=lambda path: -path.stat().st_size)
-    with ThreadPoolExecutor(max_workers=os.cpu_count() or 1) as pool:
+    with ThreadPoolExecutor(max_workers=usable_cores()) as pool:
         return dict(zip(ordered, pool.map(sha256_of, ordered), strict=True))
 
 

@@ -174,6 +174,21 @@ def test_a_driver_ended_by_sigterm_leaves_no_machine(
     assert signal.getsignal(signal.SIGTERM) is before
 
 
+def test_sigterm_between_submitting_and_following_leaves_no_machine(
+    node: PlayedNode, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At a line that expects no interrupt: the watchdog's check, when the job runs already."""
+
+    def killed(pid: int) -> bool:
+        signal.raise_signal(signal.SIGTERM)
+        return True
+
+    monkeypatch.setattr("clusters.launch.alive", killed)
+    assert launch_search(YAML, [], out=tmp_path / "run", yes=True, detach=False, attach=False) == 130
+    assert node.submitted != []
+    assert HarborProvider.berths == {}
+
+
 def test_sigterm_while_searching_stops_the_search_and_ends_the_machine(
     node: PlayedNode, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
