@@ -29,6 +29,8 @@ def server() -> Iterator[Postgres]:
 def store(server: Postgres) -> EventStore:
     made = EventStore(server.url)
     METADATA.drop_all(made.engine)
+    with made.engine.begin() as connection:
+        connection.exec_driver_sql("DROP TABLE IF EXISTS alembic_version")
     return made
 
 
