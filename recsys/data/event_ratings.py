@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import Connection, Engine, create_engine, text
+from sqlalchemy import Connection, Engine, create_engine, inspect, text
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
@@ -28,6 +28,7 @@ from recsys.types import BoolArray
 
 ROWS_AT_ONCE = 20_000
 ANONYMOUS = "anonymous-"  # how the server names a session without a user id
+EVENT_SCHEMA = "0002"  # the newest revision of serving/events/migrations that is read here
 CLOCK_SLACK_SECONDS = 60.0  # a client's clock may be that far ahead
 QUERY = """
 SELECT f.seq, f.user_id, f.item_id, f.value, f.at, e.items
@@ -117,7 +118,8 @@ def read_served(
         now: Unix seconds; the clock's where None.
 
     Raises:
-        InputError: there is no store, it is not one of ours, or its erasures were named with another key.
+        InputError: there is no store, it is not one of ours, it is of a newer schema, or its erasures were
+            named with another key.
     """
     latest = (time.time() if now is None else now) + CLOCK_SLACK_SECONDS
     kept: list[tuple[str, str, float, float, bool]] = []
@@ -126,6 +128,7 @@ def read_served(
     engine = open_events(url)
     try:
         with engine.connect() as connection:
+            _require_known_schema(connection)
             erased, key = _erasures(connection, url)
             testers = _testers(connection)
             for row in _rating_rows(connection):
@@ -169,6 +172,18 @@ def _erased_at(user_id: str, erased: dict[str, float], key: bytes) -> float:
         return -np.inf
     plain = hashlib.sha256(user_id.encode("utf-8", "surrogatepass")).hexdigest()
     return max(erased.get(pseudonym(user_id, key), -np.inf), erased.get(plain, -np.inf))
+
+
+def _require_known_schema(connection: Connection) -> None:
+    """Raises InputError for a store that a newer server made; one of before versions has no version."""
+    if not inspect(connection).has_table("alembic_version"):
+        return
+    version = connection.scalar(text("SELECT version_num FROM alembic_version"))
+    if version is not None and version > EVENT_SCHEMA:
+        raise InputError(
+            f"the event store has schema {version}, this program reads up to {EVENT_SCHEMA}: it is newer; "
+            "upgrade this one"
+        )
 
 
 def _erasures(connection: Connection, url: str) -> tuple[dict[str, float], bytes]:

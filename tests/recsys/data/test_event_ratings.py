@@ -8,12 +8,13 @@ import numpy as np
 import pytest
 
 from recsys.data.dataset import Dataset
-from recsys.data.event_ratings import read_served, split_source
+from recsys.data.event_ratings import EVENT_SCHEMA, read_served, split_source
 from recsys.data.gate_slice import gate_mask
 from recsys.data.merged_ratings import merge_served
 from recsys.errors import InputError
 from serving.domain import Exposure, Feedback
 from serving.events.retention import erase
+from serving.events.schema_version import HEAD
 from serving.events.store import EventStore
 from tests.releases import make_dataset
 
@@ -113,6 +114,14 @@ def test_merging_twice_changes_nothing(store: EventStore, base: Dataset, tmp_pat
     first = merge_served(base, served)
     second = merge_served(first, served)
     assert pairs(first) == pairs(second)
+
+
+def test_a_store_of_a_newer_schema_is_refused(store: EventStore, tmp_path: Path, base: Dataset) -> None:
+    assert EVENT_SCHEMA == HEAD
+    with store.engine.begin() as connection:
+        connection.exec_driver_sql("UPDATE alembic_version SET version_num = '9000'")
+    with pytest.raises(InputError, match="schema 9000, this program reads up to"):
+        read_served(str(tmp_path / "events.db"), base.ratings.scale, now=NOW)
 
 
 def test_what_is_no_event_store_is_refused(tmp_path: Path, base: Dataset) -> None:
