@@ -26,8 +26,8 @@ from serving.events.store import EventStore
 from serving.experiments.aggregates import Aggregates
 from serving.experiments.epoch import ExperimentEpoch, current_epoch
 from serving.experiments.event_reader import EventReader
+from serving.experiments.experiment_metrics import ACCURACY, DEFAULT_METRICS, Metric
 from serving.experiments.guardrails import Limits
-from serving.experiments.metrics import ACCURACY, DEFAULT_METRICS, Metric
 from serving.experiments.outcomes import Segment, arm_result, as_json, compare
 from serving.experiments.shadow import Shadows
 from serving.rollout.controller import RolloutController

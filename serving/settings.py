@@ -27,8 +27,15 @@ from serving.assignment import check_shares
 from serving.domain import ArmSpec, ExperimentState, FeedbackKind
 from serving.engine.exploration import MAX_EXPLORE
 from serving.events.spool import spool_folder
+from serving.experiments.experiment_metrics import (
+    ACCURACY,
+    DEFAULT_METRICS,
+    HIT_RATE,
+    EventRule,
+    Metric,
+    seconds_of,
+)
 from serving.experiments.guardrails import Limits
-from serving.experiments.metrics import ACCURACY, DEFAULT_METRICS, HIT_RATE, EventRule, Metric, seconds_of
 from serving.operations_service import OperationSettings
 from serving.release_registry import SCHEME
 

@@ -14,7 +14,7 @@ from starlette.types import ASGIApp
 from recsys.pseudonyms import pseudonym_key
 from serving.api import experiments, feedback, health, http_errors, items, operations, recommendations
 from serving.api.access_log import AccessLog
-from serving.api.conditional import StaticPage
+from serving.api.etags import StaticPage
 from serving.api.experiments import ADMIN_TOKEN
 from serving.api.middleware import ApiMiddleware
 from serving.api.openapi import describe_security

@@ -9,7 +9,7 @@ from fastapi import APIRouter, Request
 from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.responses import PlainTextResponse, Response
 
-from serving.api.conditional import conditional
+from serving.api.etags import conditional
 from serving.api.http_errors import documented
 from serving.api.recommendations import service_of
 from serving.api.responses import JsonResponse

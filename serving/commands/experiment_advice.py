@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from recsys.errors import InputError
-from serving.experiments.sizing import HALF_BY, MOST_BY, Design, control_share, fixed_size
+from serving.experiments.sizing import HALF_BY, MOST_BY, ExperimentDesign, control_share, fixed_size
 
 SHARES = (0.01, 0.05, 0.1, 0.2)
 MANY_PEOPLE = 100_000
@@ -34,8 +34,8 @@ def advice(options: argparse.Namespace) -> list[str]:
     count = options.treatments
     best = (1 - control_share(count)) / count if count >= 1 else 0.5
     share = best if options.share is None else options.share
-    asked = Design(options.rate, options.lift, share, count, options.alpha)
-    advised = Design(options.rate, options.lift, best, count, options.alpha)
+    asked = ExperimentDesign(options.rate, options.lift, share, count, options.alpha)
+    advised = ExperimentDesign(options.rate, options.lift, best, count, options.alpha)
     lines = [
         f"control share {advised.control:.0%}, {best:.0%} for each of {count} treatment{'s' * (count > 1)}: "
         f"1 / (1 + sqrt({count})) tells them apart soonest",
@@ -48,7 +48,7 @@ def advice(options: argparse.Namespace) -> list[str]:
     ]
     shares = sorted({*(share for share in SHARES if count * share < 1), asked.share, best})
     for share in shares:
-        design = Design(options.rate, options.lift, share, count, options.alpha)
+        design = ExperimentDesign(options.rate, options.lift, share, count, options.alpha)
         size = fixed_size(design)
         lines.append(
             f"{share:>6.0%} {design.control:>8.0%} {size:>12,} {round(HALF_BY * size):>12,} "
@@ -63,7 +63,7 @@ def advice(options: argparse.Namespace) -> list[str]:
     return lines
 
 
-def _people(design: Design, a_day: float | None) -> str:
+def _people(design: ExperimentDesign, a_day: float | None) -> str:
     size = fixed_size(design)
     days = "" if a_day is None else f" ({size / a_day:,.1f} days)"
     return f"about {size:,} people{days}"

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 
 from recsys.errors import InputError
 from serving.app import read_yaml
-from serving.engine.precompute import lists_folder, precompute, table
+from serving.engine.list_precomputation import lists_folder, precompute, table
 from serving.engine.served_release import RuleSet, ServedRelease
 from serving.engine.stored_lists import LENGTH, StoredLists
 from serving.release_registry import resolve

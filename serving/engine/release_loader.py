@@ -19,7 +19,7 @@ from pathlib import Path
 from recsys.release.load import read_manifest
 from serving.assignment import Assigner, Assignment
 from serving.domain import ExperimentState
-from serving.engine.precompute import lists_folder
+from serving.engine.list_precomputation import lists_folder
 from serving.engine.served_release import RuleSet, ServedRelease
 from serving.engine.stored_lists import StoredLists, open_lists
 

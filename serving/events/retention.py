@@ -29,9 +29,9 @@ from recsys.pseudonyms import fingerprint, pseudonym, pseudonym_key
 from recsys.types import JsonObject
 from serving.commands.ratings_export import export_ratings
 from serving.events.event_tables import EXPOSURES, FEEDBACK
-from serving.events.overrides import erase_overrides
 from serving.events.spool import erase_lines, spool_folder
 from serving.events.store import EventStore
+from serving.events.tester_overrides import erase_overrides
 
 DAY = 86_400.0
 # Rows deleted in one transaction: short enough that no writer waits for it.

@@ -24,9 +24,9 @@ from serving.assignment import reallocate
 from serving.domain import ExperimentState, Exposure, Feedback
 from serving.events import rows
 from serving.events.engine import FileWatch, connect
+from serving.events.event_schema import needs_upgrade, upgrade
 from serving.events.event_tables import EXPERIMENTS, EXPOSURES, FEEDBACK, JOURNAL
 from serving.events.rows import JournalEntry
-from serving.events.schema_version import needs_upgrade, upgrade
 
 CHUNK = 5_000  # rows held in memory by a reader
 CONTENT_FIELDS = ("exposure_id", "user_id", "kind", "item_id", "value")  # what makes two events the same

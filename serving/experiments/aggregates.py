@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from serving.experiments.metrics import DEFAULT_METRICS, Metric
+from serving.experiments.experiment_metrics import DEFAULT_METRICS, Metric
 
 # Latencies in bins of 2%, from 0.01 ms: p99 to within 1%, in 1,000 numbers an arm.
 BIN_GROWTH = math.log(1.02)

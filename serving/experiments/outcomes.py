@@ -15,8 +15,8 @@ from serving.experiments import sample_ratio
 from serving.experiments.aggregates import Aggregates, ArmAggregates, UserAggregates
 from serving.experiments.betting import Evidence, bet
 from serving.experiments.difference import Difference, difference
+from serving.experiments.experiment_metrics import ACCURACY, Metric, words_of
 from serving.experiments.guardrails import Limits, alarms, guardrails
-from serving.experiments.metrics import ACCURACY, Metric, words_of
 from serving.experiments.verdict import ExperimentDecision, Verdict, decide_experiment
 
 

@@ -20,7 +20,7 @@ POWER = 0.8
 
 
 @dataclass(frozen=True)
-class Design:
+class ExperimentDesign:
     """``share`` is one treatment's, the control's what ``treatments`` of them leave; ``lift`` is relative."""
 
     rate: float
@@ -57,7 +57,7 @@ def control_share(treatments: int) -> float:
     return 1 / (1 + math.sqrt(treatments))
 
 
-def fixed_size(design: Design) -> int:
+def fixed_size(design: ExperimentDesign) -> int:
     """People in all arms at which a z-test of one treatment has a power of 80%; alpha is divided."""
     treated = design.rate * (1 + design.lift)
     variance = treated * (1 - treated) / design.share + design.rate * (1 - design.rate) / design.control

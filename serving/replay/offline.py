@@ -11,7 +11,7 @@ from recsys.release.queries import Query
 from serving.assignment import Assigner
 from serving.domain import ExperimentState
 from serving.engine.served_release import RuleSet, ServedRelease
-from serving.experiments.metrics import Metric
+from serving.experiments.experiment_metrics import Metric
 from serving.release_registry import resolve
 from serving.replay.traffic import Traffic
 

@@ -17,13 +17,7 @@ from serving.events.store import EventStore
 from serving.release_registry import pinned, resolve
 from serving.server import listener
 from serving.settings import read_settings
-from serving.startup_checks import (
-    check_exposure,
-    difference,
-    find_releases,
-    named_state,
-    resolve_experiment,
-)
+from serving.startup_checks import check_exposure, difference, find_releases, named_state, resolve_experiment
 from tests.serving.running import arms_of, settings_for
 
 YAML = Path(__file__).resolve().parents[2] / "serving" / "serve.yaml"

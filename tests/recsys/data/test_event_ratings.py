@@ -13,8 +13,8 @@ from recsys.data.gate_slice import gate_mask
 from recsys.data.merged_ratings import merge_served
 from recsys.errors import InputError
 from serving.domain import Exposure, Feedback
+from serving.events.event_schema import HEAD
 from serving.events.retention import erase
-from serving.events.schema_version import HEAD
 from serving.events.store import EventStore
 from tests.releases import make_dataset
 

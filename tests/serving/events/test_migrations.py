@@ -12,9 +12,9 @@ from alembic.migration import MigrationContext
 from sqlalchemy import Engine
 
 from recsys.errors import InputError
+from serving.events.event_schema import HEAD, SCRIPTS, stored_version
 from serving.events.event_tables import METADATA
 from serving.events.rows import exposure_row
-from serving.events.schema_version import HEAD, SCRIPTS, stored_version
 from serving.events.store import EventStore
 from tests.serving.events.checks import STATE, exposure, told
 

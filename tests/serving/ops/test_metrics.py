@@ -8,8 +8,8 @@ import pytest
 from recsys.errors import InputError
 from serving.domain import ArmSpec, ExperimentState
 from serving.experiments.aggregates import Aggregates, ShownList, UserAction
+from serving.experiments.experiment_metrics import EventRule, Metric, seconds_of, words_of
 from serving.experiments.guardrails import Limits
-from serving.experiments.metrics import EventRule, Metric, seconds_of, words_of
 from serving.experiments.outcomes import compare, outcomes
 from serving.settings import read_settings
 

@@ -12,13 +12,7 @@ from serving.assignment import Assigner
 from serving.domain import ArmSpec, ExperimentState, Exposure, Feedback
 from serving.events.store import EventStore
 from serving.rollout.controller import RolloutController
-from serving.rollout.policy import (
-    GuardrailReading,
-    RolloutDecision,
-    RolloutPlan,
-    RolloutStep,
-    decide_stage,
-)
+from serving.rollout.policy import GuardrailReading, RolloutDecision, RolloutPlan, RolloutStep, decide_stage
 from serving.rollout.rollout_status import rollout_status, start_rollout
 
 PLAN = RolloutPlan(

@@ -7,27 +7,29 @@ import pytest
 
 from serving.__main__ import main
 from serving.experiments.betting import bet
-from serving.experiments.sizing import MOST_BY, Design, control_share, fixed_size
+from serving.experiments.sizing import MOST_BY, ExperimentDesign, control_share, fixed_size
 
 
 @pytest.mark.parametrize(
     ("rate", "share", "people"), [(0.01, 0.05, 486_000), (0.01, 0.5, 85_400), (0.2, 0.5, 3_370)]
 )
 def test_sizes_are_the_textbooks(rate: float, share: float, people: int) -> None:
-    assert fixed_size(Design(rate, 0.2, share)) == pytest.approx(people, rel=0.01)
+    assert fixed_size(ExperimentDesign(rate, 0.2, share)) == pytest.approx(people, rel=0.01)
 
 
 def test_the_advised_control_share_needs_the_fewest_people() -> None:
     """For several treatments, against a grid; one treatment is half and half."""
     assert control_share(1) == 0.5
     for count in (4, 9):
-        best = fixed_size(Design(0.2, 0.01, (1 - control_share(count)) / count, count))
-        others = [fixed_size(Design(0.2, 0.01, (1 - c) / count, count)) for c in (0.1, 0.2, 0.4, 0.5)]
+        best = fixed_size(ExperimentDesign(0.2, 0.01, (1 - control_share(count)) / count, count))
+        others = [
+            fixed_size(ExperimentDesign(0.2, 0.01, (1 - c) / count, count)) for c in (0.1, 0.2, 0.4, 0.5)
+        ]
         assert best <= min(others)
 
 
 def test_four_fifths_of_the_bets_have_decided_by_the_size_that_is_said() -> None:
-    people = round(MOST_BY * fixed_size(Design(0.2, 0.3, 0.5)))
+    people = round(MOST_BY * fixed_size(ExperimentDesign(0.2, 0.3, 0.5)))
     random = np.random.default_rng(0)
     decided = 0
     for _ in range(100):
