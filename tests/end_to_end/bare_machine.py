@@ -21,6 +21,7 @@ CORES = 1
 CAPABILITIES = "-all,+dac_read_search"
 DROP_ROOT = [
     *("setpriv", f"--reuid={USER}", f"--regid={USER}", "--clear-groups", "--no-new-privs"),
+    "--securebits=+no_setuid_fixup",  # access(2) heeds the capability below, as open(2) does
     *(f"--inh-caps={CAPABILITIES}", f"--ambient-caps={CAPABILITIES}", f"--bounding-set={CAPABILITIES}"),
 ]
 
