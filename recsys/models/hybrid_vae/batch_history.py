@@ -116,15 +116,22 @@ class RowRatings:
             has_target=inside.astype(np.float32),
         )
 
-    def expected_entries(self, batch: int, most: int | None) -> float:
-        """Ratings that a step of ``batch`` pairs reads, about; more than it will be, as rows repeat."""
-        counts = np.diff(self.ends).astype(np.float64)
-        taken = counts if most is None else np.minimum(counts, most)
-        different = -np.expm1(batch * np.log1p(-np.minimum(counts / max(counts.sum(), 1), 1 - 1e-12)))
-        return float((different * taken).sum())
+
+def expected_entries(counts: IntArray, batch: int, most: int | None) -> float:
+    """Ratings that a step of ``batch`` pairs reads, about.
+
+    Args:
+        counts: (rows,) kept ratings of each row.
+        batch: pairs of a step.
+        most: ratings of a row at most; None for all.
+    """
+    sizes = counts.astype(np.float64)
+    taken = sizes if most is None else np.minimum(sizes, most)
+    different = -np.expm1(batch * np.log1p(-np.minimum(sizes / max(sizes.sum(), 1), 1 - 1e-12)))
+    return float((different * taken).sum())
 
 
-def cheaper_by_batch(users: RowRatings, items: RowRatings, batch: int) -> bool:
-    """Whether a step's own rows cost less than whole sums of both sides."""
-    entries = users.expected_entries(batch, None) + items.expected_entries(batch, SAMPLE)
-    return ENTRY_COST * entries < len(users.columns) + len(items.columns)
+def cheaper_by_batch(user_counts: IntArray, item_counts: IntArray, batch: int) -> bool:
+    """Whether a step's own rows cost less than whole sums of both sides; counts are of kept ratings."""
+    entries = expected_entries(user_counts, batch, None) + expected_entries(item_counts, batch, SAMPLE)
+    return bool(ENTRY_COST * entries < user_counts.sum() + item_counts.sum())

@@ -197,13 +197,18 @@ def _rows_of_batches(
     On a graphics card whole sums are cheap at any size that fits it."""
     if device.type == "cuda" or len(ratings) <= config.batch_size:
         return None
+    counts = (ratings.user_count, ratings.item_count)
+    sides = [(ratings.users, ratings.items, counts), (ratings.items, ratings.users, counts[::-1])]
+    kept = [newest(rows, ratings.times, config.history_limit) for rows, _, _ in sides]
+    sizes = [
+        np.bincount(rows[keep], minlength=shape[0])
+        for (rows, _, shape), keep in zip(sides, kept, strict=True)
+    ]
+    if not cheaper_by_batch(sizes[0], sizes[1], config.batch_size):
+        return None
     centred = (ratings.values - np.float32(centre)).astype(np.float32)
-    sides = []
-    for rows, columns, shape in (
-        (ratings.users, ratings.items, (ratings.user_count, ratings.item_count)),
-        (ratings.items, ratings.users, (ratings.item_count, ratings.user_count)),
-    ):
-        kept = np.where(newest(rows, ratings.times, config.history_limit), rows, -1)
-        sides.append(RowRatings(kept, columns, centred, shape=shape, seed=ROW_ORDER))
-    users, items = sides
-    return (users, items) if cheaper_by_batch(users, items, config.batch_size) else None
+    users, items = (
+        RowRatings(np.where(keep, rows, -1), columns, centred, shape=shape, seed=ROW_ORDER)
+        for (rows, columns, shape), keep in zip(sides, kept, strict=True)
+    )
+    return users, items
