@@ -14,6 +14,7 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from recsys.release.load import read_manifest
@@ -42,12 +43,12 @@ class Deployment:
         """The arm of a user; ``forced`` (it must exist) is somebody who asks for one by name."""
         return self.assigner.assign(user_id) if forced is None else Assignment(forced, "override")
 
-    @property
+    @cached_property
     def explore(self) -> dict[str, float]:
         """The share of explored places of each arm."""
         return {arm.name: arm.explore for arm in self.state.arms}
 
-    @property
+    @cached_property
     def shadows(self) -> list[str]:
         return [arm.name for arm in self.state.arms if arm.shadow]
 
