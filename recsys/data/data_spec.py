@@ -48,7 +48,7 @@ class DataSpec:
         """The dataset. Raises InputError that says what is wrong and where."""
         pair = split_source(self.data)
         if pair is not None:
-            base = run_source(Path(pair[0])).load(progress)
+            base = base_source(Path(pair[0]), pair[1]).load(progress)
             return merge_served(base, read_served(pair[1], base.ratings.scale))
         return load_dataset(
             self.data,
@@ -77,6 +77,14 @@ def run_source(run: Path) -> DataSpec:
             f"--data {run}+...: {run} holds no run of a search ({type(error).__name__}: run.json); expected "
             "RUN+EVENTS, e.g. runs/champion+runs/events.db"
         ) from None
+
+
+def base_source(run: Path, events: str) -> DataSpec:
+    """What ``run`` was trained on before events were merged: a run that was itself trained on ``events``
+    gives the source under them, so that retraining again and again reads each event once."""
+    spec = run_source(run)
+    pair = split_source(spec.data)
+    return base_source(Path(pair[0]), events) if pair is not None and pair[1] == events else spec
 
 
 def show_download(what: str, share: float) -> None:

@@ -18,9 +18,9 @@ from recsys.ensemble.calibration import Correction
 from recsys.ensemble.rating_intervals import RatingIntervals
 from recsys.types import JsonObject
 
-# 1 had no correction; 2 one ALS a ranker at most and no sparse links; 3 no rating intervals.
-SCHEMA_VERSION: Literal[4] = 4
-READ_VERSIONS = (1, 2, 3, 4)
+# 1 had no correction; 2 one ALS a ranker at most and no sparse links; 3 no rating intervals; 4 no lineage.
+SCHEMA_VERSION: Literal[5] = 5
+READ_VERSIONS = (1, 2, 3, 4, 5)
 
 
 class ManifestPart(BaseModel):
@@ -33,7 +33,8 @@ class Scale(ManifestPart):
 
 
 class DatasetCard(ManifestPart):
-    """``last_timestamp`` is Unix seconds of the newest rating in the release, None without times."""
+    """``last_timestamp`` is Unix seconds of the newest rating in the release, None without times; ``lineage``
+    what served ratings were merged in (``Dataset.lineage``), None without."""
 
     name: str
     licence: str
@@ -42,6 +43,7 @@ class DatasetCard(ManifestPart):
     last_timestamp: int | None
     users: int = Field(ge=1)
     items: int = Field(ge=1)
+    lineage: JsonObject | None = None
 
 
 class SplitCard(ManifestPart):
@@ -133,7 +135,7 @@ class FileCard(ManifestPart):
 class Manifest(ManifestPart):
     """The fields of a release, in the order they are written. Weights sum to 1 where ``method`` says so."""
 
-    schema_version: Literal[1, 2, 3, 4] = SCHEMA_VERSION
+    schema_version: Literal[1, 2, 3, 4, 5] = SCHEMA_VERSION
     release_id: str
     complete: bool
     created: str
@@ -161,6 +163,8 @@ class Manifest(ManifestPart):
     def computed_id(self) -> str:
         """sha256 over every field but the id itself: what ``release_id`` must be."""
         fields = self.model_dump(exclude={"release_id"})
+        if self.schema_version < 5:
+            del fields["dataset"]["lineage"]
         if self.schema_version < 4:
             del fields["rating_blend"]["intervals"]
         if self.schema_version == 1:

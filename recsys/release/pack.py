@@ -84,6 +84,7 @@ def pack_release(
                 last_timestamp=None if times is None or not len(times) else int(times.max()),
                 users=ratings.user_count,
                 items=ratings.item_count,
+                lineage=dataset.lineage,
             ),
             split=SplitCard(
                 protocol=split.protocol,

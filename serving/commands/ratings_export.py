@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from recsys.data.data_spec import run_source
+from recsys.data.data_spec import base_source
 from recsys.data.event_ratings import read_served
 from recsys.data.merged_ratings import ORIGINS, merge_with_origin
 from recsys.errors import InputError
@@ -31,7 +31,7 @@ def export_ratings(run: Path, events: str, out: Path) -> JsonObject:
     Raises:
         InputError: there is no run, no event store, or ``out`` cannot be written.
     """
-    base = run_source(run).load()
+    base = base_source(run, events).load()
     dataset, origins = merge_with_origin(base, read_served(events, base.ratings.scale))
     ratings, lineage = dataset.ratings, dataset.lineage or {}
     user_ids, item_ids = (pa.array(ids.tolist()) for ids in (dataset.user_ids, dataset.catalogue.ids))

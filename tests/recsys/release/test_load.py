@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import os
@@ -22,7 +23,7 @@ from recsys.release.loaded_release import Release
 from recsys.release.manifest import SCHEMA_VERSION, Manifest
 from recsys.release.queries import Query
 from recsys.release.recommender import Recommender
-from tests.releases import make_release
+from tests.releases import make_dataset, make_release
 
 
 @pytest.fixture
@@ -60,12 +61,34 @@ def test_a_release_of_the_first_schema_is_read_as_it_was_signed(tmp_path: Path) 
     path = folder / "manifest.json"
     text = json.loads(path.read_text())
     del text["release_id"], text["rating_blend"]["correction"], text["rating_blend"]["intervals"]
+    del text["dataset"]["lineage"]
     text["schema_version"] = 1
     signed = hashlib.sha256(json.dumps(text, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
     path.write_text(json.dumps(text | {"release_id": signed}))
     release = load_release(folder)
     assert release.release_id == signed
     assert release.correction is None
+
+
+def test_a_release_of_before_lineage_is_read_as_it_was_signed(tmp_path: Path) -> None:
+    folder = make_release(tmp_path / "release")
+    path = folder / "manifest.json"
+    text = json.loads(path.read_text())
+    del text["release_id"], text["dataset"]["lineage"]
+    text["schema_version"] = 4
+    signed = hashlib.sha256(json.dumps(text, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+    path.write_text(json.dumps(text | {"release_id": signed}))
+    assert load_release(folder).manifest.dataset.lineage is None
+
+
+def test_a_release_keeps_where_its_ratings_came_from(tmp_path: Path) -> None:
+    lineage = {"base": "ab" * 32, "watermark": 17, "served": 3, "from_our_lists": 0.5}
+    dataset = dataclasses.replace(make_dataset(), lineage=lineage)
+    folder = make_release(tmp_path / "release", dataset=dataset)
+    assert load_release(folder).manifest.dataset.lineage == lineage
+    edit(folder, lambda text: text["dataset"]["lineage"].update(served=4))
+    with pytest.raises(InputError, match="release_id does not fit"):
+        load_release(folder)
 
 
 def test_ids_are_found_and_strangers_are_not(release: Release) -> None:
@@ -109,10 +132,10 @@ def test_a_file_cut_off_or_missing_is_refused(copy: Path) -> None:
         (lambda text: text["members"][0].update(weight=5.0), "release_id does not fit"),
         (lambda text: text.update(release_id="0" * 64), "release_id does not fit"),
         (lambda text: text.update(complete=False), "is unfinished"),
-        (lambda text: text.update(schema_version=0), "schema_version 0, expected one of 1, 2, 3, 4"),
+        (lambda text: text.update(schema_version=0), "schema_version 0, expected one of 1, 2, 3, 4, 5"),
         (
             lambda text: text.update(schema_version=99),
-            "schema_version 99, this version reads up to 4: update",
+            "schema_version 99, this version reads up to 5: update",
         ),
         (lambda text: text.update(comment="hello"), "does not fit the schema at comment"),
         (lambda text: text["dataset"].pop("scale"), "does not fit the schema at dataset.scale"),

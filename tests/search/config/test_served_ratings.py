@@ -28,6 +28,23 @@ def test_a_run_and_an_event_store_are_one_data_set(tmp_path: Path) -> None:
     assert any("1 ratings were given through the service" in note for note in both.quality.notes)
 
 
+def test_a_run_on_events_is_trained_again_on_the_data_under_them(tmp_path: Path) -> None:
+    spec = DataSpec(data="synthetic:users=50,items=40,ratings=600")
+    events = tmp_path / "events.db"
+    sources = {"first": spec, "second": DataSpec(data=f"{tmp_path / 'first'}+{events}")}
+    for name, source in sources.items():
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "run.json").write_text(json.dumps({"source": source.to_json()}))
+    store = EventStore(str(events))
+    store.create_tables()
+    store.add(feedback=[Feedback("e1", None, "somebody new", "rating", "1", 4.0, 1_700_000_000.0)])
+    third = DataSpec(data=f"{tmp_path / 'second'}+{events}").load()
+    assert third.lineage is not None
+    assert third.lineage["base"] == spec.load().sha256
+    assert third.lineage["served"] == 1
+    assert sum("through the service" in note for note in third.quality.notes) == 1
+
+
 def test_a_folder_without_a_run_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"holds no run of a search .* expected RUN\+EVENTS"):
         DataSpec(data=f"{tmp_path}+events.db").load()

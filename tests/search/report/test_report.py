@@ -18,7 +18,7 @@ from search.report.__main__ import main
 from search.report.parameters import importances, value_text, varied
 from search.report.plot import progress_png
 from search.report.svg import Axis, Plot, nice_ticks
-from search.results import write_results
+from search.results import read_results, write_results
 from search.results.outcome import Outcome
 from tests.search.outcomes import make_outcome, make_trial
 
@@ -100,6 +100,26 @@ def test_the_page_shows_what_a_reader_looks_for(tmp_path: Path) -> None:
     assert any(label.startswith("Learning curves of") for label in page.labels)
     assert text.count('class="plot"') == 6
     assert "nan" not in re.sub(r"NaN", "", " ".join(re.findall(r'd="([^"]*)"', text)))
+
+
+def test_the_page_says_where_served_ratings_came_from(tmp_path: Path) -> None:
+    lineage = {
+        "base": "ab" * 32,
+        "watermark": 1234,
+        "served": 321,
+        "from_our_lists": 0.25,
+        "new_users": 7,
+        "new_items": 0,
+        "left_out": {"tester": 5},
+    }
+    outcome = make_outcome(tmp_path)
+    grown = dataclasses.replace(outcome, dataset=dataclasses.replace(outcome.dataset, lineage=lineage))
+    _, page = page_of(grown, tmp_path)
+    words = " ".join(" ".join(page.text).split())
+    assert "321 ratings were given through the service, up to event 1,234" in words
+    assert "25% of them for items that our own lists had shown; 7 new users, 0 new items" in words
+    assert "left out: 5 tester" in words
+    assert read_results(tmp_path).dataset.lineage == lineage
 
 
 def test_a_headline_claims_no_more_than_its_interval(tmp_path: Path) -> None:
