@@ -20,6 +20,7 @@ from serving.api.schemas import (
     SearchQuery,
     SimilarQuery,
 )
+from serving.engine import catalogue_answers
 
 register_any_id()
 router = APIRouter(prefix="/v1", tags=["items"])
@@ -55,7 +56,9 @@ async def _similar_to(request: Request, item_id: str, query: CountQuery) -> Resp
     row = deployment.control.item(item_id)
     if row is None:
         raise HttpError(404, f"there is no item {item_id!r}", code="unknown_item")
-    found = await service.similar(deployment.control, row, query.count)
+    found = await catalogue_answers.similar(
+        service.computation, deployment.control, row=row, count=query.count
+    )
     arm = deployment.state.arms[0].name
     request.scope["log_fields"].update(arm=arm)
     items = deployment.control.listed(found)
@@ -72,7 +75,13 @@ async def popular(request: Request, query: Annotated[PopularQuery, Query()]) -> 
     """Overall or of a genre; ``trending`` weighs recent ratings more."""
     service = service_of(request)
     deployment = service.deployment
-    found = await service.popular(deployment.control, query.count, query.genre or None, query.trending)
+    found = await catalogue_answers.popular(
+        service.computation,
+        deployment.control,
+        count=query.count,
+        genre=query.genre or None,
+        trending=query.trending,
+    )
     arm = deployment.state.arms[0].name
     request.scope["log_fields"].update(arm=arm)
     items = deployment.control.listed(found)
@@ -89,5 +98,5 @@ async def search(request: Request, query: Annotated[SearchQuery, Query()]) -> Re
     """Titles that hold the text, the most rated first."""
     service = service_of(request)
     loaded = service.deployment.control
-    rows = await service.compute(loaded.search_titles, query.title, query.count)
+    rows = await service.computation.call(loaded.search_titles, query.title, query.count)
     return JsonResponse({"items": [loaded.card(row) for row in rows]})

@@ -26,6 +26,7 @@ from serving.api.schemas import (
     UserListQuery,
     UserPredictionsQuery,
 )
+from serving.engine.catalogue_answers import predict
 from serving.engine.requests import RecommendationRequest, Recommended, excluded_ids
 from serving.engine.service import Service
 
@@ -87,7 +88,7 @@ async def _list_for(request: Request, user_id: str, query: ListQuery) -> Respons
         arm=query.arm,
         split=True,
     )
-    served = await service_of(request).recommend(wanted)
+    served = await service_of(request).lists.recommend(wanted)
     set_log_fields(request, served)
     unknown = unknown_items(served, excluded_ids(served.loaded, wanted)) if query.exclude else []
     answer = list_json(served, explain=query.explain, unknown=unknown)
@@ -105,7 +106,7 @@ async def session_recommendations(request: Request, body: SessionBody) -> Respon
     """The ratings given here are folded in at once; nothing is trained and nothing of them is stored.
     Items that the release does not know are left out and named in ``unknown_items``."""
     service = service_of(request)
-    served = await service.recommend(_recommendation_request(service, body))
+    served = await service.lists.recommend(_recommendation_request(service, body))
     set_log_fields(request, served)
     timing = {"server-timing": server_timing(served.milliseconds)}
     return JsonResponse(
@@ -125,8 +126,8 @@ async def many_recommendations(request: Request, body: BatchBody) -> Response:
     service = service_of(request)
     wanted = [_recommendation_request(service, one) for one in body.requests]
     for one in wanted:  # one bad request refuses the call before any exposure is stored
-        service.validate(one)
-    served = await asyncio.gather(*(service.recommend(request, batched=True) for request in wanted))
+        service.lists.validate(one)
+    served = await asyncio.gather(*(service.lists.recommend(request, batched=True) for request in wanted))
     answers = [
         list_response(given, explain=one.explain, unknown=_unknown_items(given, one))
         for given, one in zip(served, body.requests, strict=True)
@@ -159,8 +160,15 @@ async def predictions_by_query(request: Request, query: Annotated[UserPrediction
 
 
 async def _predictions_for(request: Request, user_id: str, query: PredictionsQuery) -> Response:
+    service = service_of(request)
     try:
-        predicted = await service_of(request).predict(user_id, query.items)
+        predicted = await predict(
+            service.computation,
+            service.deployment,
+            service.recent_ratings,
+            user_id=user_id,
+            values=query.items,
+        )
     except KeyError as error:
         raise HttpError(404, f"unknown items: {', '.join(error.args[0][:10])}", code="unknown_item") from None
     version = predicted.release_id

@@ -30,7 +30,7 @@ async def attach_predictions(
         events: feedback as it came in, not yet stored.
         deployment: the releases in service; a user's own arm predicts.
         recent: ratings newer than the release.
-        compute: runs a function off the event loop, as ``Service.compute`` does.
+        compute: runs a function off the event loop, as ``ListComputation.call`` does.
     """
     wanted: dict[str, list[str]] = {}
     for event in events:

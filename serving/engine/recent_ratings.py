@@ -8,6 +8,7 @@ so that readers need no lock and may remember what they derived from it.
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterable
 
 from serving.domain import Feedback
 
@@ -42,6 +43,14 @@ class RecentRatings:
             if before.get(event.item_id) != event.value:
                 rest = {item: stars for item, stars in before.items() if item != event.item_id}
                 self._ratings[event.user_id] = {**rest, event.item_id: event.value}
+
+    def replace_all(self, events: Iterable[Feedback]) -> None:
+        """Keeps what ``events`` say and nothing else."""
+        fresh = RecentRatings()
+        for event in events:
+            fresh.add(event)
+        with self._lock:
+            self._ratings, self._when = fresh._ratings, fresh._when
 
     def users(self) -> list[str]:
         """Who has ratings."""

@@ -1,8 +1,6 @@
-"""The service of one replica, without HTTP: questions in, answers and their exposures out.
+"""The service of one replica, without HTTP: its parts, the revision that it serves, and what it learns.
 
-Nothing here waits on a disk: assignment is a hash, the list comes from the worker's thread, the exposure
-goes to the writer's. A list that fails or comes too late is replaced by popular items (known or unknown
-user alike), marked and counted; only then does a request know of trouble at all.
+``lists`` answers for people, ``computation`` whatever else needs the recommender's thread.
 """
 
 from __future__ import annotations
@@ -11,34 +9,20 @@ import asyncio
 import gc
 import logging
 from collections.abc import Sequence
-from dataclasses import replace
-from time import monotonic, perf_counter
-from typing import Any
+from time import monotonic
 
 from sqlalchemy.exc import SQLAlchemyError
 
 from recsys.errors import InputError
 from recsys.pseudonyms import fingerprint, pseudonym, pseudonym_key
-from recsys.release.queries import Query, Recommendation, RecommendationList
-from serving.assignment import Assignment
-from serving.domain import ExperimentState, Exposure, Feedback
-from serving.engine.admission import Admission, Overloaded
-from serving.engine.exploration import candidate_count, explored
-from serving.engine.list_memo import KnownList, is_plain
-from serving.engine.micro_batcher import DeadlineExceeded, MicroBatcher
+from serving.domain import ExperimentState, Feedback
+from serving.engine.list_answers import ListAnswers
+from serving.engine.list_computation import ListComputation
 from serving.engine.rating_predictions import attach_predictions
-from serving.engine.recent_ratings import NO_RATINGS, RecentRatings
+from serving.engine.recent_ratings import RecentRatings
 from serving.engine.release_loader import Deployment, ReleaseLoader
-from serving.engine.requests import (
-    PredictedRatings,
-    RecommendationRequest,
-    Recommended,
-    item_ids,
-    new_id,
-    to_exposure,
-    to_query,
-)
-from serving.engine.served_release import RuleSet, ServedRelease
+from serving.engine.served_release import RuleSet
+from serving.engine.shadow_answers import ShadowAnswers
 from serving.engine.store_sync import StoreSync
 from serving.events.event_writer import EventWriter, StoreUnavailable
 from serving.events.rows import JournalEntry
@@ -52,12 +36,6 @@ ACKNOWLEDGE_SECONDS = 5.0  # feedback not committed by then is answered with 503
 STORE_ERRORS: tuple[type[Exception], ...] = (SQLAlchemyError, OSError)
 STUCK_SECONDS = 30.0  # a worker that takes longer for one turn makes the replica unhealthy
 SAVE_METRICS_SECONDS = 1.0  # between copies of the metrics for the other replicas
-SHADOW_QUEUE = 4  # shadow answers are left out while more than this waits
-
-
-def _is_memorable(wanted: RecommendationRequest, query: Query) -> bool:
-    """Whether the list depends on the person's own ratings and its length alone."""
-    return is_plain(query) and not wanted.ratings
 
 
 class Service:
@@ -75,10 +53,7 @@ class Service:
             lists=settings.lists_path,
         )
         self._deployment: Deployment | None = None
-        self._deadline = settings.deadline_ms / 1000
         self._metrics_saved_at = 0.0
-        self._admission = Admission(settings.max_in_flight)
-        self._shadows: set[asyncio.Task[None]] = set()
         self._flushed = {"batches": 0, "batched": 0, "lost": 0}
         self.closing = False
 
@@ -87,7 +62,19 @@ class Service:
         state = self._stored_state() or self.settings.experiment.state()
         self.activate(self.release_loader.load(state, None))
         self.writer = EventWriter(self.store, folder=self.settings.spool_folder)
-        self.batcher = MicroBatcher()
+        self.computation = ListComputation(
+            self.metrics,
+            deadline_ms=self.settings.deadline_ms,
+            max_in_flight=self.settings.max_in_flight,
+        )
+        self.batcher = self.computation.batcher
+        self.lists = ListAnswers(
+            lambda: self.deployment,
+            computation=self.computation,
+            writer=self.writer,
+            recent_ratings=self.recent_ratings,
+            shadows=ShadowAnswers(self.batcher, self.writer, self.metrics, self.recent_ratings),
+        )
         self.store_sync = StoreSync(
             self.store,
             self,
@@ -144,6 +131,12 @@ class Service:
         return saved
 
     @property
+    def scale(self) -> tuple[float, float]:
+        """The lowest and highest rating, in stars."""
+        scale = self.deployment.control.release.manifest.dataset.scale
+        return scale.low, scale.high
+
+    @property
     def revision(self) -> int:
         """The revision of the experiment that is in service."""
         return self.deployment.state.revision
@@ -174,10 +167,7 @@ class Service:
         key = pseudonym_key(self.settings.events)
         if any(entry.data.get("key") != fingerprint(key) for entry in erasures):
             log.warning("an erasure was named with another key: all recent ratings are read again")
-            fresh = RecentRatings()
-            for event in self.store.feedback(kind="rating"):
-                fresh.add(event)
-            self.recent_ratings = fresh
+            self.recent_ratings.replace_all(self.store.feedback(kind="rating"))
         else:
             erased = {entry.subject for entry in erasures}
             for user_id in self.recent_ratings.users():
@@ -218,220 +208,13 @@ class Service:
         self.writer.close()
         self.store.close()
 
-    # -- questions ---------------------------------------------------------------------------------
-
-    async def recommend(self, wanted: RecommendationRequest, *, batched: bool = False) -> Recommended:
-        """One list. ``batched`` lists wait for their turn; others are computed at once or refused.
-
-        Raises:
-            InputError: an unknown genre or arm.
-            Overloaded: as many lists as may be are being computed.
-        """
-        began = perf_counter()
-        deployment = self.deployment
-        if wanted.arm is not None and wanted.arm not in deployment.arms:
-            raise InputError(f"there is no arm {wanted.arm!r}; there are {', '.join(deployment.arms)}")
-        exposure_id = new_id()
-        user_id = wanted.user_id if wanted.user_id is not None else f"anonymous-{exposure_id}"
-        assignment = deployment.assign(user_id, wanted.arm)
-        loaded = deployment.arms[assignment.arm]
-        query = to_query(loaded, wanted, self.recent_ratings)
-        placed = perf_counter()
-        explore = deployment.explore[assignment.arm]
-        known = None if explore else self._look_up(loaded, wanted, query)
-        propensities = None
-        if explore:
-            asked = replace(query, count=candidate_count(query.count))
-            answer = await self._recommend(loaded, asked, assignment.arm, wanted, batched=batched)
-            stages = answer.milliseconds
-            share = 0.0 if answer.fallback else explore
-            listed, propensities = explored(
-                answer.recommendations, query.count, share=share, exposure_id=exposure_id
-            )
-            answer = replace(answer, recommendations=listed)
-        elif known is None:
-            ratings = self._ratings_of(wanted, query)
-            answer = await self._recommend(loaded, query, assignment.arm, wanted, batched=batched)
-            stages = answer.milliseconds
-            if _is_memorable(wanted, query) and not answer.fallback:
-                person = None if query.history is None else wanted.user_id
-                known = loaded.remember(query.user, person, query.count, ratings, answer)
-        else:
-            answer, stages = known.answer, {"lookup": 1000 * (perf_counter() - placed)}
-        ended = perf_counter()
-        wait = max(0.0, (ended - placed) * 1000 - sum(stages.values()))
-        total = (ended - began) * 1000
-        spent = {"assign": (placed - began) * 1000, "wait": wait, **stages, "total": total}
-        exposure = to_exposure(
-            exposure_id,
-            user_id,
-            deployment,
-            assignment,
-            loaded,
-            answer,
-            total,
-            known,
-            propensities=propensities,
-        )
-        self.writer.add_exposure(exposure, encoded=None if known is None else known.exposed)
-        if wanted.arm is None:
-            for arm in deployment.shadows:
-                self._shadow(arm, deployment, wanted, exposure)
-        return Recommended(exposure, deployment.state.name, assignment, answer, loaded, spent, known)
-
-    def _look_up(
-        self, loaded: ServedRelease, wanted: RecommendationRequest, query: Query
-    ) -> KnownList | None:
-        if not _is_memorable(wanted, query):
-            return None
-        person = None if query.history is None else wanted.user_id
-        return loaded.look_up(query.user, person, query.count, self._ratings_of(wanted, query))
-
-    def _ratings_of(self, wanted: RecommendationRequest, query: Query) -> object:
-        """What a list was made from beside the release; the same object as long as nothing is rated."""
-        if query.history is None or wanted.user_id is None:
-            return NO_RATINGS
-        return self.recent_ratings.of(wanted.user_id)
-
-    def validate(self, wanted: RecommendationRequest) -> None:
-        """Raises InputError for what ``recommend`` would refuse."""
-        deployment = self.deployment
-        if wanted.arm is not None and wanted.arm not in deployment.arms:
-            raise InputError(f"there is no arm {wanted.arm!r}; there are {', '.join(deployment.arms)}")
-        for loaded in deployment.arms.values():
-            to_query(loaded, wanted, self.recent_ratings)
-
-    @property
-    def scale(self) -> tuple[float, float]:
-        """The lowest and highest rating, in stars."""
-        scale = self.deployment.control.release.manifest.dataset.scale
-        return scale.low, scale.high
-
-    async def _recommend(
-        self, loaded: ServedRelease, query: Query, arm: str, wanted: RecommendationRequest, *, batched: bool
-    ) -> RecommendationList:
-        if self.batcher.stuck_for() > self._deadline:
-            answer = loaded.popular_list(query, "the recommender is busy")
-        else:
-            try:
-                async with self._admission.place(batched=batched):
-                    answer = await self.batcher.submit(loaded, query, seconds=self._deadline)
-            except Overloaded:
-                outdated = (
-                    loaded.outdated_list(query.user, wanted.user_id, query)
-                    if wanted.user_id is not None and _is_memorable(wanted, query)
-                    else None
-                )
-                self.metrics.overloads.labels("refused" if outdated is None else "stored").inc()
-                if outdated is None:
-                    raise
-                answer = outdated
-            except DeadlineExceeded:
-                answer = loaded.popular_list(query, f"no list within {self.settings.deadline_ms:g} ms")
-            except Exception as error:
-                log.exception("a list of arm %s failed", arm)
-                answer = loaded.popular_list(query, f"{type(error).__name__}: {error}")
-        if answer.fallback:
-            self.metrics.fallbacks.labels(arm, answer.source).inc()
-        return answer
-
-    def _shadow(
-        self, arm: str, deployment: Deployment, wanted: RecommendationRequest, shown: Exposure
-    ) -> None:
-        """The same question to an arm that nobody sees, after the answer has gone out."""
-        if self.batcher.waiting > SHADOW_QUEUE or len(self._shadows) > SHADOW_QUEUE:
-            self.metrics.shadows.labels(arm, "left_out").inc()
-            return
-        task = asyncio.create_task(self._recommend_shadow(arm, deployment, wanted, shown))
-        self._shadows.add(task)
-        task.add_done_callback(self._shadows.discard)
-
-    async def _recommend_shadow(
-        self, arm: str, deployment: Deployment, wanted: RecommendationRequest, shown: Exposure
-    ) -> None:
-        loaded = deployment.arms[arm]
-        began = perf_counter()
-        try:
-            answer = await self.batcher.submit(
-                loaded, to_query(loaded, wanted, self.recent_ratings), seconds=1.0
-            )
-        except Exception as error:
-            self.metrics.shadows.labels(arm, "failed").inc()
-            log.warning("shadow arm %s failed: %s", arm, type(error).__name__)
-            return
-        self.metrics.shadows.labels(arm, "answered").inc()
-        exposure = to_exposure(
-            f"{shown.exposure_id}-{arm}",
-            shown.user_id,
-            deployment,
-            Assignment(arm, "share"),
-            loaded,
-            answer,
-            (perf_counter() - began) * 1000,
-        )
-        self.writer.add_exposure(replace(exposure, shadow=True, experiment=shown.experiment))
-
-    async def compute(self, function: Any, *arguments: Any) -> Any:
-        """Any other work on a release that somebody waits for. Raises what it raises, ``Overloaded`` or
-        ``DeadlineExceeded``."""
-        async with self._admission.place(batched=False):
-            return await self.compute_unlimited(function, *arguments)
-
-    async def compute_unlimited(self, function: Any, *arguments: Any) -> Any:
-        """The same for work that must not be refused."""
-        return await self.batcher.call(lambda: function(*arguments), seconds=max(1.0, self._deadline))
-
-    async def predict(self, user_id: str, values: Sequence[str]) -> PredictedRatings:
-        """Stars for items that the user's arm must know (else KeyError with those it does not); ``values`` as
-        in a query string."""
-        deployment = self.deployment
-        arm = deployment.assign(user_id, None).arm
-        loaded = deployment.arms[arm]
-        wanted = item_ids(loaded, values)
-        unknown = [item for item in wanted if loaded.item(item) is None]
-        if unknown:
-            raise KeyError(unknown)
-        query = to_query(loaded, RecommendationRequest(user_id=user_id), self.recent_ratings)
-        stars, ends = await self.compute(loaded.recommender.predict_interval, query, loaded.items(wanted))
-        return PredictedRatings(
-            arm,
-            deployment.arms[arm].release_id,
-            item_ids=wanted,
-            stars=[float(value) for value in stars],
-            intervals=None
-            if ends is None
-            else [(float(low), float(high)) for low, high in zip(*ends, strict=True)],
-        )
-
-    async def similar(self, loaded: ServedRelease, row: int, count: int) -> list[Recommendation]:
-        found: list[Recommendation] = await self.compute(
-            loaded.recommender.similar, row, count + len(self._hidden(loaded))
-        )
-        return self._visible(loaded, found)[:count]
-
-    async def popular(
-        self, loaded: ServedRelease, count: int, genre: str | None, trending: bool
-    ) -> list[Recommendation]:
-        """Raises InputError for an unknown genre."""
-        extra = count + len(self._hidden(loaded))
-        found: list[Recommendation] = await self.compute(
-            lambda: loaded.recommender.popular(extra, genre, trending=trending)
-        )
-        return self._visible(loaded, found)[:count]
-
-    def _hidden(self, loaded: ServedRelease) -> set[int]:
-        return set() if loaded.rules.hidden is None else set(loaded.rules.hidden.tolist())
-
-    def _visible(self, loaded: ServedRelease, found: list[Recommendation]) -> list[Recommendation]:
-        hidden = self._hidden(loaded)
-        return [one for one in found if one.item not in hidden]
-
-    # -- feedback ----------------------------------------------------------------------------------
-
     async def record_feedback(self, events: Sequence[Feedback]) -> set[str]:
         """The event ids that were new, once they are stored. Raises ``StoreUnavailable``."""
         events = await attach_predictions(
-            events, deployment=self.deployment, recent=self.recent_ratings, compute=self.compute_unlimited
+            events,
+            deployment=self.deployment,
+            recent=self.recent_ratings,
+            compute=self.computation.call_unlimited,
         )
         future = asyncio.wrap_future(self.writer.add_feedback(events))
         try:

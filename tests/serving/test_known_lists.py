@@ -89,7 +89,7 @@ def test_an_overloaded_replica_gives_the_last_list_marked(made: Running) -> None
     first = made.list("u3")
     rated = first["items"][0]["id"]
     made.rate("u3", rated, 1.0, "e1")
-    admission = made.service._admission
+    admission = made.service.computation.admission
     admission.in_flight += 8
     try:
         answer = made.list("u3")

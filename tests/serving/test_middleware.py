@@ -123,7 +123,7 @@ def test_the_log_has_a_line_a_request_and_no_person(made: Running, tmp_path: Pat
 
 def test_a_failure_of_ours_is_a_plain_500(shared: Running, monkeypatch: pytest.MonkeyPatch) -> None:
     """Something nobody foresaw: the answer has the shape, the log the reason."""
-    monkeypatch.setattr(shared.service, "popular", None)
+    monkeypatch.setattr(shared.service, "computation", None)
     answer = shared.client.get("/v1/popular")
     assert answer.status_code == 500
     body = schemas.ErrorResponse.model_validate(answer.json(), strict=True)

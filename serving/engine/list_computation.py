@@ -1,0 +1,93 @@
+"""Lists and other figures that the recommender's thread computes: admitted, in time, or replaced.
+
+A list that fails or comes too late is replaced by popular items (known or unknown user alike), marked and
+counted. Where too much is being computed the person's last list is better than a refusal.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Any
+
+from recsys.release.queries import Query, RecommendationList
+from serving.engine.admission import Admission, Overloaded
+from serving.engine.list_memo import is_plain
+from serving.engine.micro_batcher import DeadlineExceeded, MicroBatcher
+from serving.engine.requests import RecommendationRequest
+from serving.engine.served_release import ServedRelease
+from serving.service_metrics import ServiceMetrics
+
+log = logging.getLogger(__name__)
+
+
+def is_memorable(request: RecommendationRequest, query: Query) -> bool:
+    """Whether the list depends on the person's own ratings and its length alone."""
+    return is_plain(query) and not request.ratings
+
+
+class ListComputation:
+    """The computing thread of a replica and the door in front of it."""
+
+    def __init__(self, metrics: ServiceMetrics, *, deadline_ms: float, max_in_flight: int) -> None:
+        self._metrics = metrics
+        self._deadline_ms = deadline_ms
+        self._deadline = deadline_ms / 1000
+        self.admission = Admission(max_in_flight)
+        self.batcher = MicroBatcher()
+
+    async def recommend(
+        self,
+        loaded: ServedRelease,
+        query: Query,
+        *,
+        arm: str,
+        request: RecommendationRequest,
+        batched: bool = False,
+    ) -> RecommendationList:
+        """The list of ``query``, or what replaces it.
+
+        Args:
+            loaded: the release that answers.
+            query: ``request`` in its rows.
+            arm: whose list it is, for the metrics.
+            request: what was asked for.
+            batched: wait for a turn; otherwise the list is computed at once or refused.
+
+        Raises:
+            Overloaded: as many lists as may be are being computed, and no older list is known.
+        """
+        if self.batcher.stuck_for() > self._deadline:
+            answer = loaded.popular_list(query, "the recommender is busy")
+        else:
+            try:
+                async with self.admission.place(batched=batched):
+                    answer = await self.batcher.submit(loaded, query, seconds=self._deadline)
+            except Overloaded:
+                outdated = (
+                    loaded.outdated_list(query.user, request.user_id, query)
+                    if request.user_id is not None and is_memorable(request, query)
+                    else None
+                )
+                self._metrics.overloads.labels("refused" if outdated is None else "stored").inc()
+                if outdated is None:
+                    raise
+                answer = outdated
+            except DeadlineExceeded:
+                answer = loaded.popular_list(query, f"no list within {self._deadline_ms:g} ms")
+            except Exception as error:
+                log.exception("a list of arm %s failed", arm)
+                answer = loaded.popular_list(query, f"{type(error).__name__}: {error}")
+        if answer.fallback:
+            self._metrics.fallbacks.labels(arm, answer.source).inc()
+        return answer
+
+    async def call(self, function: Callable[..., Any], *arguments: Any) -> Any:
+        """Any other work on a release that somebody waits for. Raises what it raises, ``Overloaded`` or
+        ``DeadlineExceeded``."""
+        async with self.admission.place(batched=False):
+            return await self.call_unlimited(function, *arguments)
+
+    async def call_unlimited(self, function: Callable[..., Any], *arguments: Any) -> Any:
+        """The same for work that must not be refused."""
+        return await self.batcher.call(lambda: function(*arguments), seconds=max(1.0, self._deadline))
