@@ -17,6 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from clusters import state as states
+from clusters.budget_args import saving_seconds
 from clusters.cluster_errors import ClusterFailed, GpuNotSeen, SshFailed
 from clusters.jobs import Jobs
 from clusters.provider import Log, SelfTermination
@@ -74,6 +75,7 @@ def guard_settings(
     """What the guard inside a pod goes by."""
     now = time.time()
     deadline = state.deadline(max_usd=spec.max_usd, max_hours=spec.max_hours, now=now)
+    look_seconds = min(10.0, spec.silence_minutes * 6)
     return {
         "role": "head" if node.id == state.head.id else "worker",
         "head_ip": node_ip(state.head, state),
@@ -83,7 +85,9 @@ def guard_settings(
         "detached": state.detached,
         "save_to": save_target(spec, state),
         "end": dataclasses.asdict(end),
-        "look_seconds": min(10.0, spec.silence_minutes * 6),
+        "look_seconds": look_seconds,
+        "end_seconds": min(look_seconds, 0.01 * spec.max_hours * 3600),
+        "save_seconds": saving_seconds(spec),
     }
 
 

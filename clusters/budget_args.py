@@ -15,6 +15,7 @@ from clusters.spec import RentedSpec
 
 FETCH_SECONDS = 300.0  # kept for the last fetch and the end of the pods
 TEARDOWN_SECONDS = 60.0  # of these, for the end of the pods alone
+SAVING_SECONDS = 600.0  # for a pod that ends itself to copy its run into the store
 SECRET_OPTIONS = ("--notify",)  # their values would stand in Ray's job record and in process lists
 
 
@@ -51,16 +52,30 @@ def teardown_seconds(spec: RentedSpec) -> float:
     return min(TEARDOWN_SECONDS, 0.015 * spec.max_hours * 3600)
 
 
+def saving_seconds(spec: RentedSpec) -> float:
+    """Seconds before the deadline at which a pod begins to save its run; 0 where it lies on a volume or
+    nowhere.
+    """
+    return min(SAVING_SECONDS, 0.05 * spec.max_hours * 3600) if spec.store else 0.0
+
+
 def with_limits(
-    arguments: list[str], facts: ClusterInfo, *, before_seconds: float, given: list[str]
+    arguments: list[str],
+    facts: ClusterInfo,
+    *,
+    before_seconds: float,
+    given: list[str],
+    kept_seconds: float = 0.0,
 ) -> list[str]:
     """The search's arguments with the cluster's price and what is left of its caps.
 
     `before_seconds` were used by earlier sessions of the run, which the search counts; `given` is what the
-    person wrote (on a resume `arguments` is shorter).
+    person wrote (on a resume `arguments` is shorter); `kept_seconds` before the deadline are not the search's
+    where they are more than the last fetch's.
     """
     left = facts.deadline - facts.written
-    hours = (before_seconds + max(60.0, left - min(FETCH_SECONDS, 0.1 * left))) / 3600
+    kept = max(kept_seconds, min(FETCH_SECONDS, 0.1 * left))
+    hours = (before_seconds + max(60.0, left - kept)) / 3600
     dollars = facts.max_usd
     own_hours, own_dollars = last_value(given, "--max-hours"), last_value(given, "--max-cost")
     hours = min(hours, own_hours) if own_hours else hours

@@ -34,6 +34,7 @@ class ClusterInfo:
     deadline: float
     max_usd: float
     max_hours: float
+    needs_gpu: bool = False  # a search that loses its GPU ends, for it would be billed for nothing
 
     def spent_by(self, now: float) -> float:
         """Dollars spent at a time, by our count."""

@@ -1,8 +1,9 @@
 """A run folder, from the head to this machine: again and again while the search runs, and verified at the
 end.
 
-rsync checks each file as it comes and replaces it at once; the last fetch compares SHA-256 of every file on
-both sides, so that "fetched" means equal.
+rsync checks each file as it comes and replaces it at once. The last fetch brings the release first, then the
+trials, then the checkpoints, so that what there is no time for is worth least; and it compares SHA-256 of
+every file on both sides, so that "fetched" means equal.
 """
 
 from __future__ import annotations
@@ -13,8 +14,9 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 from clusters.bootstrap_cluster import BASE, CODE
 from clusters.cluster_errors import ClusterFailed, SshFailed
@@ -23,8 +25,11 @@ from clusters.ssh import Ssh
 
 T = TypeVar("T")
 CHECKPOINTS = ("checkpoint*", ".*.part", "*.part")  # rsync patterns of a trial's large files
+Part = Literal["release", "small", "all"]
+LEFT_OUT: dict[Part, tuple[str, ...]] = {"release": ("/*/",), "small": CHECKPOINTS, "all": ()}
 WRITTEN_HERE = ("/tracking/***", "/cluster_bill.json", ".rsync-partial/***")  # never deleted by a fetch
 RETRY_SECONDS = 5.0
+LEAST_SECONDS = 10.0  # of one try, however little is left
 
 
 def remote_run(run: str) -> str:
@@ -32,12 +37,13 @@ def remote_run(run: str) -> str:
 
 
 def fetch(
-    head: Ssh, run: str, out: Path, *, timeout: float = 600, by_content: bool = False, small: bool = False
+    head: Ssh, run: str, out: Path, *, timeout: float = 600, by_content: bool = False, part: Part = "all"
 ) -> bool:
     """One rsync; False while the run folder does not exist there yet.
 
-    What is gone there is deleted here, but for what only this machine writes. `small` leaves checkpoints
-    out: each can be a gigabyte, and a search whose head is lost goes on from what is small.
+    What is gone there is deleted here, but for what only this machine writes. Part "release" is that and the
+    files beside it; "small" is all but checkpoints: each can be a gigabyte, and a search whose head is lost
+    goes on from what is small.
     """
     path = remote_run(run)
     quoted = shlex.quote(path)
@@ -49,13 +55,14 @@ def fetch(
         out,
         timeout=timeout,
         by_content=by_content,
-        less=CHECKPOINTS if small else (),
+        only=("/release/***",) if part == "release" else (),
+        less=LEFT_OUT[part],
         delete_except=WRITTEN_HERE if "plan" in there else None,
     )
     return True
 
 
-def verify(head: Ssh, run: str, out: Path) -> int:
+def verify(head: Ssh, run: str, out: Path, *, timeout: float = 600) -> int:
     """Compare SHA-256 of every file on both sides; the number of files.
 
     Raises:
@@ -63,7 +70,7 @@ def verify(head: Ssh, run: str, out: Path) -> int:
     """
     command = f"cd {shlex.quote(remote_run(run))} && find . -type f -print0 | xargs -0 -r sha256sum -z"
     there = {}
-    for line in head.run(command, timeout=600).split("\0"):
+    for line in head.run(command, timeout=timeout).split("\0"):
         if line:
             digest, name = line.split("  ", 1)
             there[name] = digest
@@ -83,7 +90,7 @@ def _digest(path: Path) -> str:
 def fetch_last(
     head: Ssh, run: str, out: Path, *, log: Log, until: float | None = None, tries: int = 3
 ) -> bool:
-    """The last fetch: what is small first (results, release), then all of it, verified.
+    """The last fetch: results and release first, then what else is small, then all of it, verified.
 
     A connection that breaks is tried again until `until` (seconds since the epoch; by default half an hour
     from now), and goes on from the bytes that have come. False where there is nothing to fetch.
@@ -91,14 +98,20 @@ def fetch_last(
     Raises:
         SshFailed: no way through until then. ClusterFailed: files differ after `tries` fetches.
     """
-    until = time.time() + 1800 if until is None else until
+    end = time.time() + 1800 if until is None else until
+
+    def left() -> float:
+        return max(LEAST_SECONDS, min(600.0, end - time.time()))
+
     with heartbeat(head):
-        if not _persist(lambda: fetch(head, run, out, small=True), until, log):
-            return False
+        first: tuple[Part, ...] = ("release", "small")
+        for part in first:
+            if not _persist(partial(fetch, head, run, out, part=part), left, end, log):
+                return False
         for attempt in range(tries):
-            _persist(lambda: fetch(head, run, out, by_content=True), until, log)
+            _persist(partial(fetch, head, run, out, by_content=True), left, end, log)
             try:
-                count = _persist(lambda: verify(head, run, out), until, log)
+                count = _persist(partial(verify, head, run, out), left, end, log)
                 log(f"fetched and verified {count} files into {out}")
                 return True
             except SshFailed:
@@ -109,12 +122,12 @@ def fetch_last(
     return False
 
 
-def _persist(work: Callable[[], T], until: float, log: Log) -> T:
-    """Call `work` until SSH lets it through; its last failure once there is no time left."""
+def _persist(work: Callable[..., T], left: Callable[[], float], until: float, log: Log) -> T:
+    """Call ``work(timeout=left())`` until SSH lets it through; its last failure once no time is left."""
     told = False
     while True:
         try:
-            return work()
+            return work(timeout=left())
         except SshFailed as problem:
             if time.time() + RETRY_SECONDS >= until:
                 raise
@@ -166,7 +179,7 @@ class Fetcher:
         trouble = ""
         while not self.stop.wait(self.every):
             try:
-                if fetch(self.head, self.run, self.out, small=True) and self.after:
+                if fetch(self.head, self.run, self.out, part="small") and self.after:
                     self.after(self.out)
                 trouble = ""
             except (SshFailed, OSError) as problem:

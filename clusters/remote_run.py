@@ -14,7 +14,7 @@ from pathlib import Path
 
 from clusters import state as states
 from clusters.bootstrap_cluster import BASE, CODE, bootstrap_cluster, ray_token, send_code
-from clusters.budget_args import teardown_seconds, with_limits
+from clusters.budget_args import saving_seconds, teardown_seconds, with_limits
 from clusters.cluster_errors import ClusterError, ClusterFailed
 from clusters.cluster_info import ClusterInfo
 from clusters.fetch import fetch_last, remote_run
@@ -81,7 +81,11 @@ class RemoteRun:
             )  # the run's own plan holds the rest
         facts = self.facts(state)
         arguments = with_limits(
-            arguments, facts, before_seconds=self._used_before(), given=list(state.arguments)
+            arguments,
+            facts,
+            before_seconds=self._used_before(),
+            given=list(state.arguments),
+            kept_seconds=saving_seconds(self.spec),
         )
         self.head.run(f"umask 077; cat > {BASE}/facts.json", stdin=facts.to_json().encode())
         job = f"{state.run}-{state.serial}"
@@ -108,6 +112,7 @@ class RemoteRun:
             deadline=state.deadline(max_usd=self.spec.max_usd, max_hours=self.spec.max_hours, now=now),
             max_usd=self.spec.max_usd,
             max_hours=self.spec.max_hours,
+            needs_gpu=self.spec.require_gpu,
         )
 
     def _used_before(self) -> float:

@@ -122,6 +122,7 @@ class Ssh:
         *,
         timeout: float = 600,
         by_content: bool = False,
+        only: tuple[str, ...] = (),
         less: tuple[str, ...] = (),
         delete_except: tuple[str, ...] | None = None,
     ) -> None:
@@ -132,12 +133,13 @@ class Ssh:
             local: folder here, made when missing.
             timeout: seconds; what has come by then is kept, and the next call goes on from it.
             by_content: compare every file's checksum instead of its size and time.
+            only: rsync patterns that are not left out, whatever ``less`` says.
             less: rsync patterns left out (and left alone here).
             delete_except: delete what is gone there, but for these patterns; None deletes nothing.
         """
         local.mkdir(parents=True, exist_ok=True)
         how = ["--checksum"] if by_content else []
-        how += [f"--exclude={pattern}" for pattern in less]
+        how += [f"--include={pattern}" for pattern in only] + [f"--exclude={pattern}" for pattern in less]
         if delete_except is not None:
             how += [*(f"--filter=protect {pattern}" for pattern in delete_except), "--delete-delay"]
         self._rsync([*how, f"{self.target}:{remote}/", f"{local}/"], timeout=timeout)

@@ -18,7 +18,7 @@ from pathlib import Path
 from clusters import state as states
 from clusters.budget_args import teardown_seconds
 from clusters.cluster_errors import ClusterError, ClusterFailed, SshFailed
-from clusters.fetch import fetch
+from clusters.fetch import fetch_last
 from clusters.monitor import poll
 from clusters.provider import Provider, make_provider
 from clusters.spec import RentedSpec
@@ -26,6 +26,7 @@ from clusters.ssh import Ssh
 from clusters.state import ClusterState
 
 LOOK_SECONDS = 10.0
+FETCH_SECONDS = 1800.0  # at most, for the last fetch
 ORPHAN_SECONDS = 30.0  # a driver that died while renting left nobody to go on
 
 
@@ -68,9 +69,24 @@ def margin_seconds(spec: RentedSpec, *, driver_fetches: bool = False) -> float:
 
 
 def reason_to_end(
-    spec: RentedSpec, state: ClusterState, *, now: float, busy_age: float | None, driver_gone_for: float
+    spec: RentedSpec,
+    state: ClusterState,
+    *,
+    now: float,
+    busy_age: float | None,
+    driver_gone_for: float,
+    job_ended: bool = False,
 ) -> str:
-    """Why the cluster must end now, or empty. `busy_age`: seconds since a job ran, where known."""
+    """Why the cluster must end now, or empty.
+
+    Args:
+        spec: limits.
+        state: what is rented.
+        now: seconds since the epoch.
+        busy_age: seconds since a job ran; None where it is not known.
+        driver_gone_for: seconds since the command that rented it was last seen.
+        job_ended: whether the search has left its exit status.
+    """
     driver_lives = driver_gone_for <= ORPHAN_SECONDS
     promised = driver_lives and state.phase in ("searching", "fetching") and not state.detached
     margin = margin_seconds(spec, driver_fetches=promised)
@@ -83,34 +99,48 @@ def reason_to_end(
         return "the command that was renting it is gone"
     if state.phase == "fetching" and driver_lives:
         return ""
+    if job_ended and not driver_lives:
+        return "its search has ended, and the command that would fetch it is gone"
     ready = float(state.notes.get("ready", now))
     if busy_age is not None and min(busy_age, now - ready) > spec.idle_minutes * 60:
         return f"no job has run for {spec.idle_minutes:g} minutes"
     return ""
 
 
-def busy_age(state: ClusterState) -> float | None:
-    """Seconds since a job last ran on the cluster; None where that cannot be known now.
+def look(state: ClusterState) -> tuple[float | None, bool]:
+    """Seconds since a job last ran on the cluster (None where that cannot be known now), and whether the
+    search has ended.
 
     A cluster brought up by hand has this machine for its owner: the look counts as being heard from. A
     search's driver speaks for itself, and when it is gone nobody does.
     """
     if state.phase not in ("ready", "searching", "fetching"):
-        return None
+        return None, False
     try:
         fact, _ = poll(Ssh(state.name, state.head), state.job or "none", 1 << 60, quiet=bool(state.job))
     except (SshFailed, ClusterFailed):
-        return None
+        return None, False
     age = fact["busy_age"]
-    return float("inf") if age is None else float(str(age))
+    return float("inf") if age is None else float(str(age)), bool(state.job) and fact["exit"] is not None
+
+
+def fetch_until(spec: RentedSpec, state: ClusterState, *, now: float) -> float:
+    """When the last fetch must be over (seconds since the epoch): half an hour, and money left to end."""
+    deadline = state.deadline(max_usd=spec.max_usd, max_hours=spec.max_hours, now=now)
+    return min(now + FETCH_SECONDS, deadline - teardown_seconds(spec))
 
 
 def end(provider: Provider, state: ClusterState, reason: str) -> bool:
-    """Fetch what there is, end the pods, note why. False where some are left: it is tried again."""
+    """Fetch what there is while money is left, end the pods, note why.
+
+    False where some are left: it is tried again.
+    """
     log(f"ending cluster {state.name}: {reason}")
-    if state.phase in ("searching", "fetching") and state.out:
+    spec = state.cluster_spec
+    if state.phase in ("searching", "fetching") and state.out and isinstance(spec, RentedSpec):
+        until = fetch_until(spec, state, now=time.time())
         try:
-            fetch(Ssh(state.name, state.head), state.run, Path(state.out), timeout=90, small=True)
+            fetch_last(Ssh(state.name, state.head), state.run, Path(state.out), log=log, until=until)
         except (ClusterFailed, OSError) as problem:
             log(f"the last fetch failed: {problem}")
     try:
@@ -129,6 +159,7 @@ def watch_cluster(name: str) -> None:
     provider: Provider | None = None
     driver_seen = asked = time.time()
     age: float | None = None
+    job_ended = False
     while True:
         state = states.load(name)
         if state.phase == "ended":
@@ -142,8 +173,15 @@ def watch_cluster(name: str) -> None:
             driver_seen = now
         look_seconds = min(LOOK_SECONDS, margin_seconds(spec) / 2 + 0.5)
         if now - asked > min(60.0, spec.idle_minutes * 20):
-            age, asked = busy_age(state), now
-        reason = reason_to_end(spec, state, now=now, busy_age=age, driver_gone_for=now - driver_seen)
+            (age, job_ended), asked = look(state), now
+        reason = reason_to_end(
+            spec,
+            state,
+            now=now,
+            busy_age=age,
+            driver_gone_for=now - driver_seen,
+            job_ended=job_ended,
+        )
         if reason:
             provider = provider or make_provider(spec.kind)
             if end(provider, state, reason):

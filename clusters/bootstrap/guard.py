@@ -1,8 +1,9 @@
 """The guard inside a pod: ends the pod by itself, whatever happened to the machine that rented it.
 
-It ends the pod when its deadline has come; when nobody has been heard from for `silence_seconds` (not after a
-detach); when no job has run for `idle_seconds`; and, on a worker, when the head has been out of reach for
-`silence_seconds`. On the head the run is first saved to the volume or the object store, where one is named.
+It ends the pod at its deadline (a moment before it, so that nothing is billed after); when nobody has been
+heard from for `silence_seconds` (not after a detach); when no job has run for `idle_seconds`; and, on a
+worker, when the head has been out of reach for `silence_seconds`. On the head the run is first saved to the
+object store, where one is named: from `save_seconds` before the deadline, and cut short at it.
 How a machine ends itself is the provider's to say (`SelfTermination`); it tries for ever. Settings are read
 from ~/breakthrough/guard.json at every look, so that a later word (--detach) holds.
 """
@@ -11,9 +12,9 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import socket
 import subprocess
+import sys
 import time
 import urllib.error
 import urllib.parse
@@ -22,11 +23,7 @@ from pathlib import Path
 from typing import Any
 
 BASE = Path.home() / "breakthrough"
-PUT = """
-import fsspec, sys
-files, path = fsspec.core.url_to_fs(sys.argv[2])
-files.put(sys.argv[1], path, recursive=True)
-"""
+SAVING_SECONDS = 900.0  # at most, where the deadline is further away
 Settings = dict[str, Any]
 
 
@@ -60,9 +57,28 @@ def head_answers(settings: Settings) -> bool:
     return True
 
 
+def last_moment(settings: Settings) -> float:
+    """When ending must begin (seconds since the epoch) for the pod to be gone at its deadline."""
+    return float(settings["deadline"]) - float(settings.get("end_seconds", 0.0))
+
+
+def must_save(settings: Settings, *, now: float) -> bool:
+    """Whether the deadline is so near that the run is saved now, while the search may still run."""
+    seconds = float(settings.get("save_seconds", 0.0))
+    return seconds > 0 and now >= last_moment(settings) - seconds
+
+
+def until_next_look(settings: Settings, *, now: float) -> float:
+    """Seconds to sleep: no longer than to the next moment at which something must be done."""
+    last = last_moment(settings)
+    moments = [last - float(settings.get("save_seconds", 0.0)) - now, last - now]
+    ahead = [seconds for seconds in moments if seconds > 0]
+    return max(0.05, min([float(settings.get("look_seconds", 10.0)), *ahead]))
+
+
 def reason_to_end(settings: Settings, *, now: float, started: float, head_seen: float) -> str:
     """Why the pod must end now; empty while it need not."""
-    if now >= settings["deadline"]:
+    if now >= last_moment(settings):
         return "its deadline has come (max_hours or max_usd)"
     if settings["role"] == "worker":
         if now - head_seen > settings["silence_seconds"]:
@@ -76,8 +92,11 @@ def reason_to_end(settings: Settings, *, now: float, started: float, head_seen: 
     return ""
 
 
-def save_run(settings: Settings) -> None:
-    """Copy the run folders to where the YAML keeps them. Trouble is told, and does not stop the end."""
+def save_run(settings: Settings, *, now: float) -> None:
+    """Copy the run folders to where the YAML keeps them, until the pod's last moment at most.
+
+    Trouble is told, and does not stop the end.
+    """
     runs = BASE / "code" / "runs"
     target = settings.get("save_to", "")
     if settings["role"] != "head" or not target or not runs.exists():
@@ -85,15 +104,23 @@ def save_run(settings: Settings) -> None:
     if runs.is_symlink():
         log(f"the run lies on the volume, in {runs.resolve()}")
         return
-    log(f"saving the run to {target}")
+    seconds = min(SAVING_SECONDS, last_moment(settings) - now)
+    if seconds <= 0:
+        log("the run is not saved again: no time is left")
+        return
+    log(f"saving the run to {target}, for {seconds:.0f} s at most")
     try:
+        python, secrets = sys.executable, {}
         if "://" in target:
+            python = (BASE / "python").read_text()
             secrets = json.loads((BASE / "secrets.json").read_text())
-            command = [(BASE / "python").read_text(), "-c", PUT, f"{runs}/", target]
-            subprocess.run(command, env=os.environ | secrets, check=True, timeout=900)
-        else:
-            shutil.copytree(runs, target, dirs_exist_ok=True)
-        log("saved")
+        command = [python, str(Path(__file__).with_name("save.py")), str(runs), target]
+        done = subprocess.run(
+            command, env=os.environ | secrets, check=True, timeout=seconds, capture_output=True, text=True
+        )
+        log(f"saved {done.stdout.strip()}")
+    except subprocess.CalledProcessError as problem:
+        log(f"the run could not be saved: {problem.stderr.strip().rpartition(chr(10))[2]}")
     except Exception as problem:
         log(f"the run could not be saved: {problem}")
 
@@ -128,6 +155,7 @@ def end_pod(settings: Settings) -> None:
 
 def main() -> None:
     started = head_seen = time.time()
+    saved = False
     while True:
         try:
             settings = json.loads((BASE / "guard.json").read_text())
@@ -138,11 +166,14 @@ def main() -> None:
         if settings["role"] == "worker" and head_answers(settings):
             head_seen = now
         reason = reason_to_end(settings, now=now, started=started, head_seen=head_seen)
-        if reason:
-            log(f"ending this pod: {reason}")
-            save_run(settings)
-            end_pod(settings)
-        time.sleep(settings.get("look_seconds", 10))
+        if reason or (must_save(settings, now=now) and not saved):
+            if reason:
+                log(f"ending this pod: {reason}")
+            save_run(settings, now=now)
+            saved = True
+            if reason:
+                end_pod(settings)
+        time.sleep(until_next_look(settings, now=time.time()))
 
 
 if __name__ == "__main__":

@@ -25,7 +25,6 @@ from clusters.runpod.runpod_spec import RunpodSpec
 from clusters.runpod.teardown import ENV_MARK, end_cluster, end_pods, pod_name
 from clusters.state import ClusterState, Node
 
-SAVING_SECONDS = 900  # the guard's own limit for saving a run
 LEAST_USEFUL_HOURS = 0.05  # renting for less than three minutes buys nothing
 
 
@@ -182,19 +181,21 @@ def dead_mans_switch(
     """What the container runs before its own start, at its first start and at every restart.
 
     It ends the pod when no guard has come by SSH in time (this machine died after the create call) and at the
-    deadline, which stands in the command itself: RunPod restarts a container whose first process ended, with
-    the guard gone and billing going on. A guard whose files survived the restart is started again; one that
-    is alive at the deadline has `SAVING_SECONDS` more to save the run.
+    deadline, which stands in the command itself and, once all machines are known, in the guard's own
+    settings: RunPod restarts a container whose first process ended, with the guard gone and billing going on.
+    A guard whose files survived the restart is started again. Nothing waits beyond the deadline: a guard that
+    is alive has saved the run before it.
     """
     seconds = int((spec.boot_minutes + spec.network_minutes) * 60 + 600)
     guard = f"{base}/code/clusters/bootstrap/guard.py"
     return (
-        f"bash -c '(S=$(($(date +%s)+{seconds})); D={int(deadline)}; while :; do N=$(date +%s); G=0; "
-        f"if test -e {base}/guard.pid && grep -q guard.py /proc/$(cat {base}/guard.pid)/cmdline; then G=1; "
+        f"bash -c '(S=$(($(date +%s)+{seconds})); D={int(deadline)}; while :; do N=$(date +%s); "
+        f"if test -e {base}/guard.json; then "
+        f'E=$(sed -n "s/.*\\"deadline\\": \\([0-9]*\\).*/\\1/p" {base}/guard.json); D=${{E:-$D}}; fi; '
+        f"if test -e {base}/guard.pid && grep -q guard.py /proc/$(cat {base}/guard.pid)/cmdline; then :; "
         f"elif test -e {base}/guard.json && test -e {guard}; then HOME={base.rpartition('/')[0]} "
         f"python3 {guard} >>{base}/guard.log 2>&1 & echo $! >{base}/guard.pid; fi; "
-        f"if test $G = 0 && test $N -ge $D; then break; fi; "
-        f"if test $N -ge $((D+{SAVING_SECONDS})); then break; fi; "
+        f"if test $N -ge $D; then break; fi; "
         f"if ! test -e {base}/guarded && test $N -ge $S; then break; fi; sleep {look_seconds:g}; done; "
         f'while :; do curl -s -X DELETE -H "Authorization: Bearer $RUNPOD_API_KEY" '
         f"{api}/v2/pods/$RUNPOD_POD_ID; sleep 30; done) >/dev/null 2>&1 & exec {spec.image_start}'"

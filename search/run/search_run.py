@@ -176,6 +176,7 @@ class SearchRun:
                 should_end=self._should_end,
                 tick=self._tick,
                 patience=lambda: max(LEAST_PATIENCE_SECONDS, 5 * self.ledger.epoch_seconds),
+                needs_gpu=prepared.cluster is not None and prepared.cluster.needs_gpu,
             )
             search.go(prepared.work, resources)
         prepared.seconds["search"] = time.perf_counter() - began

@@ -28,6 +28,7 @@ from search.sampling.trial_check import check_trial
 from search.sampling.trial_factory import Proposal, TrialFactory
 from search.sampling.trial_slots import trial_sequence
 from search.storage.run_dir import RunFolder
+from search.storage.trial_dir import is_whole
 from search.tune.tuner import Work
 
 __all__ = ["SearchRequest", "prepare", "shape_of"]
@@ -190,7 +191,8 @@ def _work(
     done, unfinished = [], []
     for spec, draws in folder.proposals():
         result = results.get(spec.number)
-        if result is None or result.status is TrialStatus.STOPPED:
+        kept = result is not None and is_whole(folder.trial(spec.number), result)
+        if result is None or result.status is TrialStatus.STOPPED or not kept:
             unfinished.append(Proposal(spec, draws))
         else:
             done.append((Proposal(spec, draws), result))

@@ -12,6 +12,7 @@ from search.storage.json_files import trial_from_json, trial_to_json
 
 RESULT = "result.json"
 CHECKPOINT = "checkpoint"
+MEMBER_FILES = ("member/member.json", "member/arrays.safetensors", "valid.npy")
 
 
 def trial_folder(run: Path, number: int) -> Path:
@@ -23,6 +24,13 @@ def read_result(folder: Path) -> TrialResult:
     """The result in ``folder``, its own folder named relative to the run."""
     row = json.loads((folder / RESULT).read_text(encoding="utf-8"))
     return replace(trial_from_json(row), folder=f"trials/{folder.name}")
+
+
+def is_whole(folder: Path, result: TrialResult) -> bool:
+    """Whether what ``result`` speaks of lies in ``folder``: a broken copy may have brought it first."""
+    if result.best_epoch is None:
+        return True
+    return all((folder / name).exists() for name in MEMBER_FILES)
 
 
 def write_result(folder: Path, result: TrialResult) -> None:

@@ -13,6 +13,7 @@ from __future__ import annotations
 import errno
 import json
 import math
+import os
 import time
 import traceback
 from dataclasses import asdict
@@ -23,6 +24,7 @@ from ray import tune
 
 from clusters.trial_sync import is_local, pull, push
 from recsys.data.split import TrainingData
+from recsys.models.optim.device import has_gpu, is_lost
 from recsys.training.trial import Trial
 from recsys.training.trial_types import EpochReport, RunEvent, TrialSpec, TrialStatus
 from recsys.types import JsonObject
@@ -31,6 +33,7 @@ from search.storage.trial_dir import CHECKPOINT, RESULT, read_result, trial_fold
 from search.tune.ray_internals import get_word, put_word
 from search.tune.valid_ndcg import valid_ndcg
 
+GPU_GONE = "the GPU that is paid for is gone: the search would go on on the CPU at the GPU's price"
 DISK_FULL = {errno.ENOSPC, errno.EDQUOT}
 
 
@@ -61,12 +64,15 @@ class TrialWorker(tune.Trainable):  # type: ignore[misc]
         checkpoint_seconds: float = 15.0,
         rank: bool = False,
         small_batch: bool = False,
+        needs_gpu: bool = False,
     ) -> None:
         """``rank``: lists are an objective too, so each trial that ends is judged by its lists on valid.
-        ``small_batch``: the GPU's own row asks for batch 1536."""
+        ``small_batch``: the GPU's own row asks for batch 1536. ``needs_gpu``: a GPU is paid for, so that a
+        trial without one ends the run."""
         assert data is not None
         self._data, self._run, self._session = data, Path(run), session
         self._checkpoint_seconds, self._rank, self._small_batch = checkpoint_seconds, rank, small_batch
+        self._needs_gpu = needs_gpu
         self._carries = not is_local(self._run)
         self._begin(config)
 
@@ -82,6 +88,8 @@ class TrialWorker(tune.Trainable):  # type: ignore[misc]
                 return self._row(None, done=True, fatal=f"the disk is full: {error}")
             return self._failed(error)
         except Exception as error:
+            if self._trial is not None and is_lost(self._trial.device):
+                raise  # nothing is wrong with the trial: it goes on in a new process, or ends the run there
             return self._failed(error)
 
     def cleanup(self) -> None:
@@ -117,6 +125,8 @@ class TrialWorker(tune.Trainable):  # type: ignore[misc]
             self._open()
         if self._trial is None:
             return self._final_row(None)
+        if self._needs_gpu and not has_gpu():
+            return self._row(None, done=True, fatal=f"{GPU_GONE}; torch sees none on {os.uname().nodename}")
         if self._repeat:
             return self._row(self._repeat.pop(0))
         told = told_to_end(self._session, self._spec.number)

@@ -22,7 +22,7 @@ from search.tune.callbacks import Listener, RunCallback
 from search.tune.heartbeat import HeartbeatMonitor
 from search.tune.pruning import FamilyPruning
 from search.tune.ray_cluster import Resources
-from search.tune.trial_worker import TrialWorker, tell_to_end
+from search.tune.trial_worker import GPU_GONE, TrialWorker, tell_to_end
 from search.tune.valid_ndcg import read_ndcg
 
 
@@ -54,7 +54,8 @@ class Work:
 @dataclass
 class Search:
     """One session of a search. ``should_end()`` says whether to end now (None: go on), and why;
-    ``patience()`` is the seconds that a trial has to end itself once it was told to."""
+    ``patience()`` is the seconds that a trial has to end itself once it was told to; ``needs_gpu``: a GPU is
+    paid for, so that none may go on without."""
 
     run: Path
     plan: SearchPlan
@@ -66,6 +67,7 @@ class Search:
     should_end: Callable[[], RunStatus | None]
     tick: Callable[[], None]
     patience: Callable[[], float]
+    needs_gpu: bool = False
     ended_by: RunStatus | None = None
     _running: set[int] = field(default_factory=set)
     _told: set[int] = field(default_factory=set)
@@ -76,6 +78,8 @@ class Search:
         """Run what is left. Raises RunFailure where the run cannot go on."""
         if work.count == 0:
             return
+        if self.needs_gpu and not resources.gpus:
+            raise RunFailure(f"{GPU_GONE}; Ray counts none")
         proposals = TrialQueue(
             families=self.families,
             numbers=work.numbers,
@@ -127,6 +131,7 @@ class Search:
             checkpoint_seconds=self.plan.checkpoint_seconds,
             small_batch=self.plan.small_batch,
             rank="ndcg_at_10" in self.plan.objectives,
+            needs_gpu=self.needs_gpu,
         )
         each = {"cpu": resources.cpus, **({"gpu": resources.gpus} if resources.gpus else {})}
         tuner = tune.Tuner(

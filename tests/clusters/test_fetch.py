@@ -9,9 +9,14 @@ from pathlib import Path
 import pytest
 
 from clusters import fetch as fetching
+from clusters import state as states
 from clusters.cluster_errors import ClusterFailed, SshFailed
+from clusters.local import LocalProvider
+from clusters.provider import Bill, Log
 from clusters.ssh import Ssh
 from clusters.state import Node
+from clusters.watchdog import end
+from tests.clusters.played.playing import a_spec
 
 pytestmark = pytest.mark.skipif(not shutil.which("rsync"), reason="rsync is not installed")
 
@@ -49,7 +54,7 @@ def run_of(tmp_path: Path) -> Path:
 
 def test_periodic_fetches_leave_checkpoints_out_and_delete_what_is_gone(head: Ssh, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    assert fetching.fetch(head, "first", out, small=True)
+    assert fetching.fetch(head, "first", out, part="small")
     assert (out / "trials/0001/result.json").exists()
     assert not (out / "trials/0001/checkpoint").exists()
     (out / "tracking").mkdir()
@@ -57,7 +62,7 @@ def test_periodic_fetches_leave_checkpoints_out_and_delete_what_is_gone(head: Ss
     (out / "cluster_bill.json").write_text("written here")
     shutil.rmtree(run_of(tmp_path) / "trials")
     (run_of(tmp_path) / "results.json").write_text("new")
-    assert fetching.fetch(head, "first", out, small=True)
+    assert fetching.fetch(head, "first", out, part="small")
     assert not (out / "trials/0001/result.json").exists()
     assert (out / "results.json").read_text() == "new"
     assert (out / "tracking/sent.json").exists()
@@ -105,3 +110,61 @@ def test_without_time_left_a_break_is_final(
     monkeypatch.setattr(Ssh, "pull", broken)
     with pytest.raises(ClusterFailed, match="the line broke"):
         fetching.fetch_last(head, "first", tmp_path / "out", log=lambda text: None, until=time.time() - 1)
+
+
+def test_the_release_comes_first_with_what_lies_beside_it(head: Ssh, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    (run_of(tmp_path) / "release/users").mkdir(parents=True)
+    (run_of(tmp_path) / "release/users/ids.npy").write_text("ids")
+    assert fetching.fetch(head, "first", out, part="release")
+    found = sorted(str(path.relative_to(out)) for path in out.rglob("*") if path.is_file())
+    assert found == ["plan.yaml", "release/users/ids.npy", "results.json"]
+    assert fetching.fetch(head, "first", out, part="small")
+    assert fetching.fetch(head, "first", out, part="release")
+    assert (out / "trials/0001/result.json").exists()  # what is not asked for is left alone
+
+
+def test_the_watchdog_fetches_on_after_breaks_before_it_ends_the_pods(
+    head: Ssh, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fetching, "RETRY_SECONDS", 0.01)
+    breaks, pull = iter(range(2)), Ssh.pull
+
+    def broken(self: Ssh, *arguments: object, **more: object) -> None:
+        if next(breaks, None) is not None:
+            raise SshFailed("the line broke")
+        pull(self, *arguments, **more)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Ssh, "pull", broken)
+    made = states.create(a_spec(max_hours=1.0), out=tmp_path / "first")
+    node = Node("n", "node", 0.5, time.time(), host="127.0.0.1", port=22)
+    state = states.update(made.name, nodes=(node,), phase="searching")
+
+    class Ends(LocalProvider):
+        """Notes what had been fetched when it was told to end."""
+
+        fetched = False
+
+        def end(self, state: states.ClusterState, *, log: Log) -> Bill:
+            self.fetched = (tmp_path / "first/trials/0001/checkpoint/state.pt").exists()
+            return super().end(state, log=log)
+
+    provider = Ends()
+    assert end(provider, state, "max_hours 1")
+    assert provider.fetched
+    assert states.load(made.name).notes["ended_by"] == "the watchdog: max_hours 1"
+
+
+def test_each_try_of_the_last_fetch_has_no_more_time_than_is_left(
+    head: Ssh, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given: list[float] = []
+
+    def noted(self: Ssh, *arguments: object, timeout: float, **more: object) -> None:
+        given.append(timeout)
+
+    monkeypatch.setattr(Ssh, "pull", noted)
+    with pytest.raises(ClusterFailed, match="differ"):
+        fetching.fetch_last(head, "first", tmp_path / "out", log=lambda text: None, until=time.time() + 60)
+    assert len(given) == 5  # release, small, three times all
+    assert max(given) <= 60

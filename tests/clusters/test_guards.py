@@ -15,9 +15,11 @@ import pytest
 
 from clusters import state as states
 from clusters.bootstrap import guard as inside
-from clusters.budget_args import teardown_seconds
+from clusters.bootstrap.save import in_order
+from clusters.budget_args import saving_seconds, teardown_seconds, with_limits
+from clusters.cluster_info import ClusterInfo
 from clusters.state import ClusterState, Node
-from clusters.watchdog import alive, end, margin_seconds, reason_to_end, start_watchdog
+from clusters.watchdog import alive, end, fetch_until, margin_seconds, reason_to_end, start_watchdog
 from tests.clusters.played.cloud import Fault
 from tests.clusters.played.playing import Play, a_spec
 
@@ -33,8 +35,12 @@ def a_state(
     return ClusterState("abc", "o", {}, NOW - age, nodes=(node,), phase=phase, notes=notes)
 
 
-def reason(state: ClusterState, *, busy: float | None = 0.0, driver_gone: float = 999.0) -> str:
-    return reason_to_end(SPEC, state, now=NOW, busy_age=busy, driver_gone_for=driver_gone)
+def reason(
+    state: ClusterState, *, busy: float | None = 0.0, driver_gone: float = 999.0, job_ended: bool = False
+) -> str:
+    return reason_to_end(
+        SPEC, state, now=NOW, busy_age=busy, driver_gone_for=driver_gone, job_ended=job_ended
+    )
 
 
 def test_a_busy_cluster_under_its_caps_is_left_alone() -> None:
@@ -61,6 +67,20 @@ def test_a_living_driver_fetches_until_shortly_before_the_cap() -> None:
     fetching = a_state(age=3600, ready=3000, phase="fetching")
     assert reason(fetching, busy=9999, driver_gone=0) == ""  # no job, but its files are coming
     assert reason(fetching, busy=9999) == "no job has run for 10 minutes"
+
+
+def test_an_ended_search_that_nobody_fetches_is_not_billed_until_it_is_idle() -> None:
+    said = "its search has ended, and the command that would fetch it is gone"
+    assert reason(a_state(age=3600), job_ended=True) == said
+    assert reason(a_state(age=3600), job_ended=True, driver_gone=0) == ""  # it fetches by itself
+    detached = dataclasses.replace(a_state(age=3600), detached=True)
+    assert reason(detached, job_ended=True) == said
+
+
+def test_the_last_fetch_has_what_money_and_hours_leave_and_half_an_hour_at_most() -> None:
+    early, late = a_state(age=60), a_state(age=2 * 3600 - 100)  # $1 an hour, $2 in all
+    assert fetch_until(SPEC, early, now=NOW) == NOW + 1800
+    assert fetch_until(SPEC, late, now=NOW) == pytest.approx(NOW + 100 - teardown_seconds(SPEC))
 
 
 def test_idle_counts_from_when_it_was_ready() -> None:
@@ -165,6 +185,28 @@ def test_inside_a_pod_the_deadline_holds_always(pod: Path) -> None:
         assert inside_reason(settings(**changes)) == ""
 
 
+def test_inside_a_pod_ending_and_saving_begin_before_the_deadline(pod: Path) -> None:
+    touch(pod / "heartbeat", 0)
+    touch(pod / "busy", 0)
+    near = settings(deadline=NOW + 10, end_seconds=10.0, save_seconds=600.0)
+    assert inside.last_moment(near) == NOW
+    assert "deadline has come" in inside_reason(near)
+    far = settings(deadline=NOW + 611, end_seconds=10.0, save_seconds=600.0)
+    assert inside_reason(far) == ""
+    assert not inside.must_save(far, now=NOW)
+    assert inside.must_save(far, now=NOW + 1)
+    assert not inside.must_save(settings(deadline=NOW + 1, save_seconds=0.0), now=NOW)
+    assert [inside.until_next_look(far, now=NOW + at) for at in (-60, -4, 0, 595, 700)] == [10, 5, 1, 6, 10]
+
+
+def test_the_search_ends_before_its_pod_begins_to_save() -> None:
+    kept = a_spec(max_hours=6.0, store="s3://bucket/runs")
+    assert (saving_seconds(kept), saving_seconds(a_spec(max_hours=6.0))) == (600.0, 0.0)
+    info = ClusterInfo("runpod", "abc", "g", 1, 1, 1, 2048, 1.0, 0.0, NOW, NOW + 3600, 9.0, 6.0)
+    words = with_limits([], info, before_seconds=0.0, given=[], kept_seconds=600.0)
+    assert words[words.index("--max-hours") + 1] == f"{3000 / 3600:.4f}"
+
+
 def test_inside_a_pod_silence_ends_it_unless_it_was_meant(pod: Path) -> None:
     touch(pod / "heartbeat", 601)
     touch(pod / "busy", 0)
@@ -186,24 +228,87 @@ def test_a_worker_ends_when_its_head_is_out_of_reach(pod: Path) -> None:
     assert inside_reason(settings(role="worker"), head_seen=599) == ""
 
 
-def test_a_run_is_saved_before_the_end(pod: Path, tmp_path: Path) -> None:
-    run = pod / "code" / "runs" / "first"
-    run.mkdir(parents=True)
-    (run / "plan.yaml").write_text("x")
+@pytest.fixture
+def run(pod: Path) -> Path:
+    """A run folder in a pod, with the Python and secrets that saving it needs."""
+    folder = pod / "code" / "runs" / "first"
+    for name in ("trials/0001/checkpoint/a", "trials/0001/result.json", "release/manifest.json", "plan.yaml"):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(name)
     (pod / "secrets.json").write_text(json.dumps({}))
     (pod / "python").write_text(sys.executable)
-    inside.save_run(settings(save_to=str(tmp_path / "volume" / "abc")))
-    assert (tmp_path / "volume" / "abc" / "first" / "plan.yaml").read_text() == "x"
-    inside.save_run(settings(save_to=f"file://{tmp_path}/store/abc"))  # any fsspec URL
-    assert [path.read_text() for path in (tmp_path / "store").rglob("plan.yaml")] == ["x"]
-    inside.save_run(settings(role="worker", save_to=str(tmp_path / "never")))
+    return folder
+
+
+def test_a_run_is_saved_before_the_end(run: Path, tmp_path: Path) -> None:
+    inside.save_run(settings(save_to=str(tmp_path / "volume" / "abc")), now=NOW)
+    assert (tmp_path / "volume" / "abc" / "first" / "plan.yaml").read_text() == "plan.yaml"
+    inside.save_run(settings(save_to=f"file://{tmp_path}/store/abc"), now=NOW)  # any fsspec URL
+    saved = tmp_path / "store" / "abc" / "first"
+    assert (saved / "trials/0001/checkpoint/a").read_text() == "trials/0001/checkpoint/a"
+    inside.save_run(settings(role="worker", save_to=str(tmp_path / "never")), now=NOW)
     assert not (tmp_path / "never").exists()
 
 
-def test_trouble_with_saving_does_not_stop_the_end(pod: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (pod / "code" / "runs").mkdir(parents=True)
-    inside.save_run(settings(save_to="nosuch://store"))
-    assert "the run could not be saved" in capsys.readouterr().out
+def test_the_release_is_saved_first_and_checkpoints_last(run: Path) -> None:
+    names = [str(name.relative_to("first")) for name in in_order(run.parent)]
+    assert names == [
+        "plan.yaml",
+        "release/manifest.json",
+        "trials/0001/result.json",
+        "trials/0001/checkpoint/a",
+    ]
+
+
+def test_saving_is_cut_short_at_the_last_moment(
+    run: Path, pod: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (pod / "python").write_text(str(pod / "slow"))
+    (pod / "slow").write_text("#!/bin/sh\nexec sleep 60\n")
+    (pod / "slow").chmod(0o755)
+    began = time.monotonic()
+    near = settings(deadline=NOW + 1, end_seconds=0.9, save_to=f"file://{tmp_path}/store")
+    inside.save_run(near, now=NOW)
+    assert time.monotonic() - began < 50
+    assert "timed out after 0." in capsys.readouterr().out
+    inside.save_run(near, now=NOW + 1)
+    assert "no time is left" in capsys.readouterr().out
+
+
+def test_trouble_with_saving_does_not_stop_the_end(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    inside.save_run(settings(save_to="nosuch://store"), now=NOW)
+    assert "the run could not be saved: ValueError: Protocol not known: nosuch\n" in capsys.readouterr().out
+
+
+def test_a_guard_saves_before_its_deadline_and_ends_its_pod_at_it(play: Play, tmp_path: Path) -> None:
+    rented = play.cloud.pods[play.rent(a_spec()).head.id]
+    base = tmp_path / "breakthrough"
+    (base / "code/runs/first").mkdir(parents=True)
+    (base / "code/runs/first/plan.yaml").write_text("plan")
+    (base / "heartbeat").touch()
+    guard = settings(
+        deadline=time.time() + 6,
+        save_seconds=5.5,
+        save_to=str(tmp_path / "kept"),
+        end=dataclasses.asdict(play.provider.self_termination()),
+    )
+    (base / "guard.json").write_text(json.dumps(guard))
+    environment = os.environ | {"HOME": str(tmp_path), "RUNPOD_API_KEY": rented.key}
+    environment["RUNPOD_POD_ID"] = rented.id
+    child = subprocess.Popen(
+        [sys.executable, inside.__file__], env=environment, stdout=subprocess.PIPE, text=True
+    )
+    try:
+        until = time.monotonic() + 60
+        while rented.ended is None:
+            assert time.monotonic() < until
+            time.sleep(0.05)
+    finally:
+        child.kill()
+        said = child.communicate()[0]
+    assert (tmp_path / "kept/first/plan.yaml").read_text() == "plan"
+    assert rented.ended_by == "itself"
+    assert said.index("saving the run") < said.index("saved 1 files") < said.index("ending this pod")
 
 
 def test_the_guard_ends_its_pod_by_the_pods_own_key(

@@ -61,6 +61,20 @@ def test_at_its_deadline_a_container_without_a_guard_ends_its_pod(container: Pat
     assert "https://api.example/v2/pods/p1" in (container / "curl").read_text()
 
 
+def test_the_deadline_in_the_guards_settings_holds_over_the_first_one(container: Path) -> None:
+    """Nothing waits beyond it, a guard that is alive neither."""
+    base = container / "breakthrough"
+    (base / "guard.json").write_text(f'{{"role": "head", "deadline": {time.time() - 1:.3f}, "end": {{}}}}')
+    (base / "guard.pid").write_text("1")
+    (base / "guarded").touch()
+    child = start(container, deadline=time.time() + 3600)
+    try:
+        wait_for(container / "curl")
+    finally:
+        end(child)
+    assert "https://api.example/v2/pods/p1" in (container / "curl").read_text()
+
+
 def test_a_restarted_container_starts_its_guard_again(container: Path) -> None:
     base = container / "breakthrough"
     (base / "code/clusters/bootstrap").mkdir(parents=True)

@@ -38,6 +38,22 @@ def mixed_precision(device: torch.device) -> AbstractContextManager[Any]:
     return torch.autocast(device.type, dtype=torch.bfloat16)
 
 
+def has_gpu() -> bool:
+    """Whether torch sees a GPU now."""
+    return bool(torch.cuda.is_available())
+
+
+def is_lost(device: torch.device) -> bool:
+    """Whether a GPU that was there answers no more: taken away, or this process's context on it is broken."""
+    if device.type != "cuda":
+        return False
+    try:
+        torch.zeros(1, device=device).cpu()
+    except RuntimeError as error:
+        return not isinstance(error, torch.OutOfMemoryError)
+    return False
+
+
 def memory_share(device: torch.device) -> float:
     """Used share of the whole device's memory (everyone's, as NVML counts it); 0 on a CPU."""
     if device.type != "cuda":

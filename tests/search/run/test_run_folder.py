@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -9,8 +10,11 @@ import pytest
 from recsys.errors import InputError
 from recsys.training.trial_types import EventKind, RunEvent, TrialSpec
 from search.config.plan import SearchPlan
+from search.run.setup import SearchRequest, prepare
 from search.storage.run_dir import RunFolder
 from search.storage.trial_dir import read_result, write_failure
+
+OLD_RUN = Path(__file__).parents[2] / "end_to_end" / "old_runs" / "version-1"
 
 
 def spec(number: int, **more: object) -> TrialSpec:
@@ -48,6 +52,21 @@ def test_events_come_back(tmp_path: Path) -> None:
     event = RunEvent(EventKind.GAP, at=1.25, trial=3, epoch=2, value=0.2, threshold=0.15, message="gap")
     run.event(event)
     assert run.events() == [event]
+
+
+@pytest.mark.parametrize("lost", [None, "member/member.json", "member/arrays.safetensors", "valid.npy"])
+def test_a_result_without_its_member_is_a_trial_to_train_again(tmp_path: Path, lost: str | None) -> None:
+    """A head that dies in mid-fetch may leave a result whose files had not come yet."""
+    shutil.copytree(OLD_RUN, tmp_path / "run")
+    trial = tmp_path / "run" / "trials" / "0004"
+    if lost is not None:
+        (trial / lost).unlink()
+    context = prepare(SearchRequest(out=tmp_path / "run", resume=True))
+    done = [proposal.spec.number for proposal, _ in context.work.done]
+    unfinished = [proposal.spec.number for proposal in context.work.unfinished]
+    assert (4 in done, 4 in unfinished) == (lost is None, lost is not None)
+    context.open_folder().close()
+    assert (trial / "result.json").exists() == (lost is None)
 
 
 def test_a_failure_is_a_result_with_its_reason(tmp_path: Path) -> None:
