@@ -225,6 +225,7 @@ def request_of(options: argparse.Namespace, given: Sequence[str]) -> SearchReque
             rating_column=options.rating_column,
             time_column=options.time_column,
             items=options.items,
+            users=options.users,
             scale=scale_of(options.scale),
             missing=missing_of(options.missing),
             duplicates=options.duplicates,

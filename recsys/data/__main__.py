@@ -42,6 +42,7 @@ def load(file: str, options: argparse.Namespace) -> Dataset:
         file,
         columns=columns_of(options),
         items=None if options.items is None else Path(options.items),
+        users=None if options.users is None else Path(options.users),
         scale=None if scale is None else RatingScale(*scale),
         missing=missing_of(options.missing),
         duplicates=options.duplicates,

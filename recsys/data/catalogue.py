@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -43,11 +44,29 @@ U_GENRES = (
 NO_GENRE = {"", "unknown", "(no genres listed)"}
 YEAR = re.compile(r"\((\d{4})(?:[-–]\d{0,4})?\)")
 ItemRow = tuple[str, str, tuple[str, ...]]  # id, title, genres
+Table = Mapping[str, Sequence[object]]  # cells by column
 
 
-def read_items(path: Path, item_ids: NDArray[np.str_] | None = None) -> dict[str, ItemRow]:
+@dataclass(frozen=True)
+class ItemTable:
+    """Items by id: ``rows``; and the ``columns`` beside id, title and genres, at the items' ``places``."""
+
+    rows: dict[str, ItemRow] = field(default_factory=dict)
+    columns: Table = field(default_factory=dict)
+    places: dict[str, int] = field(default_factory=dict)
+
+    def cells_of(self, item_ids: Sequence[str]) -> dict[str, list[object]]:
+        """The further columns of these items; None where an item has no row."""
+        places = [self.places.get(item_id) for item_id in item_ids]
+        return {
+            name: [None if place is None else cells[place] for place in places]
+            for name, cells in self.columns.items()
+        }
+
+
+def read_items(path: Path, item_ids: NDArray[np.str_] | None = None) -> ItemTable:
     """Items by id. Takes u.item, movies.dat, a text table or a Parquet file with id, title and genres columns
-    (genres joined with a bar); title and genres may be absent.
+    (genres joined with a bar) and any others; title and genres may be absent.
 
     Args:
         path: The items file.
@@ -55,21 +74,30 @@ def read_items(path: Path, item_ids: NDArray[np.str_] | None = None) -> dict[str
     """
     if not path.is_file():
         raise InputError(f"{path}: no such items file; expected a CSV or Parquet file with id, title, genres")
+    columns: Table = {}
     if path.name == "u.item":
         rows: Iterable[ItemRow] = map(from_u_item, lines_of(path))
     elif suffix_of(path) == ".parquet":
-        rows = from_columns(read_table(path).to_pydict(), where=str(path), item_ids=item_ids)
+        rows, columns = from_columns(read_table(path).to_pydict(), where=str(path), item_ids=item_ids)
     elif suffix_of(path) == ".dat" and any("::" in line for line in lines_of(path)[:5]):
         rows = map(from_dat, lines_of(path))
     else:
-        header, body = read_rows(path)
-        given = {name: [row[at] if at < len(row) else "" for row in body] for at, name in enumerate(header)}
-        rows = from_columns(given, where=str(path), item_ids=item_ids)
-    kept = [row for row in rows if row[0]]
-    ids = plain_ids([row[0] for row in kept])
+        rows, columns = from_columns(text_columns(path), where=str(path), item_ids=item_ids)
+    kept = [(place, row) for place, row in enumerate(rows) if row[0]]
+    ids = plain_ids([row[0] for _, row in kept])
     if item_ids is not None and not set(ids) & set(item_ids.tolist()):
-        ids = [row[0].strip() for row in kept]
-    return {item_id: (item_id, *row[1:]) for item_id, row in zip(ids, kept, strict=True)}
+        ids = [row[0].strip() for _, row in kept]
+    return ItemTable(
+        rows={item_id: (item_id, *row[1:]) for item_id, (_, row) in zip(ids, kept, strict=True)},
+        columns=columns,
+        places={item_id: place for item_id, (place, _) in zip(ids, kept, strict=True)},
+    )
+
+
+def text_columns(path: Path) -> Table:
+    """The cells of a text table by column; "" where a row is short."""
+    header, body = read_rows(path)
+    return {name: [row[at] if at < len(row) else "" for row in body] for at, name in enumerate(header)}
 
 
 def read_rows(path: Path) -> tuple[list[str], list[list[str]]]:
@@ -135,9 +163,9 @@ def from_dat(line: str) -> ItemRow:
 
 
 def from_columns(
-    given: Mapping[str, Sequence[object]], *, where: str, item_ids: NDArray[np.str_] | None = None
-) -> Iterable[ItemRow]:
-    """Rows of an items table, keyed by the column that matches ``item_ids`` best."""
+    given: Table, *, where: str, item_ids: NDArray[np.str_] | None = None
+) -> tuple[list[ItemRow], Table]:
+    """Rows of an items table, keyed by the column that matches ``item_ids`` best, and its other columns."""
     header = list(given)
     key = key_column(given, item_ids, where=where)
     if item_ids is not None and plain_ids([key])[0] in set(item_ids.tolist()):
@@ -147,21 +175,22 @@ def from_columns(
         )
     title = find_column(header, "title", None, where=where, required=False)
     genres = find_column(header, "genres", None, where=where, required=False)
-    for at, item_id in enumerate(given[key]):
-        yield (
+    rows: list[ItemRow] = [
+        (
             id_text(item_id),
             str(given[title][at] or "") if title else "",
             split_genres(given[genres][at]) if genres else (),
         )
+        for at, item_id in enumerate(given[key])
+    ]
+    return rows, {name: cells for name, cells in given.items() if name not in (key, title, genres)}
 
 
-def key_column(
-    given: Mapping[str, Sequence[object]], item_ids: NDArray[np.str_] | None, *, where: str
-) -> str:
-    """The column with the most of ``item_ids``; the usual name where none has more."""
+def key_column(given: Table, item_ids: NDArray[np.str_] | None, *, where: str, role: str = "item") -> str:
+    """The column with the most of ``item_ids``; the usual name of a ``role`` where none has more."""
     header = list(given)
     usual = (
-        "id" if "id" in header else find_column(header, "item", None, where=where, required=item_ids is None)
+        "id" if "id" in header else find_column(header, role, None, where=where, required=item_ids is None)
     )
     if item_ids is None:
         assert usual is not None
@@ -175,7 +204,7 @@ def key_column(
     if counts[best]:
         return best
     if usual is None:
-        find_column(header, "item", None, where=where)
+        find_column(header, role, None, where=where)
     assert usual is not None
     return usual
 
@@ -199,9 +228,17 @@ def release_year(title: str) -> float:
     return float(found[-1]) if found else float("nan")
 
 
-def item_features(catalogue: Catalogue) -> NDArray[np.float32] | None:
-    """(items, genres + 1) float32: genre membership in ``genre_names`` order, then the release year in
-    decades from the mean, 0 where the title tells none. Without genres: None."""
+def item_features(
+    catalogue: Catalogue, further: NDArray[np.float32] | None = None
+) -> NDArray[np.float32] | None:
+    """(items, columns) float32: genre membership in ``genre_names`` order, then the release year in decades
+    from the mean, 0 where the title tells none, then the ``further`` columns. Without any: None."""
+    known = _genres_and_year(catalogue)
+    parts = [part for part in (known, further) if part is not None and part.shape[1]]
+    return np.concatenate(parts, axis=1) if parts else None
+
+
+def _genres_and_year(catalogue: Catalogue) -> NDArray[np.float32] | None:
     genres = catalogue.genre_matrix().astype(np.float32)
     if genres.shape[1] == 0:
         return None

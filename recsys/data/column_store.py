@@ -23,7 +23,7 @@ from recsys.data.cache import atomic_folder
 from recsys.data.dataset import Catalogue, Dataset, Quality
 from recsys.data.ratings import Ratings, RatingScale
 
-FORMAT = 2  # raise when parsing or this layout changes, so that old folders are not read
+FORMAT = 3  # raise when parsing or this layout changes, so that old folders are not read
 COLUMNS = ("users", "items", "values", "times")
 TABLES = ("user_ids", "item_ids", "user_features", "item_features")
 

@@ -34,6 +34,7 @@ class DataSpec:
     duplicates: Duplicates = "last"
     header: str = "auto"
     items_optional: bool = False
+    users: str | None = None
 
     def to_json(self) -> JsonObject:
         scale = None if self.scale is None else list(self.scale)
@@ -59,6 +60,7 @@ class DataSpec:
                 timestamp=self.time_column,
             ),
             items=None if self.items is None else Path(self.items),
+            users=None if self.users is None else Path(self.users),
             scale=None if self.scale is None else RatingScale(*self.scale),
             missing=self.missing,
             duplicates=self.duplicates,

@@ -15,10 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recsys.data.cache import cache_folder
-from recsys.data.catalogue import ItemRow, catalogue_of, item_features, read_items
+from recsys.data.catalogue import ItemRow, ItemTable, catalogue_of, item_features, read_items
 from recsys.data.cleaning import MAX_BAD_SHARE, Duplicates, clean
 from recsys.data.column_store import open_dataset, save_dataset, store_folder
 from recsys.data.dataset import Dataset, Quality
+from recsys.data.feature_encoding import fit_encoding
 from recsys.data.fingerprint import columns_sha256
 from recsys.data.ratings import RatingScale
 from recsys.data.readers.columns import Columns
@@ -35,7 +36,7 @@ from recsys.data.readers.sniff import suffix_of
 from recsys.data.readers.text import Progress
 from recsys.data.releases import release_folder
 from recsys.data.synthetic import PREFIX, from_spec, parse_spec
-from recsys.data.user_features import read_users, user_features
+from recsys.data.user_features import is_movielens_users, read_user_table, read_users, user_features
 from recsys.errors import InputError
 
 TABLE_SUFFIXES = {
@@ -59,6 +60,7 @@ def load_dataset(
     *,
     columns: Columns | None = None,
     items: Path | None = None,
+    users: Path | None = None,
     scale: RatingScale | None = None,
     missing: Sequence[float] = (),
     duplicates: Duplicates = "last",
@@ -73,7 +75,8 @@ def load_dataset(
     Args:
         source: A release's name, a folder, a table's file, or ``synthetic:...``.
         columns: Which column holds what; None is looked for.
-        items: A table of titles and genres.
+        items: A table of titles, genres and any features; its items without a rating come along, as new ones.
+        users: A table of any features of those who rated.
         scale: The rating scale; rows outside are left out. None is the release's own, or the values' range.
         missing: Ratings that mean there is none; such rows are left out.
         duplicates: Of a pair rated twice the newest stays, or their mean; or stop.
@@ -95,6 +98,10 @@ def load_dataset(
             raise InputError(
                 f"{items}: no such items file; expected a CSV or Parquet file with id, title, genres"
             )
+    if users is not None:
+        files = replace(files, people=users)
+        if not users.is_file():
+            raise InputError(f"{users}: no such users file; expected a CSV or Parquet file with an id column")
     options = ParseOptions(
         columns=columns,
         scale=scale,
@@ -102,6 +109,7 @@ def load_dataset(
         duplicates=duplicates,
         header=header,
         items_required=items is not None and not items_optional,
+        new_items=items is not None,
         max_bad_share=max_bad_share,
     )
     if files.ratings.stat().st_size < PARSE_AT_ONCE:
@@ -125,6 +133,7 @@ class ParseOptions:
     duplicates: Duplicates
     header: bool
     items_required: bool
+    new_items: bool  # items of the table without a rating are in the catalogue
     max_bad_share: float
 
 
@@ -167,25 +176,65 @@ def parse(files: RatingsFiles, options: ParseOptions, *, progress: Progress | No
     )
     licence = files.licence if is_movielens(files, raw) else ""
     del raw
-    rows = {} if files.items is None else read_items(files.items, cleaned.item_ids)
-    catalogue = catalogue_of(cleaned.item_ids, rows)
+    table = ItemTable() if files.items is None else read_items(files.items, cleaned.item_ids)
     quality = cleaned.quality
     if files.items is not None:
-        quality = with_titles(quality, files.items, cleaned.item_ids, rows, required=options.items_required)
+        quality = with_titles(
+            quality, files.items, cleaned.item_ids, table.rows, required=options.items_required
+        )
+    item_ids = cleaned.item_ids
+    if options.new_items:
+        item_ids = with_new_items(item_ids, table)
+    catalogue = catalogue_of(item_ids, table.rows)
+    further, notes = further_features(item_ids, table, where=str(files.items))
+    new = len(item_ids) - len(cleaned.item_ids)
+    if new:
+        notes = (f"{new:,} items have no rating: they are in the catalogue as new", *notes)
+    people, people_notes = features_of_users(files, cleaned.user_ids)
+    ratings = replace(cleaned.ratings, item_count=len(item_ids))
     return Dataset(
         name=files.name,
-        ratings=cleaned.ratings,
+        ratings=ratings,
         user_ids=cleaned.user_ids,
         catalogue=catalogue,
-        sha256=columns_sha256(cleaned.ratings, cleaned.user_ids, cleaned.item_ids),
+        sha256=columns_sha256(ratings, cleaned.user_ids, item_ids),
         licence=licence,
-        quality=quality,
-        user_features=None
-        if files.people is None
-        else user_features(cleaned.user_ids, read_users(files.people)),
-        item_features=item_features(catalogue),
+        quality=replace(quality, notes=(*quality.notes, *notes, *people_notes)),
+        user_features=people,
+        item_features=item_features(catalogue, further),
         source=files.origin,
     )
+
+
+def with_new_items(item_ids: NDArray[np.str_], table: ItemTable) -> NDArray[np.str_]:
+    """``item_ids``, then those of ``table`` that nobody has rated; none where the table knows no rated item,
+    as its ids are then of another kind."""
+    rated = set(item_ids.tolist())
+    new = [item_id for item_id in table.rows if item_id not in rated]
+    if not new or len(new) == len(table.rows):
+        return item_ids
+    return np.concatenate([item_ids, np.array(new, dtype=np.str_)])
+
+
+def further_features(
+    item_ids: NDArray[np.str_], table: ItemTable, *, where: str
+) -> tuple[NDArray[np.float32] | None, tuple[str, ...]]:
+    """(items, columns) of the table's columns beside title and genres, None without any; and notes."""
+    cells = table.cells_of(item_ids.tolist())
+    encoding = fit_encoding(cells, where=where)
+    features, notes = encoding.encode(cells, len(item_ids), where=where)
+    return features if encoding.width else None, (*encoding.notes, *notes)
+
+
+def features_of_users(
+    files: RatingsFiles, user_ids: NDArray[np.str_]
+) -> tuple[NDArray[np.float32] | None, tuple[str, ...]]:
+    """(users, columns), None without any; and notes."""
+    if files.people is None:
+        return None, ()
+    if is_movielens_users(files.people):
+        return user_features(user_ids, read_users(files.people)), ()
+    return read_user_table(files.people, user_ids)
 
 
 def with_titles(

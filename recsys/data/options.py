@@ -11,7 +11,12 @@ from recsys.errors import InputError
 
 def add_reading_options(group: argparse._ArgumentGroup | argparse.ArgumentParser) -> None:
     """Add the options that say how a user's own ratings are read."""
-    group.add_argument("--items", metavar="FILE", help="items with id, title, genres")
+    group.add_argument(
+        "--items",
+        metavar="FILE",
+        help="items with id, title, genres and any other columns as features; items without a rating are new",
+    )
+    group.add_argument("--users", metavar="FILE", help="people with an id and any other columns as features")
     group.add_argument(
         "--items-optional", action="store_true", help="go on where no rated item is in the items file"
     )

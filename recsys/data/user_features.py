@@ -1,4 +1,4 @@
-"""Who users are, where MovieLens says so: age bracket, gender, occupation as one-hot columns."""
+"""Who users are: MovieLens's age bracket, gender and occupation one-hot, or the columns of any table."""
 
 from __future__ import annotations
 
@@ -8,19 +8,31 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from recsys.data.catalogue import lines_of
+from recsys.data.catalogue import Table, id_text, key_column, lines_of, text_columns
+from recsys.data.feature_encoding import fit_encoding
+from recsys.data.readers.ids import plain_ids
 from recsys.data.readers.parquet import read_table
+from recsys.data.readers.sniff import suffix_of
+from recsys.errors import InputError
 
 # ML-1M's brackets, by their lower edge; ML-100K's exact ages are put into them.
 AGE_EDGES = np.array([18, 25, 35, 45, 50, 56])
 UserRow = tuple[int, str, str]  # age, gender, occupation
+COLUMNS = ("userId", "age", "gender", "occupation")
+
+
+def is_movielens_users(path: Path) -> bool:
+    """Whether ``path`` is one of MovieLens's own tables of people."""
+    if path.name in ("u.user", "users.dat"):
+        return True
+    return path.name == "users.parquet" and set(COLUMNS) <= set(read_table(path).column_names)
 
 
 def read_users(path: Path) -> dict[str, UserRow]:
     """Users by id from u.user, users.dat or users.parquet."""
     if path.suffix == ".parquet":
         table: dict[str, list[Any]] = read_table(path).to_pydict()
-        given = zip(table["userId"], table["age"], table["gender"], table["occupation"], strict=True)
+        given = zip(*(table[name] for name in COLUMNS), strict=True)
         return {str(user): (int(age), str(gender), str(job)) for user, age, gender, job in given}
     separator, age_at, gender_at = ("|", 1, 2) if path.name == "u.user" else ("::", 2, 1)
     rows = [line.split(separator) for line in lines_of(path)]
@@ -45,3 +57,45 @@ def user_features(user_ids: NDArray[np.str_], people: dict[str, UserRow]) -> NDA
     for block, start in zip(blocks, np.cumsum([0, *widths[:-1]]), strict=True):
         features[known, start + block] = 1
     return features
+
+
+def read_user_table(
+    path: Path, user_ids: NDArray[np.str_]
+) -> tuple[NDArray[np.float32] | None, tuple[str, ...]]:
+    """Features from a user's own table (CSV or Parquet) of any columns, keyed by the one that holds the ids.
+
+    Returns:
+        (users, columns) float32, a row of zeros for a user without a row, or None where no column is a
+        feature; and notes on columns left out and missing values.
+
+    Raises:
+        InputError: No such file, no id of it rates, or a vector's rows differ in width.
+    """
+    where = str(path)
+    if not path.is_file():
+        raise InputError(f"{path}: no such users file; expected a CSV or Parquet file with an id column")
+    table: Table = read_table(path).to_pydict() if suffix_of(path) == ".parquet" else text_columns(path)
+    key = key_column(table, user_ids, where=where, role="user")
+    ids = plain_ids([id_text(cell) for cell in table[key]])
+    places = {user_id: place for place, user_id in enumerate(ids) if user_id}
+    known = [places.get(user_id) for user_id in user_ids.tolist()]
+    found = [place for place in known if place is not None]
+    if not found:
+        raise InputError(
+            f"{path}: it knows 0 of {len(user_ids):,} people who rated: no column of it holds their ids; "
+            f"its ids are {', '.join(ids[:3]) or 'none'}, those of the ratings "
+            f"{', '.join(user_ids[:3].tolist())}"
+        )
+    cells = {name: column for name, column in table.items() if name != key}
+    encoding = fit_encoding(
+        {name: [column[place] for place in found] for name, column in cells.items()}, where=where
+    )
+    features = np.zeros((len(user_ids), encoding.width), dtype=np.float32)
+    rows = np.array([row for row, place in enumerate(known) if place is not None], dtype=np.int64)
+    features[rows], notes = encoding.encode(
+        {name: [column[place] for place in found] for name, column in cells.items()}, len(found), where=where
+    )
+    notes = [*encoding.notes, *notes]
+    if len(found) < len(user_ids):
+        notes.insert(0, f"{path.name}: it knows {len(found):,} of {len(user_ids):,} people")
+    return features if encoding.width else None, tuple(notes)

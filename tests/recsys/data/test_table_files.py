@@ -89,8 +89,8 @@ def test_an_items_file(tmp_path: Path) -> None:
     )
     source = write(tmp_path / "r.csv", HEADER + "bob,Ubik,4,1\nal,unknown,2,2\n")
     dataset = load_dataset(source, columns=NAMED, items=Path(items))
-    assert list(dataset.catalogue.titles) == ["Ubik, a novel (1969)", ""]
-    assert list(dataset.catalogue.genres) == [("SF", "Drama"), ()]
+    assert list(dataset.catalogue.titles) == ["Ubik, a novel (1969)", "", "Other"]
+    assert list(dataset.catalogue.genres) == [("SF", "Drama"), (), ()]
     with pytest.raises(InputError, match=r"nowhere\.csv: no such items file"):
         load_dataset(source, columns=NAMED, items=tmp_path / "nowhere.csv")
     bad = write(tmp_path / "bad.csv", "a,b\n1,2\n")
