@@ -35,7 +35,7 @@ from recsys.models.item_gp.trainer import ItemGpTrainer
 from recsys.models.optim.device import pick_device
 from recsys.ranking.als import AlsConfig, fit_als
 from recsys.training.checkpoint import write_checkpoint
-from tests.benchmarks.step_growth import OPTIONS, ratings_of_shape, step_milliseconds
+from tests.benchmarks.step_growth import OPTIONS, ratings_of_shape, step_times
 
 SMALL, LARGE = 1 / 32, 1 / 4
 KERNELS = 230  # of a step of the formula, counted with the profiler
@@ -102,7 +102,7 @@ def steps(data: TrainingData, clock: Clock, count: int) -> list[Figure]:
         rows = data.train.user_count + data.train.item_count
         moved = ADAM_READS * 4 * rows * (config.factors + config.dot_product)
         floor = 1000 * max(moved / speed, KERNELS * launch)
-        milliseconds = step_milliseconds(data, options, steps=count, whole=False)
+        milliseconds = step_times(data, options, ["by row"], steps=count)["by row"].wall
         figures.append(Figure(f"step, {name}", milliseconds, "ms", floor))
     return figures
 
@@ -162,7 +162,7 @@ def growth(clock: Clock, count: int) -> list[Figure]:
         ratings = ratings_of_shape(fraction)
         data = TrainingData(ratings, ratings.take(np.arange(100)))
         for name, options in OPTIONS.items():
-            value = step_milliseconds(data, options, steps=count, whole=False)
+            value = step_times(data, options, ["by row"], steps=count)["by row"].wall
             milliseconds.setdefault(name, []).append(value)
     return [
         Figure(f"growth 1/32 to 1/4, {name}", last / first, "x")

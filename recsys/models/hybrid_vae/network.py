@@ -27,6 +27,7 @@ from recsys.models.hybrid_vae.noise import Noise, dropout
 from recsys.models.hybrid_vae.ordinal import OrdinalOutput
 from recsys.models.hybrid_vae.time_levels import TimeLevels
 from recsys.models.hybrid_vae.warm_start import WarmStart
+from recsys.models.optim.row_adam import TableRows
 
 ROW_ORDER = (
     0  # seed of the order in which a row's ratings lie; what is drawn from it comes from the trainer's
@@ -153,10 +154,21 @@ class HybridVae(nn.Module):
             return self.ordinal.stars(link, users)
         return self.scale.low + self.scale.span * torch.sigmoid(link)
 
-    def forward(self, pairs: Pairs, sums: Sums | RowSums | None, noise: Noise | None) -> Output:
-        """Stars for ``pairs``. ``noise`` None: evaluation (no dropout, z = mu or averaged over)."""
+    def forward(
+        self,
+        pairs: Pairs,
+        sums: Sums | RowSums | None,
+        noise: Noise | None,
+        embedded: tuple[TableRows, TableRows] | None = None,
+    ) -> Output:
+        """Stars for ``pairs``. ``noise`` None: evaluation (no dropout, z = mu or averaged over).
+        ``embedded``: rows of the users' and items' embeddings, where the optimiser has brought only those up
+        to date."""
         config, k = self.config, self.config.dot_product
-        user, item = gather(self.user_embedding, pairs.users), gather(self.item_embedding, pairs.items)
+        if embedded is None:
+            user, item = gather(self.user_embedding, pairs.users), gather(self.item_embedding, pairs.items)
+        else:
+            user, item = (gather(rows.values, rows.places) for rows in embedded)
         link: Tensor | float = 0.0
         if config.biases:
             link = self.offset + gather(self.user_bias, pairs.users) + gather(self.item_bias, pairs.items)

@@ -1,7 +1,8 @@
 """Training of the hybrid VAE: batches cut from tensors that lie on the device, one fused Adam.
 
 Nothing in a step waits for the device: sums and the largest gradient norm stay tensors until the epoch
-ends. Weight decay is coupled into Adam's gradient (the formula's), so it also shrinks unseen rows.
+ends. Weight decay is coupled into Adam's gradient (the formula's), so it also shrinks unseen rows; of large
+tables on a CPU those rows are brought up to date when they are next read (``row_adam.py``).
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ from recsys.models.hybrid_vae.step_schedules import averaging_from, kl_weight, l
 from recsys.models.hybrid_vae.warm_start import WarmStart, fit_warm_start
 from recsys.models.optim.averaging import Average
 from recsys.models.optim.device import mixed_precision
+from recsys.models.optim.row_adam import RowAdam, cheaper_by_row
 from recsys.models.optim.schedules import Plateau
 from recsys.seeds import derive_seed
 from recsys.types import Arrays
@@ -42,6 +44,7 @@ from recsys.types import Arrays
 SAMPLE = 200_000
 # Ratings that the noise in them is read from, at every new best: it is right within 3%.
 NOISE_SAMPLE = 2_000
+EMBEDDINGS = (0, 1)  # numbers of the users' and items' tables among the weights
 
 
 class HybridVaeTrainer:
@@ -77,6 +80,7 @@ class HybridVaeTrainer:
         )
         self.ema = Average(self.weights) if config.ema_decay > 0 else None
         self.swa = Average(self.weights) if config.swa_start < 1 else None
+        self.row_adams = self._row_adams()
         self.epoch = 0
         self.left_out = None if start is None else start.left_out
         self._make_pairs = PairBuilder(self.network, train, device, self.left_out)
@@ -90,6 +94,19 @@ class HybridVaeTrainer:
         self._predictor: HybridVae | None = None
         self._sums: Sums | None = None  # its histories'
         self._read: tuple[Ratings, Tensor] | None = None  # last predicted, and their KL by dimension
+
+    def _row_adams(self) -> tuple[RowAdam, RowAdam] | None:
+        """The embeddings' own optimisers where steps by row are cheaper than dense ones, else None."""
+        users, items = (self.weights[number] for number in EMBEDDINGS)
+        if not cheaper_by_row(users.numel() + items.numel(), self.device):
+            return None
+        averages = [None if self.ema is None else self.ema.tensors[number] for number in EMBEDDINGS]
+        return RowAdam(users, self.optimizer, averages[0]), RowAdam(items, self.optimizer, averages[1])
+
+    def flush(self) -> None:
+        """Does the embeddings' pending steps: they are whole between epochs."""
+        for table in self.row_adams or ():
+            table.flush()
 
     @property
     def _parts(self) -> states.TrainingParts:
@@ -121,6 +138,7 @@ class HybridVaeTrainer:
             squared += error * len(rows)
             divergence += kl
             norm = torch.maximum(norm, torch.nan_to_num(gradient, nan=torch.inf))
+        self.flush()
         self.epoch += 1
         if self.swa is not None and self.epoch > averaging_from(self.config, self.epochs):
             self.swa.add(self.weights)
@@ -174,9 +192,13 @@ class HybridVaeTrainer:
         # float32: sparse products have no bfloat16.
         network = self.network
         sums = network.sums() if histories is None else network.batch_sums(histories)
+        pairs = self._pairs.take(rows)
+        embedded = None
+        if self.row_adams is not None:
+            users, items = self.row_adams
+            embedded = users.read(pairs.users), items.read(pairs.items)
         with mixed_precision(self.device):
-            pairs = self._pairs.take(rows)
-            output = network(pairs, sums, self.noise)
+            output = network(pairs, sums, self.noise, embedded)
             error = (output.stars - self._values[rows]).square().mean()
             misfit = error
             if self.network.ordinal is not None and self._labels is not None:
@@ -186,15 +208,22 @@ class HybridVaeTrainer:
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         limit = config.gradient_clip if config.gradient_clip > 0 else torch.inf
-        norm = torch.nn.utils.clip_grad_norm_(self.weights, limit)
+        tables = self.row_adams or ()
+        norm = torch.nn.utils.clip_grad_norm_([*self.weights, *(table.leaf for table in tables)], limit)
         self.optimizer.step()
+        average_weight = 0.0
         if self.ema is not None:
-            self.ema.follow(self.weights, config.ema_decay)
+            average_weight = self.ema.follow(
+                self.weights, config.ema_decay, apart=EMBEDDINGS if tables else ()
+            )
+        for table in tables:
+            table.step(rate, average_weight)
         return error.detach(), by_dimension.detach().mean(), norm.detach()
 
     def predictor(self) -> HybridVae:
         """The network that answers now, in evaluation mode: averaged and recalibrated as the config says."""
         if self._predictor is None:
+            self.flush()
             averaged = None
             if self.swa is not None and self.swa.count > 0:
                 averaged = self.swa.tensors
@@ -232,10 +261,13 @@ class HybridVaeTrainer:
         self.plateau.on_validation(loss)
 
     def state(self) -> Arrays:
+        self.flush()
         return states.gather(self._parts, epoch=self.epoch)
 
     def load_state(self, state: Mapping[str, NDArray[Any]]) -> None:
         self.epoch = states.restore(self._parts, state)
+        for table in self.row_adams or ():
+            table.reset()
         self._predictor = self._read = None
 
     def export(self) -> ModelArtifact:

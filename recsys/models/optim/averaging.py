@@ -6,7 +6,7 @@ with the decay held down early, min(decay, (1 + t) / (10 + t)), so that the star
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import torch
 from torch import Tensor
@@ -23,11 +23,30 @@ class Average:
         """Plain mean with what came before."""
         self._lerp(tensors, 1 / (self.count + 1))
 
-    def follow(self, tensors: Sequence[Tensor], decay: float) -> None:
-        """Exponential average."""
-        self._lerp(tensors, 1 - min(decay, (1 + self.count) / (10 + self.count)))
+    def follow(
+        self, tensors: Sequence[Tensor], decay: float, *, apart: Collection[int] = frozenset()
+    ) -> float:
+        """Exponential average.
+
+        Args:
+            tensors: the weights of now.
+            decay: share that the average keeps, once it has seen many steps.
+            apart: numbers of tensors that somebody else averages, with the weight returned.
+
+        Returns:
+            The share of ``tensors`` in the new average.
+        """
+        weight = 1 - min(decay, (1 + self.count) / (10 + self.count))
+        self._lerp(tensors, weight, apart)
+        return weight
 
     @torch.no_grad()
-    def _lerp(self, tensors: Sequence[Tensor], weight: float) -> None:
-        torch._foreach_lerp_(self.tensors, [tensor.detach() for tensor in tensors], weight)
+    def _lerp(self, tensors: Sequence[Tensor], weight: float, apart: Collection[int] = frozenset()) -> None:
+        pairs = [
+            (average, tensor.detach())
+            for number, (average, tensor) in enumerate(zip(self.tensors, tensors, strict=True))
+            if number not in apart
+        ]
+        if pairs:
+            torch._foreach_lerp_([average for average, _ in pairs], [tensor for _, tensor in pairs], weight)
         self.count += 1
