@@ -39,7 +39,7 @@ RAY = """
 import logging, sys, time
 import ray
 from ray import serve
-ray.init(num_cpus=4, include_dashboard=False, object_store_memory=100_000_000, log_to_driver=False,
+ray.init(num_cpus=6, include_dashboard=False, object_store_memory=100_000_000, log_to_driver=False,
          logging_level=logging.ERROR)
 """
 # The same stack as ours: Serve keeps the process, the replica listens itself.
@@ -55,7 +55,8 @@ class Empty:
         self.server = Server(names["app"], host="127.0.0.1", port=port)
         self.server.start()
 serve.start(proxy_location="Disabled")
-serve.run(Empty.bind(sys.argv[2], int(sys.argv[1])), route_prefix=None)
+replicas = int(sys.argv[3]) if len(sys.argv) > 3 else 1
+serve.run(Empty.options(num_replicas=replicas).bind(sys.argv[2], int(sys.argv[1])), route_prefix=None)
 time.sleep(3600)
 """
 )
