@@ -68,10 +68,24 @@ class ServiceMetrics:
         self.release = Gauge(
             "recsys_arm_release", "1 for the release in service", ["arm", "release_id"], **own
         )
+        self._request_children: dict[tuple[str, int, str, str], tuple[Counter, Histogram]] = {}
         self.replicas.set(1)
         self.store.set(1)
         self.snapshots = None if folder is None else MetricSnapshots(folder, self.registry)
         self.save()
+
+    def count_request(self, route: str, status: int, arm: str, source: str, *, seconds: float) -> None:
+        """One answer. Its labels are resolved once: they are few, requests are many."""
+        key = (route, status, arm, source)
+        children = self._request_children.get(key)
+        if children is None:
+            children = (
+                self.requests.labels(route, str(status)),
+                self.seconds.labels(route, arm, source),
+            )
+            self._request_children[key] = children
+        children[0].inc()
+        children[1].observe(seconds)
 
     def save(self) -> None:
         """Lets the other replicas answer for this one."""

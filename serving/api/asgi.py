@@ -16,6 +16,7 @@ from serving.api import experiments, feedback, health, http_errors, items, opera
 from serving.api.access_log import AccessLog
 from serving.api.etags import StaticPage
 from serving.api.experiments import ADMIN_TOKEN
+from serving.api.known_lists import KnownLists
 from serving.api.middleware import ApiMiddleware
 from serving.api.openapi import describe_security
 from serving.api.operations import OperationsApi
@@ -74,13 +75,17 @@ def create_app(service: Service, client: OperationsApi | None = None) -> FastAPI
     return app
 
 
+def _with_gzip(app: ASGIApp) -> ASGIApp:
+    return GZipMiddleware(app, minimum_size=GZIP_BYTES, compresslevel=4)
+
+
 def create_asgi(service: Service, client: OperationsApi | None = None) -> ASGIApp:
     """What a server runs. The admin token opens what the API key opens."""
     settings = service.settings
     api_key = os.environ.get(API_KEY, "")
     keys: list[Any] = [key for key in (api_key, os.environ.get(ADMIN_TOKEN, "")) if key] if api_key else []
     guarded = ApiMiddleware(
-        GZipMiddleware(create_app(service, client), minimum_size=GZIP_BYTES, compresslevel=4),
+        KnownLists(create_app(service, client), service, compress=_with_gzip, compress_from=GZIP_BYTES),
         metrics=service.metrics,
         keys=tuple(keys),
         most_bytes=settings.max_body_bytes,

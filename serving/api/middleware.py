@@ -12,7 +12,6 @@ import hmac
 import logging
 import re
 import time
-import uuid
 from time import perf_counter
 from typing import Any
 
@@ -22,6 +21,7 @@ from serving.api.access_log import AccessLog
 from serving.api.http_errors import error_response
 from serving.api.rate_limit import RateLimiter
 from serving.api.security import host_name, is_allowed_host
+from serving.identifiers import new_request_id
 from serving.service_metrics import ServiceMetrics
 from serving.tracing import RequestTracer
 
@@ -72,7 +72,7 @@ class ApiMiddleware:
             scope = {**scope, "method": "GET"}  # the server leaves the body out
         headers = dict(scope["headers"])
         given = headers.get(b"x-request-id", b"")
-        request_id = given.decode() if REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
+        request_id = given.decode() if REQUEST_ID.fullmatch(given) else new_request_id()
         scope["request_id"] = request_id
         # The routes leave here what they answered with: arm, source, version, user.
         log_fields: dict[str, Any] = {}
@@ -96,9 +96,8 @@ class ApiMiddleware:
                 )
         seconds = perf_counter() - began
         route = getattr(scope.get("route"), "path", "unknown").replace(":any}", "}")
-        self._metrics.requests.labels(route, str(status)).inc()
-        self._metrics.seconds.labels(route, log_fields.get("arm", ""), log_fields.get("source", "")).observe(
-            seconds
+        self._metrics.count_request(
+            route, status, log_fields.get("arm", ""), log_fields.get("source", ""), seconds=seconds
         )
         if self._tracer is not None:
             self._tracer.record(

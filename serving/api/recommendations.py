@@ -8,6 +8,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Path, Query, Request
 from starlette.responses import Response
+from starlette.types import Scope
 
 from recsys.errors import InputError
 from recsys.types import JsonObject
@@ -32,6 +33,7 @@ from serving.engine.service import Service
 
 register_any_id()
 router = APIRouter(prefix="/v1", tags=["lists"])
+USER_LISTS = "/v1/users/{user_id:any}/recommendations"
 UserId = Annotated[Id, Path(examples=["1"])]
 
 
@@ -40,10 +42,10 @@ def service_of(request: Request) -> Service:
     return service
 
 
-def set_log_fields(request: Request, served: Recommended) -> None:
+def set_log_fields(scope: Scope, served: Recommended) -> None:
     """For the metrics' labels, the log and traces."""
-    request.scope["stages"] = served.milliseconds
-    request.scope["log_fields"].update(
+    scope["stages"] = served.milliseconds
+    scope["log_fields"].update(
         user_id=served.exposure.user_id,
         arm=served.exposure.arm,
         source=served.exposure.source,
@@ -52,8 +54,18 @@ def set_log_fields(request: Request, served: Recommended) -> None:
     )
 
 
+def list_answer(
+    scope: Scope, served: Recommended, *, explain: bool = False, unknown: list[str] | None = None
+) -> Response:
+    """The response of a list, and what is logged of it."""
+    set_log_fields(scope, served)
+    answer = list_json(served, explain=explain, unknown=unknown)
+    answer.headers["server-timing"] = server_timing(served.milliseconds)
+    return answer
+
+
 @router.get(
-    "/users/{user_id:any}/recommendations",
+    USER_LISTS.removeprefix(router.prefix),
     response_model=None,
     responses={200: {"model": ListResponse}, **documented(503)},
     summary="Recommendations for a user",
@@ -89,11 +101,8 @@ async def _list_for(request: Request, user_id: str, query: ListQuery) -> Respons
         split=True,
     )
     served = await service_of(request).lists.recommend(wanted)
-    set_log_fields(request, served)
     unknown = unknown_items(served, excluded_ids(served.loaded, wanted)) if query.exclude else []
-    answer = list_json(served, explain=query.explain, unknown=unknown)
-    answer.headers["server-timing"] = server_timing(served.milliseconds)
-    return answer
+    return list_answer(request.scope, served, explain=query.explain, unknown=unknown)
 
 
 @router.post(
@@ -107,7 +116,7 @@ async def session_recommendations(request: Request, body: SessionBody) -> Respon
     Items that the release does not know are left out and named in ``unknown_items``."""
     service = service_of(request)
     served = await service.lists.recommend(_recommendation_request(service, body))
-    set_log_fields(request, served)
+    set_log_fields(request.scope, served)
     timing = {"server-timing": server_timing(served.milliseconds)}
     return JsonResponse(
         list_response(served, explain=body.explain, unknown=_unknown_items(served, body)), headers=timing

@@ -28,8 +28,17 @@ def list_json(served: Recommended, *, explain: bool, unknown: list[str] | None =
 
 def known_list_body(served: Recommended, known: KnownList) -> bytes:
     """The same bytes as ``list_response``'s."""
-    head = to_json(_head(served))
-    return b'%s,"items":%s}' % (head[:-1], known.items_json)
+    exposure = served.exposure
+    repeated = known.answer_json(
+        (served.experiment, exposure.arm, exposure.revision, served.assignment.reason),
+        lambda: b",%s" % to_json(_repeated_head(served))[1:-1],
+    )
+    return b'{"exposure_id":"%s","user_id":%s%s,"items":%s}' % (
+        exposure.exposure_id.encode(),
+        to_json(exposure.user_id),
+        repeated,
+        known.items_json,
+    )
 
 
 def list_response(served: Recommended, *, explain: bool, unknown: list[str] | None = None) -> JsonObject:
@@ -45,6 +54,14 @@ def _head(served: Recommended) -> JsonObject:
     return {
         "exposure_id": exposure.exposure_id,
         "user_id": exposure.user_id,
+        **_repeated_head(served),
+    }
+
+
+def _repeated_head(served: Recommended) -> JsonObject:
+    """What all answers with the same list in the same revision and arm have in common."""
+    exposure = served.exposure
+    return {
         "experiment": served.experiment,
         "arm": exposure.arm,
         "assignment": served.assignment.reason,

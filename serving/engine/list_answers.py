@@ -7,20 +7,35 @@ exposure goes to the writer's.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from time import perf_counter
 
 from recsys.errors import InputError
-from recsys.release.queries import Query
+from recsys.release.queries import Query, RecommendationList
+from serving.assignment import Assignment
 from serving.engine.exploration import candidate_count, explored
 from serving.engine.list_computation import ListComputation, is_memorable
 from serving.engine.list_memo import KnownList
 from serving.engine.recent_ratings import NO_RATINGS, RecentRatings
 from serving.engine.release_loader import Deployment
-from serving.engine.requests import RecommendationRequest, Recommended, new_id, to_exposure, to_query
-from serving.engine.served_release import ServedRelease
+from serving.engine.requests import RecommendationRequest, Recommended, to_exposure, to_query
 from serving.engine.shadow_answers import ShadowAnswers
 from serving.events.event_writer import EventWriter
+from serving.identifiers import new_exposure_id
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """A list on its way out: who asked for how many items, in which arm, and when (``perf_counter``)."""
+
+    count: int
+    exposure_id: str
+    user_id: str
+    assignment: Assignment
+    explore: float
+    request: RecommendationRequest | None
+    began: float
+    placed: float
 
 
 class ListAnswers:
@@ -51,58 +66,108 @@ class ListAnswers:
         began = perf_counter()
         deployment = self._deployment()
         _check_arm(deployment, request)
-        exposure_id = new_id()
+        if request.plain_user_id is not None:
+            known = self.look_up(request.plain_user_id, request.count, arm=request.arm)
+            if known is not None:
+                return known
+        exposure_id = new_exposure_id()
         user_id = request.user_id if request.user_id is not None else f"anonymous-{exposure_id}"
         assignment = deployment.assign(user_id, request.arm)
         arm = assignment.arm
         loaded = deployment.arms[arm]
         query = to_query(loaded, request, self._recent_ratings)
-        placed = perf_counter()
+        ratings = self._ratings_of(request, query)
         explore = deployment.explore[arm]
-        known = None if explore else self._look_up(loaded, request, query)
-        propensities = None
         if explore:
-            asked = replace(query, count=candidate_count(query.count))
-            answer = await self._computation.recommend(
-                loaded, asked, arm=arm, request=request, batched=batched
-            )
-            stages = answer.milliseconds
-            share = 0.0 if answer.fallback else explore
+            query = replace(query, count=candidate_count(query.count))
+        placed = perf_counter()
+        answer = await self._computation.recommend(loaded, query, arm=arm, request=request, batched=batched)
+        known_list = None
+        if is_memorable(request, query) and not answer.fallback:
+            person = None if query.history is None else request.user_id
+            known_list = loaded.remember(query.user, person, query.count, ratings, answer)
+        return self._shown(
+            Draft(request.count, exposure_id, user_id, assignment, explore, request, began, placed),
+            deployment,
+            answer,
+            answer.milliseconds,
+            known_list,
+        )
+
+    def look_up(self, user_id: str, count: int, *, arm: str | None = None) -> Recommended | None:
+        """The plain list of a user where it needs no computing: memorised or stored.
+
+        Args:
+            user_id: any id; all strangers share a list.
+            count: items.
+            arm: asks for an arm by name.
+
+        Returns:
+            The list, its exposure recorded, or None where it has to be computed.
+        """
+        began = perf_counter()
+        deployment = self._deployment()
+        assignment = deployment.assign(user_id, arm)
+        loaded = deployment.arms[assignment.arm]
+        explore = deployment.explore[assignment.arm]
+        placed = perf_counter()
+        user, person, ratings = loaded.user(user_id), None, self._recent_ratings.of(user_id)
+        if ratings is not NO_RATINGS:
+            if loaded.history(user_id, ratings) is None:
+                ratings = NO_RATINGS
+            else:
+                person = user_id
+        known = loaded.look_up(user, person, candidate_count(count) if explore else count, ratings)
+        if known is None:
+            return None
+        request = RecommendationRequest(user_id=user_id, count=count, arm=arm) if deployment.shadows else None
+        stages = {"lookup": 1000 * (perf_counter() - placed)}
+        return self._shown(
+            Draft(count, new_exposure_id(), user_id, assignment, explore, request, began, placed),
+            deployment,
+            known.answer,
+            stages,
+            known,
+        )
+
+    def _shown(
+        self,
+        draft: Draft,
+        deployment: Deployment,
+        answer: RecommendationList,
+        stages: dict[str, float],
+        known: KnownList | None,
+    ) -> Recommended:
+        """Records the exposure of a list and asks the shadow arms; ``known`` holds the encoded list."""
+        propensities = None
+        if draft.explore:
+            known = None
+            share = 0.0 if answer.fallback else draft.explore
             listed, propensities = explored(
-                answer.recommendations, query.count, share=share, exposure_id=exposure_id
+                answer.recommendations, draft.count, share=share, exposure_id=draft.exposure_id
             )
             answer = replace(answer, recommendations=listed)
-        elif known is None:
-            ratings = self._ratings_of(request, query)
-            answer = await self._computation.recommend(
-                loaded, query, arm=arm, request=request, batched=batched
-            )
-            stages = answer.milliseconds
-            if is_memorable(request, query) and not answer.fallback:
-                person = None if query.history is None else request.user_id
-                known = loaded.remember(query.user, person, query.count, ratings, answer)
-        else:
-            answer, stages = known.answer, {"lookup": 1000 * (perf_counter() - placed)}
+        loaded = deployment.arms[draft.assignment.arm]
         ended = perf_counter()
-        wait = max(0.0, (ended - placed) * 1000 - sum(stages.values()))
-        total = (ended - began) * 1000
-        spent = {"assign": (placed - began) * 1000, "wait": wait, **stages, "total": total}
+        wait = max(0.0, (ended - draft.placed) * 1000 - sum(stages.values()))
+        total = (ended - draft.began) * 1000
+        spent = {"assign": (draft.placed - draft.began) * 1000, "wait": wait, **stages, "total": total}
         exposure = to_exposure(
-            exposure_id,
-            user_id,
+            draft.exposure_id,
+            draft.user_id,
             deployment,
-            assignment,
+            draft.assignment,
             loaded,
             answer,
             total,
             known,
             propensities=propensities,
         )
-        self._writer.add_exposure(exposure, encoded=None if known is None else known.exposed)
-        if request.arm is None:
+        self._writer.add_exposure(exposure, repeated=None if known is None else known.repeated(exposure))
+        if draft.request is not None and draft.request.arm is None:
             for shadow in deployment.shadows:
-                self._shadows.start(shadow, deployment, request, exposure)
-        return Recommended(exposure, deployment.state.name, assignment, answer, loaded, spent, known)
+                self._shadows.start(shadow, deployment, draft.request, exposure)
+        return Recommended(exposure, deployment.state.name, draft.assignment, answer, loaded, spent, known)
 
     def validate(self, request: RecommendationRequest) -> None:
         """Raises InputError for what ``recommend`` would refuse."""
@@ -110,14 +175,6 @@ class ListAnswers:
         _check_arm(deployment, request)
         for loaded in deployment.arms.values():
             to_query(loaded, request, self._recent_ratings)
-
-    def _look_up(
-        self, loaded: ServedRelease, request: RecommendationRequest, query: Query
-    ) -> KnownList | None:
-        if not is_memorable(request, query):
-            return None
-        person = None if query.history is None else request.user_id
-        return loaded.look_up(query.user, person, query.count, self._ratings_of(request, query))
 
     def _ratings_of(self, request: RecommendationRequest, query: Query) -> object:
         """What a list was made from beside the release; the same object as long as nothing is rated."""

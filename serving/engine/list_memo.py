@@ -7,16 +7,20 @@ looked up. Each entry keeps its JSON, so that an answer is put together and not 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any, TypeVar
 
 from pydantic_core import to_json
 
 from recsys.release.queries import Query, Recommendation, RecommendationList
 from recsys.types import JsonObject
+from serving.domain import Exposure
+from serving.events.rows import RepeatedExposure
 
+Encoded = TypeVar("Encoded", bytes, RepeatedExposure)
+MAX_PARTS = 8  # encoded parts of a list, one an arm and revision
 MAX_ENTRIES = 20_000  # about 3 KB each
 
 
@@ -45,10 +49,29 @@ class KnownList:
     def stars(self) -> tuple[float, ...]:
         return tuple([item.predicted_rating for item in self.answer.recommendations])
 
+    def repeated(self, exposure: Exposure) -> RepeatedExposure:
+        """The columns that exposures of this list share; ``exposure`` is one of them."""
+        return self._encoded(
+            ("exposure", exposure.experiment, exposure.arm, exposure.revision),
+            lambda: RepeatedExposure.of(exposure),
+        )
+
+    def answer_json(self, key: tuple[object, ...], make: Callable[[], bytes]) -> bytes:
+        """The part of an answer that repeats under ``key``, made once."""
+        return self._encoded(("answer", *key), make)
+
+    def _encoded(self, key: tuple[object, ...], make: Callable[[], Encoded]) -> Encoded:
+        parts: dict[tuple[object, ...], Any] = self._parts
+        found: Encoded | None = parts.get(key)
+        if found is None:
+            if len(parts) >= MAX_PARTS:
+                parts.clear()
+            found = parts[key] = make()
+        return found
+
     @cached_property
-    def exposed(self) -> tuple[str, str]:
-        """Ids and predicted ratings as an exposure's row holds them."""
-        return json.dumps(self.item_ids), json.dumps([round(value, 4) for value in self.stars])
+    def _parts(self) -> dict[tuple[object, ...], Any]:
+        return {}
 
 
 def is_plain(query: Query) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -33,6 +32,12 @@ class RecommendationRequest:
     explain: bool = False
     arm: str | None = None
     split: bool = False
+
+    @property
+    def plain_user_id(self) -> str | None:
+        """The user where nothing but the user and the length makes the list, else None."""
+        narrowed = self.ratings or self.genres or self.exclude or self.include_seen or self.explain
+        return None if narrowed else self.user_id
 
 
 @dataclass(frozen=True)
@@ -107,11 +112,6 @@ def _history(
     if request.ratings:
         return loaded.given({**recent, **request.ratings})
     return loaded.history(request.user_id, recent) if recent and request.user_id is not None else None
-
-
-def new_id() -> str:
-    """32 hex digits that grow with time, so that rows made together lie together."""
-    return f"{time.time_ns() // 1_000_000:012x}{os.urandom(10).hex()}"
 
 
 def to_exposure(

@@ -24,6 +24,7 @@ from serving.engine.list_memo import KnownList, ListMemo
 from serving.engine.stored_lists import LENGTH, StoredLists
 
 MAX_GENRE_MASKS = 256  # genre combinations remembered; 84 KB each at ML-32M's size
+MAX_USER_ROWS = 50_000  # users whose row is remembered
 MAX_HISTORIES = 20_000  # users with feedback whose ratings are remembered as rows
 
 
@@ -45,6 +46,7 @@ class ServedRelease:
         self.recommender = Recommender(self.release)
         self.release_id = self.release.release_id
         self._rows: dict[str, int] = {}
+        self._user_rows: dict[str, int] = {}
         self._cards: dict[int, JsonObject] = {}
         self._masks: dict[tuple[str, ...], BoolArray] = {}
         self._histories: dict[str, tuple[object, History | None]] = {}
@@ -55,7 +57,14 @@ class ServedRelease:
     # -- ids ---------------------------------------------------------------------------------------
 
     def user(self, user_id: str) -> int | None:
-        return self.release.users.row(user_id)
+        row = self._user_rows.get(user_id)
+        if row is None:
+            row = self.release.users.row(user_id)
+            if row is not None:
+                if len(self._user_rows) >= MAX_USER_ROWS:
+                    self._user_rows.clear()
+                self._user_rows[user_id] = row
+        return row
 
     def item(self, item_id: str) -> int | None:
         row = self._rows.get(item_id)

@@ -9,6 +9,7 @@ and beyond that in the spool. What even the spool cannot hold is counted, and jo
 
 from __future__ import annotations
 
+import json
 import logging
 import threading
 import time
@@ -67,15 +68,23 @@ class EventWriter:
     def available(self) -> bool:
         return self._away_since is None
 
-    def add_exposure(self, exposure: Exposure, *, encoded: tuple[str, str] | None = None) -> None:
+    def add_exposure(self, exposure: Exposure, *, repeated: rows.RepeatedExposure | None = None) -> None:
         """Records an answer; neither blocks on the store nor fails with a full disk.
 
         A row that the spool cannot keep still waits in memory where there is room. Without it, it is lost,
         and counted.
+
+        Args:
+            exposure: the answer.
+            repeated: its list's columns, where they are encoded already.
         """
-        row = rows.exposure_row(exposure, encoded)
+        if repeated is None:
+            row = rows.exposure_row(exposure)
+            encoded = json.dumps(row).encode()
+        else:
+            row, encoded = repeated.row(exposure), repeated.row_json(exposure)
         with self._lock:
-            spooled = self._spool.append(row)
+            spooled = self._spool.append(encoded)
             if not spooled and len(self._exposures) >= self._queue:
                 self.lost += 1
                 self._gap = (

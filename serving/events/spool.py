@@ -100,9 +100,9 @@ class Spool:
     def older_size(self) -> int:
         return self._older.size
 
-    def append(self, row: dict[str, Any]) -> bool:
-        """Appends one record; False where it cannot be kept (size limit, full disk, short write)."""
-        line = encode(row)
+    def append(self, row: bytes) -> bool:
+        """Appends one record of JSON; False where it cannot be kept (size limit, full disk, short write)."""
+        line = frame(row)
         return self.size + len(line) < self._largest and self._active.append(line)
 
     def rotate(self) -> bool:
@@ -150,8 +150,12 @@ def abandoned(folder: Path) -> Iterator[list[Path]]:
 
 
 def encode(row: dict[str, Any]) -> bytes:
-    """One record as a line: length and CRC-32 of the JSON (8 hexadecimal digits each), then the JSON."""
-    body = json.dumps(row).encode()
+    """One record as a line."""
+    return frame(json.dumps(row).encode())
+
+
+def frame(body: bytes) -> bytes:
+    """The line of a record's JSON: its length and CRC-32 (8 hexadecimal digits each), then the JSON."""
     return b"%08x %08x %s\n" % (len(body), zlib.crc32(body), body)
 
 

@@ -46,13 +46,13 @@ def test_a_damaged_byte_costs_its_record_only(tmp_path: Path) -> None:
 
 def test_a_short_write_is_taken_back(tmp_path: Path) -> None:
     own = spool.Spool(tmp_path)
-    assert own.append({"n": 0})
+    assert own.append(b'{"n": 0}')
     write = os.write
     with mock.patch("os.write", lambda file, data: write(file, data[:7])):
-        assert not own.append({"n": 1})
+        assert not own.append(b'{"n": 1}')
         with mock.patch("os.ftruncate", side_effect=OSError(errno.EIO, "no")):
-            assert not own.append({"n": 2})
-    assert own.append({"n": 3})
+            assert not own.append(b'{"n": 2}')
+    assert own.append(b'{"n": 3}')
     assert own.rotate()
     assert [row["n"] for chunk in own.older_rows() for row in chunk] == [0, 3]
     own.clear()

@@ -1,0 +1,149 @@
+"""The short way of a known list gives what the framework's way gives, byte for byte."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from serving.api.known_lists import KnownLists
+from tests.serving.running import Running, running, wait_for
+
+KEY = "the-api-key"
+ROUTE = "/v1/users/{}/recommendations{}"
+USERS = ["u0", "u1", "u59", "nobody", "%C3%A9", "a%2Fb", "x" * 4096]
+QUERIES = ["", "?count=10", "?count=1", "?count=100"]
+ODD = [
+    *("/v1/users//recommendations", "/v1/users/a%00b/recommendations", "/v1/users/u1/recommendations/"),
+    *("/v1/users/u1/recommendations/v1/users/u2/recommendations", "//v1/users/u1/recommendations"),
+    "/v1/users/" + "x" * 4097 + "/recommendations",
+    *(
+        ROUTE.format("u1", query)
+        for query in (
+            *("?count=0", "?count=101", "?count=999", "?count=05", "?count=%2B5", "?count=-1", "?count=1.0"),
+            *("?count=", "?count=ten", "?count=10&count=5", "?count=10&", "?count=1%30", "?", "?count=5&x=1"),
+            *("?exclude=i1", "?genres=Drama", "?explain=true", "?include_seen=true", "?arm=a", "?arm=none"),
+        )
+    ),
+]
+
+
+@pytest.fixture(scope="module")
+def made(releases: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    folder = tmp_path_factory.mktemp("routes")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RECSYS_API_KEY", KEY)
+        with running(folder, releases, access_log=str(folder / "access.log")) as one:
+            yield one
+
+
+def plain(answer: httpx.Response) -> tuple[int, list[tuple[str, str]], bytes]:
+    """Without what differs from one call to the next: ids, times."""
+    body = re.sub(rb'"(exposure_id|request_id)": ?"[0-9a-f]{32}"', rb"", answer.content)
+    compressed = "content-encoding" in answer.headers  # with the ids in it
+    varying = {"date", "x-request-id"} | ({"content-length"} if compressed else set())
+    headers = [
+        (name, re.sub(r"dur=[0-9.]+", "", value))
+        for name, value in answer.headers.multi_items()
+        if name not in varying
+    ]
+    return answer.status_code, headers, body
+
+
+def both_ways(
+    made: Running, monkeypatch: pytest.MonkeyPatch, method: str, path: str, headers: dict[str, str]
+) -> tuple[httpx.Response, httpx.Response]:
+    """The same request with and without the short way, its list being known."""
+
+    def ask() -> httpx.Response:
+        return made.client.request(method, path, headers=headers)
+
+    async def never(*_: object) -> bool:
+        return False
+
+    ask()
+    short = ask()
+    with monkeypatch.context() as patch:
+        patch.setattr(KnownLists, "_answered", never)
+        return short, ask()
+
+
+@pytest.mark.parametrize("encoding", ["identity", "gzip"])
+def test_known_lists_are_the_same_bytes(
+    made: Running, monkeypatch: pytest.MonkeyPatch, encoding: str
+) -> None:
+    headers = {"x-api-key": KEY, "accept-encoding": encoding}
+    for user in USERS:
+        for query in QUERIES:
+            short, long = both_ways(made, monkeypatch, "GET", ROUTE.format(user, query), headers)
+            assert short.status_code == 200, (user, query)
+            assert plain(short) == plain(long), (user, query)
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD", "POST", "OPTIONS"])
+def test_everything_else_is_the_same_too(made: Running, monkeypatch: pytest.MonkeyPatch, method: str) -> None:
+    """Other shapes, errors and methods, with the key, with another and without."""
+    for path in (*(ODD if method == "GET" else ODD[:2]), ROUTE.format("u1", "")):
+        for key in ({"x-api-key": KEY}, {"authorization": "Bearer wrong"}, {}):
+            short, long = both_ways(made, monkeypatch, method, path, key)
+            assert plain(short) == plain(long), (method, path, key)
+            if not key:
+                assert short.status_code == 401
+
+
+def test_a_rate_limit_holds(
+    releases: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RECSYS_API_KEY", KEY)
+    with running(tmp_path, {"a": releases["a"]}, rate_limit="5/hour") as made:
+        answers = [made.client.get(ROUTE.format("u1", ""), headers={"x-api-key": KEY}) for _ in range(7)]
+        assert [answer.status_code for answer in answers] == [200] * 5 + [429] * 2
+        wait_for(lambda: len(list(made.service.store.exposures(user_id="u1"))) == 5)
+
+
+def test_every_known_list_is_logged_counted_and_stored(
+    made: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    short, long = both_ways(made, monkeypatch, "GET", ROUTE.format("u7", ""), {"x-api-key": KEY})
+    ids = [answer.headers["x-request-id"] for answer in (short, long)]
+    log_file = Path(str(made.service.settings.access_log))
+    wait_for(lambda: all(name in log_file.read_text() for name in ids))
+    lines = {line["request_id"]: line for line in map(json.loads, log_file.read_text().splitlines())}
+    first, second = (lines[name] for name in ids)
+    varying = {"at", "request_id", "milliseconds", "exposure_id"}
+    assert {name: first[name] for name in first if name not in varying} == {
+        name: second[name] for name in second if name not in varying
+    }
+    assert first["route"] == "/v1/users/{user_id}/recommendations"
+    assert set(first) == set(second)
+    told = {answer.json()["exposure_id"]: answer.json() for answer in (short, long)}
+    wait_for(lambda: told.keys() <= {row.exposure_id for row in made.service.store.exposures(user_id="u7")})
+    rows = [row for row in made.service.store.exposures(user_id="u7") if row.exposure_id in told]
+    for row in rows:
+        answer = told[row.exposure_id]
+        assert list(row.items) == [item["id"] for item in answer["items"]]
+        assert row.predicted == tuple(item["predicted_rating"] for item in answer["items"])
+        assert (row.arm, row.revision, row.source) == (answer["arm"], answer["revision"], answer["source"])
+        assert row.propensities == (1.0,) * len(row.items)
+
+
+def test_ids_do_not_repeat_across_a_fork() -> None:
+    """Two replicas forked from one process would else draw the same."""
+    import os
+
+    from serving.identifiers import new_request_id
+
+    new_request_id()
+    read, write = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.write(write, new_request_id().encode())
+        os._exit(0)
+    os.waitpid(child, 0)
+    theirs = os.read(read, 64).decode()
+    assert len(theirs) == 32
+    assert theirs != new_request_id()
