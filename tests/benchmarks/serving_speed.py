@@ -35,6 +35,7 @@ from tests.serving.postgres import free_port
 
 KEY = "benchmark-key"
 SHAPES = {"ml-100k": (943, 1_682, 100_000), "ml-32m": (200_948, 84_432, 32_000_204)}
+RAY = {"RAY_worker_niceness": "0", "RAY_raylet_start_wait_time_s": "180"}  # as ours; patient
 CHANGED = 0.05  # share of requests that are of users who have just rated
 OVERLOAD = (8, 16, 32, 64, 128, 256)
 
@@ -117,7 +118,7 @@ def main() -> None:
         port = free_port()
         empty_words = ["-c", EMPTY_OURS, str(port), EMPTY_APP, str(options.replicas)]
         with (
-            Program(empty_words, port, RAY_worker_niceness="0") as empty,
+            Program(empty_words, port, **RAY) as empty,
             _product(folder, release, options.replicas) as product,
         ):
             run(empty.port, product.port, requests, options)
