@@ -30,12 +30,20 @@ class GreedyBlend:
     scales: NDArray[np.float64]
 
 
-def blend_greedily(scores: Sequence[NDArray[np.float32]], relevant: sp.csr_matrix) -> GreedyBlend:
+def blend_greedily(
+    scores: Sequence[NDArray[np.float32]],
+    relevant: sp.csr_matrix,
+    *,
+    costs: Sequence[float] | None = None,
+    most: float | None = None,
+) -> GreedyBlend:
     """Weights of members by NDCG@10.
 
     Args:
         scores: A (users, items) array a member, -inf where an item must not be listed.
         relevant: (users, items), the items a good list holds.
+        costs: What each member costs once it has a weight, e.g. milliseconds a list.
+        most: That the members may cost together; the first, the best alone, is free to cost more. None: any.
 
     Returns:
         The blend; weights that were not needed are 0.
@@ -53,7 +61,13 @@ def blend_greedily(scores: Sequence[NDArray[np.float32]], relevant: sp.csr_matri
     counts[first] = 1
     total, best = units[first].copy(), float(alone[first])
     for _ in range(STEPS - 1):
-        tried = [_ndcg(total + one, relevant) for one in units]
+        spent = sum(cost for cost, count in zip(costs or (), counts, strict=False) if count)
+        tried = [
+            _ndcg(total + one, relevant)
+            if counts[place] or most is None or costs is None or spent + costs[place] <= most
+            else -np.inf
+            for place, one in enumerate(units)
+        ]
         member = int(np.argmax(tried))
         if tried[member] < best * (1 + GAIN):
             break

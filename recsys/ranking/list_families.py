@@ -10,9 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any, Protocol
 
-import numpy as np
-
-from recsys.models.ranges import Categorical, FloatRange, IntRange, Range
+from recsys.models.ranges import Range
 from recsys.ranking import decayed_popularity, item_regression, neighbourhood, random_walk, spectral
 from recsys.ranking.als import ALS_RANGES, AlsConfig, fit_als
 from recsys.ranking.list_data import ListData
@@ -36,6 +34,7 @@ class ListFamily:
         ranges: What a search may vary.
         fit: Trains it.
         starts: Configs that a search tries first.
+        share: Of the searched trials, relative to the others', after every family's starts.
         needs_times: Fields that stay off where ratings have no times.
         needs_features: Fields that stay off where items have no features.
     """
@@ -45,55 +44,24 @@ class ListFamily:
     ranges: Mapping[str, Range]
     fit: Fit
     starts: tuple[Any, ...]
+    share: float = 0.5
     needs_times: tuple[str, ...] = ()
     needs_features: tuple[str, ...] = ()
 
-    def usable(self, config: Any, data: ListData) -> Any:
-        """``config`` with the fields that ``data`` cannot feed switched off."""
+    def forced_off(self, data: ListData) -> JsonObject:
+        """The fields that ``data`` cannot feed, at their off-values."""
         off = () if data.has_times else self.needs_times
         if data.item_features is None or not data.item_features.shape[1]:
             off = (*off, *self.needs_features)
-        return replace(config, **{name: type(getattr(config, name))(0) for name in off})
+        return {name: type(getattr(self.starts[0], name))(0) for name in off}
 
-    def draw(self, random: np.random.Generator, *, around: Any = None, width: float = 0.25) -> Any:
-        """A config drawn evenly from the ranges, or from a box of ``width`` of them about ``around``.
-
-        Args:
-            random: Where randomness comes from.
-            around: A config of this family, or None.
-            width: Share of each range, in (0, 1].
-
-        Returns:
-            A config inside the ranges.
-        """
-        centre = {} if around is None else {item.name: getattr(around, item.name) for item in fields(around)}
-        drawn = {name: _draw(spec, random, centre.get(name), width) for name, spec in self.ranges.items()}
-        return self.config_type(**{**centre, **drawn})
+    def usable(self, config: Any, data: ListData) -> Any:
+        """``config`` with the fields that ``data`` cannot feed switched off."""
+        return replace(config, **self.forced_off(data))
 
     def describe(self, config: Any) -> JsonObject:
         """``config`` as plain JSON."""
         return {item.name: getattr(config, item.name) for item in fields(config)}
-
-
-def _draw(spec: Range, random: np.random.Generator, centre: Any, width: float) -> Any:
-    if isinstance(spec, Categorical):
-        options = list(spec.options.values())
-        keep = centre is not None and centre in options and random.random() > width
-        return centre if keep else options[int(random.integers(len(options)))]
-    low, high = float(spec.low), float(spec.high)
-    log = isinstance(spec, FloatRange) and spec.log
-    if log:
-        low, high = np.log(low), np.log(high)
-    if centre is None:
-        value = random.uniform(low, high)
-    else:
-        middle = np.log(max(float(centre), 1e-12)) if log else float(centre)
-        value = float(np.clip(middle + (high - low) * width * random.uniform(-1, 1), low, high))
-    value = float(np.exp(value)) if log else value
-    if isinstance(spec, IntRange):
-        steps = round((value - spec.low) / spec.step)
-        return int(min(spec.low + steps * spec.step, spec.high))
-    return float(np.clip(value, spec.low, spec.high))
 
 
 def fit_als_lists(data: ListData, config: AlsConfig, *, seed: int) -> Ranker:
@@ -116,6 +84,7 @@ LIST_FAMILIES: dict[str, ListFamily] = {
                 AlsConfig(factors=24, unobserved=0.3, ridge=0.015),
                 AlsConfig(factors=48, unobserved=0.05, pages=1.0),
             ),
+            share=5.0,
             needs_times=("pages",),
         ),
         ListFamily(
@@ -127,6 +96,7 @@ LIST_FAMILIES: dict[str, ListFamily] = {
                 item_regression.EaseTrialConfig(),
                 item_regression.EaseTrialConfig(ridge=100.0, user_damping=0.25, dropout=0.3),
             ),
+            share=1.0,
         ),
         ListFamily(
             "edlae",
@@ -137,6 +107,7 @@ LIST_FAMILIES: dict[str, ListFamily] = {
                 item_regression.EdlaeConfig(),
                 item_regression.EdlaeConfig(closeness=0.0, features=5.0),
             ),
+            share=4.0,
             needs_times=("closeness",),
             needs_features=("features",),
         ),
@@ -167,6 +138,7 @@ LIST_FAMILIES: dict[str, ListFamily] = {
             decayed_popularity.RANGES,
             decayed_popularity.fit_popularity,
             (decayed_popularity.PopularityConfig(),),
+            share=0.25,
             needs_times=("half_life_days",),
         ),
     )

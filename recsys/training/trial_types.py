@@ -17,7 +17,8 @@ class TrialSpec:
     the trials that ASHA must let finish (the formula, the plan's template).
 
     ``early_stop`` off trains exactly ``epochs`` (a refit). ``origin`` says who proposed it:
-    "formula", "template", "baseline", "search", "start-from", "experiment".
+    "formula", "template", "baseline", "search", "start-from", "experiment". ``track`` is "rating" (judged
+    by rmse) or "lists" (judged by NDCG@10).
     """
 
     number: int
@@ -29,6 +30,7 @@ class TrialSpec:
     prunable: bool = True
     early_stop: bool = True
     origin: str = "search"
+    track: str = "rating"
 
 
 @dataclass(frozen=True)
@@ -119,6 +121,8 @@ class TrialResult:
 
     ``folder`` (relative to the run) holds ``member/`` (the packed best weights) and
     ``valid.npy`` (its predictions of the valid slice, (n,) float32 stars, in the slice's order).
+    A list trial has no such figures and no member: ``list_metrics`` are its lists' on held-out items of train
+    and valid (``ndcg_at_10``, ``precision_at_10``, ``milliseconds_a_list``).
     """
 
     spec: TrialSpec
@@ -135,6 +139,7 @@ class TrialResult:
     events: tuple[RunEvent, ...] = field(default=())
     error: str = ""
     config_changes: tuple[ConfigChange, ...] = field(default=())
+    list_metrics: JsonObject = field(default_factory=dict)
 
     @property
     def trained_config(self) -> JsonObject:

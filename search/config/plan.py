@@ -14,13 +14,16 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from recsys.errors import InputError
 from recsys.models.fields import suggest_names
-from recsys.models.registry import FAMILIES, family_named, make_config
+from recsys.models.registry import FAMILIES, family_named
+from recsys.ranking.list_families import LIST_FAMILIES
 from recsys.types import JsonObject
 from search.config.overrides import apply_changes
+from search.config.tracks import search_family
 from search.config.yaml_io import read_mapping
 
 FOLDER = Path(__file__).resolve().parents[1] / "plans"
 SUBJECT = "hybrid_vae"
+LIST_TRIALS = 1.5  # a rating trial, where the plan names no number
 
 PositiveInt = Annotated[int, Field(ge=1)]
 Share = Annotated[float, Field(ge=0)]
@@ -30,6 +33,11 @@ class PlanModel(BaseModel):
     """Unknown fields are refused; values do not change once read."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+def list_shares() -> dict[str, float]:
+    """Each list family's own share."""
+    return {family.name: family.share for family in LIST_FAMILIES.values()}
 
 
 class PruningOptions(PlanModel):
@@ -91,6 +99,9 @@ class SearchPlan(PlanModel):
     points: tuple[str, ...] = ()  # templates that the search starts at, after formula and template
     fixed: dict[str, JsonObject] = Field(default_factory=dict)  # family -> field -> value, not searched
     objective: Literal["rating", "lists", "both"] = "both"  # what is searched: stars, lists, or both
+    list_trials: Annotated[int, Field(ge=0)] | None = None  # of list families; null: 1.5 x trials
+    list_families: dict[str, Share] = Field(default_factory=list_shares)  # shares of the list trials
+    max_milliseconds: Annotated[float, Field(gt=0)] | None = None  # a list's, by the blend; null: any
     objectives: tuple[Literal["rmse", "loss", "ndcg_at_10"], ...] = ("rmse",)
     pruning: PruningOptions = PruningOptions()
     plateau: PlateauOptions = PlateauOptions()
@@ -114,15 +125,26 @@ class SearchPlan(PlanModel):
 
     @model_validator(mode="after")
     def _names_are_known(self) -> SearchPlan:
-        for family in (*self.families, *self.baselines, *self.fixed, *self.pruning.families):
+        for family in (*self.families, *self.baselines, *self.pruning.families):
             family_named(family)
         for family, fields in self.fixed.items():
-            make_config(family, fields)
+            search_family(family).config(fields)
+        for family in self.list_families:
+            if search_family(family).track != "lists":
+                known = ", ".join(LIST_FAMILIES)
+                raise InputError(f"list_families: {family} predicts stars; families of lists are {known}")
         if sum(self.families.values()) <= 0:
             raise InputError("families: the shares sum to 0, expected at least one above 0")
         if len(set(self.objectives)) != len(self.objectives) or len(self.objectives) > 2:
             raise InputError(f"objectives is {list(self.objectives)}, expected one or two different ones")
         return self
+
+    @property
+    def list_trial_count(self) -> int:
+        """List trials of this plan."""
+        if self.objective == "rating":
+            return 0
+        return round(LIST_TRIALS * self.trials) if self.list_trials is None else self.list_trials
 
 
 def load_plan(path: Path, changes: Mapping[str, Any] | None = None) -> SearchPlan:
@@ -146,11 +168,14 @@ def make_plan(given: JsonObject, changes: Mapping[str, Any], *, where: str = "th
     known = _refuse_unknown(given, defaults, where=where)
     plan_changes, fixed = _sort_changes(changes, defaults)
     settings = {**defaults, **known}
-    settings["families"] = _families(settings["families"], plan_changes)
+    for shares in ("families", "list_families"):
+        settings[shares] = _shares(shares, settings[shares], plan_changes)
     settings = apply_changes(settings, plan_changes, what="the plan")
     for family, fields in fixed.items():
         settings["fixed"] = {**settings["fixed"], family: {**settings["fixed"].get(family, {}), **fields}}
     if settings["objective"] == "lists":
+        if settings["list_trials"] is None and isinstance(settings["trials"], int):
+            settings["list_trials"] = round(LIST_TRIALS * settings["trials"])
         settings["trials"] = 2  # formula and template give the stars; the search is for lists
     try:
         return SearchPlan.model_validate(settings)
@@ -163,7 +188,7 @@ def _refuse_unknown(given: JsonObject, defaults: JsonObject, *, where: str) -> J
         if name not in defaults:
             raise InputError(f"{where} has no field {name!r}; {suggest_names(name, defaults)}")
         inner = defaults[name]
-        if isinstance(inner, dict) and inner and name not in {"families", "fixed"}:
+        if isinstance(inner, dict) and inner and name not in {"families", "list_families", "fixed"}:
             if not isinstance(value, dict):
                 raise InputError(f"{where}: {name} is {value!r}, expected its fields: {', '.join(inner)}")
             for field in value:
@@ -183,28 +208,29 @@ def _sort_changes(
     """Changes of the plan, and those that fix a config field (``hybrid_vae.dropout`` or just ``dropout``)."""
     of_plan: dict[str, Any] = {}
     fixed: dict[str, JsonObject] = {}
+    known_families = {**FAMILIES, **LIST_FAMILIES}
     subject_fields = set(family_named(SUBJECT).config_type.__dataclass_fields__)
     for name, value in changes.items():
         head, _, rest = name.partition(".")
-        if head in FAMILIES and rest:
+        if head in known_families and rest:
             fixed.setdefault(head, {})[rest] = value
         elif head in defaults:
             of_plan[name] = value
         elif name in subject_fields:
             fixed.setdefault(SUBJECT, {})[name] = value
         else:
-            known = {*defaults, *subject_fields, *(f"{family}." for family in FAMILIES)}
+            known = {*defaults, *subject_fields, *(f"{family}." for family in known_families)}
             raise InputError(
                 f"--set {name}: neither the plan nor a config has it; {suggest_names(name, known)}"
             )
     return of_plan, fixed
 
 
-def _families(shares: Any, changes: dict[str, Any]) -> Any:
+def _shares(field: str, shares: Any, changes: dict[str, Any]) -> Any:
     """The shares after ``changes``, which are taken out: a whole new mapping, or one family's share."""
-    shares = changes.pop("families", shares)
-    for name in [name for name in changes if name.startswith("families.")]:
-        shares = {**shares, name.removeprefix("families."): changes.pop(name)}
+    shares = changes.pop(field, shares)
+    for name in [name for name in changes if name.startswith(f"{field}.")]:
+        shares = {**shares, name.removeprefix(f"{field}."): changes.pop(name)}
     return shares
 
 

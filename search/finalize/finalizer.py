@@ -26,6 +26,8 @@ from recsys.ensemble.rating_intervals import (
     user_activity,
 )
 from recsys.evaluation import evaluate_release, rating_metrics
+from recsys.ranking.list_selection import ListSelection
+from recsys.ranking.list_validation import ListValidation
 from recsys.release.recommender import Recommender
 from recsys.seeds import derive_seed
 from recsys.training.trial_types import TrialResult
@@ -34,6 +36,7 @@ from search.config.plan import SUBJECT, SearchPlan
 from search.finalize import selection
 from search.finalize.evaluator import Evaluator
 from search.finalize.list_check import PROTOCOL, check_lists
+from search.finalize.list_choice import choose_lists
 from search.finalize.release_packer import ReleasePacker, metrics_card, release_member
 from search.finalize.reserve import retrain_seconds
 from search.finalize.retrain import WITH_VALID, refit_members, retrain
@@ -57,6 +60,7 @@ class Findings:
     ensemble: Entry | None = None
     recommender: Entry | None = None
     list_check: dict[str, float] | None = None
+    lists: JsonObject = field(default_factory=dict)
     rating_intervals: RatingIntervals | None = None
     interval_coverage: list[BandCoverage] = field(default_factory=list)
     members: tuple[tuple[int, float], ...] = ()
@@ -75,7 +79,7 @@ class Findings:
 
 
 class Finalizer:
-    """One run's end. ``say`` prints a line."""
+    """One run's end. ``lists`` is what list trials were judged on (None: not searched); ``say`` prints."""
 
     def __init__(
         self,
@@ -84,11 +88,13 @@ class Finalizer:
         dataset: Dataset,
         split: Split,
         *,
+        lists: ListValidation | None = None,
         say: Callable[[str], None],
         seconds_left: Callable[[], float] = lambda: math.inf,
     ) -> None:
         self._seconds_left, self._retrain = seconds_left, plan.retrain_on_valid
         self._run, self._plan, self._say = run, plan, say
+        self._lists = lists
         self._judge = Evaluator.of(dataset, split)
         self._valid = self._judge.slice("valid")
         self._test = self._judge.slice("test")
@@ -106,10 +112,13 @@ class Finalizer:
         if self._retrain:
             seconds = retrain_seconds(_judged_on_test(usable, members), self._judge.split, ("train", "valid"))
             self._retrain = self._fits("retraining on train and valid", seconds)
+        with findings.timed("lists"):
+            chosen = choose_lists(results, self._lists, self._plan, self._judge.dataset, say=self._say)
+            findings.lists = chosen.report()
         with findings.timed("test"):
             self._look(usable, members, blend, valid_stars, findings)
         with findings.timed("release"):
-            self._release(members, blend, valid_stars, findings)
+            self._release(members, blend, valid_stars, chosen, findings)
         return findings
 
     def _fits(self, what: str, seconds: float) -> bool:
@@ -239,21 +248,21 @@ class Finalizer:
         members: list[TrialResult],
         blend: Blend,
         valid_stars: NDArray[np.float32],
+        lists: ListSelection,
         findings: Findings,
     ) -> None:
         """Pack what was judged, judge its lists, and pack it again with its figures (or refitted)."""
         plan, judge = self._plan, self._judge
         seed = derive_seed(plan.seed, "ranker")
-        search = plan.objective != "rating"
         packer = ReleasePacker(
             self._run,
             judge,
             blend,
             valid_stars,
             intervals=findings.rating_intervals,
+            lists=lists,
             seed=seed,
             say=self._say,
-            search=search,
         )
         parts = [
             release_member(self._member(result), result, weight=float(weight))
@@ -269,7 +278,7 @@ class Finalizer:
             recommender = Recommender(release)
             findings.recommender = self._recommender_entry(recommender, findings)
             findings.samples = sample_lists(recommender, judge.dataset)
-        if search and judge.split.protocol != PROTOCOL:
+        if plan.objective != "rating" and judge.split.protocol != PROTOCOL:
             with findings.timed("list_check"):
                 findings.list_check = check_lists(judge.dataset, seed=seed, say=self._say)
         slices: tuple[SliceName, ...] = ("train", "valid")

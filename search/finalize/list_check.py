@@ -1,8 +1,8 @@
 """Lists under the plan's own protocol, for a run that is split otherwise: its targets are judged on it.
 
-The targets for P@10 and NDCG@10 are those of a 75/25 split of each user. So a short search of lists is run on
-that split of the same ratings, its own train and valid alone, and looks once at its test. Large data is
-checked on a sample of people.
+The targets for P@10 and NDCG@10 are those of a 75/25 split of each user. So the list families' own
+starting points are blended on that split of the same ratings, by its train and valid alone, and its test is
+looked at once. Large data is checked on a sample of people.
 """
 
 from __future__ import annotations
@@ -18,21 +18,20 @@ from recsys.errors import InputError
 from recsys.evaluation import list_metrics
 from recsys.metrics.ranking import best_of
 from recsys.ranking.list_data import ListData
-from recsys.ranking.list_search import search_lists, unseen_scores
+from recsys.ranking.list_ensemble import blend_lists, judge_starts
+from recsys.ranking.list_validation import ListValidation, unseen_scores
 from recsys.seeds import derive_seed
 
 PROTOCOL = "per-user"
 MAX_USERS = 1_000
-FITS = 12  # every starting point of every family
-SECONDS = 15.0
 
 
 def check_lists(dataset: Dataset, *, seed: int, say: Callable[[str], None]) -> dict[str, float] | None:
-    """Test figures of searched lists on a per-user split of ``dataset``.
+    """Test figures of blended lists on a per-user split of ``dataset``.
 
     Args:
         dataset: The run's.
-        seed: Of the sample, the split and the search.
+        seed: Of the sample, the split and the fits.
         say: Prints a line.
 
     Returns:
@@ -50,15 +49,8 @@ def check_lists(dataset: Dataset, *, seed: int, say: Callable[[str], None]) -> d
         return None
     known = part.ratings.take(np.sort(np.concatenate([split.train, split.valid])))
     test = part.ratings.take(split.test)
-    selection = search_lists(
-        known,
-        seed=seed,
-        shape="random",
-        item_features=dataset.item_features,
-        fits=FITS,
-        folds=1,
-        seconds=SECONDS,
-    )
+    validation = ListValidation.of(known, shape="random", seed=seed, item_features=dataset.item_features)
+    selection = blend_lists(judge_starts(validation), validation, folds=1)
     ranker = selection.fit(known, seed=seed)
     judged = np.unique(test.users).astype(np.int64)
     lists = best_of(unseen_scores(ranker, ListData(known), judged, known=True), 10)

@@ -22,9 +22,7 @@ from recsys.models.artifact import load_artifact
 from recsys.models.hybrid_vae.config import HybridVaeConfig
 from recsys.models.registry import make_config
 from recsys.ranking.list_blend import RANKER_ONLY, choose_list_blend
-from recsys.ranking.list_holdout import holdout_shape
-from recsys.ranking.list_search import search_lists
-from recsys.ranking.list_selection import fixed_lists
+from recsys.ranking.list_selection import ListSelection
 from recsys.ranking.ranker import Ranker
 from recsys.release.load import load_release
 from recsys.release.loaded_release import Release
@@ -37,7 +35,6 @@ from search.results.outcome import Entry
 from search.sampling.search_space import shape_of
 
 RELEASE = "release"
-LIST_SECONDS = 45.0  # of the search of lists, on two cores; larger data gets fewer trials by itself
 
 
 def release_member(folder: Path, result: TrialResult, *, weight: float) -> ReleaseMember:
@@ -53,8 +50,8 @@ def release_member(folder: Path, result: TrialResult, *, weight: float) -> Relea
 
 
 class ReleasePacker:
-    """Packs one run's release of ``blend``. Lists are searched on train and valid (``search`` off: a fixed
-    ALS); ``valid_stars`` (valid rows,) are the blend's predictions, the reference for drift."""
+    """Packs one run's release of ``blend`` and ``lists``; ``valid_stars`` (valid rows,) are the blend's
+    predictions, the reference for drift."""
 
     def __init__(
         self,
@@ -64,24 +61,12 @@ class ReleasePacker:
         valid_stars: NDArray[np.float32],
         *,
         intervals: RatingIntervals | None,
+        lists: ListSelection,
         seed: int,
         say: Callable[[str], None],
-        search: bool = True,
     ) -> None:
         self._run, self._judge, self._seed = run, judge, seed
-        features = judge.dataset.item_features
-        self._selection = (
-            search_lists(
-                judge.known,
-                seed=seed,
-                shape=holdout_shape(judge.split.protocol, judge.known),
-                item_features=features,
-                seconds=LIST_SECONDS,
-                progress=say,
-            )
-            if search
-            else fixed_lists(features)
-        )
+        self._selection = lists
         self._rankers: dict[frozenset[str], Ranker] = {}
         self._mix = RANKER_ONLY
         self._say = say

@@ -72,6 +72,7 @@ def whole_outcome(
         ndcg_at_10=ndcg_of(results, folder.path) if len(plan.objectives) > 1 else {},
         samples=findings.samples,
         list_check=findings.list_check,
+        lists=findings.lists,
         cluster=where_it_ran(prepared, resources),
         refit=findings.refit,
         warm_start=prepared.warm_start,

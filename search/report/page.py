@@ -17,7 +17,7 @@ from search.report.figures import group_models, group_plots, interval_rows
 from search.report.parameters import FEWEST_TRIALS, MOST_SHOWN, name_of, value_text, varied
 from search.report.search_plots import curves_plot, front_plot, parallel_plot, progress_plot
 from search.results.schema import Metrics, Results
-from search.results.summary import headline_comparisons, model_rows, unmeasured
+from search.results.summary import headline_comparisons, lists_sentence, model_rows, unmeasured
 
 HERE = Path(__file__).parent
 TABLE_TRIALS = 200  # rows of the table of trials; the rest is in trials.json
@@ -81,7 +81,8 @@ def render(results: Results, trials: Sequence[TrialResult]) -> str:
             improvements=_improvements(results, trials),
             states=_states(results, trials),
             stages=_stages(results),
-            trials=sorted(trials, key=lambda trial: (trial.rmse is None, trial.rmse))[:TABLE_TRIALS],
+            trials=sorted(trials, key=_rank)[:TABLE_TRIALS],
+            lists_sentence="" if results.lists is None else lists_sentence(results.lists),
             failed=[trial for trial in trials if trial.status is TrialStatus.FAILED],
             command=shlex.join(results.command),
             now=dt.datetime.now(dt.UTC).strftime("%Y-%m-%d %H:%M UTC"),
@@ -89,9 +90,16 @@ def render(results: Results, trials: Sequence[TrialResult]) -> str:
     )
 
 
+def _rank(trial: TrialResult) -> tuple[bool, float]:
+    """Rating trials by rmse, then list trials by NDCG@10, then those without a figure."""
+    if trial.rmse is not None:
+        return False, trial.rmse
+    return True, -trial.list_metrics.get("ndcg_at_10", -1.0)
+
+
 def _subject(trials: Sequence[TrialResult]) -> str:
     """The family that most of the search was spent on."""
-    families = [trial.spec.family for trial in trials]
+    families = [trial.spec.family for trial in trials if trial.spec.track == "rating"]
     return max(set(families), key=lambda family: (families.count(family), family)) if families else ""
 
 

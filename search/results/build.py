@@ -24,6 +24,8 @@ from search.results.schema import (
     EnsembleResult,
     EventRecord,
     ForecastRecord,
+    ListMemberResult,
+    ListsResult,
     Member,
     Metrics,
     ModelResult,
@@ -71,6 +73,7 @@ def build_results(outcome: Outcome, *, promotion: JsonObject | None = None) -> R
         best_hybrid_vae=_model(outcome.best_hybrid_vae),
         ensemble=ensemble,
         recommender=_recommender(outcome),
+        lists=_lists(outcome),
         list_check=_figures(outcome.list_check),
         comparisons=look.comparisons(),
         intervals=look.intervals(),
@@ -209,6 +212,37 @@ def _recommender(outcome: Outcome) -> RecommenderResult | None:
     )
 
 
+def _lists(outcome: Outcome) -> ListsResult | None:
+    report = outcome.lists
+    if not report:
+        return None
+    searched = {trial.spec.number for trial in outcome.trials if trial.list_metrics}
+    blend = report.get("blend", {})
+    chosen = [row for row in blend.get("candidates", []) if row["weight"] > 0]
+    members = []
+    for place, member in enumerate(report["recipe"]["members"]):
+        row = chosen[place] if chosen else {}
+        number = row.get("number")
+        members.append(
+            ListMemberResult(
+                trial=number if number in searched else None,
+                ndcg_at_10=row.get("ndcg_at_10"),
+                **plain(member),
+            )
+        )
+    tried = report.get("tried", [])
+    return ListsResult(
+        family=report["family"],
+        selected_by=report.get("selected_by", ""),
+        people=blend.get("people", 0),
+        ndcg_at_10=blend.get("ndcg_at_10"),
+        members=members,
+        newcomers=report["recipe"]["newcomers"],
+        trials={row["number"]: row["ndcg_at_10"] for row in tried if row["number"] in searched},
+        reason=report["reason"],
+    )
+
+
 def _rating_intervals(outcome: Outcome) -> RatingIntervalSummary | None:
     bands = outcome.interval_coverage
     if outcome.rating_intervals is None or not bands:
@@ -273,7 +307,7 @@ def _forecasts(outcome: Outcome) -> list[ForecastRecord]:
 
 def _budget(outcome: Outcome) -> BudgetSummary:
     spent, trials = outcome.budget, outcome.trials
-    seconds = [trial.seconds for trial in trials if trial.seconds > 0]
+    seconds = [trial.seconds for trial in trials if trial.seconds > 0 and trial.spec.track == "rating"]
     won = None
     if outcome.formula and outcome.best and outcome.formula.valid and outcome.best.valid:
         won = outcome.formula.valid["rmse"] - outcome.best.valid["rmse"]

@@ -100,6 +100,41 @@ class RecommenderResult(ModelResult):
     """Items retrieved before scoring."""
 
 
+class ListMemberResult(Document):
+    """One config in the blend of lists."""
+
+    trial: int | None
+    """Its trial; None where the families' starting points were blended."""
+    family: str
+    """A list family."""
+    config: dict[str, Any]
+    """Its settings."""
+    weight: float
+    """On its raw scores."""
+    ndcg_at_10: float | None = None
+    """Alone, on people that it was not fitted on."""
+
+
+class ListsResult(Document):
+    """The list track: what was tried, and the blend that makes the lists."""
+
+    family: str
+    """The members' families, joined by +."""
+    selected_by: str = ""
+    """What the trials were judged by; "" where nothing was."""
+    people: int = 0
+    """People that the blend was chosen on; no member was fitted on them."""
+    ndcg_at_10: float | None = None
+    """Of the blend on those people."""
+    members: list[ListMemberResult] = Field(default_factory=list)
+    newcomers: float = 0.0
+    """Ratings that popularity is worth beside the members."""
+    trials: dict[int, float] = Field(default_factory=dict)
+    """List trial -> NDCG@10 on the held-out items of all people."""
+    reason: str = ""
+    """Why nothing was searched; "" where it was."""
+
+
 class PairedComparison(Document):
     """Two models on the same ratings: paired bootstrap over users."""
 

@@ -103,6 +103,7 @@ class Outcome:
     ndcg_at_10: dict[int, float] = field(default_factory=dict)
     samples: tuple[Sample, ...] = ()
     list_check: dict[str, float] | None = None  # of lists on a per-user split, where the run has another
+    lists: JsonObject = field(default_factory=dict)  # what the lists are, as ListSelection.report has it
     cluster: JsonObject = field(default_factory=dict)
     refit: JsonObject | None = None
     warm_start: str | None = None

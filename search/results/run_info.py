@@ -118,7 +118,7 @@ class BudgetSummary(Document):
     usd_per_improvement: float | None = None
     """Spent by 0.01 of rmse won over the formula on valid; None where nothing was won or paid."""
     seconds_per_trial: float | None = None
-    """Median training seconds of a trial."""
+    """Median training seconds of a rating trial."""
     nodes: int = 1
     """Machines that the price is for."""
     computed: str = ""

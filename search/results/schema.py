@@ -14,6 +14,8 @@ from search.results.document import Document
 from search.results.metrics import (
     EnsembleResult,
     ErrorGroup,
+    ListMemberResult,
+    ListsResult,
     Member,
     MetricInterval,
     Metrics,
@@ -35,7 +37,7 @@ from search.results.run_info import (
     Verdict,
 )
 
-SCHEMA_VERSION = 2  # 1 lacked what has a default since: forecasts, list_check, rating_intervals, stages
+SCHEMA_VERSION = 3  # 1 and 2 lacked what has a default since: forecasts, list_check, lists, ...
 
 __all__ = [
     "SCHEMA_VERSION",
@@ -45,6 +47,8 @@ __all__ = [
     "ErrorGroup",
     "EventRecord",
     "ForecastRecord",
+    "ListMemberResult",
+    "ListsResult",
     "Member",
     "MetricInterval",
     "Metrics",
@@ -64,7 +68,7 @@ __all__ = [
 class Results(Document):
     """A run, whole."""
 
-    schema_version: Literal[2] = 2
+    schema_version: Literal[3] = 3
     """Grows with the fields; ``results_file.UPGRADES`` brings older ones up."""
     name: str
     """The run's name: its folder."""
@@ -96,9 +100,11 @@ class Results(Document):
     """The best hybrid VAE on valid, where ``best`` is of another family."""
     ensemble: EnsembleResult | None = None
     recommender: RecommenderResult | None = None
+    lists: ListsResult | None = None
+    """Where the recommender's lists come from: the list track of the search."""
     list_check: Metrics | None = None
     """Lists on a small per-user split, which the plan's list targets are judged on, where the run has another
-    split; searched on that split alone."""
+    split; the families' starting points, blended on that split alone."""
     comparisons: list[PairedComparison] = Field(default_factory=list)
     intervals: list[MetricInterval] = Field(default_factory=list)
     rating_intervals: RatingIntervalSummary | None = None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from search.results.schema import Metrics, ModelResult, PairedComparison, Results
+from search.results.schema import ListsResult, Metrics, ModelResult, PairedComparison, Results
 
 OWNERS_TEMPLATE = "hybrid_vae_optimized"
 NAMES = {
@@ -62,6 +62,8 @@ def summary_text(results: Results, folder: Path | None = None) -> str:
     if (intervals := results.rating_intervals) is not None:
         inside = f"{intervals.coverage:.1%} of test is inside"
         lines.append(f"{intervals.level:.0%} intervals of predicted ratings: {inside}.")
+    if results.lists is not None:
+        lines.append(lists_sentence(results.lists))
     lines += ["", "The owner's targets:"]
     for target in results.targets:
         if target.value is not None:
@@ -76,6 +78,18 @@ def summary_text(results: Results, folder: Path | None = None) -> str:
                 f"serve it: python -m serving serve --release {folder / 'release'}",
             ]
     return "\n".join(lines)
+
+
+def lists_sentence(lists: ListsResult) -> str:
+    """Where the lists come from, on one line."""
+    if lists.ndcg_at_10 is None:
+        return f"lists: {lists.family} ({lists.reason})."
+    alone = max((member.ndcg_at_10 or 0.0 for member in lists.members), default=0.0)
+    source = f"{len(lists.trials)} list trials" if lists.trials else "the families' starting points"
+    return (
+        f"lists: {len(lists.members)} of {source} ({lists.family}), NDCG@10 {lists.ndcg_at_10:.4f} on "
+        f"{lists.people:,} people that no member was fitted on (the best member alone {alone:.4f})."
+    )
 
 
 def unmeasured(results: Results) -> dict[str, list[str]]:

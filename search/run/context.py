@@ -16,11 +16,13 @@ from recsys.data.dataset import Dataset
 from recsys.data.report import scale_line
 from recsys.data.split import Split, TrainingData
 from recsys.notifications import Notifier
+from recsys.ranking.list_validation import ListValidation
 from recsys.training.trial_types import TrialSpec
 from recsys.types import JsonObject
 from search.config.plan import SearchPlan
+from search.config.tracks import search_family
 from search.run.budget import Budget, Meter, hours
-from search.sampling.family_sampler import FamilySampler, SamplerSettings
+from search.sampling.family_sampler import FamilySampler, sampler_settings
 from search.sampling.trial_factory import SCALED, Draw, Proposal, TrialFactory
 from search.storage.run_dir import RunFolder
 from search.storage.trial_dir import RESULT
@@ -57,6 +59,7 @@ class RunContext:
     dataset: Dataset
     split: Split
     data: TrainingData
+    lists: ListValidation | None  # what lists are chosen on; None where the plan does not search for them
     composer: TrialFactory | None
     planned: int
     work: Work
@@ -132,22 +135,17 @@ class RunContext:
         """A sampler for each family with something to draw."""
         if self.composer is None:
             return {}
-        settings = SamplerSettings(
-            seed=self.plan.seed,
-            startup_trials=self.plan.proposing.startup_trials,
-            multivariate=self.plan.proposing.multivariate,
-            objectives=tuple(self.plan.objectives),
-            gap_limit=self.plan.proposing.gap_limit,
-        )
+        composer = self.composer
         return {
-            name: FamilySampler(self.composer.spaces[name], settings)
-            for name in self.composer.searched_families()
+            name: FamilySampler(composer.spaces[name], sampler_settings(self.plan, search_family(name).track))
+            for name in composer.searched_families()
         }
 
     def data_bytes(self) -> int:
         """Of the training data's arrays."""
         arrays: list[Any] = [self.data.user_features, self.data.item_features]
-        for ratings in (self.data.train, self.data.valid):
+        known = [self.data.train, self.data.valid]
+        for ratings in known if self.lists is None else [*known, self.lists.data.ratings]:
             arrays += [ratings.users, ratings.items, ratings.values, ratings.times]
         return sum(array.nbytes for array in arrays if array is not None)
 
@@ -162,10 +160,13 @@ class RunContext:
         ]
         lines += quality_lines(self.dataset)
         if self.composer is not None:
+            list_count = sum(slot.track == "lists" for slot in self.composer.sequence)
             lines.append(
                 f"{plan.trials} trials, each of the same {plan.epochs} epochs at most, schedules scaled to "
-                f"them; {self.planned - plan.trials} more for baselines and the formula's own early stop"
+                f"them; {self.planned - plan.trials - list_count} more for baselines and the formula's own "
+                "early stop"
             )
+            lines.append(self._lists_line(list_count))
             if self.composer.template_name.endswith(SCALED):
                 lines.append(
                     f"trial 1 is '{self.composer.template_name}': as written it breaks the safe bounds"
@@ -178,6 +179,18 @@ class RunContext:
                 f"{len(self.work.numbers)} to start ({hours(self.seconds_before / 3600)} used so far)"
             )
         return lines
+
+    def _lists_line(self, count: int) -> str:
+        """What lists are chosen by, or why they are not."""
+        if self.lists is None:
+            return "the objective is ratings alone: lists are a fixed ALS's, not searched"
+        if self.lists.impossible:
+            return f"no list can be searched: {self.lists.impossible}; the rating track goes on"
+        return (
+            f"{count} list trials, judged by NDCG@10 on the {self.lists.holdout.shape} quarter of "
+            f"each person's train and valid ratings ({len(self.lists.holdout.users):,} people; split "
+            f"{self.split.protocol})"
+        )
 
 
 def quality_lines(dataset: Dataset) -> list[str]:

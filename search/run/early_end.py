@@ -54,7 +54,11 @@ def plateau_reached(
     """
     if not options.trials:
         return None
-    places = [place for place, result in enumerate(results) if result.spec.origin in SEARCHED]
+    places = [
+        place
+        for place, result in enumerate(results)
+        if result.spec.origin in SEARCHED and result.spec.track == "rating"
+    ]
     if len(places) <= options.trials:
         return None
     first = places[-options.trials]

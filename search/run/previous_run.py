@@ -32,7 +32,7 @@ class PreviousRun:
                 f"{option} {path}: no run there (no run.json); give the folder of a finished run"
             )
         run = RunFolder(path)
-        results = [result for result in run.results() if result.rmse is not None]
+        results = [one for one in run.results() if one.rmse is not None or one.list_metrics]
         if not results:
             raise InputError(f"{option} {path}: none of its trials has a result yet")
         proposals = {spec.number: Proposal(spec, draws) for spec, draws in run.proposals()}
@@ -66,8 +66,8 @@ class PreviousRun:
 
     def best_configs(self) -> list[Point]:
         """The best searched configs, best first."""
-        found = [
-            r for r in self.results if r.spec.origin not in {"formula", "template", "reference", "baseline"}
-        ]
+        yardsticks = {"formula", "template", "reference", "baseline"}
+        judged = [one for one in self.results if one.rmse is not None]
+        found = [one for one in judged if one.spec.origin not in yardsticks]
         found.sort(key=lambda result: (result.rmse, result.spec.number))
-        return [(result.spec.family, result.spec.config) for result in (found or self.results)[:BEST_CONFIGS]]
+        return [(result.spec.family, result.spec.config) for result in (found or judged)[:BEST_CONFIGS]]

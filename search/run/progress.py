@@ -55,6 +55,8 @@ class ProgressDisplay:
         text = f"trial {spec.number:>3} {spec.family:<12} {result.status.value:<8} {spec.name}: "
         if result.status is TrialStatus.FAILED:
             text += result.error
+        elif result.list_metrics:
+            text += f"NDCG@10 {result.list_metrics['ndcg_at_10']:.4f} ({result.seconds:.1f} s)"
         elif result.rmse is not None and result.loss is not None:
             text += (
                 f"loss {result.loss:.4f}, rmse {result.rmse:.4f} "

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from clusters.forecast import mean_epochs
+from recsys.ranking.list_families import LIST_FAMILIES
 from recsys.training.trial_types import EpochReport, TrialResult, TrialSpec, TrialStatus
 from search.config.plan import SearchPlan
 from search.run.budget import Meter, hours
@@ -20,6 +21,7 @@ from search.sampling.trial_slots import TrialSlot
 
 COUNTED_BY_TRIALS = ("formula", "template", "start-from", "search")  # what --trials counts
 ENDED_BY_ITSELF = (TrialStatus.FINISHED, TrialStatus.PRUNED)
+LISTS = ("lists", "")  # list trials are of one kind
 FIRST_EPOCHS = 2  # of one trial, before the first forecast is made
 
 
@@ -92,15 +94,20 @@ class Projector:
             times.epochs += 1
 
     def ended(self, result: TrialResult) -> None:
-        """Learn how much of its planned epochs a trial trained."""
-        if result.status in ENDED_BY_ITSELF:
+        """Learn how much of its planned epochs a trial trained; a list trial is an epoch."""
+        kind = _kind(result.spec.family, result.spec.origin)
+        if kind == LISTS and result.list_metrics:
+            self._times[kind].seconds += result.seconds
+            self._times[kind].epochs += 1
+            self._times[kind].shares.append(1.0)
+        elif result.status in ENDED_BY_ITSELF:
             share = len(result.reports) / max(result.spec.epochs, 1)
-            self._times[_kind(result.spec.family, result.spec.origin)].shares.append(share)
+            self._times[kind].shares.append(share)
 
     @property
     def calibrated(self) -> bool:
         """Whether enough was trained for a forecast."""
-        return any(times.epochs >= FIRST_EPOCHS for times in self._times.values())
+        return any(times.epochs >= FIRST_EPOCHS for kind, times in self._times.items() if kind != LISTS)
 
     def project(self, now: float) -> Projection | None:
         """The end as seen at ``now`` (Unix seconds); None before the first epochs."""
@@ -115,7 +122,7 @@ class Projector:
         known = {*ledger.finished, *ledger.running}
         waiting = [slot for slot in self._slots if slot.number not in known]
         ahead = sorted(running) + [
-            self._seconds(slot.family, slot.origin, epochs_of(self._plan, slot.origin)) for slot in waiting
+            self._seconds(slot.family, slot.origin, slot_epochs(self._plan, slot)) for slot in waiting
         ]
         untold = max(ledger.left - len(ahead), 0)  # trials given as specs, not started
         ahead += [sum(ahead) / len(ahead) if ahead else ledger.trial_seconds()] * untold
@@ -136,7 +143,9 @@ class Projector:
     def _same_trials(self, reached: int) -> int | None:
         if not self._slots:
             return None
-        counted = sum(slot.origin in COUNTED_BY_TRIALS for slot in self._slots[:reached])
+        counted = sum(
+            slot.origin in COUNTED_BY_TRIALS and slot.track == "rating" for slot in self._slots[:reached]
+        )
         return counted if counted >= 2 else None
 
     def _trained(self, spec: TrialSpec, report: EpochReport | None) -> float:
@@ -147,6 +156,8 @@ class Projector:
         """Expected seconds of a trial of this kind: its own kind's epochs, else its family's, else any's."""
         kind = self._times.get(_kind(family, origin), EpochTimes())
         mean = kind.mean
+        if _kind(family, origin) == LISTS:
+            return mean or 0.0  # seconds, where no list trial has ended: nothing beside the others
         for times in (
             [row for (name, _), row in self._times.items() if name == family],
             list(self._times.values()),
@@ -170,5 +181,12 @@ def epochs_of(plan: SearchPlan, origin: str) -> int:
     return longest.get(origin, plan.epochs)
 
 
+def slot_epochs(plan: SearchPlan, slot: TrialSlot) -> int:
+    """Epochs at most of a trial to come."""
+    return 1 if slot.track == "lists" else epochs_of(plan, slot.origin)
+
+
 def _kind(family: str, origin: str) -> tuple[str, str]:
+    if family in LIST_FAMILIES:
+        return LISTS
     return family, origin if origin in ("reference", "baseline") else ""

@@ -169,6 +169,7 @@ class SearchRun:
                 run=self.folder.path,
                 plan=plan,
                 data=prepared.data,
+                lists=prepared.lists,
                 families=prepared.families(),
                 compose=prepared.compose,
                 journal=lambda proposal: self.folder.journal(proposal.spec, proposal.draws),
@@ -237,6 +238,7 @@ class SearchRun:
             prepared.plan,
             prepared.dataset,
             prepared.split,
+            lists=prepared.lists,
             say=self.progress.say,
             seconds_left=lambda: self.meter.seconds_left(time.time()),
         )

@@ -8,6 +8,8 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
+import numpy as np
+
 from clusters.cluster_info import ClusterInfo, read_cluster_info
 from recsys.bounds import SMALL_BATCH_SIZE
 from recsys.data.data_spec import DataSpec, show_download
@@ -16,6 +18,9 @@ from recsys.data.split import Split
 from recsys.data.splits import make_split, training_data
 from recsys.errors import InputError
 from recsys.notifications import Notifier
+from recsys.ranking.list_holdout import holdout_shape
+from recsys.ranking.list_validation import ListValidation
+from recsys.seeds import derive_seed
 from recsys.training.trial_types import TrialResult, TrialSpec, TrialStatus
 from recsys.types import JsonObject
 from search.config.plan import SearchPlan, make_plan
@@ -80,6 +85,9 @@ def prepare(request: SearchRequest) -> RunContext:
     if started_from is not None:
         points = started_from.best_configs() + points
     data = training_data(dataset, split)
+    lists = None if plan.objective == "rating" else list_validation(plan, dataset, split)
+    if lists is not None and lists.impossible:
+        plan = plan.model_copy(update={"list_trials": 0})
     composer, numbers = None, [spec.number for spec in specs]
     if not specs:
         sequence = trial_sequence(plan, given=[family for family, _ in points])
@@ -110,6 +118,7 @@ def prepare(request: SearchRequest) -> RunContext:
         dataset=dataset,
         split=split,
         data=data,
+        lists=lists,
         composer=composer,
         planned=len(numbers),
         work=work,
@@ -120,6 +129,17 @@ def prepare(request: SearchRequest) -> RunContext:
         specs=specs,
         seconds={"data": time.perf_counter() - began},
         cluster=cluster,
+    )
+
+
+def list_validation(plan: SearchPlan, dataset: Dataset, split: Split) -> ListValidation:
+    """What the run's lists are chosen on: people's ratings of train and valid."""
+    known = dataset.ratings.take(np.sort(np.concatenate([split.train, split.valid])))
+    return ListValidation.of(
+        known,
+        shape=holdout_shape(split.protocol, known),
+        seed=derive_seed(plan.seed, "ranker"),
+        item_features=dataset.item_features,
     )
 
 

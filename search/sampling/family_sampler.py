@@ -21,9 +21,12 @@ from optuna.trial import TrialState
 from recsys.seeds import derive_seed
 from recsys.training.trial_types import TrialStatus
 from recsys.types import JsonObject
+from search.config.plan import SearchPlan
+from search.config.tracks import Track
 from search.sampling.search_space import Space
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
+LIST_STARTUP = 4  # trials of a list family before it is modelled: its starting points are good ones
 WORST = 1e6  # stands for a figure that is not finite; Optuna refuses NaN
 
 
@@ -36,6 +39,18 @@ class SamplerSettings:
     multivariate: bool
     objectives: tuple[str, ...]
     gap_limit: float | None
+
+
+def sampler_settings(plan: SearchPlan, track: Track) -> SamplerSettings:
+    """How ``plan`` draws on a track: rating models by its objectives, list families by NDCG@10."""
+    rating = track == "rating"
+    return SamplerSettings(
+        seed=plan.seed,
+        startup_trials=plan.proposing.startup_trials if rating else LIST_STARTUP,
+        multivariate=plan.proposing.multivariate,
+        objectives=tuple(plan.objectives) if rating else ("ndcg_at_10",),
+        gap_limit=plan.proposing.gap_limit if rating else None,
+    )
 
 
 class FamilySampler:

@@ -14,9 +14,10 @@ from typing import Any, Protocol
 from recsys.bounds import DataShape, Violation, scale_into_bounds, violations
 from recsys.data.dataset import Dataset
 from recsys.models.ranges import Categorical, FloatRange, IntRange, Range
-from recsys.models.registry import family_named, make_config
+from recsys.models.registry import make_config
 from recsys.types import JsonObject
 from search.config.plan import SUBJECT
+from search.config.tracks import search_family
 
 
 class Suggester(Protocol):
@@ -43,7 +44,7 @@ class Space:
     def ranges(self) -> dict[str, Range]:
         """The ranges that are drawn, in drawing order: whole numbers (capacity) last."""
         free = {
-            name: span for name, span in family_named(self.family).ranges.items() if name not in self.fixed
+            name: span for name, span in search_family(self.family).ranges.items() if name not in self.fixed
         }
         return dict(sorted(free.items(), key=lambda pair: isinstance(pair[1], IntRange)))
 
@@ -93,7 +94,7 @@ class Space:
 
     def describe(self, config: JsonObject) -> JsonObject | None:
         """The draws that would give ``config``, or None where the space does not hold it."""
-        values = plain(make_config(self.family, {**self.fixed, **config}))
+        values = plain(search_family(self.family).config({**self.fixed, **config}))
         draws: JsonObject = {}
         for name, span in self.ranges.items():
             if isinstance(span, Categorical):

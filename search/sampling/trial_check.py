@@ -10,9 +10,10 @@ from recsys.data.split import TrainingData
 from recsys.errors import InputError
 from recsys.models.hybrid_vae.config import HybridVaeConfig
 from recsys.models.ranges import Categorical
-from recsys.models.registry import family_named, make_config
+from recsys.models.registry import FAMILIES
 from recsys.training.trial_types import TrialSpec
 from recsys.types import JsonObject
+from search.config.tracks import search_family
 from search.sampling.search_space import Space
 
 
@@ -26,7 +27,7 @@ def check_trial(spec: TrialSpec, data: TrainingData, shape: DataShape, *, small_
         shape: What its tables are counted by.
         small_batch: Whether the GPU's own row asks for batch 1536.
     """
-    config = make_config(spec.family, spec.config)
+    config = search_family(spec.family).config(spec.config)
     if spec.epochs < 1:
         raise InputError(f"trial {spec.number} ({spec.name}) has {spec.epochs} epochs, expected 1 or more")
     if isinstance(config, HybridVaeConfig):
@@ -37,7 +38,7 @@ def check_trial(spec: TrialSpec, data: TrainingData, shape: DataShape, *, small_
                 f"trial {spec.number} ({spec.name}) is outside the safe bounds: {reasons}. Bring what is "
                 "named inside; nothing was started"
             )
-    check = family_named(spec.family).check
+    check = FAMILIES[spec.family].check if spec.family in FAMILIES else None
     if check is not None:
         check(config, data)
 

@@ -8,12 +8,13 @@ from dataclasses import dataclass
 from recsys.bounds import SMALL_BATCH_SIZE, DataShape
 from recsys.data.split import TrainingData
 from recsys.errors import InputError
-from recsys.models.registry import family_named, make_config
+from recsys.models.registry import make_config
 from recsys.seeds import derive_seed
 from recsys.training.trial_types import TrialSpec
 from recsys.types import JsonObject
 from search.config.plan import SUBJECT, SearchPlan
 from search.config.template import load_template
+from search.config.tracks import search_family
 from search.sampling.search_space import Space, plain
 from search.sampling.trial_check import check_trial, corner_configs
 from search.sampling.trial_slots import REFERENCES, TrialSlot
@@ -60,7 +61,7 @@ class TrialFactory:
                 name,
                 shape,
                 fixed={
-                    **family_named(name).forced_defaults(data),
+                    **search_family(name).forced_defaults(data),
                     **plan.fixed.get(name, {}),
                     **(self._batch if name == SUBJECT else {}),
                 },
@@ -104,8 +105,11 @@ class TrialFactory:
             )
             config = space.inside({**points[place], **space.fixed})
             return config, space.describe(config)
+        if slot.start is not None:
+            config = {**search_family(slot.family).starts[slot.start], **space.fixed}
+            return config, space.describe(config)
         first = min(s.number for s in self._slots.values() if s.family == slot.family)
-        if slot.family != SUBJECT and slot.number == first:
+        if slot.track == "rating" and slot.family != SUBJECT and slot.number == first:
             return dict(space.fixed), space.describe({})
         if not space.ranges:
             return dict(space.fixed), None
@@ -124,12 +128,13 @@ class TrialFactory:
             number=slot.number,
             name=name,
             family=slot.family,
-            config=plain(make_config(slot.family, config)),
-            epochs=epochs,
+            config=plain(search_family(slot.family).config(config)),
+            epochs=1 if slot.track == "lists" else epochs,
             seed=derive_seed(plan.seed, "trial", slot.number),
             prunable=slot.origin in {"search", "start-from"}
             or (slot.origin == "baseline" and slot.name == ""),
             origin=slot.origin,
+            track=slot.track,
         )
 
     def _scaled_template(self) -> tuple[str, JsonObject]:

@@ -135,5 +135,5 @@ def running_best(result: TrialResult) -> list[JsonObject]:
 def final_row(result: TrialResult, ndcg: float | None) -> JsonObject:
     """What a trial told at its end."""
     gap = next((row.gap for row in result.reports if row.epoch == result.best_epoch), math.nan)
-    figures = {"rmse": result.rmse, "loss": result.loss, "ndcg_at_10": ndcg}
+    figures = {"rmse": result.rmse, "loss": result.loss, "ndcg_at_10": ndcg, **result.list_metrics}
     return {"status": result.status.value, "gap": gap, **figures}

@@ -1,9 +1,11 @@
 """Which trial does what, fixed before the run starts: numbers, families and origins.
 
-Trial 0 is the formula, trial 1 the template; then the configs that the search is given to start at, so
-that a run which hits its cap has tried those; then the references (the formula to its own early stop:
-long, so not last), and the trials that are drawn with the baselines' spread evenly between them. Pure: the
-same plan always gives the same sequence, which is what lets a resumed run go on where it was.
+Trial 0 is the formula, trial 1 the template; then the configs that the search is given to start at and the
+list families' own starting points, so that a run which hits its cap has tried those; then the references (the
+formula to its own early stop: long, so not last), the trials that are drawn with the baselines' spread evenly
+between them, and the list trials that are drawn (a second each). Numbers are the rating track's first, so
+that they do not depend on the lists. Pure: the same plan always gives the same sequence, which is what lets
+a resumed run go on where it was.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ from typing import Literal
 
 from recsys.models.registry import family_named
 from search.config.plan import SUBJECT, SearchPlan
+from search.config.tracks import Track, search_family
 
 Origin = Literal["formula", "template", "start-from", "reference", "baseline", "search", "experiment"]
 
@@ -26,6 +29,11 @@ class TrialSlot:
     family: str
     origin: Origin
     name: str = ""
+    start: int | None = None  # which of a list family's own starting points
+
+    @property
+    def track(self) -> Track:
+        return search_family(self.family).track
 
 
 # The formula to its own early stop, by how BatchNorm's statistics are had.
@@ -53,13 +61,30 @@ def trial_sequence(plan: SearchPlan, *, given: Sequence[str] = ()) -> tuple[Tria
         (SUBJECT, "template", plan.template),
         *((family, "start-from", "") for family in starts),
     ]
+    before_lists = len(slots)
     if plan.reference.enabled:
         slots += [(SUBJECT, "reference", name) for name in REFERENCES]
     for family, is_baseline in _interleave(searched, baselines):
         slots.append((family, "baseline" if is_baseline else "search", ""))
-    return tuple(
-        TrialSlot(number, family, origin, name) for number, (family, origin, name) in enumerate(slots)
-    )
+    rating = [TrialSlot(number, family, origin, name) for number, (family, origin, name) in enumerate(slots)]
+    lists = list_slots(plan, first=len(rating))
+    starts_of_lists = [slot for slot in lists if slot.start is not None]
+    drawn = lists[len(starts_of_lists) :]
+    return (*rating[:before_lists], *starts_of_lists, *rating[before_lists:], *drawn)
+
+
+def list_slots(plan: SearchPlan, *, first: int = 0) -> list[TrialSlot]:
+    """The list trials of ``plan``, numbered from ``first``: every family's first starting point, then the
+    second ones, and so on, then draws by the families' shares. A family at share 0 is left out."""
+    count, shares = plan.list_trial_count, plan.list_families
+    families = [search_family(name) for name in shares if shares[name] > 0]
+    most = max((len(family.starts) for family in families), default=0)
+    places = [(family.name, rank) for rank in range(most) for family in families if rank < len(family.starts)]
+    drawn = _shares(shares, max(count - len(places), 0)) if families else []
+    slots = [*places, *((name, None) for name in drawn)][:count]
+    return [
+        TrialSlot(first + place, name, "search", start=start) for place, (name, start) in enumerate(slots)
+    ]
 
 
 def _shares(shares: dict[str, float], count: int) -> list[str]:

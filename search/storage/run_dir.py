@@ -90,7 +90,8 @@ class RunFolder:
         write_atomic(self.path / "plan.yaml", text.encode())
 
     def read_plan(self) -> SearchPlan:
-        content = yaml.safe_load((self.path / "plan.yaml").read_text())
+        """The plan of the run; one without ``list_trials`` was made before lists were trials: it has none."""
+        content = {"list_trials": 0, **yaml.safe_load((self.path / "plan.yaml").read_text())}
         return make_plan(content, {}, where=str(self.path / "plan.yaml"))
 
     def write_about(self, about: JsonObject) -> None:

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from recsys.io import write_atomic
+from recsys.ranking.list_validation import ListFigures
 from recsys.training.trial_types import TrialResult, TrialSpec, TrialStatus
 from search.storage.json_files import trial_from_json, trial_to_json
 
@@ -41,9 +42,21 @@ def write_result(folder: Path, result: TrialResult) -> None:
 def write_failure(folder: Path, spec: TrialSpec, *, error: str) -> None:
     """Record that a trial failed before its first epoch's end, with its reason."""
     folder.mkdir(parents=True, exist_ok=True)
-    result = TrialResult(
+    write_result(folder, _without_figures(folder, spec, TrialStatus.FAILED, error=error))
+
+
+def write_list_trial(folder: Path, spec: TrialSpec, figures: ListFigures) -> None:
+    """Record a finished list trial."""
+    folder.mkdir(parents=True, exist_ok=True)
+    empty = _without_figures(folder, spec, TrialStatus.FINISHED)
+    write_result(folder, replace(empty, seconds=figures.seconds, list_metrics=figures.describe()))
+
+
+def _without_figures(folder: Path, spec: TrialSpec, status: TrialStatus, *, error: str = "") -> TrialResult:
+    """A result without an epoch."""
+    return TrialResult(
         spec=spec,
-        status=TrialStatus.FAILED,
+        status=status,
         best_epoch=None,
         loss=None,
         rmse=None,
@@ -54,4 +67,3 @@ def write_failure(folder: Path, spec: TrialSpec, *, error: str) -> None:
         folder=f"trials/{folder.name}",
         error=error,
     )
-    write_result(folder, result)

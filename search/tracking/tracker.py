@@ -113,7 +113,7 @@ class Tracker:
             str(spec.number),
             name=spec.name,
             params=config,
-            tags={"origin": spec.origin, "trial": spec.number},
+            tags={"origin": spec.origin, "trial": spec.number, "track": spec.track},
         )
 
     def epoch(self, spec: TrialSpec, report: EpochReport) -> None:
@@ -135,7 +135,12 @@ class Tracker:
         metrics = []
         for report in result.reports:
             metrics += _epoch_metrics(report, start + report.epoch * report.seconds)
-        best = {"best_loss": result.loss, "best_rmse": result.rmse, "best_mae": result.mae}
+        best = {
+            "best_loss": result.loss,
+            "best_rmse": result.rmse,
+            "best_mae": result.mae,
+            **result.list_metrics,
+        }
         metrics += [[name, value, 0, now] for name, value in best.items() if _finite(value)]
         metrics += [["parameters", result.parameters, 0, now], ["seconds", result.seconds, 0, now]]
         tags = {"status": result.status.value, "best_epoch": result.best_epoch, "error": result.error[:500]}

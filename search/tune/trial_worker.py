@@ -1,5 +1,7 @@
 """What a Ray worker runs: a Trial driven one epoch at a time, the same worker for one trial after another.
 
+A list trial is one step: it fits in closed form or in seconds.
+
 The search's decision to end a trial (pruned, or stopped by the budget or an interrupt) reaches it as a
 word in Ray's key-value store, read before each epoch: so a trial always ends itself, its files are
 complete before the search hears of its end, and a trial without result.json is one to continue.
@@ -25,11 +27,20 @@ from ray import tune
 from clusters.trial_sync import is_local, pull, push
 from recsys.data.split import TrainingData
 from recsys.models.optim.device import has_gpu, is_lost
+from recsys.ranking.list_validation import ListValidation
 from recsys.training.trial import Trial
 from recsys.training.trial_types import EpochReport, RunEvent, TrialSpec, TrialStatus
 from recsys.types import JsonObject
+from search.config.tracks import search_family
 from search.storage.json_files import plain
-from search.storage.trial_dir import CHECKPOINT, RESULT, read_result, trial_folder, write_failure
+from search.storage.trial_dir import (
+    CHECKPOINT,
+    RESULT,
+    read_result,
+    trial_folder,
+    write_failure,
+    write_list_trial,
+)
 from search.tune.ray_internals import get_word, put_word
 from search.tune.valid_ndcg import valid_ndcg
 
@@ -59,6 +70,7 @@ class TrialWorker(tune.Trainable):  # type: ignore[misc]
         self,
         config: JsonObject,
         data: TrainingData | None = None,
+        lists: ListValidation | None = None,
         run: str = "",
         session: str = "",
         checkpoint_seconds: float = 15.0,
@@ -66,11 +78,13 @@ class TrialWorker(tune.Trainable):  # type: ignore[misc]
         small_batch: bool = False,
         needs_gpu: bool = False,
     ) -> None:
-        """``rank``: lists are an objective too, so each trial that ends is judged by its lists on valid.
+        """``lists``: what list trials are judged on, where there are any.
+        ``rank``: lists are an objective too, so each trial that ends is judged by its lists on valid.
         ``small_batch``: the GPU's own row asks for batch 1536. ``needs_gpu``: a GPU is paid for, so that a
         trial without one ends the run."""
         assert data is not None
         self._data, self._run, self._session = data, Path(run), session
+        self._lists = lists
         self._checkpoint_seconds, self._rank, self._small_batch = checkpoint_seconds, rank, small_batch
         self._needs_gpu = needs_gpu
         self._carries = not is_local(self._run)
@@ -109,7 +123,7 @@ class TrialWorker(tune.Trainable):  # type: ignore[misc]
         self._opened = True
         if self._carries:
             pull(self._folder)
-        if (self._folder / RESULT).exists():
+        if (self._folder / RESULT).exists() or self._spec.track == "lists":
             return
         self._folder.mkdir(parents=True, exist_ok=True)
         self._trial = Trial(
@@ -123,6 +137,8 @@ class TrialWorker(tune.Trainable):  # type: ignore[misc]
     def _step(self) -> JsonObject:
         if not self._opened:
             self._open()
+        if self._spec.track == "lists" and not (self._folder / RESULT).exists():
+            return self._list_trial()
         if self._trial is None:
             return self._final_row(None)
         if self._needs_gpu and not has_gpu():
@@ -142,6 +158,16 @@ class TrialWorker(tune.Trainable):  # type: ignore[misc]
         if time.monotonic() - self._saved_at >= self._checkpoint_seconds:
             self._save()
         return self._row(report, trained=True)
+
+    def _list_trial(self) -> JsonObject:
+        """A list trial, whole: a fit and the lists of the people who judge it."""
+        if told_to_end(self._session, self._spec.number) is not None:
+            return self._row(None, done=True, status=TrialStatus.STOPPED.value)
+        assert self._lists is not None
+        config = search_family(self._spec.family).config(self._spec.config)
+        figures = self._lists.judge(self._spec.family, config)
+        write_list_trial(self._folder, self._spec, figures)
+        return self._final_row(None)
 
     def _stopped(self) -> JsonObject:
         """Ended by the budget or an interrupt: usable as it is, and kept so that it can go on."""
@@ -190,6 +216,7 @@ class TrialWorker(tune.Trainable):  # type: ignore[misc]
         row["epoch"] = result.reports[-1].epoch if result.reports else 0
         if self._rank and result.rmse is not None:
             row["ndcg_at_10"] = valid_ndcg(self._folder, self._data)
+        row |= result.list_metrics
         if self._carries:
             push(self._folder)
         self._trial = None

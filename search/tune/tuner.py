@@ -12,6 +12,7 @@ from pathlib import Path
 from ray import tune
 
 from recsys.data.split import TrainingData
+from recsys.ranking.list_validation import ListValidation
 from recsys.training.trial_types import EpochReport, RunEvent, TrialResult, TrialSpec, TrialStatus
 from search.config.plan import SearchPlan
 from search.results.outcome import RunStatus
@@ -60,6 +61,7 @@ class Search:
     run: Path
     plan: SearchPlan
     data: TrainingData
+    lists: ListValidation | None
     families: dict[str, FamilySampler]
     compose: Callable[[int, Draw], Proposal]
     journal: Callable[[Proposal], None]
@@ -126,6 +128,7 @@ class Search:
         worker = tune.with_parameters(
             TrialWorker,
             data=self.data,
+            lists=self.lists,
             run=str(self.run),
             session=self._session,
             checkpoint_seconds=self.plan.checkpoint_seconds,

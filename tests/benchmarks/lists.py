@@ -26,12 +26,15 @@ from recsys.data.splits import make_split
 from recsys.metrics.ranking import best_of, evaluate_lists, pair_matrix
 from recsys.metrics.significance import mean_difference, over_seeds
 from recsys.ranking.list_data import ListData
+from recsys.ranking.list_ensemble import blend_lists
 from recsys.ranking.list_families import LIST_FAMILIES
 from recsys.ranking.list_holdout import HoldoutShape, hold_out
-from recsys.ranking.list_search import search_lists, unseen_scores
+from recsys.ranking.list_validation import ListValidation, unseen_scores
 from recsys.ranking.ranker import Ranker
 from recsys.ranking.ranker_config import history_of
 from recsys.types import JsonObject
+from search.config.plan import make_plan
+from search.sampling.list_search import search_lists
 from tests.benchmarks.fixed_recipe import fit_ranker
 
 TIMED_LISTS = 200
@@ -51,7 +54,9 @@ def compare(known: Ratings, test: Ratings, *, shape: HoldoutShape, seed: int) ->
     valid_count = round(FIXED_SHARE * len(known))
     valid, train = known.take(np.sort(order[:valid_count])), known.take(np.sort(order[valid_count:]))
     fixed, _ = fit_ranker(train, valid, seed=seed)
-    selection = search_lists(known, seed=seed, shape=shape)
+    validation = ListValidation.of(known, shape=shape, seed=seed)
+    plan = make_plan({"seed": seed}, {})
+    selection = blend_lists(search_lists(validation, plan), validation)
     searched = selection.fit(known, seed=seed)
     users = np.unique(test.users).astype(np.int64)
     row: JsonObject = {"seed": seed, "families": selection.family, "people": len(users)}

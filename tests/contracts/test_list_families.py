@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import optuna
 import pytest
 
+from recsys.bounds import DataShape
 from recsys.data.ratings import Ratings, RatingScale
 from recsys.models.base import History
 from recsys.models.ranges import Categorical
@@ -20,6 +22,8 @@ from recsys.ranking.ranker import Ranker
 from recsys.ranking.ranker_config import history_of
 from recsys.ranking.ranker_sum import sum_rankers, with_prior
 from recsys.ranking.spectral import SpectralConfig, fit_spectral
+from search.config.tracks import search_family
+from search.sampling.search_space import Space
 
 USERS, ITEMS = 40, 20
 SMALL: dict[str, Any] = {
@@ -100,20 +104,21 @@ def test_a_person_with_no_rating_and_an_item_with_none_get_finite_scores(name: s
 @pytest.mark.parametrize("name", LIST_FAMILIES)
 @pytest.mark.parametrize("times", [True, False])
 def test_every_drawn_config_lies_in_the_ranges_and_fits(name: str, times: bool) -> None:
-    family, random, data = LIST_FAMILIES[name], np.random.default_rng(0), checkerboard(times=times)
-    config = None
-    for _ in range(25):
-        config = family.draw(random, around=config, width=0.3)
-        for field, spec in family.ranges.items():
+    family, data = LIST_FAMILIES[name], checkerboard(times=times)
+    space = Space(name, DataShape(USERS, ITEMS), fixed=family.forced_off(data))
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
+    for _ in range(10):
+        config = search_family(name).config(space.draw(study.ask()))
+        for field, spec in space.ranges.items():
             value = getattr(config, field)
             if isinstance(spec, Categorical):
                 assert value in spec.options.values()
             else:
                 assert spec.low <= value <= spec.high
-        usable = family.usable(config, data)
         if not times:
-            assert all(getattr(usable, field) == 0 for field in family.needs_times)
-    assert np.isfinite(family.fit(data, usable, seed=0).scores(histories(data)[:2])).all()
+            assert all(getattr(config, field) == 0 for field in family.needs_times)
+    assert family.usable(config, data) == config
+    assert np.isfinite(family.fit(data, config, seed=0).scores(histories(data)[:2])).all()
 
 
 @pytest.mark.parametrize("name", LIST_FAMILIES)

@@ -20,7 +20,7 @@ TINY = [
     *("--set", "baselines=[bias]", "--set", "baseline_trials=1"),
     *("--set", "families={hybrid_vae: 1}", "--set", "points=[]"),
     *("--set", "reference.epochs=3", "--set", "proposing.startup_trials=2"),
-    *("--set", "checkpoint_seconds=0"),
+    *("--set", "checkpoint_seconds=0", "--set", "list_trials=3"),
 ]
 PATIENCE_S = 300
 
@@ -81,6 +81,12 @@ def trials_done(out: Path) -> int:
     return len(list(out.glob("trials/*/result.json")))
 
 
+def next_rating_trial(out: Path) -> Path:
+    """The folder of the first trial of the rating track that has not ended."""
+    folders = (out / "trials" / f"{number:04d}" for number in range(100))
+    return next(folder for folder in folders if not (folder / "result.json").exists())
+
+
 def trial_rows(out: Path) -> dict[int, Any]:
     """What each trial was asked and came to, without times."""
     rows = {}
@@ -90,7 +96,8 @@ def trial_rows(out: Path) -> dict[int, Any]:
             {key: value for key, value in report.items() if key not in {"seconds", "ratings_per_second"}}
             for report in row["reports"]
         ]
-        rows[row["spec"]["number"]] = (row["spec"], row["status"], row["best_epoch"], row["rmse"], reports)
+        figure = row["list_metrics"].get("ndcg_at_10", row["rmse"])
+        rows[row["spec"]["number"]] = (row["spec"], row["status"], row["best_epoch"], figure, reports)
     return rows
 
 
@@ -102,5 +109,5 @@ def results_of(out: Path) -> dict[str, Any]:
 def figures_of(out: Path) -> dict[str, Any]:
     """The final figures: everything that a resumed run must repeat."""
     results = results_of(out)
-    names = ("formula", "formula_recalibrated", "baselines", "best", "ensemble", "recommender")
+    names = ("formula", "formula_recalibrated", "baselines", "best", "ensemble", "recommender", "lists")
     return {name: results[name] for name in names}

@@ -21,6 +21,7 @@ from tests.end_to_end.commands import (
     ended,
     figures_of,
     log_of,
+    next_rating_trial,
     results_of,
     run,
     start,
@@ -69,7 +70,7 @@ def disk_full_under_a_checkpoint(out: Path, process: Popen[str]) -> int:
     """The trial that was running writes its next checkpoint where there is room for a part of it only."""
     process.send_signal(signal.SIGKILL)
     process.wait()
-    with tiny_disk(out / "trials" / f"{trials_done(out):04d}"):
+    with tiny_disk(next_rating_trial(out)):
         assert run(out, "--resume") == 1
     assert "No space left on device" in log_of(out).splitlines()[-1]
     return run(out, "--resume")

@@ -17,6 +17,7 @@ from tests.end_to_end.commands import (
     ended,
     figures_of,
     log_of,
+    next_rating_trial,
     results_of,
     run,
     start,
@@ -28,7 +29,7 @@ from tests.end_to_end.commands import (
 
 pytestmark = pytest.mark.slow
 
-PLANNED = 8  # 5 trials, 2 references, 1 baseline
+PLANNED = 11  # 5 trials, 2 references, 1 baseline, 3 list trials
 
 
 @pytest.fixture(scope="module")
@@ -47,6 +48,8 @@ def test_it_leaves_all_that_it_promises(whole: Path) -> None:
             assert results[name][part]["loss"] > 0
             assert results[name][part]["rmse"] > 0
     assert set(results["baselines"]) == {"bias"}
+    assert set(results["lists"]["trials"]) == {"8", "9", "10"}
+    assert {member["trial"] for member in results["lists"]["members"]} <= {8, 9, 10}
     assert 0 <= results["recommender"]["test"]["ndcg_at_10"] <= 1
     assert "<html" in (whole / "report.html").read_text()[:300].lower()
     answer = Recommender(load_release(whole / "release")).recommend([Query(user=3)])[0]
@@ -130,10 +133,10 @@ def test_a_disk_that_fills_up_in_mid_checkpoint_ends_the_run_and_costs_nothing(
     wait_for(lambda: trials_done(out) >= 2, process)
     process.send_signal(signal.SIGKILL)
     process.wait()
-    done = trials_done(out)
-    with tiny_disk(out / "trials" / f"{done:04d}"):
+    folder = next_rating_trial(out)
+    with tiny_disk(folder):
         assert run(out, "--resume") == 1
-        assert not list(out.glob(f"trials/{done:04d}/checkpoint/*"))  # no half of one
+        assert not list(folder.glob("checkpoint/*"))  # no half of one
     last = log_of(out).splitlines()[-1]
     assert "the disk is full: [Errno 28] No space left on device" in last
     assert "--resume" in last

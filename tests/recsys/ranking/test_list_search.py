@@ -1,6 +1,8 @@
-"""A search of lists: its holdout, its blend, and what is released of it."""
+"""What list trials are judged on and blended to: the holdout, the blend, and what is released of it."""
 
 from __future__ import annotations
+
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,9 +13,11 @@ from recsys.errors import InputError
 from recsys.metrics.ranking import best_of, evaluate_lists, pair_matrix
 from recsys.ranking.greedy_blend import blend_greedily
 from recsys.ranking.list_data import ListData
+from recsys.ranking.list_ensemble import ListTrial, blend_lists, judge_starts
+from recsys.ranking.list_families import LIST_FAMILIES
 from recsys.ranking.list_holdout import hold_out, hold_out_people, holdout_shape
-from recsys.ranking.list_search import search_lists, unseen_scores
 from recsys.ranking.list_selection import fixed_lists
+from recsys.ranking.list_validation import ListValidation, unseen_scores
 from recsys.seeds import derive_seed
 from tests.releases import make_dataset
 
@@ -85,25 +89,52 @@ def test_greedy_selection_takes_what_helps_and_leaves_what_does_not() -> None:
         blend_greedily([], relevant)
 
 
-def test_a_search_is_repeatable_and_its_blend_beats_the_floor() -> None:
+def validation_of(
+    ratings: Ratings = DATASET.ratings, *, seed: int = 1, shape: str = "random"
+) -> ListValidation:
+    return ListValidation.of(ratings, shape=shape, seed=seed)  # type: ignore[arg-type]
+
+
+def some_trials(validation: ListValidation) -> list[ListTrial]:
+    """A trial of each of some families."""
+    trials = []
+    for number, name in enumerate(("als", "ease", "random_walk", "popularity")):
+        config = LIST_FAMILIES[name].usable(LIST_FAMILIES[name].starts[0], validation.data)
+        trials.append(ListTrial(number, name, config, validation.judge(name, config)))
+    return trials
+
+
+def test_a_blend_is_repeatable_and_beats_the_floor() -> None:
+    validation = validation_of()
+    trials = some_trials(validation)
     lines: list[str] = []
-    first = search_lists(DATASET.ratings, seed=1, shape="random", fits=12, progress=lines.append)
-    again = search_lists(DATASET.ratings, seed=1, shape="random", fits=12)
+    first = blend_lists(trials, validation, progress=lines.append)
+    again = blend_lists(trials, validation_of())
     assert first.members == again.members
     assert first.newcomers == again.newcomers
+    assert len(lines) == 1
     report = first.report()
-    assert len(report["tried"]) == 12 == len(lines) - 1
-    assert {trial["family"] for trial in report["tried"]} >= {"als", "ease", "edlae", "popularity"}
+    assert [row["number"] for row in report["tried"]] == [0, 1, 2, 3]
     alone = [candidate["ndcg_at_10"] for candidate in report["blend"]["candidates"]]
     assert report["blend"]["ndcg_at_10"] >= max(alone)
-    floor = max(trial["ndcg_at_10"] for trial in report["tried"] if trial["family"] == "popularity")
-    assert report["blend"]["ndcg_at_10"] > floor
-    other = search_lists(DATASET.ratings, seed=2, shape="random", fits=12)
-    assert other.members != first.members
+    assert report["blend"]["people"] == len(validation.holdout.users)
+    assert max(trial.figures.ndcg for trial in trials[:3]) > trials[3].figures.ndcg
+    assert blend_lists(some_trials(validation_of(seed=2)), validation_of(seed=2)).members != first.members
+
+
+def test_the_holdout_does_not_depend_on_the_order_of_rows() -> None:
+    ratings = DATASET.ratings
+    shuffled = ratings.take(np.random.default_rng(0).permutation(len(ratings)))
+    one, other = validation_of(), validation_of(shuffled)
+    assert (one.holdout.relevant != other.holdout.relevant).nnz == 0
+    assert one.judge("popularity", LIST_FAMILIES["popularity"].starts[0]).ndcg == pytest.approx(
+        other.judge("popularity", LIST_FAMILIES["popularity"].starts[0]).ndcg
+    )
 
 
 def test_what_was_chosen_is_fitted_on_any_ratings_and_lists_no_seen_item() -> None:
-    selection = search_lists(DATASET.ratings, seed=1, shape="newest", fits=7)
+    validation = validation_of(shape="newest")
+    selection = blend_lists(some_trials(validation), validation)
     ranker = selection.fit(DATASET.ratings, seed=derive_seed(1, "x"))
     assert ranker.item_count == DATASET.ratings.item_count
     data = ListData(DATASET.ratings)
@@ -112,17 +143,39 @@ def test_what_was_chosen_is_fitted_on_any_ratings_and_lists_no_seen_item() -> No
     assert np.isneginf(scores[data.seen[users].toarray() > 0]).all()
 
 
-def test_where_nobody_has_two_ratings_lists_are_popular_items() -> None:
-    rows = np.unique(DATASET.ratings.users, return_index=True)[1]
-    selection = search_lists(DATASET.ratings.take(rows), seed=0, shape="random")
+def test_where_no_list_can_be_judged_lists_are_popular_items() -> None:
+    ratings = DATASET.ratings
+    rows = np.unique(ratings.users, return_index=True)[1]
+    selection = blend_lists([], validation_of(ratings.take(rows)))
     assert selection.family == "popularity"
     assert "nobody has two ratings" in selection.report()["reason"]
+    users, items = (part.ravel().astype(np.int32) for part in np.indices((8, 6)))
+    values = np.full(48, 3, dtype=np.float32)
+    complete = Ratings(users, items, values, None, ratings.scale, 8, 6)
+    assert "everybody has rated every item" in blend_lists([], validation_of(complete)).reason
 
 
-def test_without_time_the_first_trial_still_gives_lists() -> None:
-    selection = search_lists(DATASET.ratings, seed=0, shape="random", seconds=0.0)
-    assert len(selection.report()["tried"]) == 1
-    assert len(selection.members) == 1
+def test_a_list_may_take_so_many_milliseconds() -> None:
+    """The blend's members together; the fastest alone where none is fast enough."""
+    validation = validation_of()
+    slow, *others = some_trials(validation)
+    slow = replace(slow, figures=replace(slow.figures, milliseconds=50.0, ndcg=0.9))
+    others = [replace(one, figures=replace(one.figures, milliseconds=1.0)) for one in others]
+    within = blend_lists([slow, *others], validation, max_milliseconds=2.5)
+    assert "als" not in within.family
+    assert 1 <= len(within.members) <= 2
+    assert blend_lists([slow, *others], validation, max_milliseconds=0.1).family in {"ease", "random_walk"}
+    scores = [np.eye(4, dtype=np.float32)[:, ::-1] + 0.1, np.eye(4, dtype=np.float32)]
+    relevant = sp.csr_matrix(np.eye(4) + np.eye(4)[:, ::-1])
+    assert (blend_greedily(scores, relevant, costs=[1, 1], most=2).weights > 0).sum() >= 1
+    assert (blend_greedily(scores, relevant, costs=[1, 1], most=1.5).weights > 0).sum() == 1
+
+
+def test_without_trials_every_familys_starts_are_judged() -> None:
+    validation = validation_of()
+    trials = judge_starts(validation)
+    assert {trial.family for trial in trials} == set(LIST_FAMILIES)
+    assert len({(trial.family, trial.config) for trial in trials}) == len(trials)
 
 
 def test_an_objective_of_ratings_alone_searches_no_lists() -> None:

@@ -110,9 +110,9 @@ def test_a_diverged_epoch_survives_json() -> None:
     ("text", "complaint"),
     [
         ("{", "cannot be read as JSON"),
-        ('{"schema_version": 99}', "schema_version 99, this code reads up to 2: update the project"),
-        ('{"schema_version": "2"}', "schema_version '2', expected a number up to 2"),
-        ('{"schema_version": 0}', "schema_version 0, expected a number up to 2"),
+        ('{"schema_version": 99}', "schema_version 99, this code reads up to 3: update the project"),
+        ('{"schema_version": "2"}', "schema_version '2', expected a number up to 3"),
+        ('{"schema_version": 0}', "schema_version 0, expected a number up to 3"),
         ('{"schema_version": 1, "name": 3}', "a whole results.json was expected"),
         ("[]", "schema_version None"),
     ],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 
 import pytest
 
@@ -22,6 +23,7 @@ PLAN = make_plan(
         "reference": {"enabled": False},
         "pruning": {"enabled": False},
         "concurrency": 2,
+        "objective": "rating",
     },
     {},
 )
@@ -119,6 +121,25 @@ def test_running_trials_count_for_what_they_still_need() -> None:
     seen = projector.project(0.0)
     assert seen is not None
     assert seen.needed_hours == pytest.approx((9 * 100 + 10) / 2 / 3600 + 0.1)
+
+
+def test_list_trials_cost_what_list_trials_cost() -> None:
+    """Two rating trials of 100 s have ended; 10 to come, and 6 of lists, of which one took 3 s."""
+    plan = PLAN.model_copy(update={"objective": "both", "list_trials": 6})
+    projector, _ = projector_of(plan, hours=None)
+    before = projector.project(0.0)
+    assert before is not None
+    assert before.needed_hours == pytest.approx(10 * 100 / 2 / 3600 + 0.1)
+    spec = replace(spec_of(12), family="als", epochs=1, track="lists")
+    figures = {"ndcg_at_10": 0.3, "precision_at_10": 0.2, "milliseconds_a_list": 1.0}
+    one = TrialResult(
+        spec, TrialStatus.FINISHED, None, None, None, None, 0.0, 0, 3.0, "", list_metrics=figures
+    )
+    projector._ledger.ended(one)
+    projector.ended(one)
+    seen = projector.project(0.0)
+    assert seen is not None
+    assert seen.needed_hours == pytest.approx((10 * 100 + 5 * 3) / 2 / 3600 + 0.1)
 
 
 def test_the_first_forecast_is_kept_once() -> None:

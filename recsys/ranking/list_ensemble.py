@@ -1,0 +1,187 @@
+"""From list trials to the blend that is released: weights on people that no member was fitted on.
+
+The best trials are fitted again with a part of the people left out, those are folded in, and weights are
+chosen greedily on them. How much popularity newcomers get is chosen after it. Pure: the same trials give the
+same blend.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from recsys.ranking.greedy_blend import blend_greedily
+from recsys.ranking.list_families import LIST_FAMILIES
+from recsys.ranking.list_selection import ListMember, ListSelection
+from recsys.ranking.list_validation import ListFigures, ListValidation, unseen_scores
+from recsys.ranking.popularity_prior import choose_popularity_prior
+from recsys.ranking.ranker_sum import sum_rankers
+from recsys.seeds import derive_seed
+from recsys.types import JsonObject
+
+POOL = 9  # trials that the blend may take, the best of each family first
+PER_FAMILY = 4
+FOLDS = 5  # of people; one where the data is large
+KNOWN_FOLDS_RATINGS = 300_000  # with more ratings one fold of people must do
+Progress = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class ListTrial:
+    """One config, and what its lists were worth."""
+
+    number: int
+    family: str
+    config: Any
+    figures: ListFigures
+
+    def describe(self) -> JsonObject:
+        """As plain JSON, for a report."""
+        return {
+            "number": self.number,
+            "family": self.family,
+            "config": LIST_FAMILIES[self.family].describe(self.config),
+            **self.figures.describe(),
+            "seconds": round(self.figures.seconds, 3),
+        }
+
+
+def judge_starts(validation: ListValidation, *, progress: Progress = lambda line: None) -> list[ListTrial]:
+    """Every family's own starting points: what there is to blend where no list trial was searched."""
+    trials: list[ListTrial] = []
+    for family in LIST_FAMILIES.values():
+        for start in family.starts:
+            config = family.usable(start, validation.data)
+            if all((trial.family, trial.config) != (family.name, config) for trial in trials):
+                figures = validation.judge(family.name, config)
+                trials.append(ListTrial(len(trials), family.name, config, figures))
+                progress(f"list start {family.name}: NDCG@10 {figures.ndcg:.4f} ({figures.seconds:.1f} s)")
+    return trials
+
+
+def blend_lists(
+    trials: Sequence[ListTrial],
+    validation: ListValidation,
+    *,
+    folds: int | None = None,
+    max_milliseconds: float | None = None,
+    progress: Progress = lambda line: None,
+) -> ListSelection:
+    """The best blend of ``trials``.
+
+    Args:
+        trials: At least one, unless no list can be judged.
+        validation: What they were judged on.
+        folds: Of people that the blend is chosen on; None: by the amount of data.
+        max_milliseconds: That the members' lists may take together; None: any.
+        progress: Hears a line.
+
+    Returns:
+        The selection; popularity where no list can be judged.
+    """
+    features = validation.data.item_features
+    if validation.impossible or not trials:
+        reason = validation.impossible or "no list trial ended, so lists are the popular items"
+        floor = LIST_FAMILIES["popularity"]
+        member = ListMember("popularity", floor.usable(floor.starts[0], validation.data), 1.0)
+        return ListSelection((member,), features, reason=reason)
+    pool = best_trials(trials, max_milliseconds=max_milliseconds)
+    members, report = _cross_fitted(pool, validation, folds, max_milliseconds, progress)
+    parts = [
+        (validation.fit(validation.data, member.family, member.config), member.weight) for member in members
+    ]
+    holdout = validation.holdout
+    newcomers, newcomer_report = choose_popularity_prior(
+        sum_rankers(parts, family="blend"),
+        holdout.users,
+        validation.data.rated,
+        holdout.relevant,
+        seed=derive_seed(validation.seed, "lists", "newcomers"),
+        scale=validation.data.ratings.scale,
+    )
+    report = {
+        "selected_by": f"ndcg_at_10 on each person's {holdout.shape} quarter",
+        "users": len(holdout.users),
+        "tried": [trial.describe() for trial in trials],
+        "blend": report,
+        "newcomers": newcomer_report,
+    }
+    return ListSelection(members, features, newcomers=newcomers, search_report=report)
+
+
+def best_trials(trials: Sequence[ListTrial], *, max_milliseconds: float | None = None) -> list[ListTrial]:
+    """The trials that the blend may take: each family's best first, then the rest, best first. Without one
+    that is fast enough, the fastest."""
+    ranked = sorted(trials, key=lambda trial: (-trial.figures.ndcg, trial.number))
+    if max_milliseconds is not None:
+        fast = [trial for trial in ranked if trial.figures.milliseconds <= max_milliseconds]
+        ranked = fast or [min(ranked, key=lambda trial: trial.figures.milliseconds)]
+    taken: dict[str, int] = {}
+    firsts: list[ListTrial] = []
+    others: list[ListTrial] = []
+    for trial in ranked:
+        count = taken.get(trial.family, 0)
+        if count < PER_FAMILY and trial.figures.ndcg > 0.8 * ranked[0].figures.ndcg:
+            taken[trial.family] = count + 1
+            (others if count else firsts).append(trial)
+    return sorted((firsts[:4] + others)[:POOL] or ranked[:1], key=lambda trial: trial.number)
+
+
+def _cross_fitted(
+    pool: Sequence[ListTrial],
+    validation: ListValidation,
+    folds: int | None,
+    max_milliseconds: float | None,
+    progress: Progress,
+) -> tuple[tuple[ListMember, ...], JsonObject]:
+    """Weights by greedy selection on people whom no member was fitted on."""
+    users, data = validation.holdout.users, validation.data
+    if folds is None:
+        folds = FOLDS if len(data.ratings) <= KNOWN_FOLDS_RATINGS else 1
+    random = np.random.default_rng(derive_seed(validation.seed, "lists", "people"))
+    fold_of = random.permutation(len(users)) % (folds if folds > 1 else 4)
+    rows: list[NDArray[np.int64]] = []
+    scores: list[list[NDArray[np.float32]]] = [[] for _ in pool]
+    for fold in range(folds):
+        left_out = np.flatnonzero(fold_of == fold)
+        if not len(left_out):
+            continue
+        rest = data.without_users(users[left_out])
+        rows.append(left_out)
+        for place, trial in enumerate(pool):
+            ranker = validation.fit(rest, trial.family, trial.config)
+            scores[place].append(unseen_scores(ranker, data, users[left_out], known=False))
+    order = np.concatenate(rows)
+    blend = blend_greedily(
+        [np.concatenate(parts) for parts in scores],
+        validation.holdout.relevant[order],
+        costs=[trial.figures.milliseconds for trial in pool],
+        most=max_milliseconds,
+    )
+    members = tuple(
+        ListMember(trial.family, trial.config, float(weight))
+        for trial, weight in zip(pool, blend.weights, strict=True)
+        if weight > 0
+    )
+    progress(
+        f"lists: {' + '.join(member.family for member in members)}, NDCG@10 {blend.ndcg:.4f} on "
+        f"{len(order)} people no member was fitted on (best alone {blend.alone.max():.4f})"
+    )
+    report: JsonObject = {
+        "people": len(order),
+        "ndcg_at_10": blend.ndcg,
+        "candidates": [
+            {
+                "number": trial.number,
+                "family": trial.family,
+                "ndcg_at_10": float(alone),
+                "weight": float(weight),
+            }
+            for trial, alone, weight in zip(pool, blend.alone, blend.weights, strict=True)
+        ],
+    }
+    return members, report

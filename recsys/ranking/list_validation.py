@@ -1,0 +1,140 @@
+"""What list trials are judged on: people whose held-out items a good list holds.
+
+A trial fits one config on three quarters of each person's train and valid ratings; NDCG@10 of lists that
+should hold the rest ranks it (see list_holdout.py). Test has no part in it. Large data is judged on a sample
+of whole people. The same ratings and seed give the same people, wherever this is made.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from recsys.data.ratings import Ratings
+from recsys.metrics.ranking import best_of, evaluate_lists
+from recsys.ranking.list_data import ListData
+from recsys.ranking.list_families import LIST_FAMILIES
+from recsys.ranking.list_holdout import HoldoutShape, ListHoldout, hold_out
+from recsys.ranking.ranker import Ranker
+from recsys.ranking.ranker_config import history_of
+from recsys.seeds import derive_seed
+from recsys.types import FloatArray, JsonObject
+
+SAMPLE_RATINGS = 800_000  # trials fit on about so many; the blend's members, in the end, on all
+SCORE_CELLS = 12_000_000  # of a member's (users, items) scores that the blend is chosen on
+MAX_USERS = 3_000
+TIMED_LISTS = 25
+
+
+@dataclass(frozen=True)
+class ListFigures:
+    """What a config's lists were worth: NDCG@10 and P@10 on the holdout; ``seconds`` of the fit and the
+    lists, ``milliseconds`` a list when people come one by one."""
+
+    ndcg: float
+    precision: float
+    seconds: float
+    milliseconds: float
+
+    def describe(self) -> JsonObject:
+        """As plain JSON, under the names of the metrics."""
+        return {
+            "ndcg_at_10": self.ndcg,
+            "precision_at_10": self.precision,
+            "milliseconds_a_list": self.milliseconds,
+        }
+
+
+@dataclass(frozen=True, eq=False)
+class ListValidation:
+    """Ratings to fit on (``data``) and people to judge by (``holdout``); ``seed`` is that of every fit."""
+
+    data: ListData
+    holdout: ListHoldout
+    seed: int
+
+    @classmethod
+    def of(
+        cls, ratings: Ratings, *, shape: HoldoutShape, seed: int, item_features: FloatArray | None = None
+    ) -> ListValidation:
+        """Cuts ``ratings``.
+
+        Args:
+            ratings: All that may be learned from (train and valid); test is not among them.
+            shape: Which quarter of a person's ratings judges the trials.
+            seed: Of the sample, the holdout and the fits.
+            item_features: (items, columns), or None.
+        """
+        sample = _sampled(ratings, np.random.default_rng(derive_seed(seed, "lists", "sample")))
+        most_users = max(50, min(MAX_USERS, SCORE_CELLS // max(ratings.item_count, 1)))
+        holdout = hold_out(
+            sample, shape=shape, seed=derive_seed(seed, "lists", "holdout"), most_users=most_users
+        )
+        return cls(ListData(holdout.known, item_features), holdout, seed)
+
+    @property
+    def impossible(self) -> str:
+        """Why no list can be judged; "" where one can."""
+        if not len(self.holdout.users):
+            return "nobody has two ratings, so lists are the popular items"
+        unseen = self.data.ratings.item_count - np.diff(self.data.seen.indptr)[self.holdout.users]
+        if not (unseen > np.diff(self.holdout.relevant.indptr)).any():
+            return "everybody has rated every item, so there is nothing to list but popular items"
+        return ""
+
+    def judge(self, family: str, config: object) -> ListFigures:
+        """Fits ``config`` of ``family`` and judges its lists."""
+        began = time.perf_counter()
+        ranker = self.fit(self.data, family, config)
+        scores = unseen_scores(ranker, self.data, self.holdout.users, known=True)
+        judged = evaluate_lists(best_of(scores, 10), self.holdout.relevant)
+        seconds = time.perf_counter() - began
+        return ListFigures(judged.ndcg, judged.precision, seconds, self.milliseconds(ranker))
+
+    def fit(self, data: ListData, family: str, config: object) -> Ranker:
+        """``config`` of ``family`` on ``data``, which is this validation's or a part of it."""
+        return LIST_FAMILIES[family].fit(data, config, seed=derive_seed(self.seed, "lists", family))
+
+    def milliseconds(self, ranker: Ranker) -> float:
+        """Of a list for one person, their vector solved anew: the median of TIMED_LISTS."""
+        scale, taken = self.data.ratings.scale, []
+        for user in self.holdout.users[:TIMED_LISTS]:
+            history = history_of(self.data.rated, int(user), scale)
+            began = time.perf_counter()
+            best_of(ranker.scores([history]), 10)
+            taken.append(1000 * (time.perf_counter() - began))
+        return float(np.median(taken)) if taken else 0.0
+
+
+def unseen_scores(
+    ranker: Ranker, data: ListData, users: NDArray[np.int64], *, known: bool
+) -> NDArray[np.float32]:
+    """(len(users), items) scores of what each user has not rated, -inf for what they have.
+
+    Args:
+        ranker: Fitted on ``data``, or on a part of it without ``users``.
+        data: Their histories.
+        users: Rows.
+        known: Whether the ranker was fitted on these users, so that their factors are looked up.
+    """
+    scale = data.ratings.scale
+    histories = [history_of(data.rated, int(user), scale) for user in users]
+    rows = [int(user) for user in users] if known else None
+    scores = ranker.scores(histories, users=rows)
+    for row, history in enumerate(histories):
+        scores[row, history.items] = -np.inf
+    return scores
+
+
+def _sampled(ratings: Ratings, random: np.random.Generator) -> Ratings:
+    """Whole people, as many as keep it near SAMPLE_RATINGS, their ratings in one order whatever the rows'."""
+    if len(ratings) > SAMPLE_RATINGS:
+        counts = np.bincount(ratings.users, minlength=ratings.user_count)
+        order = random.permutation(ratings.user_count)
+        kept = np.zeros(ratings.user_count, dtype=np.bool_)
+        kept[order[np.cumsum(counts[order]) <= SAMPLE_RATINGS]] = True
+        ratings = ratings.take(np.flatnonzero(kept[ratings.users]))
+    return ratings.take(np.lexsort((ratings.items, ratings.users)))
