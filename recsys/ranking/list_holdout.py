@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from recsys.data.ratings import Ratings
 from recsys.errors import InputError
 from recsys.metrics.ranking import pair_matrix
+from recsys.seeds import derive_seed
 
 HoldoutShape = Literal["random", "newest"]
 SHARE = 0.25
@@ -54,8 +55,18 @@ def hold_out(
     Returns:
         The holdout. It has no users where nobody has two ratings.
     """
-    random = np.random.default_rng(seed)
-    ties = random.random(len(ratings))
+    known, held_out = take_out(ratings, shape=shape, seed=seed, share=share)
+    judged = np.unique(held_out.users).astype(np.int64)
+    random = np.random.default_rng(derive_seed(seed, "judged"))
+    judged = np.sort(random.permutation(judged)[:most_users])
+    return ListHoldout(known=known, users=judged, relevant=pair_matrix(held_out)[judged], shape=shape)
+
+
+def take_out(
+    ratings: Ratings, *, shape: HoldoutShape, seed: int, share: float = SHARE
+) -> tuple[Ratings, Ratings]:
+    """(what stays, ``share`` of each person's ratings), each in the order of ``ratings``; as ``hold_out``."""
+    ties = np.random.default_rng(seed).random(len(ratings))
     newest = shape == "newest" and ratings.times is not None
     moments = ratings.times if newest and ratings.times is not None else np.zeros(len(ratings))
     order = np.lexsort((ties, -np.asarray(moments, dtype=np.float64), ratings.users))
@@ -65,26 +76,18 @@ def hold_out(
     rank = np.arange(len(order)) - starts[users]
     held_counts = np.minimum(np.maximum(np.rint(share * counts), 1), counts - 1)
     held = rank < held_counts[users]
-    held_out = ratings.take(np.sort(order[held]))
-    judged = np.unique(held_out.users).astype(np.int64)
-    judged = np.sort(random.permutation(judged)[:most_users])
-    return ListHoldout(
-        known=ratings.take(np.sort(order[~held])),
-        users=judged,
-        relevant=pair_matrix(held_out)[judged],
-        shape=shape,
-    )
+    return ratings.take(np.sort(order[~held])), ratings.take(np.sort(order[held]))
 
 
 @dataclass(frozen=True, eq=False)
 class StrongHoldout:
-    """Strong generalisation: ``train`` holds no rating of ``users`` (n,) rows; ``histories`` (users, items)
-    are the ratings they are folded in from, ``relevant`` (n, items) those held out of them."""
+    """Strong generalisation: ``train`` holds no rating of ``users`` (n,) rows, ascending; ``histories`` are
+    the ratings they are folded in from, ``test`` those held out of them."""
 
     train: Ratings
     users: NDArray[np.int64]
     histories: Ratings
-    relevant: sp.csr_matrix
+    test: Ratings
 
 
 def hold_out_people(ratings: Ratings, *, users: int, seed: int, share: float = 0.2) -> StrongHoldout:
@@ -110,10 +113,7 @@ def hold_out_people(ratings: Ratings, *, users: int, seed: int, share: float = 0
     chosen = np.sort(random.permutation(able)[:users]).astype(np.int64)
     apart = np.isin(ratings.users, chosen)
     theirs = ratings.take(np.flatnonzero(apart))
-    inner = hold_out(theirs, shape="random", seed=seed, most_users=users, share=share)
+    histories, test = take_out(theirs, shape="random", seed=seed, share=share)
     return StrongHoldout(
-        train=ratings.take(np.flatnonzero(~apart)),
-        users=inner.users,
-        histories=inner.known,
-        relevant=inner.relevant,
+        train=ratings.take(np.flatnonzero(~apart)), users=chosen, histories=histories, test=test
     )

@@ -1,10 +1,11 @@
 """Searched lists against the fixed recipe (ALS + EASE), on the same rows, paired over people.
 
     python -m tests.benchmarks.lists --data ml-100k --seeds 5 --json lists.json
-    python -m tests.benchmarks.lists --data ml-100k --seeds 1 --newest
+    python -m tests.benchmarks.lists --data ml-100k --seeds 1 --protocol newest --at 10,5,20,100
+    python -m tests.benchmarks.lists --data ml-1m --protocol strong:1000 --at-least 4 --at 100,10,20 --seeds 1
     python -m tests.benchmarks.lists --data synthetic:users=20000,items=20000,ratings=2000000 --fits-only
 
-``--newest`` tests each person's newest quarter in place of a random one. ``--fits-only`` fits each family's
+``--protocol`` as recsys/ranking/list_protocol.py has them. ``--fits-only`` fits each family's
 first starting point on all ratings and prints seconds, milliseconds a list and the peak of memory so far.
 """
 
@@ -15,63 +16,81 @@ import json
 import resource
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from recsys.data.dataset import Dataset
 from recsys.data.loading import load_dataset
 from recsys.data.ratings import Ratings
-from recsys.data.splits import make_split
+from recsys.evaluation import list_metrics
 from recsys.metrics.ranking import best_of, evaluate_lists, pair_matrix
 from recsys.metrics.significance import mean_difference, over_seeds
 from recsys.ranking.list_data import ListData
 from recsys.ranking.list_ensemble import blend_lists
 from recsys.ranking.list_families import LIST_FAMILIES
-from recsys.ranking.list_holdout import HoldoutShape, hold_out
+from recsys.ranking.list_protocol import ListCut, cut_lists
 from recsys.ranking.list_validation import ListValidation, unseen_scores
 from recsys.ranking.ranker import Ranker
 from recsys.ranking.ranker_config import history_of
 from recsys.types import JsonObject
-from search.config.plan import make_plan
+from search.config.plan import SearchPlan, make_plan
 from search.sampling.list_search import search_lists
 from tests.benchmarks.fixed_recipe import fit_ranker
 
 TIMED_LISTS = 200
+METRICS = ("precision", "recall", "ndcg", "map", "mrr", "hit_rate")
+BEYOND = ("coverage", "novelty", "popular_share")
 FIXED_SHARE = 0.1  # of what may be learned from, at random: the fixed recipe's valid slice
 
 
-def compare(known: Ratings, test: Ratings, *, shape: HoldoutShape, seed: int) -> JsonObject:
-    """One seed: figures of both, and each person's NDCG@10.
+def compare(cut: ListCut, *, seed: int, at: Sequence[int], plan: SearchPlan) -> JsonObject:
+    """One seed: figures of both at each k, and each person's NDCG at the first.
 
     Args:
-        known: What may be learned from.
-        test: Looked at once.
-        shape: Of the holdout that the search chooses by.
+        cut: What is known and what is to be found; the latter is looked at once.
         seed: Of both searches.
+        at: Lengths of a list.
+        plan: Of the search.
     """
-    order = np.random.default_rng(seed).permutation(len(known))
-    valid_count = round(FIXED_SHARE * len(known))
-    valid, train = known.take(np.sort(order[:valid_count])), known.take(np.sort(order[valid_count:]))
-    fixed, _ = fit_ranker(train, valid, seed=seed)
-    validation = ListValidation.of(known, shape=shape, seed=seed)
-    plan = make_plan({"seed": seed}, {})
+    validation = ListValidation.of(cut.train, shape=cut.shape, seed=seed)
     selection = blend_lists(search_lists(validation, plan), validation)
-    searched = selection.fit(known, seed=seed)
-    users = np.unique(test.users).astype(np.int64)
-    row: JsonObject = {"seed": seed, "families": selection.family, "people": len(users)}
-    for name, ranker in (("searched", searched), ("fixed", fixed)):
-        row[name] = judged(ranker, known, test, users)
-    row["difference"] = _paired(row["searched"]["by_user"], row["fixed"]["by_user"], users, seed)
+    order = np.random.default_rng(seed).permutation(len(cut.train))
+    valid_count = round(FIXED_SHARE * len(cut.train))
+    valid, train = (cut.train.take(np.sort(rows)) for rows in np.split(order, [valid_count]))
+    rankers = {
+        "searched": selection.fit(cut.train, seed=seed),
+        "fixed": fit_ranker(train, valid, seed=seed)[0],
+    }
+    row: JsonObject = {"seed": seed, "families": selection.family, "people": len(cut.users), "k": at[0]}
+    for name, ranker in rankers.items():
+        row[name] = judged(ranker, cut, at)
+    row["difference"] = _paired(row["searched"]["by_user"], row["fixed"]["by_user"], cut.users, seed)
     return row
 
 
-def judged(ranker: Ranker, known: Ratings, test: Ratings, users: NDArray[np.int64]) -> JsonObject:
-    """P@10, NDCG@10 and NDCG@10 by person of ``users``' lists."""
-    lists = best_of(unseen_scores(ranker, ListData(known), users, known=True), 10)
-    figures = evaluate_lists(lists, pair_matrix(test)[users])
-    by_user = [float(value) for value in figures.ndcg_by_user]
-    return {"precision_at_10": figures.precision, "ndcg_at_10": figures.ndcg, "by_user": by_user}
+def judged(ranker: Ranker, cut: ListCut, at: Sequence[int]) -> JsonObject:
+    """Every list metric at each k, and NDCG at the first k by person."""
+    scores = unseen_scores(ranker, ListData(cut.histories), cut.users, known=not cut.fold_in)
+    lists = best_of(scores, max(at))
+    counts = np.bincount(cut.train.items, minlength=cut.train.item_count)
+    figures: JsonObject = dict(list_metrics(lists, cut.users, cut.test, counts=counts, at=at))
+    by_user = evaluate_lists(lists[:, : at[0]], pair_matrix(cut.test)[cut.users]).ndcg_by_user
+    mean = over_seeds([float(value) for value in by_user])  # over people: Student's interval of a mean
+    return {
+        **figures,
+        "popular_share_of_the_data": popular_share_of(counts),
+        "ndcg_interval": [mean.low, mean.high],
+        "by_user": [float(value) for value in by_user],
+    }
+
+
+def popular_share_of(counts: NDArray[np.int64]) -> float:
+    """Share of all ratings that the most rated tenth of items has: what popular_share is held against."""
+    most = np.sort(counts)[::-1][: max(len(counts) // 10, 1)]
+    return float(most.sum() / max(counts.sum(), 1))
 
 
 def fits(ratings: Ratings) -> list[JsonObject]:
@@ -99,7 +118,7 @@ def _paired(
     first: Sequence[float], second: Sequence[float], units: NDArray[np.int64], seed: int
 ) -> JsonObject:
     found = mean_difference(np.array(first), np.array(second), seed=seed, clusters=units)
-    return {"ndcg_at_10": found.value, "low": found.low, "high": found.high}
+    return {"ndcg": found.value, "low": found.low, "high": found.high}
 
 
 def parser() -> argparse.ArgumentParser:
@@ -108,7 +127,15 @@ def parser() -> argparse.ArgumentParser:
     made.formatter_class = argparse.RawDescriptionHelpFormatter
     made.add_argument("--data", default="ml-100k", help="as --data of the search (default ml-100k)")
     made.add_argument("--seeds", type=int, default=5, help="seeds 0 to N - 1 (default 5)")
-    made.add_argument("--newest", action="store_true", help="test each person's newest quarter")
+    made.add_argument(
+        "--protocol",
+        default="per-user",
+        help="per-user, newest, leave-last, temporal, random, folds:u1 .. or strong:USERS (default per-user)",
+    )
+    made.add_argument("--at", default="10", help="lengths of a list, e.g. 10,5,20,100; the first is compared")
+    made.add_argument("--at-least", type=float, help="only ratings of so many stars count, as likes")
+    made.add_argument("--people", type=int, help="a sample of so many people's ratings")
+    made.add_argument("--list-trials", type=int, default=24, help="trials of the search (default 24)")
     made.add_argument("--fits-only", action="store_true", help="time and memory of each family's fit")
     made.add_argument("--json", type=Path, help="write the table to this file, too")
     return made
@@ -117,51 +144,60 @@ def parser() -> argparse.ArgumentParser:
 def main(words: Sequence[str] | None = None) -> int:
     """Prints a row a seed as it is measured, then the means and the paired interval."""
     options = parser().parse_args(words)
-    dataset = load_dataset(options.data)
-    ratings, rows = dataset.ratings, []
+    dataset = _part(load_dataset(options.data), options.at_least, options.people)
+    at = [int(word) for word in options.at.split(",")]
+    rows: list[JsonObject] = []
     if options.fits_only:
-        rows = fits(ratings)
+        rows = fits(dataset.ratings)
     else:
         for seed in range(options.seeds):
-            if options.newest:
-                holdout = hold_out(ratings, shape="newest", seed=seed, most_users=ratings.user_count)
-                known, matrix = holdout.known, holdout.relevant.tocoo()
-                held = set(zip(holdout.users[matrix.row].tolist(), matrix.col.tolist(), strict=True))
-                pairs = zip(ratings.users.tolist(), ratings.items.tolist(), strict=True)
-                test = ratings.take(np.array([row for row, pair in enumerate(pairs) if pair in held]))
-            else:
-                split = make_split(dataset, "per-user", seed=seed)
-                known = ratings.take(np.sort(np.concatenate([split.train, split.valid])))
-                test = ratings.take(split.test)
-            row = compare(known, test, shape="newest" if options.newest else "random", seed=seed)
+            plan = make_plan({"seed": seed, "list_trials": options.list_trials}, {})
+            row = compare(cut_lists(dataset, options.protocol, seed=seed), seed=seed, at=at, plan=plan)
             rows.append(row)
             print(_line(f"seed {seed}", row, row["difference"]), row["families"], flush=True)
         rows.append(_summary(rows))
         print(_line("mean", rows[-1], rows[-1]["difference"]))
+        for name in METRICS:
+            figures = (f"{k}: {rows[-1]['searched'][f'{name}_at_{k}']:.4f}" for k in at)
+            print(f"searched, {name:9} at {', '.join(figures)}")
+        for name in (*BEYOND, "popular_share_of_the_data"):
+            print(f"searched, {name} {rows[-1]['searched'][name]:.4f}")
     if options.json:
         options.json.write_text(json.dumps(rows, indent=1))
     return 0
 
 
+def _part(dataset: Dataset, at_least: float | None, people: int | None) -> Dataset:
+    """Ratings of ``at_least`` stars, of a sample of ``people``."""
+    ratings = dataset.ratings
+    keep = np.ones(len(ratings), dtype=np.bool_)
+    if at_least is not None:
+        keep &= ratings.values >= at_least
+    if people is not None:
+        chosen = np.random.default_rng(0).permutation(ratings.user_count)[:people]
+        keep &= np.isin(ratings.users, chosen)
+    return dataset if keep.all() else replace(dataset, ratings=ratings.take(np.flatnonzero(keep)))
+
+
 def _summary(rows: Sequence[JsonObject]) -> JsonObject:
     """Means over seeds; the difference is paired over people, a person's seeds resampled together."""
-    names = ("precision_at_10", "ndcg_at_10")
-    made: JsonObject = {
-        kind: {name: over_seeds([row[kind][name] for row in rows]).value for name in names}
-        for kind in ("searched", "fixed")
-    }
+    names = [name for name in rows[0]["searched"] if name not in ("by_user", "ndcg_interval")]
+    made: JsonObject = {"k": rows[0]["k"]}
+    for kind in ("searched", "fixed"):
+        made[kind] = {name: over_seeds([row[kind][name] for row in rows]).value for name in names}
     by_user = [np.concatenate([row[kind]["by_user"] for row in rows]) for kind in ("searched", "fixed")]
     people = np.concatenate([np.arange(row["people"]) for row in rows])
     return made | {"difference": _paired(by_user[0].tolist(), by_user[1].tolist(), people, 0)}
 
 
 def _line(name: str, row: JsonObject, difference: JsonObject) -> str:
+    k = row["k"]
     figures = (
-        f"{kind} {row[kind]['precision_at_10']:.4f} / {row[kind]['ndcg_at_10']:.4f}"
+        f"{kind} {row[kind][f'precision_at_{k}']:.4f} / {row[kind][f'ndcg_at_{k}']:.4f}"
         for kind in ("searched", "fixed")
     )
-    apart = f"{difference['ndcg_at_10']:+.4f} ({difference['low']:+.4f} to {difference['high']:+.4f})"
-    return f"{name}: {', '.join(figures)}, NDCG@10 {apart}"
+    apart = f"{difference['ndcg']:+.4f} ({difference['low']:+.4f} to {difference['high']:+.4f})"
+    return f"{name}: P@{k} / NDCG@{k} {', '.join(figures)}, NDCG@{k} {apart}"
 
 
 if __name__ == "__main__":

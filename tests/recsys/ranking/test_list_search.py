@@ -16,6 +16,7 @@ from recsys.ranking.list_data import ListData
 from recsys.ranking.list_ensemble import ListTrial, blend_lists, judge_starts
 from recsys.ranking.list_families import LIST_FAMILIES
 from recsys.ranking.list_holdout import hold_out, hold_out_people, holdout_shape
+from recsys.ranking.list_protocol import cut_lists
 from recsys.ranking.list_selection import fixed_lists
 from recsys.ranking.list_validation import ListValidation, unseen_scores
 from recsys.seeds import derive_seed
@@ -190,8 +191,36 @@ def test_strong_generalisation_holds_people_out_whole() -> None:
     assert len(strong.users) == 20
     assert not np.isin(strong.train.users, strong.users).any()
     theirs = np.isin(ratings.users, strong.users)
-    assert len(strong.histories) + strong.relevant.nnz == theirs.sum()
+    assert len(strong.histories) + len(strong.test) == theirs.sum()
     assert len(strong.train) == (~theirs).sum()
-    assert not pair_matrix(strong.histories)[strong.users].multiply(strong.relevant).nnz
+    assert not pair_matrix(strong.histories).multiply(pair_matrix(strong.test)).nnz
+    np.testing.assert_array_equal(np.unique(strong.test.users), strong.users)
     with pytest.raises(InputError, match=r"strong:9999: .* hold out fewer"):
         hold_out_people(ratings, users=9999, seed=0)
+
+
+@pytest.mark.parametrize("protocol", ["per-user", "newest", "leave-last", "temporal", "random", "strong:20"])
+def test_every_protocol_cuts_people_who_have_a_history_and_something_to_find(protocol: str) -> None:
+    cut = cut_lists(DATASET, protocol, seed=1)
+    known, wanted = pair_matrix(cut.histories), pair_matrix(cut.test)
+    assert not known.multiply(wanted).nnz
+    assert (np.diff(known[cut.users].indptr) > 0).all()
+    assert (np.diff(wanted[cut.users].indptr) > 0).all()
+    assert np.isin(cut.train.users, cut.users).any() != cut.fold_in
+    assert cut.fold_in == protocol.startswith("strong")
+    if protocol in ("newest", "leave-last"):
+        assert cut.histories.times is not None
+        assert cut.test.times is not None
+        latest, first = np.full(150, -1), np.full(150, 2**62)
+        np.maximum.at(latest, cut.histories.users, cut.histories.times)
+        np.minimum.at(first, cut.test.users, cut.test.times)
+        assert (first[cut.users] >= latest[cut.users]).all()
+
+
+@pytest.mark.parametrize(
+    ("protocol", "message"),
+    [("strong", "expected strong:USERS"), ("strong:x", "expected strong:USERS"), ("weekly", "no protocol")],
+)
+def test_a_protocol_of_no_such_name_is_refused(protocol: str, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        cut_lists(DATASET, protocol, seed=0)

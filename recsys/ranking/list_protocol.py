@@ -1,0 +1,71 @@
+"""How lists are cut for a judgement: what is fitted on, whose histories are known, what they should find.
+
+``per-user``, ``leave-last``, ``temporal``, ``folds:...`` and ``random`` are the splits of those names, train
+and valid known; ``newest`` is each person's newest quarter; ``strong:USERS`` holds people out whole and folds
+them in from 80% of their ratings (Liang et al. 2018). People without a known rating are not judged: a list for
+them is popularity, whatever the ranker.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from recsys.data.dataset import Dataset
+from recsys.data.ratings import Ratings
+from recsys.data.splits import make_split
+from recsys.errors import InputError
+from recsys.ranking.list_holdout import HoldoutShape, hold_out_people, holdout_shape, take_out
+
+
+@dataclass(frozen=True, eq=False)
+class ListCut:
+    """One judgement of lists.
+
+    Attributes:
+        train: What a ranker is fitted on.
+        histories: What is known of the judged people: train's rows where they are part of it.
+        test: What their lists should hold.
+        users: (n,) rows of the judged people, ascending.
+        shape: Of the holdout that a ranker should be chosen by.
+        fold_in: Whether the judged people are no part of train.
+    """
+
+    train: Ratings
+    histories: Ratings
+    test: Ratings
+    users: NDArray[np.int64]
+    shape: HoldoutShape
+    fold_in: bool
+
+
+def cut_lists(dataset: Dataset, protocol: str, *, seed: int) -> ListCut:
+    """Cuts ``dataset`` by ``protocol``.
+
+    Raises:
+        InputError: For a protocol of no such name, or one that leaves nobody to judge.
+    """
+    ratings = dataset.ratings
+    name, _, count = protocol.partition(":")
+    if name == "strong":
+        if not count.isdecimal():
+            raise InputError(f"{protocol!r}: expected strong:USERS, e.g. strong:1000")
+        strong = hold_out_people(ratings, users=int(count), seed=seed)
+        return ListCut(strong.train, strong.histories, strong.test, strong.users, "random", fold_in=True)
+    if protocol == "newest":
+        if ratings.times is None:
+            raise InputError("newest: the ratings have no times, so nobody's newest are known")
+        known, test = take_out(ratings, shape="newest", seed=seed)
+        return _of_known(known, test, "newest", protocol)
+    split = make_split(dataset, protocol, seed=seed)
+    known = ratings.take(np.sort(np.concatenate([split.train, split.valid])))
+    return _of_known(known, ratings.take(split.test), holdout_shape(protocol, known), protocol)
+
+
+def _of_known(known: Ratings, test: Ratings, shape: HoldoutShape, protocol: str) -> ListCut:
+    users = np.intersect1d(test.users, known.users).astype(np.int64)
+    if not len(users):
+        raise InputError(f"{protocol}: nobody has both a known rating and one to find; use another protocol")
+    return ListCut(known, known, test, users, shape, fold_in=False)
