@@ -8,8 +8,9 @@ time between the two ratings, exp(-dt / ``minutes``) (+1% on a random split, not
 ratings); ``features`` adds items' shared features to the Gram matrix as pseudo-users (+0.5% on ML-1M).
 
 Up to ``DENSE_ITEMS`` items the weights are the whole matrix. Beyond, the ``DENSE_ITEMS`` most rated items
-are the regressors of every item, solved exactly among themselves and by ridge regression for the rest, and
-each item keeps its strongest weights (the sparsity of SANSA, Spišák et al. 2023): no cap on the catalogue.
+are regressed on each other exactly, and each keeps its strongest weights (the sparsity of SANSA, Spišák et
+al. 2023); every other item is regressed on the ``TAIL_LINKS`` of them that it is most correlated with: no cap
+on the catalogue, and no dense (items, items) product.
 """
 
 from __future__ import annotations
@@ -25,10 +26,12 @@ from recsys.ranking.ease import symmetric_inverse
 from recsys.ranking.list_data import ListData
 from recsys.ranking.ranker import Ranker
 from recsys.ranking.sparse_links import link_arrays, strongest_links
-from recsys.types import Arrays, FloatArray
+from recsys.types import FloatArray
 
 DENSE_ITEMS = 8_000  # 256 MB a matrix, and about half a minute of Cholesky on one core
 KEPT_LINKS = 150  # weights kept of an item beyond that
+TAIL_LINKS = 50  # regressors of an item that is not among the DENSE_ITEMS
+TAIL_BLOCK = 1_000  # of such items solved at once: 10 MB of systems
 CHUNK = 512  # newest-to-oldest ratings of a user whose closeness is counted together
 MAX_CLOSE_PAIRS = 400_000_000  # more users than that are sampled for the closeness
 
@@ -91,12 +94,11 @@ def fit_item_regression(
     diagonal = gram.diagonal().copy()
     gram[np.diag_indices_from(gram)] += config.dropout / (1 - config.dropout) * diagonal + config.ridge
     inverse = np.asarray(symmetric_inverse(gram), dtype=np.float32)
-    del gram
     family = "edlae" if isinstance(config, EdlaeConfig) else "ease"
     arrays = (
         {"weights": _zero_diagonal_weights(inverse)}
         if len(head) == items
-        else _sparse_weights(inverse, regressors, weighted.tocsc(), head, items)
+        else link_arrays(_sparse_weights(gram, inverse, regressors, weighted.tocsc(), head, items))
     )
     return Ranker(family, {"config": asdict(config)}, arrays)
 
@@ -114,32 +116,65 @@ def _zero_diagonal_weights(inverse: FloatArray) -> NDArray[np.float32]:
 
 
 def _sparse_weights(
+    gram: NDArray[np.float32],
     inverse: NDArray[np.float32],
     regressors: sp.csr_matrix,
     weighted: sp.csc_matrix,
     head: NDArray[np.int64],
     items: int,
-) -> Arrays:
-    """The strongest weights of every item on the ``head`` items: EASE's among these, ridge for the rest."""
-    transposed = regressors.T.tocsr()
-    position = np.full(items, -1, dtype=np.int64)
-    position[head] = np.arange(len(head))
+) -> sp.csr_matrix:
+    """(items, items): EASE's strongest weights among the ``head``, and every other item's on the head items
+    that it is most correlated with (Steck 2019, "Markov random fields for collaborative filtering", 3.2)."""
+    among = strongest_links(
+        len(head),
+        lambda columns: sp.csr_matrix((inverse[:, columns] / -inverse.diagonal()[columns]).T),
+        kept=KEPT_LINKS,
+    ).tocoo()
+    tail = np.setdiff1d(np.arange(items), head)
+    rows, columns, values = [head[among.row]], [head[among.col]], [among.data]
+    scale = np.sqrt(np.maximum(gram.diagonal(), 1e-12))
+    for first in range(0, len(tail), TAIL_BLOCK):
+        targets = tail[first : first + TAIL_BLOCK]
+        together = (weighted[:, targets].T @ regressors).tocsr()
+        chosen, right = _most_correlated(together, scale)
+        weights = _solved(gram, chosen, right)
+        at = np.nonzero(chosen >= 0)
+        rows.append(head[chosen[at]])
+        columns.append(targets[at[0]])
+        values.append(weights[at])
+    entries = (np.concatenate(values), (np.concatenate(rows), np.concatenate(columns)))
+    links = sp.csr_matrix(entries, shape=(items, items), dtype=np.float32)
+    links.sort_indices()
+    return links
 
-    def block_of(columns: slice) -> FloatArray:
-        wanted = np.arange(columns.start, columns.stop)
-        inside = position[wanted]
-        block = np.zeros((items, len(wanted)), dtype=np.float32)
-        tail = np.flatnonzero(inside < 0)
-        if len(tail):
-            right = (transposed @ weighted[:, wanted[tail]]).toarray().astype(np.float32)
-            block[np.ix_(head, tail)] = inverse @ right
-        own = np.flatnonzero(inside >= 0)
-        if len(own):
-            columns_of = inverse[:, inside[own]]
-            block[np.ix_(head, own)] = columns_of / -inverse.diagonal()[inside[own]]
-        return block
 
-    return link_arrays(strongest_links(items, block_of, kept=KEPT_LINKS))
+def _most_correlated(
+    together: sp.csr_matrix, scale: NDArray[np.float32]
+) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    """(targets, TAIL_LINKS) head items of each target, -1 where there are fewer, and what they share."""
+    chosen = np.full((together.shape[0], TAIL_LINKS), -1, dtype=np.int64)
+    right = np.zeros((together.shape[0], TAIL_LINKS), dtype=np.float32)
+    for row in range(together.shape[0]):
+        part = slice(together.indptr[row], together.indptr[row + 1])
+        index, value = together.indices[part], together.data[part]
+        if len(index) > TAIL_LINKS:
+            best = np.argpartition(-value / scale[index], TAIL_LINKS - 1)[:TAIL_LINKS]
+            index, value = index[best], value[best]
+        chosen[row, : len(index)] = index
+        right[row, : len(index)] = value
+    return chosen, right
+
+
+def _solved(
+    gram: NDArray[np.float32], chosen: NDArray[np.int64], right: NDArray[np.float32]
+) -> NDArray[np.float32]:
+    """(targets, TAIL_LINKS): each target's ridge regression on its own ``chosen`` items."""
+    inside = chosen >= 0
+    systems = gram[chosen[:, :, None], chosen[:, None, :]]
+    systems *= inside[:, :, None] & inside[:, None, :]
+    diagonal = np.arange(chosen.shape[1])
+    systems[:, diagonal, diagonal] += ~inside
+    return np.asarray(np.linalg.solve(systems, right[:, :, None])[:, :, 0], dtype=np.float32)
 
 
 def _add_closeness(

@@ -2,8 +2,8 @@
 
 ``per-user``, ``leave-last``, ``temporal``, ``folds:...`` and ``random`` are the splits of those names, train
 and valid known; ``newest`` is each person's newest quarter; ``strong:USERS`` holds people out whole and folds
-them in from 80% of their ratings (Liang et al. 2018). People without a known rating are not judged: a list for
-them is popularity, whatever the ranker.
+them in from 80% of their ratings (Liang et al. 2018). People without a known rating are not judged: their
+list is popularity, whatever the ranker.
 """
 
 from __future__ import annotations

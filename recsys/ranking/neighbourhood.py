@@ -16,7 +16,6 @@ from recsys.models.ranges import FloatRange, IntRange, Range
 from recsys.ranking.list_data import ListData
 from recsys.ranking.ranker import Ranker
 from recsys.ranking.sparse_links import link_arrays, sampled_rows, strongest_links
-from recsys.types import FloatArray
 
 
 @dataclass(frozen=True)
@@ -52,14 +51,14 @@ def fit_item_neighbours(data: ListData, config: ItemNeighboursConfig, *, seed: i
     lengths = np.maximum(np.diff(seen.indptr), 1)
     damping = (lengths / max(float(lengths.mean()), 1e-9)) ** -config.user_damping
     weighted = (sp.diags(damping.astype(np.float32)) @ seen).tocsc()
-    transposed = seen.T.tocsr()
     counts = np.maximum(np.asarray(weighted.sum(axis=0)).ravel(), 1e-9)
 
-    def block_of(columns: slice) -> FloatArray:
-        block = (transposed @ weighted[:, columns]).toarray().astype(np.float32)
-        expected = (counts ** (1 - config.balance))[:, None] * counts[columns] ** config.balance
-        block /= expected + config.shrinkage
-        return np.asarray(block)
+    def links_to(columns: slice) -> sp.csr_matrix:
+        together = (weighted[:, columns].T @ seen).tocsr()
+        targets = np.repeat(np.arange(columns.start, columns.stop), np.diff(together.indptr))
+        expected = counts[together.indices] ** (1 - config.balance) * counts[targets] ** config.balance
+        together.data = (together.data / (expected + config.shrinkage)).astype(np.float32)
+        return together
 
-    links = strongest_links(seen.shape[1], block_of, kept=config.kept)
+    links = strongest_links(seen.shape[1], links_to, kept=config.kept)
     return Ranker("item_neighbours", {"config": asdict(config)}, link_arrays(links))

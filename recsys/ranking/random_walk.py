@@ -17,7 +17,6 @@ from recsys.models.ranges import FloatRange, IntRange, Range
 from recsys.ranking.list_data import ListData
 from recsys.ranking.ranker import Ranker
 from recsys.ranking.sparse_links import link_arrays, sampled_rows, strongest_links
-from recsys.types import FloatArray
 
 
 @dataclass(frozen=True)
@@ -50,14 +49,14 @@ def fit_random_walk(data: ListData, config: RandomWalkConfig, *, seed: int) -> R
     seen = sampled_rows(data.seen)
     of_users = np.maximum(np.diff(seen.indptr), 1).astype(np.float64)
     of_items = np.maximum(np.asarray(seen.sum(axis=0)).ravel().astype(np.float64), 1)
-    to_users = (sp.diags(of_items**-config.alpha) @ seen.T).tocsr().astype(np.float32)
+    from_items = (seen @ sp.diags(of_items**-config.alpha)).tocsr().astype(np.float32)
     to_items = (sp.diags(of_users**-config.alpha) @ seen).tocsc().astype(np.float32)
     held_back = (of_items**config.beta).astype(np.float32)
 
-    def block_of(columns: slice) -> FloatArray:
-        block = (to_users @ to_items[:, columns]).toarray().astype(np.float32)
-        block /= held_back[columns]
-        return np.asarray(block)
+    def links_to(columns: slice) -> sp.csr_matrix:
+        walks = (to_items[:, columns].T @ from_items).tocsr()
+        walks.data /= np.repeat(held_back[columns], np.diff(walks.indptr))
+        return walks
 
-    links = strongest_links(seen.shape[1], block_of, kept=config.kept)
+    links = strongest_links(seen.shape[1], links_to, kept=config.kept)
     return Ranker("random_walk", {"config": asdict(config)}, link_arrays(links))

@@ -5,55 +5,52 @@ A dense (items, items) matrix takes 28 GB at 84,432 items; the strongest 200 per
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
+from numpy.typing import NDArray
 
-from recsys.types import Arrays, FloatArray, IntArray
+from recsys.types import Arrays
 
-BLOCK_CELLS = 40_000_000  # of a dense block (items, columns): 160 MB of float32
+BLOCK_CELLS = 40_000_000  # of a block (items, columns), at most: 320 MB where none of them is zero
 MAX_PAIRS = 600_000_000  # co-rated pairs counted; more users than that are sampled
 
 
-def column_blocks(items: int) -> Iterator[slice]:
-    """Blocks of columns whose dense form fits BLOCK_CELLS."""
-    width = max(1, BLOCK_CELLS // max(items, 1))
-    for first in range(0, items, width):
-        yield slice(first, min(first + width, items))
-
-
-def strongest_links(
-    items: int, block_of: Callable[[slice], FloatArray], *, kept: int, skip: IntArray | None = None
-) -> sp.csr_matrix:
-    """(items, items) float32: in each column the ``kept`` entries of largest magnitude, the lower row first
-    among equals; the diagonal is zero.
+def strongest_links(items: int, links_to: Callable[[slice], sp.csr_matrix], *, kept: int) -> sp.csr_matrix:
+    """(items, items) float32: in each column the ``kept`` entries of largest magnitude; the diagonal is zero.
 
     Args:
         items: Number of items.
-        block_of: Gives the dense (items, columns) float32 block of a slice of columns; may be overwritten.
-        kept: Entries kept of a column.
-        skip: Columns that stay empty.
+        links_to: Gives the weights towards a slice of items, (len(slice), items) sparse: never a dense block,
+            which would hold 7,000 million zeros at 84,432 items.
+        kept: Entries kept of an item.
     """
-    parts = []
-    for columns in column_blocks(items):
-        block = block_of(columns)
-        width = block.shape[1]
-        block[np.arange(columns.start, columns.stop), np.arange(width)] = 0
-        if kept < items:
-            size = np.abs(block)
-            last = np.partition(size, items - kept, axis=0)[items - kept]
-            block[size < last] = 0
-        parts.append(sp.csc_matrix(block, dtype=np.float32))
-    links = sp.hstack(parts, format="csr") if parts else sp.csr_matrix((items, items), dtype=np.float32)
-    if skip is not None:
-        keep = np.ones(items, dtype=np.float32)
-        keep[skip] = 0
-        links = links @ sp.diags(keep)
-    links = links.tocsr().astype(np.float32)
-    links.eliminate_zeros()
+    width = max(1, BLOCK_CELLS // max(items, 1))
+    sources, values, counts = [], [], np.zeros(items, dtype=np.int64)
+    for first in range(0, items, width):
+        block = links_to(slice(first, min(first + width, items))).tocsr()
+        for row in range(block.shape[0]):
+            part = slice(block.indptr[row], block.indptr[row + 1])
+            index, value = block.indices[part], block.data[part]
+            other = np.flatnonzero((index != first + row) & (value != 0))
+            if len(other) > kept:
+                other = other[np.argpartition(-np.abs(value[other]), kept - 1)[:kept]]
+            sources.append(index[other])
+            values.append(value[other].astype(np.float32))
+            counts[first + row] = len(other)
+    ends = np.concatenate([[0], np.cumsum(counts)])
+    towards = sp.csr_matrix(
+        (_joined(values, np.float32), _joined(sources, np.int32), ends), shape=(items, items)
+    )
+    links = towards.T.tocsr()
     links.sort_indices()
     return links
+
+
+def _joined(parts: Sequence[NDArray[Any]], kind: type) -> NDArray[Any]:
+    return np.concatenate(parts).astype(kind) if parts else np.empty(0, dtype=kind)
 
 
 def link_arrays(links: sp.csr_matrix) -> Arrays:
