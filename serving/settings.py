@@ -24,6 +24,7 @@ from pydantic import (
 from recsys.errors import InputError
 from serving.api.rate_limit import parse_rate
 from serving.assignment import check_shares
+from serving.catalogue.rule_set import RuleSet, rules_from
 from serving.domain import ArmSpec, ExperimentState, FeedbackKind
 from serving.engine.exploration import MAX_EXPLORE
 from serving.events.spool import spool_folder
@@ -155,6 +156,10 @@ class RuleSettings(SettingsModel):
     hidden: list[str] = Field(default_factory=list)
     boosts: dict[str, float] = Field(default_factory=dict)
     diversity: Annotated[float, Field(ge=0, le=1)] = 0.0
+
+    def as_rules(self) -> RuleSet:
+        """As lists obey them."""
+        return rules_from(self.model_dump())
 
 
 class LimitSettings(SettingsModel):

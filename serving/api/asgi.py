@@ -12,7 +12,16 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp
 
 from recsys.pseudonyms import pseudonym_key
-from serving.api import experiments, feedback, health, http_errors, items, operations, recommendations
+from serving.api import (
+    catalogue_routes,
+    experiments,
+    feedback,
+    health,
+    http_errors,
+    items,
+    operations,
+    recommendations,
+)
 from serving.api.access_log import AccessLog
 from serving.api.etags import StaticPage
 from serving.api.experiments import ADMIN_TOKEN
@@ -37,6 +46,7 @@ PAGES = Path(__file__).resolve().parent.parent / "pages"
 ROUTERS = [
     recommendations.router,
     items.router,
+    catalogue_routes.router,
     feedback.router,
     experiments.router,
     operations.router,

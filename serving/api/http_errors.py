@@ -15,6 +15,8 @@ from serving.api.schemas import ErrorResponse
 from serving.engine.admission import Overloaded
 from serving.engine.micro_batcher import DeadlineExceeded
 from serving.events.event_writer import StoreUnavailable
+from serving.events.item_log import ItemConflict
+from serving.events.rule_log import RuleConflict
 from serving.events.store import Conflict, EventConflict
 
 CODES = {
@@ -119,6 +121,11 @@ def add_error_handlers(app: FastAPI) -> None:
     async def conflict(request: Request, error: Conflict) -> Response:
         newest = error.current.revision if error.current else 0
         return error_response(409, f"{error}; the newest revision is {newest}", request_id(request))
+
+    @app.exception_handler(ItemConflict)
+    @app.exception_handler(RuleConflict)
+    async def changed_meanwhile(request: Request, error: Exception) -> Response:
+        return error_response(409, str(error), request_id(request))
 
     @app.exception_handler(EventConflict)
     async def event_conflict(request: Request, error: EventConflict) -> Response:

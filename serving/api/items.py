@@ -54,7 +54,7 @@ async def _similar_to(request: Request, item_id: str, query: CountQuery) -> Resp
     service = service_of(request)
     deployment = service.deployment
     row = deployment.control.item(item_id)
-    if row is None:
+    if row is None or deployment.control.view.is_hidden(row):
         raise HttpError(404, f"there is no item {item_id!r}", code="unknown_item")
     found = await catalogue_answers.similar(
         service.computation, deployment.control, row=row, count=query.count

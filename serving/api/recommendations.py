@@ -213,8 +213,9 @@ def _recommendation_request(service: Service, body: SessionBody) -> Recommendati
 
 
 def unknown_items(served: Recommended, item_ids: Iterable[str]) -> list[str]:
-    """Those that the release which answered does not know, each once."""
-    return [item for item in dict.fromkeys(item_ids) if served.loaded.item(item) is None]
+    """Those that the release which answered does not know, each once; an added item is known."""
+    view = served.loaded.view
+    return [item for item in dict.fromkeys(item_ids) if view.place(item) is None]
 
 
 def _unknown_items(served: Recommended, body: SessionBody) -> list[str]:

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp
 
-CORS_METHODS = ("GET", "POST", "PUT", "PATCH")
+CORS_METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 CORS_HEADERS = ("authorization", "content-type", "x-api-key", "x-request-id")
 CORS_EXPOSED = ("x-request-id", "server-timing", "retry-after")
 

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 from recsys.errors import InputError
 from serving.app import read_yaml
 from serving.engine.list_precomputation import lists_folder, precompute, table
-from serving.engine.served_release import RuleSet, ServedRelease
+from serving.engine.served_release import ServedRelease
 from serving.engine.stored_lists import LENGTH, StoredLists
 from serving.release_registry import resolve
 from serving.settings import read_settings
@@ -43,7 +43,7 @@ def run(options: argparse.Namespace) -> int:
         raise InputError(f"--count {options.count}: expected 1 to {LENGTH}")
     fields = read_yaml(options.config)[1] if options.config else {}
     settings = read_settings(fields, where=str(options.config or "the defaults"))
-    rules = RuleSet(frozenset(settings.rules.hidden), dict(settings.rules.boosts), settings.rules.diversity)
+    rules = settings.rules.as_rules()
     loaded = ServedRelease(options.release, resolve(options.release), rules)
     folder = lists_folder(options.lists or settings.lists_path, loaded.release_id, rules)
     began = time.perf_counter()

@@ -7,14 +7,14 @@ looked up. Each entry keeps its JSON, so that an answer is put together and not 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, TypeVar
 
 from pydantic_core import to_json
 
-from recsys.release.queries import Query, Recommendation, RecommendationList
+from recsys.release.queries import Query, RecommendationList
 from recsys.types import JsonObject
 from serving.domain import Exposure
 from serving.events.rows import RepeatedExposure
@@ -26,15 +26,10 @@ MAX_ENTRIES = 20_000  # about 3 KB each
 
 @dataclass(frozen=True)
 class KnownList:
-    """``answer`` and its items as dicts, best first; ``listed`` makes them."""
+    """``answer`` and its ``items`` as they stand in one, best first."""
 
     answer: RecommendationList
-    listed: Callable[[Sequence[Recommendation]], list[JsonObject]]
-
-    @cached_property
-    def items(self) -> list[JsonObject]:
-        """As they stand in an answer."""
-        return self.listed(self.answer.recommendations)
+    items: list[JsonObject]
 
     @cached_property
     def items_json(self) -> bytes:
@@ -103,6 +98,17 @@ class ListMemo:
         if key not in self._entries and len(self._entries) >= MAX_ENTRIES:
             self._entries.pop(next(iter(self._entries)), None)
         self._entries[key] = (ratings, known)
+
+    def without(self, rows: set[int] | None) -> ListMemo:
+        """A memo of the lists that hold none of ``rows``; an empty one for None (any)."""
+        kept = ListMemo()
+        if rows is not None:
+            kept._entries = {
+                key: entry
+                for key, entry in list(self._entries.items())
+                if not rows or rows.isdisjoint(item.item for item in entry[1].answer.recommendations)
+            }
+        return kept
 
     def clear(self) -> None:
         self._entries.clear()

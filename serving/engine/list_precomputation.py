@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 from recsys.errors import InputError
 from recsys.release.queries import Query
 from recsys.release.recommender import FIXED_SINCE
-from serving.engine.served_release import RuleSet, ServedRelease
+from serving.catalogue.rule_set import RuleSet, rules_json
+from serving.engine.served_release import ServedRelease
 from serving.engine.stored_lists import ARRAYS, DONE, LENGTH, SOURCES, StoredLists, open_lists
 
 BATCH = 32  # users computed together
@@ -27,7 +28,7 @@ FLUSH_BATCHES = 64
 
 def lists_folder(base: Path, release_id: str, rules: RuleSet) -> Path:
     """The folder of one release's lists under ``rules``."""
-    text = json.dumps([sorted(rules.hidden), sorted(rules.boosts.items()), rules.diversity])
+    text = json.dumps(rules_json(rules), sort_keys=True)
     digest = hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
     return base / f"{release_id[:24]}-{digest}"
 

@@ -19,9 +19,10 @@ from pathlib import Path
 
 from recsys.release.load import read_manifest
 from serving.assignment import Assigner, Assignment
+from serving.catalogue.rule_set import RuleSet
 from serving.domain import ExperimentState
 from serving.engine.list_precomputation import lists_folder
-from serving.engine.served_release import RuleSet, ServedRelease
+from serving.engine.served_release import ServedRelease
 from serving.engine.stored_lists import StoredLists, open_lists
 
 NICE = 10  # of the thread that opens releases
@@ -77,17 +78,17 @@ class ReleaseLoader:
             release_id = read_manifest(folder).release_id
             if release_id not in opened:
                 loaded = ServedRelease(arm.release, folder, self._rules)
-                loaded.stored = self._stored_lists(loaded)
+                loaded.stored = self.stored_lists(loaded, self._rules)
                 loaded.warm_up()
                 opened[release_id] = loaded
             arms[arm.name] = opened[release_id]
         return Deployment(state, arms, assigner)
 
-    def _stored_lists(self, loaded: ServedRelease) -> StoredLists | None:
-        """What ``precompute`` has made of this release under these rules, mapped, not read."""
+    def stored_lists(self, loaded: ServedRelease, rules: RuleSet) -> StoredLists | None:
+        """What ``precompute`` has made of this release under ``rules``, mapped, not read."""
         if self._lists is None:
             return None
-        folder = lists_folder(self._lists, loaded.release_id, self._rules)
+        folder = lists_folder(self._lists, loaded.release_id, rules)
         return open_lists(folder, len(loaded.release.users))
 
     def with_state(self, prepared: Deployment, saved: ExperimentState) -> Deployment:

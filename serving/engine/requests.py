@@ -101,7 +101,9 @@ def excluded_ids(loaded: ServedRelease, request: RecommendationRequest) -> Seque
 def item_ids(loaded: ServedRelease, values: Sequence[str]) -> list[str]:
     """Item ids in a query string's values: one that is an id is that id, others are comma-separated."""
     return [
-        name for value in values for name in ([value] if loaded.item(value) is not None else split_ids(value))
+        name
+        for value in values
+        for name in ([value] if loaded.view.place(value) is not None else split_ids(value))
     ]
 
 

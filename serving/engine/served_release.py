@@ -6,8 +6,8 @@ loading is little more than mapping. Item ids are translated at the edges; insid
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
@@ -20,21 +20,16 @@ from recsys.release.load import load_release
 from recsys.release.queries import Query, Recommendation, RecommendationList, Rules
 from recsys.release.recommender import Recommender
 from recsys.types import BoolArray, JsonObject
+from serving.catalogue.item_overlay import NO_CHANGES, ItemOverlay
+from serving.catalogue.rule_set import RuleSet
+from serving.engine.item_view import ItemView
 from serving.engine.list_memo import KnownList, ListMemo
+from serving.engine.release_columns import ReleaseColumns
 from serving.engine.stored_lists import LENGTH, StoredLists
 
 MAX_GENRE_MASKS = 256  # genre combinations remembered; 84 KB each at ML-32M's size
 MAX_USER_ROWS = 50_000  # users whose row is remembered
 MAX_HISTORIES = 20_000  # users with feedback whose ratings are remembered as rows
-
-
-@dataclass(frozen=True)
-class RuleSet:
-    """Rules of a deployment, by item id: they outlive a release. As in ``recsys.release.queries.Rules``."""
-
-    hidden: frozenset[str] = frozenset()
-    boosts: dict[str, float] = field(default_factory=dict)
-    diversity: float = 0.0
 
 
 class ServedRelease:
@@ -45,14 +40,45 @@ class ServedRelease:
         self.release = load_release(folder, verify=verify)
         self.recommender = Recommender(self.release)
         self.release_id = self.release.release_id
+        self._columns = ReleaseColumns(self.release.items, self.release.popularity.counts)
         self._rows: dict[str, int] = {}
         self._user_rows: dict[str, int] = {}
-        self._cards: dict[int, JsonObject] = {}
-        self._masks: dict[tuple[str, ...], BoolArray] = {}
         self._histories: dict[str, tuple[object, History | None]] = {}
         self.memo = ListMemo()
         self.stored: StoredLists | None = None
+        self._set_catalogue(NO_CHANGES, rules)
+
+    def under(self, overlay: ItemOverlay, rules: RuleSet, stored: StoredLists | None) -> ServedRelease:
+        """The same opened release with another catalogue or other rules; requests that have taken this one
+        finish with it. Lists that the change does not touch stay known.
+
+        Args:
+            overlay: the run-time catalogue.
+            rules: the deployment's rules.
+            stored: lists that were precomputed under these rules.
+        """
+        changed = copy.copy(self)
+        changed.stored = stored
+        changed._set_catalogue(overlay, rules)
+        changed.memo = self.memo.without(self._touched(changed))
+        return changed
+
+    def _set_catalogue(self, overlay: ItemOverlay, rules: RuleSet) -> None:
+        self.rule_set = rules
+        self.view = ItemView(self.release, self._columns, overlay, hidden=rules.hidden)
+        self._masks: dict[tuple[str, ...], BoolArray] = {}
         self.rules = self._rules(rules)
+
+    def _touched(self, changed: ServedRelease) -> set[int] | None:
+        """Rows that lists show differently in ``changed``, None where any list may differ."""
+        hidden, now_hidden = _rows_of(self.rules.hidden), _rows_of(changed.rules.hidden)
+        if (changed.rules.boosts, changed.rules.diversity) != (self.rules.boosts, self.rules.diversity):
+            return None
+        if hidden - now_hidden:
+            return None
+        return (now_hidden - hidden) | {
+            row for row in self.view.differences(changed.view) if row < len(self.release.items)
+        }
 
     # -- ids ---------------------------------------------------------------------------------------
 
@@ -81,48 +107,40 @@ class ServedRelease:
 
     def card(self, row: int) -> JsonObject:
         """``id``, ``title`` and ``genres`` of an item; the dict is shared, copy it before changing it."""
-        card = self._cards.get(row)
-        if card is None:
-            shelf = self.release.items
-            card = {
-                "id": str(shelf.ids.names[row]),
-                "title": shelf.titles[row],
-                "genres": list(shelf.genres(row)),
-            }
-            self._cards[row] = card
-        return card
+        return self.view.card(row)
 
     def allowed(self, genres: tuple[str, ...]) -> BoolArray:
         """(items,) which have any of ``genres``; KeyError names an unknown one."""
         genres = tuple(sorted(name.casefold() for name in genres))
         mask = self._masks.get(genres)
         if mask is None:
-            mask = self.release.items.with_genres(genres)
+            mask = self.view.with_genres(genres)[: len(self.release.items)]
             if len(self._masks) < MAX_GENRE_MASKS:
                 self._masks[genres] = mask
         return mask
 
     def genre_names(self, values: Sequence[str]) -> tuple[str, ...]:
         """Genres in a query string's values: one that is a genre is that one, others are comma-separated."""
-        known = {name.casefold() for name in self.release.items.genre_names}
         names = (
-            [value] if value.casefold() in known else [part.strip() for part in value.split(",")]
+            [value] if value.casefold() in self.view.genres else [part.strip() for part in value.split(",")]
             for value in values
         )
         return tuple(name for group in names for name in group if name)
 
     def search_titles(self, text: str, count: int) -> list[int]:
-        """Rows whose title holds ``text``, the most rated first."""
+        """Places of listed items whose title holds ``text``, the most rated first, added items last."""
         wanted = text.casefold()
         lines, ends = self._title_lines
-        hits: list[int] = []
+        hits: set[int] = set()
         place = lines.find(wanted)
         while place >= 0 and len(hits) < 2_000:
             row = int(np.searchsorted(ends, place, side="right"))
-            hits.append(row)
+            hits.add(row)
             place = lines.find(wanted, int(ends[row]))
+        hits = {row for row in hits if not self.view.is_retitled(row)} | set(self.view.titled(wanted))
+        hits -= _rows_of(self.rules.hidden) | set(self.view.unlisted.tolist())
         counts = self.release.popularity.counts
-        return sorted(hits, key=lambda row: -float(counts[row]))[:count]
+        return sorted(hits, key=lambda row: (-float(counts[row]) if row < len(counts) else 0.0, row))[:count]
 
     @cached_property
     def _title_lines(self) -> tuple[str, NDArray[np.int64]]:
@@ -204,7 +222,7 @@ class ServedRelease:
         self, user: int | None, person: str | None, count: int, ratings: object, answer: RecommendationList
     ) -> KnownList:
         """Keeps a plain list for ``look_up``."""
-        known = KnownList(answer, self.listed)
+        known = KnownList(answer, self.listed(answer.recommendations))
         self.memo.put(user if person is None else person, count, ratings, known)
         return known
 
@@ -226,7 +244,10 @@ class ServedRelease:
     def _stored_list(self, user: int, count: int) -> KnownList | None:
         if self.stored is None or count > LENGTH:
             return None
-        return KnownList(self.stored.get(user, count), self.listed)
+        if len(self.view.unlisted) and np.isin(self.stored.items[user], self.view.unlisted).any():
+            return None  # made before something of it was hidden
+        answer = self.stored.get(user, count)
+        return KnownList(answer, self.listed(answer.recommendations))
 
     def popular_list(self, query: Query, reason: str) -> RecommendationList:
         """What needs no ranker and no member: the last resort."""
@@ -264,5 +285,11 @@ class ServedRelease:
 
     def _rules(self, rules: RuleSet) -> Rules:
         hidden = self.items(sorted(rules.hidden))
+        unlisted = self.view.unlisted
+        hidden = np.union1d(hidden, unlisted[unlisted < len(self.release.items)]).astype(np.int32)
         boosts = {row: boost for item, boost in rules.boosts.items() if (row := self.item(item)) is not None}
         return Rules(hidden if len(hidden) else None, boosts, rules.diversity)
+
+
+def _rows_of(rows: NDArray[np.int32] | None) -> set[int]:
+    return set() if rows is None else set(rows.tolist())

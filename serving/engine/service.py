@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
+import threading
 from collections.abc import Sequence
 from time import monotonic
 
@@ -18,10 +19,10 @@ from recsys.pseudonyms import fingerprint, pseudonym, pseudonym_key
 from serving.domain import ExperimentState, Feedback
 from serving.engine.list_answers import ListAnswers
 from serving.engine.list_computation import ListComputation
+from serving.engine.live_catalogue import LiveCatalogue
 from serving.engine.rating_predictions import attach_predictions
 from serving.engine.recent_ratings import RecentRatings
 from serving.engine.release_loader import Deployment, ReleaseLoader
-from serving.engine.served_release import RuleSet
 from serving.engine.shadow_answers import ShadowAnswers
 from serving.engine.store_sync import StoreSync
 from serving.events.event_writer import EventWriter, StoreUnavailable
@@ -46,13 +47,11 @@ class Service:
         self.metrics = metrics or ServiceMetrics()
         self.store = EventStore(settings.events)
         self.recent_ratings = RecentRatings()
-        rules = settings.rules
-        self.release_loader = ReleaseLoader(
-            RuleSet(frozenset(rules.hidden), dict(rules.boosts), rules.diversity),
-            resolve,
-            lists=settings.lists_path,
-        )
+        rules = settings.rules.as_rules()
+        self.release_loader = ReleaseLoader(rules, resolve, lists=settings.lists_path)
+        self.catalogue = LiveCatalogue(self.store, rules, stored_lists=self.release_loader.stored_lists)
         self._deployment: Deployment | None = None
+        self._changing = threading.Lock()  # of the deployment in service
         self._metrics_saved_at = 0.0
         self._flushed = {"batches": 0, "batched": 0, "lost": 0}
         self.closing = False
@@ -103,10 +102,12 @@ class Service:
 
     def activate(self, deployment: Deployment) -> None:
         """From now on this answers. Older revisions than the one in service are ignored."""
-        before = self._deployment
-        if before is not None and deployment.state.revision < before.state.revision:
-            return
-        self._deployment = deployment
+        with self._changing:
+            before = self._deployment
+            if before is not None and deployment.state.revision < before.state.revision:
+                return
+            deployment = self.catalogue.applied(deployment)
+            self._deployment = deployment
         state, metrics = deployment.state, self.metrics
         metrics.revision.labels(state.name).set(state.revision)
         for arm in before.state.arms if before else ():
@@ -152,6 +153,14 @@ class Service:
         except (InputError, OSError):
             self.metrics.loads.labels("refused").inc()
             raise
+
+    def refresh_catalogue(self) -> None:
+        """Serves what was stored of items and rules since. Blocks; raises what the store does."""
+        with self._changing:
+            try:
+                self.catalogue.refresh()
+            finally:
+                self._deployment = self.catalogue.applied(self.deployment)
 
     def publish_metrics(self) -> None:
         """Gauges and counters that threads keep as plain numbers, brought to Prometheus."""

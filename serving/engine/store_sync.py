@@ -1,4 +1,5 @@
-"""Keeps a replica in step with the others through the event store: ratings, erasures, the experiment's state.
+"""Keeps a replica in step with the others through the event store: ratings, erasures, items, rules,
+the experiment's state.
 
 One thread polls by sequence number a few times a second. A new revision is loaded in a thread of its own, so
 that hashing a big release does not hold up ratings. While the store is away the replica goes on with what it
@@ -38,6 +39,9 @@ class Replicated(Protocol):
 
     def load_state(self, state: ExperimentState) -> None:
         """Load and serve a newer revision. Blocks. Raises InputError or OSError."""
+
+    def refresh_catalogue(self) -> None:
+        """Items and rules may have been changed, or a window may have opened. Raises what the store does."""
 
     def publish_metrics(self) -> None:
         """Called after each poll, whether the store could be read or not."""
@@ -91,6 +95,7 @@ class StoreSync:
 
     def _poll(self) -> None:
         try:
+            self._target.refresh_catalogue()
             self.catch_up()
             state = self._store.experiment(self._experiment)
         except Exception as error:  # whatever a database can raise: the next poll may find it back

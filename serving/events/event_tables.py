@@ -11,7 +11,18 @@ last one it saw misses nothing. Lists are JSON text: they are read whole or not 
 
 from __future__ import annotations
 
-from sqlalchemy import BigInteger, Boolean, Column, Double, Index, Integer, MetaData, Table, Text
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    Double,
+    Index,
+    Integer,
+    MetaData,
+    Table,
+    Text,
+    UniqueConstraint,
+)
 
 METADATA = MetaData()
 # SQLite gives rowids only to "INTEGER PRIMARY KEY", PostgreSQL's plain integer ends at 2 billion.
@@ -77,4 +88,28 @@ JOURNAL = Table(
     Column("data", Text, nullable=False),
     Index("journal_kind", "kind", "subject"),
     sqlite_autoincrement=True,
+)
+
+ITEMS = Table(
+    "items",
+    METADATA,
+    Column("seq", SEQUENCE, primary_key=True, autoincrement=True),
+    Column("item_id", Text, nullable=False),
+    Column("revision", Integer, nullable=False),
+    Column("at", Double, nullable=False),
+    Column("actor", Text, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("state", Text, nullable=False),
+    UniqueConstraint("item_id", "revision"),
+    sqlite_autoincrement=True,
+)
+
+RULES = Table(
+    "rules",
+    METADATA,
+    Column("revision", Integer, primary_key=True, autoincrement=False),
+    Column("at", Double, nullable=False),
+    Column("actor", Text, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("state", Text, nullable=False),
 )

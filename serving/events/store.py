@@ -82,7 +82,7 @@ class EventStore:
 
     def ping(self) -> None:
         """Raises when the store cannot be reached."""
-        self._present()
+        self.require_tables()
         with self.engine.connect() as connection:
             connection.execute(text("SELECT 1"))
 
@@ -102,9 +102,9 @@ class EventStore:
             EventConflict: an event id is there already with other content; nothing is stored.
         """
         new: set[str] = set()
-        self._present()
+        self.require_tables()
         with self.engine.begin() as connection:
-            self._in_order(connection)
+            self.lock_writers(connection)
             if exposures:
                 skip = self._insert(EXPOSURES).on_conflict_do_nothing(index_elements=["exposure_id"])
                 connection.execute(skip, [rows.known_columns(row) for row in exposures])
@@ -119,9 +119,9 @@ class EventStore:
 
     def append(self, kind: str, subject: str, data: dict[str, Any], *, at: float | None = None) -> None:
         """One line in the journal."""
-        self._present()
+        self.require_tables()
         with self.engine.begin() as connection:
-            self._in_order(connection)
+            self.lock_writers(connection)
             _insert_journal(connection, JournalEntry(time.time() if at is None else at, kind, subject, data))
 
     def save_experiment(
@@ -141,7 +141,7 @@ class EventStore:
             raise Conflict(before)
         try:
             with self.engine.begin() as connection:
-                self._in_order(connection)
+                self.lock_writers(connection)
                 connection.execute(insert(EXPERIMENTS), row | {"state": rows.state_text(state)})
                 change = {"actor": actor, "reason": reason, "revision": state.revision}
                 change |= {"before": asdict(before) if before else None, "after": asdict(state)}
@@ -150,12 +150,13 @@ class EventStore:
             raise Conflict(self.experiment(state.name)) from None
         return state
 
-    def _present(self) -> None:
+    def require_tables(self) -> None:
         """Raises ``Gone`` for a vanished SQLite file; one that was put in its place gets its tables."""
         if self._watch.check():
             self.create_tables()
 
-    def _in_order(self, connection: Connection) -> None:
+    def lock_writers(self, connection: Connection) -> None:
+        """Commits in the order of ``seq``: PostgreSQL's writers take turns, SQLite's do anyway."""
         if self.postgres:
             connection.execute(select(func.pg_advisory_xact_lock(LOCK)))
 

@@ -9,8 +9,9 @@ from pathlib import Path
 from recsys.models.base import History
 from recsys.release.queries import Query
 from serving.assignment import Assigner
+from serving.catalogue.rule_set import RuleSet
 from serving.domain import ExperimentState
-from serving.engine.served_release import RuleSet, ServedRelease
+from serving.engine.served_release import ServedRelease
 from serving.experiments.experiment_metrics import Metric
 from serving.release_registry import resolve
 from serving.replay.traffic import Traffic

@@ -12,9 +12,10 @@ import pytest
 from recsys.errors import InputError
 from recsys.release.queries import Query
 from serving.__main__ import main
+from serving.catalogue.rule_set import RuleSet
 from serving.engine import list_precomputation as making
 from serving.engine.list_precomputation import lists_folder, precompute
-from serving.engine.served_release import RuleSet, ServedRelease
+from serving.engine.served_release import ServedRelease
 from serving.engine.stored_lists import LENGTH, open_lists
 from tests.serving.running import Running, running, wait_for
 

@@ -9,8 +9,9 @@ import pytest
 
 from recsys.models.base import History
 from recsys.release.queries import Query, RecommendationList
+from serving.catalogue.rule_set import RuleSet
 from serving.engine.micro_batcher import DeadlineExceeded, MicroBatcher
-from serving.engine.served_release import RuleSet, ServedRelease
+from serving.engine.served_release import ServedRelease
 
 
 @pytest.fixture(scope="module")

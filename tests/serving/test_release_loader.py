@@ -7,9 +7,9 @@ import threading
 from dataclasses import replace
 from pathlib import Path
 
+from serving.catalogue.rule_set import RuleSet
 from serving.domain import ArmSpec, ExperimentState
 from serving.engine.release_loader import ReleaseLoader
-from serving.engine.served_release import RuleSet
 
 ARMS = (ArmSpec("one", "a", 0.5), ArmSpec("two", "b", 0.5))
 STATE = ExperimentState("main", 1, "salt", ARMS)

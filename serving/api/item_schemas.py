@@ -1,0 +1,180 @@
+"""Items of the catalogue over HTTP: what may be set of one, pages of them, and what comes back."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Annotated, Any
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    StrictBool,
+    StrictFloat,
+    StrictInt,
+    StringConstraints,
+    model_validator,
+)
+
+from serving.api.schemas import Id, RequestModel
+from serving.engine.item_view import OWN_NAMES
+
+MAX_CHANGES = 1_000  # items of one body
+MAX_YEARS = (0.0, 4_102_444_800.0)  # 1970 to 2100, in Unix seconds
+Text = Annotated[str, StringConstraints(max_length=1_000, pattern=r"^[^\x00]*$")]
+Number = Annotated[StrictInt | StrictFloat, Field(ge=-1e15, le=1e15, allow_inf_nan=False)]
+Feature = StrictBool | Number | Text | Annotated[list[Text], Field(max_length=100)] | None
+FeatureName = Annotated[str, StringConstraints(min_length=1, max_length=100, pattern=r"^[^\x00-\x1f]+$")]
+Actor = Annotated[str, StringConstraints(min_length=1, max_length=100)]
+Reason = Annotated[str, StringConstraints(max_length=1_000)]
+
+
+def _with_zone(moment: datetime) -> datetime:
+    moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    if not MAX_YEARS[0] <= moment.timestamp() <= MAX_YEARS[1]:
+        raise ValueError("a time lies between 1970 and 2100")
+    return moment
+
+
+Moment = Annotated[datetime, AfterValidator(_with_zone)]
+
+
+class ItemFields(RequestModel):
+    """What may be set. A feature may be a number, a text, true or false, or several texts; null takes it out.
+    Times are ISO 8601, UTC where they name no zone."""
+
+    title: Text | None = None
+    genres: list[Annotated[Text, Field(min_length=1)]] | None = Field(None, max_length=50)
+    features: dict[FeatureName, Feature] = Field(default_factory=dict, max_length=200)
+    available_from: Moment | None = None
+    available_to: Moment | None = None
+    hidden: bool = False
+
+    @model_validator(mode="after")
+    def _other_names(self) -> ItemFields:
+        taken = sorted(self.features.keys() & (set(OWN_NAMES) - {"year"}))
+        if taken:
+            raise ValueError(f"features cannot be named {', '.join(taken)}")
+        return self
+
+    def changed_fields(self) -> dict[str, Any]:
+        """The fields that were named, as ``CatalogueItem`` has them."""
+        fields = {
+            name: getattr(self, name) for name in self.model_fields_set & ItemFields.model_fields.keys()
+        }
+        if fields.get("genres") is not None:
+            fields["genres"] = tuple(dict.fromkeys(fields["genres"]))
+        for name in ("available_from", "available_to"):
+            if fields.get(name) is not None:
+                fields[name] = fields[name].timestamp()
+        if "features" in fields:
+            fields["features"] = {
+                name: tuple(value) if isinstance(value, list) else value
+                for name, value in fields["features"].items()
+            }
+        return fields
+
+
+class ItemChangeQuery(RequestModel):
+    """Who and why, for a DELETE, which has no body."""
+
+    actor: Actor = "admin"
+    reason: Reason = ""
+
+
+class ItemBody(ItemFields):
+    """``revision`` is the one this change was made from (409 if it is no longer the newest); null for any."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "title": "A New Film (2026)",
+                    "genres": ["Drama"],
+                    "features": {"price": 3.5, "language": "en"},
+                    "available_from": "2026-12-01T00:00:00Z",
+                    "reason": "licensed",
+                }
+            ]
+        }
+    )
+    revision: int | None = Field(None, ge=0, le=2**31 - 1)
+    actor: Actor = "admin"
+    reason: Reason = ""
+
+
+class BulkItem(ItemFields):
+    id: Id
+
+
+class BulkItemsBody(ItemChangeQuery):
+    """Many items in one change, all or none; what a row does not name stays as it is."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [{"items": [{"id": "1", "features": {"price": 2}}, {"id": "2", "hidden": True}]}]
+        }
+    )
+    items: list[BulkItem] = Field(min_length=1, max_length=MAX_CHANGES)
+
+    @model_validator(mode="after")
+    def _once(self) -> BulkItemsBody:
+        ids = [item.id for item in self.items]
+        if len(set(ids)) < len(ids):
+            twice = next(item_id for item_id in ids if ids.count(item_id) > 1)
+            raise ValueError(f"item {twice!r} is there more than once")
+        return self
+
+
+# -- answers, described ----------------------------------------------------------------------------
+
+
+class ItemDetails(BaseModel):
+    """``listed`` says whether lists may hold the item now; ``new`` items have no ratings yet; ``revision``
+    counts the changes at run time."""
+
+    id: str
+    title: str
+    genres: list[str]
+    year: float | str | bool | list[str] | None
+    features: dict[str, float | str | bool | list[str]]
+    new: bool
+    listed: bool
+    available: bool
+    available_from: str | None
+    available_to: str | None
+    revision: int
+
+
+class ItemPage(BaseModel):
+    """``next`` is the cursor of the page that follows, null on the last; ``total`` counts all pages."""
+
+    items: list[ItemDetails]
+    next: str | None
+    total: int
+
+
+class ChangedItem(ItemDetails):
+    hidden: bool
+
+
+class BulkResponse(BaseModel):
+    items: int
+    revisions: dict[str, int]
+
+
+class ItemRevision(BaseModel):
+    """One change: what was set of the item before and after."""
+
+    revision: int
+    at: float
+    actor: str
+    reason: str
+    before: dict[str, Any] | None
+    after: dict[str, Any]
+
+
+class ItemHistory(BaseModel):
+    id: str
+    changes: list[ItemRevision]

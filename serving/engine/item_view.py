@@ -1,0 +1,237 @@
+"""The items as a deployment shows them: a release's own, with what was changed, added and hidden since.
+
+Places are the release's rows, then the added items in the order in which they came. A view is never changed:
+a change of the catalogue makes a new one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from recsys.data.catalogue import release_year
+from recsys.release.loaded_release import Release
+from recsys.types import BoolArray, JsonObject
+from serving.catalogue.filter_columns import Column, matching
+from serving.catalogue.filter_grammar import FilterSyntaxError, Test, parse_filter
+from serving.catalogue.item_overlay import ItemOverlay
+from serving.catalogue.item_records import CatalogueItem, FeatureValue
+from serving.engine.release_columns import ReleaseColumns
+
+MAX_MASKS = 256  # filters remembered; 84 KB each at ML-32M's size
+OWN_NAMES = ("id", "title", "genre", "genres", "year", "new", "available", "available_from", "available_to")
+
+
+def time_text(at: float | None) -> str | None:
+    """Unix seconds as ISO 8601 in UTC."""
+    return None if at is None else datetime.fromtimestamp(at, UTC).isoformat().replace("+00:00", "Z")
+
+
+class ItemView:
+    """One release's items under one overlay. ``added`` are the ids of items that it does not have,
+    ``hidden`` places of those that the deployment's rules hide."""
+
+    def __init__(
+        self,
+        release: Release,
+        columns: ReleaseColumns,
+        overlay: ItemOverlay,
+        *,
+        hidden: frozenset[str] = frozenset(),
+    ) -> None:
+        self.overlay = overlay
+        self._items = release.items
+        self._columns = columns
+        self._cards: dict[int, JsonObject] = {}
+        self._masks: dict[str, BoolArray] = {}
+        self._built: dict[str, Column] = {}
+        self._changed: dict[int, CatalogueItem] = {}
+        added: list[CatalogueItem] = []
+        for item in overlay.items.values():
+            row = columns.row(item.item_id)
+            if row is None:
+                added.append(item)
+            else:
+                self._changed[row] = item
+        self._changed |= dict(enumerate(added, start=len(self._items)))
+        self.added = tuple(item.item_id for item in added)
+        self._places = {item.item_id: place for place, item in self._changed.items()}
+        places = (self.place(item_id) for item_id in hidden)
+        self.hidden = {place for place in places if place is not None}
+
+    def __len__(self) -> int:
+        return len(self._items) + len(self.added)
+
+    def place(self, item_id: str) -> int | None:
+        """Where the item is, None where nobody knows it."""
+        known = self._places.get(item_id)
+        return self._items.ids.row(item_id) if known is None else known
+
+    def is_hidden(self, place: int) -> bool:
+        """Whether the item was hidden for itself, as a DELETE does."""
+        changed = self._changed.get(place)
+        return changed is not None and changed.hidden
+
+    def differences(self, other: ItemView) -> set[int]:
+        """Rows whose changes are not the same in both."""
+        mine, others = self._changed, other._changed
+        return {place for place in mine.keys() | others.keys() if mine.get(place) is not others.get(place)}
+
+    def is_retitled(self, place: int) -> bool:
+        """Whether the title is not the release's."""
+        changed = self._changed.get(place)
+        return changed is not None and changed.title is not None
+
+    # -- what an item is ---------------------------------------------------------------------------
+
+    def card(self, place: int) -> JsonObject:
+        """``id``, ``title`` and ``genres`` of an item; the dict is shared, copy it before changing it."""
+        card = self._cards.get(place)
+        if card is None:
+            changed = self._changed.get(place)
+            own = place < len(self._items)
+            genres = changed.genres if changed and changed.genres is not None else None
+            title = changed.title if changed and changed.title is not None else None
+            card = {
+                "id": str(self._items.ids.names[place]) if own else self.added[place - len(self._items)],
+                "title": title if title is not None else self._items.titles[place] if own else "",
+                "genres": list(genres if genres is not None else self._items.genres(place) if own else ()),
+            }
+            self._cards[place] = card
+        return card
+
+    def details(self, place: int) -> JsonObject:
+        """The card with everything else that is known of the item."""
+        changed = self._changed.get(place) or CatalogueItem("")
+        year = self.column("year").cell(place)
+        return {
+            **self.card(place),
+            "year": int(year) if isinstance(year, float) and year.is_integer() else year,
+            "features": {name: _plain(value) for name, value in changed.features.items() if name != "year"},
+            "new": bool(self.column("new").cell(place)),
+            "listed": place not in self.hidden and self.overlay.shows(changed),
+            "available": changed.is_available(self.overlay.at),
+            "available_from": time_text(changed.available_from),
+            "available_to": time_text(changed.available_to),
+            "revision": changed.revision,
+        }
+
+    @cached_property
+    def unlisted(self) -> NDArray[np.int32]:
+        """Places of the items that no list may hold now."""
+        places = (self._places[item_id] for item_id in self.overlay.unlisted)
+        return np.sort(np.fromiter(places, dtype=np.int32))
+
+    # -- filters -----------------------------------------------------------------------------------
+
+    def with_genres(self, genres: Sequence[str]) -> BoolArray:
+        """(places,) which have any of ``genres``; KeyError names an unknown one."""
+        wanted = {name.casefold() for name in genres}
+        for name in genres:
+            if name.casefold() not in self.genres:
+                raise KeyError(name)
+        column = self.column("genre")
+        held = [any(name.casefold() in wanted for name in _several(value)) for value in column.values]
+        return np.array(held, dtype=np.bool_)[column.codes]
+
+    @cached_property
+    def genres(self) -> dict[str, str]:
+        """Every genre's name by its casefolded name."""
+        names = list(self._items.genre_names)
+        for item in self._changed.values():
+            names += item.genres or ()
+        return {name.casefold(): name for name in reversed(names)}
+
+    def where(self, text: str) -> BoolArray:
+        """(places,) mask of what a filter holds for.
+
+        Raises:
+            FilterSyntaxError: it does not parse, or names what no item has.
+        """
+        mask = self._masks.get(text)
+        if mask is None:
+            mask = matching(parse_filter(text), self._tested)
+            if len(self._masks) < MAX_MASKS:
+                self._masks[text] = mask
+        return mask
+
+    @cached_property
+    def names(self) -> tuple[str, ...]:
+        """What filters may name."""
+        features = {name for item in self._changed.values() for name in item.features}
+        return (*OWN_NAMES, *sorted(features - set(OWN_NAMES)))
+
+    def column(self, name: str) -> Column:
+        """One of ``names``, the changes in it."""
+        column = self._built.get(name)
+        if column is None:
+            column = self._build("genre" if name == "genres" else name)
+            self._built[name] = column
+        return column
+
+    def _tested(self, test: Test) -> Column:
+        if test.name not in self.names:
+            known = ", ".join(self.names)
+            raise FilterSyntaxError(test.place, f"no item has {test.name!r}; there are {known}")
+        return self.column(test.name)
+
+    def _build(self, name: str) -> Column:
+        own = self._columns.named(name)
+        if own is None:  # nothing that the release knows: every item without it, or available
+            own = Column([True if name == "available" else None], np.zeros(len(self._items), dtype=np.int32))
+        cells: dict[int, FeatureValue | None] = {}
+        for place, item in self._changed.items():
+            kept = own.cell(place) if place < len(self._items) else None
+            cells[place] = self._cell(name, item, kept)
+        return own.patched(cells, len(self))
+
+    def _cell(self, name: str, item: CatalogueItem, kept: FeatureValue | None) -> FeatureValue | None:
+        """The value of a changed item; ``kept`` is the release's own."""
+        if name == "id":
+            return item.item_id
+        if name == "title":
+            return kept if item.title is None else item.title
+        if name == "genre":
+            return kept if item.genres is None else item.genres
+        if name == "year":
+            return item.features.get("year", kept if item.title is None else _year(item.title))
+        if name == "new":
+            return True if kept is None else kept
+        if name == "available":
+            return item.is_available(self.overlay.at)
+        if name == "available_from":
+            return time_text(item.available_from)
+        if name == "available_to":
+            return time_text(item.available_to)
+        return item.features.get(name)
+
+    # -- pages of items ----------------------------------------------------------------------------
+
+    @cached_property
+    def sorted_ids(self) -> tuple[NDArray[np.str_], NDArray[np.int64]]:
+        """All ids in order, and the place of each."""
+        names = self._items.ids.names
+        ids = np.concatenate([names, np.array(self.added, dtype=np.str_)]) if self.added else names
+        order = np.argsort(ids, kind="stable")
+        return ids[order], order
+
+    def titled(self, text: str) -> list[int]:
+        """Places of changed items whose title holds ``text`` (casefolded)."""
+        return [place for place, item in self._changed.items() if text in (item.title or "").casefold()]
+
+
+def _several(value: object) -> Sequence[str]:
+    return value if isinstance(value, tuple) else ()
+
+
+def _plain(value: FeatureValue) -> object:
+    return list(value) if isinstance(value, tuple) else value
+
+
+def _year(title: str) -> float | None:
+    year = release_year(title)
+    return None if np.isnan(year) else year

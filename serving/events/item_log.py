@@ -1,0 +1,154 @@
+"""Changes of items in the event store: a row for each revision of an item, which is its audit as well."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from sqlalchemy import Connection, func, insert, select
+from sqlalchemy.exc import IntegrityError
+
+from recsys.types import JsonObject
+from serving.catalogue.item_records import CatalogueItem, item_from, item_text
+from serving.events.event_tables import ITEMS, JOURNAL
+from serving.events.store import CHUNK, LOOK_UP_ROWS, EventStore
+
+ATTEMPTS = 5  # of a change that another writer was quicker with
+
+
+class ItemConflict(RuntimeError):
+    """An item is at another revision than the change was made from."""
+
+    def __init__(self, item_id: str, revision: int) -> None:
+        super().__init__(f"item {item_id!r} is at revision {revision} by now; read it again and retry")
+
+
+@dataclass(frozen=True)
+class ItemChange:
+    """The fields of an item that change; ``whole`` puts the rest back to the release's own. ``expected`` is
+    the revision that the change was made from, None for any."""
+
+    item_id: str
+    fields: Mapping[str, Any]
+    whole: bool = False
+    expected: int | None = None
+
+    def apply(self, before: CatalogueItem | None) -> CatalogueItem:
+        """The next revision; ``before`` itself where nothing changes.
+
+        Raises:
+            ItemConflict: ``before`` is not the expected revision.
+        """
+        start = before or CatalogueItem(self.item_id)
+        if self.expected is not None and self.expected != start.revision:
+            raise ItemConflict(self.item_id, start.revision)
+        base = CatalogueItem(self.item_id, start.revision) if self.whole else start
+        changed = base.merged(self.fields)
+        if before is not None and changed == before:
+            return before
+        return replace(changed, revision=start.revision + 1)
+
+
+def save_items(
+    store: EventStore, changes: Sequence[ItemChange], *, actor: str, reason: str = "", at: float | None = None
+) -> list[CatalogueItem]:
+    """All of ``changes`` (each item once) or none; changes that change nothing store nothing.
+
+    Returns:
+        The items as they are now, in the order of ``changes``.
+
+    Raises:
+        ItemConflict: an item is not at the revision that was expected, or is being changed all the time.
+    """
+    for _ in range(ATTEMPTS):
+        try:
+            return _save(store, changes, actor, reason, time.time() if at is None else at)
+        except IntegrityError:  # another writer stored the same revision of one of them
+            continue
+    raise ItemConflict(changes[0].item_id, 0)
+
+
+def _save(
+    store: EventStore, changes: Sequence[ItemChange], actor: str, reason: str, at: float
+) -> list[CatalogueItem]:
+    store.require_tables()
+    with store.engine.begin() as connection:
+        store.lock_writers(connection)
+        before = _stored(connection, [change.item_id for change in changes])
+        after = [change.apply(before.get(change.item_id)) for change in changes]
+        new = [item for item in after if item is not before.get(item.item_id)]
+        if new:
+            who = {"at": at, "actor": actor, "reason": reason}
+            rows = [
+                {"item_id": item.item_id, "revision": item.revision, "state": item_text(item), **who}
+                for item in new
+            ]
+            connection.execute(insert(ITEMS), rows)
+            entry = {"actor": actor, "reason": reason, "items": len(new)}
+            if len(new) == 1:
+                old = before.get(new[0].item_id)
+                entry |= {"before": None if old is None else fields_of(old), "after": fields_of(new[0])}
+            subject = new[0].item_id if len(new) == 1 else "many"
+            journal = {"at": at, "kind": "catalogue", "subject": subject, "data": json.dumps(entry)}
+            connection.execute(insert(JOURNAL), journal)
+    return after
+
+
+def _stored(connection: Connection, item_ids: Sequence[str]) -> dict[str, CatalogueItem]:
+    """The newest revision of those that have one."""
+    stored: dict[str, CatalogueItem] = {}
+    for first in range(0, len(item_ids), LOOK_UP_ROWS):
+        names = item_ids[first : first + LOOK_UP_ROWS]
+        query = select(ITEMS).where(ITEMS.c.item_id.in_(names)).order_by(ITEMS.c.revision)
+        for row in connection.execute(query):
+            stored[row.item_id] = item_from(row.item_id, row.revision, row.state)
+    return stored
+
+
+def item_changes(store: EventStore, *, after: int = 0) -> Iterator[tuple[int, CatalogueItem]]:
+    """Every stored revision with its ``seq``, oldest first, a chunk at a time: what a replica polls."""
+    while True:
+        query = select(ITEMS).where(ITEMS.c.seq > after).order_by(ITEMS.c.seq).limit(CHUNK)
+        with store.engine.connect() as connection:
+            found = connection.execute(query).all()
+        yield from ((row.seq, item_from(row.item_id, row.revision, row.state)) for row in found)
+        if len(found) < CHUNK:
+            return
+        after = found[-1].seq
+
+
+def newest_items(store: EventStore) -> tuple[int, list[CatalogueItem]]:
+    """The last ``seq`` and the newest revision of every item."""
+    last = select(func.max(ITEMS.c.seq)).group_by(ITEMS.c.item_id)
+    query = select(ITEMS).where(ITEMS.c.seq.in_(last)).order_by(ITEMS.c.seq)
+    with store.engine.connect() as connection:
+        found = connection.execute(query).all()
+    return (found[-1].seq if found else 0), [item_from(row.item_id, row.revision, row.state) for row in found]
+
+
+def item_history(store: EventStore, item_id: str, *, count: int = 100) -> list[JsonObject]:
+    """Newest first: when, by whom and why, the item before and after."""
+    query = select(ITEMS).where(ITEMS.c.item_id == item_id).order_by(ITEMS.c.revision.desc())
+    with store.engine.connect() as connection:
+        found = connection.execute(query.limit(count + 1)).all()
+    states = [fields_of(item_from(item_id, row.revision, row.state)) for row in found]
+    return [
+        {
+            "revision": row.revision,
+            "at": row.at,
+            "actor": row.actor,
+            "reason": row.reason,
+            "before": before,
+            "after": after,
+        }
+        for row, after, before in zip(found, states, [*states[1:], None], strict=True)
+    ][:count]
+
+
+def fields_of(item: CatalogueItem) -> JsonObject:
+    """What was set of an item, as JSON."""
+    fields: JsonObject = json.loads(item_text(item))
+    return fields
