@@ -116,8 +116,27 @@ def expected_epochs(workload: Workload) -> float:
     return mean_epochs(workload.epochs, grace=workload.grace_epochs, reduction=workload.reduction)
 
 
+def epoch_hours(workload: Workload, gpu: str) -> float:
+    """Hours of one epoch of a network on a known card, by the model."""
+    return math.ceil(workload.ratings / BATCH) * step_ms(workload, CARDS[gpu][1]) / 3.6e6
+
+
+def sweep_hours(workload: Workload) -> float:
+    """Hours of one Gibbs sweep, by the model."""
+    return workload.ratings * SWEEP_NS_A_RATING / 3.6e12
+
+
 def forecast(
-    workload: Workload, gpu: str, *, gpus: int, usd_per_hour: float, max_hours: float, max_usd: float
+    workload: Workload,
+    gpu: str,
+    *,
+    gpus: int,
+    usd_per_hour: float,
+    max_hours: float,
+    max_usd: float,
+    trials_per_gpu: int = 1,
+    network_ratio: float = 1.0,
+    chain_ratio: float = 1.0,
 ) -> Forecast | None:
     """What ``workload`` comes to on ``gpus`` cards of one type; None where the card is not known.
 
@@ -128,14 +147,16 @@ def forecast(
         usd_per_hour: of the whole cluster.
         max_hours: cap on wall time.
         max_usd: cap on dollars.
+        trials_per_gpu: trials that share a card, and its memory.
+        network_ratio: measured seconds of a network's epoch by the model's, per trial at once.
+        chain_ratio: the same of a Gibbs sweep.
     """
     if gpu not in CARDS:
         return None
-    epoch_hours = math.ceil(workload.ratings / BATCH) * step_ms(workload, CARDS[gpu][1]) / 3.6e6
-    sweep_hours = workload.ratings * SWEEP_NS_A_RATING / 3.6e12
-    reference = workload.reference_trials * workload.reference_epochs * epoch_hours
-    networks = workload.network_trials * expected_epochs(workload) * epoch_hours
-    chains = workload.factorisation_trials * workload.epochs * sweep_hours
+    epoch, sweep = network_ratio * epoch_hours(workload, gpu), chain_ratio * sweep_hours(workload)
+    reference = workload.reference_trials * workload.reference_epochs * epoch
+    networks = workload.network_trials * expected_epochs(workload) * epoch
+    chains = workload.factorisation_trials * workload.epochs * sweep
     search_hours = (reference + networks + chains) / max(1, gpus)
     cap = min(max_hours, max_usd / usd_per_hour if usd_per_hour > 0 else math.inf)
     room = max(0.5 * cap, cap - workload.finish_hours)
@@ -143,4 +164,5 @@ def forecast(
     needed = search_hours + workload.finish_hours
     hours = min(needed, cap)
     trials = workload.trials if share == 1.0 else int(share * workload.trials)
-    return Forecast(workload.trials, trials, needed, hours, hours * usd_per_hour, memory_gb(workload))
+    memory = memory_gb(workload, trials_per_gpu=trials_per_gpu)
+    return Forecast(workload.trials, trials, needed, hours, hours * usd_per_hour, memory)

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from clusters.calibration import calibration_of
 from clusters.cluster_errors import ClusterError
 from clusters.forecast import CARDS, Workload, forecast
 from clusters.spec import RentedSpec
@@ -46,6 +47,7 @@ class Quote:
     gpus_per_pod: int
     max_usd: float
     max_hours: float
+    trials_per_gpu: int = 1
 
     @property
     def usable(self) -> tuple[Offer, ...]:
@@ -57,6 +59,7 @@ class Quote:
 
     def expected(self, offer: Offer, workload: Workload) -> str:
         """What a plan comes to on an offer, or why the card cannot hold it."""
+        calibration = calibration_of(offer.gpu)
         coming = forecast(
             workload,
             offer.gpu,
@@ -64,13 +67,17 @@ class Quote:
             usd_per_hour=offer.usd_per_hour,
             max_hours=self.max_hours,
             max_usd=self.max_usd,
+            trials_per_gpu=self.trials_per_gpu,
+            network_ratio=calibration.network,
+            chain_ratio=calibration.chain,
         )
         if coming is None:
             return "no forecast: the card's bandwidth is not known (clusters/forecast.py, CARDS)"
         memory = CARDS[offer.gpu][0]
         if coming.memory_gb > memory:
             return f"cannot hold the plan: it needs about {coming.memory_gb:.0f} GB, the card has {memory} GB"
-        return f"expected for {workload.name}: {coming.text()}, {coming.memory_gb:.0f} of {memory} GB"
+        held = f"{coming.memory_gb:.0f} of {memory} GB"
+        return f"expected for {workload.name}: {coming.text()}, {held}{calibration.text()}"
 
     def text(self, workload: Workload | None = None) -> str:
         """The quote as a person reads it before saying yes; with a plan's workload, what one gets for it."""
@@ -118,7 +125,15 @@ def make_quote(spec: RentedSpec, prices: Prices) -> Quote:
         elif prices.stock.get(choice.id) == "NONE":
             refused = "none free at the moment"
         offers.append(Offer(choice.id, choice.batch_size, price, refused))
-    quote = Quote(prices.source, tuple(offers), spec.pods, spec.gpus_per_pod, spec.max_usd, spec.max_hours)
+    quote = Quote(
+        prices.source,
+        tuple(offers),
+        spec.pods,
+        spec.gpus_per_pod,
+        spec.max_usd,
+        spec.max_hours,
+        spec.trials_per_gpu,
+    )
     if not quote.usable:
         raise ClusterError(
             f"{quote.text()}\nno GPU of the list can be had: raise max_usd_per_hour, add to gpus, or wait"

@@ -15,6 +15,7 @@ from pathlib import Path
 from clusters import state as states
 from clusters.bootstrap_cluster import BASE, CODE, bootstrap_cluster, ray_token, send_code
 from clusters.budget_args import saving_seconds, teardown_seconds, with_limits
+from clusters.calibration import calibration_of, note_throughput
 from clusters.cluster_errors import ClusterError, ClusterFailed
 from clusters.cluster_info import ClusterInfo
 from clusters.fetch import fetch_last, remote_run
@@ -98,6 +99,7 @@ class RemoteRun:
 
     def facts(self, state: ClusterState) -> ClusterInfo:
         now = time.time()
+        calibration = calibration_of(state.head.gpu)
         return ClusterInfo(
             provider=self.spec.kind,
             name=state.name,
@@ -112,6 +114,8 @@ class RemoteRun:
             deadline=state.deadline(max_usd=self.spec.max_usd, max_hours=self.spec.max_hours, now=now),
             max_usd=self.spec.max_usd,
             max_hours=self.spec.max_hours,
+            network_ratio=calibration.network,
+            chain_ratio=calibration.chain,
             needs_gpu=self.spec.require_gpu,
         )
 
@@ -187,6 +191,8 @@ class RemoteRun:
                 return 1
             states.update(self.name, phase="ended")
             forget_secrets(self.name)
+            if self.spec.require_gpu and state.nodes:
+                note_throughput(self.name, state.head.gpu, self.out)
             self.log(f"no pod is left; {bill.text()}")
             self._write_bill(bill.ours_usd, bill.theirs_usd)
         return self._finish(status)

@@ -19,7 +19,7 @@ from clusters.providers import PROVIDERS, provider_class
 class StrictSpec(BaseModel):
     """No unknown key, and nothing changes once read."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class LocalSpec(StrictSpec):
@@ -40,6 +40,7 @@ class GpuChoice(StrictSpec):
 
     id: str = Field(min_length=1)  # the service's own identifier, e.g. "NVIDIA RTX A6000"
     batch_size: Literal[2048, 1536] = 2048  # 1536 where the card has 24 GB
+    unlisted: bool = False  # true: a name that the provider's list does not have yet
 
 
 class Volume(StrictSpec):
@@ -90,6 +91,11 @@ class RentedSpec(StrictSpec):
             raise ValueError("volume and store both say where a run is kept: name one")
         if self.store_env and not self.store:
             raise ValueError("store_env names variables for a store, and no store is named")
+        if self.store:
+            import fsspec  # type: ignore[import-untyped]
+
+            if (protocol := self.store.partition("://")[0]) not in fsspec.available_protocols():
+                raise ValueError(f"store: fsspec knows no {protocol}://; expected such as s3://bucket/folder")
         if len({gpu.id for gpu in self.gpus}) < len(self.gpus):
             raise ValueError("gpus names the same GPU twice: each row is tried once, in order")
         return self

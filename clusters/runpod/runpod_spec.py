@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
+from clusters.runpod.gpu_names import GPU_NAMES, near_names
 from clusters.spec import RentedSpec
+
+DataCenter = Annotated[str, Field(pattern=r"^[A-Z]{2,3}-[A-Z]{2,3}-\d+$")]  # e.g. EU-RO-1
 
 
 class RunpodSpec(RentedSpec):
@@ -14,14 +17,23 @@ class RunpodSpec(RentedSpec):
 
     kind: Literal["runpod"]
     cloud: Literal["SECURE", "COMMUNITY"] = "SECURE"
-    data_centers: tuple[str, ...] = ()  # empty: the service chooses
+    data_centers: tuple[DataCenter, ...] = ()  # empty: the service chooses
     global_networking: bool = False
-    image_start: str = "/start.sh"  # what the image runs by itself; our dead man's switch starts before it
+    image_start: str = Field(
+        default="/start.sh", min_length=1
+    )  # what the image runs by itself, after our switch
     min_cuda: str | None = Field(default=None, pattern=r"^\d+\.\d+$")
 
     @model_validator(mode="after")
     def refuse_what_runpod_cannot_do(self) -> RunpodSpec:
         """Each refusal names the reason and the way out."""
+        for gpu in self.gpus:
+            if not gpu.unlisted and gpu.id not in GPU_NAMES:
+                near = ", ".join(near_names(gpu.id)) or "a name of clusters/runpod/gpu_names.py"
+                raise ValueError(
+                    f"gpus: {gpu.id!r} is no GPU of RunPod's; did you mean {near}? (a card newer than that "
+                    "list is taken with unlisted: true)"
+                )
         if self.pods > 1 and not self.global_networking:
             raise ValueError(
                 f"pods: {self.pods} needs global_networking: true (without it pods cannot reach each other, "

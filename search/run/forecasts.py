@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from clusters.cluster_info import ClusterInfo
-from clusters.forecast import Forecast, forecast
+from clusters.forecast import CARDS, Forecast, epoch_hours, forecast, sweep_hours
 from recsys.types import JsonObject
-from search.config.plan import SearchPlan
+from search.config.plan import SUBJECT, SearchPlan
 from search.run.budget import Meter
 from search.run.projection import Projection, Projector
-from search.run.workload import workload_of
+from search.run.workload import CHAINS, workload_of
 
 MODEL, EPOCHS = "the card's model", "the first epochs"
 
@@ -43,10 +43,29 @@ class ForecastLog:
                 usd_per_hour=budget.usd_per_hour,
                 max_hours=budget.cap_hours,
                 max_usd=budget.max_usd,
+                trials_per_gpu=cluster.trials_per_gpu,
+                network_ratio=cluster.network_ratio,
+                chain_ratio=cluster.chain_ratio,
             )
         if coming is not None:
             card = f"{MODEL}, {cluster.gpu}"
             self.rows.append(_row(card, coming, coming.trials, coming.hours, usd=coming.usd))
+
+    def throughput(self, plan: SearchPlan, cluster: ClusterInfo | None, *, ratings: int) -> None:
+        """Keep how fast this card was, by the epochs trained so far on ``ratings`` of train."""
+        workload = None if cluster is None else workload_of(plan)
+        if cluster is None or workload is None or cluster.gpu not in CARDS:
+            return
+        trained = replace(workload, ratings=ratings)
+        measured = {
+            "network": (self.projector.epoch_seconds((SUBJECT,)), epoch_hours(trained, cluster.gpu)),
+            "chain": (self.projector.epoch_seconds(CHAINS), sweep_hours(trained)),
+        }
+        self.about["throughput"] = {
+            kind: seconds / (hours * 3600 * max(cluster.trials_per_gpu, 1))
+            for kind, (seconds, hours) in measured.items()
+            if seconds is not None and hours > 0
+        }
 
     def first_epochs(self, now: float) -> None:
         """Once, when the first epochs were trained (Unix seconds): the calibrated forecast."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from recsys.bounds import DataShape
-from recsys.data.loading import locate
+from recsys.data.loading import home_path, locate
 from recsys.data.protocols import parse_protocol
 from recsys.data.releases import RELEASES, unknown_name
 from recsys.data.splits import make_split, training_data
@@ -20,12 +20,13 @@ from search.config.plan import SUBJECT, SearchPlan
 from search.config.template import load_template
 from search.run.context import SearchRequest
 from search.run.previous_run import PreviousRun
-from search.run.setup import budget_of
+from search.run.setup import budget_of, resumed_plan
 from search.sampling.search_space import Space, shape_of
 from search.sampling.trial_factory import TrialFactory
 from search.sampling.trial_slots import trial_sequence
 from search.storage.run_dir import RunFolder
 
+FOLDED = "ml-100k"  # the release with published folds
 # Users and items of each release, for bounds that depend on them.
 SIZES = {
     "ml-100k": (943, 1_682),
@@ -45,19 +46,27 @@ def check_request(request: SearchRequest) -> None:
         InputError: what was got, what was expected.
     """
     if request.resume:
-        RunFolder.at(request.out)
+        resumed_plan(RunFolder.at(request.out), request.changes or {})
         return
     plan = request.plan
     if plan is None or request.source is None:
         raise InputError("a new run needs a plan and its data")
-    parse_protocol(plan.split)
+    protocol = parse_protocol(plan.split)
+    if plan.small_batch:
+        raise InputError("small_batch is true, but a GPU's own row in the cluster YAML says so: leave it out")
     budget_of(plan)
     points = [(point.family, point.config) for point in map(load_template, plan.points)]
     sequence = trial_sequence(plan, given=[family for family, _ in points])
     for path, option in ((request.warm_start, "--warm-start"), (request.start_from, "--start-from")):
         if path is not None:
             PreviousRun.read(path, option=option)
-    data = request.source.data
+    data, items = request.source.data, request.source.items
+    if not data.strip():
+        raise InputError("--data is empty, expected a release, a file, a folder or synthetic:...")
+    if items is not None and not home_path(items).is_file():
+        raise InputError(f"--items {items}: no such file; expected a table with id, title, genres")
+    if protocol.name == "folds" and data != FOLDED and (data in RELEASES or data.startswith(PREFIX)):
+        raise InputError(f"split {plan.split}: the folds are those of {FOLDED}, and --data is {data}")
     if data.startswith(PREFIX):
         spec = parse_spec(data)
         check_bounds(plan, DataShape(users=spec.users, items=spec.items))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
 from clusters.forecast import mean_epochs
@@ -103,6 +103,12 @@ class Projector:
         elif result.status in ENDED_BY_ITSELF:
             share = len(result.reports) / max(result.spec.epochs, 1)
             self._times[kind].shares.append(share)
+
+    def epoch_seconds(self, families: Collection[str]) -> float | None:
+        """Mean seconds of an epoch of these families; None where none was trained."""
+        rows = [times for (family, _), times in self._times.items() if family in families]
+        epochs = sum(times.epochs for times in rows)
+        return sum(times.seconds for times in rows) / epochs if epochs else None
 
     @property
     def calibrated(self) -> bool:

@@ -202,7 +202,9 @@ class SearchRun:
 
     def _tick(self) -> None:
         now = time.time()
+        prepared = self.prepared
         self.forecasts.first_epochs(now)
+        self.forecasts.throughput(prepared.plan, prepared.cluster, ratings=len(prepared.data.train))
         mark = self.meter.milestone(now)
         if mark is not None:
             self.everyone.event(self._budget_event(mark, now))

@@ -59,7 +59,7 @@ def prepare(request: SearchRequest) -> RunContext:
     folder = None
     if request.resume:
         folder = RunFolder.at(request.out)
-        plan, about = _resumed_plan(folder, request.changes or {}), folder.read_about()
+        plan, about = resumed_plan(folder, request.changes or {}), folder.read_about()
         source = DataSpec.from_json(about["source"])
         specs = tuple(TrialSpec(**spec) for spec in about.get("specs", []))
         points = [(family, config) for family, config in about.get("points", [])]
@@ -180,7 +180,7 @@ def _earlier(path: Path | None, option: str) -> PreviousRun | None:
     return None if path is None else PreviousRun.read(path, option=option)
 
 
-def _resumed_plan(folder: RunFolder, changes: JsonObject) -> SearchPlan:
+def resumed_plan(folder: RunFolder, changes: JsonObject) -> SearchPlan:
     """The run's own plan; what defines its trials stays as it was."""
     for name in changes:
         if name.partition(".")[0] not in RESUMABLE:

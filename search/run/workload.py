@@ -35,6 +35,7 @@ RATINGS = {
     "ml-32m": 32_000_204,
     "ml-latest-small": 100_836,
 }
+CHAINS = ("bayes_mf", "item_gp", "myfm")  # families whose epochs are Gibbs sweeps
 TRAIN_SHARE = {"future-holdout": 0.64, "per-user": 0.675}  # of all ratings; others train on about 0.77
 
 
@@ -50,7 +51,7 @@ def workload_of(plan: SearchPlan) -> Workload | None:
     slots = trial_sequence(plan, given=[load_template(name).family for name in plan.points])
     references = sum(slot.origin == "reference" for slot in slots)
     networks = sum(slot.family == SUBJECT and slot.origin != "reference" for slot in slots)
-    chains = sum(slot.family in ("bayes_mf", "item_gp", "myfm") for slot in slots)
+    chains = sum(slot.family in CHAINS for slot in slots)
     return Workload(
         name=plan.data,
         ratings=int(ratings * TRAIN_SHARE.get(plan.split.partition(":")[0], 0.77)),

@@ -1,9 +1,10 @@
 """A driver to be killed, interrupted and watched: `launch_search` in a process of its own.
 
-    python -m tests.clusters.drive YAML OUT [--stand-in] [--detach] [--attach] -- ARGUMENTS
+    python -m tests.clusters.drive YAML OUT [--stand-in] [--played-gpu] [--detach] [--attach] -- ARGUMENTS
 
 With --stand-in the search is tests/clusters/stand_in.py (a small Ray job that behaves like a search: trials
-as tasks on every node, checkpoints, resume, Ctrl-C), sent in place of search/breakthrough.py.
+as tasks on every node, checkpoints, resume, Ctrl-C), sent in place of search/breakthrough.py. With
+--played-gpu pods whose PYTHONPATH is the code's folder see a GPU (tests/clusters/played/visible_gpu.py).
 """
 
 from __future__ import annotations
@@ -15,12 +16,14 @@ from pathlib import Path
 from clusters import bootstrap_cluster, launch
 from clusters.upload import ROOT, Archive, code_files, pack
 
-STAND_IN = Path(__file__).with_name("stand_in.py")
+HERE = Path(__file__).parent
+STAND_IN = {"search/breakthrough.py": HERE / "stand_in.py"}
+PLAYED_GPU = {"sitecustomize.py": HERE / "played" / "visible_gpu.py"}
 
 
-def pack_with_stand_in() -> Archive:
-    files = {str(name): ROOT / name for name in code_files()}
-    return pack({**files, "search/breakthrough.py": STAND_IN})
+def packed_with(changes: dict[str, Path]) -> Archive:
+    """The project's code, some files put in place of its own or beside them."""
+    return pack({str(name): ROOT / name for name in code_files()} | changes)
 
 
 def main() -> int:
@@ -28,8 +31,8 @@ def main() -> int:
     signal.signal(signal.SIGINT, signal.default_int_handler)
     options, _, arguments = (" ".join(sys.argv[1:]) + " ").partition(" -- ")
     words = options.split()
-    if "--stand-in" in words:
-        bootstrap_cluster.pack_code = pack_with_stand_in
+    changes = (STAND_IN if "--stand-in" in words else {}) | (PLAYED_GPU if "--played-gpu" in words else {})
+    bootstrap_cluster.pack_code = lambda: packed_with(changes)
     return launch.launch_search(
         Path(words[0]),
         arguments.split(),

@@ -30,7 +30,11 @@ def test_disk_is_in_the_price() -> None:
 
 def test_gpus_above_the_limit_or_unknown_or_out_of_stock_are_passed_over() -> None:
     spec = a_spec(
-        gpus=[{"id": "NVIDIA GeForce RTX 4090"}, {"id": "NVIDIA H100"}, {"id": "NVIDIA RTX A6000"}],
+        gpus=[
+            {"id": "NVIDIA GeForce RTX 4090"},
+            {"id": "NVIDIA H900", "unlisted": True},
+            {"id": "NVIDIA RTX A6000"},
+        ],
         max_usd_per_hour=0.6,
     )
     quote = make_quote(spec, PRICES)

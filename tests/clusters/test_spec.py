@@ -58,7 +58,7 @@ def test_an_address_is_read(tmp_path: Path) -> None:
         ({"pods": 2}, "needs global_networking: true"),
         ({"global_networking": True, "cloud": "COMMUNITY"}, "needs cloud: SECURE"),
         ({"pods": 2, "global_networking": True}, "exactly one entry in data_centers, got 0"),
-        ({"global_networking": True, "gpus": [{"id": "AMD Instinct MI300X"}]}, "needs NVIDIA GPUs"),
+        ({"global_networking": True, "gpus": [{"id": "AMD Instinct MI300X OAM"}]}, "needs NVIDIA GPUs"),
         ({"volume": {"id": "v"}}, "one centre the volume lives in"),
         ({"volume": {"id": "v"}, "data_centers": ["EU-RO-1"], "store": "s3://b/p"}, "name one"),
         ({"store_env": ["KEY"]}, "no store is named"),

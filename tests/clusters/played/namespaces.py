@@ -170,7 +170,7 @@ class Namespaces:
             address=address,
             port=port,
             path=f"{Path(sys.executable).parent}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
-            environment=" ".join(f"{name}={value}" for name, value in self.environment.items()),
+            environment=" ".join(quoted(f"{name}={value}") for name, value in self.environment.items()),
             start=start.replace("exec /start.sh", "exec bash /run/played/start.sh"),
         )
 
@@ -200,6 +200,11 @@ class Namespaces:
         self.spaces.clear()
         subprocess.run(["ip", "link", "del", self.tag], capture_output=True)
         shutil.rmtree(self.logs, ignore_errors=True)
+
+
+def quoted(text: str) -> str:
+    """A word of sshd's configuration."""
+    return '"' + text.replace('"', '\\"') + '"'
 
 
 def run(*command: str) -> None:

@@ -73,6 +73,12 @@ class Stage:
         command = ["-m", "tests.clusters.drive", str(cluster), str(self.out), "--stand-in", *words, "--"]
         return self.python(*command, *arguments)
 
+    def search(self, *arguments: str, **fields: Any) -> subprocess.Popen[bytes]:
+        """Start a driver of the search itself, on pods with a played GPU."""
+        cluster = self.cluster_file(**fields)
+        command = ["-m", "tests.clusters.drive", str(cluster), str(self.out), "--played-gpu", "--"]
+        return self.python(*command, *arguments)
+
     def cluster_file(self, **fields: Any) -> Path:
         cluster = self.folder / "cluster.yaml"
         cluster.write_text(yaml.safe_dump({**FIELDS, **SMALL, **fields}))
