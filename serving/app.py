@@ -26,6 +26,7 @@ import yaml
 
 from recsys.errors import InputError
 from recsys.machine import ensure_ray_token, object_store_folder, ray_folder
+from serving.autoscaling import autoscaling_config
 from serving.domain import ExperimentState
 from serving.metric_snapshots import clear_metrics
 from serving.server import listener
@@ -57,9 +58,12 @@ def build(args: dict[str, Any]) -> Any:
     replica: Any = RecommenderReplica  # the decorator makes it a deployment; Ray ships no types
     operations: Any = OperationsReplica
     fields = settings.model_dump(mode="json")
-    replicas = replica.options(
-        num_replicas=settings.replicas, graceful_shutdown_timeout_s=settings.drain_seconds + GRACE_SECONDS
-    )
+    if settings.autoscaling is None:
+        number: dict[str, Any] = {"num_replicas": settings.replicas}
+    else:
+        number = {"autoscaling_config": autoscaling_config(settings.autoscaling, settings.replicas)}
+    grace = settings.drain_seconds + GRACE_SECONDS
+    replicas = replica.options(graceful_shutdown_timeout_s=grace, **number)
     return replicas.bind(fields, operations.bind(fields))
 
 
@@ -142,7 +146,10 @@ def deploy(path: Path, *, address: str, reset: bool = False) -> int:
     state = resolve_experiment(settings, reset=reset)
     serve.run(build(settings.model_dump(mode="json")), name=APPLICATION, route_prefix=None)
     _print_served(settings, state)
-    print(f"deployed {path}: {settings.replicas} replicas listen on port {settings.port} of their nodes")
+    number = str(settings.replicas)
+    if settings.most_replicas > settings.replicas:
+        number += f" to {settings.most_replicas}"
+    print(f"deployed {path}: {number} replicas listen on port {settings.port} of their nodes")
     return 0
 
 
@@ -180,7 +187,7 @@ def _start_ray(settings: Settings) -> float:
     store = object_store_folder(OBJECT_STORE_BYTES, folder)
     ray.init(
         address="local",
-        num_cpus=settings.replicas + 3,
+        num_cpus=settings.most_replicas + 3,
         include_dashboard=False,
         object_store_memory=OBJECT_STORE_BYTES,
         log_to_driver=False,

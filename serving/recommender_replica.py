@@ -16,6 +16,7 @@ from ray import serve
 from starlette.types import ASGIApp
 
 from serving.api.asgi import create_asgi
+from serving.autoscaling import DEMAND, LoadMeter
 from serving.engine.service import Service
 from serving.operations_client import OperationsClient
 from serving.ray_patches import bind_to_node_address
@@ -41,11 +42,18 @@ class RecommenderReplica:
         self._service = Service(checked, ServiceMetrics(checked.metrics_path))
         self._service.start()
         self._drain_seconds = checked.drain_seconds
-        self._server = Server(self._application(operations), host=checked.host, port=checked.port)
+        self._autoscaling = checked.autoscaling
+        self._load = LoadMeter(self._application(operations), closing=lambda: self._service.closing)
+        self._server = Server(self._load, host=checked.host, port=checked.port)
         self._server.start()
 
     def _application(self, operations: Any) -> ASGIApp:
         return create_asgi(self._service, None if operations is None else OperationsClient(operations))
+
+    async def record_autoscaling_stats(self) -> dict[str, float]:
+        """What Ray Serve's autoscaler is told of this replica (``autoscaling.desired_replicas``)."""
+        load = self._load.read()
+        return {} if self._autoscaling is None else {DEMAND: load.demand(self._autoscaling)}
 
     def check_health(self) -> None:
         """Raises what is wrong: Serve then puts another replica in this one's place."""

@@ -202,6 +202,18 @@ class OperationsArgs(SettingsModel):
         )
 
 
+class AutoscalingSettings(SettingsModel):
+    """Replicas that follow the load, from ``replicas`` up to ``max_replicas``: as many as keep each one's
+    requests in flight near ``target_ongoing_requests`` on average and its use of a core near ``target_busy``;
+    ``upscale_seconds`` and ``downscale_seconds`` are how long more or fewer must be asked for."""
+
+    max_replicas: Annotated[int, Field(ge=1, le=64)]
+    target_ongoing_requests: Annotated[float, Field(gt=0, le=1024)] = 2.0
+    target_busy: Annotated[float, Field(gt=0, le=1)] = 0.7
+    upscale_seconds: Annotated[float, Field(ge=0, le=3600)] = 10.0
+    downscale_seconds: Annotated[float, Field(ge=0, le=86_400)] = 300.0
+
+
 class Settings(SettingsModel):
     """``deadline_ms`` is when a list falls back to popular items; ``max_in_flight`` how many lists a replica
     computes at once before it refuses more with 503; ``events`` a file or a database URL;
@@ -211,7 +223,8 @@ class Settings(SettingsModel):
     writes ids into the access log as they are, where an erasure does not reach them; ``cors_origins`` are
     pages of other sites that may ask (``https://shop.example``); ``allowed_hosts`` names that a service
     without a key answers to beside addresses; ``lists`` is the folder of precomputed lists;
-    ``drain_seconds`` is how long /readyz says no before the end, so that balancers notice."""
+    ``drain_seconds`` is how long /readyz says no before the end, so that balancers notice;
+    ``autoscaling`` lets replicas follow the load, with ``replicas`` as the fewest."""
 
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=1, le=65535)] = 8000
@@ -225,6 +238,7 @@ class Settings(SettingsModel):
     max_body_bytes: Annotated[int, Field(ge=1024, le=1 << 30)] = 1 << 20
     poll_seconds: Annotated[float, Field(gt=0, le=60)] = 0.2
     drain_seconds: Annotated[float, Field(ge=0, le=600)] = 0.0
+    autoscaling: AutoscalingSettings | None = None
     allowed_hosts: list[str] = Field(default_factory=list)
     cors_origins: list[str] = Field(default_factory=list)
     access_log: str | None = None
@@ -246,6 +260,20 @@ class Settings(SettingsModel):
                 if isinstance(value, str) and "://" not in value:
                     fields[name] = str(Path(value).absolute())
         return fields
+
+    @model_validator(mode="after")
+    def _replica_bounds(self) -> Settings:
+        if self.autoscaling is not None and self.autoscaling.max_replicas < self.replicas:
+            raise ValueError(
+                f"autoscaling.max_replicas is {self.autoscaling.max_replicas}, expected replicas "
+                f"({self.replicas}) or more"
+            )
+        return self
+
+    @property
+    def most_replicas(self) -> int:
+        """Replicas that there may be at once."""
+        return self.replicas if self.autoscaling is None else self.autoscaling.max_replicas
 
     @property
     def loopback(self) -> bool:
