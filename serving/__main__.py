@@ -18,6 +18,7 @@ COMMANDS = {
     "precompute": ("serving.commands.precompute", "compute every known user's list ahead, resumably"),
     "replay": ("serving.commands.replay", "turn the newest ratings into live traffic"),
     "rollout": ("serving.commands.rollout", "roll a release out in stages, and back when it fails"),
+    "loop": ("serving.commands.loop", "retrain on what people do, gate, compare, roll out, again and again"),
     "data": ("serving.events.retention", "retention, export, erasure, backup and restore of events"),
 }
 

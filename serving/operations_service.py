@@ -7,10 +7,9 @@ read again from the store, so it may die and come back at any time.
 from __future__ import annotations
 
 import json
-import subprocess
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
@@ -32,8 +31,9 @@ from serving.experiments.outcomes import Segment, arm_result, as_json, compare
 from serving.experiments.shadow import Shadows
 from serving.rollout.controller import RolloutController
 
-JOURNAL_KINDS = ("rollout", "drift", "audit", "gap", "retention", "erasure", "retrain")
+JOURNAL_KINDS = ("rollout", "drift", "audit", "gap", "retention", "erasure", "retrain", "loop")
 RESULTS_SECONDS = 1.0
+LOOP_ENTRIES = 200
 # Whoever runs this beside a service steps back by so much: a request never waits for a statistic.
 NICE = 10
 
@@ -41,15 +41,12 @@ NICE = 10
 @dataclass(frozen=True)
 class OperationSettings:
     """``window_seconds`` after a user's first exposure their outcome is fixed. ``metrics`` say what counts as
-    a conversion (accuracy is there always); the first is an arm's hit rate. ``retrain`` is a command started
-    at most once a ``retrain_hours`` when drift is found; () is off."""
+    a conversion (accuracy is there always); the first is an arm's hit rate."""
 
     window_seconds: float = 86_400.0
     tick_seconds: float = 1.0
     limits: Limits = field(default_factory=Limits)
     metrics: tuple[Metric, ...] = DEFAULT_METRICS
-    retrain: Sequence[str] = ()
-    retrain_hours: float = 24.0
 
 
 @dataclass
@@ -146,8 +143,7 @@ class Operations:
             watch = self._drift[state.name] = DriftMonitor(
                 self.store, self._resolve, self._notify, since=began
             )
-        if watch.catch_up(state):
-            self._retrain(state.name)
+        watch.catch_up(state)
 
     def run(self, stop: threading.Event, *, failed: Callable[[str], None]) -> None:
         """Tick until ``stop``; a store that is away is waited for and told once."""
@@ -232,6 +228,7 @@ class Operations:
             "experiments": [self.results(state.name) for state in self.store.experiments()],
             "drift": self.drift(),
             "journal": self.journal(),
+            "loop": [asdict(row) for row in newest(self.store, ("loop",), count=LOOP_ENTRIES)],
         }
 
     def journal(self, *, count: int = 200) -> list[JsonObject]:
@@ -298,15 +295,3 @@ class Operations:
             row = release.users.row(user)
             known[user] = 0.0 if row is None else float(np.log1p(ends[row + 1] - ends[row]))
         return known
-
-    def _retrain(self, experiment: str) -> None:
-        """Start the plan's own command, once in a while; its output goes to its own run folder."""
-        if not self.settings.retrain:
-            return
-        started = newest(self.store, ("retrain",), subject=experiment, count=1)
-        if started and self._clock() - started[0].at < self.settings.retrain_hours * 3600:
-            return
-        command = list(self.settings.retrain)
-        self.store.append("retrain", experiment, {"command": json.dumps(command)}, at=self._clock())
-        subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, start_new_session=True)
-        self._notify(f"{experiment}: drift started {' '.join(command)}")

@@ -105,6 +105,15 @@ def gate_verdict(release: str) -> GateVerdict:
     )
 
 
+def release_id_of(version: str) -> str | None:
+    """Of a version as the gate names it ("NAME version 3"); None where MLflow does not know it or is away."""
+    name, _, number = version.rpartition(" version ")
+    try:
+        return _version(f"{SCHEME}{name}/{number}").release_id
+    except Exception:  # MLflow's own errors, a store that is away
+        return None
+
+
 def set_champion(release: str) -> str:
     """Give the release's version the alias ``champion``; what was done, in words. Never raises: a
     roll-out that is done stays done when MLflow is away."""

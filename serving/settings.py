@@ -174,14 +174,11 @@ class LimitSettings(SettingsModel):
 
 class OperationsArgs(SettingsModel):
     """``window_seconds`` after a user's first list their outcome counts (seconds, or "36 hours", "7 days");
-    ``retrain`` is a command started when drift is found ([] is off), at most once in ``retrain_hours``;
     ``notify`` a JSON webhook (Discord's comes from DISCORD_WEBHOOK_URL)."""
 
     window_seconds: Annotated[float, Field(gt=0)] = 86_400.0
     tick_seconds: Annotated[float, Field(gt=0, le=3600)] = 1.0
     limits: LimitSettings = Field(default_factory=LimitSettings)
-    retrain: list[str] = Field(default_factory=list)
-    retrain_hours: Annotated[float, Field(gt=0)] = 24.0
     notify: str | None = None
 
     @field_validator("window_seconds", mode="before")
@@ -197,8 +194,6 @@ class OperationsArgs(SettingsModel):
             tick_seconds=self.tick_seconds,
             limits=Limits(**self.limits.model_dump(), primary=experiment.primary),
             metrics=experiment.measured(),
-            retrain=tuple(self.retrain),
-            retrain_hours=self.retrain_hours,
         )
 
 

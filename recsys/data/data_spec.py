@@ -10,7 +10,7 @@ from pathlib import Path
 
 from recsys.data.cleaning import Duplicates
 from recsys.data.dataset import Dataset
-from recsys.data.event_ratings import read_served, split_source
+from recsys.data.event_ratings import read_served, split_source, split_watermark
 from recsys.data.loading import load_dataset
 from recsys.data.merged_ratings import merge_served
 from recsys.data.ratings import RatingScale
@@ -86,7 +86,13 @@ def base_source(run: Path, events: str) -> DataSpec:
     gives the source under them, so that retraining again and again reads each event once."""
     spec = run_source(run)
     pair = split_source(spec.data)
-    return base_source(Path(pair[0]), events) if pair is not None and pair[1] == events else spec
+    return base_source(Path(pair[0]), events) if pair and _store(pair[1]) == _store(events) else spec
+
+
+def _store(events: str) -> str:
+    """An event store's address, whatever folder it is named from and up to which row."""
+    url = split_watermark(events)[0]
+    return url if "://" in url else str(Path(url).absolute())
 
 
 def show_download(what: str, share: float) -> None:

@@ -33,9 +33,10 @@ CLOCK_SLACK_SECONDS = 60.0  # a client's clock may be that far ahead
 QUERY = """
 SELECT f.seq, f.user_id, f.item_id, f.value, f.at, e.items
 FROM feedback AS f LEFT JOIN exposures AS e ON e.exposure_id = f.exposure_id
-WHERE f.kind = 'rating' AND f.value IS NOT NULL
+WHERE f.kind = 'rating' AND f.value IS NOT NULL AND f.seq <= {watermark:d}
 ORDER BY f.seq
 """
+NO_WATERMARK = 2**62
 
 
 @dataclass(frozen=True)
@@ -72,6 +73,14 @@ def split_source(source: str) -> tuple[str, str] | None:
         return None
     run, _, events = source.partition("+")
     return (run, events) if run and events else None
+
+
+def split_watermark(events: str) -> tuple[str, int]:
+    """``EVENTS#17`` as the store and the last row to read (``NO_WATERMARK`` where none is named)."""
+    url, mark, number = events.rpartition("#")
+    if not mark or not number.isdecimal() or Path(events).exists():
+        return events, NO_WATERMARK
+    return url, int(number)
 
 
 def open_events(url: str) -> Engine:
@@ -113,7 +122,8 @@ def read_served(
     sessions) or an item, testers (overrides of any experiment), and what a person gave before an erasure.
 
     Args:
-        url: the server's ``--events``.
+        url: the server's ``--events``; with ``#N`` after it, rows up to the N-th alone, so that the same
+            ratings can be read again while the store grows.
         scale: the base data's rating scale, in stars.
         now: Unix seconds; the clock's where None.
 
@@ -121,6 +131,7 @@ def read_served(
         InputError: there is no store, it is not one of ours, it is of a newer schema, or its erasures were
             named with another key.
     """
+    url, until = split_watermark(url)
     latest = (time.time() if now is None else now) + CLOCK_SLACK_SECONDS
     kept: list[tuple[str, str, float, float, bool]] = []
     left_out: dict[str, int] = {}
@@ -131,7 +142,7 @@ def read_served(
             _require_known_schema(connection)
             erased, key = _erasures(connection, url)
             testers = _testers(connection)
-            for row in _rating_rows(connection):
+            for row in _rating_rows(connection, until):
                 seq, user, item, value, at, items = row
                 watermark = seq
                 reason = _reason(user, item, value, at, scale, latest)
@@ -209,12 +220,14 @@ def _testers(connection: Connection) -> set[str]:
     return {user for (state,) in rows for user in json.loads(state).get("overrides", {})}
 
 
-def _rating_rows(connection: Connection) -> Iterator[tuple[int, str, str, float, float, str | None]]:
+def _rating_rows(
+    connection: Connection, until: int
+) -> Iterator[tuple[int, str, str, float, float, str | None]]:
     """Rows of ``QUERY`` in bounded memory, by the driver's own cursor."""
     driver: Any = connection.connection
     cursor = driver.cursor(name="served") if connection.dialect.name == "postgresql" else driver.cursor()
     try:
-        cursor.execute(QUERY)
+        cursor.execute(QUERY.format(watermark=until))
         while rows := cursor.fetchmany(ROWS_AT_ONCE):
             yield from rows
     finally:

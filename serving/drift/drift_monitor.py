@@ -140,7 +140,10 @@ def _watched_row(watched: MonitoredRelease, detector: Detector) -> JsonObject:
 def advice(release: Release) -> str:
     """The command that learns the new ratings, starting from what this release's run found."""
     run = release.folder.parent
-    return f"search again on newer ratings: python search/breakthrough.py --start-from {run} --refit"
+    return (
+        "retrain on newer ratings: `python -m serving loop` does, or python search/breakthrough.py "
+        f"--data {run}+EVENTS --start-from {run}"
+    )
 
 
 def signal_row(watched: MonitoredRelease, signal: SignalState) -> JsonObject:

@@ -74,6 +74,25 @@ function drift(watches, arms) {
     read ? node("p", {class: "note"}, `${read}. A signal has drifted when it is over its threshold in two windows running.`) : []);
 }
 
+function loop(entries) {
+  // One row a cycle: what began it, what each step came to, how it ended. Entries are newest first.
+  if (!entries.length) return [];
+  const cycles = new Map(), last = entries[0].data, moves = entries.map(entry => ({at: entry.at, ...entry.data})).filter(row => row.moves).reverse();
+  for (const row of moves) cycles.set(row.cycle, [...(cycles.get(row.cycle) || []), row]);
+  const said = (rows, phase) => { const row = rows.filter(one => one.phase === phase).pop(); return node("td", {class: "words"}, row ? row.reason : NONE); };
+  const rows = [...cycles].reverse().slice(0, 12).map(([cycle, steps]) => {
+    const end = steps[steps.length - 1], over = end.next === "idle", begun = steps[0];
+    const tone = !over ? "wait" : end.phase === "promote" && !end.evidence.changed ? "good" : "soft";
+    const searched = steps.filter(row => row.phase === "search" && row.evidence.usd !== undefined), usd = searched.reduce((sum, row) => sum + row.evidence.usd, 0);
+    const gate = steps.find(row => row.phase === "gate"), won = gate && !missing(gate.evidence.difference) ? signed(gate.evidence.difference, 4) : NONE;
+    return [node("td", {class: "left"}, `${cycle}`, node("small", {}, day(begun.at))), node("td", {class: "words"}, begun.reason), searched.length ? `$${fixed(usd, 2)}` : NONE, won,
+      said(steps, "compare"), node("td", {class: "left"}, node("span", {class: `pill ${tone}`}, over ? (tone === "good" ? "promoted" : "ended") : end.next)), node("td", {class: "words"}, over ? end.reason : `since ${clock(end.at)}`)];
+  });
+  const wait = last.kind === "fault" ? node("p", {class: "bad"}, `${last.phase} waits: ${last.reason}`) : last.next === "idle" && !last.moves ? node("p", {class: "soft"}, `No cycle is under way: ${last.reason}.`) : [];
+  return node("section", {}, node("h2", {}, "Loop ", node("small", {}, last.folder)), wait,
+    rows.length ? table("cycles of the loop", ["cycle", "began because", "search", "gate, rmse", "comparison", "state", "outcome"], rows) : []);
+}
+
 const shares = arms => arms ? Object.entries(arms).map(([arm, share]) => `${arm} ${percent(share)}`).join(", ") : "nothing";
 
 function words({kind, data, subject}) {
@@ -81,6 +100,7 @@ function words({kind, data, subject}) {
   if (kind === "rollout") return `${subject}: ${data.event} ${data.candidate} ${percent(data.from)} → ${percent(data.to)}, ${data.reason}`;
   if (kind === "audit") return `${subject}: ${data.actor} made revision ${data.revision}${data.reason ? `, ${data.reason}` : ""}: ${shares(data.before)} → ${shares(data.after)}`;
   if (kind === "drift") return `${data.signal.replace(/_/g, " ")} at ${number(data.distance)} is over ${number(data.threshold)}`;
+  if (kind === "loop") return `cycle ${data.cycle}, ${data.phase}${data.moves ? ` → ${data.next}` : " waits"}: ${data.reason}`;
   if (kind === "gap") return `${number(data.lost, 0)} exposures could not be kept`;
   if (kind === "erasure") return `one person's events were erased (${Object.values(data.deleted).reduce((sum, count) => sum + count, 0)} rows)`;
   if (kind === "retention") return `events older than ${data.days} days were deleted (${Object.values(data.deleted).reduce((sum, count) => sum + count, 0)} rows)`;
@@ -92,6 +112,7 @@ function draw(state) {
   put("experiments", state.experiments.map(experiment));
   put("rollouts", state.experiments.map(row => rollout(row, state.journal)));
   put("drift", drift(state.drift, arms));
+  put("loop", loop(state.loop));
   put("log", node("section", {}, node("h2", {}, "What happened"), state.journal.length ? node("ol", {class: "log", tabindex: 0, "aria-label": "journal, newest first"},
     state.journal.map(entry => node("li", {}, node("span", {class: "soft", title: day(entry.at)}, clock(entry.at)), node("span", {class: "soft"}, entry.kind), node("span", {}, words(entry))))) : node("p", {class: "soft"}, "Nothing yet.")));
   document.getElementById("when").textContent = `as of ${clock(state.at)}`;

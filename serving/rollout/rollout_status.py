@@ -62,7 +62,8 @@ def start_rollout(store: EventStore, plan: RolloutPlan, *, now: float) -> Rollou
     if plan.candidate == plan.baseline:
         raise InputError(f"the candidate and the baseline are both called {plan.candidate!r}; name another")
     arms = tuple(arm for arm in state.arms if arm.name != plan.candidate)
-    arms += (ArmSpec(plan.candidate, plan.release, 0.0, shadow=True),)
+    explore = next(arm.explore for arm in state.arms if arm.name == plan.baseline)
+    arms += (ArmSpec(plan.candidate, plan.release, 0.0, shadow=True, explore=explore),)
     wanted = replace(state, arms=arms, owner="rollout")
     wanted = replace(wanted, arms=shares_of(wanted, plan, plan.stages[0]))
     token = secrets.token_hex(4)

@@ -108,6 +108,20 @@ def test_old_pairs_keep_their_place_in_the_gate(store: EventStore, base: Dataset
     np.testing.assert_array_equal(gate_mask(merged)[: len(base.ratings)], gate_mask(base))
 
 
+def test_up_to_a_watermark_the_same_ratings_are_read_while_the_store_grows(
+    store: EventStore, base: Dataset, tmp_path: Path
+) -> None:
+    store.add(feedback=[rated(n, "u1", f"i{n}", 3.0, NOW - n) for n in range(1, 6)])
+    url = f"{tmp_path / 'events.db'}#3"
+    first = read_served(url, base.ratings.scale, now=NOW)
+    store.add(feedback=[rated(9, "u2", "i9", 3.0, NOW)])
+    again = read_served(url, base.ratings.scale, now=NOW)
+    assert list(first.item_ids) == list(again.item_ids) == ["i1", "i2", "i3"]
+    assert first.watermark == again.watermark == 3
+    assert merge_served(base, first).sha256 == merge_served(base, again).sha256
+    assert len(read_served(str(tmp_path / "events.db"), base.ratings.scale, now=NOW)) == 6
+
+
 def test_merging_twice_changes_nothing(store: EventStore, base: Dataset, tmp_path: Path) -> None:
     store.add(feedback=[rated(n, f"u{n}", f"i{n}", 3.0, NOW - n) for n in range(1, 20)])
     served = read_served(str(tmp_path / "events.db"), base.ratings.scale, now=NOW)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import sqlite3
-import sys
 import threading
 import time
 from dataclasses import replace
@@ -22,6 +21,8 @@ from serving.api import operations as routes
 from serving.assignment import Assigner
 from serving.domain import ArmSpec, ExperimentState, Exposure, Feedback
 from serving.events.store import EventStore
+from serving.loop.loop_settings import LoopSettings
+from serving.loop.training_steps import TrainingSteps
 from serving.operations_service import Operations, OperationSettings, activity_segments
 from tests.releases import make_release
 from tests.serving.ops.here import Here
@@ -162,11 +163,9 @@ def test_shadow_lists_are_compared_and_never_counted(store: EventStore) -> None:
     assert {row["arm"]: row["exposures"] for row in body["arms"]} == {"old": 1, "new": 0}
 
 
-def test_drift_is_told_journalled_and_starts_retraining_once(store: EventStore, tmp_path: Path) -> None:
-    mark = tmp_path / "retrained"
+def test_drift_is_told_journalled_and_a_trigger_of_the_loop(store: EventStore, tmp_path: Path) -> None:
     messages: list[str] = []
-    command = (sys.executable, "-c", f"open({str(mark)!r}, 'a').write('x')")
-    running = operations(store, messages, retrain=command)
+    running = operations(store, messages)
     rng = np.random.default_rng(6)
     rows = [
         Feedback(
@@ -183,10 +182,10 @@ def test_drift_is_told_journalled_and_starts_retraining_once(store: EventStore, 
     assert "--start-from" in report[0]["advice"]
     assert any("unknown_users" in words for words in messages)
     assert {row.kind for row in store.journal(kind="drift")} == {"drift"}
-    deadline = time.monotonic() + 20
-    while not mark.exists() and time.monotonic() < deadline:
-        time.sleep(0.05)
-    assert mark.read_text() == "x"
+    settings = LoopSettings(folder=str(tmp_path / "loop"))
+    seen = TrainingSteps(settings, store, events="events.db", experiment="main").idle([], NOW + 9_000, None)
+    assert "unknown_users" in seen["drifted"]
+    assert seen["new_ratings"] == 3000
 
 
 def test_a_store_that_is_away_is_waited_for(store: EventStore, tmp_path: Path) -> None:
@@ -224,7 +223,7 @@ def test_the_routes_answer_and_refuse(store: EventStore) -> None:
         assert client.get("/v1/experiments/none/results").status_code == 404
         body = client.get("/v1/operations").json()
         assert body["journal"][0]["kind"] == "audit"
-        assert set(body) == {"at", "experiments", "drift", "journal"}
+        assert set(body) == {"at", "experiments", "drift", "journal", "loop"}
 
 
 def test_an_unknown_experiment_is_refused_in_words(store: EventStore) -> None:

@@ -1,0 +1,1 @@
+"""Retraining that closes the loop: events become data, data a release, a better release the champion."""

@@ -1,0 +1,134 @@
+"""The arms of a cycle in service: what the experiment must look like in each phase, and what changed it.
+
+The loop changes an experiment only from a state that it knows (the trigger's, or its own) to the next one, by
+compare-and-set: whatever a person did meanwhile stays, and ends the cycle.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, replace
+
+from recsys.types import JsonObject
+from serving.domain import ArmSpec, ExperimentState
+from serving.events.store import Conflict, EventStore
+
+ACTOR = "loop"
+CLOSE = 1e-9
+
+
+@dataclass(frozen=True)
+class ArmPlan:
+    """``before`` are the arms as the cycle found them, where ``baseline`` answers alone; ``share`` is the
+    candidate's part of its users in the comparison."""
+
+    experiment: str
+    before: tuple[ArmSpec, ...]
+    baseline: str
+    candidate: str
+    release: str
+    share: float
+
+    @classmethod
+    def of(cls, start: JsonObject, *, cycle: int, release: str) -> ArmPlan:
+        """From the trigger's evidence."""
+        arms = tuple(ArmSpec(**arm) for arm in start["arms"])
+        return cls(start["experiment"], arms, start["baseline"], f"loop-{cycle}", release, start["share"])
+
+    @property
+    def base(self) -> ArmSpec:
+        return next(arm for arm in self.before if arm.name == self.baseline)
+
+    def shadow(self) -> tuple[ArmSpec, ...]:
+        """The candidate unseen; it explores as the baseline does, or their lists could not be compared."""
+        arm = replace(self.base, name=self.candidate, release=self.release, share=0.0, shadow=True)
+        return (*self.before, arm)
+
+    def compare(self) -> tuple[ArmSpec, ...]:
+        return self.with_share(self.share)
+
+    def with_share(self, share: float) -> tuple[ArmSpec, ...]:
+        """The candidate answers ``share`` of the baseline's users."""
+        sizes = {self.baseline: self.base.share * (1 - share), self.candidate: self.base.share * share}
+        arms = self.shadow()
+        return tuple(replace(arm, share=sizes.get(arm.name, arm.share), shadow=False) for arm in arms)
+
+    def promoted(self) -> tuple[ArmSpec, ...]:
+        return tuple(
+            replace(arm, release=self.release) if arm.name == self.baseline else arm for arm in self.before
+        )
+
+
+def busy(state: ExperimentState | None, experiment: str) -> str:
+    """Why no cycle may begin now; "" where one may."""
+    if state is None:
+        return f"the event store has no experiment {experiment!r}: start the server once"
+    if state.owner != "manual":
+        return "a roll-out is under way"
+    serving = [arm for arm in state.arms if arm.share > 0 or arm.shadow]
+    if len(serving) == 1:
+        return ""
+    words = ", ".join(f"{arm.name} {'shadow' if arm.shadow else f'{arm.share:.0%}'}" for arm in serving)
+    return f"an experiment is under way: {words}"
+
+
+def same_arms(state: ExperimentState | None, wanted: tuple[ArmSpec, ...]) -> bool:
+    """Whether the arms are those, whatever their order."""
+    if state is None or len(state.arms) != len(wanted):
+        return False
+    known = {arm.name: arm for arm in state.arms}
+    return all(
+        arm.name in known
+        and replace(known[arm.name], share=arm.share) == arm
+        and abs(known[arm.name].share - arm.share) < CLOSE
+        for arm in wanted
+    )
+
+
+def move_arms(
+    store: EventStore,
+    experiment: str,
+    wanted: tuple[ArmSpec, ...],
+    *,
+    known: tuple[tuple[ArmSpec, ...], ...],
+    reason: str,
+    at: float,
+) -> str | None:
+    """Make the arms ``wanted`` where they are one of ``known``; None, or what they are instead, in words."""
+    for _ in range(3):
+        state = store.experiment(experiment)
+        if same_arms(state, wanted):
+            return None
+        if state is None or state.owner != "manual" or not any(same_arms(state, arms) for arms in known):
+            return changed_words(state)
+        try:
+            store.save_experiment(
+                replace(state, arms=wanted), expected=state.revision, actor=ACTOR, reason=reason, at=at
+            )
+        except Conflict:
+            continue  # somebody was quicker: look at what they did
+        return None
+    return "others keep changing it"
+
+
+def without_candidate(plan: ArmPlan, state: ExperimentState) -> tuple[ArmSpec, ...] | None:
+    """``state``'s arms with the candidate's share given back to the baseline; None where neither is left."""
+    gone = next((arm for arm in state.arms if arm.name == plan.candidate), None)
+    names = {arm.name for arm in state.arms}
+    if gone is None or gone.release != plan.release or plan.baseline not in names:
+        return None
+    return tuple(
+        replace(arm, share=arm.share + gone.share, shadow=False) if arm.name == plan.baseline else arm
+        for arm in state.arms
+        if arm.name != plan.candidate
+    )
+
+
+def changed_words(state: ExperimentState | None) -> str:
+    if state is None:
+        return "the experiment is gone"
+    arms = ", ".join(f"{arm.name} {arm.share:.0%}{' in shadow' if arm.shadow else ''}" for arm in state.arms)
+    return f"revision {state.revision} has {arms}, owner {state.owner}"
+
+
+def arms_json(state: ExperimentState) -> list[JsonObject]:
+    return [asdict(arm) for arm in state.arms]

@@ -1,0 +1,189 @@
+"""The phases of a release in service: shadow answers, comparison, roll-out, promotion, or back.
+
+Everything here may be done again after a kill: what is done already is found and left as it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, replace
+from pathlib import Path
+
+from recsys.release.load import read_manifest
+from recsys.types import JsonObject
+from serving.domain import ArmSpec, ExperimentState
+from serving.events.audit import lost_events, newest
+from serving.events.store import EventStore
+from serving.experiments.aggregates import Aggregates
+from serving.experiments.event_reader import EventReader
+from serving.experiments.outcomes import compare
+from serving.loop.arm_plan import ACTOR, ArmPlan, changed_words, move_arms, same_arms, without_candidate
+from serving.loop.loop_journal import LoopState
+from serving.loop.loop_settings import LoopSettings
+from serving.operations_service import OperationSettings
+from serving.rollout.controller import abort
+from serving.rollout.guardrail_readings import read_guardrails, stage_tally
+from serving.rollout.policy import RolloutPlan
+from serving.rollout.rollout_status import KIND as ROLLOUT
+from serving.rollout.rollout_status import rollout_status, start_rollout
+
+HOUR = 3600.0
+
+
+class LiveSteps:
+    """``measured`` are the metrics and limits of the server."""
+
+    def __init__(self, settings: LoopSettings, store: EventStore, measured: OperationSettings) -> None:
+        self.settings = settings
+        self.store = store
+        metric = settings.comparison.metric or measured.limits.primary
+        limits = replace(measured.limits, alpha=settings.comparison.alpha, primary=metric)
+        self.measured = replace(measured, limits=limits)
+        self._kept: tuple[tuple[int, int], EventReader] | None = None
+
+    def shadow(self, state: LoopState, now: float) -> JsonObject:
+        plan = self._plan(state)
+        changed = self._move(plan, plan.shadow(), (plan.before,), "shadow answers", now)
+        wanted = self.settings.comparison
+        guard = RolloutPlan(
+            plan.experiment,
+            plan.baseline,
+            plan.candidate,
+            plan.release,
+            hold_seconds=max(wanted.shadow_hours * HOUR, 60.0),
+            slow_milliseconds=self.measured.limits.p99_milliseconds,
+        )
+        serving = self.store.experiment(plan.experiment)
+        if changed or serving is None:
+            return {"changed": changed or "the experiment is gone", "lost_events": 0}
+        arms = frozenset(arm.name for arm in serving.arms)
+        tally = self._reader(state, serving, lambda: stage_tally(guard, arms)).catch_up(now)
+        lost = lost_events(self.store, state.entered)
+        reading = read_guardrails(tally, guard, serving, now=now, lost_events=lost)
+        return {
+            "changed": None,
+            "lost_events": lost,
+            "answers": reading.exposures,
+            "broken": reading.broken,
+            "hours": (now - state.entered) / HOUR,
+        }
+
+    def compare(self, state: LoopState, now: float) -> JsonObject:
+        plan = self._plan(state)
+        changed = self._move(plan, plan.compare(), (plan.shadow(),), "comparison", now)
+        if changed:
+            return {"changed": changed, "lost_events": 0}
+        serving = self.store.experiment(plan.experiment)
+        assert serving is not None
+        lost = lost_events(self.store, state.entered)
+        # Users enter with their first list of the comparison: those whom the shadow stage saw are in it too.
+        tally = self._reader(state, serving, lambda: self._tally(plan)).catch_up(now)
+        row = compare(
+            tally,
+            [serving],
+            control=plan.baseline,
+            treatment=plan.candidate,
+            metric=self.measured.limits.primary,
+            limits=self.measured.limits,
+            now=now,
+            lost_events=lost,
+        )
+        return {
+            "changed": None,
+            "lost_events": lost,
+            "metric": row.metric,
+            "verdict": row.verdict.decision.value,
+            "words": row.verdict.words,
+            "interval": None if row.interval is None else asdict(row.interval),
+            "users": 0 if row.evidence is None else row.evidence.users,
+            "hours": (now - state.entered) / HOUR,
+        }
+
+    def rollout(self, state: LoopState, now: float) -> JsonObject:
+        plan, wanted = self._plan(state), self.settings.rollout
+        seen: JsonObject = {
+            "changed": None,
+            "ended": None,
+            "words": "",
+            "share": 0.0,
+            "hours": (now - state.entered) / HOUR,
+            "lost_events": 0,
+        }
+        under_way = rollout_status(self.store, plan.experiment)
+        if under_way is not None and under_way.plan.release == plan.release:
+            return seen | {"share": under_way.share}
+        steps = newest(self.store, (ROLLOUT,), subject=plan.experiment, since=state.entered, count=50)
+        mine = [row.data for row in steps if row.data.get("release") == plan.release]
+        if mine and mine[0]["event"] in ("done", "roll back"):
+            return seen | {"ended": mine[0]["event"], "words": mine[0]["reason"], "share": mine[0]["to"]}
+        serving = self.store.experiment(plan.experiment)
+        if not same_arms(serving, plan.compare()):
+            return seen | {"changed": changed_words(serving)}
+        start_rollout(
+            self.store,
+            RolloutPlan(
+                plan.experiment,
+                plan.baseline,
+                plan.candidate,
+                plan.release,
+                stages=tuple(wanted.stages),
+                hold_seconds=wanted.hold_hours * HOUR,
+                minimum_exposures=wanted.minimum_exposures,
+                slow_milliseconds=self.measured.limits.p99_milliseconds,
+            ),
+            now=now,
+        )
+        return seen | {"share": wanted.stages[0]}
+
+    def promote(self, state: LoopState, now: float) -> JsonObject:
+        plan = self._plan(state)
+        changed = self._move(plan, plan.promoted(), (plan.with_share(1.0),), "promoted", now)
+        return {"changed": changed, "release": plan.release}
+
+    def back(self, state: LoopState, now: float) -> JsonObject:
+        plan = self._plan(state)
+        seen: JsonObject = {"because": state.reason, "left_alone": False}
+        under_way = rollout_status(self.store, plan.experiment)
+        if under_way is not None and under_way.plan.release == plan.release:
+            abort(self.store, plan.experiment, reason=f"loop: {state.reason}", now=now)
+        serving = self.store.experiment(plan.experiment)
+        arms = None if serving is None or serving.owner != "manual" else without_candidate(plan, serving)
+        if serving is None or arms is None:
+            return seen | {"left_alone": True}
+        self.store.save_experiment(
+            replace(serving, arms=arms), expected=serving.revision, actor=ACTOR, reason=state.reason, at=now
+        )
+        return seen
+
+    def _plan(self, state: LoopState) -> ArmPlan:
+        return ArmPlan.of(state.start, cycle=state.cycle, release=state.search["release"])
+
+    def _move(
+        self,
+        plan: ArmPlan,
+        wanted: tuple[ArmSpec, ...],
+        known: tuple[tuple[ArmSpec, ...], ...],
+        words: str,
+        now: float,
+    ) -> str | None:
+        reason = f"loop: {words} of {plan.release}"
+        return move_arms(self.store, plan.experiment, wanted, known=known, reason=reason, at=now)
+
+    def _tally(self, plan: ArmPlan) -> Aggregates:
+        scale = read_manifest(Path(plan.release)).dataset.scale
+        return Aggregates(
+            arms=frozenset({plan.baseline, plan.candidate}),
+            window_seconds=self.measured.window_seconds,
+            metrics=tuple(metric.on_scale(scale.low, scale.high) for metric in self.measured.metrics),
+            slow_milliseconds=self.measured.limits.p99_milliseconds,
+        )
+
+    def _reader(
+        self, state: LoopState, serving: ExperimentState, tally: Callable[[], Aggregates]
+    ) -> EventReader:
+        """Of the events since the phase's own revision; kept between looks."""
+        key = (state.cycle, serving.revision)
+        if self._kept is None or self._kept[0] != key:
+            made = EventReader(self.store, serving.name, tally(), revision=serving.revision)
+            self._kept = (key, made)
+        return self._kept[1]

@@ -1,0 +1,138 @@
+"""The loop itself: evidence, decision, journal, next phase; killed anywhere, it goes on from the journal.
+
+What a phase does is done before its decision is written down, and may be done twice without harm
+(``live_steps``). A fault (a store that is away, a full disk) changes nothing: it is told once, and the phase
+is tried again.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Protocol
+
+from recsys.io import write_atomic
+from recsys.types import JsonObject
+from serving.loop.loop_decisions import LoopDecision, Phase, decide
+from serving.loop.loop_journal import LoopJournal, LoopRecord, LoopState
+from serving.loop.loop_settings import LoopSettings
+
+PAUSE_FILE, STATUS_FILE = "paused.json", "status.json"
+
+
+class Steps(Protocol):
+    """What a phase does and sees."""
+
+    def evidence(
+        self, state: LoopState, records: list[LoopRecord], *, now: float, paused: str | None
+    ) -> JsonObject: ...
+
+    def mirror(self, records: list[LoopRecord]) -> None:
+        """Show the records to the operations page."""
+
+
+class LoopController:
+    """``notify`` hears every decision that moves the loop, and every fault once. Hold a ``LoopLease``."""
+
+    def __init__(
+        self,
+        settings: LoopSettings,
+        steps: Steps,
+        *,
+        notify: Callable[[str], None],
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self.settings = settings
+        self.folder = Path(settings.folder)
+        self.journal = LoopJournal(self.folder)
+        self._steps, self._notify, self._clock = steps, notify, clock
+        self._fault = ""
+
+    def run(self, stop: threading.Event, *, once: bool = False) -> LoopState:
+        """Until ``stop``; ``once``: until the cycle under way, or begun now, has ended."""
+        while not stop.is_set():
+            moved = self.look()
+            idle = self.journal.state.phase is Phase.IDLE
+            if once and idle and not self._fault:
+                break
+            if not moved:
+                stop.wait(self.settings.poll_seconds)
+        return self.journal.state
+
+    def look(self) -> bool:
+        """One evidence and one decision; False where there is nothing more to do at the moment."""
+        try:
+            moved = self._decide()
+            self._steps.mirror(self.journal.records)
+        except Exception as error:  # whatever a store or a disk raises: the next look may do better
+            self._tell_fault(error)
+            return False
+        self._fault = ""
+        return moved
+
+    def _decide(self) -> bool:
+        now, state = self._clock(), self.journal.state
+        settings = self.settings.model_dump(mode="json")
+        if state.settings != settings:
+            self.journal.append("settings", at=now, evidence=settings)
+        evidence = self._steps.evidence(state, self.journal.records, now=now, paused=read_pause(self.folder))
+        evidence = json.loads(json.dumps(evidence))  # as it will be read again
+        decision = decide(state.phase, evidence, self.settings)
+        moved = decision.next is not state.phase or decision.again
+        begins = moved and state.phase is Phase.IDLE
+        if moved or self._is_news(state, decision):
+            self.journal.append(
+                "decision",
+                at=now,
+                cycle=state.cycle + begins,
+                phase=state.phase,
+                evidence=evidence,
+                next=decision.next,
+                again=decision.again,
+                reason=decision.reason,
+            )
+        if moved:
+            words = f"{state.phase} -> {decision.next}: {decision.reason}"
+            self._notify(f"cycle {state.cycle + begins}, {words}")
+        after = self.journal.state
+        status = {"at": now, "phase": after.phase, "cycle": after.cycle, "reason": decision.reason}
+        write_atomic(self.folder / STATUS_FILE, json.dumps(status | {"evidence": evidence}).encode())
+        return moved
+
+    def _is_news(self, state: LoopState, decision: LoopDecision) -> bool:
+        """Why no cycle begins is written once, until the reason is another one, whatever its figures."""
+        decisions = [row for row in self.journal.records if row.kind == "decision"]
+        if state.phase is not Phase.IDLE or not decisions:
+            return state.phase is Phase.IDLE
+        return decisions[-1].moves or _kind(decisions[-1].reason) != _kind(decision.reason)
+
+    def _tell_fault(self, error: Exception) -> None:
+        line = str(error).splitlines()
+        words = f"{type(error).__name__}: {line[0] if line else ''}"
+        if _kind(words) == self._fault:
+            return
+        self._fault = _kind(words)
+        state = self.journal.state
+        self._notify(f"cycle {state.cycle}, {state.phase} waits: {words}")
+        try:
+            self.journal.append("fault", at=self._clock(), cycle=state.cycle, phase=state.phase, reason=words)
+        except OSError:
+            return  # a full disk: it was told
+
+
+def read_pause(folder: Path) -> str | None:
+    """Why the loop is paused; None where it is not."""
+    try:
+        return str(json.loads((folder / PAUSE_FILE).read_text())["reason"])
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, KeyError, TypeError):
+        return "paused.json cannot be read"
+
+
+def _kind(reason: str) -> str:
+    return re.sub(r"[\d.,]+", "#", reason)

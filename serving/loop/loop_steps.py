@@ -1,0 +1,72 @@
+"""A phase's evidence, by the phase; and the copy of the journal that the operations page reads."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+
+from sqlalchemy.engine import make_url
+
+from recsys.types import JsonObject
+from serving.events.audit import newest
+from serving.events.store import EventStore
+from serving.loop.live_steps import LiveSteps
+from serving.loop.loop_decisions import Phase
+from serving.loop.loop_journal import LoopRecord, LoopState
+from serving.loop.loop_settings import LoopSettings
+from serving.loop.training_steps import TrainingSteps
+from serving.settings import Settings
+
+
+class LoopSteps:
+    """``served`` are the server's settings: its event store, experiment and metrics."""
+
+    def __init__(self, settings: LoopSettings, served: Settings) -> None:
+        url = settings.events or served.events
+        self.store = EventStore(url)
+        self.experiment = served.experiment.name
+        self.folder = Path(settings.folder).absolute()
+        self._training = TrainingSteps(
+            settings, self.store, events=_without_password(url), experiment=self.experiment
+        )
+        live = LiveSteps(settings, self.store, served.operations.as_settings(served.experiment))
+        self._phases: dict[Phase, Callable[[LoopState, float], JsonObject]] = {
+            Phase.DATASET: self._training.dataset,
+            Phase.SEARCH: self._training.search,
+            Phase.GATE: self._training.gate,
+            Phase.SHADOW: live.shadow,
+            Phase.COMPARE: live.compare,
+            Phase.ROLLOUT: live.rollout,
+            Phase.PROMOTE: live.promote,
+            Phase.BACK: live.back,
+        }
+
+    def evidence(
+        self, state: LoopState, records: list[LoopRecord], *, now: float, paused: str | None
+    ) -> JsonObject:
+        """What the decision in ``state.phase`` is made from. Raises what the store and the search raise."""
+        if state.phase is Phase.IDLE:
+            return self._training.idle(records, now, paused)
+        return self._phases[state.phase](state, now)
+
+    def mirror(self, records: list[LoopRecord]) -> None:
+        """Copies to the event store's journal what it does not have of this loop; the page reads it there."""
+        wanted = [record for record in records if record.kind != "settings"]
+        known = newest(self.store, ("loop",), subject=self.experiment, count=1)
+        last = known[0].data if known and known[0].data.get("folder") == str(self.folder) else {}
+        for record in wanted:
+            if record.number > last.get("number", 0):
+                row = asdict(record) | {"folder": str(self.folder), "moves": record.moves}
+                self.store.append("loop", self.experiment, row, at=record.at)
+
+
+def _without_password(events: str) -> str:
+    """The store's address as command lines and journals may show it; the password goes to PGPASSWORD."""
+    if "://" not in events:
+        return str(Path(events).absolute())
+    url = make_url(events)
+    if isinstance(url.password, str):
+        os.environ.setdefault("PGPASSWORD", url.password)
+    return url.set(password=None).render_as_string(hide_password=False)

@@ -1,0 +1,143 @@
+"""The phases before a release is in service: the trigger, the data set, the search, the gate.
+
+Everything here may be done again after a kill: what is done already is found and left as it is.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from sqlalchemy import func, select
+
+from recsys.data.data_spec import base_source
+from recsys.data.event_ratings import read_served
+from recsys.data.merged_ratings import merge_served
+from recsys.release.load import load_release, read_manifest
+from recsys.types import JsonObject
+from serving.events.audit import newest
+from serving.events.event_tables import FEEDBACK
+from serving.events.store import EventStore
+from serving.loop.arm_plan import arms_json, busy
+from serving.loop.loop_journal import (
+    YEAR_SECONDS,
+    LoopRecord,
+    LoopState,
+    comparisons_since,
+    last_cycle,
+    spent_usd,
+)
+from serving.loop.loop_settings import LoopSettings
+from serving.loop.search_process import SearchProcess, search_command
+from serving.release_registry import gate_verdict, release_id_of, resolve
+
+HOUR = 3600.0
+GRACE_HOURS = 1.0  # a search may take so much longer than its cap to end by itself
+
+
+class TrainingSteps:
+    """``events`` is the event store's address without a password."""
+
+    def __init__(self, settings: LoopSettings, store: EventStore, *, events: str, experiment: str) -> None:
+        self.settings = settings
+        self.store = store
+        self.events = events
+        self.experiment = experiment
+        self.folder = Path(settings.folder).absolute()
+
+    def idle(self, records: list[LoopRecord], now: float, paused: str | None) -> JsonObject:
+        last = last_cycle(records)
+        watermark = last.evidence["watermark"] if last else 0
+        rated = (FEEDBACK.c.kind == "rating", FEEDBACK.c.seq > watermark)
+        with self.store.engine.connect() as connection:
+            new, highest = connection.execute(
+                select(func.count(), func.max(FEEDBACK.c.seq)).where(*rated)
+            ).one()
+        drift = newest(self.store, ("drift",), since=last.at if last else None)
+        serving = self.store.experiment(self.experiment)
+        why = busy(serving, self.experiment)
+        spent = spent_usd(records, now)
+        seen: JsonObject = {
+            "paused": paused,
+            "busy": why,
+            "hours_since": (now - last.at) / HOUR if last else None,
+            "new_ratings": int(new),
+            "watermark": int(highest or watermark),
+            "drifted": sorted({str(row.data["signal"]) for row in drift}),
+            "spent_usd": spent,
+            "cap_usd": min(self.settings.search.max_usd, self.settings.search.month_usd - spent),
+            "comparisons": comparisons_since(records, now - YEAR_SECONDS),
+        }
+        if serving is None or why:
+            return seen
+        baseline = next(arm for arm in serving.arms if arm.share > 0)
+        folder = resolve(baseline.release)
+        run = Path(self.settings.run or folder.parent).absolute()
+        return seen | {
+            "experiment": self.experiment,
+            "share": self.settings.comparison.share,
+            "arms": arms_json(serving),
+            "baseline": baseline.name,
+            "served_release": read_manifest(folder).release_id,
+            "run": str(run),
+            # The configs that won last; the data under the events are those of ``run``.
+            "start_from": str(folder.parent if (folder.parent / "run.json").is_file() else run),
+        }
+
+    def dataset(self, state: LoopState, _: float) -> JsonObject:
+        base = base_source(Path(state.start["run"]), self.events).load()
+        events = f"{self.events}#{state.start['watermark']}"
+        merged = merge_served(base, read_served(events, base.ratings.scale))
+        return (merged.lineage or {}) | {"ratings": len(merged.ratings), "sha256": merged.sha256}
+
+    def search(self, state: LoopState, now: float) -> JsonObject:
+        process, wanted = self._process(state), self.settings.search
+        cap = float(state.start["cap_usd"])
+        command = search_command(
+            process,
+            data=f"{state.start['run']}+{self.events}#{state.start['watermark']}",
+            start_from=Path(state.start["start_from"]),
+            plan=wanted.plan,
+            usd=cap,
+            hours=wanted.max_hours,
+            price_usd=wanted.price_usd,
+            cluster=wanted.cluster,
+            options=wanted.options,
+        )
+        process.start(command, number=state.tries)
+        hours, code = (now - state.entered) / HOUR, process.exit_code(state.tries)
+        if code is None:
+            if hours > wanted.max_hours + GRACE_HOURS:
+                process.end(state.tries)
+            return {"exit_code": None, "hours": hours}
+        results = process.results()
+        release = process.run / "release"
+        # A failed search on a cluster counts with its whole cap: what it cost is not known.
+        unknown = cap if wanted.cluster else 0.0
+        return {
+            "exit_code": code,
+            "tries": state.tries,
+            "hours": hours,
+            "cap_usd": cap,
+            "usd": float((results.get("budget") or {}).get("usd", unknown)),
+            "status": results.get("status", ""),
+            "release": str(release) if (release / "manifest.json").is_file() else "",
+            "last_lines": process.last_lines(),
+        }
+
+    def gate(self, state: LoopState, _: float) -> JsonObject:
+        release = state.search["release"]
+        load_release(Path(release))  # refuses what no server could open
+        verdict = gate_verdict(release)
+        figures = self._process(state).results().get("promotion") or {}
+        named = ("ratings", "rmse", "champion_rmse", "difference", "low", "high", "level", "attempt")
+        champion = figures.get("champion")
+        return {name: figures.get(name) for name in named} | {
+            "promoted": verdict.promoted,
+            "reason": verdict.reason,
+            "champion": champion,
+            "champion_release": release_id_of(champion) if champion else None,
+            "served_release": state.start["served_release"],
+        }
+
+    def _process(self, state: LoopState) -> SearchProcess:
+        return SearchProcess(self.folder / f"cycle-{state.cycle:04d}")

@@ -1,0 +1,69 @@
+"""``python -m serving loop``: its YAML, its pause, its status and its replay."""
+
+from __future__ import annotations
+
+import json
+import threading
+from pathlib import Path
+
+import pytest
+import yaml
+
+from recsys.errors import InputError
+from serving.__main__ import main
+from serving.loop.loop_controller import read_pause
+from serving.loop.loop_settings import LoopSettings, read_loop_settings
+from tests.serving.loop.test_loop_controller import PlannedSteps, controller
+
+YAML = Path(__file__).resolve().parents[3] / "serving" / "loop.yaml"
+
+
+def keys(fields: object) -> object:
+    return {name: keys(value) for name, value in fields.items()} if isinstance(fields, dict) else None
+
+
+def test_the_yaml_has_every_key_with_its_default() -> None:
+    fields = yaml.safe_load(YAML.read_text())
+    assert read_loop_settings(YAML) == LoopSettings()
+    assert keys(fields) == keys(LoopSettings().model_dump())
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("search: {max_usd: 0}", r"search.max_usd: Input should be greater than 0 \(got '0'\)"),
+        ("comparison: {share: 1.0}", r"comparison.share: Input should be less than 1"),
+        ("rollout: {stages: [0.5, 0.2]}", r"rollout: Value error, stages must rise to 1.0"),
+        ("retrain: []", r"retrain: Extra inputs are not permitted"),
+        ("a: [", r"is not YAML"),
+        ("- 1", r"the top level"),
+    ],
+)
+def test_bad_settings_are_refused_in_one_line(tmp_path: Path, text: str, said: str) -> None:
+    (tmp_path / "loop.yaml").write_text(text)
+    with pytest.raises(InputError, match=said):
+        read_loop_settings(tmp_path / "loop.yaml")
+
+
+def test_pause_status_resume_and_replay(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder, config = tmp_path / "loop", tmp_path / "loop.yaml"
+    config.write_text(json.dumps({"folder": str(folder), "poll_seconds": 0.01}))
+    words = ["--config", str(config)]
+    assert main(["loop", "status", *words]) == 2
+    assert "holds no loop yet" in capsys.readouterr().err
+    controller(folder, PlannedSteps(set())).run(threading.Event(), once=True)
+    assert main(["loop", "pause", "--reason", "holiday", *words]) == 0
+    loop = controller(folder, PlannedSteps(set()))
+    assert not loop.look()
+    assert loop.journal.records[-1].reason == "paused: holiday"
+    capsys.readouterr()
+    assert main(["loop", "status", *words]) == 0
+    shown = capsys.readouterr().out
+    assert "cycle 1, idle; no controller runs; paused holiday" in shown
+    assert "promote -> idle: promoted" in shown
+    assert main(["loop", "resume", *words]) == 0
+    assert read_pause(folder) is None
+    assert controller(folder, PlannedSteps(set())).look()
+    capsys.readouterr()
+    assert main(["loop", "replay", *words]) == 0
+    assert capsys.readouterr().out == "10 decisions, 0 of them different\n"
