@@ -62,26 +62,47 @@ class Noise:
 
 
 def threshold(share: float) -> int:
-    """The byte below which a unit is dropped."""
-    return round(256 * share)
+    """The byte below which a unit is dropped: at most 255, so that a share below 1 keeps something."""
+    return min(round(256 * share), 255)
 
 
-class _Masked(torch.autograd.Function):
-    """``x`` where kept, times ``scale``; 0 elsewhere. ``rectify`` also drops negatives."""
+class _Dropout(torch.autograd.Function):
+    """``x`` where its byte of ``noise`` is at least ``cut`` (above 0), times ``scale``; 0 elsewhere.
+
+    No boolean tensors: on a CPU comparing and multiplying by one costs five times the arithmetic (measured).
+    ``noise`` is used up."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, bytes_: Tensor, cut: int, scale: float, rectify: bool) -> Tensor:
-        keep = bytes_ >= cut
-        if rectify:
-            keep &= x > 0
+    def forward(ctx: Any, x: Tensor, noise: Tensor, cut: int, scale: float) -> Tensor:
+        keep = _zero_or_one(noise, cut, x.dtype)
         ctx.save_for_backward(keep)
         ctx.scale = scale
         return (x * keep).mul_(scale)
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None, None, None]:
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None, None]:
         (keep,) = ctx.saved_tensors
-        return (gradients[0] * keep).mul_(ctx.scale), None, None, None, None
+        return (gradients[0] * keep).mul_(ctx.scale), None, None, None
+
+
+class _RectifiedDropout(torch.autograd.Function):
+    """ReLU, then the same: what passed is what is above 0, so that no mask is kept."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, noise: Tensor, cut: int, scale: float) -> Tensor:
+        passed = torch.relu(x).mul_(_zero_or_one(noise, cut, x.dtype)).mul_(scale)
+        ctx.save_for_backward(passed)
+        ctx.scale = scale
+        return passed
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None, None]:
+        (passed,) = ctx.saved_tensors
+        return torch.ops.aten.threshold_backward(gradients[0], passed, 0).mul_(ctx.scale), None, None, None
+
+
+def _zero_or_one(noise: Tensor, cut: int, dtype: torch.dtype) -> Tensor:
+    return noise.clamp_(cut - 1, cut).sub_(cut - 1).to(dtype)
 
 
 def dropout(x: Tensor, share: float, noise: Noise | None, *, rectify: bool = False) -> Tensor:
@@ -89,5 +110,6 @@ def dropout(x: Tensor, share: float, noise: Noise | None, *, rectify: bool = Fal
     cut = threshold(share)
     if noise is None or cut == 0:
         return torch.relu(x) if rectify else x
-    masked: Tensor = _Masked.apply(x, noise.bytes(*x.shape), cut, 256 / (256 - cut), rectify)  # type: ignore[no-untyped-call]
-    return masked
+    function = _RectifiedDropout if rectify else _Dropout
+    dropped: Tensor = function.apply(x, noise.bytes(*x.shape), cut, 256 / (256 - cut))  # type: ignore[no-untyped-call]
+    return dropped

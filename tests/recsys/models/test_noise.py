@@ -48,3 +48,20 @@ def test_the_state_goes_on() -> None:
         assert torch.equal(first.bytes(3, 5), second.bytes(3, 5))
         assert torch.equal(first.order(50), second.order(50))
         assert torch.equal(first.normal(torch.zeros(9)), second.normal(torch.zeros(9)))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("share", [0.1, 0.4, 0.999])
+@pytest.mark.parametrize("rectify", [False, True])
+def test_values_and_gradients_are_the_masks_exactly(dtype: torch.dtype, share: float, rectify: bool) -> None:
+    x = torch.randn(200, 33, generator=torch.Generator().manual_seed(1)).to(dtype).requires_grad_()
+    gradient = torch.randn(200, 33, generator=torch.Generator().manual_seed(2)).to(dtype)
+    cut = threshold(share)
+    keep = Noise(7, CPU).bytes(200, 33) >= cut
+    if rectify:
+        keep &= x.detach() > 0
+    y = dropout(x, share, Noise(7, CPU), rectify=rectify)
+    y.backward(gradient)
+    for actual, whole in ((y, x), (x.grad, gradient)):
+        expected = torch.where(keep, (whole * 1).mul(256 / (256 - cut)), torch.zeros((), dtype=dtype))
+        torch.testing.assert_close(actual, expected, rtol=0, atol=0)
