@@ -6,10 +6,11 @@ started), 130 interrupted; no traceback at a person for what was foreseen.
 
 from __future__ import annotations
 
+import difflib
 import io
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from recsys.user_home import ensure_home
 
@@ -26,6 +27,15 @@ EXIT_FAILED, EXIT_BAD_INPUT, EXIT_INTERRUPTED = 1, 2, 130
 
 class InputError(ValueError):
     """What was got, what was expected, what to do: in the message, in that order."""
+
+
+def suggest_names(name: str, known: Iterable[str]) -> str:
+    """ "did you mean x or y?" where something is near, else the whole list."""
+    names = sorted(known)
+    near = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
+    if near:
+        return f"did you mean {' or '.join(near)}?"
+    return f"there are: {', '.join(names)}"
 
 
 def print_anything() -> None:

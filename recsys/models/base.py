@@ -100,7 +100,7 @@ class Trainer(Protocol):
 class ModelFamily:
     """A kind of model: one line in the registry.
 
-    ``config_type`` is a frozen dataclass whose defaults are the family's own; ``search_ranges`` are
+    ``config_type`` is decorated by ``family_config``, its defaults are the family's; ``search_ranges`` are
     what the search may vary (a function where they follow from bounds);
     ``build(config, data, epochs=, seed=, device=)`` makes a Trainer;
     ``scorer(member, histories)`` answers for a packed one, where ``histories(user)`` gives the ratings

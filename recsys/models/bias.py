@@ -7,33 +7,28 @@ b_i = sum(r - mean) / (lambda_i + n_i), then b_u likewise on what is left, repea
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import NonNegativeFloat, PositiveInt
 
 from recsys.data.ratings import Ratings
 from recsys.data.split import TrainingData
 from recsys.models.base import History, ModelArtifact, ModelFamily
-from recsys.models.fields import require
+from recsys.models.family_config import family_config
 from recsys.models.ranges import FloatRange, Range
 from recsys.types import Arrays, FloatArray, IntArray
 
 
-@dataclass(frozen=True)
+@family_config("bias")
 class BiasConfig:
     """``damping`` is the number of ratings that weigh as much as the prior "no deviation"; 0 = off."""
 
-    user_damping: float = 3.0
-    item_damping: float = 3.0
-    patience: int = 3  # epochs without a better valid rmse before the trial stops
-
-    def __post_init__(self) -> None:
-        require(
-            self.user_damping >= 0 and self.item_damping >= 0 and self.patience >= 1,
-            "bias.user_damping and .item_damping must be 0 or more, .patience 1 or more",
-        )
+    user_damping: NonNegativeFloat = 3.0
+    item_damping: NonNegativeFloat = 3.0
+    patience: PositiveInt = 3  # epochs without a better valid rmse before the trial stops
 
 
 def _deviation(residual: NDArray[np.float64], rows: IntArray, count: int, damping: float) -> FloatArray:

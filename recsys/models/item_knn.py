@@ -17,12 +17,13 @@ from typing import Any
 import numpy as np
 import scipy.sparse as sparse
 from numpy.typing import NDArray
+from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
 
 from recsys.data.ratings import Ratings
 from recsys.data.split import TrainingData
 from recsys.models.base import TRAIN_SAMPLE, History, ModelArtifact, ModelFamily
 from recsys.models.bias import BiasConfig, BiasTrainer
-from recsys.models.fields import require
+from recsys.models.family_config import family_config, require
 from recsys.models.ranges import FloatRange, IntRange, Range
 from recsys.types import Arrays, FloatArray, IntArray, JsonObject
 
@@ -31,25 +32,20 @@ LONGEST = 512  # ratings of a user that similarities are counted from: the cost 
 CELLS = 20_000_000  # of a dense block of items x items, or of users x items, at a time
 
 
-@dataclass(frozen=True)
+@family_config("item_knn")
 class ItemKnnConfig:
-    neighbours: int = 40  # nearest rated items that a prediction reads
+    neighbours: PositiveInt = 40  # nearest rated items that a prediction reads
     kept: int = 256  # neighbours stored of an item
-    shrinkage: float = 100.0  # common users that weigh as much as "no correlation"
-    damping: float = 0.25  # sum of similarities that weighs as much as "no deviation"
-    bias_damping: float = 5.0  # ratings that weigh as much as "no bias", of users and of items
-    patience: int = 1  # epochs without a better valid rmse before the trial stops; the first is all there is
+    shrinkage: NonNegativeFloat = 100.0  # common users that weigh as much as "no correlation"
+    damping: PositiveFloat = 0.25  # sum of similarities that weighs as much as "no deviation"
+    bias_damping: NonNegativeFloat = 5.0  # ratings that weigh as much as "no bias", of users and of items
+    patience: PositiveInt = 1  # epochs without a better valid rmse; the first is all there is
 
     def __post_init__(self) -> None:
         require(
-            1 <= self.neighbours <= self.kept,
+            self.neighbours <= self.kept,
             f"item_knn.neighbours is {self.neighbours}, expected 1 to kept ({self.kept})",
         )
-        require(
-            self.shrinkage >= 0 and self.damping > 0 and self.bias_damping >= 0,
-            "item_knn.shrinkage and .bias_damping must be 0 or more, .damping above 0",
-        )
-        require(self.patience >= 1, f"item_knn.patience is {self.patience}, expected 1 or more")
 
 
 def weighted_deviation(

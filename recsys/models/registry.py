@@ -7,11 +7,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from recsys.errors import InputError
+from recsys.errors import InputError, suggest_names
 from recsys.models import bias, item_knn
 from recsys.models.base import ModelFamily
 from recsys.models.bayes_mf import family as bayes_mf
-from recsys.models.fields import parse_config, suggest_names
 from recsys.models.hybrid_vae import family as hybrid_vae
 from recsys.models.item_gp import family as item_gp
 from recsys.models.mf import family as mf
@@ -45,4 +44,4 @@ def make_config(family: str, fields: JsonObject) -> Any:
     Raises InputError for a field that the family does not have (with near names), a value of the wrong
     type, or values that contradict each other.
     """
-    return parse_config(family_named(family).config_type, fields, owner=family)
+    return family_named(family).config_type(**fields)

@@ -12,8 +12,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from recsys.errors import InputError
-from recsys.models.fields import suggest_names
+from recsys.errors import InputError, suggest_names
 from recsys.models.registry import FAMILIES, family_named
 from recsys.ranking.list_families import LIST_FAMILIES
 from recsys.types import JsonObject

@@ -11,8 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from recsys.errors import InputError
-from recsys.models.fields import suggest_names
+from recsys.errors import InputError, suggest_names
 from recsys.models.registry import family_named, make_config
 from recsys.types import JsonObject
 from search.config.yaml_io import named_file, read_mapping

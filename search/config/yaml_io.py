@@ -8,8 +8,7 @@ from typing import Any
 
 import yaml
 
-from recsys.errors import InputError
-from recsys.models.fields import suggest_names
+from recsys.errors import InputError, suggest_names
 from recsys.types import JsonObject
 
 

@@ -74,7 +74,7 @@ def write_spec(home: Path, card: ExperimentSpec) -> Path:
 
 def read_spec(home: Path, name: str) -> ExperimentSpec:
     """The card of ``name``. Raises InputError where there is none or it is broken."""
-    from recsys.models.fields import suggest_names
+    from recsys.errors import suggest_names
 
     path = spec_path(home, name)
     try:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from recsys.errors import InputError
-from recsys.models.fields import suggest_names
+from recsys.errors import InputError, suggest_names
 from recsys.types import JsonObject
 
 
