@@ -14,25 +14,34 @@ from recsys.types import JsonObject
 
 
 @contextmanager
-def atomic_path(path: Path) -> Iterator[Path]:
+def atomic_path(path: Path, *, sync: bool = True, private: bool = False) -> Iterator[Path]:
     """A path beside ``path`` to write to: synced and renamed into place when the block ends well.
 
     Otherwise it is removed, and what was at ``path`` before stays.
+
+    Args:
+        path: Where the file will be; its folder is made.
+        sync: Whether the content must be on the disk before the rename, so that a power cut costs nothing.
+        private: Whether only the owner may read the file (0600), at every moment.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
+        if private:
+            temporary.unlink(missing_ok=True)
+            temporary.touch(mode=0o600, exist_ok=False)
         yield temporary
-        with temporary.open("rb") as file:
-            os.fsync(file.fileno())
+        if sync:
+            with temporary.open("rb") as file:
+                os.fsync(file.fileno())
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
 
 
-def write_atomic(path: Path, data: bytes | memoryview) -> Path:
-    """``data`` at ``path``, synced to disk, or the file that was there before. Raises OSError."""
-    with atomic_path(path) as temporary:
+def write_atomic(path: Path, data: bytes | memoryview, *, sync: bool = True, private: bool = False) -> Path:
+    """``data`` at ``path``, whole, or what was there before (see ``atomic_path``). Raises OSError."""
+    with atomic_path(path, sync=sync, private=private) as temporary:
         temporary.write_bytes(data)
     return path
 

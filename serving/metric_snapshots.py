@@ -21,10 +21,14 @@ from typing import Any
 from prometheus_client import CollectorRegistry
 from prometheus_client.metrics_core import Metric
 
+from recsys.io import write_atomic
+
 log = logging.getLogger(__name__)
 MARK = ".recsys-metrics"
 # Ours, and the memory-mapped files of older versions.
-VALUE_FILE = re.compile(r"process_\d+\.json(\.part)?|(counter|histogram|summary|gauge_[a-z]+)_\d+\.db")
+VALUE_FILE = re.compile(
+    r"\.?process_\d+\.json(\.\d+)?(\.part)?|(counter|histogram|summary|gauge_[a-z]+)_\d+\.db"
+)
 
 # Gauges that describe a process and end with it, and how they merge; other gauges are the newest process's.
 LIVE_GAUGES: dict[str, Callable[[list[float]], float]] = {
@@ -58,14 +62,10 @@ class MetricSnapshots:
 
     def save(self) -> None:
         """Puts the present values into the folder. Never raises: metrics do not end a process."""
-        part = self._path.with_suffix(".json.part")
         try:
-            part.write_text(json.dumps(self._own()))
-            part.replace(self._path)
+            write_atomic(self._path, json.dumps(self._own()).encode(), sync=False)
             self._failed = False
         except OSError as error:
-            with contextlib.suppress(OSError):
-                part.unlink(missing_ok=True)
             if not self._failed:
                 log.error("metrics cannot be kept in %s: %s", self._path.parent, error.strerror)
             self._failed = True

@@ -12,15 +12,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 
 import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
+from pydantic import NonNegativeFloat, PositiveInt
 from scipy.linalg import lapack
 
 from recsys.data.ratings import RatingScale
 from recsys.machine import usable_cores
+from recsys.models.family_config import family_config
 from recsys.models.ranges import Categorical, FloatRange, Range
 from recsys.ranking.ranker import Ranker
 from recsys.threads import one_blas_thread
@@ -29,19 +31,19 @@ UNIT = RatingScale(0.0, 1.0)
 BLOCK_FLOATS = 2_000_000  # of gathered factors and of systems at once: 8 MB each, near the cache
 
 
-@dataclass(frozen=True)
+@family_config("als")
 class AlsConfig:
     """``unobserved`` is the weight of a pair that was not rated; the ridge of a row whose ratings weigh w
     together is ``ridge`` x (w + unobserved x rows of the other side); ``user_damping`` and ``liking`` 0 are
     off: every rating weighs the same."""
 
-    factors: int = 64
-    unobserved: float = 0.15
-    ridge: float = 0.025
-    user_damping: float = 0.4
-    liking: float = 1.0
-    rounds: int = 8
-    pages: float = 0.0  # weight of a page's rating beside a user's; a page is a further user; 0: none
+    factors: PositiveInt = 64
+    unobserved: NonNegativeFloat = 0.15
+    ridge: NonNegativeFloat = 0.025
+    user_damping: NonNegativeFloat = 0.4
+    liking: NonNegativeFloat = 1.0
+    rounds: PositiveInt = 8
+    pages: NonNegativeFloat = 0.0  # weight of a page's rating; a page is a further user; 0: none
 
 
 ALS_RANGES: dict[str, Range] = {

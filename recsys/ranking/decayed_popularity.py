@@ -6,10 +6,12 @@ the same.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 
 import numpy as np
+from pydantic import NonNegativeFloat
 
+from recsys.models.family_config import family_config
 from recsys.models.ranges import FloatRange, Range
 from recsys.ranking.list_data import ListData
 from recsys.ranking.ranker import Ranker
@@ -17,11 +19,11 @@ from recsys.ranking.ranker import Ranker
 DAY_SECONDS = 86_400
 
 
-@dataclass(frozen=True)
+@family_config("popularity")
 class PopularityConfig:
     """Fields of popularity with decay."""
 
-    half_life_days: float = 0.0  # 0: no decay
+    half_life_days: NonNegativeFloat = 0.0  # 0: no decay
 
 
 RANGES: dict[str, Range] = {"half_life_days": FloatRange(7.0, 3000.0, log=True)}

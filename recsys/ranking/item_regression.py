@@ -15,12 +15,14 @@ on the catalogue, and no dense (items, items) product.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 
 import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
+from pydantic import NonNegativeFloat, PositiveFloat
 
+from recsys.models.family_config import Share, family_config
 from recsys.models.ranges import FloatRange, Range
 from recsys.ranking.ease import symmetric_inverse
 from recsys.ranking.list_data import ListData
@@ -36,23 +38,23 @@ CHUNK = 512  # newest-to-oldest ratings of a user whose closeness is counted tog
 MAX_CLOSE_PAIRS = 400_000_000  # more users than that are sampled for the closeness
 
 
-@dataclass(frozen=True)
+@family_config("ease")
 class EaseTrialConfig:
     """Fields of EASE."""
 
-    ridge: float = 200.0  # ratings
-    user_damping: float = 0.5  # 0: every user counts the same
-    dropout: float = 0.7  # 0: plain EASE
+    ridge: PositiveFloat = 200.0  # ratings
+    user_damping: NonNegativeFloat = 0.5  # 0: every user counts the same
+    dropout: Share = 0.7  # 0: plain EASE
 
 
-@dataclass(frozen=True)
+@family_config("edlae")
 class EdlaeConfig(EaseTrialConfig):
     """Fields of EDLAE with closeness in time and features."""
 
-    ridge: float = 100.0
-    closeness: float = 0.7  # share of a pair's weight that decays with time between the ratings
-    minutes: float = 5.0  # e-folding time of that decay
-    features: float = 0.0  # weight of a shared feature in the Gram matrix; 0: none
+    ridge: PositiveFloat = 100.0
+    closeness: Share = 0.7  # share of a pair's weight that decays with time between the ratings
+    minutes: PositiveFloat = 5.0  # e-folding time of that decay
+    features: NonNegativeFloat = 0.0  # weight of a shared feature in the Gram matrix; 0: none
 
 
 EASE_RANGES: dict[str, Range] = {

@@ -30,7 +30,7 @@ class ListFamily:
 
     Attributes:
         name: As plans and reports call it.
-        config_type: A frozen dataclass whose defaults are the family's own.
+        config_type: Decorated by ``family_config``; its defaults are the family's own.
         ranges: What a search may vary.
         fit: Trains it.
         starts: Configs that a search tries first.

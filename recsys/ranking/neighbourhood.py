@@ -7,25 +7,27 @@ n^-``user_damping``, so that heavy raters do not decide alone.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 
 import numpy as np
 import scipy.sparse as sp
+from pydantic import NonNegativeFloat, PositiveInt
 
+from recsys.models.family_config import family_config
 from recsys.models.ranges import FloatRange, IntRange, Range
 from recsys.ranking.list_data import ListData
 from recsys.ranking.ranker import Ranker
 from recsys.ranking.sparse_links import link_arrays, sampled_rows, strongest_links
 
 
-@dataclass(frozen=True)
+@family_config("item_neighbours")
 class ItemNeighboursConfig:
     """Fields of item-kNN."""
 
-    kept: int = 150  # neighbours kept of each item
-    shrinkage: float = 20.0  # users who rated both that weigh as much as "unlike"
-    balance: float = 0.5  # power of the target's count; the history item's has 1 - balance
-    user_damping: float = 0.5  # 0: every user counts the same
+    kept: PositiveInt = 150  # neighbours kept of each item
+    shrinkage: NonNegativeFloat = 20.0  # users who rated both that weigh as much as "unlike"
+    balance: NonNegativeFloat = 0.5  # power of the target's count; the history item's has 1 - balance
+    user_damping: NonNegativeFloat = 0.5  # 0: every user counts the same
 
 
 RANGES: dict[str, Range] = {

@@ -8,24 +8,26 @@ first step is left to the history, so the model is one item-to-item matrix and f
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 
 import numpy as np
 import scipy.sparse as sp
+from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
 
+from recsys.models.family_config import family_config
 from recsys.models.ranges import FloatRange, IntRange, Range
 from recsys.ranking.list_data import ListData
 from recsys.ranking.ranker import Ranker
 from recsys.ranking.sparse_links import link_arrays, sampled_rows, strongest_links
 
 
-@dataclass(frozen=True)
+@family_config("random_walk")
 class RandomWalkConfig:
     """Fields of RP3-beta."""
 
-    alpha: float = 1.0  # power of the transition chances
-    beta: float = 0.5  # power of an item's count that its score is divided by; 0: nothing held back
-    kept: int = 200  # items that each item leads to
+    alpha: PositiveFloat = 1.0  # power of the transition chances
+    beta: NonNegativeFloat = 0.5  # power of an item's count that divides its score; 0: nothing held back
+    kept: PositiveInt = 200  # items that each item leads to
 
 
 RANGES: dict[str, Range] = {

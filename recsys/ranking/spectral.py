@@ -10,26 +10,28 @@ al. 2022) a person is folded in by the sum of the factors of what they rated: sc
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 
 import numpy as np
 import scipy.sparse as sp
+from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
 
+from recsys.models.family_config import family_config
 from recsys.models.ranges import Categorical, FloatRange, Range
 from recsys.ranking.list_data import ListData
 from recsys.ranking.ranker import Ranker
 from recsys.ranking.taste_vectors import right_singular
 
 
-@dataclass(frozen=True)
+@family_config("spectral")
 class SpectralConfig:
     """Fields of the low-rank linear autoencoder."""
 
-    factors: int = 32
-    ridge: float = 1.0  # in shares of the mean squared singular value
-    scaling: float = 0.2  # power of an item's count that divides its column; 0: none, 0.5: cosine
-    user_damping: float = 0.4  # 0: every user counts the same
-    liking: float = 1.0  # 0: stars do not matter
+    factors: PositiveInt = 32
+    ridge: PositiveFloat = 1.0  # in shares of the mean squared singular value
+    scaling: NonNegativeFloat = 0.2  # power of an item's count that divides its column; 0: none, 0.5: cosine
+    user_damping: NonNegativeFloat = 0.4  # 0: every user counts the same
+    liking: NonNegativeFloat = 1.0  # 0: stars do not matter
 
 
 SPECTRAL_RANGES: dict[str, Range] = {

@@ -10,8 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from recsys.data.split import TrainingData
-from recsys.errors import InputError
-from recsys.models.fields import parse_config, suggest_names
+from recsys.errors import InputError, suggest_names
 from recsys.models.ranges import Range
 from recsys.models.registry import FAMILIES, family_named
 from recsys.ranking.list_data import ListData
@@ -33,7 +32,7 @@ class SearchFamily:
 
     def config(self, values: JsonObject) -> Any:
         """A config with ``values`` set. Raises InputError for a wrong field."""
-        return parse_config(self.config_type, values, owner=self.name)
+        return self.config_type(**values)
 
     def forced_defaults(self, data: TrainingData) -> JsonObject:
         """Fields that ``data`` cannot feed, at their off-values."""

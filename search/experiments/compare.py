@@ -18,7 +18,7 @@ from recsys.data.splits import make_split
 from recsys.errors import InputError
 from recsys.metrics.rating import squared_errors
 from recsys.metrics.significance import rmse_difference
-from search.experiments.result_tables import number, table
+from recsys.text_table import number, text_table
 from search.experiments.status import ExperimentStatus
 from search.finalize.selection import ENSEMBLE_VALID
 from search.report.parameters import value_text
@@ -57,7 +57,7 @@ def figures_table(standings: Sequence[ExperimentStatus]) -> str:
         )
     header = ["", "state", "figures of", "valid loss", "valid rmse", "test loss", "test rmse", "parameters",
               "search s", "$"]  # fmt: skip
-    return table(header, rows, right=range(3, 10))
+    return text_table(header, rows, right=range(3, 10))
 
 
 def what(one: ExperimentStatus) -> str:
@@ -87,7 +87,7 @@ def settings_table(standings: Sequence[ExperimentStatus]) -> str:
     names = sorted({name for config in configs for name in config})
     texts = {name: [value_text(config.get(name)) for config in configs] for name in names}
     rows = [[name, *values] for name, values in texts.items() if len(set(values)) > 1]
-    return table(["", *(one.name for one in standings)], rows) if rows else ""
+    return text_table(["", *(one.name for one in standings)], rows, right=()) if rows else ""
 
 
 def paired_line(one: ExperimentStatus, other: ExperimentStatus) -> str:

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import yaml
 
+from recsys.text_table import number, text_table
 from search.experiments.compare import what
-from search.experiments.result_tables import number, table
 from search.experiments.status import experiment_status, experiment_statuses
 from search.results import summary_text
 
@@ -35,7 +35,7 @@ def list_text(home: Path) -> str:
     ]
     header = ["name", "state", "template", "started (UTC)", "figures of", "valid loss", "valid rmse",
               "test loss", "test rmse"]  # fmt: skip
-    return table(header, rows, right=range(5, 9))
+    return text_table(header, rows, right=range(5, 9))
 
 
 def show_text(home: Path, name: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from recsys.text_table import number, text_table
 from search.results.schema import ListsResult, Metrics, ModelResult, PairedComparison, Results
 
 OWNERS_TEMPLATE = "hybrid_vae_optimized"
@@ -48,14 +49,14 @@ def summary_text(results: Results, folder: Path | None = None) -> str:
         f"(seed {results.split.seed}), {sum(results.trials.values())} trials "
         f"({', '.join(f'{count} {state}' for state, count in results.trials.items())})",
         "",
-        f"{'':34}{'valid':^18}{'test':^36}",
-        f"{'':34}{'loss':>9}{'rmse':>9}{'loss':>9}{'rmse':>9}{'P@10':>9}{'NDCG@10':>9}",
     ]
+    rows = []
     for _, label, model in model_rows(results):
         valid, test = model.valid or Metrics(), model.test or Metrics()
         figures = [valid.loss, valid.rmse, test.loss, test.rmse, test.precision_at_10, test.ndcg_at_10]
-        lines.append(f"{label[:33]:34}" + "".join(f"{_number(value):>9}" for value in figures))
-    lines += ["", "loss is MSE + 0.01 KL; rmse is in stars."]
+        rows.append([label, *map(number, figures)])
+    header = ["", "valid loss", "valid rmse", "test loss", "test rmse", "test P@10", "test NDCG@10"]
+    lines += [text_table(header, rows), "", "loss is MSE + 0.01 KL; rmse is in stars."]
     if results.plan.get("retrain_on_valid"):
         lines.append("test judges each model trained again on train and valid; valid is of those on train.")
     lines += [_sentence(entry) for entry in headline_comparisons(results)]
@@ -123,7 +124,3 @@ def _sentence(entry: PairedComparison) -> str:
         f"{entry.a} against {entry.b}, {entry.slice} rmse: {entry.difference:+.4f} "
         f"(95% interval {entry.low:+.4f} to {entry.high:+.4f}): {verdict}"
     )
-
-
-def _number(value: float | None) -> str:
-    return "-" if value is None else f"{value:.4f}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 
 from recsys.errors import InputError
+from recsys.text_table import text_table
 from serving.experiments.sizing import HALF_BY, MOST_BY, ExperimentDesign, control_share, fixed_size
 
 SHARES = (0.01, 0.05, 0.1, 0.2)
@@ -44,16 +45,16 @@ def advice(options: argparse.Namespace) -> list[str]:
         f"with a look whenever you like, half of such experiments decide by {HALF_BY:g} times that, "
         f"80% by {MOST_BY:g} times",
         "",
-        f"{'share':>6} {'control':>8} {'fixed size':>12} {'half decide':>12} {'80% decide':>12}",
     ]
+    rows = []
     shares = sorted({*(share for share in SHARES if count * share < 1), asked.share, best})
     for share in shares:
         design = ExperimentDesign(options.rate, options.lift, share, count, options.alpha)
         size = fixed_size(design)
-        lines.append(
-            f"{share:>6.0%} {design.control:>8.0%} {size:>12,} {round(HALF_BY * size):>12,} "
-            f"{round(MOST_BY * size):>12,}"
-        )
+        people = [size, round(HALF_BY * size), round(MOST_BY * size)]
+        rows.append([f"{share:.0%}", f"{design.control:.0%}", *(f"{count:,}" for count in people)])
+    header = ["share", "control", "fixed size", "half decide", "80% decide"]
+    lines += text_table(header, rows, right=range(5)).split("\n")
     if fixed_size(asked) > MANY_PEOPLE:
         fewer = f"at {best:.0%} it is {fixed_size(advised):,}; " if asked.share != best else ""
         lines += [

@@ -13,6 +13,7 @@ from typing import Any
 import requests
 
 from recsys.errors import InputError
+from recsys.text_table import number, text_table
 from recsys.types import JsonObject
 from serving.domain import ArmSpec, ExperimentState, SlotRange
 from serving.release_registry import resolve
@@ -139,7 +140,9 @@ def _row(arm: JsonObject, offline: Any) -> JsonObject:
 
 def _print(rows: list[JsonObject]) -> None:
     names = list(dict.fromkeys(name for row in rows for name in row))
-    print("  ".join(f"{name:>16}" for name in names))
-    for row in rows:
-        cells = (row.get(name) for name in names)
-        print("  ".join(f"{cell:>16.5f}" if isinstance(cell, float) else f"{cell!s:>16}" for cell in cells))
+    cells = [[_cell(row.get(name)) for name in names] for row in rows]
+    print(text_table(names, cells))
+
+
+def _cell(value: Any) -> str:
+    return number(value, 5) if isinstance(value, float) or value is None else str(value)

@@ -25,6 +25,7 @@ from typing import Any
 from sqlalchemy import delete, select
 
 from recsys.errors import InputError
+from recsys.io import atomic_path
 from recsys.pseudonyms import fingerprint, pseudonym, pseudonym_key
 from recsys.types import JsonObject
 from serving.commands.ratings_export import export_ratings
@@ -144,17 +145,12 @@ def backup(store: EventStore, target: Path) -> int:
     source = _sqlite_path(store)
     if target.exists():
         raise InputError(f"{target} is there already; name a file that is not")
-    partial = target.with_name(target.name + ".partial")
-    try:
-        with (
-            contextlib.closing(sqlite3.connect(source)) as live,
-            contextlib.closing(sqlite3.connect(partial)) as copy,
-        ):
-            partial.chmod(0o600)
-            live.backup(copy, pages=1000)
-        os.replace(partial, target)
-    finally:
-        partial.unlink(missing_ok=True)
+    with (
+        atomic_path(target, private=True) as partial,
+        contextlib.closing(sqlite3.connect(source)) as live,
+        contextlib.closing(sqlite3.connect(partial)) as copy,
+    ):
+        live.backup(copy, pages=1000)
     return target.stat().st_size
 
 
@@ -178,17 +174,16 @@ def restore(store: EventStore, source: Path) -> None:
             f"{source} is damaged or no event store ({verdict}; tables missing: {sorted(missing)})"
         )
     store.close()
-    fresh = place.with_name(place.name + ".restoring")
-    with (
-        contextlib.closing(sqlite3.connect(source)) as old,
-        contextlib.closing(sqlite3.connect(fresh)) as new,
-    ):
-        old.backup(new)
-    if place.exists():
-        os.replace(place, place.with_name(place.name + ".before-restore"))
-    for suffix in ("-wal", "-shm"):
-        place.with_name(place.name + suffix).unlink(missing_ok=True)
-    os.replace(fresh, place)
+    with atomic_path(place, private=True) as fresh:
+        with (
+            contextlib.closing(sqlite3.connect(source)) as old,
+            contextlib.closing(sqlite3.connect(fresh)) as new,
+        ):
+            old.backup(new)
+        if place.exists():
+            os.replace(place, place.with_name(place.name + ".before-restore"))
+        for suffix in ("-wal", "-shm"):
+            place.with_name(place.name + suffix).unlink(missing_ok=True)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -24,6 +24,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from recsys.io import write_atomic
+
 Rows = Sequence[dict[str, Any]]
 MAX_BYTES = 1 << 30  # bytes; beyond it rows are refused rather than the disk filled
 
@@ -221,10 +223,7 @@ def erase_lines(folder: Path, user_id: str) -> bool:
             lines = path.read_bytes().splitlines(keepends=True)
             kept = [line for line in lines if needle not in line]
             if len(kept) < len(lines):
-                part = path.with_suffix(".part")
-                part.touch(mode=0o600)
-                part.write_bytes(b"".join(kept))
-                part.replace(path)
+                write_atomic(path, b"".join(kept), private=True)
     return not any(needle in _bytes(path) for path in folder.glob("*.jsonl"))
 
 

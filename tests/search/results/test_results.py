@@ -243,7 +243,7 @@ def test_lists_are_judged_on_a_per_user_split(tmp_path: Path) -> None:
 
 def test_the_last_screen_names_loss_and_rmse_side_by_side(results: Results, tmp_path: Path) -> None:
     text = summary_text(results, tmp_path)
-    assert text.count("loss     rmse") == 2
+    assert text.count("valid loss  valid rmse  test loss  test rmse") == 1
     assert "ensemble against formula_recalibrated, test rmse:" in text
     assert "not measured" in text
     assert str(tmp_path / "report.html") in text
