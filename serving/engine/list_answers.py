@@ -6,6 +6,7 @@ exposure goes to the writer's.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from time import perf_counter
@@ -86,6 +87,10 @@ class ListAnswers:
         if is_memorable(request, query) and not answer.fallback:
             person = None if query.history is None else request.user_id
             known_list = loaded.remember(query.user, person, query.count, ratings, answer)
+        if explore and loaded.new_items is not None and not answer.fallback:
+            asked = replace(query, count=request.count, allowed=loaded.new_among(query.allowed))
+            new = await self._computation.recommend(loaded, asked, arm=arm, request=request, batched=batched)
+            answer = _with_new_items(answer, new)
         return self._shown(
             Draft(request.count, exposure_id, user_id, assignment, explore, request, began, placed),
             deployment,
@@ -110,6 +115,8 @@ class ListAnswers:
         assignment = deployment.assign(user_id, arm)
         loaded = deployment.arms[assignment.arm]
         explore = deployment.explore[assignment.arm]
+        if explore and loaded.new_items is not None:
+            return None  # those are not remembered
         placed = perf_counter()
         user, person, ratings = loaded.user(user_id), None, self._recent_ratings.of(user_id)
         if ratings is not NO_RATINGS:
@@ -187,3 +194,13 @@ def _check_arm(deployment: Deployment, request: RecommendationRequest) -> None:
     """Raises InputError where ``request`` names an arm that is not there."""
     if request.arm is not None and request.arm not in deployment.arms:
         raise InputError(f"there is no arm {request.arm!r}; there are {', '.join(deployment.arms)}")
+
+
+def _with_new_items(ranked: RecommendationList, new: RecommendationList) -> RecommendationList:
+    """``ranked`` with the items of ``new`` that it lacks behind it: what exploration draws from."""
+    if new.fallback:
+        return ranked
+    found = {item.item: item for item in (*ranked.recommendations, *new.recommendations)}
+    stages = Counter(ranked.milliseconds)
+    stages.update(new.milliseconds)
+    return replace(ranked, recommendations=tuple(found.values()), milliseconds=dict(stages))
