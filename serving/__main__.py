@@ -19,6 +19,7 @@ COMMANDS = {
     "replay": ("serving.commands.replay", "turn the newest ratings into live traffic"),
     "rollout": ("serving.commands.rollout", "roll a release out in stages, and back when it fails"),
     "loop": ("serving.commands.loop", "retrain on what people do, gate, compare, roll out, again and again"),
+    "items": ("serving.commands.items_load", "load a table of items into the catalogue at run time"),
     "data": ("serving.events.retention", "retention, export, erasure, backup and restore of events"),
 }
 

@@ -31,7 +31,18 @@ from serving.experiments.outcomes import Segment, arm_result, as_json, compare
 from serving.experiments.shadow import Shadows
 from serving.rollout.controller import RolloutController
 
-JOURNAL_KINDS = ("rollout", "drift", "audit", "gap", "retention", "erasure", "retrain", "loop")
+JOURNAL_KINDS = (
+    "rollout",
+    "drift",
+    "audit",
+    "catalogue",
+    "rules",
+    "gap",
+    "retention",
+    "erasure",
+    "retrain",
+    "loop",
+)
 RESULTS_SECONDS = 1.0
 LOOP_ENTRIES = 200
 # Whoever runs this beside a service steps back by so much: a request never waits for a statistic.

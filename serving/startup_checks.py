@@ -14,7 +14,9 @@ from pathlib import Path
 from recsys.errors import InputError
 from recsys.release.load import load_release, read_manifest
 from serving.api.asgi import API_KEY
+from serving.catalogue.rule_set import RuleSet
 from serving.domain import ExperimentState
+from serving.events.rule_log import newest_rules, save_rules
 from serving.events.store import Conflict, EventStore
 from serving.release_registry import pinned, resolve
 from serving.settings import Settings
@@ -72,6 +74,8 @@ def resolve_experiment(settings: Settings, *, reset: bool = False) -> Experiment
     store = EventStore(settings.events)
     try:
         store.create_tables()
+        if reset:
+            reset_rules(store, settings.rules.as_rules())
         stored = store.experiment(asked.name)
         if stored is not None and not reset:
             return stored
@@ -88,6 +92,13 @@ def resolve_experiment(settings: Settings, *, reset: bool = False) -> Experiment
         return asked
     finally:
         store.close()
+
+
+def reset_rules(store: EventStore, rules: RuleSet) -> None:
+    """``rules`` become the next revision where others were stored over HTTP."""
+    newest = newest_rules(store)
+    if newest is not None and newest.rules != rules:
+        save_rules(store, rules, before=newest, actor="start", reason="--reset")
 
 
 def named_state(settings: Settings) -> ExperimentState:

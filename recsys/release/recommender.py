@@ -36,7 +36,7 @@ from recsys.release.queries import (
 from recsys.release.rating_ensemble import RatingEnsemble
 from recsys.release.topk_pruning import score_with_pruning
 from recsys.release.user_state import EMPTY_HISTORY, UserState, UserStateCache
-from recsys.types import IntArray
+from recsys.types import BoolArray, IntArray
 
 MIN_CANDIDATES = 100  # of the ranker, rescored for every list
 FIXED_SINCE = 3  # schema version; older releases keep the number that their golden lists were made with
@@ -98,18 +98,33 @@ class Recommender:
             low[new], high[new] = np.minimum(low[new], least), np.maximum(high[new], most)
         return stars, (low, high)
 
-    def similar(self, item: int, count: int = 10) -> list[Recommendation]:
-        """The items most alike by who rated them; ``score`` is the cosine, stars are for a stranger."""
+    def similar(
+        self, item: int, count: int = 10, *, allowed: BoolArray | None = None
+    ) -> list[Recommendation]:
+        """The items most alike by who rated them; ``score`` is the cosine, stars are for a stranger.
+
+        ``allowed`` (items,) mask narrows the catalogue."""
         self._known_items(np.array([item]))
         scores = self.release.items.vectors @ self.release.items.vectors[item]
         scores[item] = -np.inf
+        if allowed is not None:
+            scores[~allowed] = -np.inf
         return self._for_strangers(top_k(scores, count), scores)
 
     def popular(
-        self, count: int, genre: str | None = None, *, trending: bool = False
+        self,
+        count: int,
+        genre: str | None = None,
+        *,
+        trending: bool = False,
+        allowed: BoolArray | None = None,
     ) -> list[Recommendation]:
-        """The most rated items, by ``trending`` with decay; ``score`` is 1 for the first of them all."""
+        """The most rated items, by ``trending`` with decay; ``score`` is 1 for the first of them all.
+
+        ``allowed`` (items,) mask narrows the catalogue."""
         scores = self._popularity(trending)
+        if allowed is not None:
+            scores[~allowed] = -np.inf
         if genre is not None:
             try:
                 scores[~self.release.items.with_genres([genre])] = -np.inf

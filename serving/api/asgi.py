@@ -21,6 +21,7 @@ from serving.api import (
     items,
     operations,
     recommendations,
+    rule_routes,
 )
 from serving.api.access_log import AccessLog
 from serving.api.etags import StaticPage
@@ -49,6 +50,7 @@ ROUTERS = [
     catalogue_routes.router,
     feedback.router,
     experiments.router,
+    rule_routes.router,
     operations.router,
     health.router,
 ]

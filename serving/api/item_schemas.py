@@ -17,7 +17,7 @@ from pydantic import (
     model_validator,
 )
 
-from serving.api.schemas import Id, RequestModel
+from serving.api.schemas import Count, Id, RequestModel, Where
 from serving.engine.item_view import OWN_NAMES
 
 MAX_CHANGES = 1_000  # items of one body
@@ -74,6 +74,18 @@ class ItemFields(RequestModel):
                 for name, value in fields["features"].items()
             }
         return fields
+
+
+class ItemPageQuery(RequestModel):
+    """Pages are in the order of ids; with ``title`` the most rated come first."""
+
+    title: Annotated[str, StringConstraints(min_length=1, max_length=100)] | None = Field(
+        None, description="a text that the title holds"
+    )
+    where: Where = None
+    count: Count = 10
+    cursor: Id | None = Field(None, description="`next` of the page before")
+    unavailable: bool = Field(False, description="also items outside their window")
 
 
 class ItemChangeQuery(RequestModel):

@@ -9,18 +9,18 @@ from starlette.responses import Response
 
 from serving.api.http_errors import HttpError, documented
 from serving.api.id_paths import register_any_id
+from serving.api.item_schemas import ItemPage, ItemPageQuery
 from serving.api.recommendations import service_of
 from serving.api.responses import JsonResponse
 from serving.api.schemas import (
     CountQuery,
     Id,
-    ItemSearchResponse,
     ItemsResponse,
     PopularQuery,
-    SearchQuery,
     SimilarQuery,
 )
 from serving.engine import catalogue_answers
+from serving.engine.item_pages import PageRequest, item_page
 
 register_any_id()
 router = APIRouter(prefix="/v1", tags=["items"])
@@ -57,7 +57,7 @@ async def _similar_to(request: Request, item_id: str, query: CountQuery) -> Resp
     if row is None or deployment.control.view.is_hidden(row):
         raise HttpError(404, f"there is no item {item_id!r}", code="unknown_item")
     found = await catalogue_answers.similar(
-        service.computation, deployment.control, row=row, count=query.count
+        service.computation, deployment.control, row=row, count=query.count, where=query.where
     )
     arm = deployment.state.arms[0].name
     request.scope["log_fields"].update(arm=arm)
@@ -81,6 +81,7 @@ async def popular(request: Request, query: Annotated[PopularQuery, Query()]) -> 
         count=query.count,
         genre=query.genre or None,
         trending=query.trending,
+        where=query.where,
     )
     arm = deployment.state.arms[0].name
     request.scope["log_fields"].update(arm=arm)
@@ -91,12 +92,12 @@ async def popular(request: Request, query: Annotated[PopularQuery, Query()]) -> 
 @router.get(
     "/items",
     response_model=None,
-    responses={200: {"model": ItemSearchResponse}, **documented(503)},
-    summary="Find items by title",
+    responses={200: {"model": ItemPage}, **documented(503)},
+    summary="Items by title or filter, in pages",
 )
-async def search(request: Request, query: Annotated[SearchQuery, Query()]) -> Response:
-    """Titles that hold the text, the most rated first."""
+async def pages(request: Request, query: Annotated[ItemPageQuery, Query()]) -> Response:
+    """All that can be listed now, in the order of their ids; with ``title`` those whose title holds the text,
+    the most rated first. ``next`` is the ``cursor`` of the page that follows."""
     service = service_of(request)
-    loaded = service.deployment.control
-    rows = await service.computation.call(loaded.search_titles, query.title, query.count)
-    return JsonResponse({"items": [loaded.card(row) for row in rows]})
+    wanted = PageRequest(**query.model_dump())
+    return JsonResponse(await service.computation.call(item_page, service.deployment.control, wanted))

@@ -99,6 +99,7 @@ async def _list_for(request: Request, user_id: str, query: ListQuery) -> Respons
         explain=query.explain,
         arm=query.arm,
         split=True,
+        where=query.where,
     )
     served = await service_of(request).lists.recommend(wanted)
     unknown = unknown_items(served, excluded_ids(served.loaded, wanted)) if query.exclude else []
@@ -209,6 +210,7 @@ def _recommendation_request(service: Service, body: SessionBody) -> Recommendati
         include_seen=body.include_seen,
         explain=body.explain,
         arm=body.arm,
+        where=body.where,
     )
 
 

@@ -21,6 +21,7 @@ MAX_RATINGS = 1_000
 MAX_EVENTS = 1_000
 MAX_LISTS = 100
 
+MAX_FILTER = 2_000  # characters
 MAX_ID = 4_096  # characters; a release may hold ids as long as its data has them
 
 # No zero byte: PostgreSQL's text cannot hold one, nor can a release.
@@ -31,6 +32,15 @@ IdValues = Annotated[
 ]
 ArmName = Annotated[str, StringConstraints(min_length=1, max_length=64)]
 Count = Annotated[int, Field(ge=1, le=MAX_ITEMS, description="how many items")]
+Where = Annotated[
+    str | None,
+    Field(
+        max_length=MAX_FILTER,
+        min_length=1,
+        description="a filter: `year >= 1995 and genre in (Drama, Comedy)`; see docs/guide/serving.md",
+        examples=["year >= 1995 and genre in (Drama, Comedy)"],
+    ),
+]
 
 
 class RequestModel(BaseModel):
@@ -50,6 +60,7 @@ class ListQuery(RequestModel):
     include_seen: bool = Field(False, description="also items that the user has rated")
     explain: bool = Field(False, description="name the rated items that speak most for each")
     arm: ArmName | None = Field(None, description="ask for an arm by name; does not count in the experiment")
+    where: Where = None
 
     @model_validator(mode="after")
     def _bounded(self) -> ListQuery:
@@ -65,17 +76,14 @@ class UserListQuery(ListQuery):
 
 class CountQuery(RequestModel):
     count: Count = 10
+    where: Where = None
 
 
 class PopularQuery(RequestModel):
     count: Count = 10
     genre: str | None = Field(None, max_length=MAX_ID)
     trending: bool = Field(False, description="with decay: a rating halves in weight with every half-life")
-
-
-class SearchQuery(RequestModel):
-    title: Annotated[str, StringConstraints(min_length=1, max_length=100)]
-    count: Count = 10
+    where: Where = None
 
 
 class SimilarQuery(CountQuery):
@@ -124,6 +132,7 @@ class SessionBody(RequestModel):
     include_seen: bool = False
     explain: bool = False
     arm: ArmName | None = None
+    where: Where = None
 
 
 class BatchBody(RequestModel):
@@ -244,10 +253,6 @@ class ItemsResponse(BaseModel):
     arm: str
     model_version: str
     items: list[ListedItem]
-
-
-class ItemSearchResponse(BaseModel):
-    items: list[ItemCard]
 
 
 class Prediction(BaseModel):

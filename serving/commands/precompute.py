@@ -12,11 +12,14 @@ import pyarrow.parquet as pq
 
 from recsys.errors import InputError
 from serving.app import read_yaml
+from serving.catalogue.rule_set import RuleSet
 from serving.engine.list_precomputation import lists_folder, precompute, table
 from serving.engine.served_release import ServedRelease
 from serving.engine.stored_lists import LENGTH, StoredLists
+from serving.events.rule_log import newest_rules
+from serving.events.store import EventStore
 from serving.release_registry import resolve
-from serving.settings import read_settings
+from serving.settings import Settings, read_settings
 
 SCHEMA = pa.schema(
     [
@@ -43,7 +46,7 @@ def run(options: argparse.Namespace) -> int:
         raise InputError(f"--count {options.count}: expected 1 to {LENGTH}")
     fields = read_yaml(options.config)[1] if options.config else {}
     settings = read_settings(fields, where=str(options.config or "the defaults"))
-    rules = settings.rules.as_rules()
+    rules = stored_or_own(settings)
     loaded = ServedRelease(options.release, resolve(options.release), rules)
     folder = lists_folder(options.lists or settings.lists_path, loaded.release_id, rules)
     began = time.perf_counter()
@@ -53,6 +56,20 @@ def run(options: argparse.Namespace) -> int:
         rows = write_parquet(loaded, stored, options.out, options.count)
         print(f"{rows:,} rows in {options.out}")
     return 0
+
+
+def stored_or_own(settings: Settings) -> RuleSet:
+    """The rules that a server with these settings obeys: the event store's newest, or their own."""
+    file = settings.events.removeprefix("sqlite:///")
+    if "://" not in file and not Path(file).exists():
+        return settings.rules.as_rules()
+    store = EventStore(settings.events)
+    try:
+        store.create_tables()
+        newest = newest_rules(store)
+    finally:
+        store.close()
+    return settings.rules.as_rules() if newest is None else newest.rules
 
 
 def write_parquet(loaded: ServedRelease, stored: StoredLists, out: Path, count: int) -> int:

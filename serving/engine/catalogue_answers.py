@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
+
 from recsys.release.queries import Recommendation
+from recsys.types import BoolArray
 from serving.engine.list_computation import ListComputation
 from serving.engine.recent_ratings import RecentRatings
 from serving.engine.release_loader import Deployment
@@ -42,26 +45,40 @@ async def predict(
 
 
 async def similar(
-    computation: ListComputation, loaded: ServedRelease, *, row: int, count: int
+    computation: ListComputation, loaded: ServedRelease, *, row: int, count: int, where: str | None = None
 ) -> list[Recommendation]:
-    """The visible items most like the one in ``row``."""
-    asked = count + len(_hidden(loaded))
-    return _visible(loaded, await computation.call(loaded.recommender.similar, row, asked))[:count]
+    """The items most like the one in ``row`` that may be listed. Raises InputError for a wrong filter."""
+    allowed = listable(loaded, where=where)
+    found: list[Recommendation] = await computation.call(
+        lambda: loaded.recommender.similar(row, count, allowed=allowed)
+    )
+    return found
 
 
 async def popular(
-    computation: ListComputation, loaded: ServedRelease, *, count: int, genre: str | None, trending: bool
+    computation: ListComputation,
+    loaded: ServedRelease,
+    *,
+    count: int,
+    genre: str | None,
+    trending: bool,
+    where: str | None = None,
 ) -> list[Recommendation]:
-    """The visible items most rated. Raises InputError for an unknown genre."""
-    asked = count + len(_hidden(loaded))
-    found = await computation.call(lambda: loaded.recommender.popular(asked, genre, trending=trending))
-    return _visible(loaded, found)[:count]
+    """The most rated items that may be listed. Raises InputError for an unknown genre or a wrong filter."""
+    allowed = listable(loaded, genre=genre, where=where)
+    found: list[Recommendation] = await computation.call(
+        lambda: loaded.recommender.popular(count, trending=trending, allowed=allowed)
+    )
+    return found
 
 
-def _hidden(loaded: ServedRelease) -> set[int]:
-    return set() if loaded.rules.hidden is None else set(loaded.rules.hidden.tolist())
-
-
-def _visible(loaded: ServedRelease, listed: list[Recommendation]) -> list[Recommendation]:
-    hidden = _hidden(loaded)
-    return [entry for entry in listed if entry.item not in hidden]
+def listable(loaded: ServedRelease, *, genre: str | None = None, where: str | None = None) -> BoolArray:
+    """(items,) mask of what fits and is not hidden."""
+    allowed = np.ones(len(loaded.release.items), dtype=np.bool_)
+    if genre is not None:
+        allowed &= loaded.of_genres((genre,))
+    if where is not None:
+        allowed &= loaded.where(where)
+    if loaded.rules.hidden is not None:
+        allowed[loaded.rules.hidden] = False
+    return allowed

@@ -124,6 +124,11 @@ class ItemView:
         }
 
     @cached_property
+    def concealed(self) -> set[int]:
+        """Places of items that nobody is shown: hidden for themselves or by the rules."""
+        return self.hidden | {place for place, item in self._changed.items() if item.hidden}
+
+    @cached_property
     def unlisted(self) -> NDArray[np.int32]:
         """Places of the items that no list may hold now."""
         places = (self._places[item_id] for item_id in self.overlay.unlisted)
@@ -132,11 +137,8 @@ class ItemView:
     # -- filters -----------------------------------------------------------------------------------
 
     def with_genres(self, genres: Sequence[str]) -> BoolArray:
-        """(places,) which have any of ``genres``; KeyError names an unknown one."""
+        """(places,) which have any of ``genres``."""
         wanted = {name.casefold() for name in genres}
-        for name in genres:
-            if name.casefold() not in self.genres:
-                raise KeyError(name)
         column = self.column("genre")
         held = [any(name.casefold() in wanted for name in _several(value)) for value in column.values]
         return np.array(held, dtype=np.bool_)[column.codes]
@@ -147,7 +149,10 @@ class ItemView:
         names = list(self._items.genre_names)
         for item in self._changed.values():
             names += item.genres or ()
-        return {name.casefold(): name for name in reversed(names)}
+        known: dict[str, str] = {}
+        for name in names:
+            known.setdefault(name.casefold(), name)
+        return known
 
     def where(self, text: str) -> BoolArray:
         """(places,) mask of what a filter holds for.

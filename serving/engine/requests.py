@@ -6,7 +6,6 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from recsys.errors import InputError
 from recsys.models.base import History
 from recsys.release.queries import Query, RecommendationList
 from serving.assignment import Assignment
@@ -21,7 +20,8 @@ from serving.engine.served_release import ServedRelease
 class RecommendationRequest:
     """One list asked for, in the outside world's ids. ``ratings`` are a session's, on top of what is
     known of the user; ``arm`` asks for one by name. ``split`` reads ``genres`` and ``exclude`` as a query
-    string's values: one that is no name itself is a comma-separated list."""
+    string's values: one that is no name itself is a comma-separated list; ``where`` is a filter of
+    ``serving.catalogue.filter_grammar``."""
 
     user_id: str | None = None
     ratings: dict[str, float] = field(default_factory=dict)
@@ -32,11 +32,14 @@ class RecommendationRequest:
     explain: bool = False
     arm: str | None = None
     split: bool = False
+    where: str | None = None
 
     @property
     def plain_user_id(self) -> str | None:
         """The user where nothing but the user and the length makes the list, else None."""
-        narrowed = self.ratings or self.genres or self.exclude or self.include_seen or self.explain
+        narrowed = (
+            self.ratings or self.genres or self.exclude or self.include_seen or self.explain or self.where
+        )
         return None if narrowed else self.user_id
 
 
@@ -67,16 +70,15 @@ class PredictedRatings:
 
 
 def to_query(loaded: ServedRelease, request: RecommendationRequest, recent_ratings: RecentRatings) -> Query:
-    """In rows of the release. Raises InputError for an unknown genre."""
+    """In rows of the release. Raises InputError for an unknown genre or a filter that does not parse."""
     allowed = None
     exclude = excluded_ids(loaded, request)
     if request.genres:
         genres = loaded.genre_names(request.genres) if request.split else request.genres
-        try:
-            allowed = loaded.allowed(genres)
-        except KeyError as error:
-            known = ", ".join(loaded.release.items.genre_names)
-            raise InputError(f"unknown genre {error.args[0]!r}; there are: {known}") from None
+        allowed = loaded.of_genres(genres)
+    if request.where:
+        fitting = loaded.where(request.where)
+        allowed = fitting if allowed is None else allowed & fitting
     return Query(
         user=None if request.user_id is None else loaded.user(request.user_id),
         history=_history(loaded, request, recent_ratings),

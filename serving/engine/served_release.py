@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from recsys.errors import InputError
 from recsys.models.base import History
 from recsys.ranking.top_k import top_k
 from recsys.release.load import load_release
@@ -29,6 +30,7 @@ from serving.engine.stored_lists import LENGTH, StoredLists
 
 MAX_GENRE_MASKS = 256  # genre combinations remembered; 84 KB each at ML-32M's size
 MAX_USER_ROWS = 50_000  # users whose row is remembered
+MAX_HITS = 2_000  # titles that a search looks at
 MAX_HISTORIES = 20_000  # users with feedback whose ratings are remembered as rows
 
 
@@ -123,7 +125,7 @@ class ServedRelease:
         return self.new_items & allowed
 
     def allowed(self, genres: tuple[str, ...]) -> BoolArray:
-        """(items,) which have any of ``genres``; KeyError names an unknown one."""
+        """(items,) which have any of ``genres``."""
         genres = tuple(sorted(name.casefold() for name in genres))
         mask = self._masks.get(genres)
         if mask is None:
@@ -131,6 +133,18 @@ class ServedRelease:
             if len(self._masks) < MAX_GENRE_MASKS:
                 self._masks[genres] = mask
         return mask
+
+    def of_genres(self, genres: Sequence[str]) -> BoolArray:
+        """As ``allowed``. Raises InputError for an unknown genre."""
+        unknown = [name for name in genres if name.casefold() not in self.view.genres]
+        if unknown:
+            known = ", ".join(self.view.genres.values())
+            raise InputError(f"unknown genre {unknown[0]!r}; there are: {known}")
+        return self.allowed(tuple(genres))
+
+    def where(self, text: str) -> BoolArray:
+        """(items,) mask of the release's items that a filter holds for. Raises FilterSyntaxError."""
+        return self.view.where(text)[: len(self.release.items)]
 
     def genre_names(self, values: Sequence[str]) -> tuple[str, ...]:
         """Genres in a query string's values: one that is a genre is that one, others are comma-separated."""
@@ -140,20 +154,23 @@ class ServedRelease:
         )
         return tuple(name for group in names for name in group if name)
 
-    def search_titles(self, text: str, count: int) -> list[int]:
-        """Places of listed items whose title holds ``text``, the most rated first, added items last."""
+    def titled(self, text: str) -> list[int]:
+        """Places of the items whose title holds ``text``, the most rated first, added items last."""
         wanted = text.casefold()
         lines, ends = self._title_lines
         hits: set[int] = set()
         place = lines.find(wanted)
-        while place >= 0 and len(hits) < 2_000:
+        while place >= 0 and len(hits) < MAX_HITS:
             row = int(np.searchsorted(ends, place, side="right"))
             hits.add(row)
             place = lines.find(wanted, int(ends[row]))
         hits = {row for row in hits if not self.view.is_retitled(row)} | set(self.view.titled(wanted))
-        hits -= _rows_of(self.rules.hidden) | set(self.view.unlisted.tolist())
+        return sorted(hits, key=self.title_rank)
+
+    def title_rank(self, place: int) -> tuple[float, int]:
+        """What ``titled`` sorts by."""
         counts = self.release.popularity.counts
-        return sorted(hits, key=lambda row: (-float(counts[row]) if row < len(counts) else 0.0, row))[:count]
+        return (-float(counts[place]) if place < len(counts) else 0.0, place)
 
     @cached_property
     def _title_lines(self) -> tuple[str, NDArray[np.int64]]:
@@ -294,7 +311,7 @@ class ServedRelease:
         self.recommender.popular(10)
         self.recommender.similar(0, 10)
         self.popular_list(Query(user=0), "")
-        self.search_titles("a", 1)
+        self.titled("a")
 
     def _rules(self, rules: RuleSet) -> Rules:
         hidden = self.items(sorted(rules.hidden))

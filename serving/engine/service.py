@@ -16,6 +16,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from recsys.errors import InputError
 from recsys.pseudonyms import fingerprint, pseudonym, pseudonym_key
+from serving.catalogue.rule_set import RuleSet
 from serving.domain import ExperimentState, Feedback
 from serving.engine.list_answers import ListAnswers
 from serving.engine.list_computation import ListComputation
@@ -27,6 +28,7 @@ from serving.engine.shadow_answers import ShadowAnswers
 from serving.engine.store_sync import StoreSync
 from serving.events.event_writer import EventWriter, StoreUnavailable
 from serving.events.rows import JournalEntry
+from serving.events.rule_log import RuleConflict, save_rules
 from serving.events.store import EventStore
 from serving.release_registry import resolve
 from serving.service_metrics import ServiceMetrics
@@ -161,6 +163,18 @@ class Service:
                 self.catalogue.refresh()
             finally:
                 self._deployment = self.catalogue.applied(self.deployment)
+
+    def change_rules(self, rules: RuleSet, *, expected: int, actor: str, reason: str) -> None:
+        """``rules`` are stored and served, if ``expected`` is still their newest revision. Blocks.
+
+        Raises:
+            RuleConflict: it is not.
+        """
+        before = self.catalogue.rules
+        if before.revision != expected:
+            raise RuleConflict(before.revision)
+        save_rules(self.store, rules, before=before, actor=actor, reason=reason)
+        self.refresh_catalogue()
 
     def publish_metrics(self) -> None:
         """Gauges and counters that threads keep as plain numbers, brought to Prometheus."""

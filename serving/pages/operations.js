@@ -99,6 +99,8 @@ function words({kind, data, subject}) {
   if (kind === "rollout" && data.event === "started") return `${subject}: started ${data.plan.candidate} (${data.plan.release})`;
   if (kind === "rollout") return `${subject}: ${data.event} ${data.candidate} ${percent(data.from)} → ${percent(data.to)}, ${data.reason}`;
   if (kind === "audit") return `${subject}: ${data.actor} made revision ${data.revision}${data.reason ? `, ${data.reason}` : ""}: ${shares(data.before)} → ${shares(data.after)}`;
+  if (kind === "catalogue") return `${data.actor} changed ${subject === "many" ? `${number(data.items, 0)} items` : `item ${subject}`}${data.reason ? `, ${data.reason}` : ""}`;
+  if (kind === "rules") return `${data.actor} made revision ${data.revision} of the rules${data.reason ? `, ${data.reason}` : ""}`;
   if (kind === "drift") return `${data.signal.replace(/_/g, " ")} at ${number(data.distance)} is over ${number(data.threshold)}`;
   if (kind === "loop") return `cycle ${data.cycle}, ${data.phase}${data.moves ? ` → ${data.next}` : " waits"}: ${data.reason}`;
   if (kind === "gap") return `${number(data.lost, 0)} exposures could not be kept`;

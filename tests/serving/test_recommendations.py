@@ -140,7 +140,7 @@ def test_predictions_popular_similar_and_titles(shared: Running, releases: dict[
         ("/v1/users/u1/recommendations?count=1000000", 422, "less than or equal to 100"),
         ("/v1/users/u1/recommendations?count=ten", 422, "valid integer"),
         ("/v1/users/u1/recommendations?cuont=5", 422, "Extra inputs"),
-        ("/v1/users/u1/recommendations?genres=Drama,Opera", 422, "unknown genre 'opera'; there are: Action"),
+        ("/v1/users/u1/recommendations?genres=Drama,Opera", 422, "unknown genre 'Opera'; there are: Action"),
         ("/v1/users/u1/recommendations?arm=c", 422, "there is no arm 'c'; there are a, b"),
         ("/v1/users/a%00b/recommendations", 422, "pattern"),
         (f"/v1/users/{'x' * 4097}/recommendations", 422, "at most 4096"),

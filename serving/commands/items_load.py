@@ -1,0 +1,90 @@
+"""``python -m serving items load FILE``: a table of items into the catalogue of a running service.
+
+The event store is written; every replica follows within a second. A row changes what it names and nothing
+else, so that the same file can be loaded again: rows that change nothing store nothing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from recsys.data.catalogue import ItemTable, read_items
+from recsys.errors import InputError
+from serving.api.item_schemas import MAX_CHANGES, BulkItem
+from serving.catalogue.filter_grammar import NUMBER
+from serving.events.item_log import ItemChange, save_items
+from serving.events.store import EventStore
+
+OWN_COLUMNS = ("available_from", "available_to", "hidden")  # the others are features
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
+    words = (
+        "add or change the items of a table: id, title, genres (joined by |), available_from, available_to, "
+    )
+    load = actions.add_parser("load", help=words + "hidden, features", description=words + "hidden, features")
+    load.add_argument("file", type=Path, help="CSV, Parquet, u.item or movies.dat")
+    load.add_argument("--events", default="sqlite:///runs/events.db", help="the server's event store")
+    load.add_argument("--actor", default="items load", help="who, for the items' history")
+    load.add_argument("--reason", default="", help="why, for the items' history (default: the file's name)")
+
+
+def run(options: argparse.Namespace) -> int:
+    """All rows are checked before the first is stored."""
+    changes = item_changes_of(read_items(options.file), where=str(options.file))
+    store = EventStore(options.events)
+    try:
+        store.create_tables()
+        reason = options.reason or f"loaded from {options.file.name}"
+        for first in range(0, len(changes), MAX_CHANGES):
+            part = changes[first : first + MAX_CHANGES]
+            save_items(store, part, actor=options.actor, reason=reason)
+    finally:
+        store.close()
+    print(json.dumps({"items": len(changes), "events": options.events.split("@")[-1]}))
+    return 0
+
+
+def item_changes_of(table: ItemTable, *, where: str) -> list[ItemChange]:
+    """A change for each row; empty cells change nothing.
+
+    Raises:
+        InputError: a row that cannot be, by its id.
+    """
+    ids = list(table.rows)
+    columns = table.cells_of(ids)
+    changes = []
+    for place, (item_id, title, genres) in enumerate(table.rows.values()):
+        cells = {name: _cell(column[place]) for name, column in columns.items()}
+        given: dict[str, Any] = {name: cell for name, cell in cells.items() if cell is not None}
+        fields: dict[str, Any] = {name: given.pop(name) for name in OWN_COLUMNS if name in given}
+        fields |= {"title": title} if title else {}
+        fields |= {"genres": list(genres)} if genres else {}
+        fields |= {"features": given} if given else {}
+        try:
+            changes.append(ItemChange(item_id, BulkItem(id=item_id, **fields).changed_fields()))
+        except ValidationError as error:
+            first = error.errors()[0]
+            name = ".".join(map(str, first["loc"])) or "the row"
+            raise InputError(f"{where}: item {item_id!r}: {name}: {first['msg']}") from None
+    return changes
+
+
+def _cell(value: object) -> object:
+    """A number where the text is one; None for an empty cell."""
+    if isinstance(value, list | tuple):
+        return [str(part) for part in value]
+    if value is None or (isinstance(value, float) and value != value):
+        return None
+    if not isinstance(value, str):
+        return value if isinstance(value, bool | int | float) else str(value)
+    text = value.strip()
+    if text.casefold() in ("true", "false"):
+        return text.casefold() == "true"
+    return (float(text) if NUMBER.fullmatch(text) else text) if text else None

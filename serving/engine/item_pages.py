@@ -1,0 +1,59 @@
+"""Pages of the catalogue: filtered, in the order of ids, or by title with the most rated first."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from recsys.errors import InputError
+from recsys.types import JsonObject
+from serving.engine.served_release import ServedRelease
+
+
+@dataclass(frozen=True)
+class PageRequest:
+    """``title`` is a text that the title holds, ``where`` a filter, ``cursor`` the last page's ``next``;
+    ``unavailable`` also gives items outside their window."""
+
+    count: int
+    title: str | None = None
+    where: str | None = None
+    cursor: str | None = None
+    unavailable: bool = False
+
+
+def item_page(loaded: ServedRelease, wanted: PageRequest) -> JsonObject:
+    """``items``, the cursor of the ``next`` page and the ``total`` of all pages.
+
+    Raises:
+        FilterSyntaxError: the filter does not parse.
+        InputError: the cursor names no item.
+    """
+    view = loaded.view
+    mask = np.ones(len(view), dtype=np.bool_) if wanted.where is None else view.where(wanted.where).copy()
+    mask[sorted(view.concealed)] = False
+    if not wanted.unavailable:
+        mask[view.unlisted] = False
+    if wanted.cursor is not None and view.place(wanted.cursor) is None:
+        raise InputError(f"cursor: there is no item {wanted.cursor!r}; give the `next` of the page before")
+    if wanted.title is None:
+        ids, order = view.sorted_ids
+        start = 0 if wanted.cursor is None else int(np.searchsorted(ids, wanted.cursor, side="right"))
+        following = order[start:]
+        places = following[mask[following]][: wanted.count + 1].tolist()
+    else:
+        hits = [place for place in loaded.titled(wanted.title) if mask[place]]
+        mask = np.zeros_like(mask)
+        mask[hits] = True
+        if wanted.cursor is not None:
+            last = loaded.title_rank(view.place(wanted.cursor) or 0)
+            hits = [place for place in hits if loaded.title_rank(place) > last]
+        places = hits[: wanted.count + 1]
+    shown = places[: wanted.count]
+    more = len(places) > wanted.count
+    return {
+        "items": [view.details(place) for place in shown],
+        "next": view.card(shown[-1])["id"] if more else None,
+        "total": int(mask.sum()),
+    }
