@@ -70,6 +70,15 @@ def check_shares(state: ExperimentState) -> None:
         raise InputError(f"shares and the holdout lie between 0 and 1, got {shares} and {state.holdout}")
     if abs(sum(shares) - 1) > 1e-6:
         raise InputError(f"the arms' shares must sum to 1, got {shares} = {sum(shares):g}")
+    if state.kind == "interleaved":
+        drawn = [arm.name for arm in state.arms if arm.explore > 0]
+        if drawn:
+            raise InputError(f"interleaved lists do not explore, so explore must be 0: {drawn}")
+        if names[0] not in state.interleaved_arms or len(state.interleaved_arms) < 2:
+            raise InputError(
+                f"an interleaved experiment merges the first arm's lists with others': {names[0]!r} and "
+                f"another arm need a share above 0, got {shares}"
+            )
     shown = [arm.name for arm in state.arms if arm.shadow and arm.share > 0]
     if shown:
         raise InputError(f"a shadow arm is never shown, so its share must be 0: {shown}")

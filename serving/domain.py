@@ -11,6 +11,7 @@ from pydantic import Field
 # impression, click, rating, and kinds of the user's own: what each is worth stands in the experiment.
 FeedbackKind = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,31}$")]
 Owner = Literal["manual", "rollout"]
+ExperimentKind = Literal["split", "interleaved"]
 
 
 @dataclass(frozen=True)
@@ -18,7 +19,8 @@ class Exposure:
     """One answer given (or, ``shadow``, computed and kept back). ``at`` is Unix seconds, ``items`` the
     outside world's ids, best first; ``predicted`` the predicted ratings beside them,
     ``propensities`` the probability with which each item stood in its place: 1 in a deterministic list, ()
-    where none was logged."""
+    where none was logged. ``teams`` names the arm that brought each item of an interleaved list, "" where
+    all of them did; () of any other list. ``attributes`` are what the request said of the user."""
 
     exposure_id: str
     at: float
@@ -33,6 +35,8 @@ class Exposure:
     milliseconds: float
     shadow: bool = False
     propensities: tuple[float, ...] = ()
+    teams: tuple[str, ...] = ()
+    attributes: dict[str, str] = dataclass_field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -76,7 +80,8 @@ class SlotRange:
 class ExperimentState:
     """Changed by compare-and-set on ``revision``; ``owner`` is the one writer. ``holdout`` is the share
     of users kept out (they get the first arm and are not counted); ``overrides`` maps testers to arms.
-    ``ranges`` says who is where; the store works it out from the shares and the revision before."""
+    ``ranges`` says who is where; the store works it out from the shares and the revision before.
+    ``kind`` "split" shows each user one arm's lists; "interleaved" merges those of all arms with a share."""
 
     name: str
     revision: int
@@ -86,3 +91,10 @@ class ExperimentState:
     holdout: float = 0.0
     overrides: dict[str, str] = dataclass_field(default_factory=dict)
     ranges: tuple[SlotRange, ...] = ()
+    kind: ExperimentKind = "split"
+
+    @property
+    def interleaved_arms(self) -> tuple[str, ...]:
+        """The arms whose lists are merged, () in a split experiment."""
+        names = tuple(arm.name for arm in self.arms if arm.share > 0)
+        return names if self.kind == "interleaved" else ()

@@ -28,6 +28,7 @@ from serving.experiments.event_reader import EventReader
 from serving.experiments.experiment_metrics import ACCURACY, DEFAULT_METRICS, Metric
 from serving.experiments.guardrails import Limits
 from serving.experiments.outcomes import Segment, arm_result, as_json, compare
+from serving.experiments.preference import compare_preferences
 from serving.experiments.shadow import Shadows
 from serving.rollout.controller import RolloutController
 
@@ -189,7 +190,8 @@ class Operations:
         control = state.arms[0].name
         lost = lost_events(self.store, tracked.epoch.began)
         known = self._activity(state, tracked)
-        treatments = [arm for arm in state.arms[1:] if not arm.shadow]
+        merged = state.interleaved_arms
+        treatments = [arm for arm in state.arms[1:] if not arm.shadow and (not merged or arm.name in merged)]
         measured = partial(
             compare,
             tally,
@@ -201,13 +203,28 @@ class Operations:
             lost_events=lost,
             treatments=len(treatments),
         )
+        preferred = partial(
+            compare_preferences,
+            tally,
+            control=control,
+            limits=self.settings.limits,
+            now=now,
+            lost_events=lost,
+            treatments=len(treatments),
+        )
+        # How well ratings are predicted compares people in interleaved lists, too: by the arm they are in.
+        converted = preferred if state.kind == "interleaved" else measured
+        names = [metric.name for metric in self.settings.metrics]
+        primary = self.settings.limits.primary
         comparisons = [
-            measured(treatment=arm.name, metric=metric)
+            (measured if metric == ACCURACY else converted)(treatment=arm.name, metric=metric)
             for arm in treatments
-            for metric in (*(metric.name for metric in self.settings.metrics), ACCURACY)
+            for metric in (*names, ACCURACY)
         ]
         segments = [
-            measured(treatment=arm.name, metric=self.settings.limits.primary, segment=segment)
+            (measured if primary == ACCURACY else converted)(
+                treatment=arm.name, metric=primary, segment=segment
+            )
             for arm in treatments
             for segment in activity_segments(known)
         ]
@@ -217,6 +234,7 @@ class Operations:
         return as_json(arms, comparisons, tally, self.settings.limits, segments=segments) | {
             "experiment": state.name,
             "revision": state.revision,
+            "kind": state.kind,
             "owner": state.owner,
             "shares": {arm.name: arm.share for arm in state.arms},
             "releases": {arm.name: arm.release for arm in state.arms},
@@ -284,6 +302,7 @@ class Operations:
             window_seconds=settings.window_seconds,
             metrics=tuple(metric.on_scale(*self._scale(state)) for metric in settings.metrics),
             slow_milliseconds=settings.limits.p99_milliseconds,
+            interleaved=state.kind == "interleaved",
         )
 
     def _scale(self, state: ExperimentState) -> tuple[float, float]:

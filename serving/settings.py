@@ -25,7 +25,7 @@ from recsys.errors import InputError
 from serving.api.rate_limit import parse_rate
 from serving.assignment import check_shares
 from serving.catalogue.rule_set import RuleSet, rules_from
-from serving.domain import ArmSpec, ExperimentState, FeedbackKind
+from serving.domain import ArmSpec, ExperimentKind, ExperimentState, FeedbackKind
 from serving.engine.exploration import MAX_EXPLORE
 from serving.events.spool import spool_folder
 from serving.experiments.experiment_metrics import (
@@ -102,9 +102,10 @@ class MetricSettings(SettingsModel):
 class ExperimentSettings(SettingsModel):
     """``salt`` decides who is where; a new one deals everybody anew. As in ``ExperimentState``. ``metrics``
     has a ``primary`` (the name that decides) and a rule for each other name; ``hit_rate`` and ``accuracy``
-    are there always."""
+    are there always. ``kind: interleaved`` merges the lists of all arms with a share for each person."""
 
     name: SettingName = "main"
+    kind: ExperimentKind = "split"
     salt: Annotated[str, Field(max_length=200)] = "main"
     arms: list[Arm] = Field(default_factory=list)
     holdout: Annotated[float, Field(ge=0, le=1)] = 0.0
@@ -143,7 +144,13 @@ class ExperimentSettings(SettingsModel):
             raise InputError(NO_RELEASE)
         arms = tuple(ArmSpec(arm.name, arm.release, arm.share, arm.shadow, arm.explore) for arm in self.arms)
         made = ExperimentState(
-            self.name, 0, self.salt, arms, holdout=self.holdout, overrides=dict(self.overrides)
+            self.name,
+            0,
+            self.salt,
+            arms,
+            holdout=self.holdout,
+            overrides=dict(self.overrides),
+            kind=self.kind,
         )
         check_shares(made)
         return made

@@ -119,6 +119,6 @@ def difference(asked: ExperimentState, served: ExperimentState) -> str:
 
 def arms_text(state: ExperimentState) -> str:
     """The arms with their shares and releases, on one line."""
-    return ", ".join(
+    return ("interleaved: " if state.kind == "interleaved" else "") + ", ".join(
         f"{arm.name} {'shadow' if arm.shadow else f'{arm.share:.4g}'} {arm.release}" for arm in state.arms
     )

@@ -28,7 +28,7 @@ from recsys.types import BoolArray
 
 ROWS_AT_ONCE = 20_000
 ANONYMOUS = "anonymous-"  # how the server names a session without a user id
-EVENT_SCHEMA = "0003"  # the newest revision of serving/events/migrations that is read here
+EVENT_SCHEMA = "0004"  # the newest revision of serving/events/migrations that is read here
 CLOCK_SLACK_SECONDS = 60.0  # a client's clock may be that far ahead
 QUERY = """
 SELECT f.seq, f.user_id, f.item_id, f.value, f.at, e.items

@@ -164,6 +164,8 @@ def arms_of(state: ExperimentState) -> list[str]:
 def _removed(before: ExperimentState, after: ExperimentState) -> JsonObject:
     """What a replaced state had that the new one has not, {} where nothing is lost."""
     gone: JsonObject = {}
+    if before.kind != after.kind:
+        gone["kind"] = before.kind
     if before.holdout and not after.holdout:
         gone["holdout"] = before.holdout
     overrides = {user: arm for user, arm in before.overrides.items() if user not in after.overrides}
@@ -193,4 +195,5 @@ def _requested_state(now: ExperimentState, body: ExperimentBody) -> ExperimentSt
         owner=body.owner,
         holdout=body.holdout,
         overrides=dict(body.overrides),
+        kind=body.kind,
     )

@@ -43,7 +43,7 @@ def known_list_body(served: Recommended, known: KnownList) -> bytes:
 
 def list_response(served: Recommended, *, explain: bool, unknown: list[str] | None = None) -> JsonObject:
     answer = _head(served)
-    answer["items"] = served.loaded.listed(served.answer.recommendations, explain=explain)
+    answer["items"] = served.listed(explain=explain)
     if unknown:
         answer["unknown_items"] = unknown
     return answer

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
-from serving.domain import FeedbackKind, Owner
+from serving.domain import ExperimentKind, FeedbackKind, Owner
 from serving.engine.requests import split_ids
 from serving.settings import Arm
 
@@ -195,6 +195,7 @@ class ExperimentBody(ExperimentChange):
     """A whole state: what is not named here is removed."""
 
     arms: list[Arm] = Field(min_length=1, max_length=20)
+    kind: ExperimentKind = Field("split", description="interleaved merges the arms' lists for each person")
     salt: str | None = Field(None, max_length=200, description="a new one deals all users anew")
     holdout: float = Field(0.0, ge=0, le=1)
     overrides: dict[Id, ArmName] = Field(default_factory=dict, max_length=1_000)
@@ -215,7 +216,6 @@ class ItemCard(BaseModel):
     id: str
     title: str
     genres: list[str]
-    new: bool = Field(False, description="nobody has rated it: it is scored from its features")
 
 
 class RecommendationReason(BaseModel):
@@ -322,6 +322,7 @@ class ExperimentResponse(BaseModel):
     """``ranges`` are slots of a million that users are hashed to; ``removed`` is what a PUT took out."""
 
     name: str
+    kind: ExperimentKind
     revision: int
     salt: str
     arms: list[StoredArm]

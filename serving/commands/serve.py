@@ -22,6 +22,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="an arm of the experiment, e.g. new=runs/new/release:0.1; with --release, which is arm `main`, "
         "what the arms leave of 1 is its share; share `shadow` answers unseen",
     )
+    parser.add_argument(
+        "--interleave",
+        action="store_true",
+        help="merge the arms' lists for each person (team draft) instead of splitting people over the arms: "
+        "a preference takes a fraction of the people",
+    )
     parser.add_argument("--config", type=Path, metavar="YAML", help="settings, as in serving/serve.yaml")
     parser.add_argument("--host", help="127.0.0.1 by default; another needs RECSYS_API_KEY to be set")
     parser.add_argument("--port", type=int, help="8000 by default")
@@ -58,6 +64,8 @@ def settings_of(options: argparse.Namespace) -> Settings:
         arms.insert(0, {"name": "main", "release": options.release, "share": round(max(rest, 0.0), 9)})
     if arms:
         fields["experiment"] = {**fields.get("experiment", {}), "arms": arms}
+    if options.interleave:
+        fields["experiment"] = {**fields.get("experiment", {}), "kind": "interleaved"}
     if not fields.get("experiment", {}).get("arms"):
         raise InputError(NO_RELEASE)
     return read_settings(fields, where=str(options.config or "the command line"))

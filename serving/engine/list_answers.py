@@ -6,20 +6,22 @@ exposure goes to the writer's.
 
 from __future__ import annotations
 
-from collections import Counter
+import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from time import perf_counter
 
 from recsys.errors import InputError
-from recsys.release.queries import Query, RecommendationList
+from recsys.release.queries import Query
 from serving.assignment import Assignment
 from serving.engine.exploration import candidate_count, explored
 from serving.engine.list_computation import ListComputation, is_memorable
 from serving.engine.list_memo import KnownList
+from serving.engine.merged_lists import ArmAnswer, MergedList, interleave
 from serving.engine.recent_ratings import NO_RATINGS, RecentRatings
 from serving.engine.release_loader import Deployment
 from serving.engine.requests import RecommendationRequest, Recommended, to_exposure, to_query
+from serving.engine.served_release import ServedRelease
 from serving.engine.shadow_answers import ShadowAnswers
 from serving.events.event_writer import EventWriter
 from serving.identifiers import new_exposure_id
@@ -74,30 +76,50 @@ class ListAnswers:
         exposure_id = new_exposure_id()
         user_id = request.user_id if request.user_id is not None else f"anonymous-{exposure_id}"
         assignment = deployment.assign(user_id, request.arm)
-        arm = assignment.arm
-        loaded = deployment.arms[arm]
-        query = to_query(loaded, request, self._recent_ratings)
-        ratings = self._ratings_of(request, query)
-        explore = deployment.explore[arm]
-        if explore:
-            query = replace(query, count=candidate_count(query.count))
+        explore = deployment.explore[assignment.arm]
+        count = candidate_count(request.count) if explore else request.count
         placed = perf_counter()
-        answer = await self._computation.recommend(loaded, query, arm=arm, request=request, batched=batched)
-        known_list = None
-        if is_memorable(request, query) and not answer.fallback:
-            person = None if query.history is None else request.user_id
-            known_list = loaded.remember(query.user, person, query.count, ratings, answer)
-        if explore and loaded.new_items is not None and not answer.fallback:
-            asked = replace(query, count=request.count, allowed=loaded.new_among(query.allowed))
-            new = await self._computation.recommend(loaded, asked, arm=arm, request=request, batched=batched)
-            answer = _with_new_items(answer, new)
+        merged = None
+        if deployment.interleaves(assignment):
+            arms = deployment.state.interleaved_arms
+            found = await asyncio.gather(
+                *(self._known_or_computed(deployment, arm, request, batched=batched) for arm in arms),
+                return_exceptions=True,
+            )
+            made, merged = interleave(found, request.count, preferred=assignment.arm, exposure_id=exposure_id)
+        else:
+            made = await self._computed(deployment, assignment.arm, request, count, batched=batched)
         return self._shown(
             Draft(request.count, exposure_id, user_id, assignment, explore, request, began, placed),
             deployment,
-            answer,
-            answer.milliseconds,
-            known_list,
+            made,
+            merged,
         )
+
+    async def _known_or_computed(
+        self, deployment: Deployment, arm: str, request: RecommendationRequest, *, batched: bool
+    ) -> ArmAnswer:
+        """An arm's list for an interleaved one: looked up where it can be."""
+        began, loaded = perf_counter(), deployment.arms[arm]
+        user_id = request.plain_user_id
+        known = None if user_id is None else self._known(loaded, user_id, request.count)
+        if known is None:
+            return await self._computed(deployment, arm, request, request.count, batched=batched)
+        return ArmAnswer(arm, loaded, known.answer, {"lookup": 1000 * (perf_counter() - began)}, known)
+
+    async def _computed(
+        self, deployment: Deployment, arm: str, request: RecommendationRequest, count: int, *, batched: bool
+    ) -> ArmAnswer:
+        """An arm's list of ``count`` items, remembered where it can be."""
+        loaded = deployment.arms[arm]
+        query = replace(to_query(loaded, request, self._recent_ratings), count=count)
+        ratings = self._ratings_of(request, query)
+        answer = await self._computation.recommend(loaded, query, arm=arm, request=request, batched=batched)
+        known = None
+        if is_memorable(request, query) and not answer.fallback:
+            person = None if query.history is None else request.user_id
+            known = loaded.remember(query.user, person, query.count, ratings, answer)
+        return ArmAnswer(arm, loaded, answer, answer.milliseconds, known)
 
     def look_up(self, user_id: str, count: int, *, arm: str | None = None) -> Recommended | None:
         """The plain list of a user where it needs no computing: memorised or stored.
@@ -113,18 +135,12 @@ class ListAnswers:
         began = perf_counter()
         deployment = self._deployment()
         assignment = deployment.assign(user_id, arm)
+        if deployment.interleaves(assignment):
+            return None
         loaded = deployment.arms[assignment.arm]
         explore = deployment.explore[assignment.arm]
-        if explore and loaded.new_items is not None:
-            return None  # those are not remembered
         placed = perf_counter()
-        user, person, ratings = loaded.user(user_id), None, self._recent_ratings.of(user_id)
-        if ratings is not NO_RATINGS:
-            if loaded.history(user_id, ratings) is None:
-                ratings = NO_RATINGS
-            else:
-                person = user_id
-        known = loaded.look_up(user, person, candidate_count(count) if explore else count, ratings)
+        known = self._known(loaded, user_id, candidate_count(count) if explore else count)
         if known is None:
             return None
         request = RecommendationRequest(user_id=user_id, count=count, arm=arm) if deployment.shadows else None
@@ -132,21 +148,25 @@ class ListAnswers:
         return self._shown(
             Draft(count, new_exposure_id(), user_id, assignment, explore, request, began, placed),
             deployment,
-            known.answer,
-            stages,
-            known,
+            ArmAnswer(assignment.arm, loaded, known.answer, stages, known),
         )
 
+    def _known(self, loaded: ServedRelease, user_id: str, count: int) -> KnownList | None:
+        """A user's plain list of one release, memorised or stored."""
+        user, person, ratings = loaded.user(user_id), None, self._recent_ratings.of(user_id)
+        if ratings is not NO_RATINGS:
+            if loaded.history(user_id, ratings) is None:
+                ratings = NO_RATINGS
+            else:
+                person = user_id
+        return loaded.look_up(user, person, count, ratings)
+
     def _shown(
-        self,
-        draft: Draft,
-        deployment: Deployment,
-        answer: RecommendationList,
-        stages: dict[str, float],
-        known: KnownList | None,
+        self, draft: Draft, deployment: Deployment, made: ArmAnswer, merged: MergedList | None = None
     ) -> Recommended:
-        """Records the exposure of a list and asks the shadow arms; ``known`` holds the encoded list."""
-        propensities = None
+        """Records the exposure of a list and asks the shadow arms; ``merged`` is an interleaved one."""
+        propensities, answer = None, made.answer
+        known = made.known if merged is None else None
         if draft.explore:
             known = None
             share = 0.0 if answer.fallback else draft.explore
@@ -154,8 +174,7 @@ class ListAnswers:
                 answer.recommendations, draft.count, share=share, exposure_id=draft.exposure_id
             )
             answer = replace(answer, recommendations=listed)
-        loaded = deployment.arms[draft.assignment.arm]
-        ended = perf_counter()
+        ended, stages = perf_counter(), made.stages
         wait = max(0.0, (ended - draft.placed) * 1000 - sum(stages.values()))
         total = (ended - draft.began) * 1000
         spent = {"assign": (draft.placed - draft.began) * 1000, "wait": wait, **stages, "total": total}
@@ -164,17 +183,20 @@ class ListAnswers:
             draft.user_id,
             deployment,
             draft.assignment,
-            loaded,
+            made.loaded,
             answer,
             total,
             known,
             propensities=propensities,
         )
+        if merged is not None:
+            exposure = replace(exposure, **merged.exposed)
         self._writer.add_exposure(exposure, repeated=None if known is None else known.repeated(exposure))
         if draft.request is not None and draft.request.arm is None:
             for shadow in deployment.shadows:
                 self._shadows.start(shadow, deployment, draft.request, exposure)
-        return Recommended(exposure, deployment.state.name, draft.assignment, answer, loaded, spent, known)
+        name = deployment.state.name
+        return Recommended(exposure, name, draft.assignment, answer, made.loaded, spent, known, merged)
 
     def validate(self, request: RecommendationRequest) -> None:
         """Raises InputError for what ``recommend`` would refuse."""
@@ -194,13 +216,3 @@ def _check_arm(deployment: Deployment, request: RecommendationRequest) -> None:
     """Raises InputError where ``request`` names an arm that is not there."""
     if request.arm is not None and request.arm not in deployment.arms:
         raise InputError(f"there is no arm {request.arm!r}; there are {', '.join(deployment.arms)}")
-
-
-def _with_new_items(ranked: RecommendationList, new: RecommendationList) -> RecommendationList:
-    """``ranked`` with the items of ``new`` that it lacks behind it: what exploration draws from."""
-    if new.fallback:
-        return ranked
-    found = {item.item: item for item in (*ranked.recommendations, *new.recommendations)}
-    stages = Counter(ranked.milliseconds)
-    stages.update(new.milliseconds)
-    return replace(ranked, recommendations=tuple(found.values()), milliseconds=dict(stages))

@@ -44,6 +44,10 @@ class Deployment:
         """The arm of a user; ``forced`` (it must exist) is somebody who asks for one by name."""
         return self.assigner.assign(user_id) if forced is None else Assignment(forced, "override")
 
+    def interleaves(self, assignment: Assignment) -> bool:
+        """Whether somebody assigned like that is shown the arms' lists merged; testers see an arm's own."""
+        return self.state.kind == "interleaved" and assignment.reason == "share"
+
     @cached_property
     def explore(self) -> dict[str, float]:
         """The share of explored places of each arm."""

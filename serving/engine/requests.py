@@ -8,9 +8,11 @@ from dataclasses import dataclass, field
 
 from recsys.models.base import History
 from recsys.release.queries import Query, RecommendationList
+from recsys.types import JsonObject
 from serving.assignment import Assignment
 from serving.domain import Exposure
 from serving.engine.list_memo import KnownList
+from serving.engine.merged_lists import MergedList
 from serving.engine.recent_ratings import RecentRatings
 from serving.engine.release_loader import Deployment
 from serving.engine.served_release import ServedRelease
@@ -54,6 +56,13 @@ class Recommended:
     loaded: ServedRelease
     milliseconds: dict[str, float]
     known: KnownList | None = None
+    merged: MergedList | None = None
+
+    def listed(self, *, explain: bool = False) -> list[JsonObject]:
+        """The items as they stand in an answer, with the rated items that speak for each if ``explain``."""
+        if self.merged is not None:
+            return self.merged.listed(explain=explain)
+        return self.loaded.listed(self.answer.recommendations, explain=explain)
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from sqlalchemy import Connection, inspect, text
 
 from recsys.errors import InputError
 
-HEAD = "0003"  # the newest revision in migrations/versions
+HEAD = "0004"  # the newest revision in migrations/versions
 SCRIPTS = Path(__file__).resolve().parent / "migrations"
 
 

@@ -45,6 +45,8 @@ EXPOSURES = Table(
     Column("milliseconds", Double, nullable=False),
     Column("shadow", Boolean, nullable=False),
     Column("propensities", Text),
+    Column("teams", Text),
+    Column("attributes", Text),
     Index("exposures_at", "at"),
     Index("exposures_user", "user_id"),
     sqlite_autoincrement=True,

@@ -32,7 +32,8 @@ def exposure_row(exposure: Exposure) -> dict[str, Any]:
     row = dict(exposure.__dict__)
     row["items"] = json.dumps(exposure.items)
     row["predicted"] = json.dumps([round(stars, 4) for stars in exposure.predicted])
-    row["propensities"] = json.dumps(exposure.propensities) if exposure.propensities else None
+    for name in ("propensities", "teams", "attributes"):
+        row[name] = json.dumps(row[name]) if row[name] else None
     return row
 
 
@@ -89,6 +90,8 @@ def exposure_from(row: Any) -> Exposure:
         milliseconds=row.milliseconds,
         shadow=row.shadow,
         propensities=tuple(json.loads(row.propensities)) if row.propensities else (),
+        teams=tuple(json.loads(row.teams)) if row.teams else (),
+        attributes=json.loads(row.attributes) if row.attributes else {},
     )
 
 
@@ -97,7 +100,11 @@ def feedback_from(row: Any) -> Feedback:
 
 
 def state_text(state: ExperimentState) -> str:
-    return json.dumps(asdict(state))
+    """JSON; what is at its default and newer than the rest is left out, so that older programs read it."""
+    fields = asdict(state)
+    if state.kind == "split":
+        del fields["kind"]
+    return json.dumps(fields)
 
 
 def state_from(text: str) -> ExperimentState:

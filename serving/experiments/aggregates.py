@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -40,6 +41,8 @@ class ShownList:
     source: str
     milliseconds: float
     shadow: bool
+    teams: tuple[str, ...] = ()
+    attributes: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +69,8 @@ class UserAggregates:
     seen: int = 0  # exposures with an impression or a conversion
     worth: dict[str, float] = field(default_factory=dict)  # by metric, added up over exposures
     counted: bool = False  # a comparison has used the outcome: it stays
+    merged: int = 0  # interleaved lists
+    credit: dict[tuple[str, str], float] = field(default_factory=dict)  # by metric and arm
     squared_error: float = 0.0
     rated: int = 0
     first_slow: bool = False  # whether the first list was: known at entry and never changed by what follows
@@ -80,6 +85,8 @@ class ArmAggregates:
     conversions: int = 0
     squared_error: float = 0.0
     rated: int = 0
+    brought: int = 0
+    credited: int = 0
     sources: Counter[str] = field(default_factory=Counter)
     items: set[str] = field(default_factory=set)
     latency: list[int] = field(default_factory=lambda: [0] * LATENCY_BINS)
@@ -132,8 +139,10 @@ class Aggregates:
     metrics: tuple[Metric, ...] = DEFAULT_METRICS
     slow_milliseconds: float = 50.0
     block_seconds: float = 60.0
+    interleaved: bool = False
     _converted: set[tuple[str, str]] = field(default_factory=set)
     _worth: dict[tuple[str, str], float] = field(default_factory=dict)  # by metric and exposure
+    _credited: dict[tuple[str, str, str], float] = field(default_factory=dict)  # and by item
     _seen: set[str] = field(default_factory=set)
     latest_at: float = 0.0
 
@@ -154,6 +163,11 @@ class Aggregates:
         if shown.user_id.startswith(ANONYMOUS):
             self.left_out["list for a session without a user id"] += 1
             return
+        if self.interleaved and not shown.teams:
+            self.left_out["list that was not interleaved"] += 1
+        for team in shown.teams:
+            if team in self.arms:
+                self.by_arm.setdefault(team, ArmAggregates()).brought += 1
         arm.exposures += 1
         arm.sources[shown.source] += 1
         user = self.users.get(shown.user_id)
@@ -172,6 +186,7 @@ class Aggregates:
             self.left_out["list of a user already counted"] += 1
         elif shown.at < user.first_at + self.window_seconds:
             user.exposures += 1
+            user.merged += bool(shown.teams)
         self.latest_at = max(self.latest_at, shown.at)
 
     def add_feedback(self, done: UserAction, shown: ShownList | None) -> None:
@@ -226,6 +241,8 @@ class Aggregates:
             if place == 0 and key not in self._converted:  # an arm's hit rate is that of the primary metric
                 self._converted.add(key)
                 arm.conversions += 1
+            if user is not None and shown.teams:
+                self._credit(user, metric.name, shown, done.item_id or "", weight)
             before = self._worth.get((metric.name, shown.exposure_id), 0.0)
             if user is not None and weight > before:
                 self._worth[metric.name, shown.exposure_id] = weight
@@ -233,3 +250,15 @@ class Aggregates:
         if seen and user is not None and shown.exposure_id not in self._seen:
             self._seen.add(shown.exposure_id)
             user.seen += 1
+
+    def _credit(
+        self, user: UserAggregates, metric: str, shown: ShownList, item_id: str, weight: float
+    ) -> None:
+        """Credit the arm that brought an item with its largest conversion, once for each list."""
+        arm, key = shown.teams[shown.items.index(item_id)], (metric, shown.exposure_id, item_id)
+        more = weight - self._credited.get(key, 0.0)
+        if arm and more > 0:
+            if metric == self.metrics[0].name and key not in self._credited:
+                self.by_arm.setdefault(arm, ArmAggregates()).credited += 1
+            self._credited[key] = weight
+            user.credit[metric, arm] = user.credit.get((metric, arm), 0.0) + more

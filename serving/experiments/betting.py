@@ -141,7 +141,6 @@ def bet(
     y = np.clip(np.asarray(outcome, dtype=np.float64) / bound, 0.0, 1.0)
     m = centres(y, covariate)
     x, w = (treated - p) * (y - m), p * (1 - p)
-    threshold = math.log(2 * treatments / alpha)
     n = len(y)
     variance = np.cumsum(np.concatenate([[PRIOR_USERS / 4], (y - m) ** 2]))[:-1] / (
         PRIOR_USERS + np.arange(n)
@@ -150,12 +149,44 @@ def bet(
     # The most that may be bet without losing everything at the worst outcome there can be.
     highest = SAFE / np.maximum(np.maximum((1 - p) * m, p * (1 - m)), 1e-9)
     lowest = SAFE / np.maximum(np.maximum((1 - p) * (1 - m), p * m), 1e-9)
+    return _evidence(
+        x, w, scale, (highest, lowest), bound=bound, variances=(y - m) ** 2, tests=treatments, alpha=alpha
+    )
+
+
+def bet_on_preference(preference: FloatArray, *, treatments: int = 1, alpha: float = 0.05) -> Evidence:
+    """Is the mean of (n,) users' preferences, each in [-1, 1], in the order of their entry, other than 0?
+
+    The bets of ``bet`` on the preferences themselves: under a mean of 0 prod(1 + k x) is a martingale.
+    """
+    x = np.clip(np.asarray(preference, dtype=np.float64), -1.0, 1.0)
+    limit = np.full(len(x), SAFE / 2)  # x - t, for any mean t that the interval is asked about, is below 2
+    scale = np.full(len(x), RATE_SCALE)
+    return _evidence(
+        x, np.ones(len(x)), scale, (limit, limit), bound=1.0, variances=x**2, tests=treatments, alpha=alpha
+    )
+
+
+def _evidence(
+    x: FloatArray,
+    w: FloatArray,
+    scale: FloatArray,
+    limits: tuple[FloatArray, FloatArray],
+    *,
+    bound: float,
+    variances: FloatArray,
+    tests: int,
+    alpha: float,
+) -> Evidence:
+    """Both e-processes over (n,) increments ``x`` whose expectation is ``w`` times the difference.
+
+    ``scale`` is the unit of the bets, ``limits`` the most that may be bet upwards and downwards."""
+    threshold, n = math.log(2 * tests / alpha), len(x)
     best, sums = [], []
-    for sign, limit in ((1.0, highest), (-1.0, lowest)):
+    for sign, limit in zip((1.0, -1.0), limits, strict=True):
         largest, total = _wealth(x, w, sign, np.minimum(scale[:, None] * Z, limit[:, None]))
         best.append(largest)
         sums.append(total)
-    weight = float(w.mean()) if n else 0.0
     estimate = float(x.sum() / w.sum()) if n else 0.0
     low = _end(sums[0], threshold, below=estimate)
     high = -_end(sums[1], threshold, below=-estimate)
@@ -167,8 +198,8 @@ def bet(
         worse=best[1],
         threshold=threshold,
         users=n,
-        variance=bound**2 * float(np.mean((y - m) ** 2)) if n else 0.0,
-        weight=weight,
+        variance=bound**2 * float(np.mean(variances)) if n else 0.0,
+        weight=float(w.mean()) if n else 0.0,
     )
 
 

@@ -1,8 +1,9 @@
 """Since when an experiment has been the one that it is: what may be counted together.
 
-Shares may change while people are counted (the stages of the sample-ratio test take care of it). Another
-release behind an arm, another share of exploration, another set of arms or another salt is another
-experiment: what was seen of the one before says nothing about it, and is left where it lies.
+Shares may change while people are counted (the stages of the sample-ratio test take care of it), but the arms
+that take part in an interleaved experiment may not. Another release behind an arm, another share of
+exploration, another set of arms or another salt is another experiment: what was seen of the one before says
+nothing about it, and is left where it lies.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from serving.domain import ExperimentState
 from serving.events.event_tables import EXPERIMENTS
 from serving.events.store import EventStore
 
-EpochKey = tuple[str, frozenset[tuple[str, str, float]]]
+EpochKey = tuple[str, str, tuple[str, ...], frozenset[tuple[str, str, float]]]
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,8 @@ class ExperimentEpoch:
 
 
 def epoch_key(state: ExperimentState) -> EpochKey:
-    return state.salt, frozenset((arm.name, arm.release, arm.explore) for arm in state.arms)
+    arms = frozenset((arm.name, arm.release, arm.explore) for arm in state.arms)
+    return state.salt, state.kind, state.interleaved_arms, arms
 
 
 def current_epoch(store: EventStore, state: ExperimentState) -> ExperimentEpoch:

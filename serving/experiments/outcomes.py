@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 import numpy as np
 
 from recsys.types import FloatArray, JsonObject
-from serving.domain import ExperimentState
+from serving.domain import ExperimentKind, ExperimentState
 from serving.experiments import sample_ratio
 from serving.experiments.aggregates import Aggregates, ArmAggregates, UserAggregates
 from serving.experiments.betting import Evidence, bet
@@ -32,7 +32,8 @@ class Interval:
 
 @dataclass(frozen=True)
 class ArmResult:
-    """``hit_rate`` is conversions an exposure; ``rmse`` in stars on what users really rated."""
+    """``hit_rate`` is conversions an exposure; ``rmse`` in stars on what users really rated. Of interleaved
+    lists ``brought`` are the items that the arm brought, ``credited`` the conversions on those."""
 
     arm: str
     users: int
@@ -46,11 +47,23 @@ class ArmResult:
     p99_milliseconds: float | None
     fallbacks: int
     items_shown: int
+    brought: int = 0
+    credited: int = 0
+
+
+@dataclass(frozen=True)
+class PreferenceCounts:
+    """People whose conversions favour the treatment, the control, or neither (``ties``)."""
+
+    treatment: int
+    control: int
+    ties: int
 
 
 @dataclass(frozen=True)
 class ArmComparison:
-    """A treatment against the first arm, on ``metric`` (larger is better)."""
+    """A treatment against the first arm, on ``metric`` (larger is better): the difference of the arms' means,
+    or of ``kind`` "interleaved" the mean of people's preferences (see ``preference``)."""
 
     metric: str
     treatment: str
@@ -62,6 +75,8 @@ class ArmComparison:
     sample_ratio_p: float
     segment: str | None = None
     evidence: Evidence | None = None
+    kind: ExperimentKind = "split"
+    preferences: PreferenceCounts | None = None
 
 
 @dataclass(frozen=True)
@@ -91,6 +106,8 @@ def arm_result(name: str, tally: Aggregates, now: float) -> ArmResult:
         p99_milliseconds=arm.percentile(0.99),
         fallbacks=fallbacks,
         items_shown=len(arm.items),
+        brought=arm.brought,
+        credited=arm.credited,
     )
 
 
@@ -133,7 +150,7 @@ def compare(
         tally: what was shown and done.
         history: the experiment's revisions, for the shares.
         covariate: what was known of a user before (0 for others).
-        holes: events known to be lost.
+        lost_events: events known to be lost.
         treatments: how many are compared with this control; alpha is divided over them.
         segment: only these users, as a secondary figure.
     """

@@ -59,6 +59,7 @@ def decide_experiment(
     primary: bool = True,
     lost_events: int = 0,
     control_mean: float | None = None,
+    preference: bool = False,
 ) -> Verdict:
     """The verdict, strictest reason first.
 
@@ -67,8 +68,9 @@ def decide_experiment(
         evidence: what the bets came to; larger outcomes are better.
         guardrails: of the primary metric alone.
         primary: whether this metric decides. A secondary one is reported, without a decision.
-        holes: events known to be missing.
+        lost_events: events known to be missing.
         control_mean: the control's mean outcome, for what a difference of 20% would take.
+        preference: the evidence is on which arm's items people convert on more, in interleaved lists.
     """
     if lost_events:
         return Verdict(
@@ -97,10 +99,11 @@ def decide_experiment(
     if not primary:
         sure = "differs" if evidence.ships or evidence.stops else "cannot be told apart"
         return Verdict(ExperimentDecision.SECONDARY, f"Secondary, decides nothing: {sure}, {span}.{warning}")
+    worse, better = ("is preferred less,", "is preferred,") if preference else ("is worse by", "is better by")
     if evidence.stops:
-        return Verdict(ExperimentDecision.STOP, f"Stop: the treatment is worse by {span}.{warning}")
+        return Verdict(ExperimentDecision.STOP, f"Stop: the treatment {worse} {span}.{warning}")
     if evidence.ships:
-        return Verdict(ExperimentDecision.SHIP, f"Ship: the treatment is better by {span}.{warning}")
+        return Verdict(ExperimentDecision.SHIP, f"Ship: the treatment {better} {span}.{warning}")
     return _undecided(evidence, span, control_mean, warning)
 
 

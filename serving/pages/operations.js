@@ -17,8 +17,9 @@ function intervals(comparisons) {
   return shown.map(row => {
     const {low, high, estimate} = row.interval, [name, digits, unit] = measure(row.metric);
     const reach = 1.15 * Math.max(Math.abs(low), Math.abs(high), 1e-9), x = value => 50 + 50 * value / reach;
-    const words = `${signed(estimate, digits)} (${signed(low, digits)} to ${signed(high, digits)}) ${unit}`;
-    return node("div", {class: "interval"}, node("span", {}, `${row.treatment} − ${row.control}, ${name}`),
+    const people = row.preferences, words = `${signed(estimate, digits)} (${signed(low, digits)} to ${signed(high, digits)}) ` +
+      (people ? `of people: ${number(people.treatment, 0)} prefer ${row.treatment}, ${number(people.control, 0)} ${row.control}, ${number(people.ties, 0)} neither` : unit);
+    return node("div", {class: "interval"}, node("span", {}, people ? `${row.treatment} preferred to ${row.control}, ${name}` : `${row.treatment} − ${row.control}, ${name}`),
       node("svg:svg", {viewBox: "0 0 100 20", preserveAspectRatio: "none", role: "img", "aria-label": words},
         node("svg:line", {class: "zero", x1: 50, x2: 50, y1: 0, y2: 20}),
         node("svg:line", {class: "span", x1: x(low), x2: x(high), y1: 10, y2: 10}),
@@ -33,7 +34,7 @@ function experiment(results) {
     number(arm.conversions, 0), percent(arm.hit_rate), fixed(arm.rmse, 3), number(arm.ratings, 0), `${number(arm.p50_milliseconds, 1)} / ${number(arm.p99_milliseconds, 1)}`, number(arm.fallbacks, 0), number(arm.items_shown, 0)]);
   const shadows = Object.entries(results.shadows).map(([arm, row]) => [arm, number(row.pairs, 0), percent(row.overlap), fixed(row.rank_correlation, 2), signed(row.slower_by_milliseconds, 1)]);
   const left = Object.entries(results.left_out).map(([reason, count]) => `${number(count, 0)} × ${reason}`);
-  const notes = [`Outcomes are fixed ${results.window} after a user's first list.`, results.comparisons.length ? `Sample ratio: p = ${number(Math.min(...results.comparisons.map(row => row.sample_ratio_p)), 3)}.` : "",
+  const notes = [results.kind === "interleaved" ? `Interleaved: each person's list holds all arms' items. ${results.arms.map(arm => `${arm.arm} brought ${number(arm.brought, 0)} items, credited with ${number(arm.credited, 0)} conversions`).join("; ")}. A preference, no lift.` : "", `Outcomes are fixed ${results.window} after a user's first list.`, results.comparisons.length ? `Sample ratio: p = ${number(Math.min(...results.comparisons.map(row => row.sample_ratio_p)), 3)}.` : "",
     results.alarms.length ? `Over a limit: ${results.alarms.join("; ")}.` : "",
     results.holdout ? `Held out: ${number(results.holdout.users, 0)} users, ${number(results.holdout.exposures, 0)} lists, hit rate ${percent(results.holdout.hit_rate)}.` : "",
     results.crossed_users ? `${number(results.crossed_users, 0)} users were shown another arm later and stay in their first.` : "",

@@ -56,6 +56,11 @@ def start_rollout(store: EventStore, plan: RolloutPlan, *, now: float) -> Rollou
         raise InputError(f"no experiment {plan.experiment!r} in the event store; there are: {known}")
     if state.owner == "rollout":
         raise _under_way(plan)
+    if state.kind == "interleaved":
+        raise InputError(
+            f"{plan.experiment!r} is interleaved: everybody would be shown the candidate's items; set its "
+            f"kind to split first (PUT /v1/experiments/{plan.experiment})"
+        )
     if plan.baseline not in {arm.name for arm in state.arms}:
         names = ", ".join(arm.name for arm in state.arms)
         raise InputError(f"{plan.experiment!r} has no arm {plan.baseline!r}; its arms are {names}")

@@ -7,7 +7,7 @@ import contextlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from time import monotonic, sleep
+from time import monotonic, sleep, time
 from typing import Any
 
 import httpx
@@ -89,11 +89,25 @@ def settings_for(folder: Path, releases: Mapping[str, Path], *shares: float, **f
 
 
 @contextlib.contextmanager
-def running(folder: Path, releases: Mapping[str, Path], *shares: float, **fields: Any) -> Iterator[Running]:
+def running(
+    folder: Path,
+    releases: Mapping[str, Path],
+    *shares: float,
+    clock: Callable[[], float] = time,
+    **fields: Any,
+) -> Iterator[Running]:
+    """``clock`` is that of the results: one that runs ahead finds every window closed."""
     settings = settings_for(folder, releases, *shares, **fields)
     service = Service(settings)
     service.start()
-    client = InThreads(Operations(service.store, resolve=resolve, notify=lambda text: None))
+    operations = Operations(
+        service.store,
+        resolve=resolve,
+        notify=lambda text: None,
+        settings=settings.operations.as_settings(settings.experiment),
+        clock=clock,
+    )
+    client = InThreads(operations)
     server = Server(create_asgi(service, client), host=settings.host, port=settings.port)
     server.start()
     url = f"http://127.0.0.1:{settings.port}"

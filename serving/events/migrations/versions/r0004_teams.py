@@ -1,0 +1,14 @@
+"""Exposures hold the arm that brought each item of an interleaved list, and attributes of the user."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0004"
+down_revision = "0003"
+
+
+def upgrade() -> None:
+    op.add_column("exposures", sa.Column("teams", sa.Text, nullable=True))
+    op.add_column("exposures", sa.Column("attributes", sa.Text, nullable=True))
