@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import socket
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from clusters.cluster_errors import ClusterError
@@ -37,6 +39,27 @@ class ExistingRayProvider(LocalProvider):
             except OSError as problem:
                 raise ClusterError(
                     f"nobody answers at {spec.address} ({problem}); expected the head's GCS, host:port, 6379 "
-                    "unless said otherwise, in reach of this machine. Is the cluster up, RAY_AUTH_TOKEN set?"
+                    "unless said otherwise, in reach of this machine"
                 ) from None
         return state
+
+
+def joining_environment(spec: AddressSpec, environment: Mapping[str, str]) -> dict[str, str]:
+    """The environment of a driver that joins the cluster of ``spec``.
+
+    A head that is started plainly asks for a token wherever its own machine holds one, while a driver that
+    names an address sends none unless RAY_AUTH_MODE says so: it is set where a token is found. A cluster
+    without tokens takes no notice.
+    """
+    joined = dict(environment) | {"RECSYS_RAY_ADDRESS": spec.address}  # search/tune/ray_cluster.py reads it
+    if "RAY_AUTH_MODE" not in joined and has_token(joined):
+        joined["RAY_AUTH_MODE"] = "token"
+    return joined
+
+
+def has_token(environment: Mapping[str, str]) -> bool:
+    """Whether Ray would find a token: in a variable, or in the file that one names, or in ~/.ray."""
+    if environment.get("RAY_AUTH_TOKEN") or environment.get("RAY_AUTH_TOKEN_PATH"):
+        return True
+    home = environment.get("HOME")
+    return home is not None and (Path(home) / ".ray" / "auth_token").is_file()

@@ -20,6 +20,7 @@ from pathlib import Path
 from clusters import state as states
 from clusters.budget_args import refuse_secrets
 from clusters.cluster_errors import ClusterError, ClusterFailed
+from clusters.existing_ray import joining_environment
 from clusters.forecast import Workload
 from clusters.monitor import Interrupts, sigterm_as_interrupt
 from clusters.provider import Provider, make_provider
@@ -122,7 +123,7 @@ def run_here(spec: ClusterSpec, arguments: list[str], *, out: Path, detach: bool
     environment = dict(os.environ)
     if isinstance(spec, AddressSpec):
         make_provider(spec.kind).rent(spec, states.ClusterState("local", "", {}, 0.0), log=log)
-        environment["RECSYS_RAY_ADDRESS"] = spec.address  # search/tune/ray_cluster.py joins it
+        environment = joining_environment(spec, environment)
     command = [sys.executable, str(ROOT / SEARCH), *arguments, "--out", str(out)]
     child = subprocess.Popen(command, env=environment)
     with Interrupts().caught():  # the terminal sends Ctrl-C to the child as well, which knows what to do

@@ -32,7 +32,7 @@ from search.run.setup import prepare
 from search.run.signals import InterruptHandler
 from search.storage.run_dir import RunFolder
 from search.tracking import Tracker
-from search.tune.ray_cluster import Resources, ray_cluster
+from search.tune.ray_cluster import Resources, check_join, ray_cluster
 from search.tune.tuner import RunFailure, Search
 
 __all__ = ["SearchRequest", "run"]
@@ -46,6 +46,8 @@ def run(request: SearchRequest) -> int:
     """Run ``request`` and give the exit code. Raises InputError before anything was started."""
     began = time.time()
     prepared = prepare(request)
+    if prepared.work.count:
+        check_join()
     folder = prepared.open_folder()
     try:
         return SearchRun(prepared, folder, began=began).go()

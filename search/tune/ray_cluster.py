@@ -97,8 +97,25 @@ def join(address: str) -> None:
     except (ConnectionError, TimeoutError, RuntimeError, ValueError) as error:
         reason = next(iter(str(error).splitlines()), type(error).__name__)
         raise InputError(
-            f"no Ray cluster can be joined at {address}: {reason}; start it, or leave out --cluster"
+            f"no Ray cluster can be joined at {address}: {reason}; start it, or leave out --cluster. Where "
+            f"it asks for a token (RAY_AUTH_MODE=token at its head), set RAY_AUTH_TOKEN here to that one; "
+            f"RAY_AUTH_MODE is {os.environ.get('RAY_AUTH_MODE') or 'not set'} here"
         ) from None
+
+
+def check_join() -> None:
+    """Join the cluster that ``--cluster`` names and leave it again, before anything is made for a run.
+
+    Raises:
+        InputError: It cannot be joined.
+    """
+    address = os.environ.get(JOIN_VARIABLE, "")
+    if address:
+        with without_ray_address():
+            try:
+                join(address)
+            finally:
+                ray.shutdown()
 
 
 def start_here(*, cpus: int, store: int) -> None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import Any
 
 import pytest
 from ray._private import services
 
 from recsys.errors import InputError
+from search.breakthrough import main
 from search.tune import ray_cluster as module
 
 
@@ -70,6 +72,20 @@ def test_a_dead_cluster_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(module.JOIN_VARIABLE, "auto")
     with pytest.raises(InputError, match="no Ray cluster can be joined at auto: Could not find any"):
         start(monkeypatch, FakeRay(ConnectionError("Could not find any running Ray instance.")))
+
+
+def test_a_cluster_that_cannot_be_joined_is_told_before_a_run_folder_is_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv(module.JOIN_VARIABLE, "head:6379")
+    monkeypatch.delenv("RAY_AUTH_MODE", raising=False)
+    monkeypatch.setattr(module, "ray", FakeRay(ConnectionError("Failed to connect")))
+    out = tmp_path / "run"
+    assert main(["--data", "synthetic:users=60,items=40,ratings=1000", "--out", str(out)]) == 2
+    said = capsys.readouterr().err
+    assert "no Ray cluster can be joined at head:6379: Failed to connect" in said
+    assert "RAY_AUTH_MODE is not set here" in said
+    assert not out.exists()
 
 
 def test_a_start_that_times_out_is_tried_once_more_with_more_patience(
