@@ -60,11 +60,12 @@ def check_request(request: SearchRequest) -> None:
     for path, option in ((request.warm_start, "--warm-start"), (request.start_from, "--start-from")):
         if path is not None:
             PreviousRun.read(path, option=option)
-    data, items = request.source.data, request.source.items
+    data = request.source.data
     if not data.strip():
         raise InputError("--data is empty, expected a release, a file, a folder or synthetic:...")
-    if items is not None and not home_path(items).is_file():
-        raise InputError(f"--items {items}: no such file; expected a table with id, title, genres")
+    for option, table in (("items", request.source.items), ("users", request.source.users)):
+        if table is not None and not home_path(table).is_file():
+            raise InputError(f"--{option} {table}: no such file; expected a table with an id column")
     if protocol.name == "folds" and data != FOLDED and (data in RELEASES or data.startswith(PREFIX)):
         raise InputError(f"split {plan.split}: the folds are those of {FOLDED}, and --data is {data}")
     if data.startswith(PREFIX):

@@ -64,6 +64,7 @@ MISTYPED = [
     (["--scale", "low:5"], "--scale"),
     (["--missing", "none"], "--missing"),
     (["--items", "nosuch/items.csv"], "nosuch/items.csv"),
+    (["--users", "nosuch/users.csv"], "nosuch/users.csv"),
     (["--data", "RATINGS.csv", "--items", "nosuch/items.csv"], "nosuch/items.csv"),
     (["--data", "RATINGS.csv", "--user-column", "usr"], "usr"),
     (["--data", "RATINGS.csv", "--rating-column", "stars"], "stars"),

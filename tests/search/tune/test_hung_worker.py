@@ -77,6 +77,7 @@ def search(folder: Path, listener: Stopper) -> None:
         compose=compose,
         journal=nothing,
         listener=listener,
+        lists=None,
         should_end=nothing,
         tick=nothing,
         patience=lambda: 60.0,

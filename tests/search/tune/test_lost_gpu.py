@@ -75,6 +75,7 @@ def test_a_cluster_on_which_ray_counts_no_gpu_is_refused(tmp_path: Path) -> None
         should_end=unused,
         tick=unused,
         patience=unused,
+        lists=None,
         needs_gpu=True,
     )
     with pytest.raises(RunFailure, match=r"gone.*Ray counts none"):
