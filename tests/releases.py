@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import functools
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -69,6 +69,13 @@ def make_dataset(*, users: int = 60, items: int = 40, density: float = 0.25, see
         licence="synthetic",
         quality=Quality(rows=len(ratings)),
     )
+
+
+def without_ratings(dataset: Dataset, items: list[int]) -> Dataset:
+    """``dataset`` without a rating of the rows ``items``, its genres as features."""
+    kept = np.flatnonzero(~np.isin(dataset.ratings.items, items))
+    features = dataset.catalogue.genre_matrix().astype(np.float32)
+    return replace(dataset, ratings=dataset.ratings.take(kept), item_features=features)
 
 
 def make_cut(dataset: Dataset, *, seed: int = 0) -> Split:

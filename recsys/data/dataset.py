@@ -118,3 +118,9 @@ class Dataset:
     source: str = ""
     noise_floor: float | None = None
     lineage: JsonObject | None = None
+
+    @property
+    def has_new_items(self) -> bool:
+        """Whether the catalogue holds items that nobody has rated."""
+        ratings = self.ratings
+        return bool(np.any(np.bincount(ratings.items, minlength=ratings.item_count) == 0))

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from recsys.models.ranges import FloatRange
 from recsys.ranking.greedy_blend import blend_greedily
 from recsys.ranking.list_families import LIST_FAMILIES
 from recsys.ranking.list_selection import ListMember, ListSelection
@@ -114,21 +115,33 @@ def blend_lists(
 
 
 def best_trials(trials: Sequence[ListTrial], *, max_milliseconds: float | None = None) -> list[ListTrial]:
-    """The trials that the blend may take: each family's best first, then the rest, best first. Without one
-    that is fast enough, the fastest."""
+    """The trials that the blend may take: each family's best first, then the rest, best first. Of near copies
+    (a family's configs with the same whole numbers and choices) only the best: they add nothing.
+    Without one that is fast enough, the fastest."""
     ranked = sorted(trials, key=lambda trial: (-trial.figures.ndcg, trial.number))
     if max_milliseconds is not None:
         fast = [trial for trial in ranked if trial.figures.milliseconds <= max_milliseconds]
         ranked = fast or [min(ranked, key=lambda trial: trial.figures.milliseconds)]
     taken: dict[str, int] = {}
+    kinds: set[tuple[str, tuple[Any, ...]]] = set()
     firsts: list[ListTrial] = []
     others: list[ListTrial] = []
     for trial in ranked:
-        count = taken.get(trial.family, 0)
+        count, kind = taken.get(trial.family, 0), _kind(trial)
+        if kind in kinds:
+            continue
+        kinds.add(kind)
         if count < PER_FAMILY and trial.figures.ndcg > 0.8 * ranked[0].figures.ndcg:
             taken[trial.family] = count + 1
             (others if count else firsts).append(trial)
     return sorted((firsts[:4] + others)[:POOL] or ranked[:1], key=lambda trial: trial.number)
+
+
+def _kind(trial: ListTrial) -> tuple[str, tuple[Any, ...]]:
+    """A trial's family and what its config has in whole numbers and choices."""
+    ranges = LIST_FAMILIES[trial.family].ranges
+    names = [name for name, span in ranges.items() if not isinstance(span, FloatRange)]
+    return trial.family, tuple(getattr(trial.config, name) for name in names)
 
 
 def _cross_fitted(

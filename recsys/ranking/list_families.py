@@ -80,9 +80,9 @@ LIST_FAMILIES: dict[str, ListFamily] = {
             fit_als_lists,
             (
                 AlsConfig(factors=48),
-                AlsConfig(factors=64, unobserved=0.3, ridge=0.01),
                 AlsConfig(factors=24, unobserved=0.3, ridge=0.015),
-                AlsConfig(factors=48, unobserved=0.05, pages=1.0),
+                AlsConfig(factors=48, unobserved=0.3, ridge=0.01, pages=1.0),
+                AlsConfig(factors=64, unobserved=0.3, ridge=0.01),
             ),
             share=5.0,
             needs_times=("pages",),

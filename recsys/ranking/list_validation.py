@@ -27,6 +27,7 @@ SAMPLE_RATINGS = 800_000  # trials fit on about so many; the blend's members, in
 SCORE_CELLS = 12_000_000  # of a member's (users, items) scores that the blend is chosen on
 MAX_USERS = 3_000
 TIMED_LISTS = 25
+EVERYTHING_RATED = "everybody has rated every item, so there is nothing to list but popular items"
 
 
 @dataclass(frozen=True)
@@ -50,11 +51,13 @@ class ListFigures:
 
 @dataclass(frozen=True, eq=False)
 class ListValidation:
-    """Ratings to fit on (``data``) and people to judge by (``holdout``); ``seed`` is that of every fit."""
+    """Ratings to fit on (``data``) and people to judge by (``holdout``); ``seed`` is that of every fit.
+    ``impossible`` says why no list can be judged; "" where one can."""
 
     data: ListData
     holdout: ListHoldout
     seed: int
+    impossible: str = ""
 
     @classmethod
     def of(
@@ -73,17 +76,10 @@ class ListValidation:
         holdout = hold_out(
             sample, shape=shape, seed=derive_seed(seed, "lists", "holdout"), most_users=most_users
         )
-        return cls(ListData(holdout.known, item_features), holdout, seed)
-
-    @property
-    def impossible(self) -> str:
-        """Why no list can be judged; "" where one can."""
-        if not len(self.holdout.users):
-            return "nobody has two ratings, so lists are the popular items"
-        unseen = self.data.ratings.item_count - np.diff(self.data.seen.indptr)[self.holdout.users]
-        if not (unseen > np.diff(self.holdout.relevant.indptr)).any():
-            return "everybody has rated every item, so there is nothing to list but popular items"
-        return ""
+        reason = "" if len(holdout.users) else "nobody has two ratings, so lists are the popular items"
+        if len(ratings) >= ratings.user_count * ratings.item_count:
+            reason = EVERYTHING_RATED
+        return cls(ListData(holdout.known, item_features), holdout, seed, reason)
 
     def judge(self, family: str, config: object) -> ListFigures:
         """Fits ``config`` of ``family`` and judges its lists."""

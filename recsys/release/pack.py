@@ -21,6 +21,7 @@ from recsys.ensemble.rating_intervals import RatingIntervals
 from recsys.models.hybrid_vae.config import HybridVaeConfig
 from recsys.models.registry import make_config
 from recsys.ranking.list_blend import RANKER_ONLY, ListBlend
+from recsys.ranking.new_items import vectors_with_new_items, with_new_items
 from recsys.ranking.ranker import Ranker
 from recsys.ranking.ranker_config import seen_matrix
 from recsys.ranking.taste_vectors import item_vectors
@@ -101,7 +102,7 @@ def pack_release(
             method=method,
             correction=None if correction is None else LoadedCorrection.of(correction, kept),
             intervals=intervals,
-            ranker=ranker,
+            ranker=ranker_with_new_items(dataset, ranker, kept),
             ranking=RankingCard(
                 ranker=ranker.family,
                 weights=RankingWeights(ranking=mix.ranking_weight, rating=mix.rating_weight),
@@ -164,11 +165,24 @@ def make_popularity(ratings: Ratings) -> Popularity:
 
 
 def make_item_catalogue(dataset: Dataset, ratings: Ratings) -> ItemCatalogue:
-    catalogue = dataset.catalogue
+    catalogue, features = dataset.catalogue, dataset.item_features
+    vectors = item_vectors(seen_matrix(ratings))
+    if features is not None and dataset.has_new_items:
+        counts = np.bincount(ratings.items, minlength=ratings.item_count)
+        vectors = vectors_with_new_items(vectors, features=features, counts=counts)
     return ItemCatalogue(
         ids=IdIndex.of(catalogue.ids),
         titles=Titles.of(catalogue.titles),
         genre_names=catalogue.genre_names(),
         member_of=catalogue.genre_matrix(),
-        vectors=item_vectors(seen_matrix(ratings)),
+        vectors=vectors,
     )
+
+
+def ranker_with_new_items(dataset: Dataset, ranker: Ranker, known: Ratings) -> Ranker:
+    """``ranker``, fitted on ``known``, with scores from features where nobody has rated some of the items."""
+    features = dataset.item_features
+    if features is None or not dataset.has_new_items:
+        return ranker
+    counts = np.bincount(known.items, minlength=known.item_count)
+    return with_new_items(ranker, features=features, counts=counts, vectors=item_vectors(seen_matrix(known)))

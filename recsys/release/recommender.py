@@ -40,6 +40,7 @@ from recsys.types import BoolArray, IntArray
 
 MIN_CANDIDATES = 100  # of the ranker, rescored for every list
 FIXED_SINCE = 3  # schema version; older releases keep the number that their golden lists were made with
+MOST_COUNTED = 1_000_000  # ratings that the usual ones are counted on
 BATCH = 32  # queries a matrix product; more gains little and holds up the first of them
 # What a broken member or ranker raises; anything else is a mistake of ours and may surface.
 FAILURES = (ArithmeticError, ValueError, IndexError, KeyError, TypeError, OSError, MemoryError)
@@ -83,13 +84,19 @@ class Recommender:
 
         Returns:
             (len(items),) stars as ``predict`` gives them, and the lower and upper ends, both (len(items),);
-            None in place of the ends where the release carries no intervals.
+            None in place of the ends where the release carries no intervals. An item that nobody has rated
+            has at least the range of the usual ratings.
         """
         stars = self.predict(query, items)
         intervals = self.release.manifest.rating_blend.intervals
         if intervals is None:
             return stars, None
-        return stars, intervals.ends(stars, len(self.person(query).history.items), self._scale)
+        low, high = intervals.ends(stars, len(self.person(query).history.items), self._scale)
+        new = self.release.popularity.counts[items] == 0
+        if new.any():  # nobody's ratings speak for these: wide enough for ratings of any item
+            least, most = self._usual_ratings
+            low[new], high[new] = np.minimum(low[new], least), np.maximum(high[new], most)
+        return stars, (low, high)
 
     def similar(
         self, item: int, count: int = 10, *, allowed: BoolArray | None = None
@@ -306,6 +313,16 @@ class Recommender:
             Recommendation(int(item), float(scores[item]), float(star))
             for item, star in zip(items, stars, strict=True)
         ]
+
+    @cached_property
+    def _usual_ratings(self) -> NDArray[np.float32]:
+        """(2,) stars between which the intervals' share of all ratings lies."""
+        intervals, values = self.release.manifest.rating_blend.intervals, self.release.histories.values
+        level = 1.0 if intervals is None else intervals.level
+        if not len(values):
+            return np.array([self._scale.low, self._scale.high], dtype=np.float32)
+        some = values[:: max(1, len(values) // MOST_COUNTED)].astype(np.float32)
+        return np.quantile(some, [(1 - level) / 2, (1 + level) / 2]).astype(np.float32)
 
     @cached_property
     def _strangers(self) -> list[Any]:

@@ -6,6 +6,7 @@ Raises InputError for whatever is wrong; writes nothing.
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,7 @@ from recsys.data.splits import make_split, training_data
 from recsys.errors import InputError
 from recsys.notifications import Notifier
 from recsys.ranking.list_holdout import holdout_shape
-from recsys.ranking.list_validation import ListValidation
+from recsys.ranking.list_validation import EVERYTHING_RATED, ListValidation
 from recsys.seeds import derive_seed
 from recsys.training.trial_types import TrialResult, TrialSpec, TrialStatus
 from recsys.types import JsonObject
@@ -135,12 +136,15 @@ def prepare(request: SearchRequest) -> RunContext:
 def list_validation(plan: SearchPlan, dataset: Dataset, split: Split) -> ListValidation:
     """What the run's lists are chosen on: people's ratings of train and valid."""
     known = dataset.ratings.take(np.sort(np.concatenate([split.train, split.valid])))
-    return ListValidation.of(
+    lists = ListValidation.of(
         known,
         shape=holdout_shape(split.protocol, known),
         seed=derive_seed(plan.seed, "ranker"),
         item_features=dataset.item_features,
     )
+    ratings = dataset.ratings
+    complete = len(ratings) >= ratings.user_count * ratings.item_count
+    return replace(lists, impossible=EVERYTHING_RATED) if complete else lists
 
 
 def on_this_cluster(plan: SearchPlan, facts: ClusterInfo | None) -> SearchPlan:

@@ -216,6 +216,7 @@ class ItemCard(BaseModel):
     id: str
     title: str
     genres: list[str]
+    new: bool = Field(False, description="nobody has rated it: it is scored from its features")
 
 
 class RecommendationReason(BaseModel):

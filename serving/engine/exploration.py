@@ -1,11 +1,12 @@
 """Exploration: a bounded share of a list's places drawn at random, with the propensities logged.
 
-Of a ranked list of candidates the first n are the list and the rest are the pool. Each place is given to a
-random member of the pool with probability ``share``; the places are drawn by systematic sampling (one uniform
-offset), so that a list of n has floor(n share) or one more of them. Pool members are drawn without
-replacement. Hence the probability with which an item stands in its place is exactly 1 - share for an item of
-the list and share / pool for one of the pool. The draw is seeded by the exposure id: a replay of the log
-draws the same.
+Of a ranked list of candidates the first n are the list and the rest are the pool: the next best, then the
+best of the items that nobody has rated (scored from their features), as many as the list is long. Each place
+is given to a random member of the pool with probability ``share``; the places are drawn by systematic
+sampling (one uniform offset), so that a list of n has floor(n share) or one more of them. Pool members are
+drawn without replacement. Hence the probability with which an item stands in its place is exactly 1 - share
+for an item of the list and share / pool for one of the pool. The draw is seeded by the exposure id: a replay
+of the log draws the same.
 """
 
 from __future__ import annotations

@@ -89,7 +89,8 @@ class ItemView:
     # -- what an item is ---------------------------------------------------------------------------
 
     def card(self, place: int) -> JsonObject:
-        """``id``, ``title`` and ``genres`` of an item; the dict is shared, copy it before changing it."""
+        """``id``, ``title``, ``genres`` of an item, and ``new`` where nobody has rated it; the dict is
+        shared, copy it before changing it."""
         card = self._cards.get(place)
         if card is None:
             changed = self._changed.get(place)
@@ -101,6 +102,8 @@ class ItemView:
                 "title": title if title is not None else self._items.titles[place] if own else "",
                 "genres": list(genres if genres is not None else self._items.genres(place) if own else ()),
             }
+            if self.column("new").cell(place):
+                card["new"] = True
             self._cards[place] = card
         return card
 

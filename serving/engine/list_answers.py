@@ -7,12 +7,13 @@ exposure goes to the writer's.
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from time import perf_counter
 
 from recsys.errors import InputError
-from recsys.release.queries import Query
+from recsys.release.queries import Query, RecommendationList
 from serving.assignment import Assignment
 from serving.engine.exploration import candidate_count, explored
 from serving.engine.list_computation import ListComputation, is_memorable
@@ -119,6 +120,10 @@ class ListAnswers:
         if is_memorable(request, query) and not answer.fallback:
             person = None if query.history is None else request.user_id
             known = loaded.remember(query.user, person, query.count, ratings, answer)
+        if deployment.explore[arm] and loaded.new_items is not None and not answer.fallback:
+            asked = replace(query, count=request.count, allowed=loaded.new_among(query.allowed))
+            new = await self._computation.recommend(loaded, asked, arm=arm, request=request, batched=batched)
+            answer = _with_new_items(answer, new)
         return ArmAnswer(arm, loaded, answer, answer.milliseconds, known)
 
     def look_up(self, user_id: str, count: int, *, arm: str | None = None) -> Recommended | None:
@@ -139,6 +144,8 @@ class ListAnswers:
             return None
         loaded = deployment.arms[assignment.arm]
         explore = deployment.explore[assignment.arm]
+        if explore and loaded.new_items is not None:
+            return None  # those are not remembered
         placed = perf_counter()
         known = self._known(loaded, user_id, candidate_count(count) if explore else count)
         if known is None:
@@ -216,3 +223,13 @@ def _check_arm(deployment: Deployment, request: RecommendationRequest) -> None:
     """Raises InputError where ``request`` names an arm that is not there."""
     if request.arm is not None and request.arm not in deployment.arms:
         raise InputError(f"there is no arm {request.arm!r}; there are {', '.join(deployment.arms)}")
+
+
+def _with_new_items(ranked: RecommendationList, new: RecommendationList) -> RecommendationList:
+    """``ranked`` with the items of ``new`` that it lacks behind it: what exploration draws from."""
+    if new.fallback:
+        return ranked
+    found = {item.item: item for item in (*ranked.recommendations, *new.recommendations)}
+    stages = Counter(ranked.milliseconds)
+    stages.update(new.milliseconds)
+    return replace(ranked, recommendations=tuple(found.values()), milliseconds=dict(stages))

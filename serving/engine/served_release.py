@@ -108,8 +108,21 @@ class ServedRelease:
         return np.array([row for row in rows if row is not None], dtype=np.int32)
 
     def card(self, row: int) -> JsonObject:
-        """``id``, ``title`` and ``genres`` of an item; the dict is shared, copy it before changing it."""
+        """``id``, ``title``, ``genres`` of an item, and ``new`` where nobody has rated it; the dict is
+        shared, copy it before changing it."""
         return self.view.card(row)
+
+    @cached_property
+    def new_items(self) -> BoolArray | None:
+        """(items,) those without a rating in the release; None where there are none."""
+        new = self.release.popularity.counts == 0
+        return new if new.any() else None
+
+    def new_among(self, allowed: BoolArray | None) -> BoolArray | None:
+        """(items,) the new ones of ``allowed``; ``allowed`` where there are none."""
+        if self.new_items is None or allowed is None:
+            return allowed if self.new_items is None else self.new_items
+        return self.new_items & allowed
 
     def allowed(self, genres: tuple[str, ...]) -> BoolArray:
         """(items,) which have any of ``genres``."""

@@ -9,6 +9,7 @@ import pytest
 
 from recsys.release.queries import Recommendation
 from serving.engine.exploration import candidate_count, explored
+from tests.releases import make_dataset, make_release, without_ratings
 from tests.serving.running import running, wait_for
 
 RANKED = [Recommendation(item, 1.0 - item / 100, 4.0) for item in range(30)]
@@ -74,3 +75,23 @@ def test_a_served_exploring_arm_logs_propensities(
             assert all(
                 (propensity < 0.5) == new for propensity, new in zip(row.propensities, drawn, strict=True)
             )
+
+
+def test_an_exploring_arm_shows_new_items_marked_within_its_share(tmp_path: Path, admin_token: str) -> None:
+    new = {"i30", "i33", "i36", "i39"}
+    dataset = without_ratings(make_dataset(), [int(name[1:]) for name in new])
+    release = make_release(tmp_path / "release", dataset=dataset, corrected=False)
+    with running(tmp_path, {"a": release}) as made:
+        plain = made.list("u1", count=5)
+        assert not any(item.get("new") for item in plain["items"])  # explore is 0 unless it is set
+        arm = {"name": "a", "release": str(release), "share": 1.0, "explore": 0.3}
+        assert made.change([arm]).status_code == 200
+        lists = [made.list("u1", count=5)["items"] for _ in range(40)]
+        shown = [[item["id"] for item in items if item.get("new")] for items in lists]
+        assert set().union(*shown) <= new
+        assert any(shown)
+        assert all(len(ids) <= 2 for ids in shown)  # of five places, 0.3 x 5 up or down
+        assert all(item.get("new", False) == (item["id"] in new) for items in lists for item in items)
+        predictions = made.client.get("/v1/users/u1/predictions?items=i30,i0").json()["predictions"]
+        widths = [one["interval"][1] - one["interval"][0] for one in predictions]
+        assert widths[0] > widths[1]

@@ -1,0 +1,171 @@
+"""Items that nobody has rated: what a ranker would say of them, mapped from their features.
+
+Attribute-to-latent mapping (Gantner et al. 2010, "Learning attribute-to-feature mappings for cold-start
+recommendations", ICDM): a ridge regression from the features of rated items to what a fitted ranker knows of
+them, here to every part of it that is linear in the item (factors, columns of item-to-item weights, base
+scores). An item counts n / (n + ``FEW``) with n ratings. The ridge has the least leave-one-out error of the
+item vectors, which the closed form gives without refitting.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import scipy.sparse as sp
+from numpy.typing import NDArray
+
+from recsys.ranking.ranker import Ranker
+from recsys.ranking.sparse_links import BLOCK_CELLS, link_arrays
+from recsys.ranking.taste_vectors import unit_rows
+from recsys.types import Arrays, FloatArray, IntArray
+
+FEW = 10.0  # ratings of an item with which it counts half in the regression
+RIDGES = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)  # in shares of the features' mean squared singular value
+TRUST = 3.0  # ratings of an item at which its own part counts half
+MIN_SHARE = 0.05  # of the mapped part; below it an item keeps its own
+KEPT_LINKS = 200  # entries of a new item's column of sparse weights
+TARGETS = 64  # columns of the vectors that the ridge is chosen by
+
+
+@dataclass(frozen=True, eq=False)
+class FeatureMap:
+    """A ridge regression on the features of items.
+
+    Attributes:
+        items: (n,) rows learned from.
+        weighted: (n, columns) their features with a constant, each times its item's weight.
+        inverse: (columns, columns) of the regularised Gram matrix.
+        ridge: Chosen share of the mean squared singular value.
+        explained: Share of the item vectors' variance that is explained on items left out.
+    """
+
+    items: NDArray[np.int64]
+    weighted: NDArray[np.float64]
+    inverse: NDArray[np.float64]
+    ridge: float
+    explained: float
+
+    def coefficients(self, targets: FloatArray) -> NDArray[np.float64]:
+        """(columns, k) for targets (n, k) of ``items``."""
+        return np.asarray(self.inverse @ (self.weighted.T @ targets))
+
+
+def fit_feature_map(features: FloatArray, counts: IntArray, vectors: FloatArray) -> FeatureMap:
+    """Chooses the ridge and solves once for any targets.
+
+    Args:
+        features: (items, columns).
+        counts: (items,) ratings; those with none are not learned from.
+        vectors: (items, k) that should be told from the features.
+
+    Returns:
+        The regression, of items with a rating.
+    """
+    rated = np.asarray(counts, dtype=np.float64)
+    items = np.flatnonzero(rated > 0)
+    inputs = with_constant(features)[items]
+    weights = rated[items]
+    weights = weights / (weights + FEW)
+    targets = np.asarray(vectors, dtype=np.float64)[items][:, :TARGETS]
+    root = np.sqrt(weights)[:, None]
+    squares, turn = np.linalg.eigh((root * inputs).T @ (root * inputs))
+    squares = np.maximum(squares, 0)
+    rotated = root * inputs @ turn  # (n, columns), orthogonal
+    right = rotated.T @ (root * targets)
+    total = float(np.square(root * (targets - np.average(targets, axis=0, weights=weights))).sum())
+    errors = {}
+    for ridge in RIDGES:
+        damped = 1 / (squares + ridge * squares.mean() + 1e-12)
+        leverage = np.minimum(np.square(rotated) @ damped, 1 - 1e-6)
+        residuals = (root * targets - rotated @ (damped[:, None] * right)) / (1 - leverage)[:, None]
+        errors[ridge] = float(np.square(residuals).sum())
+    best = min(errors, key=errors.__getitem__)
+    inverse = (turn / (squares + best * squares.mean() + 1e-12)) @ turn.T
+    explained = 1 - errors[best] / max(total, 1e-12)
+    return FeatureMap(items, weights[:, None] * inputs, inverse, best, explained)
+
+
+def with_constant(features: FloatArray) -> NDArray[np.float64]:
+    """``features`` (items, columns) with a column of ones."""
+    features = np.asarray(features, dtype=np.float64)
+    return np.concatenate([np.ones((len(features), 1)), features], axis=1)
+
+
+def with_new_items(ranker: Ranker, *, features: FloatArray, counts: IntArray, vectors: FloatArray) -> Ranker:
+    """``ranker`` with items of no or few ratings drawn towards what their features say.
+
+    With n ratings an item's own part counts n / (n + ``TRUST``) and the mapped one the rest, so a new item is
+    told by its features alone and leaves them as ratings come in.
+
+    Args:
+        ranker: Fitted on the ratings that ``counts`` counts.
+        features: (items, columns).
+        counts: (items,) ratings.
+        vectors: (items, k) of who rated what, which the ridge is chosen by.
+
+    Returns:
+        A ranker of the same parts; the one given where nothing was rated.
+    """
+    rated = np.asarray(counts, dtype=np.float64)
+    shares: NDArray[np.float64] = TRUST / (rated + TRUST)
+    rows = np.flatnonzero(shares >= MIN_SHARE)
+    if not len(rows) or not rated.any():
+        return ranker
+    learned = fit_feature_map(features, counts, vectors)
+    inputs: NDArray[np.float64] = shares[rows, None] * with_constant(features)[rows]
+    own = np.ones(len(shares), dtype=np.float32)
+    own[rows] = 1 - shares[rows]
+
+    def drawn(part: FloatArray) -> NDArray[np.float32]:
+        """``part`` (items, k) with ``rows`` drawn towards what is mapped."""
+        moved = np.array(part, dtype=np.float32)
+        mapped = inputs @ learned.coefficients(moved[learned.items])
+        moved[rows] = own[rows, None] * moved[rows] + mapped.astype(np.float32)
+        return moved
+
+    arrays: Arrays = dict(ranker.arrays)
+    if ranker.has("factors"):
+        arrays["factors"] = drawn(ranker.arrays["factors"])
+    if ranker.has("base"):
+        arrays["base"] = drawn(ranker.arrays["base"][:, None])[:, 0]
+    if ranker.has("weights"):
+        arrays["weights"] = np.ascontiguousarray(drawn(ranker.arrays["weights"].T).T)
+    if ranker.has("links_ends"):
+        # A mapped column is a combination of those of (links @ weighted features), (items, columns).
+        combined = np.asarray(ranker.links[:, learned.items] @ learned.weighted) @ learned.inverse
+        arrays |= link_arrays(_with_columns(ranker.links @ sp.diags(own), rows, combined, inputs))
+    return Ranker(ranker.family, ranker.settings, arrays)
+
+
+def vectors_with_new_items(
+    vectors: NDArray[np.float32], *, features: FloatArray, counts: IntArray
+) -> NDArray[np.float32]:
+    """Unit item vectors (items, k), those of items without a rating mapped from their features."""
+    new = np.flatnonzero(np.asarray(counts, dtype=np.int64) == 0)
+    if len(new) in (0, len(vectors)):
+        return vectors
+    learned = fit_feature_map(features, counts, vectors)
+    told = np.array(vectors)
+    told[new] = unit_rows(with_constant(features)[new] @ learned.coefficients(vectors[learned.items]))
+    return told
+
+
+def _with_columns(
+    links: sp.csr_matrix, rows: NDArray[np.int64], combined: FloatArray, inputs: FloatArray
+) -> sp.csr_matrix:
+    """``links`` and, in the columns ``rows``, the strongest entries of combined @ inputs.T."""
+    items = links.shape[0]
+    step = max(1, BLOCK_CELLS // items)
+    parts = []
+    for first in range(0, len(rows), step):
+        block = (combined @ inputs[first : first + step].T).astype(np.float32)
+        if items > KEPT_LINKS:
+            size = np.abs(block)
+            block[size < np.partition(size, items - KEPT_LINKS, axis=0)[items - KEPT_LINKS]] = 0
+        parts.append(sp.csc_matrix(block))
+    into = sp.csr_matrix((np.ones(len(rows)), (np.arange(len(rows)), rows)), shape=(len(rows), items))
+    joined = (links + sp.hstack(parts, format="csr") @ into).tocsr().astype(np.float32)
+    joined.eliminate_zeros()
+    joined.sort_indices()
+    return joined

@@ -1,0 +1,148 @@
+"""Items that nobody has rated: regression on features by independent computations; releases with them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from recsys.data.ratings import Ratings, RatingScale
+from recsys.ranking.list_data import ListData
+from recsys.ranking.list_families import LIST_FAMILIES
+from recsys.ranking.new_items import (
+    FEW,
+    TRUST,
+    fit_feature_map,
+    vectors_with_new_items,
+    with_constant,
+    with_new_items,
+)
+from recsys.ranking.ranker import Ranker
+from recsys.ranking.ranker_config import history_of
+from recsys.ranking.taste_vectors import item_vectors
+from recsys.release.load import load_release
+from recsys.release.queries import Query
+from recsys.release.recommender import Recommender
+from tests.releases import make_dataset, make_release, without_ratings
+
+USERS, ITEMS, NEW = 60, 48, (3, 17, 30, 41)
+
+
+def checkerboard(ratings_of_new: int = 0) -> ListData:
+    """Even users rate even items, odd ones odd items; the new items have few ratings or none."""
+    random = np.random.default_rng(0)
+    board = (np.arange(USERS)[:, None] + np.arange(ITEMS)) % 2 == 0
+    board &= random.random((USERS, ITEMS)) < 0.7
+    for item in NEW:
+        raters = np.flatnonzero(board[:, item])
+        board[raters[ratings_of_new:], item] = False
+    users, items = (rows.astype(np.int32) for rows in np.nonzero(board))
+    values = random.integers(1, 6, len(users)).astype(np.float32)
+    ratings = Ratings(users, items, values, None, RatingScale(1, 5), USERS, ITEMS)
+    noise = random.normal(size=(ITEMS, 3))
+    features = np.column_stack([np.arange(ITEMS) % 2, noise]).astype(np.float32)
+    return ListData(ratings, features)
+
+
+def counts_of(data: ListData) -> np.ndarray:
+    return np.bincount(data.ratings.items, minlength=ITEMS)
+
+
+def test_the_leave_one_out_error_is_that_of_refitting() -> None:
+    random = np.random.default_rng(1)
+    features, counts = random.normal(size=(30, 4)), random.integers(1, 40, 30)
+    vectors = features @ random.normal(size=(4, 2)) + random.normal(size=(30, 2))
+    learned = fit_feature_map(features, counts, vectors)
+    inputs, weights = with_constant(features), counts / (counts + FEW)
+    squares = np.linalg.eigvalsh((inputs * weights[:, None]).T @ inputs)
+    penalty = learned.ridge * squares.mean() * np.eye(5)
+    missed = 0.0
+    for left_out in range(30):
+        kept = np.arange(30) != left_out
+        weighted = inputs[kept] * weights[kept, None]
+        told = inputs[left_out] @ np.linalg.solve(
+            weighted.T @ inputs[kept] + penalty, weighted.T @ vectors[kept]
+        )
+        missed += weights[left_out] * np.square(vectors[left_out] - told).sum()
+    centred = vectors - np.average(vectors, axis=0, weights=weights)
+    total = (weights[:, None] * np.square(centred)).sum()
+    assert learned.explained == pytest.approx(1 - missed / total, rel=1e-6)
+    assert 0.5 < learned.explained < 1
+
+
+@pytest.mark.parametrize("name", ["als", "ease", "edlae", "item_neighbours", "random_walk", "spectral"])
+def test_every_family_lists_new_items_to_those_who_like_their_features(name: str) -> None:
+    data = checkerboard()
+    family = LIST_FAMILIES[name]
+    ranker = family.fit(data, family.usable(family.starts[0], data), seed=0)
+    assert data.item_features is not None
+    told = with_new_items(
+        ranker, features=data.item_features, counts=counts_of(data), vectors=item_vectors(data.seen)
+    )
+    assert set(told.arrays) == set(ranker.arrays)
+    histories = [history_of(data.rated, user, data.ratings.scale) for user in range(USERS)]
+    new = np.array(NEW)
+    scores = told.scores(histories)[:, new]
+    fits = (np.arange(USERS)[:, None] + new) % 2 == 0
+    assert scores[fits].mean() > 2 * max(scores[~fits].mean(), 0) + 1e-6
+    for user in range(USERS):
+        assert scores[user][fits[user]].min() > scores[user][~fits[user]].max()
+
+
+def test_own_ratings_take_over_as_they_come_in() -> None:
+    data = checkerboard(ratings_of_new=6)
+    features, counts = data.item_features, counts_of(data)
+    assert features is not None
+    assert counts[list(NEW)].tolist() == [6] * 4
+    family = LIST_FAMILIES["ease"]
+    ranker = family.fit(data, family.starts[0], seed=0)
+    vectors = item_vectors(data.seen)
+    told = with_new_items(ranker, features=features, counts=counts, vectors=vectors)
+    learned = fit_feature_map(features, counts, vectors)
+    mapped = with_constant(features) @ learned.coefficients(ranker.arrays["weights"].T[learned.items])
+    share = TRUST / (counts[3] + TRUST)
+    expected = (1 - share) * ranker.arrays["weights"][:, 3] + share * mapped[3]
+    assert np.allclose(told.arrays["weights"][:, 3], expected, atol=1e-5)
+    plain = with_new_items(
+        Ranker("base", {}, {"base": np.arange(ITEMS, dtype=np.float32)}),
+        features=features,
+        counts=np.full(ITEMS, 10_000),
+        vectors=vectors,
+    )
+    assert plain.arrays["base"].tolist() == list(range(ITEMS))  # well known items keep their own
+
+
+def test_vectors_of_new_items_point_where_their_likes_do() -> None:
+    data = checkerboard()
+    assert data.item_features is not None
+    vectors = vectors_with_new_items(
+        item_vectors(data.seen), features=data.item_features, counts=counts_of(data)
+    )
+    alike = vectors @ vectors[17]
+    rated = np.setdiff1d(np.arange(ITEMS), NEW)
+    assert alike[rated[rated % 2 == 1]].min() > alike[rated[rated % 2 == 0]].max()
+    assert np.allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-5)
+
+
+def test_a_release_holds_new_items_and_rates_them_with_a_wide_interval(tmp_path: Path) -> None:
+    dataset = without_ratings(make_dataset(), [5, 11, 23])
+    release = load_release(make_release(tmp_path / "release", dataset=dataset, corrected=False))
+    recommender = Recommender(release)
+    rows = np.array([5, 11, 23])
+    assert release.popularity.counts[rows].tolist() == [0, 0, 0]
+    allowed = release.popularity.counts == 0
+    listed = recommender.recommend([Query(user=0, count=3, allowed=allowed)])[0].recommendations
+    assert {5, 11, 23} >= {one.item for one in listed}
+    scores = release.ranker.scores([release.histories(0)])[0, rows]
+    assert (scores != 0).all()
+    items = np.array([5, 0], dtype=np.int64)
+    stars, ends = recommender.predict_interval(Query(user=0), items)
+    assert ends is not None
+    values = np.asarray(release.histories.values, dtype=np.float32)
+    least, most = np.quantile(values, [0.1, 0.9])
+    assert ends[0][0] <= least < stars[0] < most <= ends[1][0]
+    low, high = release.manifest.rating_blend.intervals.ends(
+        stars, len(release.histories(0).items), RatingScale(0.5, 5)
+    )
+    assert (ends[0][1], ends[1][1]) == (low[1], high[1])
