@@ -1,6 +1,11 @@
-"""One thread that computes, so that the event loop never waits for numpy.
+"""Computes lists in turns: on the event loop where they are short, else on a thread of their own.
 
-It takes whatever has come in since its last turn and answers queries to the same release together: one
+A thread beside a busy event loop starves: numpy gives the interpreter lock back in every longer operation and
+waits for it anew each time, so that a list of 1 ms takes 40. A short turn on the loop itself costs everybody
+that millisecond and nothing else. Queries that are not known to be short, and all after one that was slow, go
+to the thread, so that a slow release makes nobody late but those who ask it.
+
+A turn takes whatever has come in since its last turn and answers queries to the same release together: one
 matrix product for all of them (ML-32M's shape, busy machine: 2.0 ms of CPU a query in batches, 5.2 alone).
 Nobody waits for company: alone, a query is a batch of one. A turn holds queries of one kind (folded in or
 not, which cost very differently) and only as many as turns of their kind have lately done in
@@ -17,7 +22,7 @@ import threading
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from time import perf_counter
+from time import perf_counter, thread_time
 from typing import Any
 
 import numpy as np
@@ -25,9 +30,11 @@ import numpy as np
 from recsys.release.queries import Query, RecommendationList
 from recsys.release.recommender import FAILURES
 from serving.engine.served_release import ServedRelease
+from serving.engine.turn_budget import MAX_BATCH, InlineRule, TurnBudget
 
-MAX_BATCH = 32
-BATCH_SECONDS = 0.016
+BATCH_SECONDS = 0.016  # a turn of the thread
+# A turn on the event loop, which others wait for; folded in (True) queries gain by company.
+INLINE_TURN_SECONDS = {False: 0.004, True: 0.010}
 DEADLINE_MESSAGE = "the answer was not there in time"
 
 
@@ -58,6 +65,9 @@ class PendingCall:
     ends: float
 
 
+Result = tuple[asyncio.Future[Any], Any, Exception | None]
+
+
 class MicroBatcher:
     """``batches`` and ``batched`` count turns and the queries in them."""
 
@@ -66,8 +76,19 @@ class MicroBatcher:
         self._wake = threading.Semaphore(0)
         self._closing = False
         self._busy_since: float | None = None
-        self._most = {False: 8, True: 4}  # queries of a kind in a turn
-        self._takes = {False: 0.004, True: 0.010}  # seconds that a turn of a kind took lately
+        # By kind: whether the queries are folded in.
+        self._budgets = {
+            False: TurnBudget(BATCH_SECONDS, 8, 0.004),
+            True: TurnBudget(BATCH_SECONDS, 4, 0.010),
+        }
+        self._inline_budgets = {
+            kind: TurnBudget(seconds, 2, 0.002) for kind, seconds in INLINE_TURN_SECONDS.items()
+        }
+        self._inline_rules = {kind: InlineRule() for kind in (False, True)}
+        self._inline_waiting: deque[PendingQuery | PendingCall] = deque()
+        self._inline_scheduled = False
+        self._inline_since: float | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None  # the one that computes, the first to ask
         self.batches = 0
         self.batched = 0
         self._thread = threading.Thread(target=self._run, name="recommender", daemon=True)
@@ -75,34 +96,45 @@ class MicroBatcher:
 
     @property
     def waiting(self) -> int:
-        return len(self._waiting)
+        return len(self._waiting) + len(self._inline_waiting)
 
     def stuck_for(self) -> float:
         """Seconds that the present turn has taken, 0 between turns."""
-        since = self._busy_since
-        return 0.0 if since is None else perf_counter() - since
+        now = perf_counter()
+        began = [since for since in (self._busy_since, self._inline_since) if since is not None]
+        return now - min(began) if began else 0.0
 
     async def submit(self, loaded: ServedRelease, query: Query, *, seconds: float) -> RecommendationList:
-        """The answer, or ``Late``."""
+        """The answer, or ``DeadlineExceeded``."""
         loop = asyncio.get_running_loop()
         future: asyncio.Future[RecommendationList] = loop.create_future()
-        answer: RecommendationList = await self._wait(
-            PendingQuery(loaded, query, future, perf_counter() + seconds), loop, seconds
-        )
+        job = PendingQuery(loaded, query, future, perf_counter() + seconds)
+        self._loop = self._loop or loop
+        inline = loop is self._loop and self._inline_rules[job.folds_in].allows()
+        answer: RecommendationList = await self._wait(job, loop, seconds, inline=inline)
         return answer
 
     async def call(self, function: Callable[[], Any], *, seconds: float) -> Any:
-        """Its result, what it raises, or ``Late``."""
+        """Its result, what it raises, or ``DeadlineExceeded``. Always on the thread."""
         loop = asyncio.get_running_loop()
         return await self._wait(
             PendingCall(function, loop.create_future(), perf_counter() + seconds), loop, seconds
         )
 
     async def _wait(
-        self, job: PendingQuery | PendingCall, loop: asyncio.AbstractEventLoop, seconds: float
+        self,
+        job: PendingQuery | PendingCall,
+        loop: asyncio.AbstractEventLoop,
+        seconds: float,
+        *,
+        inline: bool = False,
     ) -> Any:
-        self._waiting.append(job)
-        self._wake.release()
+        if inline:
+            self._inline_waiting.append(job)
+            self._schedule_inline(loop)
+        else:
+            self._waiting.append(job)
+            self._wake.release()
         timer = loop.call_later(seconds, _expire, job.future)
         try:
             return await job.future
@@ -114,6 +146,26 @@ class MicroBatcher:
         self._wake.release()
         self._thread.join(2.0)
 
+    # -- the event loop ----------------------------------------------------------------------------
+
+    def _schedule_inline(self, loop: asyncio.AbstractEventLoop) -> None:
+        """A turn after what the loop has ready now: who asked in the same moment shares it."""
+        if not self._inline_scheduled:
+            self._inline_scheduled = True
+            loop.call_soon(self._run_inline, loop)
+
+    def _run_inline(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._inline_scheduled = False
+        jobs, late = self._next_batch(self._inline_waiting, self._inline_budgets)
+        self._inline_since = began = perf_counter()
+        done = late + (self._execute(jobs, self._inline_budgets) if jobs else [])
+        spent, self._inline_since = perf_counter() - began, None
+        if jobs and isinstance(jobs[0], PendingQuery):
+            self._inline_rules[jobs[0].folds_in].record_turn(spent)
+        _set_results(done)
+        if self._inline_waiting:
+            self._schedule_inline(loop)
+
     # -- the thread --------------------------------------------------------------------------------
 
     def _run(self) -> None:
@@ -121,54 +173,46 @@ class MicroBatcher:
             self._wake.acquire()
             if self._closing:
                 return
-            jobs = self._next_batch()
+            jobs, late = self._next_batch(self._waiting, self._budgets)
+            if self._waiting:
+                self._wake.release()
+            _deliver(late)
             if jobs:
                 self._busy_since = perf_counter()
-                done = self._execute(jobs)
+                done = self._execute(jobs, self._budgets)
                 self._busy_since = None
                 _deliver(done)
 
-    def _next_batch(self) -> list[PendingQuery | PendingCall]:
-        """What belongs in one turn: the oldest job, and what waits of the same kind for the same release,
-        wherever it stands: two arms take turns, not a turn for each change between them."""
+    def _next_batch(
+        self, waiting: deque[PendingQuery | PendingCall], budgets: dict[bool, TurnBudget]
+    ) -> tuple[list[PendingQuery | PendingCall], list[Result]]:
+        """What belongs in one turn, and those for whom it is too late: the oldest job, and what waits of the
+        same kind for the same release, wherever it stands: two arms take turns, not a turn for each change
+        between them."""
         jobs: list[PendingQuery | PendingCall] = []
         others: list[PendingQuery | PendingCall] = []
-        late: list[PendingQuery | PendingCall] = []
+        late: list[Result] = []
         now = perf_counter()
         most = MAX_BATCH
-        for _ in range(len(self._waiting)):
-            job = self._waiting.popleft()
-            if self._expired(job, now):
-                late.append(job)
+        for _ in range(len(waiting)):
+            job = waiting.popleft()
+            if _expired(job, now, budgets):
+                late.append((job.future, None, DeadlineExceeded(DEADLINE_MESSAGE)))
                 continue
             if jobs and not _same_batch(jobs[0], job):
                 others.append(job)
                 continue
             jobs.append(job)
             if isinstance(job, PendingQuery):
-                most = self._most[job.folds_in]
+                most = budgets[job.folds_in].most
             if len(jobs) == most:
                 break
-        if late:
-            _deliver([(job.future, None, DeadlineExceeded(DEADLINE_MESSAGE)) for job in late])
-        self._waiting.extendleft(reversed(others))  # in their order, before what came meanwhile
-        if self._waiting:
-            self._wake.release()
-        return jobs
-
-    def _expired(self, job: PendingQuery | PendingCall, now: float) -> bool:
-        """Whether a turn begun ``now`` would end after ``job`` has to. Each time that its kind's turn keeps
-        somebody out it is believed to be a little shorter, so that a long one shuts nobody out for good."""
-        if isinstance(job, PendingCall):
-            return job.ends <= now
-        late = job.ends <= now + self._takes[job.folds_in]
-        if late:
-            self._takes[job.folds_in] *= 0.95
-        return late
+        waiting.extendleft(reversed(others))  # in their order, before what came meanwhile
+        return jobs, late
 
     def _execute(
-        self, jobs: list[PendingQuery | PendingCall]
-    ) -> list[tuple[asyncio.Future[Any], Any, Exception | None]]:
+        self, jobs: list[PendingQuery | PendingCall], budgets: dict[bool, TurnBudget]
+    ) -> list[Result]:
         first = jobs[0]
         try:
             if isinstance(first, PendingCall):
@@ -176,22 +220,23 @@ class MicroBatcher:
             asks = [job for job in jobs if isinstance(job, PendingQuery)]
             self.batches += 1
             self.batched += len(asks)
-            began = perf_counter()
+            began, worked = perf_counter(), thread_time()
             answers = _recommend(first.loaded, [ask.query for ask in asks])
-            self._update_cost(first.folds_in, len(asks), perf_counter() - began)
+            spent, worked = perf_counter() - began, thread_time() - worked
+            inline = budgets is self._inline_budgets
+            budgets[first.folds_in].update(len(asks), spent, worked=worked if inline else None)
+            # Processor time: beside a busy event loop a thread waits for the interpreter lock.
+            self._inline_rules[first.folds_in].record(worked / len(asks))
             return [(ask.future, answer, None) for ask, answer in zip(asks, answers, strict=True)]
         except Exception as error:  # whatever a release raises, the thread goes on
             return [(job.future, None, error) for job in jobs]
 
-    def _update_cost(self, folds_in: bool, count: int, seconds: float) -> None:
-        """A full turn that was short lets one more in; a long one leaves out what was too much. What a query
-        costs alone says little: several together cost less each."""
-        self._takes[folds_in] += 0.2 * (min(seconds, BATCH_SECONDS) - self._takes[folds_in])
-        most = self._most[folds_in]
-        if seconds > BATCH_SECONDS:
-            self._most[folds_in] = max(1, min(most, int(count * BATCH_SECONDS / seconds)))
-        elif count == most:
-            self._most[folds_in] = min(MAX_BATCH, most + 1)
+
+def _expired(job: PendingQuery | PendingCall, now: float, budgets: dict[bool, TurnBudget]) -> bool:
+    """Whether a turn begun ``now`` would end after ``job`` has to."""
+    if isinstance(job, PendingCall):
+        return job.ends <= now
+    return budgets[job.folds_in].too_late(job.ends, now)
 
 
 def _same_batch(first: PendingQuery | PendingCall, job: PendingQuery | PendingCall) -> bool:
@@ -236,8 +281,10 @@ def _expire(future: asyncio.Future[Any]) -> None:
         future.set_exception(DeadlineExceeded(DEADLINE_MESSAGE))
 
 
-def _deliver(done: list[tuple[asyncio.Future[Any], Any, Exception | None]]) -> None:
+def _deliver(done: list[Result]) -> None:
     """Hands results to their loops: one wake-up for all of a batch that share a loop."""
+    if not done:
+        return
     loop = done[0][0].get_loop()
     try:
         loop.call_soon_threadsafe(_set_results, done)
@@ -245,7 +292,7 @@ def _deliver(done: list[tuple[asyncio.Future[Any], Any, Exception | None]]) -> N
         return  # the loop has closed: nobody waits
 
 
-def _set_results(done: list[tuple[asyncio.Future[Any], Any, Exception | None]]) -> None:
+def _set_results(done: list[Result]) -> None:
     for future, result, error in done:
         if future.done():
             continue

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from recsys.release.queries import Query, RecommendationList
 from serving.catalogue.rule_set import RuleSet
 from serving.engine.micro_batcher import DeadlineExceeded, MicroBatcher
 from serving.engine.served_release import ServedRelease
+from serving.engine.turn_budget import INLINE_SECONDS, SLOW_SECONDS, InlineRule, TurnBudget
 
 
 @pytest.fixture(scope="module")
@@ -102,7 +104,7 @@ def test_what_nobody_waits_for_is_not_computed(loaded: ServedRelease) -> None:
 
 def test_who_cannot_be_answered_in_time_is_told_at_once_and_nobody_for_good(loaded: ServedRelease) -> None:
     batcher = MicroBatcher()
-    batcher._takes[False] = 30.0  # seconds: no query that has 20 left can be answered
+    batcher._budgets[False].takes = 30.0  # seconds: no query that has 20 left can be answered
 
     async def ask() -> type[BaseException] | type[RecommendationList]:
         asked = batcher.submit(loaded, Query(user=1), seconds=20)
@@ -115,3 +117,60 @@ def test_who_cannot_be_answered_in_time_is_told_at_once_and_nobody_for_good(load
     assert found[0] is DeadlineExceeded
     assert found[-1] is RecommendationList
     batcher.close()
+
+
+def test_short_queries_are_computed_on_the_event_loop(loaded: ServedRelease) -> None:
+    """The first of a kind is measured on the thread; later ones do not depend on it, hung or not."""
+    batcher = MicroBatcher()
+    batcher._inline_rules[False] = batcher._inline_rules[True] = rule = InlineRule()
+    hung = threading.Event()
+
+    async def ask() -> list[RecommendationList]:
+        await batcher.submit(loaded, Query(user=1), seconds=60)
+        assert rule._cost is not None
+        rule._cost = 0.0  # whatever this machine makes of it
+        hold = asyncio.create_task(batcher.call(lambda: hung.wait(60), seconds=60))
+        answers = await asyncio.gather(*(batcher.submit(loaded, query, seconds=60) for query in queries()))
+        assert not hold.done()
+        hung.set()
+        await hold
+        return list(answers)
+
+    for query, answer in zip(queries(), asyncio.run(ask()), strict=True):
+        assert rows(answer) == rows(loaded.recommender.recommend([query], loaded.rules)[0])
+    assert batcher.waiting == 0
+    batcher.close()
+
+
+def test_long_and_slow_queries_are_left_to_the_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [100.0]
+    monkeypatch.setattr("serving.engine.turn_budget.perf_counter", lambda: now[0])
+    rule = InlineRule()
+    assert not rule.allows()  # unknown
+    rule.record(2 * INLINE_SECONDS)
+    assert not rule.allows()
+    for _ in range(20):
+        rule.record(INLINE_SECONDS / 2)
+    assert rule.allows()
+    waits = []
+    for _ in range(3):
+        rule.record_turn(2 * SLOW_SECONDS)  # it waited for a disk, say
+        began = now[0]
+        while not rule.allows():
+            now[0] += 0.5
+        waits.append(now[0] - began)
+    assert waits == [1.0, 2.0, 4.0]
+    for _ in range(30):
+        rule.record_turn(SLOW_SECONDS / 2)
+    rule.record_turn(2 * SLOW_SECONDS)
+    now[0] += 1.0
+    assert rule.allows()
+
+
+def test_a_turn_grows_while_it_is_short_and_shrinks_at_once() -> None:
+    budget = TurnBudget(0.01, most=4, takes=0.0)
+    for _ in range(3):
+        budget.update(budget.most, 0.005)
+    assert budget.most == 7
+    budget.update(7, 0.07)
+    assert budget.most == 1
