@@ -29,7 +29,7 @@ def run_in_own_group(serve: Callable[[], int]) -> int:
     child = os.fork()
     if child == 0:
         os.setpgid(0, 0)
-        _end_with(parent)
+        end_with_parent(parent)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, PASSED_ON)
         code = 1
         try:
@@ -66,8 +66,9 @@ def _pass_on(child: int, number: int) -> None:
         return  # it has just ended
 
 
-def _end_with(parent: int) -> None:
-    """The server gets SIGTERM when the parent dies without passing one on (Linux)."""
+def end_with_parent(parent: int) -> None:
+    """This process gets SIGTERM when ``parent`` dies without passing one on, or the thread of it that started
+    this process (Linux)."""
     try:
         ctypes.CDLL(None).prctl(SET_DEATH_SIGNAL, signal.SIGTERM)
     except (OSError, AttributeError):

@@ -17,6 +17,7 @@ from starlette.types import ASGIApp
 
 from serving.api.asgi import create_asgi
 from serving.autoscaling import DEMAND, LoadMeter
+from serving.engine.background_lists import BackgroundLists
 from serving.engine.service import Service
 from serving.operations_client import OperationsClient
 from serving.ray_patches import bind_to_node_address
@@ -46,6 +47,8 @@ class RecommenderReplica:
         self._load = LoadMeter(self._application(operations), closing=lambda: self._service.closing)
         self._server = Server(self._load, host=checked.host, port=checked.port)
         self._server.start()
+        if checked.lists_cpu > 0:
+            self._background_lists = BackgroundLists(self._service.missing_lists)
 
     def _application(self, operations: Any) -> ASGIApp:
         return create_asgi(self._service, None if operations is None else OperationsClient(operations))
@@ -62,6 +65,8 @@ class RecommenderReplica:
             raise RuntimeError(wrong)
 
     def __del__(self) -> None:
+        if hasattr(self, "_background_lists"):
+            self._background_lists.stop()
         if hasattr(self, "_server"):
             self._service.closing = True  # /readyz says no from here on
             time.sleep(self._drain_seconds)

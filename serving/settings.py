@@ -224,8 +224,9 @@ class Settings(SettingsModel):
     replica, as "100/second"; ``trace`` sends OpenTelemetry spans (extra trace); ``hash_user_ids`` false
     writes ids into the access log as they are, where an erasure does not reach them; ``cors_origins`` are
     pages of other sites that may ask (``https://shop.example``); ``allowed_hosts`` names that a service
-    without a key answers to beside addresses; ``lists`` is the folder of precomputed lists;
-    ``drain_seconds`` is how long /readyz says no before the end, so that balancers notice;
+    without a key answers to beside addresses; ``lists`` is the folder of stored lists, which a process of
+    the lowest priority makes beside the replicas with at most ``lists_cpu`` of a core (0: only ``precompute``
+    makes them); ``drain_seconds`` is how long /readyz says no before the end, so that balancers notice;
     ``autoscaling`` lets replicas follow the load, with ``replicas`` as the fewest."""
 
     host: str = "127.0.0.1"
@@ -249,6 +250,7 @@ class Settings(SettingsModel):
     hash_user_ids: bool = True
     metrics_folder: str | None = None
     lists: str | None = None
+    lists_cpu: Annotated[float, Field(ge=0, le=1)] = 0.25
     operations: OperationsArgs = Field(default_factory=OperationsArgs)
 
     @model_validator(mode="before")

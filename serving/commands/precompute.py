@@ -50,7 +50,12 @@ def run(options: argparse.Namespace) -> int:
     loaded = ServedRelease(options.release, resolve(options.release), rules)
     folder = lists_folder(options.lists or settings.lists_path, loaded.release_id, rules)
     began = time.perf_counter()
-    stored = precompute(loaded, folder, progress=_print_progress)
+    try:
+        stored = precompute(loaded, folder, progress=_print_progress)
+    except BlockingIOError:
+        raise InputError(
+            f"a running server is making these lists in {folder}: wait for it, or set its lists_cpu to 0"
+        ) from None
     print(f"{len(stored.items):,} lists of {LENGTH} in {folder} ({time.perf_counter() - began:.1f} s)")
     if options.out is not None:
         rows = write_parquet(loaded, stored, options.out, options.count)

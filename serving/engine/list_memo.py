@@ -26,15 +26,17 @@ MAX_ENTRIES = 20_000  # about 3 KB each
 
 @dataclass(frozen=True)
 class KnownList:
-    """``answer`` and its ``items`` as they stand in one, best first."""
+    """``answer`` and its ``items`` as they stand in one, best first; ``ready`` is their JSON where it is
+    stored."""
 
     answer: RecommendationList
     items: list[JsonObject]
+    ready: bytes | None = None
 
     @cached_property
     def items_json(self) -> bytes:
         """``items`` as JSON."""
-        return to_json(self.items)
+        return to_json(self.items) if self.ready is None else self.ready
 
     @cached_property
     def item_ids(self) -> tuple[str, ...]:

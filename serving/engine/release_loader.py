@@ -18,9 +18,11 @@ from functools import cached_property
 from pathlib import Path
 
 from recsys.release.load import read_manifest
+from recsys.release.recommender import FIXED_SINCE
 from serving.assignment import Assigner, Assignment
 from serving.catalogue.rule_set import RuleSet
 from serving.domain import ExperimentState
+from serving.engine.background_lists import ListJob
 from serving.engine.list_precomputation import lists_folder
 from serving.engine.served_release import ServedRelease
 from serving.engine.stored_lists import StoredLists, open_lists
@@ -94,6 +96,12 @@ class ReleaseLoader:
             return None
         folder = lists_folder(self._lists, loaded.release_id, rules)
         return open_lists(folder, len(loaded.release.users))
+
+    def list_job(self, loaded: ServedRelease, core_share: float) -> ListJob | None:
+        """How the lists of a release are made, None where they are not stored."""
+        if self._lists is None or loaded.release.manifest.schema_version < FIXED_SINCE:
+            return None
+        return ListJob.of(loaded.folder, self._lists, loaded.rule_set, core_share=core_share)
 
     def with_state(self, prepared: Deployment, saved: ExperimentState) -> Deployment:
         """``prepared`` as it was stored: with its revision and ranges."""

@@ -26,7 +26,8 @@ from serving.catalogue.rule_set import RuleSet
 from serving.engine.item_view import ItemView
 from serving.engine.list_memo import KnownList, ListMemo
 from serving.engine.release_columns import ReleaseColumns
-from serving.engine.stored_lists import LENGTH, StoredLists
+from serving.engine.stored_lists import LENGTH, READY, StoredLists
+from serving.engine.stored_walk import filtered_list
 
 MAX_GENRE_MASKS = 256  # genre combinations remembered; 84 KB each at ML-32M's size
 MAX_USER_ROWS = 50_000  # users whose row is remembered
@@ -39,6 +40,7 @@ class ServedRelease:
 
     def __init__(self, spec: str, folder: Path, rules: RuleSet, *, verify: bool = True) -> None:
         self.spec = spec
+        self.folder = folder
         self.release = load_release(folder, verify=verify)
         self.recommender = Recommender(self.release)
         self.release_id = self.release.release_id
@@ -274,10 +276,30 @@ class ServedRelease:
     def _stored_list(self, user: int, count: int) -> KnownList | None:
         if self.stored is None or count > LENGTH:
             return None
-        if len(self.view.unlisted) and np.isin(self.stored.items[user], self.view.unlisted).any():
-            return None  # made before something of it was hidden
+        if self._stored_is_outdated(user):
+            return None
         answer = self.stored.get(user, count)
-        return KnownList(answer, self.listed(answer.recommendations))
+        unchanged = count == READY and not self.view.overlay.items
+        return KnownList(
+            answer, self.listed(answer.recommendations), self.stored.items_json(user) if unchanged else None
+        )
+
+    def _stored_is_outdated(self, user: int) -> bool:
+        """Whether a user's list was stored before something of it was hidden."""
+        unlisted = self.view.unlisted
+        return self.stored is not None and bool(
+            len(unlisted) and np.isin(self.stored.items[user], unlisted).any()
+        )
+
+    def filtered_list(self, query: Query) -> RecommendationList | None:
+        """A list with a filter that the stored ones decide, else None."""
+        narrowed = query.allowed is not None or query.exclude is not None
+        if self.stored is None or query.user is None or not narrowed or self._stored_is_outdated(query.user):
+            return None
+        manifest = self.release.manifest
+        return filtered_list(
+            self.stored, query, rules=self.rules, ranking=manifest.ranking, scale=manifest.dataset.scale
+        )
 
     def popular_list(self, query: Query, reason: str) -> RecommendationList:
         """What needs no ranker and no member: the last resort."""

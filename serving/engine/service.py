@@ -18,6 +18,7 @@ from recsys.errors import InputError
 from recsys.pseudonyms import fingerprint, pseudonym, pseudonym_key
 from serving.catalogue.rule_set import RuleSet
 from serving.domain import ExperimentState, Feedback
+from serving.engine.background_lists import ListJob
 from serving.engine.list_answers import ListAnswers
 from serving.engine.list_computation import ListComputation
 from serving.engine.live_catalogue import LiveCatalogue
@@ -184,6 +185,19 @@ class Service:
         if monotonic() - self._metrics_saved_at >= SAVE_METRICS_SECONDS:
             self._metrics_saved_at = monotonic()
             self.metrics.save()
+            self.use_new_lists()
+
+    def use_new_lists(self) -> None:
+        """Looks up lists that have been stored since their release was opened."""
+        for loaded in self.deployment.arms.values():
+            if loaded.stored is None:
+                loaded.stored = self.release_loader.stored_lists(loaded, loaded.rule_set)
+
+    def missing_lists(self) -> list[ListJob]:
+        """How the lists are made that are not stored yet, the first arm's first."""
+        missing = [loaded for loaded in self.deployment.arms.values() if loaded.stored is None]
+        jobs = [self.release_loader.list_job(loaded, self.settings.lists_cpu) for loaded in missing]
+        return [job for job in jobs if job is not None]
 
     def erase_users(self, erasures: Sequence[JournalEntry]) -> None:
         """Keeps no rating of erased people from before their erasure, and nothing made of one."""

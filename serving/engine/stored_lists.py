@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 from recsys.release.queries import Recommendation, RecommendationList, RecommendationSource
 
 LENGTH = 100  # items of a list; shorter ones are its beginning
+READY = 10  # items of the list that is stored as JSON too
+FORMAT = 2  # of the folder; another one is another folder
 SOURCES: tuple[RecommendationSource, ...] = ("personal", "popular")
 DONE = "done.json"
 
@@ -22,12 +24,20 @@ DONE = "done.json"
 @dataclass(frozen=True)
 class StoredLists:
     """``items`` (users, LENGTH) rows of the release, -1 behind a short list; ``scores`` and ``stars`` beside
-    them; ``sources`` (users,) an index into ``SOURCES``."""
+    them; ``sources`` (users,) an index into ``SOURCES``; ``text`` (bytes,) the first READY of all users as
+    they stand in an answer, of which a user's end at ``ends``."""
 
     items: NDArray[np.int32]
     scores: NDArray[np.float32]
     stars: NDArray[np.float32]
     sources: NDArray[np.int8]
+    ends: NDArray[np.int64]
+    text: NDArray[np.uint8]
+
+    def items_json(self, user: int) -> bytes:
+        """The items of a user's first READY as JSON."""
+        begin = int(self.ends[user - 1]) if user else 0
+        return self.text[begin : int(self.ends[user])].tobytes()
 
     def get(self, user: int, count: int) -> RecommendationList:
         """The first ``count`` of a user's list."""
@@ -44,7 +54,14 @@ class StoredLists:
         return RecommendationList(listed, SOURCES[self.sources[user]])
 
 
-ARRAYS = {"items": np.int32, "scores": np.float32, "stars": np.float32, "sources": np.int8}
+ARRAYS = {"items": np.int32, "scores": np.float32, "stars": np.float32, "sources": np.int8, "ends": np.int64}
+FLAT = ("sources", "ends")  # arrays with one value a user
+TEXT = "items.json"
+
+
+def array_shape(name: str, users: int) -> tuple[int, ...]:
+    """The shape of one of ``ARRAYS``."""
+    return (users,) if name in FLAT else (users, LENGTH)
 
 
 def open_lists(folder: Path, users: int) -> StoredLists | None:
@@ -53,9 +70,12 @@ def open_lists(folder: Path, users: int) -> StoredLists | None:
         if json.loads((folder / DONE).read_text())["users"] != users:
             return None
         arrays = {name: np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False) for name in ARRAYS}
+        text = np.memmap(folder / TEXT, dtype=np.uint8, mode="r")
     except (OSError, ValueError, KeyError, TypeError):
         return None
-    shapes = {name: (users,) if name == "sources" else (users, LENGTH) for name in ARRAYS}
-    if any(arrays[name].shape != shapes[name] or arrays[name].dtype != kind for name, kind in ARRAYS.items()):
+    if any(
+        arrays[name].shape != array_shape(name, users) or arrays[name].dtype != kind
+        for name, kind in ARRAYS.items()
+    ):
         return None
-    return StoredLists(**arrays)
+    return StoredLists(**arrays, text=text) if users and int(arrays["ends"][-1]) == len(text) else None
