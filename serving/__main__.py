@@ -18,8 +18,10 @@ COMMANDS = {
     "precompute": ("serving.commands.precompute", "compute every known user's list ahead, resumably"),
     "replay": ("serving.commands.replay", "turn the newest ratings into live traffic"),
     "rollout": ("serving.commands.rollout", "roll a release out in stages, and back when it fails"),
+    "estimate": ("serving.commands.estimate", "estimate a release's hit rate from explored traffic"),
     "loop": ("serving.commands.loop", "retrain on what people do, gate, compare, roll out, again and again"),
     "items": ("serving.commands.items_load", "load a table of items into the catalogue at run time"),
+    "worth": ("serving.commands.worth", "say what retraining now is expected to bring"),
     "data": ("serving.events.retention", "retention, export, erasure, backup and restore of events"),
 }
 

@@ -1,0 +1,152 @@
+"""The logged lists of exploring arms beside the lists that another release would have given then.
+
+A user is known to the release by its own histories and by what they had rated through the service before the
+list was shown, as the server would have had it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from recsys.release.queries import Query
+from serving.catalogue.rule_set import RuleSet
+from serving.domain import Exposure
+from serving.engine.exploration import CANDIDATES_PER_PLACE, MAX_EXPLORE
+from serving.engine.served_release import ServedRelease
+from serving.estimate.off_policy import Explored
+from serving.events.store import EventStore
+from serving.experiments.aggregates import ANONYMOUS
+from serving.experiments.experiment_metrics import Metric
+
+BATCH = 200  # lists computed at once
+
+
+@dataclass
+class _Logged:
+    """A list with the items that were hit, and the user's ratings before it."""
+
+    exposure: Exposure
+    given: dict[str, float]
+    hits: set[str] = field(default_factory=set)
+
+
+def explored_lists(
+    store: EventStore, release: Path, *, experiment: str, metric: Metric, since: float = 0.0
+) -> list[Explored]:
+    """One entry for each user of an exploring arm, in the order of their first list; [] without exploration.
+
+    Args:
+        release: the folder of the release to estimate.
+        metric: what counts as a hit; its weights are not used.
+    """
+    rows = [
+        shown
+        for shown in store.exposures(since=since, experiment=experiment)
+        if not shown.shadow and not shown.user_id.startswith(ANONYMOUS) and shown.propensities
+    ]
+    exploring = {shown.arm for shown in rows if min(shown.propensities) < 1}
+    rows = sorted((shown for shown in rows if shown.arm in exploring), key=lambda shown: shown.at)
+    if not rows:
+        return []
+    loaded = ServedRelease("estimate", release, RuleSet())
+    logged = _with_feedback(store, rows, metric, loaded, since)
+    largest = _largest_weight(rows)
+    users: dict[str, Explored] = {}
+    for entry, listed in _lists(loaded, logged):
+        one = _explored(entry, listed, largest)
+        before = users.get(entry.exposure.user_id)
+        users[entry.exposure.user_id] = one if before is None else _added(before, one)
+    return list(users.values())
+
+
+def _with_feedback(
+    store: EventStore, rows: list[Exposure], metric: Metric, loaded: ServedRelease, since: float
+) -> list[_Logged]:
+    scale = loaded.release.manifest.dataset.scale
+    rules = metric.on_scale(scale.low, scale.high).events
+    ratings: dict[str, list[tuple[float, str, float]]] = defaultdict(list)
+    hits: dict[str, set[str]] = defaultdict(set)
+    for event in store.feedback():
+        if event.item_id is None:
+            continue
+        if event.kind == "rating" and event.value is not None:
+            ratings[event.user_id].append((event.at, event.item_id, event.value))
+        rule = rules.get(event.kind)
+        if event.exposure_id is not None and rule is not None and rule.weight_of(event.value) > 0:
+            hits[event.exposure_id].add(event.item_id)
+    return [
+        _Logged(
+            shown,
+            {item: value for at, item, value in sorted(ratings[shown.user_id]) if at < shown.at},
+            hits[shown.exposure_id] & set(shown.items),
+        )
+        for shown in rows
+    ]
+
+
+def _lists(loaded: ServedRelease, logged: list[_Logged]) -> Iterator[tuple[_Logged, set[str]]]:
+    """Each logged list with the ids that the release would have listed."""
+    for start in range(0, len(logged), BATCH):
+        batch = logged[start : start + BATCH]
+        queries = [
+            Query(
+                user=loaded.user(entry.exposure.user_id),
+                history=loaded.history(entry.exposure.user_id, entry.given) if entry.given else None,
+                count=len(entry.exposure.items),
+            )
+            for entry in batch
+        ]
+        answers = loaded.recommender.recommend(queries, loaded.rules)
+        for entry, answer in zip(batch, answers, strict=True):
+            yield entry, {loaded.card(row.item)["id"] for row in answer.recommendations}
+
+
+def _explored(entry: _Logged, listed: set[str], largest: float) -> Explored:
+    shown = entry.exposure
+    weights = {
+        item: 1 / _probability(propensity, len(shown.items))
+        for item, propensity in zip(shown.items, shown.propensities, strict=True)
+        if item in listed
+    }
+    return Explored(
+        lists=1,
+        places=len(shown.items),
+        shown=float(len(shown.items)),
+        hits=float(len(entry.hits)),
+        weight=sum(weights.values()),
+        weighted_hits=sum(weights[item] for item in entry.hits & weights.keys()),
+        largest=largest,
+    )
+
+
+def _probability(propensity: float, places: int) -> float:
+    """That an item stands anywhere in the list: a kept item has one place, a drawn one may have any."""
+    return propensity if propensity > MAX_EXPLORE else propensity * places
+
+
+def _largest_weight(rows: list[Exposure]) -> float:
+    """The most that a list's weights can sum to, by the exploration's own rules: each explored place has one
+    of (CANDIDATES_PER_PLACE - 1) n pool items, every other an item of the list."""
+    share = max(1 - max(shown.propensities) for shown in rows)
+    shares = {round(1 - max(shown.propensities), 9) for shown in rows} - {0.0}
+    places = max(len(shown.items) for shown in rows)
+    if not shares:
+        return float(places)
+    drawn = max(math.ceil(places * one) * (CANDIDATES_PER_PLACE - 1) / one for one in shares)
+    return drawn + places / (1 - share)
+
+
+def _added(one: Explored, other: Explored) -> Explored:
+    return Explored(
+        lists=one.lists + other.lists,
+        places=max(one.places, other.places),
+        shown=one.shown + other.shown,
+        hits=one.hits + other.hits,
+        weight=one.weight + other.weight,
+        weighted_hits=one.weighted_hits + other.weighted_hits,
+        largest=max(one.largest, other.largest),
+    )

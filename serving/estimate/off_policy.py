@@ -1,0 +1,136 @@
+"""Anytime-valid interval for the hit rate of a release that was never served, from explored lists.
+
+Doubly robust pseudo-outcomes with an interval by betting, after Waudby-Smith, Wu, Ramdas, Karampatziakis and
+Mineiro, "Anytime-valid off-policy inference for contextual bandits" (2022), for lists: a list is worth its
+conversions, item by item, whatever else stands in it and in which place. For one list,
+
+    x = n q + sum over shown items that the release lists too of w (hit - q),    w = 1 / P(the item is shown),
+
+has the mean of the release's hits a list wherever exploration can show all of its n items, for every q known
+before; q is the running hit rate of a shown item. w is clipped at a bound that the logging policy knows (see
+``Explored``), so nothing is lost by it. The unit is the user, as in the verdicts. Against a mean of m the
+wealths prod(1 + b (x - m)) and prod(1 - b (x - m)), mixed over bets b, are martingales: an m is ruled out
+where either ever reaches 2 / alpha.
+
+Items of the release that exploration cannot show have no data: ``support`` is the share of its places that
+can be told, and ``low`` takes the others as never hit. ``high`` holds where they are hit no more often than
+shown items are.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.special import logsumexp
+
+from recsys.types import FloatArray
+
+BETS = 0.5 ** np.arange(1, 13)  # of the largest bet that can lose everything
+LARGEST_RATE = 0.5  # of a shown item, for the pseudo-outcome's bound
+PRIOR_ITEMS = 20.0  # pseudo-items of the running hit rate
+REFIT_EVERY = 50  # users between two values of the running hit rate
+STEPS = 40  # halvings of an end's bracket
+LEAST_USERS = 100
+LEAST_SUPPORT = 0.5
+
+
+@dataclass(frozen=True)
+class Explored:
+    """One user's lists, summed: ``lists`` of ``places`` places each; of the shown items ``shown`` in all and
+    ``hits`` among them; of those that the release lists too the weights ``weight`` and the weights of the
+    hits ``weighted_hits``. ``largest`` is what the weights of one list can sum to at most."""
+
+    lists: int
+    places: int
+    shown: float
+    hits: float
+    weight: float
+    weighted_hits: float
+    largest: float
+
+
+@dataclass(frozen=True)
+class OffPolicyEstimate:
+    """Hits a list. ``low`` <= hit rate <= ``high`` at all looks at once with probability 1 - ``alpha``;
+    ``self_normalised`` is the weighted hit rate of a place, times the places; ``support`` in [0, 1].
+    ``words`` says why nothing can be told (the figures are None then), "" where it can."""
+
+    users: int
+    lists: int
+    support: float | None = None
+    doubly_robust: float | None = None
+    self_normalised: float | None = None
+    low: float | None = None
+    high: float | None = None
+    alpha: float = 0.05
+    words: str = ""
+
+
+def estimate_hit_rate(users: list[Explored], *, alpha: float = 0.05) -> OffPolicyEstimate:
+    """From ``users`` in the order of their entry."""
+    lists = sum(user.lists for user in users)
+    if len(users) < LEAST_USERS:
+        words = f"cannot be told: {len(users)} users have explored lists, {LEAST_USERS} are needed"
+        return OffPolicyEstimate(len(users), lists, alpha=alpha, words=words)
+    columns = np.array([[*vars(user).values()] for user in users], dtype=np.float64).T
+    count, places, shown, hits, weight, weighted_hits, largest = columns
+    per_list, total = weight / count, float(weight.sum())
+    support = min(1.0, float(per_list.sum() / places.sum()))
+    if support < LEAST_SUPPORT:
+        words = f"cannot be told: exploration shows {support:.0%} of its places, {LEAST_SUPPORT:.0%} needed"
+        return OffPolicyEstimate(len(users), lists, support, alpha=alpha, words=words)
+    rate = running_rate(hits, shown)
+    outcome = places * rate + (weighted_hits - rate * weight) / count
+    # The range that an outcome has whatever is drawn and done.
+    floor, ceiling = -LARGEST_RATE * float(largest.max()), float((places + largest).max())
+    low = lower_end(outcome, floor, alpha=alpha)
+    high = -lower_end(-outcome, -ceiling, alpha=alpha)
+    # Of the places without data the pseudo-outcome holds q hits: the lower end takes them away again.
+    gap = places - per_list
+    spread = 3 * float(gap.std(ddof=1)) / math.sqrt(len(gap))
+    missing = max(0.0, float(gap.mean()) + spread) if support < 1 - spread / float(places.mean()) else 0.0
+    return OffPolicyEstimate(
+        users=len(users),
+        lists=lists,
+        support=support,
+        doubly_robust=float(outcome.mean()),
+        self_normalised=float(places.mean() * weighted_hits.sum() / total) if total else None,
+        low=max(0.0, low - missing * float(rate[-1])),
+        high=min(float(places.max()), high),
+        alpha=alpha,
+    )
+
+
+def running_rate(hits: FloatArray, shown: FloatArray) -> FloatArray:
+    """(n,) hits per shown item among the users before each, at most ``LARGEST_RATE``."""
+    before = np.arange(len(hits)) // REFIT_EVERY * REFIT_EVERY
+    total_hits, total_shown = (np.concatenate([[0.0], np.cumsum(part)])[before] for part in (hits, shown))
+    rate: FloatArray = np.minimum(total_hits / (total_shown + PRIOR_ITEMS), LARGEST_RATE)
+    return rate
+
+
+def lower_end(outcome: FloatArray, floor: float, *, alpha: float) -> float:
+    """The largest m for which "the mean is at most m" is rejected at half of ``alpha``, at least ``floor``.
+
+    Args:
+        outcome: (n,) independent, not below ``floor``.
+    """
+    threshold = math.log(2 / alpha)
+
+    def rejected(mean: float) -> bool:
+        bets = BETS / max(mean - floor, 1e-12)
+        path = np.cumsum(np.log1p(bets[:, None] * (outcome - mean)), axis=1)
+        return bool(logsumexp(path, axis=0).max() - math.log(len(BETS)) >= threshold)
+
+    return _last_true(rejected, floor, float(outcome.max()))
+
+
+def _last_true(holds: Callable[[float], bool], low: float, high: float) -> float:
+    """The end of the stretch from ``low`` on where ``holds`` is true."""
+    for _ in range(STEPS):
+        middle = (low + high) / 2
+        low, high = (middle, high) if holds(middle) else (low, middle)
+    return low

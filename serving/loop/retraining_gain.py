@@ -1,0 +1,70 @@
+"""What retraining now is expected to bring: the learning curve of earlier releases, read at today's ratings.
+
+The curve is rmse = a + b log(ratings), by least squares over the runs' test figures: over the few octaves
+that a deployment's releases span, a power law is not told from it. Releases of one size give no slope.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from recsys.types import JsonObject
+
+FEWEST_GROWTH = 1.01  # the largest run's ratings over the smallest's, for a slope
+
+
+@dataclass(frozen=True)
+class CurvePoint:
+    """A run: ``ratings`` in its data, ``rmse`` in stars on its test slice."""
+
+    ratings: int
+    rmse: float
+
+
+@dataclass(frozen=True)
+class RetrainingGain:
+    """``gain`` in stars of rmse (positive is better) of training on ``now`` ratings instead of ``trained``;
+    ``error`` its standard error, None with two points. ``words`` says why there is none, or ""."""
+
+    trained: int
+    now: int
+    points: int
+    gain: float | None = None
+    error: float | None = None
+    words: str = ""
+
+
+def curve_point(run: Path, *, dataset: str) -> CurvePoint | None:
+    """From a run's results.json; None where it is of other data, or has no test figure."""
+    try:
+        found: JsonObject = json.loads((run / "results.json").read_text(encoding="utf-8"))
+        if found["dataset"]["name"] != dataset:
+            return None
+        model = found.get("recommender") or found.get("ensemble") or found.get("best") or {}
+        rmse = (model.get("test") or {}).get("rmse")
+        return None if rmse is None else CurvePoint(int(found["dataset"]["ratings"]), float(rmse))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None
+
+
+def expected_gain(points: Sequence[CurvePoint], *, trained: int, new_ratings: int) -> RetrainingGain:
+    """Of retraining a release of ``trained`` ratings with ``new_ratings`` more."""
+    now, sizes = trained + new_ratings, [point.ratings for point in points]
+    if len(points) < 2 or max(sizes) < FEWEST_GROWTH * min(sizes):
+        words = f"cannot be told: {len(points)} earlier releases of one size; the next one gives a slope"
+        return RetrainingGain(trained, now, len(points), words=words)
+    x = np.log(np.array(sizes, dtype=np.float64))
+    y = np.array([point.rmse for point in points])
+    spread = float(np.square(x - x.mean()).sum())
+    slope = float(((x - x.mean()) * (y - y.mean())).sum()) / spread
+    residual = y - y.mean() - slope * (x - x.mean())
+    free = len(points) - 2
+    step = math.log(now / trained)
+    error = step * math.sqrt(float(np.square(residual).sum()) / free / spread) if free else None
+    return RetrainingGain(trained, now, len(points), gain=-slope * step, error=error)
