@@ -265,7 +265,7 @@ class Operations:
         rows = [asdict(row) for row in newest(self.store, JOURNAL_KINDS, count=count)]
         for row in rows:
             for name in ("before", "after"):
-                if name in row["data"]:
+                if row["kind"] == "audit" and name in row["data"]:
                     row["data"][name] = shares_in(row["data"][name])
         return rows
 

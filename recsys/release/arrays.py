@@ -30,6 +30,7 @@ from recsys.release.files import map_array, save_array
 from recsys.types import BoolArray
 
 LINE_FEED = ord("\n")
+TRENDING_HALF_LIFE_DAYS = 30.0  # a rating halves in weight with each
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,15 @@ from recsys.ranking.new_items import vectors_with_new_items, with_new_items
 from recsys.ranking.ranker import Ranker
 from recsys.ranking.ranker_config import seen_matrix
 from recsys.ranking.taste_vectors import item_vectors
-from recsys.release.arrays import Histories, IdIndex, ItemCatalogue, LoadedCorrection, Popularity, Titles
+from recsys.release.arrays import (
+    TRENDING_HALF_LIFE_DAYS,
+    Histories,
+    IdIndex,
+    ItemCatalogue,
+    LoadedCorrection,
+    Popularity,
+    Titles,
+)
 from recsys.release.manifest import (
     DatasetCard,
     FoldInCard,
@@ -39,7 +47,6 @@ from recsys.release.profile import Profile, profile_of_run
 from recsys.release.release_writer import ReleaseContents, ReleaseMember, write_release
 from recsys.types import JsonObject
 
-TRENDING_HALF_LIFE_DAYS = 30.0
 MEAN_DAMPING = 10.0  # ratings that the overall mean counts for in an item's own
 DAY_SECONDS = 86_400
 

@@ -36,7 +36,7 @@ from recsys.release.queries import (
 from recsys.release.rating_ensemble import RatingEnsemble
 from recsys.release.topk_pruning import score_with_pruning
 from recsys.release.user_state import EMPTY_HISTORY, UserState, UserStateCache
-from recsys.types import BoolArray, IntArray
+from recsys.types import BoolArray, FloatArray, IntArray
 
 MIN_CANDIDATES = 100  # of the ranker, rescored for every list
 FIXED_SINCE = 3  # schema version; older releases keep the number that their golden lists were made with
@@ -118,11 +118,12 @@ class Recommender:
         *,
         trending: bool = False,
         allowed: BoolArray | None = None,
+        counts: FloatArray | None = None,
     ) -> list[Recommendation]:
         """The most rated items, by ``trending`` with decay; ``score`` is 1 for the first of them all.
 
-        ``allowed`` (items,) mask narrows the catalogue."""
-        scores = self._popularity(trending)
+        ``allowed`` (items,) mask narrows the catalogue; ``counts`` (items,) are newer than the release's."""
+        scores = self._popularity(trending) if counts is None else _on_unit(counts)
         if allowed is not None:
             scores[~allowed] = -np.inf
         if genre is not None:
@@ -301,8 +302,7 @@ class Recommender:
     def _popularity(self, trending: bool) -> NDArray[np.float32]:
         """(items,) on 0..1, a copy."""
         shelf = self.release.popularity
-        counts = shelf.trending if trending else shelf.counts
-        return counts / max(float(counts.max()), 1e-9)
+        return _on_unit(shelf.trending if trending else shelf.counts)
 
     def _for_strangers(self, items: NDArray[np.int64], scores: NDArray[np.float32]) -> list[Recommendation]:
         """With the stars that somebody unknown would be predicted to give."""
@@ -343,3 +343,8 @@ class Recommender:
         count = len(self.release.items)
         if len(items) and not (items.min() >= 0 and items.max() < count):
             raise InputError(f"item rows {items.min()} .. {items.max()}, expected 0 .. {count - 1}")
+
+
+def _on_unit(counts: FloatArray) -> NDArray[np.float32]:
+    """(items,) shares of the largest count, a copy."""
+    return (counts / max(float(counts.max()), 1e-9)).astype(np.float32)

@@ -72,7 +72,7 @@ async def _similar_to(request: Request, item_id: str, query: CountQuery) -> Resp
     summary="Popular items",
 )
 async def popular(request: Request, query: Annotated[PopularQuery, Query()]) -> Response:
-    """Overall or of a genre; ``trending`` weighs recent ratings more."""
+    """Overall or of a genre, moving with the ratings that come in; ``trending`` weighs recent ones more."""
     service = service_of(request)
     deployment = service.deployment
     found = await catalogue_answers.popular(
@@ -82,6 +82,7 @@ async def popular(request: Request, query: Annotated[PopularQuery, Query()]) -> 
         genre=query.genre or None,
         trending=query.trending,
         where=query.where,
+        live=service.popularity,
     )
     arm = deployment.state.arms[0].name
     request.scope["log_fields"].update(arm=arm)

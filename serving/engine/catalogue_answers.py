@@ -9,6 +9,7 @@ import numpy as np
 from recsys.release.queries import Recommendation
 from recsys.types import BoolArray
 from serving.engine.list_computation import ListComputation
+from serving.engine.live_popularity import LivePopularity
 from serving.engine.recent_ratings import RecentRatings
 from serving.engine.release_loader import Deployment
 from serving.engine.requests import PredictedRatings, RecommendationRequest, item_ids, to_query
@@ -63,11 +64,17 @@ async def popular(
     genre: str | None,
     trending: bool,
     where: str | None = None,
+    live: LivePopularity | None = None,
 ) -> list[Recommendation]:
-    """The most rated items that may be listed. Raises InputError for an unknown genre or a wrong filter."""
+    """The most rated items that may be listed; ``live`` counts what was rated since the release.
+
+    Raises InputError for an unknown genre or a wrong filter."""
+    counts = None
+    if live is not None and live.belongs_to(loaded):
+        counts = live.trending if trending else live.counts
     allowed = listable(loaded, genre=genre, where=where)
     found: list[Recommendation] = await computation.call(
-        lambda: loaded.recommender.popular(count, trending=trending, allowed=allowed)
+        lambda: loaded.recommender.popular(count, trending=trending, allowed=allowed, counts=counts)
     )
     return found
 

@@ -13,6 +13,7 @@ from collections.abc import Iterable
 from serving.domain import Feedback
 
 NO_RATINGS: dict[str, float] = {}
+RatedAt = tuple[str, str, float, float | None]
 
 
 class RecentRatings:
@@ -22,6 +23,9 @@ class RecentRatings:
         self._ratings: dict[str, dict[str, float]] = {}
         self._when: dict[tuple[str, str], float] = {}
         self._lock = threading.Lock()
+        self._log: list[RatedAt] = []
+        self._log_is_whole = True
+        self.generation = 0  # of the log: another one after anything was taken out
 
     def __len__(self) -> int:
         """Users with ratings."""
@@ -38,6 +42,9 @@ class RecentRatings:
         with self._lock:
             if self._when.get(key, float("-inf")) > event.at:
                 return
+            earlier = self._when.get(key)
+            if earlier != event.at:
+                self._log.append((event.user_id, event.item_id, event.at, earlier))
             self._when[key] = event.at
             before = self._ratings.get(event.user_id, NO_RATINGS)
             if before.get(event.item_id) != event.value:
@@ -51,6 +58,7 @@ class RecentRatings:
             fresh.add(event)
         with self._lock:
             self._ratings, self._when = fresh._ratings, fresh._when
+            self._start_log()
 
     def users(self) -> list[str]:
         """Who has ratings."""
@@ -62,6 +70,7 @@ class RecentRatings:
         with self._lock:
             for item in self._ratings.pop(user_id, {}):
                 self._when.pop((user_id, item), None)
+            self._start_log()
 
     def drop_before(self, at: float) -> None:
         """Keeps no rating that was given before ``at`` (Unix seconds), as retention does with the store."""
@@ -75,3 +84,17 @@ class RecentRatings:
                     self._ratings[user_id] = kept
                 else:
                     del self._ratings[user_id]
+            self._start_log()
+
+    def rated_since(self, position: int) -> list[RatedAt]:
+        """What was rated after the first ``position`` entries of this generation: user, item, when, and when
+        this user had rated it before."""
+        with self._lock:
+            if not self._log_is_whole:
+                self._log = [(user_id, item, at, None) for (user_id, item), at in self._when.items()]
+                self._log_is_whole = True
+            return self._log[position:]
+
+    def _start_log(self) -> None:
+        self.generation += 1
+        self._log_is_whole = False

@@ -22,6 +22,7 @@ from serving.engine.background_lists import ListJob
 from serving.engine.list_answers import ListAnswers
 from serving.engine.list_computation import ListComputation
 from serving.engine.live_catalogue import LiveCatalogue
+from serving.engine.live_popularity import LivePopularity
 from serving.engine.rating_predictions import attach_predictions
 from serving.engine.recent_ratings import RecentRatings
 from serving.engine.release_loader import Deployment, ReleaseLoader
@@ -57,6 +58,7 @@ class Service:
         self._changing = threading.Lock()  # of the deployment in service
         self._metrics_saved_at = 0.0
         self._flushed = {"batches": 0, "batched": 0, "lost": 0}
+        self.popularity: LivePopularity | None = None
         self.closing = False
 
     def start(self) -> None:
@@ -176,6 +178,15 @@ class Service:
             raise RuleConflict(before.revision)
         save_rules(self.store, rules, before=before, actor=actor, reason=reason)
         self.refresh_catalogue()
+
+    def refresh_popularity(self) -> None:
+        """Counts what was rated since the last call, for the first arm's popular items."""
+        control, testers = self.deployment.control, self.deployment.state.overrides
+        live = self.popularity
+        if live is None or not live.is_of(control, self.recent_ratings, testers):
+            live = LivePopularity(control, self.recent_ratings, testers)
+        live.update()
+        self.popularity = live
 
     def publish_metrics(self) -> None:
         """Gauges and counters that threads keep as plain numbers, brought to Prometheus."""

@@ -43,6 +43,9 @@ class Replicated(Protocol):
     def refresh_catalogue(self) -> None:
         """Items and rules may have been changed, or a window may have opened. Raises what the store does."""
 
+    def refresh_popularity(self) -> None:
+        """Ratings may have come or gone."""
+
     def publish_metrics(self) -> None:
         """Called after each poll, whether the store could be read or not."""
 
@@ -97,6 +100,7 @@ class StoreSync:
         try:
             self._target.refresh_catalogue()
             self.catch_up()
+            self._target.refresh_popularity()
             state = self._store.experiment(self._experiment)
         except Exception as error:  # whatever a database can raise: the next poll may find it back
             if not self._store_away:

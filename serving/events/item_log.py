@@ -134,7 +134,9 @@ def item_history(store: EventStore, item_id: str, *, count: int = 100) -> list[J
     query = select(ITEMS).where(ITEMS.c.item_id == item_id).order_by(ITEMS.c.revision.desc())
     with store.engine.connect() as connection:
         found = connection.execute(query.limit(count + 1)).all()
-    states = [fields_of(item_from(item_id, row.revision, row.state)) for row in found]
+    states: list[JsonObject | None] = [
+        fields_of(item_from(item_id, row.revision, row.state)) for row in found
+    ]
     return [
         {
             "revision": row.revision,
@@ -144,7 +146,7 @@ def item_history(store: EventStore, item_id: str, *, count: int = 100) -> list[J
             "before": before,
             "after": after,
         }
-        for row, after, before in zip(found, states, [*states[1:], None], strict=True)
+        for row, after, before in zip(found, states, [*states, None][1:], strict=True)
     ][:count]
 
 

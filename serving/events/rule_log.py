@@ -92,5 +92,5 @@ def rules_history(store: EventStore, settings: RuleSet, *, count: int = 100) -> 
             "before": before,
             "after": after,
         }
-        for row, after, before in zip(found, states, [*states[1:], rules_json(settings)], strict=True)
+        for row, after, before in zip(found, states, [*states, rules_json(settings)][1:], strict=True)
     ][:count]

@@ -159,7 +159,7 @@ def filters(draw: st.DrawFn, depth: int = 0) -> tuple[str, Any]:
     return f"({left}) OR ({right})", lambda item: holds(item) or also(item)
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(filters(), st.lists(item, max_size=8))
 def test_filters_hold_for_what_a_plain_reference_says(
     made: tuple[str, Any], items: list[dict[str, Any]]

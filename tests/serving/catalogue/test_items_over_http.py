@@ -224,6 +224,14 @@ def test_what_cannot_be_is_refused(made: Running, method: str, path: str, body: 
     assert newest_items(made.service.store) == (0, [])
 
 
+def test_an_item_that_was_never_changed_has_no_history(made: Running) -> None:
+    answer = made.client.get("/v1/items/i1/history", headers=AS_ADMIN)
+    assert answer.json() == {"id": "i1", "changes": []}
+    hide(made, "i1", reason="gone")
+    operations = made.client.get("/v1/operations", headers=AS_ADMIN).json()["journal"]
+    assert [entry["data"]["reason"] for entry in operations if entry["kind"] == "catalogue"] == ["gone"]
+
+
 def test_changes_need_the_admin_token(made: Running) -> None:
     for method, path in (("PUT", "i1"), ("PATCH", "i1"), ("DELETE", "i1"), ("GET", "i1/history")):
         answer = made.client.request(method, f"/v1/items/{path}", json={} if method[0] == "P" else None)

@@ -40,6 +40,7 @@ def test_rules_change_lists_at_once_and_are_audited(made: Running) -> None:
         "diversity": 0.0,
         "unknown_items": [],
     }
+    assert made.client.get("/v1/rules/history").json() == {"changes": []}
     before = [item["id"] for item in made.list("u1", count=5)["items"]]
     last = [item["id"] for item in made.list("u1", count=100)["items"]][-1]
     after = send(
