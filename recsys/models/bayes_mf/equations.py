@@ -17,7 +17,8 @@ def draw(
 
     ``design`` (b, longest, width + 1) holds x and, last, its target, both times the root of the rating's
     weight, 0 where padded; ``weight`` (b,) multiplies the row's ratings; the prior is Normal with ``mean``
-    (b, width) and ``precision`` (width, width); ``noise`` (b, width) is standard normal.
+    (b, width) and ``precision`` (width, width); ``noise`` (b, width) is standard normal. Rows whose system
+    is not positive definite are NaN.
     """
     width = mean.shape[1]
     gram = design.mT @ design
@@ -27,8 +28,9 @@ def draw(
     gram[:, width, :width] += pull
     # Any corner that keeps the matrix positive definite will do: nothing reads the factor's last entry.
     gram[:, width, width] = 1.001 * (gram[:, width, width] + (pull * mean).sum(dim=1)) + 1
-    root = torch.linalg.cholesky(gram)
-    half = root[:, width, :width]
+    # Not cholesky(), which waits for each group's outcome: the caller finds the NaN of all groups at once.
+    root, failed = torch.linalg.cholesky_ex(gram)
+    half = torch.where(failed[:, None] == 0, root[:, width, :width], torch.nan)
     both = torch.stack([half, half + noise], dim=2)
     solved = torch.linalg.solve_triangular(root[:, :width, :width].mT, both, upper=True)
     return solved[:, :, 0], solved[:, :, 1]

@@ -288,6 +288,10 @@ class Sampler:
                 self.score[entries] = (target + beyond).view(-1)
 
         for_each(solve, side.ratings.groups)
+        if drawn.sum().isnan():
+            raise FloatingPointError(
+                f"the chain's vectors of {name} are no numbers after {self.sweeps} sweeps"
+            )
         side.drawn, side.conditional = drawn, conditional
 
     def state(self) -> Arrays:

@@ -59,13 +59,14 @@ def _take_statistics(network: HybridVae, sample: Pairs, noise: Noise | None) -> 
     momenta = [norm.momentum for norm in norms]
     for norm in norms:
         norm.reset_running_stats()
-        norm.momentum = None  # the plain mean over batches
     network.train()
     sums = network.sums()
     rows = torch.arange(len(sample), device=sample.users.device)
-    for part in rows.split(BATCH[rows.device.type]):
-        if len(part) > 1:
-            network(sample.take(part), sums, noise)
+    parts = [part for part in rows.split(BATCH[rows.device.type]) if len(part) > 1]
+    for number, part in enumerate(parts):
+        for norm in norms:  # the plain mean over batches; momentum None would read a count from the device
+            norm.momentum = 1 / (number + 1)
+        network(sample.take(part), sums, noise)
     for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = momentum
     network.eval()

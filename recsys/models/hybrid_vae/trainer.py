@@ -34,7 +34,7 @@ from recsys.models.hybrid_vae.noise import Noise
 from recsys.models.hybrid_vae.step_schedules import averaging_from, kl_weight, learning_rate
 from recsys.models.hybrid_vae.warm_start import WarmStart, fit_warm_start
 from recsys.models.optim.averaging import Average
-from recsys.models.optim.device import mixed_precision
+from recsys.models.optim.device import mixed_precision, tensor_cores
 from recsys.models.optim.row_adam import RowAdam, cheaper_by_row
 from recsys.models.optim.schedules import Plateau
 from recsys.seeds import derive_seed
@@ -133,11 +133,12 @@ class HybridVaeTrainer:
         batches = tuple(rows for rows in batches if len(rows) > 1)
         squared = torch.zeros((), device=self.device)
         divergence, norm = squared.clone(), squared.clone()
-        for number, (rows, histories) in enumerate(zip(batches, self._histories(batches), strict=True)):
-            error, kl, gradient = self._step(rows, self.epoch + number / len(batches), histories)
-            squared += error * len(rows)
-            divergence += kl
-            norm = torch.maximum(norm, torch.nan_to_num(gradient, nan=torch.inf))
+        with tensor_cores(self.device):
+            for number, (rows, histories) in enumerate(zip(batches, self._histories(batches), strict=True)):
+                error, kl, gradient = self._step(rows, self.epoch + number / len(batches), histories)
+                squared += error * len(rows)
+                divergence += kl
+                norm = torch.maximum(norm, torch.nan_to_num(gradient, nan=torch.inf))
         self.flush()
         self.epoch += 1
         if self.swa is not None and self.epoch > averaging_from(self.config, self.epochs):

@@ -88,9 +88,11 @@ def update(
         x = design[block.others]
         y = left[block.ratings] - bias[block.others]
         gram = x.transpose(1, 2) @ x + torch.diag_embed(doubt[block.others].sum(dim=1))
-        factor = torch.linalg.cholesky(noise_precision * gram + torch.diag(side.precision))
+        # cholesky() would wait for each block's outcome; a trial ends on the NaN that a failed one leaves.
+        factor, failed = torch.linalg.cholesky_ex(noise_precision * gram + torch.diag(side.precision))
         pull = noise_precision * (x.transpose(1, 2) @ y[:, :, None])
-        mean[block.rows] = torch.cholesky_solve(pull, factor)[:, :, 0]
+        solved = torch.cholesky_solve(pull, factor)[:, :, 0]
+        mean[block.rows] = torch.where(failed[:, None] == 0, solved, torch.nan)
         inverse = torch.cholesky_inverse(factor)
         variance[block.rows] = torch.diagonal(inverse, dim1=1, dim2=2)
     side.mean, side.variance = mean, variance

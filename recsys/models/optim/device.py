@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -23,19 +24,27 @@ def pick_device(name: str = "auto") -> torch.device:
     return device
 
 
-def fast_bfloat16(device: torch.device) -> bool:
-    """Whether bfloat16 products are faster than float32 ones here (tensor cores, AVX512-BF16, AMX)."""
-    if device.type == "cuda":
-        return bool(torch.cuda.is_bf16_supported())
-    supported = getattr(torch.cpu, "_is_avx512_bf16_supported", None)
-    return bool(supported and supported())
-
-
 def mixed_precision(device: torch.device) -> AbstractContextManager[Any]:
-    """Autocast to bfloat16 where that is fast, else nothing. No loss scaling: bfloat16 keeps the range."""
-    if not fast_bfloat16(device):
+    """Autocast to bfloat16 on a CPU with products of it (AVX512-BF16, AMX), else nothing. No loss scaling:
+    bfloat16 keeps the range. A card has TF32 instead (``tensor_cores``), which casts nothing."""
+    supported = getattr(torch.cpu, "_is_avx512_bf16_supported", None)
+    if device.type != "cpu" or not (supported and supported()):
         return nullcontext()
     return torch.autocast(device.type, dtype=torch.bfloat16)
+
+
+@contextmanager
+def tensor_cores(device: torch.device) -> Iterator[None]:
+    """float32 products by TF32 inside, on a card that has it; both passes belong inside."""
+    if device.type != "cuda":
+        yield
+        return
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("high")
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(before)
 
 
 def has_gpu() -> bool:
