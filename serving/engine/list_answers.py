@@ -115,11 +115,14 @@ class ListAnswers:
         loaded = deployment.arms[arm]
         query = replace(to_query(loaded, request, self._recent_ratings), count=count)
         began = perf_counter()
-        if not request.ratings and (filtered := loaded.filtered_list(query)) is not None:
-            return ArmAnswer(arm, loaded, filtered, {"lookup": 1000 * (perf_counter() - began)}, None)
         ratings = self._ratings_of(request, query)
-        answer = await self._computation.recommend(loaded, query, arm=arm, request=request, batched=batched)
-        known = None
+        known, filtered = None, None if request.ratings else loaded.filtered_list(query)
+        if filtered is None:
+            answer = await self._computation.recommend(
+                loaded, query, arm=arm, request=request, batched=batched
+            )
+        else:
+            answer = replace(filtered, milliseconds={"lookup": 1000 * (perf_counter() - began)})
         if is_memorable(request, query) and not answer.fallback:
             person = None if query.history is None else request.user_id
             known = loaded.remember(query.user, person, query.count, ratings, answer)
