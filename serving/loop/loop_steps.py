@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -52,14 +52,20 @@ class LoopSteps:
         return self._phases[state.phase](state, now)
 
     def mirror(self, records: list[LoopRecord]) -> None:
-        """Copies to the event store's journal what it does not have of this loop; the page reads it there."""
-        wanted = [record for record in records if record.kind != "settings"]
-        known = newest(self.store, ("loop",), subject=self.experiment, count=1)
-        last = known[0].data if known and known[0].data.get("folder") == str(self.folder) else {}
-        for record in wanted:
-            if record.number > last.get("number", 0):
-                row = asdict(record) | {"folder": str(self.folder), "moves": record.moves}
-                self.store.append("loop", self.experiment, row, at=record.at)
+        mirror_records(self.store, records, experiment=self.experiment, folder=self.folder)
+
+
+def mirror_records(
+    store: EventStore, records: Sequence[LoopRecord], *, experiment: str, folder: Path
+) -> None:
+    """Copies to the event store's journal what it does not have of the loop in ``folder``; the operations
+    page reads it there."""
+    known = newest(store, ("loop",), subject=experiment, count=1)
+    last = known[0].data if known and known[0].data.get("folder") == str(folder) else {}
+    for record in records:
+        if record.kind != "settings" and record.number > last.get("number", 0):
+            row = asdict(record) | {"folder": str(folder), "moves": record.moves}
+            store.append("loop", experiment, row, at=record.at)
 
 
 def _without_password(events: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,10 +12,13 @@ from typing import Any
 import pytest
 
 from serving.domain import ExperimentState
+from serving.loop.loop_decisions import Phase
+from serving.loop.loop_steps import mirror_records
 from serving.rollout.policy import RolloutPlan
 from serving.rollout.rollout_status import start_rollout
 from tests.benchmarks.simulations.behaviour import Behaviour, answers
 from tests.releases import make_release
+from tests.serving.loop.test_loop_controller import PlannedSteps, controller
 from tests.serving.ops.here import operating
 from tests.serving.running import Running, wait_for
 
@@ -47,6 +51,12 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
         wait_for(lambda: (store.experiment("main") or state).owner == "manual")
         for user in range(40):
             one.list(f"u{user}")
+        steps = PlannedSteps(set())
+        for verdict in ("ship", "stop"):
+            steps.change = {Phase.COMPARE: {"verdict": verdict, "words": f"{verdict.capitalize()}: +0.01."}}
+            loop = controller(folder / "loop", steps)
+            loop.run(threading.Event(), once=True)
+        mirror_records(store, loop.journal.records, experiment="main", folder=folder / "loop")
         yield one
 
 
@@ -93,6 +103,20 @@ def test_arms_verdicts_rollout_and_journal_are_shown_as_the_api_has_them(page: A
     assert "no lift" in page.locator(".note").first.inner_text()
     page.wait_for_function("() => /[0-9]/.test(document.querySelectorAll('.tile b')[1].textContent)")
     picture(page, "operations-desktop")
+
+
+def test_the_loop_shows_what_it_did_and_why(page: Any, made: Running) -> None:
+    page.goto(f"{made.url}/operations")
+    page.wait_for_selector("[aria-label='cycles of the loop']")
+    rows = page.locator("[aria-label='cycles of the loop'] tbody tr")
+    cells = [rows.nth(place).locator("td").all_text_contents() for place in range(rows.count())]
+    assert [row[0][0] for row in cells] == ["2", "1"]
+    assert [row[1] for row in cells] == ["20,000 new ratings"] * 2
+    assert [row[2] for row in cells] == ["$1.25"] * 2
+    assert [row[4] for row in cells] == ["Stop: +0.01.", "Ship: +0.01."]
+    assert [row[5] for row in cells] == ["ended", "promoted"]
+    assert cells[1][6] == "promoted: /runs/loop/cycle-0001/run/release answers everybody"
+    picture(page, "operations-loop")
 
 
 def test_it_lives_and_leaves_the_reader_where_they_are(page: Any, made: Running) -> None:
