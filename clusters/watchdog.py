@@ -65,7 +65,8 @@ def margin_seconds(spec: RentedSpec, *, driver_fetches: bool = False) -> float:
     """
     if driver_fetches:
         return 0.8 * teardown_seconds(spec)
-    return min(120.0, 0.03 * spec.max_hours * 3600)
+    seconds = spec.max_hours * 3600
+    return min(120.0, max(20.0, 0.03 * seconds), 0.25 * seconds)
 
 
 def reason_to_end(
