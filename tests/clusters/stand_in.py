@@ -3,7 +3,8 @@ release.
 
     python search/breakthrough.py --trials N --seconds S --out FOLDER [--resume]
 
-Writes trials/NNNN.json (with the node that ran it), results.json and release/. Sent to pods by tests only.
+Writes trials/NNNN.json (with the node that ran it), results.json and release/, and does not end while a file
+`hold` lies in ~/breakthrough. Sent to pods by tests only.
 """
 
 from __future__ import annotations
@@ -81,6 +82,8 @@ def main() -> int:
         if len(stops) > 1:
             print("search: stopped now; --resume goes on")
             return 130
+    while (Path.home() / "breakthrough" / "hold").exists():
+        time.sleep(0.25)
     (out / "release").mkdir(exist_ok=True)
     (out / "release" / "manifest.json").write_text(json.dumps({"complete": True}))
     (out / "results.json").write_text(

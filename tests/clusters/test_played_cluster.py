@@ -27,6 +27,8 @@ def test_two_nodes_from_quote_to_release_and_no_secret_anywhere(stage: Stage, tm
     data = data.rename(tmp_path / "ratings")
     driver = stage.drive("--trials", "8", "--seconds", "3", "--data", str(data), **TWO)
     stage.wait_for("search: trial")
+    hold = "/root/breakthrough/hold"
+    stage.in_pod(stage.cloud.living()[0], f"touch {hold}")  # until everything was looked at
     secrets = [WEBHOOK, stage.cloud.account_key]
     (cluster,) = (stage.folder / "state" / "breakthrough" / "clusters").iterdir()
     token, key = (cluster / "token").read_text(), (cluster / "key").read_text()
@@ -55,6 +57,7 @@ def test_two_nodes_from_quote_to_release_and_no_secret_anywhere(stage: Stage, tm
     )
     assert unheard == "401"
     here = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True).stdout
+    stage.in_pod(stage.cloud.living()[0], f"rm {hold}")
     assert driver.wait(timeout=500) == 0, stage.said()
     fetched = "".join(path.read_text(errors="replace") for path in stage.out.rglob("*") if path.is_file())
     states = "".join(path.read_text() for path in cluster.iterdir())
