@@ -11,7 +11,14 @@ from dataclasses import dataclass, fields, replace
 from typing import Any, Protocol
 
 from recsys.models.ranges import Range
-from recsys.ranking import decayed_popularity, item_regression, neighbourhood, random_walk, spectral
+from recsys.ranking import (
+    decayed_popularity,
+    hybrid_vae_lists,
+    item_regression,
+    neighbourhood,
+    random_walk,
+    spectral,
+)
 from recsys.ranking.als import ALS_RANGES, AlsConfig, fit_als
 from recsys.ranking.list_data import ListData
 from recsys.ranking.ranker import Ranker
@@ -131,6 +138,14 @@ LIST_FAMILIES: dict[str, ListFamily] = {
             spectral.SPECTRAL_RANGES,
             spectral.fit_spectral,
             (spectral.SpectralConfig(),),
+        ),
+        ListFamily(
+            hybrid_vae_lists.NAME,
+            hybrid_vae_lists.HybridVaeListsConfig,
+            hybrid_vae_lists.RANGES,
+            hybrid_vae_lists.fit_hybrid_vae_lists,
+            (hybrid_vae_lists.HybridVaeListsConfig(),),
+            share=0.0,  # in plans that name it: some ten seconds a trial on ML-100K, and no gain in the blend
         ),
         ListFamily(
             "popularity",

@@ -9,6 +9,9 @@ score(history, item) is the sum of the parts that a ranker has:
                                       the history: the user's half step of implicit ALS (see als.py). Several
                                       ALS lie side by side, each solved alone (settings["blocks"]);
                                       with no ridge u is the sum of w q itself (see spectral.py);
+    network_{n}_{items,gram,w1,b1,w2} of a block with a network: u is solved with q its rows of ``items`` and
+                                      its ``gram``, then u + tanh(u w1 + b1) w2, and a last 1, is the
+                                      person's vector for ``factors`` (see hybrid_vae_lists.py);
     prior (items,)                    popularity, at most 1: all that a ranker of it alone says; beside
                                       others, what people of few ratings are told (see popularity_prior.py).
 ``users`` (users, k) keeps u of the users that training knew, so that their requests solve nothing.
@@ -19,7 +22,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -34,6 +37,7 @@ from recsys.types import Arrays, IntArray, JsonObject
 
 MIN_PRIOR_SHARE = 0.02  # of the best score: so little of popularity would move no list
 BLOCK = 4096  # items whose scores stay in the cache on the way to their place
+NETWORK = "network_"  # begins the names of a block's network
 LINKS = ("links_ends", "links_items", "links_values")
 ARRAY_GROUPS = ({"weights"}, set(LINKS), {"base"}, {"factors", "gram"}, {"prior"})
 
@@ -50,6 +54,14 @@ class RankerFactors:
     share: float
     weight: JsonObject
     ridge: JsonObject | None
+    network: str | None = None
+
+    def encode(self, network: Arrays, history: History) -> NDArray[np.float32]:
+        """(k + 1,) ``share`` times a person's vector by the ``network`` (its arrays by name)."""
+        plain = replace(self, share=1.0)
+        solved = plain.solve(network["items"][history.items], network["gram"], history)
+        moved = solved + np.tanh(solved @ network["w1"] + network["b1"]) @ network["w2"]
+        return np.append(self.share * moved, self.share).astype(np.float32)
 
     def solve(
         self, rated: NDArray[np.float32], gram: NDArray[np.float32], history: History
@@ -85,7 +97,7 @@ class Ranker:
     arrays: Arrays
 
     def __post_init__(self) -> None:
-        names = set(self.arrays) - {"users"}
+        names = {name for name in self.arrays if not name.startswith(NETWORK)} - {"users"}
         parts = [part for part in ARRAY_GROUPS if part <= names]
         if not names or set().union(*parts) != names:
             raise InputError(
@@ -124,9 +136,16 @@ class Ranker:
             return (RankerFactors(0, width, 1.0, self.settings["weight"], self.settings["ridge"]),)
         ends = np.cumsum([0, *(block["width"] for block in blocks)]).tolist()
         return tuple(
-            RankerFactors(start, stop, float(block["share"]), block["weight"], block["ridge"])
+            RankerFactors(
+                start, stop, float(block["share"]), block["weight"], block["ridge"], block.get("network")
+            )
             for start, stop, block in zip(ends, ends[1:], blocks, strict=False)
         )
+
+    def network(self, name: str) -> Arrays:
+        """The arrays of a block's network, by their names in it."""
+        start = f"{name}_"
+        return {key[len(start) :]: array for key, array in self.arrays.items() if key.startswith(start)}
 
     def has(self, name: str) -> bool:
         return name in self.arrays
@@ -192,6 +211,9 @@ class Ranker:
             elif len(history.items):
                 for block in self.blocks:
                     part = slice(block.start, block.stop)
+                    if block.network is not None:
+                        vectors[row, part] = block.encode(self.network(block.network), history)
+                        continue
                     vectors[row, part] = block.solve(factors[history.items, part], gram[part, part], history)
         return vectors
 

@@ -9,7 +9,7 @@ import scipy.linalg
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
-from recsys.ranking.ranker import Ranker
+from recsys.ranking.ranker import NETWORK, Ranker
 from recsys.ranking.sparse_links import link_arrays
 from recsys.types import Arrays, JsonObject
 
@@ -51,14 +51,17 @@ def sum_rankers(
             for block in ranker.blocks:
                 part = slice(block.start, block.stop)
                 grams.append(gram[part, part])
-                blocks.append(
-                    {
-                        "width": block.stop - block.start,
-                        "share": block.share * weight,
-                        "weight": block.weight,
-                        "ridge": block.ridge,
-                    }
-                )
+                joined: JsonObject = {
+                    "width": block.stop - block.start,
+                    "share": block.share * weight,
+                    "weight": block.weight,
+                    "ridge": block.ridge,
+                }
+                if block.network is not None:
+                    joined["network"] = f"{NETWORK}{len(blocks)}"
+                    network = ranker.network(block.network)
+                    arrays |= {f"{joined['network']}_{name}": array for name, array in network.items()}
+                blocks.append(joined)
             if "users" in ranker.arrays:
                 users.append(np.float32(weight) * ranker.arrays["users"])
     if links is not None:

@@ -20,6 +20,7 @@ from recsys.ensemble.calibration import Correction
 from recsys.ensemble.rating_intervals import RatingIntervals
 from recsys.models.hybrid_vae.config import HybridVaeConfig
 from recsys.models.registry import make_config
+from recsys.ranking import hybrid_vae_lists
 from recsys.ranking.list_blend import RANKER_ONLY, ListBlend
 from recsys.ranking.new_items import vectors_with_new_items, with_new_items
 from recsys.ranking.ranker import Ranker
@@ -79,6 +80,7 @@ def pack_release(
     the safe bounds."""
     ratings = dataset.ratings
     require_safe_members(dataset, members)
+    require_safe_ranker(dataset, ranker)
     kept = ratings.take(kept_rows(split, trained_on))
     times = kept.times
     return write_release(
@@ -132,6 +134,16 @@ def require_safe_members(dataset: Dataset, members: Sequence[ReleaseMember]) -> 
         config = make_config(member.packed.family, member.config)
         if isinstance(config, HybridVaeConfig):
             require_safe(config, shape, small_batch_allowed=True, where=member.name)
+
+
+def require_safe_ranker(dataset: Dataset, ranker: Ranker) -> None:
+    """The same door for a ranker's list heads. Raises InputError."""
+    shape = DataShape(dataset.ratings.user_count, dataset.ratings.item_count)
+    for member in ranker.settings.get("members", ()):
+        if member["family"] == hybrid_vae_lists.NAME:
+            hybrid_vae_lists.require_safe_lists(
+                hybrid_vae_lists.HybridVaeListsConfig(**member["config"]), shape
+            )
 
 
 def kept_rows(split: Split, trained_on: Sequence[SliceName]) -> NDArray[np.int64]:

@@ -15,6 +15,7 @@ from recsys.data.ratings import Ratings, RatingScale
 from recsys.models.base import History
 from recsys.models.ranges import Categorical
 from recsys.ranking.als import AlsConfig
+from recsys.ranking.hybrid_vae_lists import HybridVaeListsConfig
 from recsys.ranking.item_regression import EaseTrialConfig, EdlaeConfig, fit_item_regression
 from recsys.ranking.list_data import ListData
 from recsys.ranking.list_families import LIST_FAMILIES
@@ -31,6 +32,7 @@ SMALL: dict[str, Any] = {
     "ease": EaseTrialConfig(ridge=5.0, dropout=0.3),
     "edlae": EdlaeConfig(ridge=5.0, dropout=0.3, closeness=0.5),
     "spectral": SpectralConfig(factors=4),
+    "hybrid_vae_lists": HybridVaeListsConfig(latent=8, hidden=8, epochs=3),
 }
 PERSONAL = [name for name in LIST_FAMILIES if name != "popularity"]
 
