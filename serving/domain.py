@@ -8,6 +8,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from recsys.types import JsonObject
+
 # impression, click, rating, and kinds of the user's own: what each is worth stands in the experiment.
 FeedbackKind = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,31}$")]
 Owner = Literal["manual", "rollout"]
@@ -81,7 +83,8 @@ class ExperimentState:
     """Changed by compare-and-set on ``revision``; ``owner`` is the one writer. ``holdout`` is the share
     of users kept out (they get the first arm and are not counted); ``overrides`` maps testers to arms.
     ``ranges`` says who is where; the store works it out from the shares and the revision before.
-    ``kind`` "split" shows each user one arm's lists; "interleaved" merges those of all arms with a share."""
+    ``kind`` "split" shows each user one arm's lists; "interleaved" merges those of all arms with a share.
+    ``metrics`` are the rules of what is measured as a YAML's ``metrics``, None: those of the deployment."""
 
     name: str
     revision: int
@@ -92,6 +95,7 @@ class ExperimentState:
     overrides: dict[str, str] = dataclass_field(default_factory=dict)
     ranges: tuple[SlotRange, ...] = ()
     kind: ExperimentKind = "split"
+    metrics: JsonObject | None = None
 
     @property
     def interleaved_arms(self) -> tuple[str, ...]:

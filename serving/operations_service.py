@@ -10,7 +10,7 @@ import json
 import threading
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
@@ -25,7 +25,7 @@ from serving.events.store import EventStore
 from serving.experiments.aggregates import Aggregates
 from serving.experiments.epoch import ExperimentEpoch, current_epoch
 from serving.experiments.event_reader import EventReader
-from serving.experiments.experiment_metrics import ACCURACY, DEFAULT_METRICS, Metric
+from serving.experiments.experiment_metrics import ACCURACY, DEFAULT_METRICS, Metric, MetricSet, metric_set
 from serving.experiments.guardrails import Limits
 from serving.experiments.outcomes import Segment, arm_result, as_json, compare
 from serving.experiments.preference import compare_preferences
@@ -190,6 +190,7 @@ class Operations:
         control = state.arms[0].name
         lost = lost_events(self.store, tracked.epoch.began)
         known = self._activity(state, tracked)
+        limits = replace(self.settings.limits, primary=self._measured(state).primary)
         merged = state.interleaved_arms
         treatments = [arm for arm in state.arms[1:] if not arm.shadow and (not merged or arm.name in merged)]
         measured = partial(
@@ -197,7 +198,7 @@ class Operations:
             tally,
             tracked.epoch.states,
             control=control,
-            limits=self.settings.limits,
+            limits=limits,
             now=now,
             covariate=known,
             lost_events=lost,
@@ -207,15 +208,14 @@ class Operations:
             compare_preferences,
             tally,
             control=control,
-            limits=self.settings.limits,
+            limits=limits,
             now=now,
             lost_events=lost,
             treatments=len(treatments),
         )
         # How well ratings are predicted compares people in interleaved lists, too: by the arm they are in.
         converted = preferred if state.kind == "interleaved" else measured
-        names = [metric.name for metric in self.settings.metrics]
-        primary = self.settings.limits.primary
+        names, primary = [metric.name for metric in tally.metrics], limits.primary
         comparisons = [
             (measured if metric == ACCURACY else converted)(treatment=arm.name, metric=metric)
             for arm in treatments
@@ -231,7 +231,7 @@ class Operations:
         arms = [arm_result(arm.name, tally, now) for arm in state.arms]
         held_out = any(past.holdout for past in tracked.epoch.states)
         holdout = arm_result(control, tracked.holdout.catch_up(now), now) if held_out else None
-        return as_json(arms, comparisons, tally, self.settings.limits, segments=segments) | {
+        return as_json(arms, comparisons, tally, limits, segments=segments) | {
             "experiment": state.name,
             "revision": state.revision,
             "kind": state.kind,
@@ -296,14 +296,20 @@ class Operations:
         return made
 
     def _empty(self, state: ExperimentState, *, arms: frozenset[str]) -> Aggregates:
-        settings = self.settings
+        settings, measured = self.settings, self._measured(state)
         return Aggregates(
             arms=arms,
             window_seconds=settings.window_seconds,
-            metrics=tuple(metric.on_scale(*self._scale(state)) for metric in settings.metrics),
+            metrics=tuple(metric.on_scale(*self._scale(state)) for metric in measured.metrics),
             slow_milliseconds=settings.limits.p99_milliseconds,
             interleaved=state.kind == "interleaved",
         )
+
+    def _measured(self, state: ExperimentState) -> MetricSet:
+        """The experiment's own metrics, or the deployment's."""
+        if state.metrics is not None:
+            return metric_set(state.metrics)
+        return MetricSet(self.settings.metrics, self.settings.limits.primary)
 
     def _scale(self, state: ExperimentState) -> tuple[float, float]:
         """Of the first arm's ratings; 1 to 5 where its release cannot be read."""

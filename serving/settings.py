@@ -22,6 +22,7 @@ from pydantic import (
 )
 
 from recsys.errors import InputError
+from recsys.types import JsonObject
 from serving.api.rate_limit import parse_rate
 from serving.assignment import check_shares
 from serving.catalogue.rule_set import RuleSet, rules_from
@@ -30,10 +31,9 @@ from serving.engine.exploration import MAX_EXPLORE
 from serving.events.spool import spool_folder
 from serving.experiments.experiment_metrics import (
     ACCURACY,
-    DEFAULT_METRICS,
     HIT_RATE,
-    EventRule,
     Metric,
+    metric_set,
     seconds_of,
 )
 from serving.experiments.guardrails import Limits
@@ -94,10 +94,6 @@ class MetricSettings(SettingsModel):
     events: dict[FeedbackKind, EventSettings] = Field(min_length=1)
     exposures: Literal["served", "seen"] = "served"
 
-    def as_metric(self, name: str) -> Metric:
-        rules = {kind: EventRule(rule.weight, rule.at_least) for kind, rule in self.events.items()}
-        return Metric(name, rules, self.exposures)
-
 
 class ExperimentSettings(SettingsModel):
     """``salt`` decides who is where; a new one deals everybody anew. As in ``ExperimentState``. ``metrics``
@@ -124,19 +120,21 @@ class ExperimentSettings(SettingsModel):
         return self
 
     @property
+    def rules(self) -> JsonObject:
+        """``metrics`` as plain values, defaults written out."""
+        return {
+            name: rule.model_dump() if isinstance(rule, MetricSettings) else rule
+            for name, rule in self.metrics.items()
+        }
+
+    @property
     def primary(self) -> str:
         """The name of the metric that decides."""
-        return str(self.metrics.get("primary", HIT_RATE))
+        return metric_set(self.rules).primary
 
     def measured(self) -> tuple[Metric, ...]:
         """The metrics that count conversions, the primary one first."""
-        own = [
-            rule.as_metric(name) for name, rule in self.metrics.items() if isinstance(rule, MetricSettings)
-        ]
-        known = own or list(DEFAULT_METRICS)
-        if self.primary == HIT_RATE and HIT_RATE not in [metric.name for metric in known]:
-            known += DEFAULT_METRICS
-        return tuple(sorted(known, key=lambda metric: metric.name != self.primary))
+        return metric_set(self.rules).metrics
 
     def state(self) -> ExperimentState:
         """Revision 0, checked. Raises InputError."""

@@ -13,13 +13,14 @@ class Metrics(Document):
     """What one model does on one slice."""
 
     loss: float | None = None
-    """MSE + 0.01 · KL; the plan's targets are judged on it."""
+    """MSE of the slice's ratings + 0.01 · ``kl``; the plan's targets are judged on it."""
     rmse: float | None = None
     """Root mean squared error, stars."""
     mae: float | None = None
     """Mean absolute error, stars."""
     kl: float | None = None
-    """KL divergence, nats, mean over latent dimensions; 0 for a model without a latent."""
+    """KL divergence, nats, mean over latent dimensions; 0 for a model without a latent. On every slice it is
+    valid's at the best epoch: a packed member that does not draw keeps no log variance."""
     ratings: int | None = None
     """Ratings that the error figures are over."""
     precision_at_10: float | None = None

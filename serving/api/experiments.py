@@ -94,6 +94,7 @@ def _changes(audits: list[JournalEntry]) -> list[JsonObject]:
                 "revision": None if after is None else after["revision"],
                 "before": shares(before),
                 "after": shares(after),
+                "metrics": None if after is None else after.get("metrics"),
             }
         )
     return rows
@@ -139,6 +140,7 @@ async def patch(request: Request, name: Name, body: ExperimentPatch) -> Response
         arms=tuple(replace(arm, share=body.shares.get(arm.name, arm.share)) for arm in now.arms),
         holdout=now.holdout if body.holdout is None else body.holdout,
         overrides=now.overrides if body.overrides is None else dict(body.overrides),
+        metrics=now.metrics if body.metrics is None else body.metrics,
     )
     return JsonResponse(asdict(await _save(service, now, state, body)))
 
@@ -166,6 +168,8 @@ def _removed(before: ExperimentState, after: ExperimentState) -> JsonObject:
     gone: JsonObject = {}
     if before.kind != after.kind:
         gone["kind"] = before.kind
+    if before.metrics is not None and after.metrics is None:
+        gone["metrics"] = before.metrics
     if before.holdout and not after.holdout:
         gone["holdout"] = before.holdout
     overrides = {user: arm for user, arm in before.overrides.items() if user not in after.overrides}
@@ -196,4 +200,5 @@ def _requested_state(now: ExperimentState, body: ExperimentBody) -> ExperimentSt
         holdout=body.holdout,
         overrides=dict(body.overrides),
         kind=body.kind,
+        metrics=body.metrics,
     )

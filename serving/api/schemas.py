@@ -9,11 +9,12 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
+from recsys.types import JsonObject
 from serving.domain import ExperimentKind, FeedbackKind, Owner
 from serving.engine.requests import split_ids
-from serving.settings import Arm
+from serving.settings import Arm, ExperimentSettings
 
 MAX_ITEMS = 100
 MAX_EXCLUDED = 1_000
@@ -191,12 +192,25 @@ class ExperimentChange(RequestModel):
     reason: Annotated[str, StringConstraints(max_length=1_000)] = ""
 
 
+def _metric_rules(metrics: JsonObject | None) -> JsonObject | None:
+    """``metrics`` of an experiment with defaults written out. Raises ValueError as a YAML's would."""
+    return None if metrics is None else ExperimentSettings.model_validate({"metrics": metrics}).rules
+
+
+MetricRules = Annotated[
+    dict[str, Any] | None,
+    AfterValidator(_metric_rules),
+    Field(description="as `metrics` in serve.yaml; null is the deployment's. Other rules count anew"),
+]
+
+
 class ExperimentBody(ExperimentChange):
     """A whole state: what is not named here is removed."""
 
     arms: list[Arm] = Field(min_length=1, max_length=20)
     kind: ExperimentKind = Field("split", description="interleaved merges the arms' lists for each person")
     salt: str | None = Field(None, max_length=200, description="a new one deals all users anew")
+    metrics: MetricRules = None
     holdout: float = Field(0.0, ge=0, le=1)
     overrides: dict[Id, ArmName] = Field(default_factory=dict, max_length=1_000)
 
@@ -205,6 +219,7 @@ class ExperimentPatch(ExperimentChange):
     """A change of shares: arms that are not named keep theirs; what is null stays as it is."""
 
     shares: dict[ArmName, Annotated[float, Field(ge=0, le=1)]] = Field(default_factory=dict, max_length=20)
+    metrics: MetricRules = None
     holdout: float | None = Field(None, ge=0, le=1)
     overrides: dict[Id, ArmName] | None = Field(None, max_length=1_000)
 
@@ -328,6 +343,7 @@ class ExperimentResponse(BaseModel):
     salt: str
     arms: list[StoredArm]
     owner: Owner
+    metrics: dict[str, Any] | None
     holdout: float
     overrides: dict[str, str]
     ranges: list[UserRange]
@@ -335,7 +351,7 @@ class ExperimentResponse(BaseModel):
 
 
 class RevisionChange(BaseModel):
-    """Shares by arm before and after."""
+    """Shares by arm before and after; ``metrics`` as they then were, null for the deployment's."""
 
     at: float
     actor: str
@@ -343,6 +359,7 @@ class RevisionChange(BaseModel):
     revision: int | None
     before: dict[str, float] | None
     after: dict[str, float] | None
+    metrics: dict[str, Any] | None
 
 
 class HistoryResponse(BaseModel):

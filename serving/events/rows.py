@@ -104,6 +104,8 @@ def state_text(state: ExperimentState) -> str:
     fields = asdict(state)
     if state.kind == "split":
         del fields["kind"]
+    if state.metrics is None:
+        del fields["metrics"]
     return json.dumps(fields)
 
 

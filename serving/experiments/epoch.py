@@ -3,11 +3,13 @@
 Shares may change while people are counted (the stages of the sample-ratio test take care of it), but the arms
 that take part in an interleaved experiment may not. Another release behind an arm, another share of
 exploration, another set of arms or another salt is another experiment: what was seen of the one before says
-nothing about it, and is left where it lies.
+nothing about it, and is left where it lies. So are other metrics: rules that were chosen with the outcomes
+in sight must not be judged on those outcomes.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -17,7 +19,7 @@ from serving.domain import ExperimentState
 from serving.events.event_tables import EXPERIMENTS
 from serving.events.store import EventStore
 
-EpochKey = tuple[str, str, tuple[str, ...], frozenset[tuple[str, str, float]]]
+EpochKey = tuple[str, str, str, tuple[str, ...], frozenset[tuple[str, str, float]]]
 
 
 @dataclass(frozen=True)
@@ -35,7 +37,8 @@ class ExperimentEpoch:
 
 def epoch_key(state: ExperimentState) -> EpochKey:
     arms = frozenset((arm.name, arm.release, arm.explore) for arm in state.arms)
-    return state.salt, state.kind, state.interleaved_arms, arms
+    metrics = json.dumps(state.metrics, sort_keys=True)
+    return state.salt, metrics, state.kind, state.interleaved_arms, arms
 
 
 def current_epoch(store: EventStore, state: ExperimentState) -> ExperimentEpoch:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from typing import Any, Literal
 
 ACCURACY = "accuracy"
 HIT_RATE = "hit_rate"
@@ -59,6 +59,31 @@ class Metric:
 
 
 DEFAULT_METRICS = (Metric(),)
+
+
+@dataclass(frozen=True)
+class MetricSet:
+    """What an experiment measures; ``primary`` decides, and stands first where conversions count for it."""
+
+    metrics: tuple[Metric, ...] = DEFAULT_METRICS
+    primary: str = HIT_RATE
+
+
+def metric_set(rules: Mapping[str, Any]) -> MetricSet:
+    """From a YAML's ``metrics`` as plain values: ``primary`` and a rule (events, exposures) for each name."""
+    primary = str(rules.get("primary", HIT_RATE))
+    known = [
+        Metric(
+            name,
+            {kind: EventRule(event["weight"], event["at_least"]) for kind, event in rule["events"].items()},
+            rule["exposures"],
+        )
+        for name, rule in rules.items()
+        if name != "primary"
+    ] or list(DEFAULT_METRICS)
+    if primary == HIT_RATE and HIT_RATE not in [metric.name for metric in known]:
+        known += DEFAULT_METRICS
+    return MetricSet(tuple(sorted(known, key=lambda metric: metric.name != primary)), primary)
 
 
 def seconds_of(words: str) -> float:

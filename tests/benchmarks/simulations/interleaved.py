@@ -152,11 +152,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("--runs", type=int, default=12, help="runs a case (default 12)")
     parser.add_argument("--users", type=int, default=8_000, help="people a run (default 8,000)")
+    parser.add_argument("--only", default="", help="cases whose words hold this")
     parser.add_argument("--json", type=Path, help="write the table to this file, too")
     options = parser.parse_args(arguments)
     print(f"synthetic people, {options.users:,} a run, {options.runs} runs a case; alpha 0.05")
     rows = []
-    for case in CASES:
+    for case in [case for case in CASES if options.only in case.words]:
         runs = [simulate(case, options.users, seed) for seed in range(options.runs)]
         row: dict[str, object] = {"case": case.words, "runs": options.runs, "users": options.users}
         row["overlap"] = float(np.mean([run.overlap for run in runs]))
