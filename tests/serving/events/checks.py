@@ -8,7 +8,17 @@ from dataclasses import replace
 import pytest
 
 from serving.assignment import reallocate
+from serving.catalogue.rule_set import RuleSet
 from serving.domain import ArmSpec, ExperimentState, Exposure, Feedback
+from serving.events.item_log import (
+    ItemChange,
+    ItemConflict,
+    item_changes,
+    item_history,
+    newest_items,
+    save_items,
+)
+from serving.events.rule_log import RuleConflict, RuleRevision, newest_rules, save_rules, stored_rules
 from serving.events.store import Conflict, EventConflict, EventStore
 
 STATE = ExperimentState(
@@ -92,3 +102,38 @@ def check_experiments(store: EventStore) -> None:
     assert entries[1].data["before"]["arms"][0]["share"] == 0.9
     store.append("drift", "release r1", {"psi": 0.3}, at=9.0)
     assert [entry.data for entry in store.journal(since=9.0, until=9.5)] == [{"psi": 0.3}]
+
+
+def check_catalogue(store: EventStore) -> None:
+    store.create_tables()
+    assert newest_items(store) == (0, [])
+    first, second = save_items(
+        store,
+        [ItemChange("é", {"title": "A", "features": {"price": 1.5}}), ItemChange("b", {"hidden": True})],
+        actor="ann",
+        at=1.0,
+    )
+    assert (first.revision, first.title, second.hidden) == (1, "A", True)
+    assert save_items(store, [ItemChange("é", {"title": "A"})], actor="bob") == [first]  # nothing changes
+    (third,) = save_items(
+        store, [ItemChange("é", {"genres": ("Drama",)}, expected=1)], actor="bob", reason="why", at=2.0
+    )
+    assert (third.revision, third.title, third.genres) == (2, "A", ("Drama",))
+    with pytest.raises(ItemConflict, match="revision 2"):
+        save_items(store, [ItemChange("c", {}), ItemChange("é", {}, expected=1)], actor="bob")
+    numbered = list(item_changes(store))
+    assert [item for _, item in numbered] == [first, second, third]
+    assert newest_items(store) == (numbered[-1][0], [second, third])
+    assert [item for _, item in item_changes(store, after=numbered[1][0])] == [third]
+    newest, oldest = item_history(store, "é")
+    assert (newest["actor"], newest["reason"], newest["before"]) == ("bob", "why", oldest["after"])
+    assert oldest["before"] is None
+
+    own = RuleRevision(0, RuleSet())
+    assert newest_rules(store) is None
+    saved = save_rules(store, RuleSet(frozenset("b"), {"é": 0.5}, 0.1), before=own, actor="ann", reason="r")
+    assert newest_rules(store) == saved
+    with pytest.raises(RuleConflict, match="revision 1"):
+        save_rules(store, RuleSet(), before=own, actor="bob")
+    again = save_rules(store, RuleSet(), before=saved, actor="bob")
+    assert stored_rules(store) == [again, saved]

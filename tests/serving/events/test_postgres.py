@@ -12,7 +12,14 @@ from sqlalchemy import text
 from serving.events.event_tables import METADATA
 from serving.events.event_writer import EventWriter, StoreUnavailable
 from serving.events.store import EventStore
-from tests.serving.events.checks import check_experiments, check_many, check_records, exposure, told
+from tests.serving.events.checks import (
+    check_catalogue,
+    check_experiments,
+    check_many,
+    check_records,
+    exposure,
+    told,
+)
 from tests.serving.postgres import Postgres, postgres
 from tests.serving.running import wait_for
 
@@ -44,6 +51,10 @@ def test_many(store: EventStore) -> None:
 
 def test_experiments(store: EventStore) -> None:
     check_experiments(store)
+
+
+def test_items_and_rules(store: EventStore) -> None:
+    check_catalogue(store)
 
 
 def test_feedback_is_committed_in_the_order_of_its_numbers(store: EventStore, server: Postgres) -> None:

@@ -9,7 +9,15 @@ from sqlalchemy import text
 from recsys.errors import InputError
 from serving.events.engine import StoreGone
 from serving.events.store import Conflict, EventStore
-from tests.serving.events.checks import STATE, check_experiments, check_many, check_records, exposure, told
+from tests.serving.events.checks import (
+    STATE,
+    check_catalogue,
+    check_experiments,
+    check_many,
+    check_records,
+    exposure,
+    told,
+)
 
 
 def test_records_come_back_as_they_were(tmp_path: Path) -> None:
@@ -22,6 +30,10 @@ def test_many_rows_are_read_in_order(tmp_path: Path) -> None:
 
 def test_experiments_change_by_compare_and_set(tmp_path: Path) -> None:
     check_experiments(EventStore(str(tmp_path / "new" / "folder" / "events.db")))
+
+
+def test_items_and_rules(tmp_path: Path) -> None:
+    check_catalogue(EventStore(str(tmp_path / "events.db")))
 
 
 def test_only_one_of_many_writers_wins_a_revision(tmp_path: Path) -> None:
