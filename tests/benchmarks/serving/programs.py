@@ -39,8 +39,8 @@ RAY = """
 import logging, sys, time
 import ray
 from ray import serve
-ray.init(num_cpus=6, include_dashboard=False, object_store_memory=100_000_000, log_to_driver=False,
-         logging_level=logging.ERROR)
+ray.init(address="local", num_cpus=6, include_dashboard=False, object_store_memory=100_000_000,
+         log_to_driver=False, logging_level=logging.ERROR)
 """
 # The same stack as ours: Serve keeps the process, the replica listens itself.
 EMPTY_OURS = (
