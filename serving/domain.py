@@ -22,7 +22,7 @@ class Exposure:
     outside world's ids, best first; ``predicted`` the predicted ratings beside them,
     ``propensities`` the probability with which each item stood in its place: 1 in a deterministic list, ()
     where none was logged. ``teams`` names the arm that brought each item of an interleaved list, "" where
-    all of them did; () of any other list. ``attributes`` are what the request said of the user."""
+    all of them did; () of any other list."""
 
     exposure_id: str
     at: float
@@ -38,7 +38,6 @@ class Exposure:
     shadow: bool = False
     propensities: tuple[float, ...] = ()
     teams: tuple[str, ...] = ()
-    attributes: dict[str, str] = dataclass_field(default_factory=dict)
 
 
 @dataclass(frozen=True)

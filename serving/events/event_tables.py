@@ -46,7 +46,6 @@ EXPOSURES = Table(
     Column("shadow", Boolean, nullable=False),
     Column("propensities", Text),
     Column("teams", Text),
-    Column("attributes", Text),
     Index("exposures_at", "at"),
     Index("exposures_user", "user_id"),
     sqlite_autoincrement=True,

@@ -32,7 +32,7 @@ def exposure_row(exposure: Exposure) -> dict[str, Any]:
     row = dict(exposure.__dict__)
     row["items"] = json.dumps(exposure.items)
     row["predicted"] = json.dumps([round(stars, 4) for stars in exposure.predicted])
-    for name in ("propensities", "teams", "attributes"):
+    for name in ("propensities", "teams"):
         row[name] = json.dumps(row[name]) if row[name] else None
     return row
 
@@ -91,7 +91,6 @@ def exposure_from(row: Any) -> Exposure:
         shadow=row.shadow,
         propensities=tuple(json.loads(row.propensities)) if row.propensities else (),
         teams=tuple(json.loads(row.teams)) if row.teams else (),
-        attributes=json.loads(row.attributes) if row.attributes else {},
     )
 
 

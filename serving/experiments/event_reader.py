@@ -102,5 +102,4 @@ def _exposure_row(row: Any) -> ShownList:
         milliseconds=row.milliseconds,
         shadow=row.shadow,
         teams=tuple(json.loads(row.teams)) if row.teams else (),
-        attributes=json.loads(row.attributes) if row.attributes else {},
     )

@@ -1,4 +1,4 @@
-"""Exposures hold the arm that brought each item of an interleaved list, and attributes of the user."""
+"""Exposures hold the arm that brought each item of an interleaved list."""
 
 from __future__ import annotations
 
@@ -11,4 +11,3 @@ down_revision = "0003"
 
 def upgrade() -> None:
     op.add_column("exposures", sa.Column("teams", sa.Text, nullable=True))
-    op.add_column("exposures", sa.Column("attributes", sa.Text, nullable=True))
