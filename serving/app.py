@@ -28,6 +28,7 @@ from recsys.errors import InputError
 from recsys.machine import ensure_ray_token, object_store_folder, ray_folder
 from serving.autoscaling import autoscaling_config
 from serving.domain import ExperimentState
+from serving.error_log import ConsoleFollower
 from serving.metric_snapshots import clear_metrics
 from serving.server import listener
 from serving.settings import Settings, read_settings
@@ -102,6 +103,7 @@ def check_start(settings: Settings, *, reset: bool = False) -> Start:
 def serve_here(settings: Settings, start: Start) -> int:
     """Start, say where, wait for Ctrl-C or SIGTERM, end in order."""
     clear_metrics(settings.metrics_path)
+    follower = ConsoleFollower(settings.log_path)
     _environment()
     with ThreadPoolExecutor(1) as pool:
         # Hashing releases and starting Ray mostly wait for different things.
@@ -115,8 +117,10 @@ def serve_here(settings: Settings, start: Start) -> int:
             raise
     ready = time.perf_counter() - start.began
     _print_ready(settings, start.state, ready, ray_seconds)
+    follower.start()
     _wait_for_signal()
     print("stopping: open requests are finished first", flush=True)
+    follower.stop()
     _stop()
     return 0
 
@@ -227,6 +231,7 @@ def _print_ready(settings: Settings, state: ExperimentState, ready: float, ray_s
     where = f"http://{host}:{settings.port}"
     key = "" if settings.loopback else "-H 'X-API-Key: ...' "
     _print_served(settings, state)
+    print(f"errors are shown here and kept in {settings.log_path}")
     print(f"ready in {ready:.1f} s ({ray_seconds:.1f} s of it Ray's own start)")
     print(f"{where}/  the page      {where}/docs  the API")
     print(f"curl {key}'{where}/v1/users/1/recommendations?count=10'", flush=True)

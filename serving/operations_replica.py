@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 import os
-import sys
 import threading
 from typing import Any
 
@@ -16,6 +15,7 @@ from ray import serve
 
 from recsys.notifications import Message, Notifier
 from recsys.types import JsonObject
+from serving.error_log import log_to_file
 from serving.events.store import EventStore
 from serving.operations_service import NICE, Operations
 from serving.ray_patches import bind_to_node_address
@@ -32,8 +32,8 @@ class OperationsReplica:
     def __init__(self, settings: dict[str, Any]) -> None:
         bind_to_node_address()
         os.nice(NICE)
-        logging.basicConfig(stream=sys.stderr, level=logging.INFO)
         checked = read_settings(settings, where="the deployment's settings")
+        log_to_file(checked.log_path)
         self._notifier = Notifier.from_environment(checked.operations.notify)
         self._operations = Operations(
             EventStore(checked.events),

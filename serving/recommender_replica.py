@@ -7,8 +7,6 @@ finishes what is open, writes what waits, and only then lets go.
 
 from __future__ import annotations
 
-import logging
-import sys
 import time
 from typing import Any
 
@@ -19,6 +17,7 @@ from serving.api.asgi import create_asgi
 from serving.autoscaling import DEMAND, LoadMeter
 from serving.engine.background_lists import BackgroundLists
 from serving.engine.service import Service
+from serving.error_log import log_to_file
 from serving.operations_client import OperationsClient
 from serving.ray_patches import bind_to_node_address
 from serving.server import Server
@@ -38,8 +37,8 @@ class RecommenderReplica:
 
     def __init__(self, settings: dict[str, Any], operations: Any = None) -> None:
         bind_to_node_address()
-        logging.basicConfig(stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s %(message)s")
         checked = read_settings(settings, where="the deployment's settings")
+        log_to_file(checked.log_path)
         self._service = Service(checked, ServiceMetrics(checked.metrics_path))
         self._service.start()
         self._drain_seconds = checked.drain_seconds

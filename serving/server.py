@@ -63,6 +63,7 @@ class Server:
             lifespan="off",
             access_log=False,
             log_level="warning",
+            log_config=None,  # its records go where ours go (``error_log.py``)
             server_header=False,
             backlog=BACKLOG,
             timeout_keep_alive=75,

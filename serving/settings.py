@@ -243,6 +243,7 @@ class Settings(SettingsModel):
     allowed_hosts: list[str] = Field(default_factory=list)
     cors_origins: list[str] = Field(default_factory=list)
     access_log: str | None = None
+    log_file: str | None = None
     rate_limit: Rate | None = None
     trace: bool = False
     hash_user_ids: bool = True
@@ -257,7 +258,7 @@ class Settings(SettingsModel):
         """Replicas run in another folder than the command did."""
         if isinstance(fields, dict):
             fields = dict(fields)
-            for name in ("spool", "access_log", "events", "metrics_folder", "lists"):
+            for name in ("spool", "access_log", "log_file", "events", "metrics_folder", "lists"):
                 value = fields.get(name, cls.model_fields[name].default)
                 if isinstance(value, str) and "://" not in value:
                     fields[name] = str(Path(value).absolute())
@@ -290,6 +291,13 @@ class Settings(SettingsModel):
         if self.metrics_folder is not None:
             return Path(self.metrics_folder)
         return Path(tempfile.gettempdir()) / f"recsys-metrics-{os.getuid()}-{self.port}"
+
+    @property
+    def log_path(self) -> Path:
+        """The log file of all processes: ``log_file``, or beside the event store."""
+        if self.log_file is not None:
+            return Path(self.log_file)
+        return spool_folder(self.events).with_suffix(".log")
 
     @property
     def lists_path(self) -> Path:
