@@ -55,7 +55,7 @@ def judge_starts(validation: ListValidation, *, progress: Progress = lambda line
     """Every family's own starting points: what there is to blend where no list trial was searched."""
     trials: list[ListTrial] = []
     for family in LIST_FAMILIES.values():
-        for start in family.starts:
+        for start in family.starts if family.share > 0 else ():  # at 0: only in plans that name it
             config = family.usable(start, validation.data)
             if all((trial.family, trial.config) != (family.name, config) for trial in trials):
                 figures = validation.judge(family.name, config)
