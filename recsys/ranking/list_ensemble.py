@@ -172,6 +172,7 @@ def _cross_fitted(
     blend = blend_greedily(
         [np.concatenate(parts) for parts in scores],
         validation.holdout.relevant[order],
+        families=[trial.family for trial in pool],
         costs=[trial.figures.milliseconds for trial in pool],
         most=max_milliseconds,
     )

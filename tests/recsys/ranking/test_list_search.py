@@ -84,6 +84,9 @@ def test_greedy_selection_takes_what_helps_and_leaves_what_does_not() -> None:
     ndcg = evaluate_lists(best_of(np.asarray(mixed), 10), relevant).ndcg
     assert ndcg == pytest.approx(blend.ndcg, abs=0.01)
     assert blend.ndcg > blend.alone.max()
+    same = scores[int(np.argmax(blend.alone))].copy()  # a family that adds nothing, but is near the best
+    assert blend_greedily([*scores[1:], same], relevant, families=["a", "a", "b"]).weights[2] > 0
+    assert blend_greedily([*scores, same], relevant, families=["c", "a", "a", "b"]).weights[0] == 0
     scaled = blend_greedily([scores[0], 100 * scores[1], scores[2]], relevant)
     np.testing.assert_allclose(scaled.weights, blend.weights / [1, 100, 1], rtol=1e-4)
     with pytest.raises(ValueError, match="no members"):
@@ -117,7 +120,7 @@ def test_a_blend_is_repeatable_and_beats_the_floor() -> None:
     report = first.report()
     assert [row["number"] for row in report["tried"]] == [0, 1, 2, 3]
     alone = [candidate["ndcg_at_10"] for candidate in report["blend"]["candidates"]]
-    assert report["blend"]["ndcg_at_10"] >= max(alone)
+    assert report["blend"]["ndcg_at_10"] >= 0.99 * max(alone)
     assert report["blend"]["people"] == len(validation.holdout.users)
     assert max(trial.figures.ndcg for trial in trials[:3]) > trials[3].figures.ndcg
     assert blend_lists(some_trials(validation_of(seed=2)), validation_of(seed=2)).members != first.members
