@@ -34,7 +34,7 @@ class ClusterInfo:
     deadline: float
     max_usd: float
     max_hours: float
-    network_ratio: float = 1.0  # measured in earlier runs on this card: clusters/calibration.py
+    network_ratio: float = 1.0  # measured in earlier runs on this card: clusters/quote_calibration.py
     chain_ratio: float = 1.0
     needs_gpu: bool = False  # a search that loses its GPU ends, for it would be billed for nothing
 

@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from clusters.calibration import calibration_of
 from clusters.cluster_errors import ClusterError
 from clusters.forecast import CARDS, Workload, forecast
+from clusters.quote_calibration import calibration_of
 from clusters.spec import RentedSpec
 
 HOURS_A_MONTH = 730.0

@@ -15,13 +15,13 @@ from pathlib import Path
 from clusters import state as states
 from clusters.bootstrap_cluster import BASE, CODE, bootstrap_cluster, ray_token, send_code
 from clusters.budget_args import saving_seconds, teardown_seconds, with_limits
-from clusters.calibration import calibration_of, note_throughput
 from clusters.cluster_errors import ClusterError, ClusterFailed
 from clusters.cluster_info import ClusterInfo
 from clusters.fetch import fetch_last, remote_run
 from clusters.jobs import Jobs
 from clusters.monitor import End, Interrupts, MonitorResult, monitor
 from clusters.provider import Log, Provider
+from clusters.quote_calibration import calibration_of, note_throughput
 from clusters.spec import RentedSpec
 from clusters.ssh import Ssh
 from clusters.state import ClusterState

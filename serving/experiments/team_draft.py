@@ -21,7 +21,7 @@ SHARED = ""  # the team of an item that no arm is credited with
 
 
 @dataclass(frozen=True)
-class Draft:
+class TeamDraft:
     """(n,) item ids best first, the arm that brought each (``SHARED``: none), and the probability with which
     each stood in its place; () for three arms and more, whose rounds depend on one another."""
 
@@ -30,7 +30,7 @@ class Draft:
     propensities: tuple[float, ...]
 
 
-def team_draft(lists: Mapping[str, Sequence[str]], count: int, *, seed: str) -> Draft:
+def team_draft(lists: Mapping[str, Sequence[str]], count: int, *, seed: str) -> TeamDraft:
     """Merge the arms' lists of item ids, each best first, into one of at most ``count`` items."""
     draw = random.Random(seed)
     items: dict[str, str] = {}
@@ -51,7 +51,7 @@ def team_draft(lists: Mapping[str, Sequence[str]], count: int, *, seed: str) -> 
             items[item] = arm
             chances.append(1 / len(lists))
     known = tuple(chances) if len(lists) <= 2 else ()
-    return Draft(tuple(items), tuple(items.values()), known)
+    return TeamDraft(tuple(items), tuple(items.values()), known)
 
 
 def _round(

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from clusters.calibration import FILE, Calibration, calibration_of, note_throughput
 from clusters.cli import main
 from clusters.cluster_info import ClusterInfo
 from clusters.forecast import Workload, forecast
+from clusters.quote_calibration import FILE, Calibration, calibration_of, note_throughput
 from clusters.state import state_root
 from recsys.training.trial_types import EpochReport, TrialSpec
 from search.config.plan import SearchPlan
