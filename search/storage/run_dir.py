@@ -28,7 +28,7 @@ from search.storage.json_files import plain, read_json
 from search.storage.schema_version import check_version
 from search.storage.trial_dir import RESULT, read_result, trial_folder
 
-RUN_VERSION = 1  # of all files in a run's folder; folders without a mark are 1
+RUN_VERSION = 2  # of all files in a run's folder; 1 (and no mark): before lists were trials
 
 
 class RunFolder:

@@ -1,6 +1,7 @@
 """Run folders of earlier versions: gone on with, each of them; those of later ones refused in one line.
 
-``old_runs/version-N`` is a run that version N left on a synthetic data set, killed after its smallest trial.
+``old_runs/version-N`` is a run that version N left on a synthetic data set, killed after its smallest trials
+(from 2 on, a list trial too).
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ def test_an_older_run_is_gone_on_with(old: Path, tmp_path: Path) -> None:
     before = kept.read_bytes()
     assert run(out, "--resume") == 0, log_of(out)
     assert kept.read_bytes() == before  # what had ended was not trained again
-    assert trials_done(out) == 5
+    assert trials_done(out) == {"version-1": 5}.get(old.name, 7)
     assert results_of(out)["baselines"]["bias"]["trial"] == 4
     load_release(out / "release")
 
