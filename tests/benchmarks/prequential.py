@@ -5,7 +5,7 @@
 The newest 20% of the ratings come in time order. Each is predicted before it is learned, and a list of ten
 is made before it, by (frozen) the release of the older 80%, knowing nothing since; (fold-in) the same with
 what the person has rated since folded in, as the server does; (loop) as that, trained anew after every
-``--retrain`` events on all that came so far, by a fixed recipe (bias and Bayesian factorisation, an ALS
+``--retrain`` events on all that came so far, by a fixed recipe (bias and matrix factorisation, an ALS
 ranker) in place of a search. Figures are of every ``--every``-th event; the state knows all of them.
 Intervals: paired bootstrap over people.
 """
@@ -31,7 +31,7 @@ from serving.engine.served_release import ServedRelease
 from tests.releases import make_release
 
 LIKED = 4.0
-MEMBERS = ("bias", "bayes_mf")
+MEMBERS = ("bias", "mf")
 BLOCK = 1_000
 
 

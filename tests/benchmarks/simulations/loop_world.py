@@ -38,8 +38,18 @@ class LoopWorld:
     """A service with people whose behaviour is known; a look every tenth of an hour."""
 
     def __init__(
-        self, folder: Path, release: str, *, candidate: Behaviour, people: int = 200, seed: int = 5
+        self,
+        folder: Path,
+        release: str,
+        *,
+        candidate: Behaviour,
+        people: int = 200,
+        seed: int = 5,
+        longest_hours: float = 0.8,
     ) -> None:
+        """``people`` ask a look; the comparison ends without a verdict after ``longest_hours``."""
+        compared = SETTINGS.comparison.model_copy(update={"longest_hours": longest_hours})
+        self.settings = SETTINGS.model_copy(update={"comparison": compared})
         self.store = EventStore(str(folder / "events.db"))
         self.store.create_tables()
         arms = (ArmSpec("main", "champion", 1.0, explore=0.1), ArmSpec("off", "older", 0.0))
@@ -62,7 +72,7 @@ class LoopWorld:
         return state
 
     def look(self) -> LoopDecision:
-        steps = LiveSteps(SETTINGS, self.store, MEASURED)
+        steps = LiveSteps(self.settings, self.store, MEASURED)
         phases = {
             Phase.SHADOW: steps.shadow,
             Phase.COMPARE: steps.compare,
@@ -71,8 +81,8 @@ class LoopWorld:
             Phase.BACK: steps.back,
         }
         step = phases[self.state.phase]
-        first = decide(self.state.phase, step(self.state, self.now), SETTINGS)
-        decision = decide(self.state.phase, step(self.state, self.now), SETTINGS)
+        first = decide(self.state.phase, step(self.state, self.now), self.settings)
+        decision = decide(self.state.phase, step(self.state, self.now), self.settings)
         assert decision.next is first.next  # killed before it was written down, it is made again
         if decision.next is not self.state.phase:
             self.decisions.append((self.state.phase, decision))

@@ -29,6 +29,7 @@ from tests.benchmarks.simulations.loop_world import LoopWorld
 from tests.releases import make_release
 
 CHAMPION_SHUFFLED = 0.3
+HOURS = 6.0  # that a comparison may take: 60 looks of 200 people
 
 
 @dataclass(frozen=True)
@@ -74,7 +75,7 @@ def gate_verdict(planted: Planted, *, seed: int) -> Promotion:
 
 def in_service(folder: Path, release: str, planted: Planted, *, seed: int) -> bool:
     """Whether the loop makes it champion."""
-    world = LoopWorld(folder, release, candidate=Behaviour(hit=planted.hit), seed=seed)
+    world = LoopWorld(folder, release, candidate=Behaviour(hit=planted.hit), seed=seed, longest_hours=HOURS)
     phases = world.live()
     world.store.close()
     return phases[-1] is Phase.PROMOTE
