@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -46,7 +47,7 @@ def release_predictor(recommender: Recommender) -> Predict:
 
 
 def predict_pairs(predict: Predict, ratings: Ratings) -> NDArray[np.float32]:
-    """Predicted stars for pairs, one user at a time.
+    """Predicted stars for pairs, inside the scale.
 
     Args:
         predict: See ``member_predictor``.
@@ -55,12 +56,39 @@ def predict_pairs(predict: Predict, ratings: Ratings) -> NDArray[np.float32]:
     Returns:
         (n,) stars inside the scale, in the order of ``ratings``.
     """
-    stars = np.empty(len(ratings), dtype=np.float32)
+    return np.clip(_by_user(predict, ratings), ratings.scale.low, ratings.scale.high)
+
+
+def member_kl(
+    member: ModelArtifact, histories: Callable[[int], History], ratings: Ratings, *, most: int = 100_000
+) -> float | None:
+    """KL of a model's latent on pairs, as it predicts them: nats, mean over dimensions and pairs.
+
+    Args:
+        member: A trained model.
+        histories: The ratings that are known of a user row.
+        ratings: The pairs; their values are never read.
+        most: Pairs at most that are read, evenly spaced.
+
+    Returns:
+        None where the model has no latent, or the artifact lacks what it takes (an older one; a prior of
+        features).
+    """
+    scorer: Any = family_named(member.family).scorer(member, histories)
+    if not getattr(scorer, "has_kl", False) or not len(ratings):
+        return None
+    nats = _by_user(lambda user, items: scorer.kl(scorer.known_user(user), items), ratings.thinned(most))
+    return float(nats.mean(dtype=np.float64))
+
+
+def _by_user(predict: Predict, ratings: Ratings) -> NDArray[np.float32]:
+    """(n,) of ``predict``, asked for one user at a time."""
+    values = np.empty(len(ratings), dtype=np.float32)
     order = np.argsort(ratings.users, kind="stable")
     ends = np.flatnonzero(np.diff(ratings.users[order])) + 1
     for rows in np.split(order, ends) if len(order) else []:
-        stars[rows] = predict(int(ratings.users[rows[0]]), ratings.items[rows])
-    return np.clip(stars, ratings.scale.low, ratings.scale.high)
+        values[rows] = predict(int(ratings.users[rows[0]]), ratings.items[rows])
+    return values
 
 
 def recommend_lists(

@@ -48,6 +48,7 @@ class Scorer(Protocol):
     Where several users at once are cheaper than one after another, a scorer may also have
     ``known_users(users)``, ``fold_in_many(histories, users)`` and ``score_many(states, items)``: lists
     of what the three methods below give for each. Nobody's answer may depend on who else is asked for.
+    One with a latent may have ``kl(state, items)``, (len(items),) nats, where its ``has_kl`` is true.
     """
 
     def known_user(self, user: int) -> Any:

@@ -17,7 +17,7 @@ from recsys.data.dataset import Dataset
 from recsys.data.ratings import Ratings
 from recsys.data.split import SliceName, Split
 from recsys.ensemble.calibration import Correction
-from recsys.evaluation import member_predictor, predict_pairs
+from recsys.evaluation import member_kl, member_predictor, predict_pairs
 from recsys.models.artifact import load_artifact
 from recsys.models.base import History, ModelArtifact
 from recsys.models.registry import family_named
@@ -54,6 +54,12 @@ class Evaluator:
         """(n,) stars of a member for the pairs of ``ratings``, as a release would give them."""
         artifact = load_artifact(member) if isinstance(member, Path) else member
         return predict_pairs(member_predictor(artifact, self.histories), ratings)
+
+    def kl(self, member: Path, ratings: Ratings, *, otherwise: float) -> float:
+        """KL of a member's latent on ``ratings`` (nats); ``otherwise``, valid's at its best epoch, where the
+        packed member cannot tell it."""
+        known = member_kl(load_artifact(member), self.histories, ratings)
+        return otherwise if known is None else known
 
 
 def seen_ratings(dataset: Dataset, split: Split) -> Ratings:

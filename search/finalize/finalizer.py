@@ -208,7 +208,8 @@ class Finalizer:
     def _entry(self, result: TrialResult) -> Entry:
         number = result.spec.number
         if number not in self._entries:
-            stars = self._judge.predict(self._judged(result), self._test)
+            judged = self._judged(result)
+            stars = self._judge.predict(judged, self._test)
             valid = np.load(self._run / result.folder / selection.VALID, allow_pickle=False)
             self._entries[number] = Entry(
                 name=result.spec.name,
@@ -218,7 +219,9 @@ class Finalizer:
                 epochs=result.best_epoch,
                 parameters=result.parameters,
                 valid=rating_metrics(valid, self._valid, kl=result.kl),
-                test=rating_metrics(stars, self._test, kl=result.kl),
+                test=rating_metrics(
+                    stars, self._test, kl=self._judge.kl(judged, self._test, otherwise=result.kl)
+                ),
                 test_predictions=stars,
                 note=RETRAINED if self._retrain else "",
             )
@@ -229,6 +232,7 @@ class Finalizer:
     ) -> Entry:
         entries = [self._entry(result) for result in members]
         kl = blend.kl([result.kl for result in members])
+        test_kl = blend.kl([(entry.test or {})["kl"] for entry in entries])
         test = blend.predict(np.stack([_stars(entry) for entry in entries]), self._test, self._judge.known)
         return Entry(
             name="ensemble",
@@ -238,7 +242,7 @@ class Finalizer:
             epochs=None,
             parameters=sum(result.parameters for result in members),
             valid=rating_metrics(valid_stars, self._valid, kl=kl),
-            test=rating_metrics(test, self._test, kl=kl),
+            test=rating_metrics(test, self._test, kl=test_kl),
             test_predictions=test,
             note=RETRAINED if self._retrain else "",
         )

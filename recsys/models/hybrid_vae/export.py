@@ -138,10 +138,11 @@ def _add_layers(arrays: Arrays, network: HybridVae) -> None:
             arrays[f"layer.{number}.gain"] = _array(block.norm.weight)
             arrays[f"layer.{number}.shift"] = _array(block.norm.bias)
     arrays["mean.weight"], arrays["mean.bias"] = _array(bottleneck.mean.weight), _array(bottleneck.mean.bias)
+    # Also where nothing is drawn: the KL of any pairs can be told from a packed model.
+    arrays["log_variance.weight"] = _array(bottleneck.log_variance.weight)
+    arrays["log_variance.bias"] = _array(bottleneck.log_variance.bias)
     if bottleneck.draws is not None:
         arrays["draws"] = _array(bottleneck.draws)
-        arrays["log_variance.weight"] = _array(bottleneck.log_variance.weight)
-        arrays["log_variance.bias"] = _array(bottleneck.log_variance.bias)
     for number, gain in enumerate(bottleneck.gains or ()):
         arrays[f"skip.{number}"] = _array(gain)
     arrays["output.weight"] = _array(bottleneck.output.weight[0])

@@ -54,7 +54,8 @@ class NumpyLayers:
         self.mean_weight, self.mean_bias = arrays["mean.weight"], arrays["mean.bias"]
         self.mean_turned = _transposed(self.mean_weight)
         self.draws = arrays.get("draws")
-        if self.draws is not None:
+        self.has_log_variance = "log_variance.weight" in arrays  # older members that do not draw have none
+        if self.has_log_variance:
             self.spread_turned = _transposed(arrays["log_variance.weight"])
             self.spread_bias = arrays["log_variance.bias"]
         self.output_weight, self.output_bias = arrays["output.weight"], arrays["output.bias"]
@@ -68,11 +69,21 @@ class NumpyLayers:
     def drawn(self, x: Matrix) -> Matrix:
         """(draws, n) decoder outputs, one for each packed draw of z."""
         assert self.draws is not None
+        mean, log_variance, encoded = self._latent(x)
+        spread = np.exp(np.float32(0.5) * log_variance)
+        return np.stack([self._decode(mean + spread * draw, None, encoded) for draw in self.draws])
+
+    def kl(self, x: Matrix) -> Matrix:
+        """(n,) nats to the standard normal, mean over latent dimensions; ``x`` as for ``forward``."""
+        mean, log_variance, _ = self._latent(x)
+        kl: Matrix = np.float32(-0.5) * (1 + log_variance - mean**2 - np.exp(log_variance)).mean(axis=1)
+        return kl
+
+    def _latent(self, x: Matrix) -> tuple[Matrix, Matrix, list[Matrix]]:
+        """Mean and log variance (n, latent) of z, and the encoder's outputs."""
         encoded: list[Matrix] = []
         x = self._run(x, range(self.depth), None, encoded)
-        mean = x @ self.mean_turned + self.mean_bias
-        spread = np.exp(np.float32(0.5) * (x @ self.spread_turned + self.spread_bias))
-        return np.stack([self._decode(mean + spread * draw, None, encoded) for draw in self.draws])
+        return x @ self.mean_turned + self.mean_bias, x @ self.spread_turned + self.spread_bias, encoded
 
     def _decode(self, z: Matrix, traces: list[Trace] | None, encoded: list[Matrix]) -> Matrix:
         """(n,) for ``z`` (n, latent)."""

@@ -74,6 +74,8 @@ class NumpyNetwork:
         self._link = StarLink.of(self._arrays, member.scale)
         self.span = member.scale.span  # stars
         self._layers = NumpyLayers(self._arrays, len(settings["hidden"]))
+        # A prior of features is not packed.
+        self.has_kl = self._layers.has_log_variance and settings.get("latent_prior") == "standard"
         # Turned, (in, width), for the products of few rows (see Layers).
         self._first = {
             name: np.ascontiguousarray(self._arrays[f"first.{name}"].T)
@@ -105,6 +107,10 @@ class NumpyNetwork:
         for decoded in drawn:
             stars += self.stars(user, link + decoded)
         return stars / np.float32(len(drawn))
+
+    def kl(self, user: UserEncoding, items: ItemEncoding) -> Matrix:
+        """(n,) KL of each row's latent, nats, mean over its dimensions; see ``has_kl``."""
+        return self._layers.kl(self._paths(user, items)[1])
 
     def link(self, user: UserEncoding, items: ItemEncoding, traces: list[Trace] | None = None) -> Matrix:
         """(n,) of one user, or of a user a row, at z = mean. ``traces`` is filled for ``slopes``."""

@@ -78,6 +78,15 @@ class HybridVaeScorer:
     def score(self, state: UserEncoding, items: IntArray) -> Matrix:
         return self.response.rated(state, self.response.items(items))
 
+    @property
+    def has_kl(self) -> bool:
+        """Whether the packed model holds what ``kl`` needs."""
+        return self.response.has_kl
+
+    def kl(self, state: UserEncoding, items: IntArray) -> Matrix:
+        """(len(items),) KL of the latent of each pair, nats, mean over dimensions."""
+        return self.response.kl(state, self.response.items(items))
+
     def score_many(self, states: Sequence[UserEncoding], items: Sequence[IntArray]) -> list[Matrix]:
         """``score`` of several users in one pass through the layers."""
         counts = [len(rows) for rows in items]
