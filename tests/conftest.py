@@ -1,4 +1,4 @@
-"""What holds for every test: Hypothesis profiles, and MLflow's addresses put back.
+"""What holds for every test: Hypothesis profiles, threads, and MLflow's addresses put back.
 
 ``suite`` draws the same examples every time, ``fuzz`` (`make fuzz`) new and more.
 """
@@ -22,7 +22,17 @@ else:
     )
     settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "suite"))
 
+# pytest-xdist starts a process a core: with a thread a core in each of them they wait for one another.
+ONE_THREAD = "PYTEST_XDIST_WORKER" in os.environ
 MLFLOW_VARIABLES = ("MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI")
+
+
+@pytest.fixture(autouse=True)
+def torch_threads() -> None:
+    """One thread in a worker of pytest-xdist; children of a test choose for themselves."""
+    torch = sys.modules.get("torch")
+    if ONE_THREAD and torch is not None:
+        torch.set_num_threads(1)
 
 
 @pytest.fixture(autouse=True)

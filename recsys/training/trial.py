@@ -227,12 +227,6 @@ class Trial:
         kind = diagnostic.kind.value
         self.recoveries[kind] = self.recoveries.get(kind, 0) + 1
         self.change_config(action.changes)
-        if action.rewind:
-            # What the failed step still holds goes first: there may be no room for more.
-            gc.collect()
-            if self.device.type == "cuda":
-                torch.cuda.empty_cache()
-            self.trainer.load_state(self.last_good)
         self.events.append(
             RunEvent(
                 kind=EventKind.CONTINGENCY,
@@ -245,6 +239,24 @@ class Trial:
                 action=action.action,
             )
         )
+        if action.rewind:
+            self._rewind()
+
+    def _rewind(self) -> None:
+        """Back to the last good epoch. Raises TrainingFailed where there is no room even for that."""
+        # What the failed step still holds goes first: there may be no room for more.
+        gc.collect()
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
+        try:
+            self.trainer.load_state(self.last_good)
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            epoch = len(self.reports) + 1
+            raise TrainingFailed(
+                f"{EventKind.OUT_OF_MEMORY.value} in epoch {epoch} (no room to go back to epoch {epoch - 1})"
+            ) from None
 
     def change_config(self, changes: JsonObject) -> None:
         """Train on with ``changes`` to the config: what a recovery decides, and what a refit repeats."""
