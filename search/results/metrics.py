@@ -19,9 +19,9 @@ class Metrics(Document):
     mae: float | None = None
     """Mean absolute error, stars."""
     kl: float | None = None
-    """KL divergence, nats, mean over latent dimensions and the slice's pairs; 0 for a model without a latent. On
-    test it is the packed member's own; valid's at the best epoch where the latent's prior is one of features,
-    which is not packed, and for members packed by older versions."""
+    """KL divergence, nats, mean over latent dimensions and the slice's pairs; 0 for a model without a latent.
+    On test it is the packed member's own; valid's at the best epoch where the latent's prior is one of
+    features, which is not packed, and for members packed by older versions."""
     ratings: int | None = None
     """Ratings that the error figures are over."""
     precision_at_10: float | None = None
