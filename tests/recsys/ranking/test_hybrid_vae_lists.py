@@ -16,13 +16,12 @@ from recsys.models.base import History
 from recsys.ranking.hybrid_vae_lists import (
     NAME,
     HybridVaeListsConfig,
-    ListHead,
-    fit_hybrid_vae_lists,
     parameter_count,
     require_safe_lists,
 )
 from recsys.ranking.list_data import ListData
 from recsys.ranking.list_families import LIST_FAMILIES
+from recsys.ranking.list_head_training import ListHead, fit_hybrid_vae_lists
 from recsys.ranking.ranker import Ranker
 from recsys.ranking.ranker_config import history_of
 from recsys.ranking.ranker_sum import sum_rankers

@@ -127,7 +127,9 @@ def test_vectors_of_new_items_point_where_their_likes_do() -> None:
 
 def test_a_release_holds_new_items_and_rates_them_with_a_wide_interval(tmp_path: Path) -> None:
     dataset = without_ratings(make_dataset(), [5, 11, 23])
-    release = load_release(make_release(tmp_path / "release", dataset=dataset, corrected=False))
+    release = load_release(
+        make_release(tmp_path / "release", dataset=dataset, members=("bias",), corrected=False)
+    )
     recommender = Recommender(release)
     rows = np.array([5, 11, 23])
     assert release.popularity.counts[rows].tolist() == [0, 0, 0]
