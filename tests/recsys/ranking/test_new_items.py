@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 
@@ -21,10 +19,6 @@ from recsys.ranking.new_items import (
 from recsys.ranking.ranker import Ranker
 from recsys.ranking.ranker_config import history_of
 from recsys.ranking.taste_vectors import item_vectors
-from recsys.release.load import load_release
-from recsys.release.queries import Query
-from recsys.release.recommender import Recommender
-from tests.releases import make_dataset, make_release, without_ratings
 
 USERS, ITEMS, NEW = 60, 48, (3, 17, 30, 41)
 
@@ -123,28 +117,3 @@ def test_vectors_of_new_items_point_where_their_likes_do() -> None:
     rated = np.setdiff1d(np.arange(ITEMS), NEW)
     assert alike[rated[rated % 2 == 1]].min() > alike[rated[rated % 2 == 0]].max()
     assert np.allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-5)
-
-
-def test_a_release_holds_new_items_and_rates_them_with_a_wide_interval(tmp_path: Path) -> None:
-    dataset = without_ratings(make_dataset(), [5, 11, 23])
-    release = load_release(
-        make_release(tmp_path / "release", dataset=dataset, members=("bias",), corrected=False)
-    )
-    recommender = Recommender(release)
-    rows = np.array([5, 11, 23])
-    assert release.popularity.counts[rows].tolist() == [0, 0, 0]
-    allowed = release.popularity.counts == 0
-    listed = recommender.recommend([Query(user=0, count=3, allowed=allowed)])[0].recommendations
-    assert {5, 11, 23} >= {one.item for one in listed}
-    scores = release.ranker.scores([release.histories(0)])[0, rows]
-    assert (scores != 0).all()
-    items = np.array([5, 0], dtype=np.int64)
-    stars, ends = recommender.predict_interval(Query(user=0), items)
-    assert ends is not None
-    values = np.asarray(release.histories.values, dtype=np.float32)
-    least, most = np.quantile(values, [0.1, 0.9])
-    assert ends[0][0] <= least < stars[0] < most <= ends[1][0]
-    low, high = release.manifest.rating_blend.intervals.ends(
-        stars, len(release.histories(0).items), RatingScale(0.5, 5)
-    )
-    assert (ends[0][1], ends[1][1]) == (low[1], high[1])
