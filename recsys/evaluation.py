@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,8 +17,7 @@ from recsys.data.ratings import Ratings
 from recsys.metrics.beyond_accuracy import coverage, diversity, novelty, popular_share
 from recsys.metrics.ranking import NO_ITEM, Lists, evaluate_lists, pair_matrix
 from recsys.metrics.rating import loss, mae, mse, rmse
-from recsys.models.base import History, ModelArtifact
-from recsys.models.registry import family_named
+from recsys.models.base import Scorer
 from recsys.release.queries import NO_RULES, Query, Rules
 from recsys.release.recommender import Recommender
 from recsys.types import BoolArray, FloatArray, IntArray
@@ -27,22 +25,20 @@ from recsys.types import BoolArray, FloatArray, IntArray
 Predict = Callable[[int, IntArray], FloatArray]
 
 
-def member_predictor(member: ModelArtifact, histories: Callable[[int], History]) -> Predict:
-    """Stars by one model, as a release would have it predict.
+def scorer_predictor(scorer: Scorer) -> Predict:
+    """Stars by one packed model, as a release would have it predict.
 
     Args:
-        member: A trained model.
-        histories: The ratings that are known of a user row.
+        scorer: Of a model's artifact.
 
     Returns:
         ``predict(user, items)``, which gives (len(items),) stars, not clipped to the scale.
     """
-    scorer = family_named(member.family).scorer(member, histories)
     return lambda user, items: scorer.score(scorer.known_user(user), items)
 
 
 def release_predictor(recommender: Recommender) -> Predict:
-    """Stars by the ensemble of a release, as ``member_predictor`` gives a member's."""
+    """Stars by the ensemble of a release, as ``scorer_predictor`` gives a member's."""
     return lambda user, items: recommender.predict(Query(user=user), items)
 
 
@@ -50,7 +46,7 @@ def predict_pairs(predict: Predict, ratings: Ratings) -> NDArray[np.float32]:
     """Predicted stars for pairs, inside the scale.
 
     Args:
-        predict: See ``member_predictor``.
+        predict: See ``scorer_predictor``.
         ratings: The pairs; their values are never read.
 
     Returns:
@@ -59,14 +55,11 @@ def predict_pairs(predict: Predict, ratings: Ratings) -> NDArray[np.float32]:
     return np.clip(_by_user(predict, ratings), ratings.scale.low, ratings.scale.high)
 
 
-def member_kl(
-    member: ModelArtifact, histories: Callable[[int], History], ratings: Ratings, *, most: int = 100_000
-) -> float | None:
+def scorer_kl(scorer: Scorer, ratings: Ratings, *, most: int = 100_000) -> float | None:
     """KL of a model's latent on pairs, as it predicts them: nats, mean over dimensions and pairs.
 
     Args:
-        member: A trained model.
-        histories: The ratings that are known of a user row.
+        scorer: Of a model's artifact.
         ratings: The pairs; their values are never read.
         most: Pairs at most that are read, evenly spaced.
 
@@ -74,10 +67,10 @@ def member_kl(
         None where the model has no latent, or the artifact lacks what it takes (an older one; a prior of
         features).
     """
-    scorer: Any = family_named(member.family).scorer(member, histories)
-    if not getattr(scorer, "has_kl", False) or not len(ratings):
+    kl = getattr(scorer, "kl", None)
+    if kl is None or not getattr(scorer, "has_kl", False) or not len(ratings):
         return None
-    nats = _by_user(lambda user, items: scorer.kl(scorer.known_user(user), items), ratings.thinned(most))
+    nats = _by_user(lambda user, items: kl(scorer.known_user(user), items), ratings.thinned(most))
     return float(nats.mean(dtype=np.float64))
 
 

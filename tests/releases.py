@@ -20,7 +20,7 @@ from recsys.ensemble.rating_intervals import RatingIntervals
 from recsys.models.registry import FAMILIES, make_config
 from recsys.ranking.als import AlsConfig, fit_als
 from recsys.ranking.list_blend import ListBlend
-from recsys.ranking.ranker_config import rated_matrix
+from recsys.ranking.rating_matrix import rated_matrix
 from recsys.release.pack import pack_release
 from recsys.release.profile import Profile, profile_of_run
 from recsys.release.release_writer import ReleaseMember

@@ -68,7 +68,7 @@ def fit_als(
     """Fits implicit ALS.
 
     Args:
-        rated: (users, items) 1 + a rating's place on ``scale`` from 0 to 1 (ranker_config.rated_matrix).
+        rated: (users, items) 1 + a rating's place on ``scale`` from 0 to 1 (rating_matrix.rated_matrix).
         config: See AlsConfig.
         seed: Of the starting factors.
         scale: The ratings' scale, for folding people in.

@@ -24,11 +24,11 @@ from pydantic import NonNegativeFloat, PositiveFloat
 
 from recsys.models.family_config import Share, family_config
 from recsys.models.ranges import FloatRange, Range
-from recsys.ranking.ease import symmetric_inverse
 from recsys.ranking.list_data import ListData
 from recsys.ranking.ranker import Ranker
 from recsys.ranking.sparse_links import link_arrays, strongest_links
 from recsys.types import FloatArray
+from tests.benchmarks.fixed_ease import symmetric_inverse
 
 DENSE_ITEMS = 8_000  # 256 MB a matrix, and about half a minute of Cholesky on one core
 KEPT_LINKS = 150  # weights kept of an item beyond that

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from recsys.data.ratings import Ratings
 from recsys.metrics.ranking import evaluate_lists, pair_matrix
 from recsys.ranking.ranker import Ranker
-from recsys.ranking.ranker_config import history_of, rated_matrix
+from recsys.ranking.rating_matrix import history_of, rated_matrix
 from recsys.seeds import derive_seed
 from recsys.types import FloatArray, IntArray, JsonObject
 

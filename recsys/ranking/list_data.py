@@ -10,7 +10,7 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from recsys.data.ratings import Ratings
-from recsys.ranking.ranker_config import rated_matrix, seen_matrix
+from recsys.ranking.rating_matrix import rated_matrix, seen_matrix
 from recsys.types import FloatArray
 
 PAGE_GAP_SECONDS = 120  # a longer pause between two ratings begins another page

@@ -9,8 +9,8 @@ from recsys.data.ratings import Ratings
 from recsys.ranking.list_data import ListData
 from recsys.ranking.list_families import LIST_FAMILIES
 from recsys.ranking.ranker import Ranker
-from recsys.ranking.ranker_config import popularity
 from recsys.ranking.ranker_sum import sum_rankers, with_prior
+from recsys.ranking.rating_matrix import popularity
 from recsys.seeds import derive_seed
 from recsys.types import FloatArray, JsonObject
 

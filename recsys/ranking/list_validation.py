@@ -19,7 +19,7 @@ from recsys.ranking.list_data import ListData
 from recsys.ranking.list_families import LIST_FAMILIES
 from recsys.ranking.list_holdout import HoldoutShape, ListHoldout, hold_out
 from recsys.ranking.ranker import Ranker
-from recsys.ranking.ranker_config import history_of
+from recsys.ranking.rating_matrix import history_of
 from recsys.seeds import derive_seed
 from recsys.types import FloatArray, JsonObject
 

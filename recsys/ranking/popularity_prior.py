@@ -17,7 +17,7 @@ from recsys.data.ratings import RatingScale
 from recsys.metrics.ranking import evaluate_lists, rank_all
 from recsys.models.base import History
 from recsys.ranking.ranker import Ranker, add_popularity
-from recsys.ranking.ranker_config import history_of, popularity
+from recsys.ranking.rating_matrix import history_of, popularity
 from recsys.types import FloatArray, IntArray, JsonObject
 
 WEIGHTS = (0.0, 0.5, 1.0, 2.0, 4.0)

@@ -24,7 +24,7 @@ from recsys.ranking import hybrid_vae_lists
 from recsys.ranking.list_blend import RANKER_ONLY, ListBlend
 from recsys.ranking.new_items import vectors_with_new_items, with_new_items
 from recsys.ranking.ranker import Ranker
-from recsys.ranking.ranker_config import seen_matrix
+from recsys.ranking.rating_matrix import seen_matrix
 from recsys.ranking.taste_vectors import item_vectors
 from recsys.release.arrays import (
     TRENDING_HALF_LIFE_DAYS,

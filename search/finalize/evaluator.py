@@ -17,9 +17,9 @@ from recsys.data.dataset import Dataset
 from recsys.data.ratings import Ratings
 from recsys.data.split import SliceName, Split
 from recsys.ensemble.calibration import Correction
-from recsys.evaluation import member_kl, member_predictor, predict_pairs
+from recsys.evaluation import predict_pairs, scorer_kl, scorer_predictor
 from recsys.models.artifact import load_artifact
-from recsys.models.base import History, ModelArtifact
+from recsys.models.base import History, ModelArtifact, Scorer
 from recsys.models.registry import family_named
 from recsys.release.arrays import LoadedCorrection
 from recsys.release.loaded_release import LoadedMember
@@ -52,14 +52,17 @@ class Evaluator:
 
     def predict(self, member: Path | ModelArtifact, ratings: Ratings) -> NDArray[np.float32]:
         """(n,) stars of a member for the pairs of ``ratings``, as a release would give them."""
-        artifact = load_artifact(member) if isinstance(member, Path) else member
-        return predict_pairs(member_predictor(artifact, self.histories), ratings)
+        return predict_pairs(scorer_predictor(self._scorer(member)), ratings)
 
-    def kl(self, member: Path, ratings: Ratings, *, otherwise: float) -> float:
-        """KL of a member's latent on ``ratings`` (nats); ``otherwise``, valid's at its best epoch, where the
-        packed member cannot tell it."""
-        known = member_kl(load_artifact(member), self.histories, ratings)
-        return otherwise if known is None else known
+    def judge(self, member: Path, ratings: Ratings) -> tuple[NDArray[np.float32], float | None]:
+        """As ``predict``, and the KL of the member's latent on these pairs (nats), None where the packed
+        member cannot tell it."""
+        scorer = self._scorer(member)
+        return predict_pairs(scorer_predictor(scorer), ratings), scorer_kl(scorer, ratings)
+
+    def _scorer(self, member: Path | ModelArtifact) -> Scorer:
+        artifact = load_artifact(member) if isinstance(member, Path) else member
+        return family_named(artifact.family).scorer(artifact, self.histories)
 
 
 def seen_ratings(dataset: Dataset, split: Split) -> Ratings:

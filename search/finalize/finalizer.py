@@ -208,8 +208,7 @@ class Finalizer:
     def _entry(self, result: TrialResult) -> Entry:
         number = result.spec.number
         if number not in self._entries:
-            judged = self._judged(result)
-            stars = self._judge.predict(judged, self._test)
+            stars, kl = self._judge.judge(self._judged(result), self._test)
             valid = np.load(self._run / result.folder / selection.VALID, allow_pickle=False)
             self._entries[number] = Entry(
                 name=result.spec.name,
@@ -219,9 +218,7 @@ class Finalizer:
                 epochs=result.best_epoch,
                 parameters=result.parameters,
                 valid=rating_metrics(valid, self._valid, kl=result.kl),
-                test=rating_metrics(
-                    stars, self._test, kl=self._judge.kl(judged, self._test, otherwise=result.kl)
-                ),
+                test=rating_metrics(stars, self._test, kl=result.kl if kl is None else kl),
                 test_predictions=stars,
                 note=RETRAINED if self._retrain else "",
             )

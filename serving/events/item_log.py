@@ -14,6 +14,7 @@ from sqlalchemy.exc import IntegrityError
 from recsys.types import JsonObject
 from serving.catalogue.item_records import CatalogueItem, item_from, item_text
 from serving.events.event_tables import ITEMS, JOURNAL
+from serving.events.rows import revision_history
 from serving.events.store import CHUNK, LOOK_UP_ROWS, EventStore
 
 ATTEMPTS = 5  # of a change that another writer was quicker with
@@ -134,20 +135,8 @@ def item_history(store: EventStore, item_id: str, *, count: int = 100) -> list[J
     query = select(ITEMS).where(ITEMS.c.item_id == item_id).order_by(ITEMS.c.revision.desc())
     with store.engine.connect() as connection:
         found = connection.execute(query.limit(count + 1)).all()
-    states: list[JsonObject | None] = [
-        fields_of(item_from(item_id, row.revision, row.state)) for row in found
-    ]
-    return [
-        {
-            "revision": row.revision,
-            "at": row.at,
-            "actor": row.actor,
-            "reason": row.reason,
-            "before": before,
-            "after": after,
-        }
-        for row, after, before in zip(found, states, [*states, None][1:], strict=True)
-    ][:count]
+    states = [fields_of(item_from(item_id, row.revision, row.state)) for row in found]
+    return revision_history(found, states, oldest=None, count=count)
 
 
 def fields_of(item: CatalogueItem) -> JsonObject:

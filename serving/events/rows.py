@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -113,3 +114,27 @@ def state_from(text: str) -> ExperimentState:
     fields["arms"] = tuple(ArmSpec(**arm) for arm in fields["arms"])
     fields["ranges"] = tuple(SlotRange(**piece) for piece in fields["ranges"])
     return ExperimentState(**fields)
+
+
+def revision_history(
+    rows: Sequence[Any], states: Sequence[JsonObject], *, oldest: JsonObject | None, count: int
+) -> list[JsonObject]:
+    """Newest first: when, by whom and why, the state before and after.
+
+    Args:
+        rows: Revisions, newest first, with ``revision``, ``at``, ``actor`` and ``reason``.
+        states: Theirs.
+        oldest: The state before the last of ``rows``.
+        count: Revisions at most.
+    """
+    return [
+        {
+            "revision": row.revision,
+            "at": row.at,
+            "actor": row.actor,
+            "reason": row.reason,
+            "before": before,
+            "after": after,
+        }
+        for row, after, before in zip(rows, states, [*states, oldest][1:], strict=True)
+    ][:count]

@@ -12,6 +12,7 @@ from sqlalchemy.exc import IntegrityError
 from recsys.types import JsonObject
 from serving.catalogue.rule_set import RuleSet, rules_from, rules_json
 from serving.events.event_tables import JOURNAL, RULES
+from serving.events.rows import revision_history
 from serving.events.store import EventStore
 
 
@@ -83,14 +84,4 @@ def rules_history(store: EventStore, settings: RuleSet, *, count: int = 100) -> 
     """Newest first: when, by whom and why, the rules before (first those of ``settings``) and after."""
     found = stored_rules(store, count=count + 1)
     states = [rules_json(row.rules) for row in found]
-    return [
-        {
-            "revision": row.revision,
-            "at": row.at,
-            "actor": row.actor,
-            "reason": row.reason,
-            "before": before,
-            "after": after,
-        }
-        for row, after, before in zip(found, states, [*states, rules_json(settings)][1:], strict=True)
-    ][:count]
+    return revision_history(found, states, oldest=rules_json(settings), count=count)

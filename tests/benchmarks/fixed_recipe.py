@@ -20,12 +20,13 @@ from numpy.typing import NDArray
 from recsys.data.ratings import Ratings
 from recsys.metrics.ranking import evaluate_lists, pair_matrix, rank_all
 from recsys.ranking.als import UNIT, AlsConfig, fit_als
-from recsys.ranking.ease import MOST_ITEMS, EaseConfig, fit_ease
 from recsys.ranking.popularity_prior import choose_popularity_prior
 from recsys.ranking.ranker import Ranker
-from recsys.ranking.ranker_config import RankerConfig, history_of, join, rated_matrix
+from recsys.ranking.rating_matrix import history_of, rated_matrix
 from recsys.seeds import derive_seed
 from recsys.types import FloatArray, IntArray, JsonObject
+from tests.benchmarks.fixed_ease import MOST_ITEMS, EaseConfig, fit_ease
+from tests.benchmarks.fixed_ranker import RankerConfig, join
 
 SAMPLE_RATINGS = 800_000  # the search fits on about so many; the winner on all
 BUDGETS = ((300_000, 16), (SAMPLE_RATINGS, 9))  # fits, by the ratings that each costs

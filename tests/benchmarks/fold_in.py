@@ -28,9 +28,10 @@ from recsys.models.base import History, Scorer
 from recsys.models.registry import FAMILIES, make_config
 from recsys.ranking.als import AlsConfig
 from recsys.ranking.ranker import Ranker
-from recsys.ranking.ranker_config import RankerConfig, rated_matrix, seen_matrix
+from recsys.ranking.rating_matrix import rated_matrix, seen_matrix
 from recsys.release.pack import make_histories
 from recsys.types import FloatArray, IntArray, JsonObject
+from tests.benchmarks.fixed_ranker import RankerConfig
 
 GIVEN = (0, 1, 5, 20)
 FEWEST = 30  # ratings a held-out user needs: 20 to give, 10 to be judged by

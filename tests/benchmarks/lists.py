@@ -5,7 +5,7 @@
     python -m tests.benchmarks.lists --data ml-1m --protocol strong:1000 --at-least 4 --at 100,10,20 --seeds 1
     python -m tests.benchmarks.lists --data synthetic:users=20000,items=20000,ratings=2000000 --fits-only
 
-``--protocol`` as recsys/ranking/list_protocol.py has them. ``--fits-only`` fits each family's
+``--protocol`` as tests/benchmarks/list_protocol.py has them. ``--fits-only`` fits each family's
 first starting point on all ratings and prints seconds, milliseconds a list and the peak of memory so far.
 """
 
@@ -31,14 +31,14 @@ from recsys.metrics.significance import mean_difference, over_seeds
 from recsys.ranking.list_data import ListData
 from recsys.ranking.list_ensemble import blend_lists
 from recsys.ranking.list_families import LIST_FAMILIES
-from recsys.ranking.list_protocol import ListCut, cut_lists
 from recsys.ranking.list_validation import ListValidation, unseen_scores
 from recsys.ranking.ranker import Ranker
-from recsys.ranking.ranker_config import history_of
+from recsys.ranking.rating_matrix import history_of
 from recsys.types import JsonObject
 from search.config.plan import SearchPlan, make_plan
 from search.sampling.list_search import search_lists
 from tests.benchmarks.fixed_recipe import fit_ranker
+from tests.benchmarks.list_protocol import ListCut, cut_lists
 
 TIMED_LISTS = 200
 METRICS = ("precision", "recall", "ndcg", "map", "mrr", "hit_rate")

@@ -28,7 +28,7 @@ from recsys.ranking.item_regression import EaseTrialConfig
 from recsys.ranking.list_data import ListData
 from recsys.ranking.list_selection import ListMember, ListSelection
 from recsys.ranking.new_items import fit_feature_map, with_new_items
-from recsys.ranking.ranker_config import history_of
+from recsys.ranking.rating_matrix import history_of
 from recsys.ranking.taste_vectors import item_vectors, unit_rows
 from recsys.types import JsonObject
 

@@ -20,8 +20,8 @@ from recsys.ranking.item_regression import EaseTrialConfig, EdlaeConfig, fit_ite
 from recsys.ranking.list_data import ListData
 from recsys.ranking.list_families import LIST_FAMILIES
 from recsys.ranking.ranker import Ranker
-from recsys.ranking.ranker_config import history_of
 from recsys.ranking.ranker_sum import sum_rankers, with_prior
+from recsys.ranking.rating_matrix import history_of
 from recsys.ranking.spectral import SpectralConfig, fit_spectral
 from search.config.tracks import search_family
 from search.sampling.search_space import Space

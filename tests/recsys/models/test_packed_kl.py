@@ -7,16 +7,23 @@ from typing import Any
 import pytest
 import torch
 
-from recsys.evaluation import member_kl
+from recsys.data.ratings import Ratings
+from recsys.evaluation import scorer_kl
 from recsys.models.base import ModelArtifact
 from recsys.models.bias import BiasConfig, BiasTrainer
 from recsys.models.hybrid_vae.config import HybridVaeConfig
 from recsys.models.hybrid_vae.trainer import HybridVaeTrainer
+from recsys.models.registry import family_named
 from recsys.release.pack import make_histories
 from tests.small_ratings import training_data
 
 DATA = training_data()
 SMALL: dict[str, Any] = {"factors": 8, "hidden": (16, 8), "latent": 4, "batch_size": 64}
+
+
+def packed_kl(member: ModelArtifact, ratings: Ratings, **options: int) -> float | None:
+    scorer = family_named(member.family).scorer(member, make_histories(DATA.train))
+    return scorer_kl(scorer, ratings, **options)
 
 
 def trained(**fields: Any) -> HybridVaeTrainer:
@@ -40,7 +47,7 @@ def trained(**fields: Any) -> HybridVaeTrainer:
 def test_it_is_the_networks_on_pairs_that_it_never_saw(fields: dict[str, Any]) -> None:
     trainer = trained(**fields)
     expected, _ = trainer.latent_statistics(DATA.valid)
-    packed = member_kl(trainer.export(), make_histories(DATA.train), DATA.valid)
+    packed = packed_kl(trainer.export(), DATA.valid)
     assert packed == pytest.approx(expected, rel=0.02)  # the packed tables are of half precision
     assert expected > 0.01
 
@@ -49,16 +56,15 @@ def test_it_is_not_guessed() -> None:
     artifact = trained().export()
     arrays = {name: array for name, array in artifact.arrays.items() if not name.startswith("log_variance")}
     older = ModelArtifact(artifact.family, artifact.settings, arrays, artifact.scale)
-    histories = make_histories(DATA.train)
-    assert member_kl(older, histories, DATA.valid) is None
+    assert packed_kl(older, DATA.valid) is None
     featured = {**artifact.settings, "latent_prior": "features"}
     prior = ModelArtifact(artifact.family, featured, artifact.arrays, artifact.scale)
-    assert member_kl(prior, histories, DATA.valid) is None
+    assert packed_kl(prior, DATA.valid) is None
     bias = BiasTrainer(BiasConfig(), DATA, epochs=1, seed=0, device="cpu").export()
-    assert member_kl(bias, histories, DATA.valid) is None
+    assert packed_kl(bias, DATA.valid) is None
 
 
 def test_of_many_pairs_an_even_sample_is_read() -> None:
-    artifact, histories = trained().export(), make_histories(DATA.train)
+    artifact = trained().export()
     sample = DATA.valid.thinned(50)
-    assert member_kl(artifact, histories, DATA.valid, most=50) == member_kl(artifact, histories, sample)
+    assert packed_kl(artifact, DATA.valid, most=50) == packed_kl(artifact, sample)

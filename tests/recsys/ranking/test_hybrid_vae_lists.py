@@ -23,8 +23,8 @@ from recsys.ranking.list_data import ListData
 from recsys.ranking.list_families import LIST_FAMILIES
 from recsys.ranking.list_head_training import ListHead, fit_hybrid_vae_lists
 from recsys.ranking.ranker import Ranker
-from recsys.ranking.ranker_config import history_of
 from recsys.ranking.ranker_sum import sum_rankers
+from recsys.ranking.rating_matrix import history_of
 from recsys.ranking.retrieval import RetrievalRequest, Retriever
 from recsys.release.pack import require_safe_ranker
 from search.config.plan import make_plan

@@ -16,10 +16,10 @@ from recsys.ranking.list_data import ListData
 from recsys.ranking.list_ensemble import ListTrial, blend_lists, judge_starts
 from recsys.ranking.list_families import LIST_FAMILIES
 from recsys.ranking.list_holdout import hold_out, hold_out_people, holdout_shape
-from recsys.ranking.list_protocol import cut_lists
 from recsys.ranking.list_selection import fixed_lists
 from recsys.ranking.list_validation import ListValidation, unseen_scores
 from recsys.seeds import derive_seed
+from tests.benchmarks.list_protocol import cut_lists
 from tests.releases import make_dataset
 
 DATASET = make_dataset(users=150, items=40, seed=5)

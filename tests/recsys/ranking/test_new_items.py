@@ -17,7 +17,7 @@ from recsys.ranking.new_items import (
     with_new_items,
 )
 from recsys.ranking.ranker import Ranker
-from recsys.ranking.ranker_config import history_of
+from recsys.ranking.rating_matrix import history_of
 from recsys.ranking.taste_vectors import item_vectors
 
 USERS, ITEMS, NEW = 60, 48, (3, 17, 30, 41)

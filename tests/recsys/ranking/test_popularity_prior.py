@@ -13,10 +13,11 @@ from hypothesis import strategies as st
 from recsys.metrics.ranking import pair_matrix
 from recsys.models.base import History
 from recsys.ranking.als import AlsConfig
-from recsys.ranking.ease import EaseConfig
 from recsys.ranking.popularity_prior import HISTORY_LENGTHS, WEIGHTS, choose_popularity_prior
 from recsys.ranking.ranker import MIN_PRIOR_SHARE, Ranker, add_popularity
-from recsys.ranking.ranker_config import RankerConfig, popularity, rated_matrix
+from recsys.ranking.rating_matrix import popularity, rated_matrix
+from tests.benchmarks.fixed_ease import EaseConfig
+from tests.benchmarks.fixed_ranker import RankerConfig
 from tests.benchmarks.fixed_recipe import select_ranker
 from tests.releases import make_cut, make_dataset
 

@@ -12,11 +12,12 @@ import scipy.sparse as sp
 from recsys.errors import InputError
 from recsys.models.base import History
 from recsys.ranking.als import UNIT, AlsConfig, fit_als
-from recsys.ranking.ease import EaseConfig, fit_ease
 from recsys.ranking.list_blend import choose_list_blend
 from recsys.ranking.ranker import Ranker
-from recsys.ranking.ranker_config import RankerConfig, history_of, rated_matrix, seen_matrix
+from recsys.ranking.rating_matrix import history_of, rated_matrix, seen_matrix
 from recsys.ranking.taste_vectors import item_vectors, right_singular
+from tests.benchmarks.fixed_ease import EaseConfig, fit_ease
+from tests.benchmarks.fixed_ranker import RankerConfig
 from tests.benchmarks.fixed_recipe import block_scores, select_ranker
 from tests.releases import make_cut, make_dataset
 

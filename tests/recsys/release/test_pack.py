@@ -11,7 +11,7 @@ import pytest
 from recsys.data.split import SLICES, TrainingData
 from recsys.errors import InputError
 from recsys.ranking.als import AlsConfig, fit_als
-from recsys.ranking.ranker_config import seen_matrix
+from recsys.ranking.rating_matrix import seen_matrix
 from recsys.release import release_writer
 from recsys.release.load import load_release
 from recsys.release.pack import kept_rows, make_histories, make_popularity, pack_release

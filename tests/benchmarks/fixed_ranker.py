@@ -1,4 +1,4 @@
-"""What a ranker is made by: implicit ALS, EASE, the sum of both, or popularity alone."""
+"""The ranker before lists were searched, a yardstick: ALS, EASE, the sum of both, or popularity."""
 
 from __future__ import annotations
 
@@ -6,20 +6,19 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 import scipy.sparse as sp
-from numpy.typing import NDArray
 
-from recsys.data.ratings import Ratings, RatingScale
-from recsys.models.base import History
+from recsys.data.ratings import RatingScale
 from recsys.ranking.als import UNIT, AlsConfig, fit_als
-from recsys.ranking.ease import EaseConfig, fit_ease
 from recsys.ranking.ranker import Ranker
+from recsys.ranking.rating_matrix import popularity
 from recsys.types import Arrays, JsonObject
+from tests.benchmarks.fixed_ease import EaseConfig, fit_ease
 
 
 @dataclass(frozen=True)
 class RankerConfig:
     """``ease_weight`` multiplies EASE's scores where both are there; neither is popularity. ``newcomers`` is
-    how many ratings popularity is worth beside them (see newcomers.py); 0 = nothing."""
+    how many ratings popularity is worth beside them (``popularity_prior.py``); 0 = nothing."""
 
     als: AlsConfig | None = None
     ease: EaseConfig | None = None
@@ -58,32 +57,3 @@ def join(recipe: RankerConfig, als: Ranker | None, ease: Ranker | None, rated: s
         arrays["prior"] = popularity(rated)
         settings["newcomers"] = recipe.newcomers
     return Ranker(recipe.family, settings, arrays)
-
-
-def popularity(rated: sp.csr_matrix) -> NDArray[np.float32]:
-    """(items,) ratings over those of the most rated item."""
-    counts = np.bincount(rated.indices, minlength=rated.shape[1]).astype(np.float32)
-    return np.asarray(counts / max(float(counts.max()), 1.0), dtype=np.float32)
-
-
-def rated_matrix(ratings: Ratings) -> sp.csr_matrix:
-    """(users, items) float32: 1 for the lowest rating that can be given, to 2 for the highest."""
-    liked = 1 + (ratings.values - ratings.scale.low) / np.float32(ratings.scale.span)
-    shape = (ratings.user_count, ratings.item_count)
-    return sp.csr_matrix((liked.astype(np.float32), (ratings.users, ratings.items)), shape=shape)
-
-
-def history_of(rated: sp.csr_matrix, user: int, scale: RatingScale) -> History:
-    """A row of a ``rated_matrix`` as the ratings it was made of."""
-    part = slice(rated.indptr[user], rated.indptr[user + 1])
-    return History(
-        rated.indices[part], (rated.data[part] - 1) * np.float32(scale.span) + np.float32(scale.low)
-    )
-
-
-def seen_matrix(ratings: Ratings) -> sp.csr_matrix:
-    """(users, items) float32, 1 where rated."""
-    ones = np.ones(len(ratings), dtype=np.float32)
-    return sp.csr_matrix(
-        (ones, (ratings.users, ratings.items)), shape=(ratings.user_count, ratings.item_count)
-    )
