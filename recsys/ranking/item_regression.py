@@ -18,17 +18,18 @@ from __future__ import annotations
 from dataclasses import asdict
 
 import numpy as np
+import scipy.linalg
 import scipy.sparse as sp
 from numpy.typing import NDArray
 from pydantic import NonNegativeFloat, PositiveFloat
 
+from recsys.errors import InputError
 from recsys.models.family_config import Share, family_config
 from recsys.models.ranges import FloatRange, Range
 from recsys.ranking.list_data import ListData
 from recsys.ranking.ranker import Ranker
 from recsys.ranking.sparse_links import link_arrays, strongest_links
 from recsys.types import FloatArray
-from tests.benchmarks.fixed_ease import symmetric_inverse
 
 DENSE_ITEMS = 8_000  # 256 MB a matrix, and about half a minute of Cholesky on one core
 KEPT_LINKS = 150  # weights kept of an item beyond that
@@ -216,3 +217,12 @@ def _add_features(
     if config.features > 0 and data.item_features is not None:
         features = np.asarray(data.item_features, dtype=np.float32)[head]
         gram += np.float32(config.features) * (features @ features.T)
+
+
+def symmetric_inverse(matrix: FloatArray) -> FloatArray:
+    """The inverse of a positive definite matrix by Cholesky, in its own dtype, both triangles filled."""
+    factor, info = scipy.linalg.lapack.get_lapack_funcs("potrf", (matrix,))(matrix, lower=True)
+    if info:
+        raise InputError(f"the item Gram matrix is not positive definite (potrf {info}): raise the ridge")
+    lower, info = scipy.linalg.lapack.get_lapack_funcs("potri", (matrix,))(factor, lower=True)
+    return np.asarray(np.tril(lower) + np.tril(lower, -1).T)

@@ -10,12 +10,11 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 
 import numpy as np
-import scipy.linalg
 import scipy.sparse as sp
 
 from recsys.errors import InputError
+from recsys.ranking.item_regression import symmetric_inverse
 from recsys.ranking.ranker import Ranker
-from recsys.types import FloatArray
 
 MOST_ITEMS = 8_000  # 256 MB of weights, and about half a minute of Cholesky on one core
 
@@ -47,12 +46,3 @@ def fit_ease(rated: sp.csr_matrix, config: EaseConfig) -> Ranker:
     weights = inverse / -inverse.diagonal()
     np.fill_diagonal(weights, 0)
     return Ranker("ease", {"config": asdict(config)}, {"weights": weights.astype(np.float32)})
-
-
-def symmetric_inverse(matrix: FloatArray) -> FloatArray:
-    """The inverse of a positive definite matrix by Cholesky, in its own dtype, both triangles filled."""
-    factor, info = scipy.linalg.lapack.get_lapack_funcs("potrf", (matrix,))(matrix, lower=True)
-    if info:
-        raise InputError(f"the item Gram matrix is not positive definite (potrf {info}): raise the ridge")
-    lower, info = scipy.linalg.lapack.get_lapack_funcs("potri", (matrix,))(factor, lower=True)
-    return np.asarray(np.tril(lower) + np.tril(lower, -1).T)
