@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, replace
 
 from recsys.types import JsonObject
-from serving.domain import ArmSpec, ExperimentState
+from serving.domain import ArmSpec, ExperimentKind, ExperimentState
 from serving.events.store import Conflict, EventStore
 
 ACTOR = "loop"
@@ -17,44 +17,92 @@ CLOSE = 1e-9
 
 
 @dataclass(frozen=True)
+class Arms:
+    """The arms of an experiment and how their lists are shown."""
+
+    specs: tuple[ArmSpec, ...]
+    kind: ExperimentKind = "split"
+
+
+@dataclass(frozen=True)
 class ArmPlan:
     """``before`` are the arms as the cycle found them, where ``baseline`` answers alone; ``share`` is the
-    candidate's part of its users in the comparison."""
+    candidate's part of its users in the comparison, which is of ``kind``."""
 
     experiment: str
-    before: tuple[ArmSpec, ...]
+    before: Arms
     baseline: str
     candidate: str
     release: str
     share: float
+    kind: ExperimentKind = "split"
 
     @classmethod
     def of(cls, start: JsonObject, *, cycle: int, release: str) -> ArmPlan:
         """From the trigger's evidence."""
-        arms = tuple(ArmSpec(**arm) for arm in start["arms"])
-        return cls(start["experiment"], arms, start["baseline"], f"loop-{cycle}", release, start["share"])
+        return cls(
+            experiment=start["experiment"],
+            before=Arms(tuple(ArmSpec(**arm) for arm in start["arms"])),
+            baseline=start["baseline"],
+            candidate=f"loop-{cycle}",
+            release=release,
+            share=start["share"],
+            kind=start.get("kind", "split"),
+        )
 
     @property
     def base(self) -> ArmSpec:
-        return next(arm for arm in self.before if arm.name == self.baseline)
+        return next(arm for arm in self.before.specs if arm.name == self.baseline)
 
-    def shadow(self) -> tuple[ArmSpec, ...]:
+    def shadow(self) -> Arms:
         """The candidate unseen; it explores as the baseline does, or their lists could not be compared."""
         arm = replace(self.base, name=self.candidate, release=self.release, share=0.0, shadow=True)
-        return (*self.before, arm)
+        return Arms((*self.before.specs, arm))
 
-    def compare(self) -> tuple[ArmSpec, ...]:
-        return self.with_share(self.share)
+    def compare(self) -> Arms:
+        """Both answer: each its own users, or merged lists for all of them, which do not explore."""
+        arms = self.with_share(self.share)
+        if self.kind == "split":
+            return arms
+        both = {self.baseline, self.candidate}
+        specs = tuple(replace(arm, explore=0.0) if arm.name in both else arm for arm in arms.specs)
+        return Arms(specs, "interleaved")
 
-    def with_share(self, share: float) -> tuple[ArmSpec, ...]:
+    def with_share(self, share: float) -> Arms:
         """The candidate answers ``share`` of the baseline's users."""
         sizes = {self.baseline: self.base.share * (1 - share), self.candidate: self.base.share * share}
-        arms = self.shadow()
-        return tuple(replace(arm, share=sizes.get(arm.name, arm.share), shadow=False) for arm in arms)
+        specs = self.shadow().specs
+        return Arms(tuple(replace(arm, share=sizes.get(arm.name, arm.share), shadow=False) for arm in specs))
 
-    def promoted(self) -> tuple[ArmSpec, ...]:
-        return tuple(
-            replace(arm, release=self.release) if arm.name == self.baseline else arm for arm in self.before
+    def promoted(self) -> Arms:
+        return Arms(
+            tuple(
+                replace(arm, release=self.release) if arm.name == self.baseline else arm
+                for arm in self.before.specs
+            )
+        )
+
+    def without_candidate(self, state: ExperimentState) -> Arms | None:
+        """``state``'s arms with the candidate's share given back to the baseline; None where neither is
+        there any more."""
+        gone = next((arm for arm in state.arms if arm.name == self.candidate), None)
+        names = {arm.name for arm in state.arms}
+        if gone is None or gone.release != self.release or self.baseline not in names:
+            return None
+        explore = {self.baseline: self.base.explore} if state.kind == "interleaved" else {}
+        return Arms(
+            tuple(
+                replace(
+                    arm,
+                    share=arm.share + gone.share,
+                    shadow=False,
+                    explore=explore.get(arm.name, arm.explore),
+                )
+                if arm.name == self.baseline
+                else arm
+                for arm in state.arms
+                if arm.name != self.candidate
+            )
         )
 
 
@@ -71,25 +119,25 @@ def busy(state: ExperimentState | None, experiment: str) -> str:
     return f"an experiment is under way: {words}"
 
 
-def same_arms(state: ExperimentState | None, wanted: tuple[ArmSpec, ...]) -> bool:
+def same_arms(state: ExperimentState | None, wanted: Arms) -> bool:
     """Whether the arms are those, whatever their order."""
-    if state is None or len(state.arms) != len(wanted):
+    if state is None or len(state.arms) != len(wanted.specs) or state.kind != wanted.kind:
         return False
     known = {arm.name: arm for arm in state.arms}
     return all(
         arm.name in known
         and replace(known[arm.name], share=arm.share) == arm
         and abs(known[arm.name].share - arm.share) < CLOSE
-        for arm in wanted
+        for arm in wanted.specs
     )
 
 
 def move_arms(
     store: EventStore,
     experiment: str,
-    wanted: tuple[ArmSpec, ...],
+    wanted: Arms,
     *,
-    known: tuple[tuple[ArmSpec, ...], ...],
+    known: tuple[Arms, ...],
     reason: str,
     at: float,
 ) -> str | None:
@@ -102,7 +150,11 @@ def move_arms(
             return changed_words(state)
         try:
             store.save_experiment(
-                replace(state, arms=wanted), expected=state.revision, actor=ACTOR, reason=reason, at=at
+                replace(state, arms=wanted.specs, kind=wanted.kind),
+                expected=state.revision,
+                actor=ACTOR,
+                reason=reason,
+                at=at,
             )
         except Conflict:
             continue  # somebody was quicker: look at what they did
@@ -110,24 +162,12 @@ def move_arms(
     return "others keep changing it"
 
 
-def without_candidate(plan: ArmPlan, state: ExperimentState) -> tuple[ArmSpec, ...] | None:
-    """``state``'s arms with the candidate's share given back to the baseline; None where neither is left."""
-    gone = next((arm for arm in state.arms if arm.name == plan.candidate), None)
-    names = {arm.name for arm in state.arms}
-    if gone is None or gone.release != plan.release or plan.baseline not in names:
-        return None
-    return tuple(
-        replace(arm, share=arm.share + gone.share, shadow=False) if arm.name == plan.baseline else arm
-        for arm in state.arms
-        if arm.name != plan.candidate
-    )
-
-
 def changed_words(state: ExperimentState | None) -> str:
     if state is None:
         return "the experiment is gone"
     arms = ", ".join(f"{arm.name} {arm.share:.0%}{' in shadow' if arm.shadow else ''}" for arm in state.arms)
-    return f"revision {state.revision} has {arms}, owner {state.owner}"
+    kind = "" if state.kind == "split" else f", {state.kind}"
+    return f"revision {state.revision} has {arms}{kind}, owner {state.owner}"
 
 
 def arms_json(state: ExperimentState) -> list[JsonObject]:

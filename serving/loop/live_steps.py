@@ -7,17 +7,21 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 
+from recsys.errors import InputError
 from recsys.release.load import read_manifest
 from recsys.types import JsonObject
-from serving.domain import ArmSpec, ExperimentState
+from serving.domain import ExperimentState
 from serving.events.audit import lost_events, newest
 from serving.events.store import EventStore
 from serving.experiments.aggregates import Aggregates
 from serving.experiments.event_reader import EventReader
-from serving.experiments.outcomes import compare
-from serving.loop.arm_plan import ACTOR, ArmPlan, changed_words, move_arms, same_arms, without_candidate
+from serving.experiments.experiment_metrics import ACCURACY, MetricSet, metric_set
+from serving.experiments.outcomes import ArmComparison, compare
+from serving.experiments.preference import compare_preferences
+from serving.loop.arm_plan import ACTOR, ArmPlan, Arms, move_arms
 from serving.loop.loop_journal import LoopState
 from serving.loop.loop_settings import LoopSettings
 from serving.operations_service import OperationSettings
@@ -36,9 +40,7 @@ class LiveSteps:
     def __init__(self, settings: LoopSettings, store: EventStore, measured: OperationSettings) -> None:
         self.settings = settings
         self.store = store
-        metric = settings.comparison.metric or measured.limits.primary
-        limits = replace(measured.limits, alpha=settings.comparison.alpha, primary=metric)
-        self.measured = replace(measured, limits=limits)
+        self.measured = measured
         self._kept: tuple[tuple[int, int], EventReader] | None = None
 
     def shadow(self, state: LoopState, now: float) -> JsonObject:
@@ -76,15 +78,20 @@ class LiveSteps:
         serving = self.store.experiment(plan.experiment)
         assert serving is not None
         lost = lost_events(self.store, state.entered)
+        rules = self.rules(serving)
         # Users enter with their first list of the comparison: those whom the shadow stage saw are in it too.
-        tally = self._reader(state, serving, lambda: self._tally(plan)).catch_up(now)
-        row = compare(
-            tally,
-            [serving],
+        tally = self._reader(state, serving, lambda: self._tally(plan, rules)).catch_up(now)
+        measured: partial[ArmComparison] = (
+            partial(compare, tally, [serving])
+            if plan.kind == "split"
+            else partial(compare_preferences, tally)
+        )
+        wanted = self.settings.comparison
+        row = measured(
             control=plan.baseline,
             treatment=plan.candidate,
-            metric=self.measured.limits.primary,
-            limits=self.measured.limits,
+            metric=rules.primary,
+            limits=replace(self.measured.limits, alpha=wanted.alpha, primary=rules.primary),
             now=now,
             lost_events=lost,
         )
@@ -116,9 +123,11 @@ class LiveSteps:
         mine = [row.data for row in steps if row.data.get("release") == plan.release]
         if mine and mine[0]["event"] in ("done", "roll back"):
             return seen | {"ended": mine[0]["event"], "words": mine[0]["reason"], "share": mine[0]["to"]}
-        serving = self.store.experiment(plan.experiment)
-        if not same_arms(serving, plan.compare()):
-            return seen | {"changed": changed_words(serving)}
+        # A roll-out is of users: interleaved lists are split again first.
+        split = plan.with_share(plan.share)
+        changed = self._move(plan, split, (plan.compare(),), "roll-out", now)
+        if changed:
+            return seen | {"changed": changed}
         start_rollout(
             self.store,
             RolloutPlan(
@@ -147,11 +156,15 @@ class LiveSteps:
         if under_way is not None and under_way.plan.release == plan.release:
             abort(self.store, plan.experiment, reason=f"loop: {state.reason}", now=now)
         serving = self.store.experiment(plan.experiment)
-        arms = None if serving is None or serving.owner != "manual" else without_candidate(plan, serving)
+        arms = None if serving is None or serving.owner != "manual" else plan.without_candidate(serving)
         if serving is None or arms is None:
             return seen | {"left_alone": True}
         self.store.save_experiment(
-            replace(serving, arms=arms), expected=serving.revision, actor=ACTOR, reason=state.reason, at=now
+            replace(serving, arms=arms.specs, kind=arms.kind),
+            expected=serving.revision,
+            actor=ACTOR,
+            reason=state.reason,
+            at=now,
         )
         return seen
 
@@ -161,21 +174,38 @@ class LiveSteps:
     def _move(
         self,
         plan: ArmPlan,
-        wanted: tuple[ArmSpec, ...],
-        known: tuple[tuple[ArmSpec, ...], ...],
+        wanted: Arms,
+        known: tuple[Arms, ...],
         words: str,
         now: float,
     ) -> str | None:
         reason = f"loop: {words} of {plan.release}"
         return move_arms(self.store, plan.experiment, wanted, known=known, reason=reason, at=now)
 
-    def _tally(self, plan: ArmPlan) -> Aggregates:
+    def rules(self, serving: ExperimentState) -> MetricSet:
+        """What decides: the loop's metric, else the experiment's own primary one, else the deployment's.
+
+        Raises InputError for a metric that is not measured."""
+        own = metric_set(serving.metrics) if serving.metrics is not None else None
+        rules = own or MetricSet(self.measured.metrics, self.measured.limits.primary)
+        rules = replace(rules, primary=self.settings.comparison.metric or rules.primary)
+        kind = self.settings.comparison.kind
+        known = [metric.name for metric in rules.metrics] + [ACCURACY] * (kind == "split")
+        if rules.primary not in known:
+            raise InputError(
+                f"comparison.metric: a comparison of kind {kind} cannot use {rules.primary!r}; "
+                f"{serving.name!r} has: {', '.join(known)}"
+            )
+        return rules
+
+    def _tally(self, plan: ArmPlan, rules: MetricSet) -> Aggregates:
         scale = read_manifest(Path(plan.release)).dataset.scale
         return Aggregates(
             arms=frozenset({plan.baseline, plan.candidate}),
             window_seconds=self.measured.window_seconds,
-            metrics=tuple(metric.on_scale(scale.low, scale.high) for metric in self.measured.metrics),
+            metrics=tuple(metric.on_scale(scale.low, scale.high) for metric in rules.metrics),
             slow_milliseconds=self.measured.limits.p99_milliseconds,
+            interleaved=plan.kind == "interleaved",
         )
 
     def _reader(

@@ -9,6 +9,7 @@ import yaml
 from pydantic import Field, ValidationError, model_validator
 
 from recsys.errors import InputError
+from serving.domain import ExperimentKind
 from serving.settings import SettingsModel
 
 Hours = Annotated[float, Field(gt=0)]
@@ -43,12 +44,14 @@ class SearchSettings(SettingsModel):
 
 
 class ComparisonSettings(SettingsModel):
-    """Shadow answers first (``shadow_hours`` with ``shadow_answers``), then ``share`` of the users get the
-    candidate until ``metric`` (null: the experiment's primary one) decides or ``longest_hours`` are over.
+    """Shadow answers first (``shadow_hours`` with ``shadow_answers``), then of ``kind`` "split" ``share`` of
+    the users get the candidate, of "interleaved" all get lists merged of both, until ``metric`` (null: the
+    experiment's primary one) decides or ``longest_hours`` are over.
 
     ``alpha_a_year`` is the chance of any false verdict in a year: each of at most ``comparisons_a_year`` is
     given an equal part of it."""
 
+    kind: ExperimentKind = "split"
     shadow_hours: Annotated[float, Field(ge=0)] = 1.0
     shadow_answers: Annotated[int, Field(ge=0)] = 200
     share: Annotated[float, Field(gt=0, lt=1)] = 0.5

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from sqlalchemy.engine import make_url
 
+from recsys.errors import InputError
 from recsys.types import JsonObject
 from serving.events.audit import newest
 from serving.events.store import EventStore
@@ -31,7 +32,7 @@ class LoopSteps:
         self._training = TrainingSteps(
             settings, self.store, events=_without_password(url), experiment=self.experiment
         )
-        live = LiveSteps(settings, self.store, served.operations.as_settings(served.experiment))
+        self._live = live = LiveSteps(settings, self.store, served.operations.as_settings(served.experiment))
         self._phases: dict[Phase, Callable[[LoopState, float], JsonObject]] = {
             Phase.DATASET: self._training.dataset,
             Phase.SEARCH: self._training.search,
@@ -48,7 +49,14 @@ class LoopSteps:
     ) -> JsonObject:
         """What the decision in ``state.phase`` is made from. Raises what the store and the search raise."""
         if state.phase is Phase.IDLE:
-            return self._training.idle(records, now, paused)
+            seen = self._training.idle(records, now, paused)
+            serving = self.store.experiment(self.experiment)
+            if serving is not None and not seen["busy"]:
+                try:
+                    self._live.rules(serving)
+                except InputError as error:  # better now than after a search that was paid for
+                    seen["busy"] = str(error)
+            return seen
         return self._phases[state.phase](state, now)
 
     def mirror(self, records: list[LoopRecord]) -> None:

@@ -75,6 +75,7 @@ class TrainingSteps:
         return seen | {
             "experiment": self.experiment,
             "share": self.settings.comparison.share,
+            "kind": self.settings.comparison.kind,
             "arms": arms_json(serving),
             "baseline": baseline.name,
             "served_release": read_manifest(folder).release_id,

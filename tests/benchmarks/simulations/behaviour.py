@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import cycle, islice
 
 import numpy as np
 
@@ -40,7 +41,7 @@ def answers(
     serial: str,
 ) -> tuple[list[Exposure], list[Feedback]]:
     """One list for each of ``users`` and what followed; shadow arms answer the same. ``serial`` makes ids
-    unique."""
+    unique. Of an interleaved list each arm has every other item, and a hit as often as alone."""
     assigner = Assigner(state)
     shadows = [arm.name for arm in state.arms if arm.shadow]
     exposures, feedback = [], []
@@ -57,11 +58,26 @@ def answers(
             exposures.append(
                 _exposure(f"{name}-{shadow}", at, user, state, shadow, unseen, slow, fallback, True)
             )
-        if hit < how.hit or rated < how.rated:
+        if exposures[-1].teams:
+            feedback += _credited(random, exposures[-1], behaviours, at=at)
+        elif hit < how.hit or rated < how.rated:
             item = ITEMS[0] if hit < how.hit else ELSEWHERE
             stars = 3.5 + how.error * float(noise[place])
             feedback.append(Feedback(f"f-{name}", name, user, "rating", item, stars, at, 3.5))
     return exposures, feedback
+
+
+def _credited(
+    random: np.random.Generator, shown: Exposure, behaviours: Mapping[str, Behaviour], *, at: float
+) -> list[Feedback]:
+    """A click on the first item of each arm with a hit."""
+    name, teams = shown.exposure_id, list(dict.fromkeys(shown.teams))
+    hits = random.random(len(teams)) < [behaviours[arm].hit for arm in teams]
+    return [
+        Feedback(f"f-{name}-{arm}", name, shown.user_id, "click", ITEMS[place], None, at)
+        for place, arm in enumerate(teams)
+        if hits[place]
+    ]
 
 
 def _exposure(
@@ -88,4 +104,5 @@ def _exposure(
         source="popular" if fallback < how.fallbacks else "personal",
         milliseconds=how.slow_milliseconds if slow < how.slow else how.milliseconds,
         shadow=shadow,
+        teams=tuple(islice(cycle(state.interleaved_arms), len(ITEMS))) if not shadow else (),
     )

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from recsys.types import JsonObject
-from serving.domain import ArmSpec, ExperimentState
+from serving.domain import ArmSpec, ExperimentKind, ExperimentState
 from serving.events.store import EventStore
 from serving.loop.arm_plan import arms_json
 from serving.loop.live_steps import LiveSteps
@@ -46,8 +46,9 @@ class LoopWorld:
         people: int = 200,
         seed: int = 5,
         longest_hours: float = 0.8,
+        kind: ExperimentKind = "split",
     ) -> None:
-        """``people`` ask a look; the comparison ends without a verdict after ``longest_hours``."""
+        """``people`` ask a look; a comparison without a verdict ends after ``longest_hours``."""
         compared = SETTINGS.comparison.model_copy(update={"longest_hours": longest_hours})
         self.settings = SETTINGS.model_copy(update={"comparison": compared})
         self.store = EventStore(str(folder / "events.db"))
@@ -60,7 +61,13 @@ class LoopWorld:
         self.now = 1_000_000.0
         self.random = np.random.default_rng(seed)
         self.rollouts = RolloutController(self.store, "main", notify=lambda _: None, clock=lambda: self.now)
-        start: JsonObject = {"experiment": "main", "arms": arms_json(state), "baseline": "main", "share": 0.5}
+        start: JsonObject = {
+            "experiment": "main",
+            "arms": arms_json(state),
+            "baseline": "main",
+            "share": 0.5,
+            "kind": kind,
+        }
         self.state = LoopState(
             Phase.SHADOW, 1, self.now, "the gate", start=start, search={"release": release}
         )

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from recsys.errors import InputError
 from serving.domain import ArmSpec
 from serving.loop.loop_decisions import Phase
 from tests.benchmarks.simulations.behaviour import Behaviour
@@ -89,3 +90,42 @@ def test_nothing_is_promoted_on_holes_in_the_data(tmp_path: Path, release: str) 
     assert world.live()[-1] is Phase.BACK
     assert world.serving().arms == before
     assert "3 events are missing" in world.decisions[-1][1].reason
+
+
+def test_interleaved_a_better_candidate_becomes_the_champion_with_fewer_people(
+    tmp_path: Path, release: str
+) -> None:
+    world = LoopWorld(tmp_path, release, candidate=Behaviour(hit=0.5), people=60, kind="interleaved")
+    assert world.live() == [Phase.SHADOW, Phase.COMPARE, Phase.ROLLOUT, Phase.PROMOTE]
+    assert world.serving().arms == (ArmSpec("main", release, 1.0, explore=0.1), ArmSpec("off", "older", 0.0))
+    kinds = [past.kind for past in reversed(world.store.experiment_history("main"))]
+    assert kinds.count("interleaved") == 1
+    assert kinds[-1] == "split"
+
+
+def test_interleaved_a_worse_candidate_goes_back_to_split_lists_that_explore(
+    tmp_path: Path, release: str
+) -> None:
+    world = LoopWorld(tmp_path, release, candidate=Behaviour(hit=0.05), people=60, kind="interleaved")
+    before = world.serving()
+    assert world.live() == [Phase.SHADOW, Phase.COMPARE, Phase.BACK]
+    assert (world.serving().arms, world.serving().kind) == (before.arms, "split")
+
+
+def test_the_experiments_own_metric_decides_and_one_that_nothing_counts_is_refused(
+    tmp_path: Path, release: str
+) -> None:
+    world = LoopWorld(tmp_path, release, candidate=Behaviour(hit=0.5))
+    plays = {"events": {"play": {"weight": 1.0, "at_least": None}}, "exposures": "served"}
+    now = world.serving()
+    world.store.save_experiment(
+        replace(now, metrics={"primary": "plays", "plays": plays}), expected=now.revision, actor="test"
+    )
+    assert world.live() == [Phase.SHADOW, Phase.COMPARE, Phase.BACK]  # people rate, and nobody plays
+    assert "no verdict" in world.decisions[-1][1].reason
+    wrong = world.settings.comparison.model_copy(update={"metric": "accuracy", "kind": "interleaved"})
+    (tmp_path / "other").mkdir()
+    other = LoopWorld(tmp_path / "other", release, candidate=WELL, kind="interleaved")
+    other.settings = other.settings.model_copy(update={"comparison": wrong})
+    with pytest.raises(InputError, match=r"kind interleaved cannot use 'accuracy'; 'main' has: hit_rate"):
+        other.live()

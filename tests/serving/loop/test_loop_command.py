@@ -11,8 +11,15 @@ import yaml
 
 from recsys.errors import InputError
 from serving.__main__ import main
+from serving.domain import ArmSpec, ExperimentState
+from serving.events.store import EventStore
 from serving.loop.loop_controller import read_pause
-from serving.loop.loop_settings import LoopSettings, read_loop_settings
+from serving.loop.loop_decisions import Phase, decide
+from serving.loop.loop_journal import LoopState
+from serving.loop.loop_settings import ComparisonSettings, LoopSettings, read_loop_settings
+from serving.loop.loop_steps import LoopSteps
+from serving.settings import Settings
+from tests.releases import make_release
 from tests.serving.loop.test_loop_controller import PlannedSteps, controller
 
 YAML = Path(__file__).resolve().parents[3] / "serving" / "loop.yaml"
@@ -67,3 +74,16 @@ def test_pause_status_resume_and_replay(tmp_path: Path, capsys: pytest.CaptureFi
     capsys.readouterr()
     assert main(["loop", "replay", *words]) == 0
     assert capsys.readouterr().out == "10 decisions, 0 of them different\n"
+
+
+def test_a_metric_that_nothing_measures_is_said_before_a_search_is_paid_for(tmp_path: Path) -> None:
+    store = EventStore(str(tmp_path / "events.db"))
+    store.create_tables()
+    release = make_release(tmp_path / "release")
+    state = ExperimentState("main", 0, "salt", (ArmSpec("main", str(release), 1.0),))
+    store.save_experiment(state, expected=0, actor="test")
+    settings = LoopSettings(folder=str(tmp_path / "loop"), comparison=ComparisonSettings(metric="plays"))
+    steps = LoopSteps(settings, Settings(events=str(tmp_path / "events.db")))
+    seen = steps.evidence(LoopState(), [], now=1.0, paused=None)
+    assert seen["busy"].endswith("cannot use 'plays'; 'main' has: hit_rate, accuracy")
+    assert decide(Phase.IDLE, seen | {"new_ratings": 10**6}, settings).next is Phase.IDLE
