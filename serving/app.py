@@ -36,6 +36,7 @@ from serving.startup_checks import (
     arms_text,
     check_exposure,
     check_releases,
+    check_segments,
     difference,
     find_releases,
     named_state,
@@ -97,7 +98,9 @@ def check_start(settings: Settings, *, reset: bool = False) -> Start:
     check_exposure(settings)
     listener(settings.host, settings.port, shared=False).close()
     state = resolve_experiment(settings, reset=reset)
-    return Start(state, find_releases(state), began)
+    folders = find_releases(state)
+    check_segments(settings.experiment.segments, folders[0])
+    return Start(state, folders, began)
 
 
 def serve_here(settings: Settings, start: Start) -> int:

@@ -9,12 +9,10 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
-
-import numpy as np
 
 from recsys.errors import InputError
 from recsys.types import JsonObject
@@ -27,8 +25,9 @@ from serving.experiments.epoch import ExperimentEpoch, current_epoch
 from serving.experiments.event_reader import EventReader
 from serving.experiments.experiment_metrics import ACCURACY, DEFAULT_METRICS, Metric, MetricSet, metric_set
 from serving.experiments.guardrails import Limits
-from serving.experiments.outcomes import Segment, arm_result, as_json, compare
+from serving.experiments.outcomes import arm_result, as_json, compare
 from serving.experiments.preference import compare_preferences
+from serving.experiments.segments import UserSegments
 from serving.experiments.shadow import Shadows
 from serving.rollout.controller import RolloutController
 
@@ -53,12 +52,14 @@ NICE = 10
 @dataclass(frozen=True)
 class OperationSettings:
     """``window_seconds`` after a user's first exposure their outcome is fixed. ``metrics`` say what counts as
-    a conversion (accuracy is there always); the first is an arm's hit rate."""
+    a conversion (accuracy is there always); the first is an arm's hit rate. ``segments`` are columns of the
+    users' table that results are shown by, beside activity."""
 
     window_seconds: float = 86_400.0
     tick_seconds: float = 1.0
     limits: Limits = field(default_factory=Limits)
     metrics: tuple[Metric, ...] = DEFAULT_METRICS
+    segments: tuple[str, ...] = ()
 
 
 @dataclass
@@ -69,23 +70,9 @@ class TrackedExperiment:
     reader: EventReader
     shadows: Shadows
     holdout: EventReader
-    known: dict[str, float] = field(default_factory=dict)
+    segments: UserSegments | None = None
     body: JsonObject | None = None
     stale_at: float = 0.0
-
-
-def activity_segments(known: Mapping[str, float]) -> list[Segment]:
-    """Users by how much they had rated before (``known``: its logarithm): nothing, and two halves."""
-    rated = [value for value in known.values() if value > 0]
-    if not rated:
-        return []
-    middle = float(np.median(rated))
-    parts = {
-        "without ratings before": {user for user, value in known.items() if value == 0},
-        "less active half": {user for user, value in known.items() if 0 < value <= middle},
-        "more active half": {user for user, value in known.items() if value > middle},
-    }
-    return [Segment(name, frozenset(users), len(parts)) for name, users in parts.items()]
 
 
 def shares_in(state: JsonObject | None) -> JsonObject | None:
@@ -189,7 +176,7 @@ class Operations:
         tally = tracked.reader.catch_up(now)
         control = state.arms[0].name
         lost = lost_events(self.store, tracked.epoch.began)
-        known = self._activity(state, tracked)
+        by = self._segments(state, tracked)
         limits = replace(self.settings.limits, primary=self._measured(state).primary)
         merged = state.interleaved_arms
         treatments = [arm for arm in state.arms[1:] if not arm.shadow and (not merged or arm.name in merged)]
@@ -200,7 +187,7 @@ class Operations:
             control=control,
             limits=limits,
             now=now,
-            covariate=known,
+            covariate=None if by is None else by.activity,
             lost_events=lost,
             treatments=len(treatments),
         )
@@ -226,7 +213,7 @@ class Operations:
                 treatment=arm.name, metric=primary, segment=segment
             )
             for arm in treatments
-            for segment in activity_segments(known)
+            for segment in (by.segments() if by is not None else ())
         ]
         arms = [arm_result(arm.name, tally, now) for arm in state.arms]
         held_out = any(past.holdout for past in tracked.epoch.states)
@@ -320,14 +307,13 @@ class Operations:
         except (OSError, ValueError, KeyError, TypeError, InputError):
             return 1.0, 5.0
 
-    def _activity(self, state: ExperimentState, tracked: TrackedExperiment) -> dict[str, float]:
-        """What was known of a user before: the logarithm of their ratings in the first arm's release."""
-        watch = self._drift.get(state.name)
-        release = watch.release_of(state.arms[0].release) if watch else None
-        if release is None:
-            return {}
-        ends, known = release.histories.ends, tracked.known
-        for user in tracked.reader.tally.users.keys() - known.keys():
-            row = release.users.row(user)
-            known[user] = 0.0 if row is None else float(np.log1p(ends[row + 1] - ends[row]))
-        return known
+    def _segments(self, state: ExperimentState, tracked: TrackedExperiment) -> UserSegments | None:
+        """What was known of the users before, from the first arm's release; None before that is opened."""
+        if tracked.segments is None:
+            watch = self._drift.get(state.name)
+            release = watch.release_of(state.arms[0].release) if watch else None
+            if release is None:
+                return None
+            tracked.segments = UserSegments(release, self.settings.segments)
+        tracked.segments.add(tracked.reader.tally.users)
+        return tracked.segments

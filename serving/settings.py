@@ -98,7 +98,8 @@ class MetricSettings(SettingsModel):
 class ExperimentSettings(SettingsModel):
     """``salt`` decides who is where; a new one deals everybody anew. As in ``ExperimentState``. ``metrics``
     has a ``primary`` (the name that decides) and a rule for each other name; ``hit_rate`` and ``accuracy``
-    are there always. ``kind: interleaved`` merges the lists of all arms with a share for each person."""
+    are there always. ``kind: interleaved`` merges the lists of all arms with a share for each person.
+    ``segments`` are columns of the users' table that the release was made with: secondary results by them."""
 
     name: SettingName = "main"
     kind: ExperimentKind = "split"
@@ -107,6 +108,7 @@ class ExperimentSettings(SettingsModel):
     holdout: Annotated[float, Field(ge=0, le=1)] = 0.0
     overrides: dict[str, str] = Field(default_factory=dict)
     metrics: dict[SettingName, MetricSettings | str] = Field(default_factory=dict)
+    segments: list[str] = Field(default_factory=list, max_length=10)
 
     @model_validator(mode="after")
     def _metrics_are_named(self) -> ExperimentSettings:
@@ -199,6 +201,7 @@ class OperationsArgs(SettingsModel):
             tick_seconds=self.tick_seconds,
             limits=Limits(**self.limits.model_dump(), primary=experiment.primary),
             metrics=experiment.measured(),
+            segments=tuple(dict.fromkeys(experiment.segments)),
         )
 
 

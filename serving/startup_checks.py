@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from recsys.data.user_groups import UserGroups
 from recsys.errors import InputError
 from recsys.release.load import load_release, read_manifest
 from serving.api.asgi import API_KEY
@@ -55,6 +57,22 @@ def check_releases(folders: list[Path]) -> None:
     """Opens each as a replica would. Raises InputError for the first that is not sound."""
     for folder in folders:
         load_release(folder)
+
+
+def check_segments(columns: Sequence[str], first: Path) -> None:
+    """Raises InputError for a column by which the first arm's release tells no groups of its users."""
+    groups = UserGroups.load(first / "users") if columns else None
+    known = [] if groups is None else list(groups.names)
+    for column in columns:
+        if column not in known:
+            raise InputError(
+                f"experiment.segments: {first} tells no groups of its users by {column!r}; "
+                + (
+                    f"it knows {', '.join(known)}"
+                    if known
+                    else "it was made without a table of users (--users)"
+                )
+            )
 
 
 def resolve_experiment(settings: Settings, *, reset: bool = False) -> ExperimentState:

@@ -12,7 +12,7 @@ import json
 import os
 import shutil
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +22,9 @@ from numpy.typing import NDArray
 from recsys.data.cache import atomic_folder
 from recsys.data.dataset import Catalogue, Dataset, Quality
 from recsys.data.ratings import Ratings, RatingScale
+from recsys.data.user_groups import UserGroups
 
-FORMAT = 3  # raise when parsing or this layout changes, so that old folders are not read
+FORMAT = 4  # raise when parsing or this layout changes, so that old folders are not read
 COLUMNS = ("users", "items", "values", "times")
 TABLES = ("user_ids", "item_ids", "user_features", "item_features")
 
@@ -65,6 +66,8 @@ def save_dataset(folder: Path, dataset: Dataset) -> None:
         for name, array in arrays.items():
             if array is not None:
                 write_array(work / f"{name}.npy", array)
+        if dataset.user_groups is not None:
+            dataset.user_groups.save(work)
         (work / "about.json").write_text(json.dumps(about), encoding="utf-8")
     for older in folder.parent.glob(f"{folder.name.split('-')[0]}-*"):
         if older != folder:
@@ -91,7 +94,7 @@ def open_dataset(folder: Path) -> Dataset | None:
             name: np.asarray(np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False))
             for name in about["arrays"]
         }
-        return assemble(about, arrays)
+        return replace(assemble(about, arrays), user_groups=UserGroups.load(folder))
     except (OSError, ValueError, KeyError, TypeError):
         shutil.rmtree(folder, ignore_errors=True)
         return None

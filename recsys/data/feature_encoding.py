@@ -117,7 +117,7 @@ def fit_encoding(table: Cells, *, where: str) -> FeatureEncoding:
         if len(parts) > 1:
             columns.append(_vector_column(name, parts, _joined(cells), where))
             continue
-        values = [_value(cell) for cell in cells[0]]
+        values = [cell_value(cell) for cell in cells[0]]
         filled = [value for value in values if value is not None]
         if not filled:
             notes.append(f"{name}: empty, left out")
@@ -157,13 +157,13 @@ def _grouped(table: Cells) -> dict[str, tuple[str, ...]]:
 
 
 def _is_numeric(cells: Iterable[object]) -> bool:
-    values = [_value(cell) for cell in cells]
+    values = [cell_value(cell) for cell in cells]
     return any(value is not None for value in values) and all(
         value is None or isinstance(value, float) for value in values
     )
 
 
-def _value(cell: object) -> float | str | tuple[object, ...] | None:
+def cell_value(cell: object) -> float | str | tuple[object, ...] | None:
     """A cell as a number, a name, or a tuple of either; None where it is missing."""
     if cell is None or isinstance(cell, bool | int | float | np.number):
         number = math.nan if cell is None else float(cell)
@@ -196,7 +196,7 @@ def _is_vector(value: tuple[object, ...]) -> bool:
 
 def _joined(cells: Sequence[Sequence[object]]) -> list[tuple[object, ...] | None]:
     """One tuple a row of a vector's columns; None where a part of it is missing."""
-    rows = zip(*[[_value(cell) for cell in part] for part in cells], strict=True)
+    rows = zip(*[[cell_value(cell) for cell in part] for part in cells], strict=True)
     return [None if any(value is None for value in row) else row for row in rows]
 
 
@@ -268,12 +268,12 @@ def _encoded(
 ) -> tuple[NDArray[np.float32], int, set[str]]:
     """(rows, width), the number of missing values, and names that have no feature."""
     if column.kind == "vector":
-        values = [_value(cell) for cell in cells[0]] if len(cells) == 1 else _joined(cells)
+        values = [cell_value(cell) for cell in cells[0]] if len(cells) == 1 else _joined(cells)
         matrix, gone = _vectors(column.name, values, column.width, where)
         centred = (matrix - np.array(column.mean)) / column.scale
         centred[gone] = 0
         return centred.astype(np.float32), len(gone), set()
-    values = [_value(cell) for cell in cells[0]]
+    values = [cell_value(cell) for cell in cells[0]]
     missing = sum(value is None for value in values)
     block = np.zeros((rows, column.width), dtype=np.float32)
     if column.kind == "number":

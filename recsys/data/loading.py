@@ -36,7 +36,14 @@ from recsys.data.readers.sniff import suffix_of
 from recsys.data.readers.text import Progress
 from recsys.data.releases import release_folder
 from recsys.data.synthetic import PREFIX, from_spec, parse_spec
-from recsys.data.user_features import is_movielens_users, read_user_table, read_users, user_features
+from recsys.data.user_features import (
+    is_movielens_users,
+    movielens_groups,
+    read_user_table,
+    read_users,
+    user_features,
+)
+from recsys.data.user_groups import UserGroups
 from recsys.errors import InputError
 
 TABLE_SUFFIXES = {
@@ -190,7 +197,7 @@ def parse(files: RatingsFiles, options: ParseOptions, *, progress: Progress | No
     new = len(item_ids) - len(cleaned.item_ids)
     if new:
         notes = (f"{new:,} items have no rating: they are in the catalogue as new", *notes)
-    people, people_notes = features_of_users(files, cleaned.user_ids)
+    people, groups, people_notes = features_of_users(files, cleaned.user_ids)
     ratings = replace(cleaned.ratings, item_count=len(item_ids))
     return Dataset(
         name=files.name,
@@ -201,6 +208,7 @@ def parse(files: RatingsFiles, options: ParseOptions, *, progress: Progress | No
         licence=licence,
         quality=replace(quality, notes=(*quality.notes, *notes, *people_notes)),
         user_features=people,
+        user_groups=groups,
         item_features=item_features(catalogue, further),
         source=files.origin,
     )
@@ -228,12 +236,13 @@ def further_features(
 
 def features_of_users(
     files: RatingsFiles, user_ids: NDArray[np.str_]
-) -> tuple[NDArray[np.float32] | None, tuple[str, ...]]:
-    """(users, columns), None without any; and notes."""
+) -> tuple[NDArray[np.float32] | None, UserGroups | None, tuple[str, ...]]:
+    """(users, columns) and the users' groups, None without any; and notes."""
     if files.people is None:
-        return None, ()
+        return None, None, ()
     if is_movielens_users(files.people):
-        return user_features(user_ids, read_users(files.people)), ()
+        people = read_users(files.people)
+        return user_features(user_ids, people), movielens_groups(user_ids, people), ()
     return read_user_table(files.people, user_ids)
 
 

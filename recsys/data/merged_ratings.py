@@ -104,6 +104,7 @@ def merge_with_origin(base: Dataset, served: ServedRatings) -> tuple[Dataset, ND
         ),
         user_features=_padded(base.user_features, new_users),
         item_features=_padded(base.item_features, new_items),
+        user_groups=None if base.user_groups is None else base.user_groups.with_new_users(new_users),
         source=f"{base.source}, and {int(taken.sum()):,} ratings given through the service",
         noise_floor=None,
         lineage=lineage,

@@ -1,4 +1,7 @@
-"""Who users are: MovieLens's age bracket, gender and occupation one-hot, or the columns of any table."""
+"""Who users are: MovieLens's age bracket, gender and occupation one-hot, or the columns of any table.
+
+Read as features, which models learn from, and as groups, which results of experiments are shown by.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +16,7 @@ from recsys.data.feature_encoding import fit_encoding
 from recsys.data.readers.ids import plain_ids
 from recsys.data.readers.parquet import read_table
 from recsys.data.readers.sniff import suffix_of
+from recsys.data.user_groups import UserGroups, group_users
 from recsys.errors import InputError
 
 # ML-1M's brackets, by their lower edge; ML-100K's exact ages are put into them.
@@ -59,14 +63,26 @@ def user_features(user_ids: NDArray[np.str_], people: dict[str, UserRow]) -> NDA
     return features
 
 
+def movielens_groups(user_ids: NDArray[np.str_], people: dict[str, UserRow]) -> UserGroups | None:
+    """Users by age, gender and occupation. None where nobody is described."""
+    known = [at for at, user in enumerate(user_ids.tolist()) if user in people]
+    described = [people[user] for user in user_ids[known].tolist()]
+    cells: dict[str, list[object]] = {
+        "age": [row[0] for row in described],
+        "gender": [row[1] for row in described],
+        "occupation": [f"code {row[2]}" if row[2].isdigit() else row[2] for row in described],
+    }
+    return group_users(cells, known, len(user_ids))
+
+
 def read_user_table(
     path: Path, user_ids: NDArray[np.str_]
-) -> tuple[NDArray[np.float32] | None, tuple[str, ...]]:
+) -> tuple[NDArray[np.float32] | None, UserGroups | None, tuple[str, ...]]:
     """Features from a user's own table (CSV or Parquet) of any columns, keyed by the one that holds the ids.
 
     Returns:
         (users, columns) float32, a row of zeros for a user without a row, or None where no column is a
-        feature; and notes on columns left out and missing values.
+        feature; the users' groups; and notes on columns left out and missing values.
 
     Raises:
         InputError: No such file, no id of it rates, or a vector's rows differ in width.
@@ -87,15 +103,13 @@ def read_user_table(
             f"{', '.join(user_ids[:3].tolist())}"
         )
     cells = {name: column for name, column in table.items() if name != key}
-    encoding = fit_encoding(
-        {name: [column[place] for place in found] for name, column in cells.items()}, where=where
-    )
+    described = {name: [column[place] for place in found] for name, column in cells.items()}
+    encoding = fit_encoding(described, where=where)
     features = np.zeros((len(user_ids), encoding.width), dtype=np.float32)
     rows = np.array([row for row, place in enumerate(known) if place is not None], dtype=np.int64)
-    features[rows], notes = encoding.encode(
-        {name: [column[place] for place in found] for name, column in cells.items()}, len(found), where=where
-    )
+    features[rows], notes = encoding.encode(described, len(found), where=where)
     notes = [*encoding.notes, *notes]
     if len(found) < len(user_ids):
         notes.insert(0, f"{path.name}: it knows {len(found):,} of {len(user_ids):,} people")
-    return features if encoding.width else None, tuple(notes)
+    groups = group_users(described, rows, len(user_ids))
+    return features if encoding.width else None, groups, tuple(notes)

@@ -2,6 +2,7 @@
 
 The folder beside manifest.json:
     users/ids.npy, users/{sorted,rows}.npy       ids in row order, and sorted for look-up
+    users/groups.npy, users/groups.json          (users, columns) groups by the columns of their table, if any
     items/ids.npy, items/{sorted,rows}.npy
     items/titles.npy, items/title_ends.npy       UTF-8 bytes end to end
     items/genres.npy, items/genres.json          (items, genres) membership and the genres' names

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from recsys.data.user_groups import UserGroups
 from recsys.errors import InputError
 from recsys.models.artifact import load_artifact
 from recsys.models.base import Scorer
@@ -48,6 +49,10 @@ class Release:
     @property
     def release_id(self) -> str:
         return self.manifest.release_id
+
+    def user_groups(self) -> UserGroups | None:
+        """What users are told apart by: the columns of the table that they were described by."""
+        return UserGroups.load(self.folder / "users")
 
     def profile(self) -> tuple[JsonObject, Arrays] | None:
         """The reference profile for drift, as ``recsys.release.profile.unpack`` takes it."""

@@ -104,6 +104,7 @@ def pack_release(
             ),
             trained_on=list(trained_on),
             users=IdIndex.of(dataset.user_ids),
+            user_groups=dataset.user_groups,
             items=make_item_catalogue(dataset, kept),
             histories=make_histories(kept),
             popularity=make_popularity(kept),

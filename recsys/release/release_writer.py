@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from recsys.data.split import SliceName
+from recsys.data.user_groups import UserGroups
 from recsys.ensemble.rating_intervals import RatingIntervals
 from recsys.errors import InputError
 from recsys.models.artifact import save_artifact
@@ -75,6 +76,7 @@ class ReleaseContents:
     correction: LoadedCorrection | None = None
     intervals: RatingIntervals | None = None
     profile: tuple[JsonObject, Arrays] | None = None
+    user_groups: UserGroups | None = None
 
 
 def write_release(folder: Path, contents: ReleaseContents) -> Path:
@@ -120,6 +122,8 @@ def _require_fit(contents: ReleaseContents) -> None:
 
 def _write_arrays(folder: Path, contents: ReleaseContents) -> ProfileCard | None:
     contents.users.save(folder / "users")
+    if contents.user_groups is not None:
+        contents.user_groups.save(folder / "users")
     contents.items.save(folder / "items")
     contents.histories.save(folder / "histories")
     contents.popularity.save(folder / "popularity")

@@ -28,6 +28,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="merge the arms' lists for each person (team draft) instead of splitting people over the arms: "
         "a preference takes a fraction of the people",
     )
+    parser.add_argument(
+        "--segments",
+        metavar="COLUMNS",
+        help="columns of the users' table that the release was made with, e.g. age,gender: secondary results "
+        "by them",
+    )
     parser.add_argument("--config", type=Path, metavar="YAML", help="settings, as in serving/serve.yaml")
     parser.add_argument("--host", help="127.0.0.1 by default; another needs RECSYS_API_KEY to be set")
     parser.add_argument("--port", type=int, help="8000 by default")
@@ -66,6 +72,9 @@ def settings_of(options: argparse.Namespace) -> Settings:
         fields["experiment"] = {**fields.get("experiment", {}), "arms": arms}
     if options.interleave:
         fields["experiment"] = {**fields.get("experiment", {}), "kind": "interleaved"}
+    if options.segments is not None:
+        columns = [column.strip() for column in options.segments.split(",") if column.strip()]
+        fields["experiment"] = {**fields.get("experiment", {}), "segments": columns}
     if not fields.get("experiment", {}).get("arms"):
         raise InputError(NO_RELEASE)
     return read_settings(fields, where=str(options.config or "the command line"))

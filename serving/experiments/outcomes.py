@@ -17,6 +17,7 @@ from serving.experiments.betting import Evidence, bet
 from serving.experiments.difference import Difference, difference
 from serving.experiments.experiment_metrics import ACCURACY, Metric, words_of
 from serving.experiments.guardrails import Limits, alarms, guardrails
+from serving.experiments.segments import Segment
 from serving.experiments.verdict import ExperimentDecision, Verdict, decide_experiment
 
 
@@ -77,16 +78,6 @@ class ArmComparison:
     evidence: Evidence | None = None
     kind: ExperimentKind = "split"
     preferences: PreferenceCounts | None = None
-
-
-@dataclass(frozen=True)
-class Segment:
-    """Some of the users, told apart by what was known before their first list. ``of`` is how many segments
-    there are: alpha is divided over them, and none of them decides."""
-
-    name: str
-    users: frozenset[str]
-    of: int
 
 
 def arm_result(name: str, tally: Aggregates, now: float) -> ArmResult:

@@ -17,7 +17,8 @@ from serving.experiments import sample_ratio
 from serving.experiments.aggregates import Aggregates, UserAggregates
 from serving.experiments.betting import bet_on_preference
 from serving.experiments.guardrails import Limits
-from serving.experiments.outcomes import ArmComparison, Interval, PreferenceCounts, Segment, matured
+from serving.experiments.outcomes import ArmComparison, Interval, PreferenceCounts, matured
+from serving.experiments.segments import Segment
 from serving.experiments.verdict import decide_experiment
 
 

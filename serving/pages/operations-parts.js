@@ -1,6 +1,6 @@
 "use strict";
 // Building blocks: numbers as words, elements, small drawings. Text only ever goes in as text.
-const NONE = "–", LEFT = new Set(["signal", "state", "what moved most", "cycle", "began because", "comparison", "outcome"]);
+const NONE = "–", LEFT = new Set(["segment", "difference", "signal", "state", "what moved most", "cycle", "began because", "comparison", "outcome"]);
 const missing = value => value === null || value === undefined || Number.isNaN(value);
 const number = (value, digits = 3) => missing(value) ? NONE : Number(value).toLocaleString("en", {maximumFractionDigits: digits});
 const fixed = (value, digits) => missing(value) ? NONE : Number(value).toLocaleString("en", {minimumFractionDigits: digits, maximumFractionDigits: digits});

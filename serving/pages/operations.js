@@ -33,6 +33,9 @@ function experiment(results) {
   const arms = results.arms.map(arm => [name(arm.arm), percent(results.shares[arm.arm]), number(arm.users, 0), number(arm.users_matured, 0), number(arm.exposures, 0),
     number(arm.conversions, 0), percent(arm.hit_rate), fixed(arm.rmse, 3), number(arm.ratings, 0), `${number(arm.p50_milliseconds, 1)} / ${number(arm.p99_milliseconds, 1)}`, number(arm.fallbacks, 0), number(arm.items_shown, 0)]);
   const shadows = Object.entries(results.shadows).map(([arm, row]) => [arm, number(row.pairs, 0), percent(row.overlap), fixed(row.rank_correlation, 2), signed(row.slower_by_milliseconds, 1)]);
+  const parts = results.segments.filter(row => row.interval).map(row => [row.treatment, node("td", {class: "left"}, row.segment),
+    number(row.preferences ? row.preferences.treatment + row.preferences.control + row.preferences.ties : row.difference.control_users + row.difference.treatment_users, 0),
+    node("td", {class: "words"}, row.verdict.words.replace(/^Secondary, decides nothing: /, ""))]);
   const left = Object.entries(results.left_out).map(([reason, count]) => `${number(count, 0)} × ${reason}`);
   const notes = [results.kind === "interleaved" ? `Interleaved: each person's list holds all arms' items. ${results.arms.map(arm => `${arm.arm} brought ${number(arm.brought, 0)} items, credited with ${number(arm.credited, 0)} conversions`).join("; ")}. A preference, no lift.` : "", `Outcomes are fixed ${results.window} after a user's first list.`, results.comparisons.length ? `Sample ratio: p = ${number(Math.min(...results.comparisons.map(row => row.sample_ratio_p)), 3)}.` : "",
     results.alarms.length ? `Over a limit: ${results.alarms.join("; ")}.` : "",
@@ -44,6 +47,7 @@ function experiment(results) {
     node("div", {class: "verdicts"}, results.comparisons.map(verdict)),
     table(`arms of ${results.experiment}`, ["arm", "share", "users", "outcome fixed", "lists", "hits", "hit rate", "online rmse", "ratings", "p50 / p99 ms", "popular", "items shown"], arms),
     results.comparisons.length ? [node("h3", {}, "Differences, with intervals that hold at every look"), intervals(results.comparisons)] : [],
+    parts.length ? node("details", {}, node("summary", {}, `${parts.length} segments of people, secondary`), table("segments", ["arm", "segment", "people", "difference"], parts)) : [],
     shadows.length ? [node("h3", {}, "Shadow lists beside the shown ones"), table("shadow lists", ["arm", "pairs", "overlap", "rank correlation", "slower by ms"], shadows)] : [],
     node("p", {class: "note"}, notes.filter(Boolean).join(" ")));
 }

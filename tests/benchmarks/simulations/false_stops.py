@@ -20,14 +20,15 @@ import numpy as np
 from serving.experiments.aggregates import Aggregates, ShownList
 from serving.experiments.guardrails import Limits, guardrails
 
-SHARES = {1: {"old": 0.5, "new": 0.5}}
 SECONDS, BURST_SECONDS, LOOK_EVERY = 1500, 20, 300
 
 
 @dataclass(frozen=True)
 class Traffic:
     """``bursts`` of 20 seconds in which answers are slow, in both arms or only in the new one; ``heavy`` slow
-    fallbacks of one person in the new arm; ``slow`` and ``fallbacks`` are shares of the new arm's answers."""
+    fallbacks of one person in the new arm; ``slow`` and ``fallbacks`` are shares of the new arm's answers.
+    ``share`` is the new arm's in the first and in the second half; ``cold`` the share of slow fallbacks in
+    both arms in the first half."""
 
     words: str
     bursts: int = 0
@@ -35,6 +36,13 @@ class Traffic:
     heavy: int = 0
     slow: float = 0.0
     fallbacks: float = 0.0
+    share: tuple[float, float] = (0.5, 0.5)
+    cold: float = 0.0
+
+    @property
+    def shares(self) -> dict[int, dict[str, float]]:
+        """Revision -> arm -> share."""
+        return {at: {"old": 1 - new, "new": new} for at, new in enumerate(self.share, start=1)}
 
 
 CASES = (
@@ -43,6 +51,9 @@ CASES = (
     Traffic("40 bursts in both arms", bursts=40),
     Traffic("1 burst in the new arm", bursts=1, only_new=True),
     Traffic("600 slow fallbacks of one person", heavy=600),
+    Traffic("5% -> 50%, both slow at first", share=(0.05, 0.5), cold=0.3),
+    Traffic("50% -> 5%, both slow at first", share=(0.5, 0.05), cold=0.3),
+    Traffic("2% of the people in the new arm", share=(0.02, 0.02), bursts=8),
     Traffic("20% of the new arm slow", slow=0.2),
     Traffic("30% of the new arm fallbacks", fallbacks=0.3),
 )
@@ -56,13 +67,16 @@ def looks(case: Traffic, seed: int, *, users: int = 1500) -> Iterator[Aggregates
     heavy = random.permutation(users)[: case.heavy]
     at_heavy = set(heavy.tolist())
     for number, at in enumerate(np.sort(random.random(users) * SECONDS)):
-        arm = "new" if random.random() < 0.5 else "old"
+        late = at >= SECONDS / 2
+        arm = "new" if random.random() < case.share[late] else "old"
         new = arm == "new"
         burst = bool(np.any((begins <= at) & (at < begins + BURST_SECONDS))) and (new or not case.only_new)
-        slow = burst or (new and random.random() < case.slow)
-        source = "popular" if new and random.random() < case.fallbacks else "personal"
+        cold = not late and random.random() < case.cold
+        slow = burst or cold or (new and random.random() < case.slow)
+        source = "popular" if cold or (new and random.random() < case.fallbacks) else "personal"
         items = tuple(f"i{n}" for n in random.integers(0, 400, 10))
-        shown = ShownList(f"x{number}", at, f"u{number}", arm, 1, items, source, 90.0 if slow else 8.0, False)
+        time = 90.0 if slow else 8.0
+        shown = ShownList(f"x{number}", at, f"u{number}", arm, 1 + late, items, source, time, False)
         tally.add_exposure(shown)
         if number in at_heavy:
             tally.add_exposure(
@@ -77,7 +91,7 @@ def stopped(case: Traffic, seed: int) -> bool:
     return any(
         rail.broken
         for tally in looks(case, seed)
-        for rail in guardrails(tally, SHARES, control="old", treatment="new", limits=Limits())
+        for rail in guardrails(tally, case.shares, control="old", treatment="new", limits=Limits())
     )
 
 

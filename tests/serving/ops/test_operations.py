@@ -23,7 +23,7 @@ from serving.domain import ArmSpec, ExperimentState, Exposure, Feedback
 from serving.events.store import EventStore
 from serving.loop.loop_settings import LoopSettings
 from serving.loop.training_steps import TrainingSteps
-from serving.operations_service import Operations, OperationSettings, activity_segments
+from serving.operations_service import Operations, OperationSettings
 from tests.releases import make_release
 from tests.serving.ops.here import Here
 
@@ -303,22 +303,3 @@ def test_people_held_out_are_reported_beside_the_arms(store: EventStore) -> None
     newest = running.journal()[0]["data"]
     assert (newest["actor"], newest["reason"]) == ("ann", "compare")
     assert newest["before"] == newest["after"] == {"old": 0.5, "new": 0.5}
-
-
-def test_segments_are_secondary_and_share_alpha(store: EventStore) -> None:
-    """Known before: a fifth had rated nothing, the rest differ in how much."""
-    known = {f"user-{n}": float(n % 5) for n in range(1500)}
-    parts = activity_segments(known)
-    assert [len(part.users) for part in parts] == [300, 600, 600]
-    answers(store, 1500, better=0.4, seed=8)
-    running = operations(store)
-    running._activity = lambda state, tracked: known  # type: ignore[method-assign]
-    body = running.results("main")
-    rows = body["segments"]
-    assert [row["segment"] for row in rows] == [part.name for part in parts]
-    assert {row["verdict"]["decision"] for row in rows} == {"secondary"}
-    assert [row["interval"]["alpha"] for row in rows] == pytest.approx([0.05 / 3] * 3)
-    assert all("differs" in row["verdict"]["words"] for row in rows[1:])
-    assert sum(row["difference"]["control_users"] for row in rows) == pytest.approx(
-        body["comparisons"][0]["difference"]["control_users"]
-    )
