@@ -69,9 +69,3 @@ class ListData:
         ratings = self.ratings
         liked = 1 + (ratings.values - ratings.scale.low) / np.float32(ratings.scale.span)
         return np.asarray(liked, dtype=np.float32)
-
-    def without_users(self, users: NDArray[np.int64]) -> ListData:
-        """The same data with no rating of ``users``; rows keep their numbers."""
-        out = np.zeros(self.ratings.user_count, dtype=np.bool_)
-        out[users] = True
-        return ListData(self.ratings.take(np.flatnonzero(~out[self.ratings.users])), self.item_features)

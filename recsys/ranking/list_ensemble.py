@@ -1,8 +1,8 @@
-"""From list trials to the blend that is released: weights on people that no member was fitted on.
+"""From list trials to the blend that is released: weights on ratings that no member was fitted on.
 
-The best trials are fitted again with a part of the people left out, those are folded in, and weights are
-chosen greedily on them. How much popularity newcomers get is chosen after it. Pure: the same trials give the
-same blend.
+The best trials are fitted on every draw of the validation (three quarters of each person's ratings) and
+weights are chosen on the lists for the rest, of all draws together (bagged_blend.py). How much popularity
+newcomers get is chosen after it. Pure: the same trials give the same blend.
 """
 
 from __future__ import annotations
@@ -11,11 +11,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from recsys.models.ranges import FloatRange
-from recsys.ranking.greedy_blend import blend_greedily
+from recsys.ranking.bagged_blend import JudgedScores, bagged_weights
 from recsys.ranking.list_families import LIST_FAMILIES
 from recsys.ranking.list_selection import ListMember, ListSelection
 from recsys.ranking.list_validation import ListFigures, ListValidation, unseen_scores
@@ -24,10 +21,9 @@ from recsys.ranking.ranker_sum import sum_rankers
 from recsys.seeds import derive_seed
 from recsys.types import JsonObject
 
-POOL = 9  # trials that the blend may take, the best of each family first
-PER_FAMILY = 4
-FOLDS = 5  # of people; one where the data is large
-KNOWN_FOLDS_RATINGS = 300_000  # with more ratings one fold of people must do
+POOL = 10  # trials that the blend may take, the best of each family first
+PER_FAMILY = 5
+PER_KIND = 2  # of a family's configs with the same whole numbers and choices
 Progress = Callable[[str], None]
 
 
@@ -68,7 +64,6 @@ def blend_lists(
     trials: Sequence[ListTrial],
     validation: ListValidation,
     *,
-    folds: int | None = None,
     max_milliseconds: float | None = None,
     progress: Progress = lambda line: None,
 ) -> ListSelection:
@@ -77,7 +72,6 @@ def blend_lists(
     Args:
         trials: At least one, unless no list can be judged.
         validation: What they were judged on.
-        folds: Of people that the blend is chosen on; None: by the amount of data.
         max_milliseconds: That the members' lists may take together; None: any.
         progress: Hears a line.
 
@@ -91,9 +85,10 @@ def blend_lists(
         member = ListMember("popularity", floor.usable(floor.starts[0], validation.data), 1.0)
         return ListSelection((member,), features, reason=reason)
     pool = best_trials(trials, max_milliseconds=max_milliseconds)
-    members, report = _cross_fitted(pool, validation, folds, max_milliseconds, progress)
+    members, report = _weighted(pool, validation, max_milliseconds, progress)
     parts = [
-        (validation.fit(validation.data, member.family, member.config), member.weight) for member in members
+        (validation.fit(validation.draws[0], member.family, member.config), member.weight)
+        for member in members
     ]
     holdout = validation.holdout
     newcomers, newcomer_report = choose_popularity_prior(
@@ -105,7 +100,7 @@ def blend_lists(
         scale=validation.data.ratings.scale,
     )
     report = {
-        "selected_by": f"ndcg_at_10 on each person's {holdout.shape} quarter",
+        "selected_by": f"ndcg_at_10 on each person's {holdout.shape} quarter, {len(validation.draws)} draws",
         "users": len(holdout.users),
         "tried": [trial.describe() for trial in trials],
         "blend": report,
@@ -116,21 +111,21 @@ def blend_lists(
 
 def best_trials(trials: Sequence[ListTrial], *, max_milliseconds: float | None = None) -> list[ListTrial]:
     """The trials that the blend may take: each family's best first, then the rest, best first. Of near copies
-    (a family's configs with the same whole numbers and choices) only the best: they add nothing.
+    (a family's configs with the same whole numbers and choices) only the best PER_KIND: they add little.
     Without one that is fast enough, the fastest."""
     ranked = sorted(trials, key=lambda trial: (-trial.figures.ndcg, trial.number))
     if max_milliseconds is not None:
         fast = [trial for trial in ranked if trial.figures.milliseconds <= max_milliseconds]
         ranked = fast or [min(ranked, key=lambda trial: trial.figures.milliseconds)]
     taken: dict[str, int] = {}
-    kinds: set[tuple[str, tuple[Any, ...]]] = set()
+    kinds: dict[tuple[str, tuple[Any, ...]], int] = {}
     firsts: list[ListTrial] = []
     others: list[ListTrial] = []
     for trial in ranked:
         count, kind = taken.get(trial.family, 0), _kind(trial)
-        if kind in kinds:
+        kinds[kind] = kinds.get(kind, 0) + 1
+        if kinds[kind] > PER_KIND:
             continue
-        kinds.add(kind)
         if count < PER_FAMILY and trial.figures.ndcg > 0.8 * ranked[0].figures.ndcg:
             taken[trial.family] = count + 1
             (others if count else firsts).append(trial)
@@ -144,35 +139,21 @@ def _kind(trial: ListTrial) -> tuple[str, tuple[Any, ...]]:
     return trial.family, tuple(getattr(trial.config, name) for name in names)
 
 
-def _cross_fitted(
+def _weighted(
     pool: Sequence[ListTrial],
     validation: ListValidation,
-    folds: int | None,
     max_milliseconds: float | None,
     progress: Progress,
 ) -> tuple[tuple[ListMember, ...], JsonObject]:
-    """Weights by greedy selection on people whom no member was fitted on."""
-    users, data = validation.holdout.users, validation.data
-    if folds is None:
-        folds = FOLDS if len(data.ratings) <= KNOWN_FOLDS_RATINGS else 1
-    random = np.random.default_rng(derive_seed(validation.seed, "lists", "people"))
-    fold_of = random.permutation(len(users)) % (folds if folds > 1 else 4)
-    rows: list[NDArray[np.int64]] = []
-    scores: list[list[NDArray[np.float32]]] = [[] for _ in pool]
-    for fold in range(folds):
-        left_out = np.flatnonzero(fold_of == fold)
-        if not len(left_out):
-            continue
-        rest = data.without_users(users[left_out])
-        rows.append(left_out)
-        for place, trial in enumerate(pool):
-            ranker = validation.fit(rest, trial.family, trial.config)
-            scores[place].append(unseen_scores(ranker, data, users[left_out], known=False))
-    order = np.concatenate(rows)
-    blend = blend_greedily(
-        [np.concatenate(parts) for parts in scores],
-        validation.holdout.relevant[order],
-        families=[trial.family for trial in pool],
+    """Members with their weights, chosen on the lists of every draw, and the report."""
+    parts = []
+    for draw in validation.draws:
+        rankers = (validation.fit(draw, trial.family, trial.config) for trial in pool)
+        scores = [unseen_scores(one, draw.data, draw.holdout.users, known=True) for one in rankers]
+        parts.append(JudgedScores.of(scores, draw.holdout.relevant))
+    blend = bagged_weights(
+        JudgedScores.joined(parts),
+        seed=derive_seed(validation.seed, "lists", "bags"),
         costs=[trial.figures.milliseconds for trial in pool],
         most=max_milliseconds,
     )
@@ -181,12 +162,13 @@ def _cross_fitted(
         for trial, weight in zip(pool, blend.weights, strict=True)
         if weight > 0
     )
+    people = len(validation.holdout.users)
     progress(
         f"lists: {' + '.join(member.family for member in members)}, NDCG@10 {blend.ndcg:.4f} on "
-        f"{len(order)} people no member was fitted on (best alone {blend.alone.max():.4f})"
+        f"{len(parts)} held-out quarters of {people} people (best alone {blend.alone.max():.4f})"
     )
     report: JsonObject = {
-        "people": len(order),
+        "people": people,
         "ndcg_at_10": blend.ndcg,
         "candidates": [
             {

@@ -7,7 +7,7 @@ product at serving time. None has a cap on the number of items.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Any, Protocol
 
 from recsys.models.ranges import Range
@@ -44,6 +44,8 @@ class ListFamily:
         share: Of the searched trials, relative to the others', after every family's starts.
         needs_times: Fields that stay off where ratings have no times.
         needs_features: Fields that stay off where items have no features.
+        data_powers: Fields that follow the amount of data, and the power: the best ridge of ALS falls with
+            the root of a person's ratings (on ML-100K 0.020 on three quarters where all want 0.017).
     """
 
     name: str
@@ -54,6 +56,7 @@ class ListFamily:
     share: float = 0.5
     needs_times: tuple[str, ...] = ()
     needs_features: tuple[str, ...] = ()
+    data_powers: Mapping[str, float] = field(default_factory=dict)
 
     def forced_off(self, data: ListData) -> JsonObject:
         """The fields that ``data`` cannot feed, at their off-values."""
@@ -65,6 +68,11 @@ class ListFamily:
     def usable(self, config: Any, data: ListData) -> Any:
         """``config`` with the fields that ``data`` cannot feed switched off."""
         return replace(config, **self.forced_off(data))
+
+    def for_share(self, config: Any, share: float) -> Any:
+        """``config`` as it is best on a ``share`` of the ratings that it is meant for."""
+        powers = self.data_powers.items()
+        return replace(config, **{name: getattr(config, name) * share**power for name, power in powers})
 
     def describe(self, config: Any) -> JsonObject:
         """``config`` as plain JSON."""
@@ -100,6 +108,7 @@ LIST_FAMILIES: dict[str, ListFamily] = {
             ),
             share=5.0,
             needs_times=("pages",),
+            data_powers={"ridge": -0.5},
         ),
         ListFamily(
             "ease",

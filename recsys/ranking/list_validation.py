@@ -1,14 +1,16 @@
 """What list trials are judged on: people whose held-out items a good list holds.
 
 A trial fits one config on three quarters of each person's train and valid ratings; NDCG@10 of lists that
-should hold the rest ranks it (see list_holdout.py). Test has no part in it. Large data is judged on a sample
-of whole people. The same ratings and seed give the same people, wherever this is made.
+should hold the rest ranks it (see list_holdout.py), the mean over several draws where the data is small: one
+draw of ML-100K cannot tell blends 0.002 apart. Test has no part in it. Large data is judged on a sample of
+whole people. The same ratings and seed give the same people, wherever this is made.
 """
 
 from __future__ import annotations
 
 import time
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +19,7 @@ from recsys.data.ratings import Ratings
 from recsys.metrics.ranking import best_of, evaluate_lists
 from recsys.ranking.list_data import ListData
 from recsys.ranking.list_families import LIST_FAMILIES
-from recsys.ranking.list_holdout import HoldoutShape, ListHoldout, hold_out
+from recsys.ranking.list_holdout import HoldoutShape, ListHoldout, hold_out, take_out
 from recsys.ranking.ranker import Ranker
 from recsys.ranking.rating_matrix import history_of
 from recsys.seeds import derive_seed
@@ -26,6 +28,9 @@ from recsys.types import FloatArray, JsonObject
 SAMPLE_RATINGS = 800_000  # trials fit on about so many; the blend's members, in the end, on all
 SCORE_CELLS = 12_000_000  # of a member's (users, items) scores that the blend is chosen on
 MAX_USERS = 3_000
+DRAWS = 3  # quarters held out in turn; one where the data is large
+MANY_RATINGS = 300_000
+EARLIER = 0.1  # of each person's newest ratings that every further draw of newest quarters leaves out
 TIMED_LISTS = 25
 EVERYTHING_RATED = "everybody has rated every item, so there is nothing to list but popular items"
 
@@ -50,49 +55,91 @@ class ListFigures:
 
 
 @dataclass(frozen=True, eq=False)
-class ListValidation:
-    """Ratings to fit on (``data``) and people to judge by (``holdout``); ``seed`` is that of every fit.
-    ``impossible`` says why no list can be judged; "" where one can."""
+class ListDraw:
+    """Ratings to fit on (``data``), people to judge by (``holdout``), and the share of all ratings that the
+    former are."""
 
     data: ListData
     holdout: ListHoldout
+    share: float
+
+
+@dataclass(frozen=True, eq=False)
+class ListValidation:
+    """``draws``, at least one, each judged alike; ``seed`` is that of every fit. ``impossible`` says why no
+    list can be judged; "" where one can."""
+
+    draws: tuple[ListDraw, ...]
     seed: int
     impossible: str = ""
 
+    @property
+    def data(self) -> ListData:
+        """What the first draw fits on."""
+        return self.draws[0].data
+
+    @property
+    def holdout(self) -> ListHoldout:
+        """What the first draw judges by."""
+        return self.draws[0].holdout
+
     @classmethod
     def of(
-        cls, ratings: Ratings, *, shape: HoldoutShape, seed: int, item_features: FloatArray | None = None
+        cls,
+        ratings: Ratings,
+        *,
+        shape: HoldoutShape,
+        seed: int,
+        item_features: FloatArray | None = None,
+        draws: int | None = None,
     ) -> ListValidation:
         """Cuts ``ratings``.
 
         Args:
             ratings: All that may be learned from (train and valid); test is not among them.
             shape: Which quarter of a person's ratings judges the trials.
-            seed: Of the sample, the holdout and the fits.
+            seed: Of the sample, the holdouts and the fits.
             item_features: (items, columns), or None.
+            draws: Quarters held out in turn. Random ones are drawn anew; of newest ones each further draw
+                ends EARLIER of a person's ratings before the last. None: by the amount of data.
         """
         sample = _sampled(ratings, np.random.default_rng(derive_seed(seed, "lists", "sample")))
         most_users = max(50, min(MAX_USERS, SCORE_CELLS // max(ratings.item_count, 1)))
-        holdout = hold_out(
-            sample, shape=shape, seed=derive_seed(seed, "lists", "holdout"), most_users=most_users
-        )
-        reason = "" if len(holdout.users) else "nobody has two ratings, so lists are the popular items"
+        cut: list[ListDraw] = []
+        for number in range(draws or (DRAWS if len(sample) <= MANY_RATINGS else 1)):
+            drawn = derive_seed(seed, "lists", "holdout", *([number] if number else []))
+            part = sample
+            if shape == "newest" and number:
+                part, _ = take_out(sample, shape=shape, seed=drawn, share=EARLIER * number)
+            holdout = hold_out(part, shape=shape, seed=drawn, most_users=most_users)
+            if cut and not len(holdout.users):
+                break
+            share = len(holdout.known) / max(len(sample), 1)
+            cut.append(ListDraw(ListData(holdout.known, item_features), holdout, share))
+        reason = "" if len(cut[0].holdout.users) else "nobody has two ratings, so lists are the popular items"
         if len(ratings) >= ratings.user_count * ratings.item_count:
             reason = EVERYTHING_RATED
-        return cls(ListData(holdout.known, item_features), holdout, seed, reason)
+        return cls(tuple(cut), seed, reason)
 
     def judge(self, family: str, config: object) -> ListFigures:
-        """Fits ``config`` of ``family`` and judges its lists."""
+        """Fits ``config`` of ``family`` on every draw and judges its lists: means over the draws."""
         began = time.perf_counter()
-        ranker = self.fit(self.data, family, config)
-        scores = unseen_scores(ranker, self.data, self.holdout.users, known=True)
-        judged = evaluate_lists(best_of(scores, 10), self.holdout.relevant)
+        ndcg, precision, milliseconds = [], [], 0.0
+        for draw in self.draws:
+            ranker = self.fit(draw, family, config)
+            milliseconds = milliseconds or self.milliseconds(ranker)
+            scores = unseen_scores(ranker, draw.data, draw.holdout.users, known=True)
+            judged = evaluate_lists(best_of(scores, 10), draw.holdout.relevant)
+            ndcg.append(judged.ndcg)
+            precision.append(judged.precision)
         seconds = time.perf_counter() - began
-        return ListFigures(judged.ndcg, judged.precision, seconds, self.milliseconds(ranker))
+        return ListFigures(float(np.mean(ndcg)), float(np.mean(precision)), seconds, milliseconds)
 
-    def fit(self, data: ListData, family: str, config: object) -> Ranker:
-        """``config`` of ``family`` on ``data``, which is this validation's or a part of it."""
-        return LIST_FAMILIES[family].fit(data, config, seed=derive_seed(self.seed, "lists", family))
+    def fit(self, draw: ListDraw, family: str, config: Any) -> Ranker:
+        """``config`` of ``family`` on a draw, its regularisation that of so much data."""
+        listed = LIST_FAMILIES[family]
+        config = listed.for_share(config, draw.share)
+        return listed.fit(draw.data, config, seed=derive_seed(self.seed, "lists", family))
 
     def milliseconds(self, ranker: Ranker) -> float:
         """Of a list for one person, their vector solved anew: the median of TIMED_LISTS."""

@@ -49,8 +49,9 @@ def check_lists(dataset: Dataset, *, seed: int, say: Callable[[str], None]) -> d
         return None
     known = part.ratings.take(np.sort(np.concatenate([split.train, split.valid])))
     test = part.ratings.take(split.test)
-    validation = ListValidation.of(known, shape="random", seed=seed, item_features=dataset.item_features)
-    selection = blend_lists(judge_starts(validation), validation, folds=1)
+    features = dataset.item_features
+    validation = ListValidation.of(known, shape="random", seed=seed, item_features=features, draws=2)
+    selection = blend_lists(judge_starts(validation), validation)
     ranker = selection.fit(known, seed=seed)
     judged = np.unique(test.users).astype(np.int64)
     lists = best_of(unseen_scores(ranker, ListData(known), judged, known=True), 10)

@@ -125,7 +125,7 @@ class ListsResult(Document):
     selected_by: str = ""
     """What the trials were judged by; "" where nothing was."""
     people: int = 0
-    """People that the blend was chosen on; no member was fitted on them."""
+    """People that the blend was chosen on, by ratings that no member was fitted on."""
     ndcg_at_10: float | None = None
     """Of the blend on those people."""
     members: list[ListMemberResult] = Field(default_factory=list)

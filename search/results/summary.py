@@ -89,7 +89,7 @@ def lists_sentence(lists: ListsResult) -> str:
     source = f"{len(lists.trials)} list trials" if lists.trials else "the families' starting points"
     return (
         f"lists: {len(lists.members)} of {source} ({lists.family}), NDCG@10 {lists.ndcg_at_10:.4f} on "
-        f"{lists.people:,} people that no member was fitted on (the best member alone {alone:.4f})."
+        f"ratings of {lists.people:,} people that no member was fitted on (best alone {alone:.4f})."
     )
 
 

@@ -34,7 +34,7 @@ from recsys.ranking.list_families import LIST_FAMILIES
 from recsys.ranking.list_validation import ListValidation, unseen_scores
 from recsys.ranking.ranker import Ranker
 from recsys.ranking.rating_matrix import history_of
-from recsys.types import JsonObject
+from recsys.types import FloatArray, JsonObject
 from search.config.plan import SearchPlan, make_plan
 from search.sampling.list_search import search_lists
 from tests.benchmarks.fixed_recipe import fit_ranker
@@ -46,7 +46,14 @@ BEYOND = ("coverage", "novelty", "popular_share")
 FIXED_SHARE = 0.1  # of what may be learned from, at random: the fixed recipe's valid slice
 
 
-def compare(cut: ListCut, *, seed: int, at: Sequence[int], plan: SearchPlan) -> JsonObject:
+def compare(
+    cut: ListCut,
+    *,
+    seed: int,
+    at: Sequence[int],
+    plan: SearchPlan,
+    item_features: FloatArray | None = None,
+) -> JsonObject:
     """One seed: figures of both at each k, and each person's NDCG at the first.
 
     Args:
@@ -54,8 +61,9 @@ def compare(cut: ListCut, *, seed: int, at: Sequence[int], plan: SearchPlan) -> 
         seed: Of both searches.
         at: Lengths of a list.
         plan: Of the search.
+        item_features: (items, columns) that the search may use, or None.
     """
-    validation = ListValidation.of(cut.train, shape=cut.shape, seed=seed)
+    validation = ListValidation.of(cut.train, shape=cut.shape, seed=seed, item_features=item_features)
     selection = blend_lists(search_lists(validation, plan), validation)
     order = np.random.default_rng(seed).permutation(len(cut.train))
     valid_count = round(FIXED_SHARE * len(cut.train))
@@ -137,7 +145,8 @@ def parser() -> argparse.ArgumentParser:
     made = argparse.ArgumentParser(prog="python -m tests.benchmarks.lists", description=__doc__)
     made.formatter_class = argparse.RawDescriptionHelpFormatter
     made.add_argument("--data", default="ml-100k", help="as --data of the search (default ml-100k)")
-    made.add_argument("--seeds", type=int, default=5, help="seeds 0 to N - 1 (default 5)")
+    made.add_argument("--seeds", type=int, default=5, help="so many seeds (default 5)")
+    made.add_argument("--first-seed", type=int, default=0, help="the first of them (default 0)")
     made.add_argument(
         "--protocol",
         default="per-user",
@@ -162,9 +171,10 @@ def main(words: Sequence[str] | None = None) -> int:
     if options.fits_only:
         rows = fits(dataset.ratings, options.families.split(","))
     else:
-        for seed in range(options.seeds):
+        for seed in range(options.first_seed, options.first_seed + options.seeds):
             plan = make_plan({"seed": seed, "list_trials": options.list_trials}, {})
-            row = compare(cut_lists(dataset, options.protocol, seed=seed), seed=seed, at=at, plan=plan)
+            cut = cut_lists(dataset, options.protocol, seed=seed)
+            row = compare(cut, seed=seed, at=at, plan=plan, item_features=dataset.item_features)
             rows.append(row)
             print(_line(f"seed {seed}", row, row["difference"]), row["families"], flush=True)
         rows.append(_summary(rows))
