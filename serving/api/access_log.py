@@ -7,11 +7,12 @@ of one user can be told together, but not whose they are, so an erasure need not
 
 from __future__ import annotations
 
-import json
 import threading
 from collections import deque
 from pathlib import Path
 from typing import Any
+
+from pydantic_core import to_json
 
 from recsys.pseudonyms import pseudonym
 
@@ -52,8 +53,8 @@ class AccessLog:
             return
         taken = [self._lines.popleft() for _ in range(len(self._lines))]
         try:
-            with self._path.open("a", encoding="utf-8") as file:
-                file.write("".join(f"{json.dumps(self._safe(line))}\n" for line in taken))
+            with self._path.open("ab") as file:
+                file.write(b"".join([b"%s\n" % to_json(self._safe(line)) for line in taken]))
         except OSError:
             return  # a full disk must not stop the service
 

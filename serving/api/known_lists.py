@@ -1,9 +1,12 @@
-"""Plain lists that are known, answered before the framework: the same bytes without its work.
+"""Plain lists answered, and lists beyond capacity refused, before the framework: the same without its work.
 
 ``GET /v1/users/{user_id}/recommendations`` with nothing but ``count`` is most of a service's traffic, and its
 list is mostly looked up. Routing, validation and dependency injection cost several times the look-up, so such
-a request is recognised by its shape here. Whatever is not exactly that shape, and whatever has to be
-computed, goes on to the framework; key, rate limit, metrics and log lie outside and see no difference.
+a request is recognised by its shape here. Whatever is not exactly that shape goes on to the framework; key,
+rate limit, metrics and log lie outside and see no difference.
+
+A list that would be refused because too many are being computed is refused here: hundreds of refusals that
+each cost as much as a request would make those late that are admitted.
 """
 
 from __future__ import annotations
@@ -11,15 +14,24 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
+from starlette.responses import Response
 from starlette.routing import Route
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from serving.api.recommendations import USER_LISTS, list_answer, router
+from serving.api.http_errors import error_response
+from serving.api.recommendations import USER_LISTS, list_answer, router, set_log_fields
+from serving.api.responses import known_list_body, server_timing
 from serving.api.schemas import MAX_ID, MAX_ITEMS, ListQuery
+from serving.engine.admission import Overloaded
+from serving.engine.requests import RecommendationRequest
 from serving.engine.service import Service
 
+SESSIONS = "/v1/recommendations"
 PREFIX, SUFFIX = USER_LISTS.split("{user_id:any}")
 COUNT = re.compile(rb"count=([1-9][0-9]{0,2})")
+# What no stored list answers: in a query string, in a session's body.
+COMPUTED_QUERY = re.compile(rb"(^|&)(include_seen|explain)=(true|t|yes|y|on|1)(&|$)", re.IGNORECASE)
+COMPUTED_BODY = re.compile(rb'"ratings"\s*:\s*\[\s*\{|"(include_seen|explain)"\s*:\s*true')
 DEFAULT_COUNT: int = ListQuery.model_fields["count"].default
 
 
@@ -36,13 +48,23 @@ class KnownLists:
         self._compress = compress
         self._compress_from = compress_from
         self._service = service
-        self._route = next(
-            route for route in router.routes if isinstance(route, Route) and route.path == USER_LISTS
+        routes = [route for route in router.routes if isinstance(route, Route)]
+        self._route = next(route for route in routes if route.path == USER_LISTS)
+        self._session_route = next(
+            route for route in routes if route.path == SESSIONS and route.methods == {"POST"}
         )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or not await self._answered(scope, receive, send):
-            await self._app(scope, receive, send)
+        if scope["type"] == "http":
+            if await self._answered(scope, receive, send):
+                return
+            if self._service.computation.full:
+                refused, receive = await self._must_compute(scope, receive)
+                if refused:
+                    self._service.computation.count_refusal()
+                    await _overloaded(scope)(scope, receive, send)
+                    return
+        await self._app(scope, receive, send)
 
     async def _answered(self, scope: Scope, receive: Receive, send: Send) -> bool:
         path: str = scope["path"]
@@ -52,16 +74,81 @@ class KnownLists:
         count = _count(scope["query_string"])
         if count is None or not 0 < len(user_id) <= MAX_ID or "\0" in user_id or scope.get("root_path"):
             return False
-        served = self._service.lists.look_up(user_id, count)
-        if served is None:
-            return False
         scope["route"] = self._route
-        answer = list_answer(scope, served)
-        if len(answer.body) < self._compress_from:
-            await answer(scope, receive, send)
-        else:
+        lists = self._service.lists
+        try:
+            served = lists.look_up(user_id, count)
+            if served is None:
+                served = await lists.recommend(RecommendationRequest(user_id=user_id, count=count))
+        except Overloaded:
+            await _overloaded(scope)(scope, receive, send)
+            return True
+        if served.known is None:
+            answer: ASGIApp = list_answer(scope, served)
             await self._compress(answer)(scope, receive, send)
+            return True
+        set_log_fields(scope, served)
+        answer = KnownAnswer(known_list_body(served, served.known), server_timing(served.milliseconds))
+        if len(answer.body) >= self._compress_from:
+            answer = self._compress(answer)
+        await answer(scope, receive, send)
         return True
+
+    async def _must_compute(self, scope: Scope, receive: Receive) -> tuple[bool, Receive]:
+        """Whether a request is for a list that cannot be looked up, and what its body is received by now."""
+        path: str = scope["path"]
+        if scope["method"] == "POST" and path == SESSIONS:
+            body, receive = await _read_ahead(receive)
+            if COMPUTED_BODY.search(body):
+                scope["route"] = self._session_route
+                return True, receive
+            return False, receive
+        lists = scope["method"] == "GET" and path.startswith(PREFIX) and path.endswith(SUFFIX)
+        if not lists or not COMPUTED_QUERY.search(scope["query_string"]):
+            return False, receive
+        scope["route"] = self._route
+        return True, receive
+
+
+class KnownAnswer:
+    """The messages of a Starlette response with this JSON and timing, without making one."""
+
+    def __init__(self, body: bytes, timing: str) -> None:
+        self.body = body
+        self._timing = timing
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        headers = [
+            (b"content-length", b"%d" % len(self.body)),
+            (b"content-type", b"application/json"),
+            (b"server-timing", self._timing.encode()),
+        ]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": self.body})
+
+
+async def _read_ahead(receive: Receive) -> tuple[bytes, Receive]:
+    """A request's body, and a ``receive`` that gives it again."""
+    parts: list[bytes] = []
+    message: Message = await receive()
+    while message["type"] == "http.request":
+        parts.append(message.get("body", b""))
+        if not message.get("more_body"):
+            break
+        message = await receive()
+    body = b"".join(parts)
+    again: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
+    if message["type"] != "http.request":  # the client has gone
+        body, again = b"", [message]
+
+    async def receive_again() -> Message:
+        return again.pop() if again else await receive()
+
+    return body, receive_again
+
+
+def _overloaded(scope: Scope) -> Response:
+    return error_response(503, str(Overloaded()), scope["request_id"], code="overloaded")
 
 
 def _count(query: bytes) -> int | None:

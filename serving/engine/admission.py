@@ -30,6 +30,11 @@ class Admission:
         self._waiting: deque[asyncio.Future[None]] = deque()
         self.in_flight = 0
 
+    @property
+    def full(self) -> bool:
+        """Whether there is no place for who does not wait."""
+        return self.in_flight >= self._limit
+
     @asynccontextmanager
     async def place(self, *, batched: bool) -> AsyncIterator[None]:
         """Holds one place.
@@ -42,7 +47,7 @@ class Admission:
         """
         if batched:
             await self._turn()
-        elif self.in_flight >= self._limit:
+        elif self.full:
             raise Overloaded
         else:
             self.in_flight += 1

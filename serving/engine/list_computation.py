@@ -19,6 +19,7 @@ from serving.engine.served_release import ServedRelease
 from serving.service_metrics import ServiceMetrics
 
 log = logging.getLogger(__name__)
+MOST_WAITING = 0.5  # of the deadline, behind queries that came before
 
 
 def is_memorable(request: RecommendationRequest, query: Query) -> bool:
@@ -55,12 +56,15 @@ class ListComputation:
             batched: wait for a turn; otherwise the list is computed at once or refused.
 
         Raises:
-            Overloaded: as many lists as may be are being computed, and no older list is known.
+            Overloaded: as many lists as may be are being computed, or those before this one take too long,
+                and no older list is known.
         """
         if self.batcher.stuck_for() > self._deadline:
             answer = loaded.popular_list(query, "the recommender is busy")
         else:
             try:
+                if not batched and self.batcher.expected_seconds() > MOST_WAITING * self._deadline:
+                    raise Overloaded
                 async with self.admission.place(batched=batched):
                     answer = await self.batcher.submit(loaded, query, seconds=self._deadline)
             except Overloaded:
@@ -69,9 +73,10 @@ class ListComputation:
                     if request.user_id is not None and is_memorable(request, query)
                     else None
                 )
-                self._metrics.overloads.labels("refused" if outdated is None else "stored").inc()
                 if outdated is None:
+                    self.count_refusal()
                     raise
+                self._metrics.overloads.labels("stored").inc()
                 answer = outdated
             except DeadlineExceeded:
                 answer = loaded.popular_list(query, f"no list within {self._deadline_ms:g} ms")
@@ -82,6 +87,14 @@ class ListComputation:
             self._metrics.fallbacks.labels(arm, answer.source).inc()
         return answer
 
+    @property
+    def full(self) -> bool:
+        """Whether a list that had to be computed would be refused now."""
+        return self.admission.full
+
+    def count_refusal(self) -> None:
+        self._metrics.overloads.labels("refused").inc()
+
     async def call(self, function: Callable[..., Any], *arguments: Any) -> Any:
         """Any other work on a release that somebody waits for. Raises what it raises, ``Overloaded`` or
         ``DeadlineExceeded``."""
@@ -90,4 +103,7 @@ class ListComputation:
 
     async def call_unlimited(self, function: Callable[..., Any], *arguments: Any) -> Any:
         """The same for work that must not be refused."""
-        return await self.batcher.call(lambda: function(*arguments), seconds=max(1.0, self._deadline))
+        kind = getattr(function, "__qualname__", "")
+        return await self.batcher.call(
+            lambda: function(*arguments), kind=kind, seconds=max(1.0, self._deadline)
+        )

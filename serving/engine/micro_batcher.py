@@ -18,6 +18,7 @@ without waiting for it.
 from __future__ import annotations
 
 import asyncio
+import math
 import threading
 from collections import deque
 from collections.abc import Callable
@@ -58,11 +59,12 @@ class PendingQuery:
 
 @dataclass
 class PendingCall:
-    """Any other work of the same thread."""
+    """Any other work on a release; ``rule`` knows whether work of its kind is short."""
 
     function: Callable[[], Any]
     future: asyncio.Future[Any]
     ends: float
+    rule: InlineRule
 
 
 Result = tuple[asyncio.Future[Any], Any, Exception | None]
@@ -85,6 +87,7 @@ class MicroBatcher:
             kind: TurnBudget(seconds, 2, 0.002) for kind, seconds in INLINE_TURN_SECONDS.items()
         }
         self._inline_rules = {kind: InlineRule() for kind in (False, True)}
+        self._call_rules: dict[str, InlineRule] = {}
         self._inline_waiting: deque[PendingQuery | PendingCall] = deque()
         self._inline_scheduled = False
         self._inline_since: float | None = None
@@ -114,12 +117,33 @@ class MicroBatcher:
         answer: RecommendationList = await self._wait(job, loop, seconds, inline=inline)
         return answer
 
-    async def call(self, function: Callable[[], Any], *, seconds: float) -> Any:
-        """Its result, what it raises, or ``DeadlineExceeded``. Always on the thread."""
+    async def call(self, function: Callable[[], Any], *, seconds: float, kind: str = "") -> Any:
+        """Other work than a list: its result, what it raises, or ``DeadlineExceeded``.
+
+        Args:
+            function: the work.
+            seconds: to wait at most.
+            kind: work of one kind costs about the same.
+        """
         loop = asyncio.get_running_loop()
-        return await self._wait(
-            PendingCall(function, loop.create_future(), perf_counter() + seconds), loop, seconds
-        )
+        self._loop = self._loop or loop
+        rule = self._call_rules.setdefault(kind, InlineRule())
+        job = PendingCall(function, loop.create_future(), perf_counter() + seconds, rule)
+        return await self._wait(job, loop, seconds, inline=loop is self._loop and rule.allows())
+
+    def expected_seconds(self) -> float:
+        """How long a query that came now would wait for those before it, by what turns took lately."""
+        expected = 0.0
+        for waiting, budgets in (
+            (self._inline_waiting, self._inline_budgets),
+            (self._waiting, self._budgets),
+        ):
+            kinds = [job.folds_in for job in list(waiting) if isinstance(job, PendingQuery)]
+            queue = sum(
+                math.ceil(kinds.count(kind) / budgets[kind].most) * budgets[kind].takes for kind in set(kinds)
+            )
+            expected = max(expected, queue)
+        return expected
 
     async def _wait(
         self,
@@ -160,8 +184,8 @@ class MicroBatcher:
         self._inline_since = began = perf_counter()
         done = late + (self._execute(jobs, self._inline_budgets) if jobs else [])
         spent, self._inline_since = perf_counter() - began, None
-        if jobs and isinstance(jobs[0], PendingQuery):
-            self._inline_rules[jobs[0].folds_in].record_turn(spent)
+        if jobs:
+            self._rule(jobs[0]).record_turn(spent)
         _set_results(done)
         if self._inline_waiting:
             self._schedule_inline(loop)
@@ -210,13 +234,19 @@ class MicroBatcher:
         waiting.extendleft(reversed(others))  # in their order, before what came meanwhile
         return jobs, late
 
+    def _rule(self, job: PendingQuery | PendingCall) -> InlineRule:
+        return job.rule if isinstance(job, PendingCall) else self._inline_rules[job.folds_in]
+
     def _execute(
         self, jobs: list[PendingQuery | PendingCall], budgets: dict[bool, TurnBudget]
     ) -> list[Result]:
         first = jobs[0]
         try:
             if isinstance(first, PendingCall):
-                return [(first.future, first.function(), None)]
+                worked = thread_time()
+                result = first.function()
+                first.rule.record(thread_time() - worked)
+                return [(first.future, result, None)]
             asks = [job for job in jobs if isinstance(job, PendingQuery)]
             self.batches += 1
             self.batched += len(asks)

@@ -168,6 +168,15 @@ class EventWriter:
                 future.set_result({event.event_id for event in group} & new)
                 new -= {event.event_id for event in group}
 
+    def _store_rows(self, exposures: list[dict[str, Any]]) -> None:
+        """Spooled rows; one that the store cannot take does not hold up the others."""
+        try:
+            self._store.add_rows(exposures, ())
+        except Exception as error:
+            if not _refused(error):
+                raise
+            self._one_by_one(exposures, [])
+
     def _one_by_one(
         self,
         exposures: list[dict[str, Any]],
@@ -225,8 +234,8 @@ class EventWriter:
         self._note_broken(self._spool.broken - before)
 
     def _store_older_rows(self) -> None:
-        for chunk in self._spool.older_rows():
-            self._store.add_rows(chunk, ())
+        for chunk in self._spool.older_rows(rows.is_exposure_row):
+            self._store_rows(chunk)
         with self._lock:
             self._spool.clear_older()
 
@@ -240,8 +249,8 @@ class EventWriter:
             for path in paths:
                 count = 0
                 damage = spool.Damage()
-                for chunk in spool.read(path, damage):
-                    self._store.add_rows(chunk, ())
+                for chunk in spool.read(path, damage, rows.is_exposure_row):
+                    self._store_rows(chunk)
                     count += len(chunk)
                 self._note_broken(damage.broken)
                 path.unlink()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -69,6 +70,20 @@ class RepeatedExposure:
             f'"user_id": {json.dumps(exposure.user_id)}, "milliseconds": {exposure.milliseconds!r}, '
         )
         return b"%s%s}" % (varying.encode(), self.json)
+
+
+def is_exposure_row(row: dict[str, Any]) -> bool:
+    """Whether a spooled row can be stored: every column has a value of its type, or may lack one."""
+    for column in EXPOSURES.c:
+        value, kind = row.get(column.name), column.type.python_type
+        if column.name == "seq" or (value is None and column.nullable):
+            continue
+        if kind is float and isinstance(value, int | float) and not isinstance(value, bool):
+            if not math.isfinite(value):
+                return False
+        elif type(value) is not kind or (isinstance(value, int) and abs(value) >= 2**31):
+            return False
+    return True
 
 
 def known_columns(row: dict[str, Any]) -> dict[str, Any]:

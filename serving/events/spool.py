@@ -20,13 +20,14 @@ import json
 import os
 import uuid
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 from recsys.io import write_atomic
 
-Rows = Sequence[dict[str, Any]]
+Accept = Callable[[dict[str, Any]], bool]
+CHUNK = 1_000  # rows
 MAX_BYTES = 1 << 30  # bytes; beyond it rows are refused rather than the disk filled
 
 
@@ -121,9 +122,9 @@ class Spool:
     def clear_older(self) -> None:
         self._older.clear()
 
-    def older_rows(self, chunk: int = 1_000) -> Iterator[list[dict[str, Any]]]:
-        """Rows of the file that takes none."""
-        yield from _read(self._older.path, chunk, self)
+    def older_rows(self, accept: Accept = bool) -> Iterator[list[dict[str, Any]]]:
+        """Rows of the file that takes none; those that ``accept`` refuses are damaged."""
+        yield from read(self._older.path, self, accept)
 
     def close(self) -> None:
         self._active.close()
@@ -182,19 +183,20 @@ class Damage:
     broken = 0
 
 
-def _read(path: Path, chunk: int, damage: Spool | Damage) -> Iterator[list[dict[str, Any]]]:
-    """Rows in chunks. Damaged lines are set aside in ``NAME.broken`` and counted."""
+def read(path: Path, damage: Spool | Damage, accept: Accept = bool) -> Iterator[list[dict[str, Any]]]:
+    """Rows in chunks. Damaged lines, and rows that ``accept`` refuses, are set aside in ``NAME.broken`` and
+    counted in ``damage``."""
     rows: list[dict[str, Any]] = []
     with path.open("rb") as lines:
         for line in lines:
             row = decode(line)
-            if row is None:
+            if row is None or not accept(row):
                 if line.strip():
                     damage.broken += 1
                     _set_aside(path.with_suffix(".broken"), line)
                 continue
             rows.append(row)
-            if len(rows) == chunk:
+            if len(rows) == CHUNK:
                 yield rows
                 rows = []
     if rows:
@@ -232,8 +234,3 @@ def _bytes(path: Path) -> bytes:
         return path.read_bytes()
     except FileNotFoundError:
         return b""
-
-
-def read(path: Path, damage: Damage) -> Iterator[list[dict[str, Any]]]:
-    """The rows of an abandoned file; ``damage`` counts the records that could not be read."""
-    return _read(path, 1_000, damage)

@@ -14,6 +14,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace
+from functools import cached_property
 from typing import Any
 
 from sqlalchemy import Connection, Select, Table, func, insert, select, text
@@ -106,8 +107,7 @@ class EventStore:
         with self.engine.begin() as connection:
             self.lock_writers(connection)
             if exposures:
-                skip = self._insert(EXPOSURES).on_conflict_do_nothing(index_elements=["exposure_id"])
-                connection.execute(skip, [rows.known_columns(row) for row in exposures])
+                self._insert_exposures(connection, exposures)
             if feedback:
                 skip = self._insert(FEEDBACK).on_conflict_do_nothing(index_elements=["event_id"])
                 existing = connection.execute(
@@ -116,6 +116,22 @@ class EventStore:
                 new = set(existing.scalars())
                 _check_duplicates(connection, feedback, new)
         return new
+
+    def _insert_exposures(self, connection: Connection, exposures: Sequence[dict[str, Any]]) -> None:
+        """Those of any version, compiled once: they come by the thousand a second."""
+        text, names = self._exposure_insert
+        if names is None:
+            connection.exec_driver_sql(text, [rows.known_columns(row) for row in exposures])
+        else:
+            connection.exec_driver_sql(text, [tuple([row.get(name) for name in names]) for row in exposures])
+
+    @cached_property
+    def _exposure_insert(self) -> tuple[str, tuple[str, ...] | None]:
+        """The statement, and the order of its parameters where they are not named."""
+        skip = self._insert(EXPOSURES).on_conflict_do_nothing(index_elements=["exposure_id"])
+        compiled = skip.compile(dialect=self.engine.dialect, column_keys=list(rows.EXPOSURE_COLUMNS))
+        names = compiled.positiontup if compiled.positional else None
+        return str(compiled), None if names is None else tuple(names)
 
     def append(self, kind: str, subject: str, data: dict[str, Any], *, at: float | None = None) -> None:
         """One line in the journal."""

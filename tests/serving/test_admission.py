@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from serving.engine.admission import Admission, Overloaded
@@ -47,6 +48,27 @@ def test_beyond_the_limit_it_is_503_at_once_and_the_rest_is_personal(slow: Runni
     assert {source for status, _, source in answers if status == 200} == {"personal"}
     assert slow.list("u1")["source"] == "personal"  # all places are free again
     assert 'recsys_overloads_total{outcome="refused"}' in slow.client.get("/metrics").text
+
+
+def test_sessions_beyond_the_limit_are_refused_and_known_lists_are_not(slow: Running) -> None:
+    slow.list("u1")
+    session = {"ratings": [{"item_id": "i1", "rating": 4}], "user_id": "new"}
+
+    def ask(number: int) -> tuple[bool, httpx.Response]:
+        known = number % 4 == 0
+        body = {"user_id": "u1"} if known else session
+        return known, slow.client.post("/v1/recommendations", json=body)
+
+    with ThreadPoolExecutor(12) as pool:
+        answers = list(pool.map(ask, range(80)))
+    assert {answer.status_code for known, answer in answers if known} == {200}
+    assert {answer.status_code for known, answer in answers if not known} == {200, 503}
+    refused = next(answer for _, answer in answers if answer.status_code == 503)
+    assert refused.json()["error"]["code"] == "overloaded"
+    assert refused.headers["retry-after"] == "1"
+    counted = slow.client.get("/metrics").text
+    assert 'recsys_requests_total{route="/v1/recommendations",status="503"}' in counted
+    assert slow.client.post("/v1/recommendations", json=session).json()["source"] == "folded_in"
 
 
 def test_every_list_of_a_batch_is_personal(slow: Running) -> None:

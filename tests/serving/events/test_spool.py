@@ -10,7 +10,7 @@ from unittest import mock
 
 import pytest
 
-from serving.events import spool
+from serving.events import rows, spool
 from serving.events.event_writer import EventWriter
 from serving.events.store import EventStore
 from serving.metric_snapshots import MARK, clear_metrics
@@ -70,6 +70,26 @@ def test_a_damaged_abandoned_file_does_not_stop_the_writer(tmp_path: Path) -> No
     assert writer.lost == 2
     writer.close()
     assert (folder / "dead.broken").read_bytes() == b"{half a li\nrubbish\n"
+
+
+def test_a_whole_record_that_is_no_exposure_does_not_stop_the_writer(tmp_path: Path) -> None:
+    folder = tmp_path / "spool"
+    folder.mkdir()
+    good = rows.exposure_row(exposure("x1"))
+    changes: list[dict[str, Any]] = [
+        *({"items": ["1"]}, {"at": float("nan")}, {"revision": 2**70}, {"shadow": "no"}),
+        *({"arm": None}, {"exposure_id": "\ud800"}),
+    ]
+    wrong = [{}, {"user_id": {}}, *(good | change for change in changes)]
+    lines = [spool.encode(row) for row in (*wrong, good)] + [b'{"of": "an older version"}\n']
+    (folder / "dead.jsonl").write_bytes(b"".join(lines))
+    store = EventStore(str(tmp_path / "events.db"))
+    writer = EventWriter(store, folder=folder)
+    assert writer.add_feedback([told("e1")]).result(timeout=20) == {"e1"}
+    assert [row.exposure_id for row in store.exposures()] == ["x1"]
+    assert writer.lost == len(wrong) + 1
+    assert list(folder.glob("dead.jsonl")) == []
+    writer.close()
 
 
 def test_a_full_disk_under_the_spool_keeps_answers_going(tmp_path: Path) -> None:
