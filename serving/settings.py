@@ -59,15 +59,19 @@ class SettingsModel(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
+# Neither true nor "4": those are mistakes of whoever wrote them.
+Number = Annotated[float, Field(strict=True)]
+
+
 class Arm(SettingsModel):
     """``release`` is a folder, or ``models:/name@alias`` in MLflow; ``explore`` as in ``ArmSpec``, at most
     MAX_EXPLORE: what is not drawn at random keeps a high propensity."""
 
     name: SettingName
     release: Annotated[str, Field(min_length=1, max_length=4096)]
-    share: Annotated[float, Field(ge=0, le=1)]
+    share: Annotated[Number, Field(ge=0, le=1)]
     shadow: bool = False
-    explore: Annotated[float, Field(ge=0, le=MAX_EXPLORE)] = 0.0
+    explore: Annotated[Number, Field(ge=0, le=MAX_EXPLORE)] = 0.0
 
     @field_validator("release")
     @classmethod
@@ -78,8 +82,8 @@ class Arm(SettingsModel):
 class EventSettings(SettingsModel):
     """``weight`` of a conversion, and the value ``at_least`` from which on it is one (a rating's stars)."""
 
-    weight: Annotated[float, Field(gt=0)] = 1.0
-    at_least: float | None = None
+    weight: Annotated[Number, Field(gt=0)] = 1.0
+    at_least: Number | None = None
 
     @model_validator(mode="before")
     @classmethod
@@ -105,7 +109,7 @@ class ExperimentSettings(SettingsModel):
     kind: ExperimentKind = "split"
     salt: Annotated[str, Field(max_length=200)] = "main"
     arms: list[Arm] = Field(default_factory=list)
-    holdout: Annotated[float, Field(ge=0, le=1)] = 0.0
+    holdout: Annotated[Number, Field(ge=0, le=1)] = 0.0
     overrides: dict[str, str] = Field(default_factory=dict)
     metrics: dict[SettingName, MetricSettings | str] = Field(default_factory=dict)
     segments: list[str] = Field(default_factory=list, max_length=10)
@@ -161,8 +165,8 @@ class RuleSettings(SettingsModel):
     of about 0 to 1); ``diversity`` 0 is off, 1 all variety and no relevance."""
 
     hidden: list[str] = Field(default_factory=list)
-    boosts: dict[str, float] = Field(default_factory=dict)
-    diversity: Annotated[float, Field(ge=0, le=1)] = 0.0
+    boosts: dict[str, Number] = Field(default_factory=dict)
+    diversity: Annotated[Number, Field(ge=0, le=1)] = 0.0
 
     def as_rules(self) -> RuleSet:
         """As lists obey them."""

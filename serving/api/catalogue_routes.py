@@ -24,7 +24,7 @@ from serving.api.item_schemas import (
 )
 from serving.api.recommendations import service_of
 from serving.api.responses import JsonResponse
-from serving.api.schemas import Id
+from serving.api.schemas import Id, ItemQuery
 from serving.catalogue.item_records import CatalogueItem
 from serving.engine.item_view import ItemView
 from serving.engine.service import STORE_ERRORS, Service
@@ -75,6 +75,21 @@ async def history(request: Request, item_id: ItemId) -> Response:
 )
 async def read(request: Request, item_id: ItemId) -> Response:
     """Its title, genres, features and when it is available. A hidden item is not found."""
+    return _details(request, item_id)
+
+
+@router.get(
+    "/item",
+    response_model=None,
+    responses={**documented(404), 200: {"model": ItemDetails}},
+    summary="One item, whatever its id looks like",
+)
+async def read_by_query(request: Request, query: Annotated[ItemQuery, Query()]) -> Response:
+    """The same with the id in the query string, also for one that ends in ``/history`` or ``/similar``."""
+    return _details(request, query.item_id)
+
+
+def _details(request: Request, item_id: str) -> Response:
     view = service_of(request).deployment.control.view
     place = view.place(item_id)
     if place is None or view.is_hidden(place):

@@ -14,7 +14,7 @@ from serving.api.responses import JsonResponse
 from serving.api.schemas import FeedbackBody, FeedbackResponse
 from serving.domain import Feedback
 
-CLOCK_SLACK = 60.0  # seconds that a sender's clock may run ahead
+CLOCK_SLACK = 60.0  # seconds that a sender's clock may run ahead; beyond it, it is not believed
 
 router = APIRouter(prefix="/v1", tags=["feedback"])
 
@@ -45,7 +45,7 @@ async def feedback(request: Request, body: FeedbackBody) -> Response:
                 kind=event.kind,
                 item_id=event.item_id,
                 value=event.rating,
-                at=now if event.at is None else min(event.at, now + CLOCK_SLACK),
+                at=now if event.at is None else _not_in_the_future(event.at, now),
             )
         )
     new = await service.record_feedback(events)
@@ -56,3 +56,7 @@ async def feedback(request: Request, body: FeedbackBody) -> Response:
         kind = item.kind if item.kind in ("impression", "click", "rating") else "other"
         service.metrics.feedback.labels(kind, outcome).inc()
     return JsonResponse({"stored": list(dict.fromkeys(stored)), "duplicates": duplicates})
+
+
+def _not_in_the_future(at: float, now: float) -> float:
+    return at if at <= now + CLOCK_SLACK else now

@@ -17,7 +17,7 @@ from pydantic import (
     model_validator,
 )
 
-from serving.api.schemas import Count, Id, RequestModel, Where
+from serving.api.schemas import Count, Id, RequestModel, Revision, Where
 from serving.engine.item_view import OWN_NAMES
 
 MAX_CHANGES = 1_000  # items of one body
@@ -111,7 +111,7 @@ class ItemBody(ItemFields):
             ]
         }
     )
-    revision: int | None = Field(None, ge=0, le=2**31 - 1)
+    revision: Revision | None = None
     actor: Actor = "admin"
     reason: Reason = ""
 

@@ -118,7 +118,7 @@ class ApiMiddleware:
     async def _guarded(self, scope: Scope, headers: dict[bytes, bytes], receive: Receive, send: Send) -> None:
         path = scope["path"]
         host = headers.get(b"host", b"")
-        if self._hosts is not None and not is_allowed_host(host, self._hosts):
+        if self._hosts is not None and not self._is_for_us(scope, self._hosts):
             text = (
                 f"this service has no key and does not answer to the name {host_name(host)[:100]!r}: use an "
                 "address or localhost, list the name in allowed_hosts, or set RECSYS_API_KEY"
@@ -170,6 +170,11 @@ class ApiMiddleware:
             await self._app(scope, receive_counted, send_unless_too_large)
         if left < 0:
             await self._refuse(413, scope, receive, send)
+
+    @staticmethod
+    def _is_for_us(scope: Scope, hosts: tuple[str, ...]) -> bool:
+        names = [value for name, value in scope["headers"] if name == b"host"]
+        return len(names) < 2 and all(is_allowed_host(name, hosts) for name in names)
 
     async def _refuse(self, status: int, scope: Scope, receive: Receive, send: Send) -> None:
         read, ends = 0, perf_counter() + DISCARD_SECONDS

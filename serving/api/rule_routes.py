@@ -15,16 +15,15 @@ from serving.api.http_errors import HttpError, documented
 from serving.api.item_schemas import Actor, Reason
 from serving.api.recommendations import service_of
 from serving.api.responses import JsonResponse
-from serving.api.schemas import Id, RequestModel
+from serving.api.schemas import Id, RequestModel, Revision
 from serving.catalogue.rule_set import RuleSet, rules_from, rules_json
 from serving.engine.service import STORE_ERRORS, Service
 from serving.events.rule_log import RuleRevision, rules_history
-from serving.settings import RuleSettings
+from serving.settings import Number, RuleSettings
 
 router = APIRouter(prefix="/v1/rules", tags=["rules"])
 MAX_RULES = 10_000
-Boost = Annotated[float, Field(ge=-100, le=100)]
-Revision = Annotated[int, Field(ge=0, le=2**31 - 1, description="the one this change was made from")]
+Boost = Annotated[Number, Field(ge=-100, le=100)]
 
 
 class RuleBody(RuleSettings):
@@ -44,7 +43,7 @@ class RulePatch(RequestModel):
     hide: list[Id] = Field(default_factory=list, max_length=MAX_RULES)
     show: list[Id] = Field(default_factory=list, max_length=MAX_RULES)
     boosts: dict[Id, Boost | None] = Field(default_factory=dict, max_length=MAX_RULES)
-    diversity: float | None = Field(None, ge=0, le=1)
+    diversity: Number | None = Field(None, ge=0, le=1)
     actor: Actor = "admin"
     reason: Reason = ""
 

@@ -14,7 +14,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstra
 from recsys.types import JsonObject
 from serving.domain import ExperimentKind, FeedbackKind, Owner
 from serving.engine.requests import split_ids
-from serving.settings import Arm, ExperimentSettings
+from serving.settings import Arm, ExperimentSettings, Number
 
 MAX_ITEMS = 100
 MAX_EXCLUDED = 1_000
@@ -33,6 +33,11 @@ IdValues = Annotated[
 ]
 ArmName = Annotated[str, StringConstraints(min_length=1, max_length=64)]
 Count = Annotated[int, Field(ge=1, le=MAX_ITEMS, description="how many items")]
+# In a body: neither true nor "5".
+BodyCount = Annotated[Count, Field(strict=True)]
+Revision = Annotated[
+    int, Field(strict=True, ge=0, le=2**31 - 1, description="the one this change was made from")
+]
 Where = Annotated[
     str | None,
     Field(
@@ -87,6 +92,10 @@ class PopularQuery(RequestModel):
     where: Where = None
 
 
+class ItemQuery(RequestModel):
+    item_id: Id
+
+
 class SimilarQuery(CountQuery):
     item_id: Id
 
@@ -127,7 +136,7 @@ class SessionBody(RequestModel):
     )
     user_id: Id | None = None
     ratings: list[GivenRating] = Field(default_factory=list, max_length=MAX_RATINGS)
-    count: Count = 10
+    count: BodyCount = 10
     genres: list[Genre] = Field(default_factory=list, max_length=50)
     exclude: list[Id] = Field(default_factory=list, max_length=MAX_EXCLUDED)
     include_seen: bool = False
@@ -185,7 +194,7 @@ class FeedbackBody(RequestModel):
 class ExperimentChange(RequestModel):
     """``revision`` is the one this change was made from (409 if it is no longer the newest)."""
 
-    revision: int = Field(ge=0, le=2**31 - 1)
+    revision: Revision
     owner: Owner = "manual"
     take_over: bool = Field(False, description="take the experiment out of a roll-out's hands")
     actor: Annotated[str, StringConstraints(min_length=1, max_length=100)] = "admin"
@@ -211,16 +220,16 @@ class ExperimentBody(ExperimentChange):
     kind: ExperimentKind = Field("split", description="interleaved merges the arms' lists for each person")
     salt: str | None = Field(None, max_length=200, description="a new one deals all users anew")
     metrics: MetricRules = None
-    holdout: float = Field(0.0, ge=0, le=1)
+    holdout: Number = Field(0.0, ge=0, le=1)
     overrides: dict[Id, ArmName] = Field(default_factory=dict, max_length=1_000)
 
 
 class ExperimentPatch(ExperimentChange):
     """A change of shares: arms that are not named keep theirs; what is null stays as it is."""
 
-    shares: dict[ArmName, Annotated[float, Field(ge=0, le=1)]] = Field(default_factory=dict, max_length=20)
+    shares: dict[ArmName, Annotated[Number, Field(ge=0, le=1)]] = Field(default_factory=dict, max_length=20)
     metrics: MetricRules = None
-    holdout: float | None = Field(None, ge=0, le=1)
+    holdout: Number | None = Field(None, ge=0, le=1)
     overrides: dict[Id, ArmName] | None = Field(None, max_length=1_000)
 
 

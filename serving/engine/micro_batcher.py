@@ -138,7 +138,11 @@ class MicroBatcher:
             (self._inline_waiting, self._inline_budgets),
             (self._waiting, self._budgets),
         ):
-            kinds = [job.folds_in for job in list(waiting) if isinstance(job, PendingQuery)]
+            kinds = [
+                job.folds_in
+                for job in list(waiting)
+                if isinstance(job, PendingQuery) and not job.future.done()
+            ]
             queue = sum(
                 math.ceil(kinds.count(kind) / budgets[kind].most) * budgets[kind].takes for kind in set(kinds)
             )

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,14 @@ def test_a_rating_changes_the_very_next_list(made: Running) -> None:
     assert first not in ids(after)
     assert (before["source"], after["source"]) == ("personal", "folded_in")
     assert first in ids(made.list("u5", include_seen=True, count=100))
+
+
+def test_a_clock_ten_years_ahead_freezes_no_rating(made: Running) -> None:
+    made.rate("u5", "i3", 5.0, "e1", at=time.time() + 10 * 365 * 86_400)
+    assert made.service.recent_ratings.of("u5") == {"i3": 5.0}
+    made.rate("u5", "i3", 1.0, "e2")
+    assert made.service.recent_ratings.of("u5") == {"i3": 1.0}
+    assert max(event.at for event in made.service.store.feedback()) <= time.time()
 
 
 def test_a_new_user_is_folded_in_after_the_first_rating(made: Running) -> None:

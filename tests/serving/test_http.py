@@ -66,6 +66,7 @@ def test_what_is_no_number_is_no_rating(shared: Running, rating: object) -> None
     assert shared.client.post("/v1/feedback", json={"events": [event]}).status_code == 422
     body = {"ratings": [{"item_id": "i1", "rating": rating}]}
     assert shared.client.post("/v1/recommendations", json=body).status_code == 422
+    assert shared.client.post("/v1/recommendations", json={"count": rating}).status_code == 422
 
 
 def test_the_description_says_how_to_give_the_key_and_what_comes_back(shared: Running) -> None:
@@ -107,6 +108,10 @@ def test_other_sites_names_are_refused_without_a_key(shared: Running) -> None:
         assert (answer.status_code, answer.json()["error"]["code"]) == (400, "unknown_host")
     for host in ("localhost", "LOCALHOST:80", "[::1]:8000", "127.0.0.1"):
         assert shared.client.get("/v1/about", headers={"host": host}).status_code == 200
+    address = (shared.service.settings.host, shared.service.settings.port)
+    with socket.create_connection(address, timeout=10) as speaker:
+        speaker.sendall(b"GET /v1/about HTTP/1.1\r\nHost: evil.example\r\nHost: localhost\r\n\r\n")
+        assert speaker.recv(12) == b"HTTP/1.1 400"
     assert is_allowed_host(b"shop.example:8443", ["Shop.example"])
 
 

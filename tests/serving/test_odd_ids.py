@@ -27,7 +27,7 @@ USERS = [
     "n" * 300,
     "+1",
 ]
-ITEMS = ["i,2", "s/1", "i/similar", "100%", "m" * 200, "a&b=c", "new\nline"]
+ITEMS = ["i,2", "s/1", "i/similar", "i/history", "100%", "m" * 200, "a&b=c", "new\nline"]
 GENRE = "War, Peace"
 
 
@@ -78,6 +78,7 @@ def test_an_item_in_path_and_query(odd: Running, item: str) -> None:
     assert by_query.status_code == 200, by_query.text
     by_path = odd.client.get(f"/v1/items/{quote(item, safe='')}/similar")
     assert ids(by_path.json()) == ids(by_query.json())
+    assert odd.client.get("/v1/item", params={"item_id": item}).json()["id"] == item
 
 
 def test_excluded_items_by_repetition_by_commas_and_with_a_comma(odd: Running) -> None:

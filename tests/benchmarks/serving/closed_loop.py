@@ -83,8 +83,9 @@ class _Connection(asyncio.Protocol):
             end = self._buffer.find(b"\r\n\r\n")
             if end < 0:
                 return
-            at = self._buffer.find(b"content-length: ", 0, end)
-            self._wanted = end + 4 + int(self._buffer[at + 16 : self._buffer.find(b"\r\n", at)])
+            head = self._buffer[:end].lower()  # some servers write Content-Length
+            at = head.find(b"content-length: ")
+            self._wanted = end + 4 + int(head[at + 16 :].partition(b"\r\n")[0])
         if len(self._buffer) < self._wanted:
             return
         answer, self._buffer, self._wanted = self._buffer, b"", 0

@@ -66,7 +66,7 @@ EMPTY_DEFAULT = (
 from fastapi import FastAPI
 from starlette.responses import Response
 app = FastAPI()
-@serve.deployment(max_ongoing_requests=100)
+@serve.deployment(max_ongoing_requests=100, num_replicas=int(sys.argv[2]) if len(sys.argv) > 2 else 1)
 @serve.ingress(app)
 class Empty:
     @app.get("/v1/users/{user_id}/recommendations")

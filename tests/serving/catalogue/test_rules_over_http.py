@@ -80,6 +80,9 @@ def test_what_cannot_be_is_refused(made: Running) -> None:
     send(made, "PUT", 422, revision=0, diversity=2)
     send(made, "PUT", 422, revision=0, hiden=[])
     send(made, "PATCH", 422, revision=0, boosts={"i1": 1e9})
+    send(made, "PATCH", 422, revision=0, boosts={"i1": True})
+    send(made, "PATCH", 422, revision=0, diversity="1")
+    send(made, "PUT", 422, revision=0, diversity=True)
     send(made, "PATCH", revision=0, hide=["i1"])
     assert "revision 1" in send(made, "PATCH", 409, revision=0, hide=["i2"])["error"]["message"]
     assert made.client.patch("/v1/rules", json={"revision": 1}).status_code == 403
