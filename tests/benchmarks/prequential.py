@@ -7,7 +7,10 @@ is made before it, by (frozen) the release of the older 80%, knowing nothing sin
 what the person has rated since folded in, as the server does; (loop) as that, trained anew after every
 ``--retrain`` events on all that came so far, by a fixed recipe (bias and matrix factorisation, an ALS
 ranker) in place of a search. Figures are of every ``--every``-th event; the state knows all of them.
-Intervals: paired bootstrap over people.
+Intervals: paired bootstrap over people. In a synthetic world tastes turn by ``drift`` radians over all its
+years, so there what can be won by retraining is planted:
+
+    python -m tests.benchmarks.prequential --data synthetic:users=600,items=400,ratings=60000,drift=3
 """
 
 from __future__ import annotations
@@ -22,10 +25,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from recsys.data.data_spec import DataSpec
 from recsys.data.dataset import Dataset
-from recsys.data.loading import load_dataset
 from recsys.metrics.significance import rmse_difference
 from recsys.release.queries import Query
+from recsys.types import JsonObject
 from serving.catalogue.rule_set import RuleSet
 from serving.engine.served_release import ServedRelease
 from tests.releases import make_release
@@ -117,21 +121,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--retrain", type=int, default=4_000)
     parser.add_argument("--events", type=int, help="only the first so many")
     parser.add_argument("--json", type=Path, metavar="FILE")
+    parser.add_argument("--plot", type=Path, metavar="SVG")
     options = parser.parse_args(arguments)
-    dataset = load_dataset(options.data)
+    dataset = DataSpec(data=options.data).load()
     found, measured = run(dataset, every=options.every, retrain=options.retrain, events=options.events)
     users = dataset.ratings.users[measured]
     block = max(1, BLOCK // options.every)
-    rows = []
+    rows: list[JsonObject] = []
     print(f"{'events':>8} " + " ".join(f"{name + ' rmse':>14} {'hit rate':>9}" for name in found))
     for end in [*range(block, len(measured) + 1, block)]:
         part, upto = slice(end - block, end), slice(0, end)
-        row = {"events": end * options.every}
+        row: JsonObject = {"events": end * options.every}
         for name, got in found.items():
             row |= {
                 f"{name} rmse": float(np.sqrt(np.nanmean(got.squared[part]))),
                 f"{name} cumulative rmse": float(np.sqrt(np.nanmean(got.squared[upto]))),
                 f"{name} hit rate": float(got.hits[part].mean()),
+                f"{name} cumulative hit rate": float(got.hits[upto].mean()),
             }
         rows.append(row)
         print(
@@ -160,7 +166,28 @@ def main(arguments: Sequence[str] | None = None) -> int:
         )
     if options.json:
         options.json.write_text(json.dumps(rows, indent=1))
+    if options.plot:
+        draw(options.plot, rows, tuple(found), title=f"{dataset.name}, newest 20% in time order")
     return 0
+
+
+def draw(path: Path, rows: Sequence[JsonObject], names: Sequence[str], *, title: str) -> None:
+    """Cumulative rmse and hit rate over the events, an SVG."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(9, 3.6), layout="constrained")
+    blocks = [row for row in rows if "events" in row]
+    events = [row["events"] for row in blocks]
+    for axes, kind in zip(figure.subplots(1, 2), ("rmse", "hit rate"), strict=True):
+        for name in names:
+            axes.plot(events, [row[f"{name} cumulative {kind}"] for row in blocks], label=name)
+        axes.set_title(f"cumulative online {kind}", loc="left", fontsize=10)
+        axes.set_xlabel("events")
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.grid(axis="y", alpha=0.3)
+        axes.legend(frameon=False)
+    figure.suptitle(title, fontsize=10)
+    figure.savefig(path, metadata={"Date": None})
 
 
 if __name__ == "__main__":

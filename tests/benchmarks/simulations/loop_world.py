@@ -47,11 +47,12 @@ class LoopWorld:
         seed: int = 5,
         longest_hours: float = 0.8,
         kind: ExperimentKind = "split",
+        events: str | None = None,
     ) -> None:
         """``people`` ask a look; a comparison without a verdict ends after ``longest_hours``."""
         compared = SETTINGS.comparison.model_copy(update={"longest_hours": longest_hours})
         self.settings = SETTINGS.model_copy(update={"comparison": compared})
-        self.store = EventStore(str(folder / "events.db"))
+        self.store = EventStore(events or str(folder / "events.db"))
         self.store.create_tables()
         arms = (ArmSpec("main", "champion", 1.0, explore=0.1), ArmSpec("off", "older", 0.0))
         state = ExperimentState("main", 0, "salt", arms)
@@ -78,7 +79,8 @@ class LoopWorld:
         assert state is not None
         return state
 
-    def look(self) -> LoopDecision:
+    def evidence(self, state: LoopState) -> JsonObject:
+        """By steps that know nothing of the look before."""
         steps = LiveSteps(self.settings, self.store, MEASURED)
         phases = {
             Phase.SHADOW: steps.shadow,
@@ -87,9 +89,11 @@ class LoopWorld:
             Phase.PROMOTE: steps.promote,
             Phase.BACK: steps.back,
         }
-        step = phases[self.state.phase]
-        first = decide(self.state.phase, step(self.state, self.now), self.settings)
-        decision = decide(self.state.phase, step(self.state, self.now), self.settings)
+        return phases[state.phase](state, self.now)
+
+    def look(self) -> LoopDecision:
+        first = decide(self.state.phase, self.evidence(self.state), self.settings)
+        decision = decide(self.state.phase, self.evidence(self.state), self.settings)
         assert decision.next is first.next  # killed before it was written down, it is made again
         if decision.next is not self.state.phase:
             self.decisions.append((self.state.phase, decision))
