@@ -18,12 +18,10 @@ from __future__ import annotations
 from dataclasses import asdict
 
 import numpy as np
-import scipy.linalg
 import scipy.sparse as sp
 from numpy.typing import NDArray
 from pydantic import NonNegativeFloat, PositiveFloat
 
-from recsys.errors import InputError
 from recsys.models.family_config import Share, family_config
 from recsys.models.ranges import FloatRange, Range
 from recsys.ranking.list_data import ListData
@@ -74,7 +72,7 @@ EDLAE_RANGES: dict[str, Range] = {
 def fit_item_regression(
     data: ListData, config: EaseTrialConfig, *, seed: int, dense_items: int = DENSE_ITEMS
 ) -> Ranker:
-    """Fits EASE or EDLAE.
+    """Fits EASE or EDLAE, on the graphics card where torch sees one; loads torch, which serving does without.
 
     Args:
         data: Who rated what, with times for a closeness and item features for ``features``.
@@ -85,23 +83,30 @@ def fit_item_regression(
     Returns:
         A ranker of dense or sparse item-to-item weights.
     """
-    items = data.ratings.item_count
+    from recsys.models.optim.device import pick_device
+    from recsys.ranking.item_gram import item_gram, symmetric_inverse
+
+    device, items = pick_device(), data.ratings.item_count
     counts = np.bincount(data.ratings.items, minlength=items)
     head = np.sort(np.argsort(-counts, kind="stable")[:dense_items])
-    weighted = sp.diags(_user_weights(data, config)) @ data.seen
+    user_weights = _user_weights(data, config)
     regressors = data.seen[:, head].tocsr()
-    gram = (regressors.T @ weighted[:, head]).toarray().astype(np.float32)
+    gram = item_gram(regressors, user_weights, device)
     if isinstance(config, EdlaeConfig):
         _add_closeness(gram, data, config, head)
         _add_features(gram, data, config, head)
     diagonal = gram.diagonal().copy()
     gram[np.diag_indices_from(gram)] += config.dropout / (1 - config.dropout) * diagonal + config.ridge
-    inverse = np.asarray(symmetric_inverse(gram), dtype=np.float32)
+    inverse = np.asarray(symmetric_inverse(gram, device), dtype=np.float32)
     family = "edlae" if isinstance(config, EdlaeConfig) else "ease"
     arrays = (
         {"weights": _zero_diagonal_weights(inverse)}
         if len(head) == items
-        else link_arrays(_sparse_weights(gram, inverse, regressors, weighted.tocsc(), head, items))
+        else link_arrays(
+            _sparse_weights(
+                gram, inverse, regressors, (sp.diags(user_weights) @ data.seen).tocsc(), head, items
+            )
+        )
     )
     return Ranker(family, {"config": asdict(config)}, arrays)
 
@@ -217,12 +222,3 @@ def _add_features(
     if config.features > 0 and data.item_features is not None:
         features = np.asarray(data.item_features, dtype=np.float32)[head]
         gram += np.float32(config.features) * (features @ features.T)
-
-
-def symmetric_inverse(matrix: FloatArray) -> FloatArray:
-    """The inverse of a positive definite matrix by Cholesky, in its own dtype, both triangles filled."""
-    factor, info = scipy.linalg.lapack.get_lapack_funcs("potrf", (matrix,))(matrix, lower=True)
-    if info:
-        raise InputError(f"the item Gram matrix is not positive definite (potrf {info}): raise the ridge")
-    lower, info = scipy.linalg.lapack.get_lapack_funcs("potri", (matrix,))(factor, lower=True)
-    return np.asarray(np.tril(lower) + np.tril(lower, -1).T)

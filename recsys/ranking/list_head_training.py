@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from recsys.bounds import DataShape
 from recsys.metrics.ranking import best_of, evaluate_lists
-from recsys.ranking.als import AlsConfig, fit_als, half_step
+from recsys.ranking.als import AlsConfig, fit_als
+from recsys.ranking.als_rows import AlsRows
 from recsys.ranking.hybrid_vae_lists import NAME, HybridVaeListsConfig, require_safe_lists
 from recsys.ranking.list_data import ListData
 from recsys.ranking.ranker import Ranker
@@ -80,13 +81,13 @@ def fit_hybrid_vae_lists(data: ListData, config: HybridVaeListsConfig, *, seed: 
     encoder, weighted = als.arrays["factors"], _weighted(known, als)
     head = ListHead(encoder, config.hidden, generator)
     learning = np.flatnonzero(np.diff(weighted.indptr) > 1)
-    of_judged = half_step(weighted[judged], encoder, start), weighted[judged], relevant
+    of_judged = _solved(weighted[judged], encoder, start), weighted[judged], relevant
     optimiser = torch.optim.Adam(head.parameters(), lr=config.learning_rate)
     best, kept, since = _ndcg(head, *of_judged), _state(head), 0
     for _ in range(config.epochs if len(learning) else 0):
         for rows in _batches(learning, config.batch_size, random):
             read, rest = _cut(weighted[rows], config.dropped, random)
-            loss = _loss(head, read, rest, half_step(read, encoder, start), config.kl_weight, generator)
+            loss = _loss(head, read, rest, _solved(read, encoder, start), config.kl_weight, generator)
             optimiser.zero_grad()
             loss.backward()
             optimiser.step()
@@ -96,7 +97,14 @@ def fit_hybrid_vae_lists(data: ListData, config: HybridVaeListsConfig, *, seed: 
         if since >= PATIENCE:
             break
     head.load_state_dict(kept)
-    return _ranker(head, als, half_step(_weighted(data.rated, als), encoder, start), config)
+    return _ranker(head, als, _solved(_weighted(data.rated, als), encoder, start), config)
+
+
+def _solved(weighted: sp.csr_matrix, encoder: NDArray[np.float32], config: AlsConfig) -> NDArray[np.float32]:
+    """(rows, k) of people with these weights of what they rated."""
+    rows = AlsRows(weighted, torch.device("cpu"), width=encoder.shape[1])
+    solved = rows.solve(torch.from_numpy(encoder), unobserved=config.unobserved, ridge=config.ridge)
+    return np.asarray(solved.numpy())
 
 
 def _without(

@@ -13,7 +13,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from recsys.errors import InputError
-from recsys.ranking.item_regression import symmetric_inverse
+from recsys.ranking.item_gram import symmetric_inverse
 from recsys.ranking.ranker import Ranker
 
 MOST_ITEMS = 8_000  # 256 MB of weights, and about half a minute of Cholesky on one core

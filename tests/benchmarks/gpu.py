@@ -135,7 +135,7 @@ def lists(data: TrainingData, clock: Clock) -> list[Figure]:
     items = torch.randn(train.item_count, 64, device=clock.device)
     ranked = min(clock.seconds(lambda: torch.topk(users @ items.T, 10)) for _ in range(3))
     return [
-        Figure("ALS: a round (CPU)", alternating, "s"),
+        Figure("ALS: a round", alternating, "s"),
         Figure("top-10 of all users", ranked * train.user_count / RANKED, "s"),
     ]
 

@@ -17,6 +17,7 @@ from torch import Tensor
 
 ENTRIES = {"cpu": 16_384, "cuda": 2_000_000}  # in a rectangle: stays in a CPU's cache, fills a GPU
 ROWS = {"cpu": 2048, "cuda": 65_536}  # in a rectangle: bounds the memory of their square matrices
+WIDTH = 32  # of the vectors that these are right for
 STRETCH = 1.1  # longest over shortest row of a group, beyond a few ratings
 
 
@@ -52,13 +53,21 @@ class RowGroups:
 
 
 def group_rows(
-    rows: NDArray[np.int64], columns: NDArray[np.int64], shape: tuple[int, int], device: torch.device
+    rows: NDArray[np.int64],
+    columns: NDArray[np.int64],
+    shape: tuple[int, int],
+    device: torch.device,
+    *,
+    width: int = WIDTH,
 ) -> RowGroups:
-    """Every row of ``shape[0]`` in one group, also those without ratings; ``rows`` and ``columns`` (n,)."""
+    """Every row of ``shape[0]`` in one group, also those without ratings; ``rows`` and ``columns`` (n,).
+    Groups are smaller for vectors wider than ``WIDTH``."""
     counts = np.bincount(rows, minlength=shape[0])
     by_count = np.argsort(counts, kind="stable")
     lengths = np.maximum(counts[by_count], 1)
-    bounds = _bounds(lengths, ENTRIES[device.type], ROWS[device.type])
+    wider = max(width / WIDTH, 1)
+    entries, most_rows = ENTRIES[device.type] / wider, ROWS[device.type] / wider**2
+    bounds = _bounds(lengths, int(entries), max(1, int(most_rows)))
     longest = np.repeat(lengths[bounds[1:] - 1], np.diff(bounds))
     ends = np.cumsum(longest)
     offset = np.empty(shape[0], dtype=np.int64)
