@@ -12,6 +12,8 @@ from pathlib import Path
 import numpy as np
 
 from recsys.data.dataset import Catalogue, Dataset, Quality
+from recsys.data.feature_encoding import Cells, fit_encoding
+from recsys.data.item_encoder import fit_item_encoder
 from recsys.data.ratings import Ratings, RatingScale
 from recsys.data.split import Split, TrainingData
 from recsys.ensemble.calibration import DEGREES, Correction, ProfileEffect
@@ -76,6 +78,14 @@ def without_ratings(dataset: Dataset, items: list[int]) -> Dataset:
     kept = np.flatnonzero(~np.isin(dataset.ratings.items, items))
     features = dataset.catalogue.genre_matrix().astype(np.float32)
     return replace(dataset, ratings=dataset.ratings.take(kept), item_features=features)
+
+
+def with_features(dataset: Dataset, cells: Cells | None = None) -> Dataset:
+    """``dataset`` with features of its items: genres, years, and the columns of ``cells``."""
+    titles, genres = dataset.catalogue.titles, dataset.catalogue.genres
+    encoder = fit_item_encoder(titles, genres, fit_encoding(cells or {}, where="the test"))
+    features, _ = encoder.encode(titles, genres, cells or {}, where="the test")
+    return replace(dataset, item_features=features, item_encoder=encoder)
 
 
 def make_cut(dataset: Dataset, *, seed: int = 0) -> Split:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -42,7 +41,6 @@ U_GENRES = (
     "Western",
 )
 NO_GENRE = {"", "unknown", "(no genres listed)"}
-YEAR = re.compile(r"\((\d{4})(?:[-–]\d{0,4})?\)")
 ItemRow = tuple[str, str, tuple[str, ...]]  # id, title, genres
 Table = Mapping[str, Sequence[object]]  # cells by column
 
@@ -220,30 +218,3 @@ def catalogue_of(item_ids: NDArray[np.str_], rows: dict[str, ItemRow]) -> Catalo
     """The rated items in row order, with what ``rows`` knows of them."""
     found = [rows.get(item_id, (item_id, "", ())) for item_id in item_ids.tolist()]
     return Catalogue(ids=item_ids, titles=[row[1] for row in found], genres=[row[2] for row in found])
-
-
-def release_year(title: str) -> float:
-    """The last year in brackets, as in "Se7en (1995)"; NaN where there is none."""
-    found = YEAR.findall(title)
-    return float(found[-1]) if found else float("nan")
-
-
-def item_features(
-    catalogue: Catalogue, further: NDArray[np.float32] | None = None
-) -> NDArray[np.float32] | None:
-    """(items, columns) float32: genre membership in ``genre_names`` order, then the release year in decades
-    from the mean, 0 where the title tells none, then the ``further`` columns. Without any: None."""
-    known = _genres_and_year(catalogue)
-    parts = [part for part in (known, further) if part is not None and part.shape[1]]
-    return np.concatenate(parts, axis=1) if parts else None
-
-
-def _genres_and_year(catalogue: Catalogue) -> NDArray[np.float32] | None:
-    genres = catalogue.genre_matrix().astype(np.float32)
-    if genres.shape[1] == 0:
-        return None
-    years = np.array([release_year(title) for title in catalogue.titles])
-    if np.isnan(years).all():
-        return genres
-    decades = np.nan_to_num((years - np.nanmean(years)) / 10).astype(np.float32)
-    return np.column_stack([genres, decades])

@@ -18,14 +18,17 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import TypeAdapter
 
 from recsys.data.cache import atomic_folder
 from recsys.data.dataset import Catalogue, Dataset, Quality
+from recsys.data.item_encoder import ItemEncoder
 from recsys.data.ratings import Ratings, RatingScale
 from recsys.data.user_groups import UserGroups
 
 FORMAT = 4  # raise when parsing or this layout changes, so that old folders are not read
 COLUMNS = ("users", "items", "values", "times")
+ENCODERS: TypeAdapter[ItemEncoder | None] = TypeAdapter(ItemEncoder | None)
 TABLES = ("user_ids", "item_ids", "user_features", "item_features")
 
 
@@ -58,6 +61,7 @@ def save_dataset(folder: Path, dataset: Dataset) -> None:
         "noise_floor": dataset.noise_floor,
         "scale": asdict(dataset.ratings.scale),
         "quality": asdict(dataset.quality),
+        "item_encoder": None if dataset.item_encoder is None else asdict(dataset.item_encoder),
         "titles": list(dataset.catalogue.titles),
         "genres": ["|".join(names) for names in dataset.catalogue.genres],
         "arrays": [name for name, array in arrays.items() if array is not None],
@@ -128,6 +132,7 @@ def assemble(about: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> Dataset:
         quality=Quality(**quality),
         user_features=arrays.get("user_features"),
         item_features=arrays.get("item_features"),
+        item_encoder=ENCODERS.validate_python(about["item_encoder"]),
         source=about["source"],
         noise_floor=about["noise_floor"],
     )

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from recsys.data.item_encoder import ItemEncoder
 from recsys.data.ratings import Ratings
 from recsys.data.user_groups import UserGroups
 from recsys.types import BoolArray, JsonObject
@@ -102,9 +103,9 @@ class Dataset:
     """Ratings with their ids. ``user_ids`` (users,) unicode; ``sha256`` is of the rating columns and ids.
 
     ``user_features`` and ``item_features`` are (rows, columns) float32 side information (demographics,
-    genres) where the dataset has any, ``user_groups`` what users are told apart by. ``source`` says in one
-    line where the ratings came from. ``noise_floor`` is the rmse of the best possible predictor, known of
-    synthetic ratings only.
+    genres) where the dataset has any, ``item_encoder`` makes those of an item, ``user_groups`` is what users
+    are told apart by. ``source`` says in one line where the ratings came from.
+    ``noise_floor`` is the rmse of the best possible predictor, known of synthetic ratings only.
     ``lineage`` says what served ratings were merged in (``merged_ratings.merge_served``).
     """
 
@@ -117,6 +118,7 @@ class Dataset:
     quality: Quality
     user_features: NDArray[np.float32] | None = None
     item_features: NDArray[np.float32] | None = None
+    item_encoder: ItemEncoder | None = None
     user_groups: UserGroups | None = None
     source: str = ""
     noise_floor: float | None = None

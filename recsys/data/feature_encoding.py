@@ -1,18 +1,21 @@
 """Columns of a table of items or users as feature columns: numbers, categories, lists and vectors.
 
-A column's kind is known by its values: all numbers (or dates); text; text with bars, or lists of words or
-whole numbers; lists of fractions, or the columns ``name_0`` to ``name_n``. Numbers are standardised,
-categories and lists one-hot, vectors centred and scaled to a common length. A missing value is the mean: 0.
+A column's kind is known by its values: all numbers (or dates, also as ISO text); text; text with bars, or
+lists of words or whole numbers; lists of fractions, or the columns ``name_0`` to ``name_n``. Numbers are
+standardised, categories and lists one-hot, vectors centred and scaled to a common length. A missing value is
+the mean: 0.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import date
 from typing import Literal
 
 import numpy as np
@@ -28,6 +31,7 @@ MAX_WIDTH = 2048  # of a vector
 VECTOR_SIZE = 2.0  # root mean square length of a vector's rows: it weighs as four numbers
 LARGEST = 5.0  # standard deviations from the mean at which a number is cut off
 NUMBERED = re.compile(r"(.*\D)(\d+)")
+ISO_DATE = re.compile(r"\d{4}-\d{2}-\d{2}(?:[T ][\d:.]+(?:Z|[+-]\d{2}:?\d{2})?)?")
 
 
 @dataclass(frozen=True)
@@ -85,7 +89,11 @@ class FeatureEncoding:
         blocks: list[NDArray[np.float32]] = []
         notes: list[str] = []
         for column in self.columns:
-            cells = [list(table.get(part, ())) or [None] * rows for part in column.parts]
+            whole = column.kind == "vector" and column.name in table and column.parts[0] not in table
+            parts = (
+                (column.name,) if whole else column.parts
+            )  # a vector of several columns may come as a list
+            cells = [list(table.get(part, ())) or [None] * rows for part in parts]
             block, missing, unknown = _encoded(column, cells, rows, where)
             blocks.append(block)
             if missing:
@@ -180,6 +188,9 @@ def cell_value(cell: object) -> float | str | tuple[object, ...] | None:
             return tuple(json.loads(text)) or None
         except ValueError:
             return text
+    if ISO_DATE.fullmatch(text):
+        with contextlib.suppress(ValueError):  # no such day
+            return float(date.fromisoformat(text[:10]).toordinal())
     try:
         number = float(text)
     except ValueError:

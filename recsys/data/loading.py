@@ -15,12 +15,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recsys.data.cache import cache_folder
-from recsys.data.catalogue import ItemRow, ItemTable, catalogue_of, item_features, read_items
+from recsys.data.catalogue import ItemRow, ItemTable, catalogue_of, read_items
 from recsys.data.cleaning import MAX_BAD_SHARE, Duplicates, clean
 from recsys.data.column_store import open_dataset, save_dataset, store_folder
 from recsys.data.dataset import Dataset, Quality
 from recsys.data.feature_encoding import fit_encoding
 from recsys.data.fingerprint import columns_sha256
+from recsys.data.item_encoder import fit_item_encoder
 from recsys.data.ratings import RatingScale
 from recsys.data.readers.columns import Columns
 from recsys.data.readers.containers import ARCHIVES, inner_name
@@ -193,7 +194,10 @@ def parse(files: RatingsFiles, options: ParseOptions, *, progress: Progress | No
     if options.new_items:
         item_ids = with_new_items(item_ids, table)
     catalogue = catalogue_of(item_ids, table.rows)
-    further, notes = further_features(item_ids, table, where=str(files.items))
+    cells, where = table.cells_of(item_ids.tolist()), str(files.items)
+    encoder = fit_item_encoder(catalogue.titles, catalogue.genres, fit_encoding(cells, where=where))
+    features, odd = encoder.encode(catalogue.titles, catalogue.genres, cells, where=where)
+    notes = (*encoder.further.notes, *odd)
     new = len(item_ids) - len(cleaned.item_ids)
     if new:
         notes = (f"{new:,} items have no rating: they are in the catalogue as new", *notes)
@@ -209,7 +213,8 @@ def parse(files: RatingsFiles, options: ParseOptions, *, progress: Progress | No
         quality=replace(quality, notes=(*quality.notes, *notes, *people_notes)),
         user_features=people,
         user_groups=groups,
-        item_features=item_features(catalogue, further),
+        item_features=features if encoder.width else None,
+        item_encoder=encoder,
         source=files.origin,
     )
 
@@ -222,16 +227,6 @@ def with_new_items(item_ids: NDArray[np.str_], table: ItemTable) -> NDArray[np.s
     if not new or len(new) == len(table.rows):
         return item_ids
     return np.concatenate([item_ids, np.array(new, dtype=np.str_)])
-
-
-def further_features(
-    item_ids: NDArray[np.str_], table: ItemTable, *, where: str
-) -> tuple[NDArray[np.float32] | None, tuple[str, ...]]:
-    """(items, columns) of the table's columns beside title and genres, None without any; and notes."""
-    cells = table.cells_of(item_ids.tolist())
-    encoding = fit_encoding(cells, where=where)
-    features, notes = encoding.encode(cells, len(item_ids), where=where)
-    return features if encoding.width else None, (*encoding.notes, *notes)
 
 
 def features_of_users(

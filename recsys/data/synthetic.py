@@ -16,9 +16,9 @@ import pyarrow as pa
 import pyarrow.csv as arrow_csv
 from numpy.typing import NDArray
 
-from recsys.data.catalogue import item_features
 from recsys.data.dataset import Catalogue, Dataset, Quality
 from recsys.data.fingerprint import columns_sha256
+from recsys.data.item_encoder import fit_item_encoder
 from recsys.data.ratings import Ratings
 from recsys.data.visits import Visits, visits
 from recsys.data.world import GENRE_NAMES, SCALE, World, make_world
@@ -139,6 +139,7 @@ def world_and_visits(spec: SyntheticSpec) -> tuple[World, Iterator[Visits]]:
 def describe(spec: SyntheticSpec, world: World, ratings: Ratings, floor: float) -> Dataset:
     user_ids = np.arange(1, spec.users + 1).astype(np.str_)
     catalogue = made_catalogue(world)
+    encoder = fit_item_encoder(catalogue.titles, catalogue.genres)
     return Dataset(
         name="synthetic",
         ratings=ratings,
@@ -147,7 +148,8 @@ def describe(spec: SyntheticSpec, world: World, ratings: Ratings, floor: float) 
         sha256=columns_sha256(ratings, user_ids, catalogue.ids),
         licence="none: made by a program",
         quality=Quality(rows=spec.ratings, notes=(f"synthetic: the best possible rmse is {floor:.4f}",)),
-        item_features=item_features(catalogue),
+        item_features=encoder.encode(catalogue.titles, catalogue.genres, {}, where="synthetic")[0],
+        item_encoder=encoder,
         source=str(spec),
         noise_floor=floor,
     )

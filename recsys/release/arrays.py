@@ -9,6 +9,7 @@ The folder beside manifest.json:
     items/vectors.npy                            (items, k) unit rows: likeness of items
     histories/{ends,items,values}.npy            ratings by user, oldest first
     popularity/{counts,trending,means}.npy       ratings an item has, the same with decay, their mean
+    attributes/coefficients.npy                  (1 + columns, items) from features (see attribute_map.py)
     blend/items.npy                              (items, 3) what an item's profile makes of the blend's stars
     members/NAME/, ranker/, profile/             see recsys.models.artifact, recsys.ranking.ranker
 """

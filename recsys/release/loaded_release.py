@@ -15,6 +15,7 @@ from recsys.models.registry import FAMILIES
 from recsys.ranking.ranker import Ranker
 from recsys.release import files
 from recsys.release.arrays import Histories, IdIndex, ItemCatalogue, LoadedCorrection, Popularity
+from recsys.release.attribute_map import AttributeMap
 from recsys.release.manifest import Manifest
 from recsys.types import Arrays, JsonObject
 
@@ -45,6 +46,7 @@ class Release:
     members: tuple[LoadedMember, ...]
     correction: LoadedCorrection | None
     ranker: Ranker
+    attributes: AttributeMap | None = None
 
     @property
     def release_id(self) -> str:
@@ -100,7 +102,7 @@ def _open(folder: Path, manifest: Manifest, *, in_memory: bool) -> Release:
             artifact = replace(artifact, arrays=files.copies(artifact.arrays))
         scorer = FAMILIES[card.family].scorer(artifact, histories)
         members.append(LoadedMember(card.name, card.weight, scorer))
-    correction = manifest.rating_blend.correction
+    correction, encoder = manifest.rating_blend.correction, manifest.item_encoder
     ranker = Ranker.open(folder / "ranker")
     if in_memory:
         ranker = replace(ranker, arrays=files.copies(ranker.arrays))
@@ -114,6 +116,7 @@ def _open(folder: Path, manifest: Manifest, *, in_memory: bool) -> Release:
         members=tuple(members),
         correction=None if correction is None else LoadedCorrection.load(folder / "blend", correction),
         ranker=ranker,
+        attributes=None if encoder is None else AttributeMap.load(folder, encoder),
     )
 
 
@@ -133,6 +136,12 @@ def _require_fit(release: Release) -> None:
     for name, (size, expected) in sizes.items():
         if size != expected:
             raise InputError(f"{release.folder}: {name} has {size} rows, the manifest says {expected}")
+    attributes = release.attributes
+    if attributes is not None and attributes.coefficients.shape != (1 + attributes.encoder.width, items):
+        raise InputError(
+            f"{release.folder}: the map from features has shape {attributes.coefficients.shape}, its encoder "
+            f"and the items say {(1 + attributes.encoder.width, items)}"
+        )
     ends = release.histories.ends
     rated = release.histories.items
     if ends[0] != 0 or ends[-1] != len(rated) or np.any(np.diff(ends) < 0):

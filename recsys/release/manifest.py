@@ -13,14 +13,17 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from recsys.data.item_encoder import ItemEncoder
 from recsys.data.split import SliceName
 from recsys.ensemble.calibration import Correction
 from recsys.ensemble.rating_intervals import RatingIntervals
 from recsys.types import JsonObject
 
-# 1 had no correction; 2 one ALS a ranker at most and no sparse links; 3 no rating intervals; 4 no lineage.
-SCHEMA_VERSION: Literal[5] = 5
-READ_VERSIONS = (1, 2, 3, 4, 5)
+# 1 had no correction; 2 one ALS a ranker at most and no sparse links; 3 no rating intervals; 4 no lineage;
+# 5 no item encoder.
+SCHEMA_VERSION: Literal[6] = 6
+ATTRIBUTES = "attributes/coefficients.npy"
+READ_VERSIONS = (1, 2, 3, 4, 5, 6)
 
 
 class ManifestPart(BaseModel):
@@ -133,9 +136,10 @@ class FileCard(ManifestPart):
 
 
 class Manifest(ManifestPart):
-    """The fields of a release, in the order they are written. Weights sum to 1 where ``method`` says so."""
+    """The fields of a release, in the order they are written. Weights sum to 1 where ``method`` says so.
+    ``item_encoder`` makes the features of items that the release does not have, None where it has none."""
 
-    schema_version: Literal[1, 2, 3, 4, 5] = SCHEMA_VERSION
+    schema_version: Literal[1, 2, 3, 4, 5, 6] = SCHEMA_VERSION
     release_id: str
     complete: bool
     created: str
@@ -147,6 +151,7 @@ class Manifest(ManifestPart):
     rating_blend: RatingBlendCard
     ranking: RankingCard
     fold_in: FoldInCard
+    item_encoder: ItemEncoder | None = None
     reference_profile: ProfileCard | None
     metrics: MetricsCard
     golden_lists: list[GoldenList]
@@ -155,7 +160,8 @@ class Manifest(ManifestPart):
     @model_validator(mode="after")
     def _names_its_files(self) -> Manifest:
         profile = self.reference_profile.arrays.values() if self.reference_profile else ()
-        for name in [*profile, *(name for member in self.members for name in member.files)]:
+        attributes = () if self.item_encoder is None else (ATTRIBUTES,)
+        for name in [*profile, *attributes, *(name for member in self.members for name in member.files)]:
             if name not in self.files:
                 raise ValueError(f"{name!r} is not among its files")
         return self
@@ -163,6 +169,8 @@ class Manifest(ManifestPart):
     def computed_id(self) -> str:
         """sha256 over every field but the id itself: what ``release_id`` must be."""
         fields = self.model_dump(exclude={"release_id"})
+        if self.schema_version < 6:
+            del fields["item_encoder"]
         if self.schema_version < 5:
             del fields["dataset"]["lineage"]
         if self.schema_version < 4:

@@ -35,6 +35,7 @@ from recsys.release.arrays import (
     Popularity,
     Titles,
 )
+from recsys.release.attribute_map import attribute_map
 from recsys.release.manifest import (
     DatasetCard,
     FoldInCard,
@@ -83,6 +84,8 @@ def pack_release(
     require_safe_ranker(dataset, ranker)
     kept = ratings.take(kept_rows(split, trained_on))
     times = kept.times
+    vectors = item_vectors(seen_matrix(kept))
+    items = make_item_catalogue(dataset, kept, vectors)
     return write_release(
         folder,
         ReleaseContents(
@@ -105,14 +108,15 @@ def pack_release(
             trained_on=list(trained_on),
             users=IdIndex.of(dataset.user_ids),
             user_groups=dataset.user_groups,
-            items=make_item_catalogue(dataset, kept),
+            items=items,
             histories=make_histories(kept),
             popularity=make_popularity(kept),
             members=members,
             method=method,
             correction=None if correction is None else LoadedCorrection.of(correction, kept),
             intervals=intervals,
-            ranker=ranker_with_new_items(dataset, ranker, kept),
+            attributes=attribute_map(dataset, kept, vectors),
+            ranker=ranker_with_new_items(dataset, ranker, kept, vectors),
             ranking=RankingCard(
                 ranker=ranker.family,
                 weights=RankingWeights(ranking=mix.ranking_weight, rating=mix.rating_weight),
@@ -184,9 +188,9 @@ def make_popularity(ratings: Ratings) -> Popularity:
     return Popularity(*(array.astype(np.float32) for array in (counts, trending, means)))
 
 
-def make_item_catalogue(dataset: Dataset, ratings: Ratings) -> ItemCatalogue:
+def make_item_catalogue(dataset: Dataset, ratings: Ratings, vectors: NDArray[np.float32]) -> ItemCatalogue:
+    """``vectors`` (items, k) are of who rated what."""
     catalogue, features = dataset.catalogue, dataset.item_features
-    vectors = item_vectors(seen_matrix(ratings))
     if features is not None and dataset.has_new_items:
         counts = np.bincount(ratings.items, minlength=ratings.item_count)
         vectors = vectors_with_new_items(vectors, features=features, counts=counts)
@@ -199,10 +203,12 @@ def make_item_catalogue(dataset: Dataset, ratings: Ratings) -> ItemCatalogue:
     )
 
 
-def ranker_with_new_items(dataset: Dataset, ranker: Ranker, known: Ratings) -> Ranker:
+def ranker_with_new_items(
+    dataset: Dataset, ranker: Ranker, known: Ratings, vectors: NDArray[np.float32]
+) -> Ranker:
     """``ranker``, fitted on ``known``, with scores from features where nobody has rated some of the items."""
     features = dataset.item_features
     if features is None or not dataset.has_new_items:
         return ranker
     counts = np.bincount(known.items, minlength=known.item_count)
-    return with_new_items(ranker, features=features, counts=counts, vectors=item_vectors(seen_matrix(known)))
+    return with_new_items(ranker, features=features, counts=counts, vectors=vectors)

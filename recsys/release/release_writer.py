@@ -26,6 +26,7 @@ from recsys.models.base import ModelArtifact
 from recsys.ranking.ranker import Ranker
 from recsys.release import files
 from recsys.release.arrays import Histories, IdIndex, ItemCatalogue, LoadedCorrection, Popularity
+from recsys.release.attribute_map import AttributeMap
 from recsys.release.golden_check import make_golden
 from recsys.release.loaded_release import open_release
 from recsys.release.manifest import (
@@ -73,6 +74,7 @@ class ReleaseContents:
     ranking: RankingCard
     fold_in: FoldInCard
     metrics: MetricsCard
+    attributes: AttributeMap | None = None
     correction: LoadedCorrection | None = None
     intervals: RatingIntervals | None = None
     profile: tuple[JsonObject, Arrays] | None = None
@@ -130,6 +132,8 @@ def _write_arrays(folder: Path, contents: ReleaseContents) -> ProfileCard | None
     for member in contents.members:
         save_artifact(folder / "members" / member.name, member.packed)
     contents.ranker.save(folder / "ranker")
+    if contents.attributes is not None:
+        contents.attributes.save(folder)
     if contents.correction is not None:
         contents.correction.save(folder / "blend")
     if contents.profile is None:
@@ -170,6 +174,7 @@ def _manifest(folder: Path, contents: ReleaseContents, profile: ProfileCard | No
         ),
         ranking=contents.ranking,
         fold_in=contents.fold_in,
+        item_encoder=None if contents.attributes is None else contents.attributes.encoder,
         reference_profile=profile,
         metrics=contents.metrics,
         golden_lists=[],

@@ -90,11 +90,12 @@ async def read_by_query(request: Request, query: Annotated[ItemQuery, Query()]) 
 
 
 def _details(request: Request, item_id: str) -> Response:
-    view = service_of(request).deployment.control.view
+    deployment = service_of(request).deployment
+    view = deployment.control.view
     place = view.place(item_id)
     if place is None or view.is_hidden(place):
         raise HttpError(404, f"there is no item {item_id!r}", code="unknown_item")
-    return JsonResponse(view.details(place))
+    return JsonResponse(deployment.control.details(place, explores=deployment.explores))
 
 
 @router.put(
@@ -141,10 +142,12 @@ async def hide(request: Request, item_id: ItemId, query: Annotated[ItemChangeQue
 async def _changed(request: Request, change: ItemChange, actor: str, reason: str) -> Response:
     service = service_of(request)
     await _save(service, [change], actor=actor, reason=reason)
-    view = service.deployment.control.view
-    place = view.place(change.item_id)
+    deployment = service.deployment
+    control = deployment.control
+    place = control.view.place(change.item_id)
     assert place is not None, "an item that was just stored"
-    return JsonResponse({**view.details(place), "hidden": view.is_hidden(place)})
+    details = control.details(place, explores=deployment.explores)
+    return JsonResponse({**details, "hidden": control.view.is_hidden(place)})
 
 
 async def _save(
@@ -153,6 +156,8 @@ async def _save(
     """Stored and served by this replica when it returns."""
     views = _views(service)
     for change in changes:
+        for loaded in service.deployment.arms.values():
+            loaded.unreleased.check(change.item_id, change.fields.get("features") or {})
         if not change.fields.get("title") and not _is_known(views, change.item_id):
             raise InputError(f"item {change.item_id!r} is in no release that is served: it needs a title")
     try:

@@ -24,7 +24,8 @@ MAX_CHANGES = 1_000  # items of one body
 MAX_YEARS = (0.0, 4_102_444_800.0)  # 1970 to 2100, in Unix seconds
 Text = Annotated[str, StringConstraints(max_length=1_000, pattern=r"^[^\x00]*$")]
 Number = Annotated[StrictInt | StrictFloat, Field(ge=-1e15, le=1e15, allow_inf_nan=False)]
-Feature = StrictBool | Number | Text | Annotated[list[Text], Field(max_length=100)] | None
+Vector = Annotated[list[Number], Field(max_length=2_048)]
+Feature = StrictBool | Number | Text | Annotated[list[Text], Field(max_length=100)] | Vector | None
 FeatureName = Annotated[str, StringConstraints(min_length=1, max_length=100, pattern=r"^[^\x00-\x1f]+$")]
 Actor = Annotated[str, StringConstraints(min_length=1, max_length=100)]
 Reason = Annotated[str, StringConstraints(max_length=1_000)]
@@ -41,8 +42,8 @@ Moment = Annotated[datetime, AfterValidator(_with_zone)]
 
 
 class ItemFields(RequestModel):
-    """What may be set. A feature may be a number, a text, true or false, or several texts; null takes it out.
-    Times are ISO 8601, UTC where they name no zone."""
+    """What may be set. A feature may be a number, a text, true or false, several texts, or a vector of
+    numbers; null takes it out. Times are ISO 8601, UTC where they name no zone."""
 
     title: Text | None = None
     genres: list[Annotated[Text, Field(min_length=1)]] | None = Field(None, max_length=50)
@@ -143,16 +144,17 @@ class BulkItemsBody(ItemChangeQuery):
 
 
 class ItemDetails(BaseModel):
-    """``listed`` says whether lists may hold the item now; ``new`` items have no ratings yet; ``revision``
-    counts the changes at run time."""
+    """``listed`` says whether lists may hold the item now, and ``reason`` why not; ``new`` items have no
+    ratings yet; ``revision`` counts the changes at run time."""
 
     id: str
     title: str
     genres: list[str]
     year: float | str | bool | list[str] | None
-    features: dict[str, float | str | bool | list[str]]
+    features: dict[str, float | str | bool | list[str] | list[float]]
     new: bool
     listed: bool
+    reason: str | None
     available: bool
     available_from: str | None
     available_to: str | None

@@ -100,5 +100,5 @@ async def pages(request: Request, query: Annotated[ItemPageQuery, Query()]) -> R
     """All that can be listed now, in the order of their ids; with ``title`` those whose title holds the text,
     the most rated first. ``next`` is the ``cursor`` of the page that follows."""
     service = service_of(request)
-    wanted = PageRequest(**query.model_dump())
+    wanted = PageRequest(**query.model_dump(), explores=service.deployment.explores)
     return JsonResponse(await service.computation.call(item_page, service.deployment.control, wanted))

@@ -13,7 +13,7 @@ from typing import Any
 from recsys.errors import InputError
 from recsys.types import JsonObject
 
-FeatureValue = bool | float | str | tuple[str, ...]
+FeatureValue = bool | float | str | tuple[str, ...] | tuple[float, ...]
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from pydantic import ValidationError
 
 from recsys.data.catalogue import ItemTable, read_items
 from recsys.errors import InputError
-from serving.api.item_schemas import MAX_CHANGES, BulkItem
+from serving.api.item_schemas import BulkItem
 from serving.catalogue.filter_grammar import NUMBER
 from serving.events.item_log import ItemChange, save_items
 from serving.events.store import EventStore
@@ -36,15 +36,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """All rows are checked before the first is stored."""
+    """All rows are stored or none: each is checked before, and one transaction holds them."""
     changes = item_changes_of(read_items(options.file), where=str(options.file))
     store = EventStore(options.events)
     try:
         store.create_tables()
         reason = options.reason or f"loaded from {options.file.name}"
-        for first in range(0, len(changes), MAX_CHANGES):
-            part = changes[first : first + MAX_CHANGES]
-            save_items(store, part, actor=options.actor, reason=reason)
+        if changes:
+            save_items(store, changes, actor=options.actor, reason=reason)
     finally:
         store.close()
     print(json.dumps({"items": len(changes), "events": options.events.split("@")[-1]}))
@@ -79,7 +78,8 @@ def item_changes_of(table: ItemTable, *, where: str) -> list[ItemChange]:
 def _cell(value: object) -> object:
     """A number where the text is one; None for an empty cell."""
     if isinstance(value, list | tuple):
-        return [str(part) for part in value]
+        numbers = all(isinstance(part, int | float) for part in value)
+        return list(value) if numbers else [str(part) for part in value]
     if value is None or (isinstance(value, float) and value != value):
         return None
     if not isinstance(value, str):

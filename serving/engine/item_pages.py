@@ -14,13 +14,14 @@ from serving.engine.served_release import ServedRelease
 @dataclass(frozen=True)
 class PageRequest:
     """``title`` is a text that the title holds, ``where`` a filter, ``cursor`` the last page's ``next``;
-    ``unavailable`` also gives items outside their window."""
+    ``unavailable`` also gives items outside their window; ``explores`` is told to ``details``."""
 
     count: int
     title: str | None = None
     where: str | None = None
     cursor: str | None = None
     unavailable: bool = False
+    explores: bool = False
 
 
 def item_page(loaded: ServedRelease, wanted: PageRequest) -> JsonObject:
@@ -53,7 +54,7 @@ def item_page(loaded: ServedRelease, wanted: PageRequest) -> JsonObject:
     shown = places[: wanted.count]
     more = len(places) > wanted.count
     return {
-        "items": [view.details(place) for place in shown],
+        "items": [loaded.details(place, explores=wanted.explores) for place in shown],
         "next": view.card(shown[-1])["id"] if more else None,
         "total": int(mask.sum()),
     }

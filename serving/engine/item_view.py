@@ -13,7 +13,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from recsys.data.catalogue import release_year
+from recsys.data.item_encoder import release_year
 from recsys.release.loaded_release import Release
 from recsys.types import BoolArray, JsonObject
 from serving.catalogue.filter_columns import Column, matching
@@ -71,6 +71,10 @@ class ItemView:
         known = self._places.get(item_id)
         return self._items.ids.row(item_id) if known is None else known
 
+    def changed_item(self, place: int) -> CatalogueItem:
+        """What was set at run time of the item in ``place``, which must have been changed or added."""
+        return self._changed[place]
+
     def is_hidden(self, place: int) -> bool:
         """Whether the item was hidden for itself, as a DELETE does."""
         changed = self._changed.get(place)
@@ -110,18 +114,27 @@ class ItemView:
     def details(self, place: int) -> JsonObject:
         """The card with everything else that is known of the item."""
         changed = self._changed.get(place) or CatalogueItem("")
-        year = self.column("year").cell(place)
+        year, reason = self.column("year").cell(place), self._reason(place, changed)
         return {
             **self.card(place),
             "year": int(year) if isinstance(year, float) and year.is_integer() else year,
             "features": {name: _plain(value) for name, value in changed.features.items() if name != "year"},
             "new": bool(self.column("new").cell(place)),
-            "listed": place not in self.hidden and self.overlay.shows(changed),
+            "listed": reason is None,
+            "reason": reason,
             "available": changed.is_available(self.overlay.at),
             "available_from": time_text(changed.available_from),
             "available_to": time_text(changed.available_to),
             "revision": changed.revision,
         }
+
+    def _reason(self, place: int, changed: CatalogueItem) -> str | None:
+        """Why no list may hold the item now."""
+        if place in self.hidden:
+            return "the rules hide it"
+        if changed.hidden:
+            return "it is hidden"
+        return None if changed.is_available(self.overlay.at) else "it is not available now"
 
     @cached_property
     def concealed(self) -> set[int]:

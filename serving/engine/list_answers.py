@@ -7,25 +7,37 @@ exposure goes to the writer's.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import zip_longest
 from time import perf_counter
 
 from recsys.errors import InputError
-from recsys.release.queries import Query, RecommendationList
+from recsys.release.queries import Query, Recommendation, RecommendationList
 from serving.assignment import Assignment
+from serving.engine.admission import Overloaded
 from serving.engine.exploration import candidate_count, explored
 from serving.engine.list_computation import ListComputation, is_memorable
 from serving.engine.list_memo import KnownList
 from serving.engine.merged_lists import ArmAnswer, MergedList, interleave
+from serving.engine.micro_batcher import DeadlineExceeded
 from serving.engine.recent_ratings import NO_RATINGS, RecentRatings
 from serving.engine.release_loader import Deployment
-from serving.engine.requests import RecommendationRequest, Recommended, to_exposure, to_query
+from serving.engine.requests import (
+    RecommendationRequest,
+    Recommended,
+    fitting_unreleased,
+    to_exposure,
+    to_query,
+)
 from serving.engine.served_release import ServedRelease
 from serving.engine.shadow_answers import ShadowAnswers
 from serving.events.event_writer import EventWriter
 from serving.identifiers import new_exposure_id
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,11 +138,38 @@ class ListAnswers:
         if is_memorable(request, query) and not answer.fallback:
             person = None if query.history is None else request.user_id
             known = loaded.remember(query.user, person, query.count, ratings, answer)
-        if deployment.explore[arm] and loaded.new_items is not None and not answer.fallback:
-            asked = replace(query, count=request.count, allowed=loaded.new_among(query.allowed))
-            new = await self._computation.recommend(loaded, asked, arm=arm, request=request, batched=batched)
-            answer = _with_new_items(answer, new)
+        if deployment.explore[arm] and not answer.fallback:
+            answer = await self._with_new_items(loaded, replace(query, count=request.count), request, answer)
         return ArmAnswer(arm, loaded, answer, answer.milliseconds, known)
+
+    async def _with_new_items(
+        self,
+        loaded: ServedRelease,
+        query: Query,
+        request: RecommendationRequest,
+        answer: RecommendationList,
+    ) -> RecommendationList:
+        """``answer`` with the best new items behind it, ``query.count`` at most: the release's own without a
+        rating and those added since, alternately. Without them where they come too late."""
+        began = perf_counter()
+        calls: list[Callable[[], Sequence[Recommendation]]] = []
+        if loaded.new_items is not None:
+            own = replace(query, allowed=loaded.new_among(query.allowed))
+            calls.append(lambda: loaded.recommender.recommend([own], loaded.rules)[0].recommendations)
+        places = fitting_unreleased(loaded, request, self._recent_ratings)
+        if len(places):
+            calls.append(lambda: loaded.recommend_unreleased(query, places))
+        if not calls:
+            return answer
+        try:
+            found = await self._computation.call(_call_all, calls)
+        except (Overloaded, DeadlineExceeded):
+            return answer
+        except Exception:
+            log.exception("new items of release %s failed", loaded.release_id[:12])
+            return answer
+        alternately = [item for turn in zip_longest(*found) for item in turn if item is not None]
+        return _joined(answer, alternately[: query.count], {"new": 1000 * (perf_counter() - began)})
 
     def look_up(self, user_id: str, count: int, *, arm: str | None = None) -> Recommended | None:
         """The plain list of a user where it needs no computing: memorised or stored.
@@ -150,7 +189,7 @@ class ListAnswers:
             return None
         loaded = deployment.arms[assignment.arm]
         explore = deployment.explore[assignment.arm]
-        if explore and loaded.new_items is not None:
+        if explore and (loaded.new_items is not None or len(loaded.unreleased.places)):
             return None  # those are not remembered
         placed = perf_counter()
         known = self._known(loaded, user_id, candidate_count(count) if explore else count)
@@ -231,11 +270,15 @@ def _check_arm(deployment: Deployment, request: RecommendationRequest) -> None:
         raise InputError(f"there is no arm {request.arm!r}; there are {', '.join(deployment.arms)}")
 
 
-def _with_new_items(ranked: RecommendationList, new: RecommendationList) -> RecommendationList:
+def _call_all(calls: Sequence[Callable[[], Sequence[Recommendation]]]) -> list[Sequence[Recommendation]]:
+    return [call() for call in calls]
+
+
+def _joined(
+    ranked: RecommendationList, new: Sequence[Recommendation], stages: Mapping[str, float]
+) -> RecommendationList:
     """``ranked`` with the items of ``new`` that it lacks behind it: what exploration draws from."""
-    if new.fallback:
-        return ranked
-    found = {item.item: item for item in (*ranked.recommendations, *new.recommendations)}
-    stages = Counter(ranked.milliseconds)
-    stages.update(new.milliseconds)
-    return replace(ranked, recommendations=tuple(found.values()), milliseconds=dict(stages))
+    found = {item.item: item for item in (*ranked.recommendations, *new)}
+    spent = Counter(ranked.milliseconds)
+    spent.update(stages)
+    return replace(ranked, recommendations=tuple(found.values()), milliseconds=dict(spent))

@@ -7,7 +7,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from recsys.data.catalogue import release_year
+from recsys.data.item_encoder import release_year
 from recsys.release.arrays import ItemCatalogue
 from serving.catalogue.filter_columns import Column
 from serving.catalogue.item_records import FeatureValue

@@ -55,6 +55,11 @@ class Deployment:
         """The share of explored places of each arm."""
         return {arm.name: arm.explore for arm in self.state.arms}
 
+    @property
+    def explores(self) -> bool:
+        """Whether any arm gives places to explored items."""
+        return any(self.explore.values())
+
     @cached_property
     def shadows(self) -> list[str]:
         return [arm.name for arm in self.state.arms if arm.shadow]

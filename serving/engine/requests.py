@@ -6,6 +6,9 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+import numpy as np
+from numpy.typing import NDArray
+
 from recsys.models.base import History
 from recsys.release.queries import Query, RecommendationList
 from recsys.types import JsonObject
@@ -97,6 +100,29 @@ def to_query(loaded: ServedRelease, request: RecommendationRequest, recent_ratin
         include_seen=request.include_seen,
         explain=request.explain,
     )
+
+
+def fitting_unreleased(
+    loaded: ServedRelease, request: RecommendationRequest, recent_ratings: RecentRatings
+) -> NDArray[np.int64]:
+    """(n,) rows of ``loaded.unreleased`` that the request's filters leave and the person has not rated."""
+    places = loaded.unreleased.places
+    if not len(places):
+        return places
+    keep = np.ones(len(places), dtype=np.bool_)
+    if request.genres:
+        genres = loaded.genre_names(request.genres) if request.split else request.genres
+        keep &= loaded.view.with_genres(genres)[places]
+    if request.where:
+        keep &= loaded.view.where(request.where)[places]
+    out = {loaded.view.place(item_id) for item_id in excluded_ids(loaded, request)}
+    if not request.include_seen:
+        rated = request.ratings.keys() | (
+            set() if request.user_id is None else recent_ratings.of(request.user_id).keys()
+        )
+        out |= {loaded.view.place(item_id) for item_id in rated}
+    keep &= ~np.isin(places, [place for place in out if place is not None])
+    return np.flatnonzero(keep)
 
 
 def split_ids(text: str) -> list[str]:

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from recsys.errors import InputError
 from recsys.models.base import History
 from recsys.ranking.top_k import top_k
+from recsys.release.added_items import recommend_added
 from recsys.release.load import load_release
 from recsys.release.queries import Query, Recommendation, RecommendationList, Rules
 from recsys.release.recommender import Recommender
@@ -28,7 +29,9 @@ from serving.engine.list_memo import KnownList, ListMemo
 from serving.engine.release_columns import ReleaseColumns
 from serving.engine.stored_lists import LENGTH, READY, StoredLists
 from serving.engine.stored_walk import filtered_list
+from serving.engine.unreleased_items import UnreleasedItems
 
+NOT_EXPLORED = "no release was trained with it, and no arm gives places to new items; set an arm's `explore`"
 MAX_GENRE_MASKS = 256  # genre combinations remembered; 84 KB each at ML-32M's size
 MAX_USER_ROWS = 50_000  # users whose row is remembered
 MAX_HITS = 2_000  # titles that a search looks at
@@ -70,6 +73,7 @@ class ServedRelease:
     def _set_catalogue(self, overlay: ItemOverlay, rules: RuleSet) -> None:
         self.rule_set = rules
         self.view = ItemView(self.release, self._columns, overlay, hidden=rules.hidden)
+        self.unreleased = UnreleasedItems(self.release, self.view)
         self._masks: dict[tuple[str, ...], BoolArray] = {}
         self.rules = self._rules(rules)
 
@@ -113,6 +117,15 @@ class ServedRelease:
         """``id``, ``title``, ``genres`` of an item, and ``new`` where nobody has rated it; the dict is
         shared, copy it before changing it."""
         return self.view.card(row)
+
+    def details(self, place: int, *, explores: bool) -> JsonObject:
+        """All that is known of an item, and why lists do not hold it; ``explores`` says whether any arm
+        gives places to new items."""
+        found = self.view.details(place)
+        if found["listed"] and place >= len(self.release.items):
+            reason = self.unreleased.reason(place) or (None if explores else NOT_EXPLORED)
+            found |= {"listed": reason is None, "reason": reason}
+        return found
 
     @cached_property
     def new_items(self) -> BoolArray | None:
@@ -300,6 +313,12 @@ class ServedRelease:
         return filtered_list(
             self.stored, query, rules=self.rules, ranking=manifest.ranking, scale=manifest.dataset.scale
         )
+
+    def recommend_unreleased(self, query: Query, rows: NDArray[np.int64]) -> list[Recommendation]:
+        """The best of the ``rows`` of ``unreleased``, by their features."""
+        known = self.unreleased
+        places = known.places[rows].tolist()
+        return recommend_added(self.recommender, query, known.features[rows], places=places)
 
     def popular_list(self, query: Query, reason: str) -> RecommendationList:
         """What needs no ranker and no member: the last resort."""

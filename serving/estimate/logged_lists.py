@@ -130,13 +130,17 @@ def _probability(propensity: float, places: int) -> float:
 
 def _largest_weight(rows: list[Exposure]) -> float:
     """The most that a list's weights can sum to, by the exploration's own rules: each explored place has one
-    of (CANDIDATES_PER_PLACE - 1) n pool items, every other an item of the list."""
+    of (CANDIDATES_PER_PLACE - 1) n pool items, n more where new items are explored, every other an item of
+    the list."""
     share = max(1 - max(shown.propensities) for shown in rows)
     shares = {round(1 - max(shown.propensities), 9) for shown in rows} - {0.0}
     places = max(len(shown.items) for shown in rows)
     if not shares:
         return float(places)
-    drawn = max(math.ceil(places * one) * (CANDIDATES_PER_PLACE - 1) / one for one in shares)
+    explored = [shown for shown in rows if min(shown.propensities) <= MAX_EXPLORE]
+    pools = [(1 - max(one.propensities)) / min(one.propensities) / len(one.items) for one in explored]
+    deepest = CANDIDATES_PER_PLACE - 1 + (max(pools, default=0) > CANDIDATES_PER_PLACE - 1 + 1e-6)
+    drawn = max(math.ceil(places * one) * deepest / one for one in shares)
     return drawn + places / (1 - share)
 
 

@@ -12,6 +12,7 @@ from recsys.release.queries import Query
 from serving.catalogue.rule_set import RuleSet
 from serving.engine.list_precomputation import lists_folder, precompute
 from serving.engine.served_release import ServedRelease
+from serving.engine.unreleased_items import NO_MAP
 from serving.events.item_log import newest_items
 from tests.serving.running import AS_ADMIN, Running, running, wait_for
 
@@ -129,7 +130,8 @@ def test_an_added_item_is_found_and_rated_and_kept(
             "year": 2026,
             "features": {"price": 2.5, "tags": ["a", "b"]},
             "new": True,
-            "listed": True,
+            "listed": False,
+            "reason": NO_MAP,
             "available": True,
             "available_from": None,
             "available_to": None,

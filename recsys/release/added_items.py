@@ -1,0 +1,64 @@
+"""Recommendations of items that the release does not have, from their features."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from recsys.errors import InputError
+from recsys.ranking.top_k import top_k
+from recsys.release.queries import Query, Recommendation
+from recsys.release.recommender import Recommender
+from recsys.types import FloatArray
+
+
+def recommend_added(
+    recommender: Recommender, query: Query, features: FloatArray, *, places: Sequence[int]
+) -> list[Recommendation]:
+    """The best of items that were added after the release was made.
+
+    Their scores are on the scale of the person's list: 1 is the best score of the release's own items. Their
+    stars are the mean rating that their features suggest, the same for everyone.
+
+    Args:
+        recommender: Of a release with an ``AttributeMap``.
+        query: Who asks and for how many; what narrows the catalogue has been applied to ``places``.
+        features: (n, 1 + columns) of the items, from ``AttributeMap.features``.
+        places: (n,) what each is called in the answer.
+
+    Returns:
+        At most ``query.count``, best first.
+
+    Raises:
+        InputError: The release has no map.
+    """
+    release = recommender.release
+    attributes = release.attributes
+    if attributes is None:
+        raise InputError(f"{release.folder} has no map from features to items: pack it again")
+    known = _scores_of_known(recommender, query)
+    best = max(float(known.max()), 1e-9)
+    scale = release.manifest.dataset.scale
+    stars = np.clip(attributes.mapped(features, release.popularity.means), scale.low, scale.high)
+    weights = release.manifest.ranking.weights
+    scores = weights.ranking * attributes.mapped(features, known) / best
+    scores += weights.rating * (stars - scale.low) / (scale.high - scale.low)
+    return [
+        Recommendation(places[row], float(scores[row]), float(stars[row]))
+        for row in top_k(scores.astype(np.float32), query.count).tolist()
+    ]
+
+
+def _scores_of_known(recommender: Recommender, query: Query) -> NDArray[np.float32]:
+    """(items,) of the release's own items for a person; popularity where the ranker has nothing to go on."""
+    release, person = recommender.release, recommender.person(query)
+    ranker = release.ranker
+    if not len(person.history.items) or not ranker.folds_in:
+        return np.asarray(release.popularity.counts, dtype=np.float32)
+    parts = {name: array for name, array in ranker.arrays.items() if name != "prior"}
+    user = None if person.needs_fold_in else person.user
+    scores = replace(ranker, arrays=parts).scores([person.history], users=[user])[0]
+    return np.asarray(scores, dtype=np.float32)

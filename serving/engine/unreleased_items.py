@@ -1,0 +1,87 @@
+"""Items of the run-time catalogue that a release does not have, ready to be scored by their features."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from recsys.data.feature_encoding import Cells
+from recsys.errors import InputError
+from recsys.release.loaded_release import Release
+from serving.catalogue.item_records import CatalogueItem
+from serving.engine.item_view import ItemView
+
+NO_MAP = "this release cannot score items by features: its data had none, or it was made by an older version"
+
+
+def item_cells(items: list[CatalogueItem]) -> Cells:
+    """Features by name, None where an item has none of that name."""
+    names = dict.fromkeys(name for item in items for name in item.features)
+    return {name: [item.features.get(name) for item in items] for name in names}
+
+
+class UnreleasedItems:
+    """The added items of one ``view``: features and places of those that lists may hold, and why not others.
+
+    Worked out when first asked for: a view is made anew with every change of the catalogue.
+    """
+
+    def __init__(self, release: Release, view: ItemView) -> None:
+        self._attributes = release.attributes
+        self._view = view
+        self._first = len(release.items)
+
+    @cached_property
+    def places(self) -> NDArray[np.int64]:
+        """(n,) places in the view of the items that lists may hold."""
+        return self._encoded[0]
+
+    @property
+    def features(self) -> NDArray[np.float32]:
+        """(n, 1 + columns), as the release's map takes them."""
+        return self._encoded[1]
+
+    def reason(self, place: int) -> str | None:
+        """Why the release cannot list the added item in ``place``; None where it can."""
+        return NO_MAP if self._attributes is None else self._encoded[2].get(place)
+
+    def check(self, item_id: str, features: Mapping[str, object]) -> None:
+        """Raises InputError for a feature that is not of the kind that the release learned from."""
+        if self._attributes is not None and features:
+            cells = {name: [value] for name, value in features.items()}
+            self._attributes.encoder.further.encode(cells, 1, where=f"item {item_id!r}")
+
+    @cached_property
+    def _encoded(self) -> tuple[NDArray[np.int64], NDArray[np.float32], dict[int, str]]:
+        unlisted = self._view.concealed | set(self._view.unlisted.tolist())
+        last = len(self._view)
+        places = [place for place in range(self._first, last) if place not in unlisted]
+        attributes, reasons = self._attributes, dict[int, str]()
+        if attributes is None or not places:
+            return np.zeros(0, dtype=np.int64), np.zeros((0, 1), dtype=np.float32), reasons
+        try:
+            features = self._features(places)
+        except InputError:  # somebody's: each alone says whose
+            rows = []
+            for place in places:
+                try:
+                    rows.append((place, self._features([place])))
+                except InputError as error:
+                    reasons[place] = str(error)
+            places = [place for place, _ in rows]
+            empty = np.zeros((0, 1 + attributes.encoder.width), dtype=np.float32)
+            features = np.concatenate([empty, *(row for _, row in rows)])
+        return np.array(places, dtype=np.int64), features, reasons
+
+    def _features(self, places: list[int]) -> NDArray[np.float32]:
+        assert self._attributes is not None
+        items = [self._view.changed_item(place) for place in places]
+        return self._attributes.features(
+            [item.title or "" for item in items],
+            [item.genres or () for item in items],
+            item_cells(items),
+            where=f"item {items[0].item_id!r}" if len(items) == 1 else "added items",
+        )

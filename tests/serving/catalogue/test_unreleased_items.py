@@ -1,0 +1,140 @@
+"""Items added at run time are in exploring lists of the release that is served, by their features."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.releases import make_dataset, make_release, with_features
+from tests.serving.running import AS_ADMIN, Running, running, wait_for
+
+CELLS = {
+    "price": [float(row) for row in range(40)],
+    "language": ["en", "fr"] * 20,
+    "plot": [(0.1 * row, 1.0 - row, 0.5) for row in range(40)],
+    "premiere": [f"{1990 + row % 20}-05-01" for row in range(40)],
+}
+FILM = {"title": "A New Film (1999)", "genres": ["Drama"], "features": {"price": 3, "language": "fr"}}
+
+
+@pytest.fixture(scope="module")
+def featured(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    dataset = with_features(make_dataset(seed=3), CELLS)
+    return make_release(tmp_path_factory.mktemp("featured") / "release", dataset=dataset)
+
+
+def exploring(release: Path, explore: float = 0.3) -> dict[str, Any]:
+    return {"arms": [{"name": "a", "release": str(release), "share": 1.0, "explore": explore}]}
+
+
+def shown(made: Running, user: str, **query: Any) -> list[dict[str, Any]]:
+    """The added items in 30 lists of ten for ``user``."""
+    lists = [made.list(user, count=10, **query)["items"] for _ in range(30)]
+    return [item for listed in lists for item in listed if item["id"].startswith("n")]
+
+
+def put(made: Running, item: str, **body: Any) -> dict[str, Any]:
+    answer = made.client.put(f"/v1/items/{item}", json=FILM | body, headers=AS_ADMIN)
+    assert answer.status_code == 200, answer.text
+    found: dict[str, Any] = answer.json()
+    return found
+
+
+def test_an_added_item_is_listed_as_new_by_all_replicas_and_after_a_restart(
+    featured: Path, tmp_path: Path, admin_token: str
+) -> None:
+    experiment = exploring(featured)
+    with (
+        running(tmp_path, {"a": featured}, experiment=experiment) as made,
+        running(tmp_path, {"a": featured}, experiment=experiment) as other,
+    ):
+        assert shown(made, "u1") == []
+        added = put(made, "n1")
+        assert (added["listed"], added["reason"], added["new"]) == (True, None, True)
+        wait_for(lambda: other.client.get("/v1/items/n1").is_success)
+        for replica in (made, other):
+            for user in ("u1", "nobody"):
+                found = shown(replica, user)
+                assert 0 < len(found) < 90  # at most 0.3 of 300 places, and not alone in the pool
+                assert {(item["title"], item.get("new")) for item in found} == {(FILM["title"], True)}
+                assert all(1 <= item["predicted_rating"] <= 5 for item in found)
+        assert shown(made, "u1", genres="Comedy") == []
+        assert shown(made, "u1", where="price > 3") == []
+        assert shown(made, "u1", exclude="n1") == []
+        assert len(shown(made, "u1", where="price = 3")) > 0
+        made.rate("u1", "n1", 5.0, "e1")
+        assert shown(made, "u1") == []  # rated
+        assert made.client.delete("/v1/items/n1", headers=AS_ADMIN).status_code == 200
+        assert shown(made, "nobody") == []
+        assert put(made, "n1", available_from="2090-01-01")["reason"] == "it is not available now"
+        assert shown(made, "nobody") == []
+        put(made, "n1")
+    with running(tmp_path, {"a": featured}, experiment=experiment) as made:
+        assert len(shown(made, "nobody")) > 0
+
+
+def test_what_cannot_be_listed_says_why(
+    featured: Path, releases: dict[str, Path], tmp_path: Path, admin_token: str
+) -> None:
+    with running(tmp_path, {"a": featured}) as made:
+        assert "`explore`" in put(made, "n1")["reason"]
+        assert shown(made, "u1") == []
+    (tmp_path / "old").mkdir()
+    with running(tmp_path / "old", {"a": releases["a"]}, experiment=exploring(releases["a"])) as made:
+        assert "cannot score items by features" in put(made, "n1")["reason"]
+        assert shown(made, "u1") == []
+        put(made, "n2", features={"price": "cheap"})  # this release asks for nothing of a price
+        arms = exploring(featured)["arms"]
+        answer = made.change([arms[0] | {"name": "a"}])
+        assert answer.status_code == 200, answer.text
+        wait_for(lambda: made.client.get("/v1/items/n1").json()["listed"])
+        found = made.client.get("/v1/items/n2").json()
+        assert (found["listed"], "expected a number" in found["reason"]) == (False, True)
+        assert {item["id"] for item in shown(made, "nobody")} == {"n1"}
+
+
+@pytest.mark.parametrize(
+    ("features", "words"),
+    [
+        ({"price": "cheap"}, "price is 'cheap', expected a number"),
+        ({"price": [1.5, 2.5]}, "price is"),
+        ({"plot": [0.1, 0.2]}, "plot has 2 numbers, expected 3"),
+        ({"plot": "a man and a boat"}, "plot has 1 numbers, expected 3"),
+        ({"plot": [0.1, "x", 0.3]}, "features.plot"),
+        ({"premiere": "some day"}, "expected a number"),
+        ({"premiere": "2020-02-31"}, "expected a number"),
+        ({"price": {"amount": 3}}, "features.price"),
+        ({"genre": "Drama"}, "cannot be named genre"),
+    ],
+)
+def test_a_feature_of_another_kind_is_refused_and_nothing_is_stored(
+    refusing: Running, features: dict[str, Any], words: str
+) -> None:
+    put_ = refusing.client.put("/v1/items/n9", json=FILM | {"features": features}, headers=AS_ADMIN)
+    rows = [{"id": "n8", "title": "Fine"}, {"id": "n9", "title": "Not", "features": features}]
+    many = refusing.client.post("/v1/items", json={"items": rows}, headers=AS_ADMIN)
+    for answer in (put_, many):
+        assert answer.status_code == 422, answer.text
+        assert words in answer.text
+    assert refusing.client.get("/v1/items/n9").status_code == 404
+    assert refusing.client.get("/v1/items/n8").status_code == 404
+
+
+def test_unknown_columns_dates_and_missing_values_are_taken(refusing: Running) -> None:
+    features = {"premiere": "2020-02-29", "colour": "blue", "plot": [0.5, 0.25, 1], "language": "xx"}
+    added = put(refusing, "n3", features=features)
+    assert added["listed"]
+    assert added["features"] == features
+    assert len(shown(refusing, "u1", where="colour = blue")) > 0
+    assert put(refusing, "n4", title="Nothing else", genres=[], features={})["listed"]
+
+
+@pytest.fixture(scope="module")
+def refusing(featured: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RECSYS_ADMIN_TOKEN", "the-admin-token")
+        folder = tmp_path_factory.mktemp("refusing")
+        with running(folder, {"a": featured}, experiment=exploring(featured)) as made:
+            yield made
