@@ -26,7 +26,7 @@ from recsys.data.item_encoder import ItemEncoder
 from recsys.data.ratings import Ratings, RatingScale
 from recsys.data.user_groups import UserGroups
 
-FORMAT = 4  # raise when parsing or this layout changes, so that old folders are not read
+FORMAT = 5  # raise when parsing or this layout changes, so that old folders are not read
 COLUMNS = ("users", "items", "values", "times")
 ENCODERS: TypeAdapter[ItemEncoder | None] = TypeAdapter(ItemEncoder | None)
 TABLES = ("user_ids", "item_ids", "user_features", "item_features")
