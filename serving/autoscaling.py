@@ -51,6 +51,7 @@ class LoadMeter:
         cpu: Callable[[], float] = time.process_time,
     ) -> None:
         self._app, self._closing, self._clock, self._cpu = app, closing, clock, cpu
+        self._direct: Callable[[Scope], Any] | None = getattr(app, "direct_answer", None)
         self._in_flight = 0
         self._integral = 0.0  # request seconds until _changed_at
         self._changed_at = clock()
@@ -69,6 +70,16 @@ class LoadMeter:
         self._change(1)
         try:
             await self._app(scope, receive, send_closing if self._closing() else send)
+        finally:
+            self._change(-1)
+
+    def direct_answer(self, scope: Scope) -> Any:
+        """The application's, without waiting; None where it has none."""
+        if self._direct is None or self._closing():
+            return None
+        self._change(1)
+        try:
+            return self._direct(scope)
         finally:
             self._change(-1)
 

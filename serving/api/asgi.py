@@ -26,7 +26,7 @@ from serving.api import (
 from serving.api.access_log import AccessLog
 from serving.api.etags import StaticPage
 from serving.api.experiments import ADMIN_TOKEN
-from serving.api.known_lists import KnownLists
+from serving.api.known_lists import GZIP_LEVEL, KnownLists
 from serving.api.middleware import ApiMiddleware
 from serving.api.openapi import describe_security
 from serving.api.operations import OperationsApi
@@ -88,7 +88,7 @@ def create_app(service: Service, client: OperationsApi | None = None) -> FastAPI
 
 
 def _with_gzip(app: ASGIApp) -> ASGIApp:
-    return GZipMiddleware(app, minimum_size=GZIP_BYTES, compresslevel=4)
+    return GZipMiddleware(app, minimum_size=GZIP_BYTES, compresslevel=GZIP_LEVEL)
 
 
 def create_asgi(service: Service, client: OperationsApi | None = None) -> ASGIApp:

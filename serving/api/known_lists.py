@@ -12,6 +12,7 @@ each cost as much as a request would make those late that are admitted.
 from __future__ import annotations
 
 import re
+import zlib
 from collections.abc import Callable
 
 from starlette.responses import Response
@@ -19,6 +20,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from serving.api.http_errors import error_response
+from serving.api.middleware import DirectAnswer
 from serving.api.recommendations import USER_LISTS, list_answer, router, set_log_fields
 from serving.api.responses import known_list_body, server_timing
 from serving.api.schemas import MAX_ID, MAX_ITEMS, ListQuery
@@ -26,6 +28,7 @@ from serving.engine.admission import Overloaded
 from serving.engine.requests import RecommendationRequest
 from serving.engine.service import Service
 
+GZIP_LEVEL = 4
 SESSIONS = "/v1/recommendations"
 PREFIX, SUFFIX = USER_LISTS.split("{user_id:any}")
 COUNT = re.compile(rb"count=([1-9][0-9]{0,2})")
@@ -66,14 +69,24 @@ class KnownLists:
                     return
         await self._app(scope, receive, send)
 
+    def direct_answer(self, scope: Scope) -> DirectAnswer | None:
+        """The answer where the list is known."""
+        plain = _plain_list(scope)
+        served = None if plain is None else self._service.lists.look_up(*plain)
+        if served is None or served.known is None:
+            return None
+        scope["route"] = self._route
+        set_log_fields(scope, served)
+        answer = KnownAnswer(known_list_body(served, served.known), server_timing(served.milliseconds))
+        if len(answer.body) < self._compress_from:
+            return 200, answer.headers, answer.body
+        return 200, *compressed(answer, scope)
+
     async def _answered(self, scope: Scope, receive: Receive, send: Send) -> bool:
-        path: str = scope["path"]
-        if scope["method"] != "GET" or not path.startswith(PREFIX) or not path.endswith(SUFFIX):
+        plain = _plain_list(scope)
+        if plain is None:
             return False
-        user_id = path[len(PREFIX) : -len(SUFFIX)]
-        count = _count(scope["query_string"])
-        if count is None or not 0 < len(user_id) <= MAX_ID or "\0" in user_id or scope.get("root_path"):
-            return False
+        user_id, count = plain
         scope["route"] = self._route
         lists = self._service.lists
         try:
@@ -115,16 +128,26 @@ class KnownAnswer:
 
     def __init__(self, body: bytes, timing: str) -> None:
         self.body = body
-        self._timing = timing
+        self.headers = [
+            (b"content-length", b"%d" % len(body)),
+            (b"content-type", b"application/json"),
+            (b"server-timing", timing.encode()),
+        ]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        headers = [
-            (b"content-length", b"%d" % len(self.body)),
-            (b"content-type", b"application/json"),
-            (b"server-timing", self._timing.encode()),
-        ]
-        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.start", "status": 200, "headers": self.headers})
         await send({"type": "http.response.body", "body": self.body})
+
+
+def compressed(answer: KnownAnswer, scope: Scope) -> tuple[list[tuple[bytes, bytes]], bytes]:
+    """Headers and body as GZipMiddleware sends them, compressed where the client can take that."""
+    accepts = any(name == b"accept-encoding" and b"gzip" in value for name, value in scope["headers"])
+    vary = (b"vary", b"Accept-Encoding")
+    if not accepts:
+        return [*answer.headers, vary], answer.body
+    body = zlib.compress(answer.body, GZIP_LEVEL, wbits=31)
+    headers = [(b"content-length", b"%d" % len(body)), *answer.headers[1:]]
+    return [*headers, (b"content-encoding", b"gzip"), vary], body
 
 
 async def _read_ahead(receive: Receive) -> tuple[bytes, Receive]:
@@ -149,6 +172,18 @@ async def _read_ahead(receive: Receive) -> tuple[bytes, Receive]:
 
 def _overloaded(scope: Scope) -> Response:
     return error_response(503, str(Overloaded()), scope["request_id"], code="overloaded")
+
+
+def _plain_list(scope: Scope) -> tuple[str, int] | None:
+    """The user id and length of a request for a plain list, None for any other request."""
+    path: str = scope["path"]
+    if scope["method"] != "GET" or not path.startswith(PREFIX) or not path.endswith(SUFFIX):
+        return None
+    user_id = path[len(PREFIX) : -len(SUFFIX)]
+    count = _count(scope["query_string"])
+    if count is None or not 0 < len(user_id) <= MAX_ID or "\0" in user_id or scope.get("root_path"):
+        return None
+    return user_id, count
 
 
 def _count(query: bytes) -> int | None:

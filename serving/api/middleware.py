@@ -12,9 +12,10 @@ import hmac
 import logging
 import re
 import time
+from collections.abc import Callable
 from time import perf_counter
-from typing import Any
 
+from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from serving.api.access_log import AccessLog
@@ -31,6 +32,11 @@ PUBLIC_PATHS = ("/", "/docs", "/operations", "/openapi.json", "/healthz", "/read
 PUBLIC_FOLDER = "/pages/"
 MAX_DISCARDED_BYTES = 256 << 20  # bytes of a refused body that are read before the connection is cut
 DISCARD_SECONDS = 15.0  # seconds for the same
+
+
+# Status, headers, body.
+DirectAnswer = tuple[int, list[tuple[bytes, bytes]], bytes]
+Direct = Callable[[Scope], DirectAnswer | None]
 
 
 class BodyTooLarge(Exception):
@@ -54,6 +60,7 @@ class ApiMiddleware:
         tracer: RequestTracer | None = None,
     ) -> None:
         self._app = app
+        self._direct: Direct | None = getattr(app, "direct_answer", None)
         self._metrics = metrics
         self._keys = tuple(key.encode() for key in keys)
         self._most_bytes = most_bytes
@@ -71,12 +78,7 @@ class ApiMiddleware:
         if method == "HEAD" and (scope["path"] in PUBLIC_PATHS or scope["path"] == "/metrics"):
             scope = {**scope, "method": "GET"}  # the server leaves the body out
         headers = dict(scope["headers"])
-        given = headers.get(b"x-request-id", b"")
-        request_id = given.decode() if REQUEST_ID.fullmatch(given) else new_request_id()
-        scope["request_id"] = request_id
-        # The routes leave here what they answered with: arm, source, version, user.
-        log_fields: dict[str, Any] = {}
-        scope["log_fields"] = log_fields
+        request_id = _begin(scope, headers)
         status = 0
 
         async def send_with_request_id(message: Message) -> None:
@@ -94,11 +96,7 @@ class ApiMiddleware:
                 await error_response(500, "our mistake; it has been logged", request_id)(
                     scope, receive, send_with_request_id
                 )
-        seconds = perf_counter() - began
-        route = getattr(scope.get("route"), "path", "unknown").replace(":any}", "}")
-        self._metrics.count_request(
-            route, status, log_fields.get("arm", ""), log_fields.get("source", ""), seconds=seconds
-        )
+        route = self._count(scope, method, status, began)
         if self._tracer is not None:
             self._tracer.record(
                 headers,
@@ -108,42 +106,75 @@ class ApiMiddleware:
                 began_ns=began_ns,
                 ended_ns=time.time_ns(),
                 stages=scope.get("stages", {}),
-                fields=log_fields,
+                fields=scope["log_fields"],
             )
-        self._access_log.note(
-            at=time.time(), request_id=request_id, method=method, route=route, status=status,
-            milliseconds=round(seconds * 1000, 3), **log_fields,
-        )  # fmt: skip
 
-    async def _guarded(self, scope: Scope, headers: dict[bytes, bytes], receive: Receive, send: Send) -> None:
-        path = scope["path"]
+    def direct_answer(self, scope: Scope) -> DirectAnswer | None:
+        """The whole answer to a request without a body, where it needs no waiting and no framework: as
+        ``__call__`` gives it, counted and logged. None leaves the request to ``__call__``."""
+        if self._direct is None or self._tracer is not None:
+            return None
+        began = perf_counter()
+        headers = dict(scope["headers"])
+        request_id = _begin(scope, headers)
+        refusal = self._refusal(scope, headers)
+        if refusal is None:
+            scope["admitted"] = True
+            answer = self._direct(scope)
+            if answer is None:
+                return None
+        else:
+            answer = refusal.status_code, refusal.raw_headers, bytes(refusal.body)
+        answer[1].append((b"x-request-id", request_id.encode()))
+        self._count(scope, scope["method"], answer[0], began)
+        return answer
+
+    def _count(self, scope: Scope, method: str, status: int, began: float) -> str:
+        """Counts and logs an answered request. Returns the route's path."""
+        seconds, fields = perf_counter() - began, scope["log_fields"]
+        route: str = getattr(scope.get("route"), "path", "unknown").replace(":any}", "}")
+        self._metrics.count_request(
+            route, status, fields.get("arm", ""), fields.get("source", ""), seconds=seconds
+        )
+        self._access_log.note(
+            at=time.time(), request_id=scope["request_id"], method=method, route=route, status=status,
+            milliseconds=round(seconds * 1000, 3), **fields,
+        )  # fmt: skip
+        return route
+
+    def _refusal(self, scope: Scope, headers: dict[bytes, bytes]) -> Response | None:
+        """The answer to who may not pass: another site's name, no key, too many requests."""
+        path, request_id = scope["path"], scope["request_id"]
         host = headers.get(b"host", b"")
         if self._hosts is not None and not self._is_for_us(scope, self._hosts):
             text = (
                 f"this service has no key and does not answer to the name {host_name(host)[:100]!r}: use an "
                 "address or localhost, list the name in allowed_hosts, or set RECSYS_API_KEY"
             )
-            await error_response(400, text, scope["request_id"], code="unknown_host")(scope, receive, send)
-            return
+            return error_response(400, text, request_id, code="unknown_host")
         public = path in PUBLIC_PATHS or path.startswith(PUBLIC_FOLDER)
         if self._keys and not public:
             given = request_key(headers)
             if not any(hmac.compare_digest(given, key) for key in self._keys):
-                answer = error_response(
-                    401, "give the API key as `Authorization: Bearer ...` or X-API-Key", scope["request_id"]
+                return error_response(
+                    401, "give the API key as `Authorization: Bearer ...` or X-API-Key", request_id
                 )
-                await answer(scope, receive, send)
-                return
         if self._rate_limiter is not None and not public:
             key = request_key(headers) if self._keys else b""
             address = (scope.get("client") or ("",))[0]
             seconds = self._rate_limiter.retry_after(key, address)
             if seconds is not None:
                 text = f"more than {self._rate_limiter.rate} requests; try again in {seconds} s"
-                answer = error_response(429, text, scope["request_id"])
+                answer = error_response(429, text, request_id)
                 answer.headers["retry-after"] = str(seconds)
-                await answer(scope, receive, send)
-                return
+                return answer
+        return None
+
+    async def _guarded(self, scope: Scope, headers: dict[bytes, bytes], receive: Receive, send: Send) -> None:
+        refusal = None if scope.get("admitted") else self._refusal(scope, headers)
+        if refusal is not None:
+            await refusal(scope, receive, send)
+            return
         length = headers.get(b"content-length", b"0")
         if length.isdigit() and int(length) > self._most_bytes:
             await self._refuse(413, scope, receive, send)
@@ -187,6 +218,15 @@ class ApiMiddleware:
         answer = error_response(status, text, scope["request_id"])
         answer.headers["connection"] = "close"
         await answer(scope, receive, send)
+
+
+def _begin(scope: Scope, headers: dict[bytes, bytes]) -> str:
+    """The request's id; ``log_fields`` is where routes leave what they answered with: arm, source, user."""
+    given = headers.get(b"x-request-id", b"")
+    request_id = given.decode() if REQUEST_ID.fullmatch(given) else new_request_id()
+    scope["request_id"] = request_id
+    scope["log_fields"] = {}
+    return request_id
 
 
 def request_key(headers: dict[bytes, bytes]) -> bytes:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import socket
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -57,7 +59,7 @@ def plain(answer: httpx.Response) -> tuple[int, list[tuple[str, str]], bytes]:
 def both_ways(
     made: Running, monkeypatch: pytest.MonkeyPatch, method: str, path: str, headers: dict[str, str]
 ) -> tuple[httpx.Response, httpx.Response]:
-    """The same request with and without the short way, its list being known."""
+    """The same request with and without the short ways, its list being known."""
 
     def ask() -> httpx.Response:
         return made.client.request(method, path, headers=headers)
@@ -69,6 +71,7 @@ def both_ways(
     short = ask()
     with monkeypatch.context() as patch:
         patch.setattr(KnownLists, "_answered", never)
+        patch.setattr(KnownLists, "direct_answer", lambda *_: None)
         return short, ask()
 
 
@@ -129,6 +132,64 @@ def test_every_known_list_is_logged_counted_and_stored(
         assert row.predicted == tuple(item["predicted_rating"] for item in answer["items"])
         assert (row.arm, row.revision, row.source) == (answer["arm"], answer["revision"], answer["source"])
         assert row.propensities == (1.0,) * len(row.items)
+
+
+def spoken(made: Running, data: bytes) -> list[tuple[bytes, bytes]]:
+    """Status and body of every answer to ``data`` on one connection, which the last request closes."""
+    address = (made.service.settings.host, made.service.settings.port)
+    with socket.create_connection(address, timeout=20) as speaker:
+        speaker.sendall(data)
+        got = b"".join(iter(lambda: speaker.recv(65_536), b""))
+    answers = []
+    while got:
+        head, _, got = got.partition(b"\r\n\r\n")
+        length = int(re.findall(rb"content-length: (\d+)", head)[0])
+        answers.append((head[9:12], got[:length]))
+        got = got[length:]
+    return answers
+
+
+def request(path: str, *more: str, version: str = "1.1") -> bytes:
+    lines = [f"GET {path} HTTP/{version}", "Host: localhost", f"X-API-Key: {KEY}", *more]
+    return "\r\n".join([*lines, "", ""]).encode()
+
+
+def test_requests_in_a_row_on_one_connection_are_answered_in_order(made: Running) -> None:
+    known, computed = ROUTE.format("u2", "?count=3"), ROUTE.format("u3", "?count=4&explain=true")
+    made.client.get(known, headers={"x-api-key": KEY})
+    with_body = request(known, "Content-Length: 5") + b"hello"
+    data = request(known) + request(computed) + request(known) + with_body + request(known)
+    answers = spoken(made, data + request(computed) + request(known, "Connection: close"))
+    assert [status for status, _ in answers] == [b"200"] * 7
+    lengths = [len(json.loads(body)["items"]) for _, body in answers]
+    assert lengths == [3, 4, 3, 3, 3, 4, 3]
+    assert len({json.loads(body)["exposure_id"] for _, body in answers}) == 7
+    assert [status for status, _ in spoken(made, request(known, version="1.0"))] == [b"200"]
+
+
+def test_a_connection_that_was_answered_directly_stays_open(
+    made: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("serving.read_timeouts.READ_SECONDS", 0.2)
+    known = request(ROUTE.format("u2", ""))
+    address = (made.service.settings.host, made.service.settings.port)
+    with socket.create_connection(address, timeout=20) as speaker:
+        for _ in range(2):
+            speaker.sendall(known)
+            assert speaker.recv(12) == b"HTTP/1.1 200"
+            while not speaker.recv(65_536).endswith(b"]}"):
+                pass
+            time.sleep(0.5)  # longer than a request may take to arrive
+        speaker.sendall(known[:20])  # and half a request is not waited for
+        assert speaker.recv(1) == b""
+
+
+def test_known_lists_need_no_task(made: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, headers = ROUTE.format("u4", ""), {"x-api-key": KEY}
+    made.client.get(path, headers=headers)
+    monkeypatch.setattr(KnownLists, "__call__", None)  # the way of all other requests
+    assert made.client.get(path, headers=headers).status_code == 200
+    assert made.client.get(path).status_code == 401
 
 
 def test_ids_do_not_repeat_across_a_fork() -> None:
