@@ -8,13 +8,14 @@ Every rating of the judged slice is relevant, seen items are never listed.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from recsys.data.ratings import Ratings
 from recsys.metrics.beyond_accuracy import coverage, diversity, novelty, popular_share
+from recsys.metrics.people_sample import MOST_PEOPLE, sample_interval, sampled_people
 from recsys.metrics.ranking import NO_ITEM, Lists, evaluate_lists, pair_matrix
 from recsys.metrics.rating import loss, mae, mse, rmse
 from recsys.models.base import Scorer
@@ -22,6 +23,7 @@ from recsys.release.queries import NO_RULES, Query, Rules
 from recsys.release.recommender import Recommender
 from recsys.types import BoolArray, FloatArray, IntArray
 
+SAMPLE_SEED = 0  # of the people whose lists are judged: the same ones for every release
 Predict = Callable[[int, IntArray], FloatArray]
 
 
@@ -131,6 +133,7 @@ def list_metrics(
     counts: FloatArray | IntArray,
     genres: BoolArray | None = None,
     at: Sequence[int] = (10,),
+    population: int | None = None,
 ) -> dict[str, float]:
     """Quality and character of lists.
 
@@ -141,15 +144,24 @@ def list_metrics(
         counts: (items,) ratings that are known of each item, for novelty and popularity.
         genres: (items, genres) membership, for diversity.
         at: Lengths k that precision, recall, NDCG, MAP, MRR and hit rate are given for.
+        population: People that ``users`` are a sample of (``sampled_people``); None where they are all.
 
     Returns:
         ``precision_at_k`` and so on for each k; ``coverage``, ``novelty`` (bits), ``popular_share`` (of the
-        most popular tenth of items) and ``diversity`` at the first k. What has no value is left out.
+        most popular tenth of items) and ``diversity`` at the first k; ``list_users``, the people judged. Of a
+        sample also ``list_population`` and the ends of 95% intervals, ``ndcg_at_k_low`` and so on. What has
+        no value is left out.
     """
-    figures: dict[str, float] = {}
+    figures: dict[str, float] = {"list_users": float(len(users))}
     relevant = pair_matrix(ratings)[users]
     for k in at:
-        figures |= evaluate_lists(lists[:, :k], relevant).figures()
+        judged = evaluate_lists(lists[:, :k], relevant)
+        figures |= judged.figures()
+        if population is not None and population > len(users):
+            figures["list_population"] = float(population)
+            for name in ("precision", "recall", "ndcg", "map"):
+                low, high = sample_interval(getattr(judged, f"{name}_by_user"), population)
+                figures |= {f"{name}_at_{k}_low": low, f"{name}_at_{k}_high": high}
     first = lists[:, : at[0]]
     whole = np.asarray(counts).astype(np.int64)
     figures["coverage"] = coverage(first, ratings.item_count)
@@ -167,6 +179,7 @@ def evaluate_release(
     kl: float = 0.0,
     at: Sequence[int] = (10,),
     rules: Rules = NO_RULES,
+    most_people: int = MOST_PEOPLE,
 ) -> dict[str, float]:
     """All metrics of a release on a slice: those of its predicted ratings and those of its lists.
 
@@ -176,14 +189,38 @@ def evaluate_release(
         kl: The ensemble's, nats.
         at: Lengths of lists.
         rules: What the deployment does to every list.
+        most_people: Lists are judged for so many at most, a sample stratified by activity.
 
     Returns:
-        Figures by name, as results.json has them.
+        Figures by name, as results.json has them, and what ``list_metrics`` says of a sample.
     """
     release = recommender.release
-    users = np.unique(ratings.users)
+    everybody, activity = np.unique(ratings.users, return_counts=True)
+    users = sampled_people(everybody, activity, most=most_people, seed=SAMPLE_SEED)
     lists = recommend_lists(recommender, users, count=max(at), rules=rules)
     stars = predict_pairs(release_predictor(recommender), ratings)
     return rating_metrics(stars, ratings, kl=kl) | list_metrics(
-        lists, users, ratings, counts=release.popularity.counts, genres=release.items.member_of, at=at
+        lists,
+        users,
+        ratings,
+        counts=release.popularity.counts,
+        genres=release.items.member_of,
+        at=at,
+        population=len(everybody),
+    )
+
+
+def sample_note(figures: Mapping[str, float]) -> str:
+    """What a reader of list figures must know where they are a sample's; "" where they are not.
+
+    Args:
+        figures: As ``list_metrics`` gives them, at 10.
+    """
+    if "list_population" not in figures:
+        return ""
+    return (
+        f"lists judged for {figures['list_users']:,.0f} of {figures['list_population']:,.0f} people, sampled "
+        f"by activity: 95% intervals P@10 {figures['precision_at_10_low']:.4f} to "
+        f"{figures['precision_at_10_high']:.4f}, NDCG@10 {figures['ndcg_at_10_low']:.4f} to "
+        f"{figures['ndcg_at_10_high']:.4f}; coverage is the sample's"
     )

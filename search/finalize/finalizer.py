@@ -25,7 +25,7 @@ from recsys.ensemble.rating_intervals import (
     fit_rating_intervals,
     user_activity,
 )
-from recsys.evaluation import evaluate_release, rating_metrics
+from recsys.evaluation import evaluate_release, rating_metrics, sample_note
 from recsys.ranking.list_selection import ListSelection
 from recsys.ranking.list_validation import ListValidation
 from recsys.release.recommender import Recommender
@@ -301,6 +301,10 @@ class Finalizer:
     def _recommender_entry(self, recommender: Recommender, findings: Findings) -> Entry:
         assert findings.ensemble is not None
         ensemble = findings.ensemble
+        figures = evaluate_release(recommender, self._test, kl=(ensemble.test or {}).get("kl", 0.0))
+        note = sample_note(figures)
+        if note:
+            self._say(note)
         return Entry(
             name="recommender",
             family="",
@@ -309,7 +313,8 @@ class Finalizer:
             epochs=None,
             parameters=None,
             valid=None,
-            test=evaluate_release(recommender, self._test, kl=(ensemble.test or {}).get("kl", 0.0)),
+            test=figures,
+            note=note,
         )
 
 

@@ -24,6 +24,8 @@ class Metrics(Document):
     features, which is not packed, and for members packed by older versions."""
     ratings: int | None = None
     """Ratings that the error figures are over."""
+    list_users: int | None = None
+    """People whose lists the figures below are over; of many a sample, which the model's note says."""
     precision_at_10: float | None = None
     """Share of the top 10 of the whole catalogue, seen items removed, that the user rated in the slice."""
     recall_at_10: float | None = None

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from recsys.data.ratings import Ratings
-from recsys.evaluation import evaluate_release, predict_pairs, release_predictor
+from recsys.evaluation import evaluate_release, predict_pairs, release_predictor, sample_note
 from recsys.release.queries import Query
 from recsys.release.recommender import Recommender
 from tests.releases import make_cut, make_dataset
@@ -60,3 +60,22 @@ def test_shorter_lists_are_the_beginnings_of_longer_ones(
     alone = evaluate_release(recommender, test_ratings, at=(5,))
     assert figures["ndcg_at_5"] == pytest.approx(alone["ndcg_at_5"])
     assert figures["hit_rate_at_5"] <= figures["hit_rate_at_10"] <= figures["hit_rate_at_20"]
+
+
+def test_of_many_people_a_sample_is_judged_and_says_so(
+    recommender: Recommender, test_ratings: Ratings
+) -> None:
+    whole = evaluate_release(recommender, test_ratings)
+    people = len(np.unique(test_ratings.users))
+    assert (whole["list_users"], sample_note(whole)) == (people, "")
+    assert not any(name.endswith(("_low", "_high")) for name in whole)
+    sample = evaluate_release(recommender, test_ratings, most_people=people // 2)
+    assert (sample["list_users"], sample["list_population"]) == (people // 2, people)
+    assert sample["rmse"] == whole["rmse"]  # stars are judged of everybody
+    for name in ("precision", "recall", "ndcg", "map"):
+        low, high = sample[f"{name}_at_10_low"], sample[f"{name}_at_10_high"]
+        assert low <= sample[f"{name}_at_10"] <= high
+    # The interval is 95%, the test's 1.5 times as wide: half of the people cannot be further off.
+    spread = sample["ndcg_at_10_high"] - sample["ndcg_at_10_low"]
+    assert abs(sample["ndcg_at_10"] - whole["ndcg_at_10"]) <= 1.5 * spread / 2
+    assert sample_note(sample).startswith(f"lists judged for {people // 2} of {people} people")
