@@ -41,8 +41,8 @@ class AlsConfig:
 
 ALS_RANGES: dict[str, Range] = {
     "factors": Categorical({str(count): count for count in (16, 24, 32, 48, 64, 96, 128)}),
-    "unobserved": FloatRange(0.02, 1.0, log=True),
-    "ridge": FloatRange(0.002, 0.2, log=True),
+    "unobserved": FloatRange(0.08, 0.6, log=True),  # lists are near their best along unobserved x ridge 0.004
+    "ridge": FloatRange(0.004, 0.05, log=True),
     "user_damping": FloatRange(0.0, 0.8),
     "liking": FloatRange(0.0, 2.0),
     "pages": Categorical({"0": 0.0, "0.5": 0.5, "1": 1.0}),

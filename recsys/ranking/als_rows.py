@@ -11,8 +11,11 @@ import torch
 from numpy.typing import NDArray
 from scipy.linalg import lapack
 from torch import Tensor
+from torch.nn.functional import hardshrink
 
 from recsys.models.bayes_mf.row_groups import RowGroup, for_each, group_rows
+
+NEGLIGIBLE = 1e-15  # a strong ridge shrinks factors to subnormal numbers, a hundred times slower to multiply
 
 
 class AlsRows:
@@ -60,7 +63,7 @@ class AlsRows:
             solved[group.rows] = solve_positive(systems, pulled.sum(dim=1))
 
         for_each(solve_group, self.ratings.groups)
-        return solved
+        return hardshrink(solved, NEGLIGIBLE)
 
 
 def solve_positive(systems: Tensor, right: Tensor) -> Tensor:

@@ -57,9 +57,9 @@ class EdlaeConfig(EaseTrialConfig):
 
 
 EASE_RANGES: dict[str, Range] = {
-    "ridge": FloatRange(20.0, 2000.0, log=True),
-    "user_damping": FloatRange(0.0, 0.9),
-    "dropout": FloatRange(0.0, 0.9),
+    "ridge": FloatRange(20.0, 1000.0, log=True),
+    "user_damping": FloatRange(0.2, 0.8),
+    "dropout": FloatRange(0.2, 0.85),
 }
 EDLAE_RANGES: dict[str, Range] = {
     **EASE_RANGES,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import asdict
 
 import numpy as np
@@ -53,13 +53,18 @@ class ListHead(torch.nn.Module):
         return latent @ self.decoder.T + self.offsets
 
 
-def fit_hybrid_vae_lists(data: ListData, config: HybridVaeListsConfig, *, seed: int) -> Ranker:
+def train_by_epochs(
+    data: ListData, config: HybridVaeListsConfig, *, seed: int
+) -> Generator[float, None, Ranker]:
     """Trains the list head.
 
     Args:
         data: Who rated what.
         config: See HybridVaeListsConfig.
         seed: Of the factorisation, the people left out, the parts read and the noise.
+
+    Yields:
+        NDCG@10 of the best epoch so far, after each, on people of ``data`` with a part of theirs left out.
 
     Returns:
         A ranker of decoder rows with a network between a person's half step and their vector.
@@ -94,6 +99,7 @@ def fit_hybrid_vae_lists(data: ListData, config: HybridVaeListsConfig, *, seed: 
         ndcg, since = _ndcg(head, *of_judged), since + 1
         if ndcg > best or not len(judged):
             best, kept, since = ndcg, _state(head), 0
+        yield best
         if since >= PATIENCE:
             break
     head.load_state_dict(kept)

@@ -9,6 +9,7 @@ whole people. The same ratings and seed give the same people, wherever this is m
 from __future__ import annotations
 
 import time
+from collections.abc import Generator
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,7 +19,7 @@ from numpy.typing import NDArray
 from recsys.data.ratings import Ratings
 from recsys.metrics.ranking import best_of, evaluate_lists
 from recsys.ranking.list_data import ListData
-from recsys.ranking.list_families import LIST_FAMILIES
+from recsys.ranking.list_families import LIST_FAMILIES, to_the_end
 from recsys.ranking.list_holdout import HoldoutShape, ListHoldout, hold_out, take_out
 from recsys.ranking.ranker import Ranker
 from recsys.ranking.rating_matrix import history_of
@@ -123,10 +124,20 @@ class ListValidation:
 
     def judge(self, family: str, config: object) -> ListFigures:
         """Fits ``config`` of ``family`` on every draw and judges its lists: means over the draws."""
+        return to_the_end(self.judge_by_epochs(family, config))
+
+    def judge_by_epochs(self, family: str, config: object) -> Generator[float, None, ListFigures]:
+        """As ``judge``; of a family that trains by epochs it yields NDCG@10 so far after each of the first
+        draw's. The other draws are fitted at once: what is to be ended is ended by then."""
         began = time.perf_counter()
         ndcg, precision, milliseconds = [], [], 0.0
-        for draw in self.draws:
-            ranker = self.fit(draw, family, config)
+        listed = LIST_FAMILIES[family]
+        for number, draw in enumerate(self.draws):
+            if listed.by_epochs is not None and not number:
+                fitted = listed.for_share(config, draw.share)
+                ranker = yield from listed.by_epochs(draw.data, fitted, seed=self._seed_of(family))
+            else:
+                ranker = self.fit(draw, family, config)
             milliseconds = milliseconds or self.milliseconds(ranker)
             scores = unseen_scores(ranker, draw.data, draw.holdout.users, known=True)
             judged = evaluate_lists(best_of(scores, 10), draw.holdout.relevant)
@@ -139,7 +150,10 @@ class ListValidation:
         """``config`` of ``family`` on a draw, its regularisation that of so much data."""
         listed = LIST_FAMILIES[family]
         config = listed.for_share(config, draw.share)
-        return listed.fit(draw.data, config, seed=derive_seed(self.seed, "lists", family))
+        return listed.fit(draw.data, config, seed=self._seed_of(family))
+
+    def _seed_of(self, family: str) -> int:
+        return derive_seed(self.seed, "lists", family)
 
     def milliseconds(self, ranker: Ranker) -> float:
         """Of a list for one person, their vector solved anew: the median of TIMED_LISTS."""

@@ -94,12 +94,13 @@ class FamilySampler:
     def on_trial_result(self, trial_id: str, result: JsonObject) -> None:
         """Report an epoch's best figure so far."""
         trial = self._trials.get(trial_id)
-        if trial is None or len(self.settings.objectives) > 1:
+        name = "ndcg_at_10" if "ndcg_at_10" in self.settings.objectives else "rmse"
+        if trial is None or len(self.settings.objectives) > 1 or name not in result:
             return
         step = int(result["epoch"])
         if step > self._reported.get(trial_id, 0):
             self._reported[trial_id] = step
-            trial.report(_finite(result["rmse"]), step)
+            trial.report(_finite(result[name]), step)
 
     def on_trial_complete(self, trial_id: str, result: JsonObject | None = None, error: bool = False) -> None:
         """Tell how a trial ended, once."""

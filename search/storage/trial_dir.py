@@ -45,9 +45,12 @@ def write_failure(folder: Path, spec: TrialSpec, *, error: str) -> None:
     write_result(folder, _without_figures(folder, spec, TrialStatus.FAILED, error=error))
 
 
-def write_list_trial(folder: Path, spec: TrialSpec, figures: ListFigures) -> None:
-    """Record a finished list trial."""
+def write_list_trial(folder: Path, spec: TrialSpec, figures: ListFigures | None) -> None:
+    """Record a finished list trial; without figures, one that was pruned."""
     folder.mkdir(parents=True, exist_ok=True)
+    if figures is None:
+        write_result(folder, _without_figures(folder, spec, TrialStatus.PRUNED))
+        return
     empty = _without_figures(folder, spec, TrialStatus.FINISHED)
     write_result(folder, replace(empty, seconds=figures.seconds, list_metrics=figures.describe()))
 

@@ -1,5 +1,7 @@
 """Ray's ASHA as this search uses it: one bracket a family, some trials spared, ends announced.
 
+Rating models are compared by rmse, list families that train by epochs by NDCG@10 on people of their own.
+
 ASHA compares a trial with others at the same epoch, so families of different pace keep apart. A trial
 that may not be pruned still counts on its rungs. A STOP is not carried out by Ray: the trial is told,
 and ends itself before its next epoch (see search.tune.trial_worker).
@@ -16,6 +18,7 @@ from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, TrialScheduler
 from recsys.training.trial_types import TrialResult, TrialSpec
 from recsys.types import JsonObject
 from search.config.plan import PruningOptions
+from search.config.tracks import search_family
 from search.sampling.trial_queue import running_best
 
 
@@ -39,10 +42,11 @@ class FamilyPruning(FIFOScheduler):  # type: ignore[misc]
 
     def _of(self, family: str) -> ASHAScheduler:
         if family not in self._families:
+            lists = search_family(family).track == "lists"
             self._families[family] = ASHAScheduler(
                 time_attr="epoch",
-                metric="rmse",
-                mode="min",
+                metric="ndcg_at_10" if lists else "rmse",
+                mode="max" if lists else "min",
                 max_t=self._max_epochs,
                 grace_period=self._settings.grace_epochs,
                 reduction_factor=self._settings.reduction,

@@ -1,6 +1,7 @@
 """What a Ray worker runs: a Trial driven one epoch at a time, the same worker for one trial after another.
 
-A list trial is one step: it fits in closed form or in seconds.
+A list trial is one step where it fits in closed form, and a step an epoch where its family trains by
+epochs; it keeps no checkpoint, so one that is handed out again begins anew.
 
 The search's decision to end a trial (pruned, or stopped by the budget or an interrupt) reaches it as a
 word in Ray's key-value store, read before each epoch: so a trial always ends itself, its files are
@@ -18,6 +19,7 @@ import math
 import os
 import time
 import traceback
+from collections.abc import Generator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -27,7 +29,7 @@ from ray import tune
 from clusters.trial_sync import is_local, pull, push
 from recsys.data.split import TrainingData
 from recsys.models.optim.device import has_gpu, is_lost
-from recsys.ranking.list_validation import ListValidation
+from recsys.ranking.list_validation import ListFigures, ListValidation
 from recsys.training.trial import Trial
 from recsys.training.trial_types import EpochReport, RunEvent, TrialSpec, TrialStatus
 from recsys.types import JsonObject
@@ -117,6 +119,8 @@ class TrialWorker(tune.Trainable):  # type: ignore[misc]
         self._repeat: list[EpochReport] = []
         self._best = math.inf
         self._opened = False
+        self._judging: Generator[float, None, ListFigures] | None = None
+        self._judged_epochs = 0
         self._saved_at = time.monotonic()
 
     def _open(self) -> None:
@@ -160,13 +164,25 @@ class TrialWorker(tune.Trainable):  # type: ignore[misc]
         return self._row(report, trained=True)
 
     def _list_trial(self) -> JsonObject:
-        """A list trial, whole: a fit and the lists of the people who judge it."""
-        if told_to_end(self._session, self._spec.number) is not None:
+        """A list trial: a fit, of which an epoch is a step, and the lists of the people who judge it."""
+        told = told_to_end(self._session, self._spec.number)
+        if told is TrialStatus.STOPPED:
             return self._row(None, done=True, status=TrialStatus.STOPPED.value)
-        assert self._lists is not None
-        config = search_family(self._spec.family).config(self._spec.config)
-        figures = self._lists.judge(self._spec.family, config)
+        figures = None
+        if told is None:
+            assert self._lists is not None
+            if self._judging is None:
+                config = search_family(self._spec.family).config(self._spec.config)
+                self._judging = self._lists.judge_by_epochs(self._spec.family, config)
+            try:
+                ndcg = next(self._judging)
+            except StopIteration as end:
+                figures = end.value
+            else:
+                self._judged_epochs += 1
+                return self._row(None, epoch=self._judged_epochs, ndcg_at_10=ndcg)
         write_list_trial(self._folder, self._spec, figures)
+        self._judging = None
         return self._final_row(None)
 
     def _stopped(self) -> JsonObject:

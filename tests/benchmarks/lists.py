@@ -31,6 +31,7 @@ from recsys.metrics.significance import mean_difference, over_seeds
 from recsys.ranking.list_data import ListData
 from recsys.ranking.list_ensemble import blend_lists
 from recsys.ranking.list_families import LIST_FAMILIES
+from recsys.ranking.list_selection import ListMember, ListSelection
 from recsys.ranking.list_validation import ListValidation, unseen_scores
 from recsys.ranking.ranker import Ranker
 from recsys.ranking.rating_matrix import history_of
@@ -54,7 +55,7 @@ def compare(
     plan: SearchPlan,
     item_features: FloatArray | None = None,
 ) -> JsonObject:
-    """One seed: figures of both at each k, and each person's NDCG at the first.
+    """One seed: figures of both and of each family's best trial at each k, and NDCG by person.
 
     Args:
         cut: What is known and what is to be found; the latter is looked at once.
@@ -64,7 +65,8 @@ def compare(
         item_features: (items, columns) that the search may use, or None.
     """
     validation = ListValidation.of(cut.train, shape=cut.shape, seed=seed, item_features=item_features)
-    selection = blend_lists(search_lists(validation, plan), validation)
+    trials = search_lists(validation, plan)
+    selection = blend_lists(trials, validation)
     order = np.random.default_rng(seed).permutation(len(cut.train))
     valid_count = round(FIXED_SHARE * len(cut.train))
     valid, train = (cut.train.take(np.sort(rows)) for rows in np.split(order, [valid_count]))
@@ -76,6 +78,12 @@ def compare(
     for name, ranker in rankers.items():
         row[name] = judged(ranker, cut, at)
     row["difference"] = _paired(row["searched"]["by_user"], row["fixed"]["by_user"], cut.users, seed)
+    row["alone"] = {}
+    for trial in sorted(trials, key=lambda one: one.figures.ndcg):  # the last of a family is its best
+        row["alone"][trial.family] = trial
+    for name, trial in row["alone"].items():
+        member = ListSelection((ListMember(name, trial.config, 1.0),), item_features)
+        row["alone"][name] = judged(member.fit(cut.train, seed=seed), cut, at) | {"valid": trial.figures.ndcg}
     return row
 
 

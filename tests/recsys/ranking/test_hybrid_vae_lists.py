@@ -20,8 +20,9 @@ from recsys.ranking.hybrid_vae_lists import (
     require_safe_lists,
 )
 from recsys.ranking.list_data import ListData
-from recsys.ranking.list_families import LIST_FAMILIES
-from recsys.ranking.list_head_training import ListHead, fit_hybrid_vae_lists
+from recsys.ranking.list_families import LIST_FAMILIES, fit_list_head
+from recsys.ranking.list_head_training import ListHead
+from recsys.ranking.list_validation import ListValidation
 from recsys.ranking.ranker import Ranker
 from recsys.ranking.ranker_sum import sum_rankers
 from recsys.ranking.rating_matrix import history_of
@@ -37,7 +38,7 @@ CONFIG = HybridVaeListsConfig(latent=12, hidden=16, epochs=4, learning_rate=0.00
 
 @pytest.fixture(scope="module")
 def trained() -> Ranker:
-    return fit_hybrid_vae_lists(DATA, CONFIG, seed=0)
+    return fit_list_head(DATA, CONFIG, seed=0)
 
 
 def some_histories() -> list[History]:
@@ -80,7 +81,7 @@ def test_a_person_is_folded_in_as_known_ones_are(trained: Ranker) -> None:
 def test_it_learns_from_its_start_where_that_makes_better_lists() -> None:
     """Nobody has the ten ratings of a judged person, so all epochs count; what was dropped is found."""
     few = DATASET.ratings.take(np.flatnonzero(DATASET.ratings.items % 10 == 0))
-    ranker = fit_hybrid_vae_lists(ListData(few), CONFIG, seed=0)
+    ranker = fit_list_head(ListData(few), CONFIG, seed=0)
     assert np.diff(ListData(few).rated.indptr).max() < 10
     assert np.abs(ranker.arrays["network_0_w2"]).max() > 0  # the residual layer has moved
     assert np.abs(ranker.arrays["factors"][:, -1]).max() > 0  # and the offsets
@@ -107,7 +108,7 @@ def test_blended_and_saved_it_scores_the_sum_and_is_retrieved_exactly(
 
 def test_training_is_stopped_where_lists_get_no_better() -> None:
     """With a rate that ruins it, the state of before the first step is what remains: ALS's own lists."""
-    ruined = fit_hybrid_vae_lists(DATA, replace(CONFIG, learning_rate=5.0), seed=0)
+    ruined = fit_list_head(DATA, replace(CONFIG, learning_rate=5.0), seed=0)
     als = ruined.arrays["network_0_items"]
     kept = np.corrcoef(ruined.arrays["factors"][:, :-1].ravel(), als.ravel())[0, 1]
     assert kept > 0.99
@@ -124,3 +125,21 @@ def test_a_release_refuses_a_head_outside_the_bounds(trained: Ranker) -> None:
     with pytest.raises(InputError, match="kl_weight"):
         require_safe_ranker(DATASET, Ranker("blend", settings, {"base": np.zeros(60, dtype=np.float32)}))
     require_safe_ranker(DATASET, trained)
+
+
+def test_a_search_hears_of_every_epoch() -> None:
+    """The steps of the first draw, and the figures of a fit at once."""
+    validation = ListValidation.of(DATASET.ratings, shape="random", seed=0, draws=2)
+    steps = validation.judge_by_epochs(NAME, CONFIG)
+    heard = []
+    try:
+        while True:
+            heard.append(next(steps))
+    except StopIteration as end:
+        figures = end.value
+    assert 1 <= len(heard) <= CONFIG.epochs
+    assert heard == sorted(heard)  # the best so far
+    at_once = validation.judge(NAME, CONFIG)
+    assert (figures.ndcg, figures.precision) == (at_once.ndcg, at_once.precision)
+    ease = LIST_FAMILIES["ease"].starts[0]
+    assert list(validation.judge_by_epochs("ease", ease)) == []

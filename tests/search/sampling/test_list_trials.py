@@ -6,6 +6,7 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
+from optuna.trial import TrialState
 
 from recsys.data.split import TrainingData
 from recsys.data.splits import make_split, training_data
@@ -90,6 +91,19 @@ def test_a_run_proposes_what_the_search_in_this_process_does() -> None:
         assert search_family(spec.family).config(spec.config) == wanted.config
         row = {"status": "finished", **wanted.figures.describe()}
         samplers[spec.family].on_trial_complete(str(number), row)
+
+
+def test_a_list_family_that_trains_by_epochs_tells_its_sampler_ndcg() -> None:
+    plan = make_plan({"list_families": {"hybrid_vae_lists": 1}, "list_trials": 2}, {})
+    space = TrialFactory(plan, data(), shape_of(DATASET), trial_sequence(plan), []).spaces["hybrid_vae_lists"]
+    sampler = FamilySampler(space, sampler_settings(plan, "lists"))
+    sampler.propose("0", 0)
+    for epoch, ndcg in ((1, 0.2), (2, 0.25)):
+        sampler.on_trial_result("0", {"epoch": epoch, "rmse": float("inf"), "ndcg_at_10": ndcg})
+    sampler.on_trial_result("0", {"epoch": 3, "rmse": float("inf")})
+    assert sampler.study.trials[0].intermediate_values == {1: 0.2, 2: 0.25}
+    sampler.on_trial_complete("0", {"status": "pruned"})
+    assert sampler.study.trials[0].state is TrialState.PRUNED
 
 
 def test_a_list_trial_is_kept_like_any_other_and_read_back(tmp_path: Path) -> None:

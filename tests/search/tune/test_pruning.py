@@ -60,6 +60,20 @@ def test_families_do_not_compete() -> None:
     assert not rungs.run(Tried(1), 1.0)
 
 
+def test_list_families_are_compared_by_ndcg_at_any_epoch() -> None:
+    rungs = Rungs()
+    for number, (ndcg, pruned) in enumerate([(0.30, False), (0.28, True), (0.31, False)]):
+        trial = Tried(number, family="hybrid_vae_lists")
+        rungs.scheduler.on_trial_add(None, trial)
+        for epoch in (1, 2):
+            rungs.scheduler.on_trial_result(None, trial, {"epoch": epoch, "rmse": 9.9, "ndcg_at_10": ndcg})
+        assert (number in rungs.told) == pruned
+    best = Tried(2, family="hybrid_vae_lists")
+    for epoch in range(3, 40):  # past the rating track's longest trial
+        rungs.scheduler.on_trial_result(None, best, {"epoch": epoch, "ndcg_at_10": 0.31})
+    assert rungs.told == [1]
+
+
 def test_pruning_can_be_off() -> None:
     rungs = Rungs(PruningOptions(enabled=False, grace_epochs=2, reduction=2))
     assert not any(rungs.run(Tried(number), 1.0 + number) for number in range(5))
