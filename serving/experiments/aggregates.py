@@ -12,7 +12,7 @@ Sessions without a user id belong to nobody and are left out.
 from __future__ import annotations
 
 import math
-from collections import Counter
+from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -132,7 +132,7 @@ class Aggregates:
     arms: frozenset[str]
     window_seconds: float
     users: dict[str, UserAggregates] = field(default_factory=dict)
-    by_arm: dict[str, ArmAggregates] = field(default_factory=dict)
+    by_arm: defaultdict[str, ArmAggregates] = field(default_factory=lambda: defaultdict(ArmAggregates))
     left_out: Counter[str] = field(default_factory=Counter)
     metrics: tuple[Metric, ...] = DEFAULT_METRICS
     slow_milliseconds: float = 50.0
@@ -149,7 +149,7 @@ class Aggregates:
         if shown.arm not in self.arms:
             self.left_out["unknown arm"] += 1
             return
-        arm = self.by_arm.setdefault(shown.arm, ArmAggregates())
+        arm = self.by_arm[shown.arm]
         arm.latency[latency_bin(shown.milliseconds)] += 1
         arm.items.update(shown.items)
         slow, fallback = shown.milliseconds > self.slow_milliseconds, shown.source == "popular"
@@ -165,7 +165,7 @@ class Aggregates:
             self.left_out["list that was not interleaved"] += 1
         for team in shown.teams:
             if team in self.arms:
-                self.by_arm.setdefault(team, ArmAggregates()).brought += 1
+                self.by_arm[team].brought += 1
         arm.exposures += 1
         arm.sources[shown.source] += 1
         user = self.users.get(shown.user_id)
@@ -207,7 +207,7 @@ class Aggregates:
         if done.at < shown.at - CLOCK_SLACK_SECONDS:
             self.left_out["before its exposure"] += 1
             return
-        arm = self.by_arm.setdefault(shown.arm, ArmAggregates())
+        arm = self.by_arm[shown.arm]
         user = self.users.get(shown.user_id)
         if user is not None and done.at >= user.first_at + self.window_seconds:
             user = None
@@ -257,6 +257,6 @@ class Aggregates:
         more = weight - self._credited.get(key, 0.0)
         if arm and more > 0:
             if metric == self.metrics[0].name and key not in self._credited:
-                self.by_arm.setdefault(arm, ArmAggregates()).credited += 1
+                self.by_arm[arm].credited += 1
             self._credited[key] = weight
             user.credit[metric, arm] = user.credit.get((metric, arm), 0.0) + more

@@ -19,13 +19,11 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import brentq
-from scipy.special import logsumexp
 
 from recsys.types import BoolArray, FloatArray
 
@@ -207,14 +205,15 @@ def _wealth(
     x: FloatArray, w: FloatArray, sign: float, bets: FloatArray
 ) -> tuple[float, tuple[FloatArray, FloatArray, FloatArray]]:
     """The largest log wealth of the mixture over all prefixes, and three sums a bet (see ``_end``)."""
-    running, largest = np.zeros(len(Z)), 0.0
+    running: NDArray[np.float64] = np.zeros(len(Z))
+    largest = 0.0
     slopes, curves = np.zeros(len(Z)), np.zeros(len(Z))
     for start in range(0, len(x), CHUNK):
         rows = slice(start, start + CHUNK)
         k = bets[rows]
         growth = 1 + sign * k * x[rows, None]
-        path = running + np.cumsum(np.log(growth), axis=0)
-        largest = max(largest, float(logsumexp(path, axis=1, b=WEIGHTS).max()))
+        path = running + np.cumsum(np.log(growth), axis=0, dtype=np.float64)
+        largest = max(largest, float(_log_mixture(path).max()))
         running = path[-1]
         step = k * w[rows, None] / growth
         slopes += step.sum(axis=0)
@@ -230,13 +229,20 @@ def _end(sums: tuple[FloatArray, FloatArray, FloatArray], threshold: float, *, b
     """
     wealth, slopes, curves = sums
 
-    def excess(t: float) -> float:
-        return float(logsumexp(wealth - slopes * t - curves * t * t / 2, b=WEIGHTS)) - threshold
+    def excess(t: float | NDArray[np.float64]) -> NDArray[np.float64]:
+        at = np.asarray(t)[..., None]
+        return _log_mixture(wealth - slopes * at - curves * at * at / 2) - threshold
 
     start = max(-1.0, below - 2.0)
     # The second-order form is a parabola in t: only its falling branch, right of the top, means anything.
     grid = np.linspace(below, start, 81)
-    for upper, lower in pairwise(grid):
-        if excess(float(lower)) >= 0 > excess(float(upper)):
-            return float(brentq(excess, float(lower), float(upper)))
-    return -1.0
+    over = excess(grid) >= 0
+    ends = np.flatnonzero(over[1:] & ~over[:-1])
+    return float(brentq(excess, grid[ends[0] + 1], grid[ends[0]])) if len(ends) else -1.0
+
+
+def _log_mixture(logs: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(...,) logarithm of the bets' weighted mean of (..., bets) logarithms."""
+    top = logs.max(axis=-1)
+    mixed: NDArray[np.float64] = top + np.log(np.exp(logs - top[..., None]) @ WEIGHTS)
+    return mixed

@@ -87,8 +87,7 @@ def guardrails(
     """
     old, new = tally.by_arm.get(control, ArmAggregates()), tally.by_arm.get(treatment, ArmAggregates())
     alpha = ALPHA / (RAILS * treatments)
-    slow = _against_control(tally, shares, control, treatment, "first_slow", alpha)
-    fallbacks = _against_control(tally, shares, control, treatment, "first_fallback", alpha)
+    slow, fallbacks = _against_control(tally, shares, control, treatment, alpha)
     pairs = list(zip(old.coverage, new.coverage, strict=False))
     fewer = sum(after < limits.coverage_kept * before for before, after in pairs)
     kept = sum(after for _, after in pairs) / max(1, sum(before for before, _ in pairs))
@@ -142,18 +141,17 @@ def _against_control(
     shares: Mapping[int, Mapping[str, float]],
     control: str,
     treatment: str,
-    figure: str,
     alpha: float,
-) -> Evidence:
-    """Bets on whether each user's first list was slow or a fallback, in the order of their entry."""
+) -> tuple[Evidence, Evidence]:
+    """Bets on whether each user's first list was slow, and a fallback, in the order of their entry."""
     rows = []
     for name, user in tally.users.items():
         planned = shares.get(user.revision, {})
         pair = (planned.get(control, 0.0), planned.get(treatment, 0.0))
         if user.arm in (control, treatment) and min(pair) > 0:
-            rows.append(
-                (user.first_at, name, getattr(user, figure), user.arm == treatment, pair[1] / sum(pair))
-            )
+            bad = (user.first_slow, user.first_fallback)
+            rows.append((user.first_at, name, *bad, user.arm == treatment, pair[1] / sum(pair)))
     rows.sort(key=lambda row: row[:2])
-    columns = [np.array([row[index] for row in rows], dtype=np.float64) for index in (2, 3, 4)]
-    return bet(columns[0], columns[1].astype(np.bool_), columns[2], alpha=alpha)
+    columns = np.array([row[2:] for row in rows], dtype=np.float64).reshape(-1, 4).T
+    slow, fallbacks = (bet(bad, columns[2].astype(np.bool_), columns[3], alpha=alpha) for bad in columns[:2])
+    return slow, fallbacks

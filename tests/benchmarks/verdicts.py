@@ -1,12 +1,13 @@
 """False verdicts and power of the A/B test, through assignment, tally and comparison.
 
     python -m tests.benchmarks.verdicts --quick
-    python -m tests.benchmarks.verdicts --runs 1000 --json verdicts.json
+    python -m tests.benchmarks.verdicts --only zipf --json verdicts.json
 
-Synthetic people, and says so. Every prefix of users is a look. A cell's runs have identical arms (any verdict
-is false) or a planted lift of the hit rate. ``even`` people come once; ``zipf`` people come often, and those
-who come often also hit more. ``5->50`` changes the treatment's share half way: active people, who come
-early and come back, are shown the other arm then.
+Synthetic people, and says so. Every user is a look. A cell's runs have identical arms (any verdict, of any
+treatment, in any direction, is false) or a planted lift of the hit rate. ``even`` people come once; ``zipf``
+people come often, and those who come often also hit more. ``5%->50%`` changes the treatment's share half way:
+active people, who come early and come back, are shown the other arm then. In rows with a lift "half" and
+"most" are the users at which half and 80% of the runs had their verdict, in users of a test of fixed size.
 """
 
 from __future__ import annotations
@@ -20,12 +21,16 @@ from pathlib import Path
 
 import numpy as np
 
+from recsys.types import JsonObject
 from serving.assignment import Assigner, reallocate
 from serving.domain import ArmSpec, ExperimentState
 from serving.experiments.aggregates import Aggregates, ShownList, UserAction
+from serving.experiments.betting import bet
 from serving.experiments.guardrails import Limits
-from serving.experiments.outcomes import compare
+from serving.experiments.outcomes import compare, outcomes
+from serving.experiments.sizing import ExperimentDesign, fixed_size
 from serving.experiments.verdict import ExperimentDecision
+from tests.benchmarks.simulations.interleaved import first_decided, quantile
 
 WINDOW = 1e6  # seconds: every event of a run lies inside it
 LIMITS = Limits(p99_milliseconds=1e9, coverage_kept=0.0)
@@ -33,40 +38,56 @@ LIMITS = Limits(p99_milliseconds=1e9, coverage_kept=0.0)
 
 @dataclass(frozen=True)
 class Cell:
-    """One row of the table. ``share`` is the treatment's, ``later`` after half of the users."""
+    """One row of the table. ``shares`` are the treatment's, each for an equal part of the time; ``clicks`` is
+    how often a person clicks what they like; ``runs`` and ``users`` a run by default."""
 
     rate: float
-    share: float
-    later: float | None = None
+    shares: tuple[float, ...]
     visits: str = "even"
     treatments: int = 1
     lift: float = 0.0
+    clicks: int = 1
+    runs: int = 1000
+    users: int = 3000
 
     def words(self) -> str:
-        shares = f"{self.share:.0%}" if self.later is None else f"{self.share:.0%}->{self.later:.0%}"
-        who = f"{self.visits:<5} arms {self.treatments} lift {self.lift:+.0%}"
-        return f"rate {self.rate:<6g} share {shares:<9} {who}"
+        shares = "->".join(f"{share:.0%}" for share in self.shares)
+        clicks = "" if self.clicks == 1 else f" clicks {self.clicks}"
+        who = f"{self.visits:<5} treatments {self.treatments} lift {self.lift:+.0%}{clicks}"
+        return f"rate {self.rate:<6g} share {shares:<13} {who}"
 
 
+CHANGES = ((0.05, 0.5), (0.1, 0.5), (0.5, 0.05), (0.1, 0.5, 0.1), (0.2, 0.0, 0.5))
 CELLS = [
-    *(Cell(rate, share) for rate in (0.005, 0.01, 0.05, 0.2) for share in (0.01, 0.05, 0.1, 0.5)),
-    *(Cell(rate, 0.05, visits="zipf") for rate in (0.01, 0.05)),
-    *(Cell(0.1, *shares, visits="zipf") for shares in ((0.05, 0.5), (0.5, 0.05), (0.1, 0.5))),
-    *(Cell(0.05, 0.5 / count, treatments=count) for count in (3, 10)),
-    *(Cell(rate, 0.5, lift=0.2) for rate in (0.05, 0.2)),
+    *(Cell(rate, (share,)) for rate in (0.005, 0.01, 0.05, 0.2) for share in (0.01, 0.05, 0.1, 0.5)),
+    *(Cell(rate, (0.05,), "zipf", runs=200) for rate in (0.01, 0.05)),
+    Cell(0.05, (0.1,), "zipf", clicks=20, runs=200),
+    *(Cell(0.1, shares, "zipf", runs=200) for shares in CHANGES),
+    *(Cell(0.05, (0.5 / count,), treatments=count, runs=200) for count in (3, 10)),
+    Cell(0.1, (0.02, 0.1), "zipf", treatments=3, runs=200),
+    Cell(0.05, (0.5,), lift=0.2, runs=100, users=35_000),
+    *(Cell(0.2, (share,), lift=0.2, runs=100, users=14_000) for share in (0.2, 0.5)),
 ]
 QUICK = [
-    Cell(0.01, 0.05),
-    Cell(0.05, 0.1, visits="zipf"),
-    Cell(0.1, 0.05, 0.5, "zipf"),
-    Cell(0.2, 0.5, lift=0.2),
+    Cell(0.01, (0.05,)),
+    Cell(0.05, (0.1,), "zipf"),
+    Cell(0.1, (0.05, 0.5), "zipf"),
+    Cell(0.2, (0.5,), lift=0.2, users=7_000),
 ]
+
+
+@dataclass(frozen=True)
+class Run:
+    """``decisions`` of all treatments after all looks; ``needed`` users until the first one's verdict."""
+
+    decisions: frozenset[ExperimentDecision]
+    needed: int | None = None
 
 
 def states(cell: Cell, salt: str) -> list[ExperimentState]:
-    """The experiment's revisions: one, or two where the share changes."""
+    """The experiment's revisions: one for each share."""
     made: list[ExperimentState] = []
-    for revision, share in enumerate([cell.share, *([] if cell.later is None else [cell.later])], start=1):
+    for revision, share in enumerate(cell.shares, start=1):
         arms = [ArmSpec("control", "r", 1 - cell.treatments * share)]
         arms += [ArmSpec(f"new{n}", "r", share) for n in range(cell.treatments)]
         state = ExperimentState("main", revision, salt, tuple(arms))
@@ -74,8 +95,8 @@ def states(cell: Cell, salt: str) -> list[ExperimentState]:
     return made
 
 
-def run(cell: Cell, users: int, seed: int) -> tuple[set[ExperimentDecision], float]:
-    """One experiment: its decisions at the end of all looks, and the users counted."""
+def run(cell: Cell, users: int, seed: int) -> Run:
+    """One experiment."""
     random = np.random.default_rng(seed)
     history = states(cell, f"salt{seed}")
     assigners = [Assigner(state) for state in history]
@@ -93,15 +114,17 @@ def run(cell: Cell, users: int, seed: int) -> tuple[set[ExperimentDecision], flo
         for at in [entry[user], *(entry[user] + (1 - entry[user]) * random.random(visits[user] - 1))]
     ]
     for number, (at, user) in enumerate(sorted(moments)):
-        which = 1 if cell.later is not None and at > 0.5 else 0
+        which = min(int(at * len(cell.shares)), len(cell.shares) - 1)
         name = f"u{user}"
         arm = assigners[which].assign(name).arm
         shown = ShownList(f"x{number}", 1000 * at, name, arm, which + 1, ("i",), "personal", 1.0, False)
         tally.add_exposure(shown)
         lifted = chance[user] * (1 + cell.lift * (tally.users[name].arm != "control"))
         if random.random() < lifted:
-            done = UserAction(f"f{number}", shown.exposure_id, name, "click", "i", None, None, 1000 * at + 1)
-            tally.add_feedback(done, shown)
+            for click in range(cell.clicks):
+                event = f"f{number}-{click}"
+                done = UserAction(event, shown.exposure_id, name, "click", "i", None, None, 1000 * at + 1)
+                tally.add_feedback(done, shown)
     decisions = set()
     for number in range(cell.treatments):
         found = compare(
@@ -115,16 +138,44 @@ def run(cell: Cell, users: int, seed: int) -> tuple[set[ExperimentDecision], flo
             treatments=cell.treatments,
         )
         decisions.add(found.verdict.decision)
-    return decisions, users
+    return Run(frozenset(decisions), None if cell.lift == 0 else _needed(tally, cell.shares[0]))
+
+
+def _needed(tally: Aggregates, share: float) -> int | None:
+    """Users, in the order of their entry, at which the bets first decide."""
+    users = list(tally.users.values())
+    worth = outcomes(users, tally.metrics[0])
+    treated = np.array([user.arm != "control" for user in users])
+    shares = np.full(len(users), share)
+    return first_decided(lambda count: bet(worth[:count], treated[:count], shares[:count]), len(users))
+
+
+def measure(cell: Cell, *, runs: int, users: int) -> JsonObject:
+    """A row of the table."""
+    found = [run(cell, users, seed) for seed in range(runs)]
+    verdicts = {ExperimentDecision.SHIP, ExperimentDecision.STOP}
+    row = asdict(cell) | {"runs": runs, "users": users}
+    row["verdicts"] = sum(bool(verdicts & one.decisions) for one in found)
+    row["blocked"] = sum(ExperimentDecision.NONE in one.decisions for one in found)
+    if cell.lift:
+        fixed = fixed_size(ExperimentDesign(cell.rate, cell.lift, cell.shares[0]))
+        row["fixed_size"] = fixed
+        for name, part in (("half", 0.5), ("most", 0.8)):
+            reached = quantile([one.needed for one in found], part)
+            row[name] = None if reached is None else round(reached / fixed, 2)
+    return row
 
 
 def parser() -> argparse.ArgumentParser:
     """The command line."""
     made = argparse.ArgumentParser(prog="python -m tests.benchmarks.verdicts", description=__doc__)
     made.formatter_class = argparse.RawDescriptionHelpFormatter
-    made.add_argument("--runs", type=int, default=200, help="experiments a cell (default 200)")
-    made.add_argument("--users", type=int, default=3000, help="users an experiment (default 3000)")
+    made.add_argument(
+        "--runs", type=int, help="experiments a cell (default: 1,000 where cheap, 100 to 200 where not)"
+    )
+    made.add_argument("--users", type=int, help="users an experiment (default 3,000; with a lift more)")
     made.add_argument("--quick", action="store_true", help="four cells of 40 runs")
+    made.add_argument("--only", default="", help="cells whose words hold this")
     made.add_argument("--json", type=Path, help="write the table to this file, too")
     return made
 
@@ -132,18 +183,16 @@ def parser() -> argparse.ArgumentParser:
 def main(words: Sequence[str] | None = None) -> int:
     """Prints a row a cell as it is measured."""
     options = parser().parse_args(words)
-    runs = 40 if options.quick else options.runs
-    print(f"synthetic people; {runs} runs a cell, {options.users:,} users each; alpha 0.05")
+    print("synthetic people; alpha 0.05, every user a look")
     rows = []
-    for cell in QUICK if options.quick else CELLS:
-        decided = [run(cell, options.users, seed)[0] for seed in range(runs)]
-        told = (
-            sum(bool({ExperimentDecision.SHIP, ExperimentDecision.STOP} & found) for found in decided) / runs
-        )
-        blocked = sum(ExperimentDecision.NONE in found for found in decided) / runs
-        rows.append(asdict(cell) | {"runs": runs, "verdicts": told, "blocked": blocked})
-        kind = "false verdicts" if cell.lift == 0 else "decided"
-        print(f"{cell.words()}  {kind} {told:.3f}, blocked by sample ratio {blocked:.3f}", flush=True)
+    for cell in [cell for cell in (QUICK if options.quick else CELLS) if options.only in cell.words()]:
+        runs = options.runs or (40 if options.quick else cell.runs)
+        row = measure(cell, runs=runs, users=options.users or cell.users)
+        rows.append(row)
+        kind = "decided" if cell.lift else "false verdicts"
+        power = f", half by {row['half']}, 80% by {row['most']} fixed sizes" if cell.lift else ""
+        blocked = f"blocked by sample ratio {row['blocked']}{power}"
+        print(f"{cell.words()}  {kind} {row['verdicts']} of {runs}, {blocked}", flush=True)
     if options.json:
         options.json.write_text(json.dumps(rows, indent=1))
     return 0

@@ -67,7 +67,7 @@ def looks(case: Traffic, seed: int, *, users: int = 1500) -> Iterator[Aggregates
     heavy = random.permutation(users)[: case.heavy]
     at_heavy = set(heavy.tolist())
     for number, at in enumerate(np.sort(random.random(users) * SECONDS)):
-        late = at >= SECONDS / 2
+        late = int(at >= SECONDS / 2)
         arm = "new" if random.random() < case.share[late] else "old"
         new = arm == "new"
         burst = bool(np.any((begins <= at) & (at < begins + BURST_SECONDS))) and (new or not case.only_new)

@@ -3,11 +3,12 @@
     python -m tests.benchmarks.simulations.interleaved --runs 12
 
 Synthetic people, and says so. A ranker sees each person's liking of 60 items through noise; the treatment
-sees it through less, through as much with errors of its own (any verdict is false), or is the same ranker. A
-person comes once or more (Zipf), looks down the list with less and less patience and clicks by liking; how
-readily differs between people. The same people, with the same liking and noise, are split into two halves
-and are shown interleaved lists; tally, credit and bets are the product's. Every user is a look; users needed
-are those at which the verdict first stands.
+sees it through less, through as much with errors of its own (any verdict is false), or is the same ranker;
+further treatments are as good as the control. A person comes once or more (Zipf), looks down the list with
+less and less patience and clicks by liking; how readily differs between people. The same people, with the
+same liking and noise, are split over the arms and are shown interleaved lists; tally, credit and bets are the
+product's. Every user is a look; users needed are those at which the first treatment's verdict stands, and
+"false" are the runs with a verdict on an arm that is as good, or the wrong way round.
 """
 
 from __future__ import annotations
@@ -17,11 +18,12 @@ import json
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
-from recsys.types import FloatArray
+from recsys.types import BoolArray, FloatArray
 from serving.assignment import Assigner
 from serving.domain import ArmSpec, ExperimentState
 from serving.experiments.aggregates import Aggregates, ShownList, UserAction
@@ -31,27 +33,37 @@ from serving.experiments.preference import preferences
 from serving.experiments.team_draft import team_draft
 
 ITEMS, LENGTH, WINDOW = 60, 10, 1e6
-CONTROL, TREATMENT = "control", "new"
+CONTROL = "control"
 
 
 @dataclass(frozen=True)
 class Rankers:
-    """Standard deviations of the rankers' errors; ``same`` gives both the same errors. Liking's is 1.
-    ``common`` is the share of the errors' variance that both rankers make alike."""
+    """Standard deviations of the rankers' errors, the control's first; ``same`` gives all the same errors.
+    Liking's is 1. ``common`` is the share of the errors' variance that all rankers make alike; ``clicks`` is
+    how often people click what they click."""
 
     words: str
-    control: float
-    treatment: float
+    noise: tuple[float, ...]
     common: float = 0.5
     same: bool = False
+    clicks: int = 1
+
+    @property
+    def arms(self) -> tuple[str, ...]:
+        """Control, the treatment, and further ones."""
+        return (CONTROL, *(f"new{number}" for number in range(1, len(self.noise))))
 
 
 CASES = (
-    Rankers("better, lists much alike", 1.0, 0.7, common=0.9),
-    Rankers("better, lists half alike", 1.0, 0.7),
-    Rankers("much better", 1.0, 0.5),
-    Rankers("equally good", 1.0, 1.0),
-    Rankers("the same ranker", 1.0, 1.0, same=True),
+    Rankers("better, lists much alike", (1.0, 0.7), common=0.9),
+    Rankers("better, lists half alike", (1.0, 0.7)),
+    Rankers("much better", (1.0, 0.5)),
+    Rankers("slightly better, lists much alike", (1.0, 0.9), common=0.9),
+    Rankers("clicked ten times, better", (1.0, 0.7), common=0.9, clicks=10),
+    Rankers("four arms, one better", (1.0, 0.7, 1.0, 1.0), common=0.9),
+    Rankers("equally good", (1.0, 1.0)),
+    Rankers("four arms, equally good", (1.0, 1.0, 1.0, 1.0)),
+    Rankers("the same ranker", (1.0, 1.0), same=True),
 )
 
 
@@ -64,6 +76,7 @@ class Run:
     overlap: float
     lift: float
     preference: float
+    false: tuple[bool, bool] = (False, False)
 
 
 def simulate(case: Rankers, users: int, seed: int) -> Run:
@@ -71,22 +84,24 @@ def simulate(case: Rankers, users: int, seed: int) -> Run:
     random = np.random.default_rng(seed)
     liking = random.normal(size=(users, ITEMS))
     shared = random.normal(size=(users, ITEMS)) * case.common**0.5
-    errors = random.normal(size=(2, users, ITEMS)) * (1 - case.common) ** 0.5
+    errors = random.normal(size=(len(case.noise), users, ITEMS)) * (1 - case.common) ** 0.5
     rankings = [
         np.argsort(-(liking + noise * (shared + errors[0 if case.same else side])), axis=1)[:, :LENGTH]
-        for side, noise in enumerate((case.control, case.treatment))
+        for side, noise in enumerate(case.noise)
     ]
     visits = np.minimum(random.zipf(2.0, users), 8)
     chance = 0.05 * np.exp(0.5 * random.normal(size=users))[:, None] * np.exp(0.7 * liking)
     patience = 0.85 ** np.arange(LENGTH)
-    arms = (ArmSpec(CONTROL, "r", 0.5), ArmSpec(TREATMENT, "r", 0.5))
+    arms = tuple(ArmSpec(arm, "r", 1 / len(case.arms)) for arm in case.arms)
     assigner = Assigner(ExperimentState("main", 1, f"salt{seed}", arms))
-    tallies = [Aggregates(frozenset((CONTROL, TREATMENT)), WINDOW, interleaved=bool(n)) for n in range(2)]
+    tallies = [Aggregates(frozenset(case.arms), WINDOW, interleaved=bool(n)) for n in range(2)]
     for user in range(users):
         name = f"u{user}"
         arm = assigner.assign(name).arm
-        lists = {CONTROL: rankings[0][user].tolist(), TREATMENT: rankings[1][user].tolist()}
-        lists = {side: [str(item) for item in ranked] for side, ranked in lists.items()}
+        lists = {
+            name: [str(item) for item in ranked[user]]
+            for name, ranked in zip(case.arms, rankings, strict=True)
+        }
         for visit in range(visits[user]):
             exposure, at = f"x{user}-{visit}", user + visit / 100
             draft = team_draft(lists, LENGTH, seed=f"{seed}-{exposure}")
@@ -99,26 +114,52 @@ def simulate(case: Rankers, users: int, seed: int) -> Run:
                 clicked = random.random(LENGTH) < looks[place] * chance[user, [int(item) for item in items]]
                 for number in np.flatnonzero(clicked):
                     item = items[number]
-                    done = UserAction(f"{exposure}{item}", exposure, name, "click", item, None, None, at)
-                    tally.add_feedback(done, shown)
-    return _measure(tallies, [set(a) & set(b) for a, b in zip(*rankings, strict=True)])
+                    for click in range(case.clicks):
+                        event = f"{exposure}{item}-{click}"
+                        done = UserAction(event, exposure, name, "click", item, None, None, at)
+                        tally.add_feedback(done, shown)
+    return _measure(case, tallies, [set(a) & set(b) for a, b in zip(*rankings[:2], strict=True)])
 
 
-def _measure(tallies: Sequence[Aggregates], overlaps: Sequence[set[int]]) -> Run:
+def _measure(case: Rankers, tallies: Sequence[Aggregates], overlaps: Sequence[set[int]]) -> Run:
     split, merged = (list(tally.users.values()) for tally in tallies)
     worth = outcomes(split, tallies[0].metrics[0])
-    treated = np.array([user.arm == TREATMENT for user in split])
-    signs = preferences(merged, tallies[1].metrics[0].name, control=CONTROL, treatment=TREATMENT)
-    half = np.full(len(worth), 0.5)
-    plain = first_decided(lambda count: bet(worth[:count], treated[:count], half[:count]), len(worth))
-    paired = first_decided(lambda count: bet_on_preference(signs[:count]), len(signs))
+    arms = np.array([user.arm for user in split])
+    tests = len(case.arms) - 1
+    needed: list[tuple[int | None, ...]] = []
+    false = np.zeros((tests, 2), np.bool_)
+    for number, name in enumerate(case.arms[1:]):
+        pair = np.isin(arms, (CONTROL, name))
+        signs = preferences(merged, tallies[1].metrics[0].name, control=CONTROL, treatment=name)
+        plain = partial(_split, worth[pair], arms[pair] == name, tests)
+        paired = partial(_paired, signs, tests)
+        ends = (plain(int(pair.sum())), paired(len(signs)))
+        better = case.noise[1 + number] < case.noise[0]
+        false[number] = [end.stops or (end.ships and not better) for end in ends]
+        entered = np.flatnonzero(pair)  # people of other arms come too
+        first = first_decided(plain, len(entered))
+        needed.append(
+            (None if first is None else int(entered[first - 1]) + 1, first_decided(paired, len(signs)))
+        )
+        if number == 0:
+            preference = float(np.mean(signs))
+    treated, control = worth[arms == case.arms[1]].mean(), worth[arms == CONTROL].mean()
     return Run(
-        split=plain,
-        interleaved=paired,
+        split=needed[0][0],
+        interleaved=needed[0][1],
         overlap=float(np.mean([len(both) for both in overlaps])) / LENGTH,
-        lift=float(worth[treated].mean() / worth[~treated].mean() - 1),
-        preference=float(np.mean(signs)),
+        lift=float(treated / control - 1),
+        preference=preference,
+        false=(bool(false[:, 0].any()), bool(false[:, 1].any())),
     )
+
+
+def _split(worth: FloatArray, treated: BoolArray, tests: int, count: int) -> Evidence:
+    return bet(worth[:count], treated[:count], np.full(count, 0.5), treatments=tests)
+
+
+def _paired(signs: FloatArray, tests: int, count: int) -> Evidence:
+    return bet_on_preference(signs[:count], treatments=tests)
 
 
 def first_decided(evidence: Callable[[int], Evidence], users: int) -> int | None:
@@ -163,9 +204,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         row["overlap"] = float(np.mean([run.overlap for run in runs]))
         row["lift"] = float(np.mean([run.lift for run in runs]))
         row["preference"] = float(np.mean([run.preference for run in runs]))
-        for design in ("split", "interleaved"):
+        for place, design in enumerate(("split", "interleaved")):
             needed = [getattr(run, design) for run in runs]
             row[design] = {"decided": sum(value is not None for value in needed) / options.runs}
+            row[design] |= {"false": sum(run.false[place] for run in runs)}  # type: ignore[operator]
             row[design] |= {"half": quantile(needed, 0.5), "most": quantile(needed, 0.8)}  # type: ignore[operator]
         rows.append(row)
         print(json.dumps(row), flush=True)
