@@ -18,7 +18,7 @@ from recsys.errors import InputError
 from recsys.types import JsonObject
 from serving.domain import ExperimentState
 from serving.drift.drift_monitor import DriftMonitor
-from serving.events.audit import lost_events, newest
+from serving.events.audit import changed_fields, lost_events, newest, shares_in
 from serving.events.store import EventStore
 from serving.experiments.aggregates import Aggregates
 from serving.experiments.epoch import ExperimentEpoch, current_epoch
@@ -73,11 +73,6 @@ class TrackedExperiment:
     segments: UserSegments | None = None
     body: JsonObject | None = None
     stale_at: float = 0.0
-
-
-def shares_in(state: JsonObject | None) -> JsonObject | None:
-    """Arm to share of an experiment's state as an audit keeps it, None before the first."""
-    return None if state is None else {arm["name"]: arm["share"] for arm in state["arms"]}
 
 
 class Operations:
@@ -248,12 +243,17 @@ class Operations:
         }
 
     def journal(self, *, count: int = 200) -> list[JsonObject]:
-        """What was done and seen, newest first. Of an audit's two states the shares are kept."""
+        """What was done and seen, newest first. Of an audit's two states the shares and what else changed are
+        kept, of testers how many."""
         rows = [asdict(row) for row in newest(self.store, JOURNAL_KINDS, count=count)]
         for row in rows:
-            for name in ("before", "after"):
-                if row["kind"] == "audit" and name in row["data"]:
-                    row["data"][name] = shares_in(row["data"][name])
+            if row["kind"] == "audit":
+                states = [row["data"].get(name) for name in ("before", "after")]
+                changed = changed_fields(*states)
+                if "overrides" in changed:
+                    changed["overrides"] = [len(testers or {}) for testers in changed["overrides"]]
+                row["data"] |= dict(zip(("before", "after"), map(shares_in, states), strict=True))
+                row["data"]["changed"] = changed
         return rows
 
     def _state(self, experiment: str) -> ExperimentState:

@@ -324,6 +324,13 @@ def read_settings(fields: Any, *, where: str) -> Settings:
     try:
         return Settings.model_validate(fields)
     except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(map(str, first["loc"])) or "the top level"
-        raise InputError(f"{where}: {place}: {first['msg']} (got {str(first['input'])[:80]!r})") from None
+        raise InputError(f"{where}: {first_fault(error)}") from None
+
+
+def first_fault(error: ValidationError) -> str:
+    """The first thing that is wrong, on one line: where, what was expected, what was got."""
+    first = error.errors()[0]
+    # The branches of a union (a rule of ``metrics``, or a name) are no names that anybody wrote.
+    names = [str(name) for name in first["loc"] if name not in ("MetricSettings", "str", "[key]")]
+    place = ".".join(names) or "the top level"
+    return f"{place}: {first['msg'].removeprefix('Value error, ')} (got {str(first['input'])[:80]!r})"

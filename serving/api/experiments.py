@@ -28,6 +28,7 @@ from serving.api.schemas import (
 )
 from serving.domain import ArmSpec, ExperimentState
 from serving.engine.service import STORE_ERRORS, Service
+from serving.events.audit import changed_fields, shares_in
 from serving.events.rows import JournalEntry
 from serving.release_registry import pinned
 
@@ -78,11 +79,7 @@ async def history(request: Request, name: Name) -> Response:
 
 
 def _changes(audits: list[JournalEntry]) -> list[JsonObject]:
-    """The audit's entries, newest first, with shares in place of whole states."""
-
-    def shares(state: JsonObject | None) -> JsonObject | None:
-        return None if state is None else {arm["name"]: arm["share"] for arm in state["arms"]}
-
+    """The audit's entries, newest first, with shares and what else changed in place of whole states."""
     rows = []
     for entry in sorted(audits, key=lambda entry: -entry.seq)[:100]:
         before, after = entry.data.get("before"), entry.data.get("after")
@@ -92,8 +89,9 @@ def _changes(audits: list[JournalEntry]) -> list[JsonObject]:
                 "actor": entry.data.get("actor", ""),
                 "reason": entry.data.get("reason", ""),
                 "revision": None if after is None else after["revision"],
-                "before": shares(before),
-                "after": shares(after),
+                "before": shares_in(before),
+                "after": shares_in(after),
+                "changed": changed_fields(before, after),
                 "metrics": None if after is None else after.get("metrics"),
             }
         )

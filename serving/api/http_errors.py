@@ -110,7 +110,8 @@ def add_error_handlers(app: FastAPI) -> None:
         if any(one["type"] == "json_invalid" for one in found):
             return error_response(400, "the body is not JSON", request_id(request))
         details = [
-            {"where": ".".join(map(str, one["loc"])), "message": one["msg"]} for one in found[:MAX_DETAILS]
+            {"where": ".".join(map(str, one["loc"])), "message": one["msg"].removeprefix("Value error, ")}
+            for one in found[:MAX_DETAILS]
         ]
         first = details[0]
         return error_response(

@@ -9,12 +9,20 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationError,
+    model_validator,
+)
 
 from recsys.types import JsonObject
 from serving.domain import ExperimentKind, FeedbackKind, Owner
 from serving.engine.requests import split_ids
-from serving.settings import Arm, ExperimentSettings, Number
+from serving.settings import Arm, ExperimentSettings, Number, first_fault
 
 MAX_ITEMS = 100
 MAX_EXCLUDED = 1_000
@@ -203,7 +211,12 @@ class ExperimentChange(RequestModel):
 
 def _metric_rules(metrics: JsonObject | None) -> JsonObject | None:
     """``metrics`` of an experiment with defaults written out. Raises ValueError as a YAML's would."""
-    return None if metrics is None else ExperimentSettings.model_validate({"metrics": metrics}).rules
+    if metrics is None:
+        return None
+    try:
+        return ExperimentSettings.model_validate({"metrics": metrics}).rules
+    except ValidationError as error:
+        raise ValueError(first_fault(error).removeprefix("metrics.").removeprefix("metrics: ")) from None
 
 
 MetricRules = Annotated[
@@ -360,7 +373,8 @@ class ExperimentResponse(BaseModel):
 
 
 class RevisionChange(BaseModel):
-    """Shares by arm before and after; ``metrics`` as they then were, null for the deployment's."""
+    """Shares by arm before and after; ``changed`` is what else did, field to [before, after]; ``metrics`` as
+    they then were, null for the deployment's."""
 
     at: float
     actor: str
@@ -368,6 +382,7 @@ class RevisionChange(BaseModel):
     revision: int | None
     before: dict[str, float] | None
     after: dict[str, float] | None
+    changed: dict[str, list[Any]]
     metrics: dict[str, Any] | None
 
 

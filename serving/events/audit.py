@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from sqlalchemy import select
 
+from recsys.types import JsonObject
 from serving.events.event_tables import JOURNAL
 from serving.events.rows import JournalEntry
 from serving.events.store import EventStore
@@ -29,6 +30,26 @@ def newest(
     with store.engine.connect() as connection:
         rows = connection.execute(query.order_by(JOURNAL.c.seq.desc()).limit(count)).all()
     return [JournalEntry(row.at, row.kind, row.subject, json.loads(row.data), row.seq) for row in rows]
+
+
+def shares_in(state: JsonObject | None) -> JsonObject | None:
+    """Arm to share of an experiment's state as an audit keeps it, None before the first."""
+    return None if state is None else {arm["name"]: arm["share"] for arm in state["arms"]}
+
+
+def changed_fields(before: JsonObject | None, after: JsonObject | None) -> JsonObject:
+    """What a revision changed beside shares: field to [before, after]; {} for the first one."""
+    if before is None or after is None:
+        return {}
+    rows = [dict(state) | {"releases": _by_arm(state, "release")} for state in (before, after)]
+    rows = [row | {"explore": _by_arm(row, "explore")} for row in rows]
+    names = ("kind", "salt", "owner", "holdout", "overrides", "metrics", "releases", "explore")
+    pairs = {name: [row.get(name) for row in rows] for name in names}
+    return {name: pair for name, pair in pairs.items() if pair[0] != pair[1]}
+
+
+def _by_arm(state: JsonObject, field: str) -> JsonObject:
+    return {arm["name"]: arm.get(field) for arm in state["arms"] if arm.get(field)}
 
 
 def lost_events(store: EventStore, since: float) -> int:

@@ -237,15 +237,22 @@ def planned_shares(history: Sequence[ExperimentState]) -> dict[int, dict[str, fl
 def users_assigned(
     history: Sequence[ExperimentState], users: Sequence[UserAggregates]
 ) -> list[tuple[tuple[int, ...], tuple[float, ...]]]:
-    """Those of ``users`` who entered each arm at each revision, with the shares that then held."""
+    """Those of ``users`` who entered each arm at each revision, with the shares that then held; the arms are
+    those of all revisions, in the order of the newest."""
     counts: dict[int, Counter[str]] = {}
     for user in users:
         counts.setdefault(user.revision, Counter())[user.arm] += 1
     stages = []
-    for revision, planned in sorted(planned_shares(history).items()):
-        arms = [name for name, share in planned.items() if share > 0]
-        if revision in counts and len(arms) > 1:
-            stages.append((tuple(counts[revision][a] for a in arms), tuple(planned[a] for a in arms)))
+    by_revision = sorted(planned_shares(history).items())
+    arms = list(dict.fromkeys(name for _, planned in reversed(by_revision) for name in planned))
+    for revision, planned in by_revision:
+        shares = tuple(planned.get(name, 0.0) for name in arms)
+        if revision in counts and sum(share > 0 for share in shares) > 1:
+            entered = tuple(
+                n if share > 0 else 0
+                for n, share in zip((counts[revision][a] for a in arms), shares, strict=True)
+            )
+            stages.append((entered, shares))
     return stages
 
 

@@ -57,19 +57,20 @@ def log_bayes_factor(counts: Sequence[int], shares: Sequence[float]) -> float:
 def check(
     stages: Sequence[tuple[Sequence[int], Sequence[float]]], *, threshold: float = BLOCK_BELOW
 ) -> SampleRatio:
-    """Test users who entered while each set of shares held: ``stages`` of (counts, shares).
+    """Test users who entered while each set of shares held: ``stages`` of (counts, shares), arm by arm.
 
-    A ramp changes the shares; a user counts in the stage of their first exposure. Evidence adds up;
-    without any user there is none.
+    A ramp changes the shares; a user counts in the stage of their first exposure. An arm without a share has
+    no part in a stage's test. Evidence adds up; without any user there is none.
     """
     if not stages:
         return SampleRatio((), (), 1.0, threshold)
-    total = sum(log_bayes_factor(counts, shares) for counts, shares in stages)
-    width = max(len(shares) for _, shares in stages)
-    counts, expected = np.zeros(width), np.zeros(width)
-    for seen, shares in stages:  # a stage may lack arms that came later
-        counts[: len(seen)] += seen
-        expected[: len(seen)] += np.asarray(shares) / np.sum(shares) * np.sum(seen)
+    total = 0.0
+    counts, expected = np.zeros(len(stages[0][1])), np.zeros(len(stages[0][1]))
+    for seen, shares in stages:
+        part = [(count, share) for count, share in zip(seen, shares, strict=True) if share > 0]
+        total += log_bayes_factor(*zip(*part, strict=True))
+        counts += seen
+        expected += np.asarray(shares) / np.sum(shares) * np.sum(seen)
     return SampleRatio(
         counts=tuple(int(count) for count in counts),
         shares=tuple(float(share) for share in expected / max(expected.sum(), 1e-12)),

@@ -91,6 +91,8 @@ def decide_experiment(
     broken = [guardrail.words() for guardrail in guardrails if guardrail.broken]
     if broken:
         return Verdict(ExperimentDecision.STOP, "Stop: " + "; ".join(broken) + "." + warning)
+    if evidence.users == 0 and not primary:
+        return Verdict(ExperimentDecision.SECONDARY, "Secondary, decides nothing: nobody to compare yet.")
     if evidence.users == 0:
         return Verdict(
             ExperimentDecision.NOT_YET, "Not yet: no user's outcome is fixed; wait for the window to close."

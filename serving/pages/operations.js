@@ -98,12 +98,14 @@ function loop(entries) {
     rows.length ? table("cycles of the loop", ["cycle", "began because", "search", "gate, rmse", "comparison", "state", "outcome"], rows) : []);
 }
 
+const brief = value => value === null || typeof value !== "object" ? `${value === null ? "the deployment's" : value}` : JSON.stringify(value);
+const changes = changed => Object.entries(changed || {}).map(([name, pair]) => `; ${name === "overrides" ? "testers" : name} ${pair.map(brief).join(" → ")}`).join("");
 const shares = arms => arms ? Object.entries(arms).map(([arm, share]) => `${arm} ${percent(share)}`).join(", ") : "nothing";
 
 function words({kind, data, subject}) {
   if (kind === "rollout" && data.event === "started") return `${subject}: started ${data.plan.candidate} (${data.plan.release})`;
   if (kind === "rollout") return `${subject}: ${data.event} ${data.candidate} ${percent(data.from)} → ${percent(data.to)}, ${data.reason}`;
-  if (kind === "audit") return `${subject}: ${data.actor} made revision ${data.revision}${data.reason ? `, ${data.reason}` : ""}: ${shares(data.before)} → ${shares(data.after)}`;
+  if (kind === "audit") return `${subject}: ${data.actor} made revision ${data.revision}${data.reason ? `, ${data.reason}` : ""}: ${shares(data.before)} → ${shares(data.after)}${changes(data.changed)}`;
   if (kind === "catalogue") return `${data.actor} changed ${subject === "many" ? `${number(data.items, 0)} items` : `item ${subject}`}${data.reason ? `, ${data.reason}` : ""}`;
   if (kind === "rules") return `${data.actor} made revision ${data.revision} of the rules${data.reason ? `, ${data.reason}` : ""}`;
   if (kind === "drift") return `${data.signal.replace(/_/g, " ")} at ${number(data.distance)} is over ${number(data.threshold)}`;

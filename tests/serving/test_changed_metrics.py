@@ -35,11 +35,16 @@ def test_other_metrics_are_checked_audited_and_counted_anew(
         refused = patch(made, {"primary": "bought"})
         assert refused.status_code == 422
         assert "the primary metric 'bought' is none of" in refused.text
+        typed = patch(made, {"bought": {"events": {"purchase": 0}}}).json()["error"]
+        assert typed["message"] == (
+            "body.metrics: bought.events.purchase.weight: Input should be greater than 0 (got '0')"
+        )
         saved = patch(made, PURCHASES).json()
         assert saved["metrics"]["bought"]["events"]["purchase"] == {"weight": 5.0, "at_least": None}
         assert patch(made, None).json()["metrics"] == saved["metrics"]  # null leaves them as they are
         change = made.client.get("/v1/experiments/main/history").json()["changes"][1]
         assert (change["metrics"], change["reason"]) == (saved["metrics"], "purchases decide")
+        assert change["changed"] == {"metrics": [None, saved["metrics"]]}
         for user in ("u2", "u3"):
             buy(made, user)
         body = made.client.get("/v1/experiments/main/results").json()

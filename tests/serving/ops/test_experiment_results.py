@@ -51,6 +51,17 @@ def test_the_bayes_factor_is_a_ratio_of_marginal_likelihoods() -> None:
     assert sample_ratio.log_bayes_factor((2, 0), (0.5, 0.5)) == pytest.approx(np.log(urn))
 
 
+def test_an_arm_without_a_share_keeps_its_place_among_the_counts() -> None:
+    """The middle one of three arms has nobody at the second revision: its users are its own all the same."""
+    stages = [((300, 100, 100), (0.6, 0.2, 0.2)), ((510, 0, 490), (0.5, 0.0, 0.5))]
+    found = sample_ratio.check(stages)
+    assert found.counts == (810, 100, 590)
+    assert found.shares == pytest.approx((800 / 1500, 100 / 1500, 600 / 1500))
+    bayes = sample_ratio.log_bayes_factor((300, 100, 100), (0.6, 0.2, 0.2))
+    bayes += sample_ratio.log_bayes_factor((510, 490), (0.5, 0.5))
+    assert found.p_value == pytest.approx(min(1.0, float(np.exp(-bayes))))
+
+
 def verdict_of(
     estimate: float, *, counts: tuple[int, int] = (1000, 1000), broken: bool = False
 ) -> ExperimentDecision:
@@ -85,6 +96,8 @@ def test_a_secondary_metric_decides_nothing() -> None:
     ratio = sample_ratio.check([((500, 500), (0.5, 0.5))])
     assert decide_experiment(ratio, evidence).decision is ExperimentDecision.SHIP
     assert decide_experiment(ratio, evidence, primary=False).decision is ExperimentDecision.SECONDARY
+    nobody = decide_experiment(ratio, bet(np.empty(0), np.empty(0, bool), np.empty(0)), primary=False)
+    assert nobody.words == "Secondary, decides nothing: nobody to compare yet."
 
 
 def test_a_doubtful_sample_ratio_is_warned_of_and_a_certain_one_blocks() -> None:
