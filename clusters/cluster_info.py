@@ -26,7 +26,7 @@ class ClusterInfo:
     gpu: str
     gpus_per_pod: int
     pods: int
-    trials_per_gpu: int
+    trials_per_gpu: int | None
     batch_size: int
     usd_per_hour: float
     spent_usd: float  # up to `written`

@@ -53,6 +53,13 @@ class Workload:
     grace_epochs: int = 0  # 0: nothing is pruned
     reduction: float = 2.0
     finish_hours: float = 0.0
+    epoch_steps: int | None = None  # at most; None: all of train
+
+    @property
+    def steps(self) -> int:
+        """Of an epoch."""
+        whole = math.ceil(self.ratings / BATCH)
+        return whole if self.epoch_steps is None else min(whole, self.epoch_steps)
 
     @property
     def trials(self) -> int:
@@ -81,8 +88,13 @@ class Forecast:
 
 def step_ms(workload: Workload, bandwidth_gb: float) -> float:
     """Milliseconds a training step: the longer of the launch floor and the bandwidth floor."""
+    return max(HOST_MS, bandwidth_ms(workload, bandwidth_gb))
+
+
+def bandwidth_ms(workload: Workload, bandwidth_gb: float) -> float:
+    """Milliseconds a training step takes to move the tables through the card's memory."""
     moved = BYTES_MOVED_A_PARAMETER * PARAMETERS_A_ROW * (workload.users + workload.items)
-    return max(HOST_MS, moved / (bandwidth_gb * 1e9) * 1e3)
+    return moved / (bandwidth_gb * 1e9) * 1e3
 
 
 def memory_gb(workload: Workload, *, trials_per_gpu: int = 1) -> float:
@@ -118,7 +130,7 @@ def expected_epochs(workload: Workload) -> float:
 
 def epoch_hours(workload: Workload, gpu: str) -> float:
     """Hours of one epoch of a network on a known card, by the model."""
-    return math.ceil(workload.ratings / BATCH) * step_ms(workload, CARDS[gpu][1]) / 3.6e6
+    return workload.steps * step_ms(workload, CARDS[gpu][1]) / 3.6e6
 
 
 def sweep_hours(workload: Workload) -> float:

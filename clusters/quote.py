@@ -132,7 +132,7 @@ def make_quote(spec: RentedSpec, prices: Prices) -> Quote:
         spec.gpus_per_pod,
         spec.max_usd,
         spec.max_hours,
-        spec.trials_per_gpu,
+        spec.trials_per_gpu or 1,
     )
     if not quote.usable:
         raise ClusterError(

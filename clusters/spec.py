@@ -60,7 +60,7 @@ class RentedSpec(StrictSpec):
     kind: str
     gpus: tuple[GpuChoice, ...] = Field(min_length=1)
     gpus_per_pod: int = Field(default=1, ge=1, le=8)
-    trials_per_gpu: int = Field(default=1, ge=1, le=8)
+    trials_per_gpu: int | None = Field(default=None, ge=1, le=8)  # null: by what the first trial measures
     pods: int = Field(default=1, ge=1, le=16)
     image: str = Field(min_length=1)
     disk_gb: int = Field(default=60, ge=10, le=2000)

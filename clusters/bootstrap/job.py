@@ -35,9 +35,9 @@ def main() -> int:
     environment = os.environ | secrets | {"PYTHONUNBUFFERED": "1", "PYTHONPATH": str(BASE / "code")}
     # Ray's job manager names its cluster in RAY_ADDRESS; a search joins only what this variable names.
     environment["RECSYS_RAY_ADDRESS"] = os.environ.get("RAY_ADDRESS") or "auto"
-    # Ray sets this to the CPUs of the job, one; the driver builds the ensemble with all that it may use.
-    if "OMP_NUM_THREADS" not in secrets:
-        environment.pop("OMP_NUM_THREADS", None)
+    # Ray sets this to the CPUs of the job, one, and torch would count the host's cores: the driver builds the
+    # ensemble with all that the container may use.
+    environment["OMP_NUM_THREADS"] = secrets.get("OMP_NUM_THREADS", (BASE / "cores").read_text())
     environment["BREAKTHROUGH_CLUSTER_FACTS"] = str(BASE / "facts.json")
     (BASE / "busy").touch()
     stop = threading.Event()

@@ -170,6 +170,15 @@ def wait_for_head(host: str) -> None:
         time.sleep(0.2)
 
 
+def usable_cores(settings: dict[str, Any], python: str) -> int:
+    """Cores for Ray's trials and, in ``cores``, for the job: by the cgroup, where the settings name none."""
+    command = [python, "-c", "from recsys.machine import usable_cores; print(usable_cores())"]
+    counted = subprocess.run(command, cwd=BASE / "code", capture_output=True, check=True, text=True)
+    cores = settings.get("cpus") or int(counted.stdout)
+    (BASE / "cores").write_text(str(cores))
+    return int(cores)
+
+
 def start_ray(settings: dict[str, Any], python: str) -> None:
     """`ray start` as head or worker; with one pod on the loopback only, else on the private address."""
     ray = Path(python).parent / "ray"
@@ -194,8 +203,7 @@ def start_ray(settings: dict[str, Any], python: str) -> None:
     else:
         wait_for_head(settings["head_ip"])
         command += [f"--address={settings['head_ip']}:{HEAD_PORT}"]
-    if settings.get("cpus"):
-        command += [f"--num-cpus={settings['cpus']}"]
+    command += [f"--num-cpus={usable_cores(settings, python)}"]
     if settings.get("object_store_bytes"):
         command += [f"--object-store-memory={settings['object_store_bytes']}"]
     for attempt in range(RAY_STARTS):

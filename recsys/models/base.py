@@ -65,6 +65,7 @@ class Scorer(Protocol):
 class Trainer(Protocol):
     """A model being trained. The same seed and data give the same numbers on one device.
 
+    One that is trained by steps has ``epoch_steps``, the most of an epoch, None: all of train.
     ``config`` is read at every step: a contingency may put one of the same shape in its place.
     """
 
@@ -110,6 +111,7 @@ class ModelFamily:
     ``require_installed`` where a library that training needs is missing. ``unsupported_options(data)``
     names the fields that must keep their default on this data, and why: a search does not draw them.
     ``restorable_inputs(state)`` are the arguments of ``build`` that a saved trainer state already holds.
+    ``uses_gpu``: its trainer computes on ``device``; any other is given the CPU and holds no GPU.
     """
 
     name: str
@@ -121,6 +123,7 @@ class ModelFamily:
     require_installed: Callable[[], None] | None = None
     unsupported_options: Callable[[TrainingData], Mapping[str, str]] | None = None
     restorable_inputs: Callable[[Arrays], Mapping[str, Any]] | None = None
+    uses_gpu: bool = False
 
     @property
     def ranges(self) -> Mapping[str, Range]:

@@ -82,7 +82,7 @@ class Trial:
             require_safe(self.config, shape, small_batch_allowed=small_batch_allowed, where=spec.name)
         if self.family.check is not None:
             self.family.check(self.config, data)
-        self.device = pick_device(device)
+        self.device = pick_device(device if self.family.uses_gpu else "cpu")
         self.sample = train_sample(data, spec.seed)
         self.reports: list[EpochReport] = []
         self.events: list[RunEvent] = []
@@ -108,7 +108,7 @@ class Trial:
     def build_trainer(self, **restorable_inputs: Any) -> Trainer:
         """A trainer at its start; ``known`` is what need not be found again."""
         build, spec = self.family.build, self.spec
-        return build(
+        trainer = build(
             self.config,
             self.data,
             epochs=spec.epochs,
@@ -116,6 +116,9 @@ class Trial:
             device=self.device,
             **restorable_inputs,
         )
+        if hasattr(trainer, "epoch_steps"):
+            trainer.epoch_steps = spec.epoch_steps
+        return trainer
 
     @property
     def parameters(self) -> int:

@@ -88,6 +88,7 @@ class SearchPlan(PlanModel):
     seed: Annotated[int, Field(ge=0)] = 0
     trials: Annotated[int, Field(ge=2)] = 16  # formula, template, then the search
     epochs: PositiveInt = 12  # at most, the same for every trial; schedules are scaled to it
+    epoch_steps: PositiveInt | None = None  # training steps of an epoch at most; null: all of train
     families: dict[str, Share] = Field(
         default_factory=lambda: {SUBJECT: 1.0}
     )  # shares of the searched trials
@@ -108,8 +109,8 @@ class SearchPlan(PlanModel):
     proposing: SamplingOptions = SamplingOptions()
     reference: ReferenceOptions = ReferenceOptions()
     ensemble: EnsembleOptions = EnsembleOptions()
-    concurrency: PositiveInt | None = None  # trials at once; null: one per two cores or per GPU, 2 at least
-    gpus_per_trial: Annotated[float, Field(ge=0)] = 1.0  # where the cluster has GPUs
+    concurrency: PositiveInt | None = None  # trials at once; null: as many as GPUs, or pairs of cores
+    gpus_per_trial: Annotated[float, Field(ge=0)] | None = None  # null: 1, or less once one has been measured
     small_batch: bool = False  # batch 1536 instead of 2048, where the GPU's own row asks for it
     checkpoint_seconds: Annotated[float, Field(ge=0)] = 15.0  # between a trial's checkpoints; 0: every epoch
     worker_deaths: Annotated[int, Field(ge=0)] = 2  # restarts of a trial whose process died or hung

@@ -29,6 +29,7 @@ class SearchFamily:
     config_type: type[Any]
     ranges: Mapping[str, Range]
     starts: tuple[JsonObject, ...] = ()
+    uses_gpu: bool = False
 
     def config(self, values: JsonObject) -> Any:
         """A config with ``values`` set. Raises InputError for a wrong field."""
@@ -45,7 +46,7 @@ def search_family(name: str) -> SearchFamily:
     """The family called ``name`` on its track. Raises InputError with near names."""
     if name in FAMILIES:
         rating = FAMILIES[name]
-        return SearchFamily(name, "rating", rating.config_type, rating.ranges)
+        return SearchFamily(name, "rating", rating.config_type, rating.ranges, uses_gpu=rating.uses_gpu)
     if name in LIST_FAMILIES:
         listed = LIST_FAMILIES[name]
         starts = tuple(listed.describe(start) for start in listed.starts)

@@ -117,4 +117,4 @@ def where_it_ran(prepared: RunContext, resources: Resources | None) -> JsonObjec
     """Nodes, CPUs and GPUs as Ray had them; on a rented cluster what was rented, too."""
     facts = read_cluster_info()
     rented = {} if facts is None else facts.shown()
-    return {**prepared.about["cluster"], **({} if resources is None else vars(resources)), **rented}
+    return {**prepared.about["cluster"], **({} if resources is None else resources.shown()), **rented}

@@ -141,6 +141,12 @@ class RunContext:
             for name in composer.searched_families()
         }
 
+    def uses_gpu(self, number: int) -> bool:
+        """Whether a trial is of a family that uses a GPU."""
+        slots = () if self.composer is None else self.composer.sequence
+        families = {spec.number: spec.family for spec in self.specs} | {s.number: s.family for s in slots}
+        return search_family(families[number]).uses_gpu
+
     def data_bytes(self) -> int:
         """Of the training data's arrays."""
         arrays: list[Any] = [self.data.user_features, self.data.item_features]

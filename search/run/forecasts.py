@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from clusters.cluster_info import ClusterInfo
-from clusters.forecast import CARDS, Forecast, epoch_hours, forecast, sweep_hours
+from clusters.forecast import CARDS, Forecast, bandwidth_ms, epoch_hours, forecast, sweep_hours
 from recsys.types import JsonObject
 from search.config.plan import SUBJECT, SearchPlan
 from search.run.budget import Meter
@@ -43,7 +43,7 @@ class ForecastLog:
                 usd_per_hour=budget.usd_per_hour,
                 max_hours=budget.cap_hours,
                 max_usd=budget.max_usd,
-                trials_per_gpu=cluster.trials_per_gpu,
+                trials_per_gpu=cluster.trials_per_gpu or 1,
                 network_ratio=cluster.network_ratio,
                 chain_ratio=cluster.chain_ratio,
             )
@@ -62,7 +62,7 @@ class ForecastLog:
             "chain": (self.projector.epoch_seconds(CHAINS), sweep_hours(trained)),
         }
         self.about["throughput"] = {
-            kind: seconds / (hours * 3600 * max(cluster.trials_per_gpu, 1))
+            kind: seconds / (hours * 3600 * self.projector.lanes.trials_a_card)
             for kind, (seconds, hours) in measured.items()
             if seconds is not None and hours > 0
         }
@@ -75,6 +75,15 @@ class ForecastLog:
         if seen is not None:
             usd = self.meter.usd(now) + (seen.end_hours - seen.used_hours) * self.meter.budget.usd_per_hour
             self.rows.append(_row(EPOCHS, seen, seen.reached, seen.end_hours, usd=usd))
+
+
+def floor_seconds(plan: SearchPlan, cluster: ClusterInfo | None, *, ratings: int) -> float:
+    """Of a network's epoch on ``ratings`` of train, by a rented card's bandwidth; 0 where not known."""
+    workload = None if cluster is None else workload_of(plan)
+    if cluster is None or workload is None or cluster.gpu not in CARDS:
+        return 0.0
+    steps = replace(workload, ratings=ratings).steps
+    return steps * bandwidth_ms(workload, CARDS[cluster.gpu][1]) / 1000
 
 
 def _row(made: str, seen: Projection | Forecast, trials: int, hours: float, *, usd: float) -> JsonObject:

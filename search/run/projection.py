@@ -10,13 +10,16 @@ import math
 from collections import defaultdict
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
+from itertools import accumulate
 
 from clusters.forecast import mean_epochs
 from recsys.ranking.list_families import LIST_FAMILIES
 from recsys.training.trial_types import EpochReport, TrialResult, TrialSpec, TrialStatus
-from search.config.plan import SearchPlan
+from search.config.plan import SUBJECT, SearchPlan
+from search.config.tracks import search_family
 from search.run.budget import Meter, hours
-from search.run.run_state import RunState
+from search.run.run_state import RunningTrial, RunState
+from search.sampling.lanes import Lane, Lanes
 from search.sampling.trial_slots import TrialSlot
 
 COUNTED_BY_TRIALS = ("formula", "template", "start-from", "search")  # what --trials counts
@@ -78,7 +81,7 @@ class Projector:
     """
 
     def __init__(self, plan: SearchPlan, slots: Sequence[TrialSlot], ledger: RunState, meter: Meter) -> None:
-        self.at_once = plan.concurrency or 2
+        self.lanes = Lanes(Lane("cpu", plan.concurrency or 2, 1.0))
         self._plan, self._slots, self._ledger, self._meter = plan, tuple(slots), ledger, meter
         self._times: dict[tuple[str, str], EpochTimes] = defaultdict(EpochTimes)
         for result in ledger.finished.values():
@@ -120,31 +123,42 @@ class Projector:
         if not self.calibrated:
             return None
         budget, used, ledger = self._meter.budget, self._meter.hours(now), self._ledger
-        running = [
-            max(self._seconds(row.spec.family, row.spec.origin, row.spec.epochs) - done, 0.0)
-            for row in ledger.running.values()
-            for done in [self._trained(row.spec, row.report)]
-        ]
+        ahead: dict[str, list[float]] = defaultdict(list)  # seconds of each trial that has not ended, by lane
+        for row in ledger.running.values():
+            ahead[self._lane(row.spec.family)].append(self._left(row, now))
+        for seconds in ahead.values():
+            seconds.sort()
         known = {*ledger.finished, *ledger.running}
-        waiting = [slot for slot in self._slots if slot.number not in known]
-        ahead = sorted(running) + [
-            self._seconds(slot.family, slot.origin, slot_epochs(self._plan, slot)) for slot in waiting
-        ]
-        untold = max(ledger.left - len(ahead), 0)  # trials given as specs, not started
-        ahead += [sum(ahead) / len(ahead) if ahead else ledger.trial_seconds()] * untold
-        needed = used + sum(ahead) / max(self.at_once, 1) / 3600 + budget.finish_hours
-        room = (budget.search_hours - used) * 3600 * max(self.at_once, 1)
-        if sum(ahead) <= room:
+        for slot in self._slots:
+            if slot.number not in known:
+                epoch, epochs = self._expected(slot.family, slot.origin, slot_epochs(self._plan, slot))
+                ahead[self._lane(slot.family)].append(epoch * epochs)
+        named = [seconds for lane in ahead.values() for seconds in lane]
+        untold = max(ledger.left - len(named), 0)  # trials given as specs, not started
+        mean = sum(named) / len(named) if named else ledger.trial_seconds()
+        ahead[self._lane(SUBJECT)] += [mean] * untold
+        at_once = {lane.name: lane.at_once for lane in (self.lanes.cpu, self.lanes.gpu) if lane is not None}
+        longest = max((sum(seconds) / at_once[lane] for lane, seconds in ahead.items()), default=0.0)
+        needed = used + longest / 3600 + budget.finish_hours
+        room = (budget.search_hours - used) * 3600
+        if longest <= room:
             return Projection(ledger.planned, ledger.planned, used, needed, needed)
-        reached, total = len(ledger.finished), 0.0
-        for seconds in ahead:
-            total += seconds
-            if total > room:
-                break
-            reached += 1
+        reached = len(ledger.finished)
+        for lane, seconds in ahead.items():
+            reached += sum(total <= room * at_once[lane] for total in accumulate(seconds))
         return Projection(
             ledger.planned, reached, used, needed, max(budget.cap_hours, used), self._same_trials(reached)
         )
+
+    def _lane(self, family: str) -> str:
+        return self.lanes.lane(search_family(family).uses_gpu).name
+
+    def _left(self, trial: RunningTrial, now: float) -> float:
+        """Seconds that a running trial still needs; its epochs take at least what the last has taken."""
+        spec, so_far = trial.spec, max(now - trial.since, 0.0)
+        epoch, epochs = self._expected(spec.family, spec.origin, spec.epochs)
+        done = 0 if trial.report is None else trial.report.epoch
+        return max((epochs - done) * max(epoch, so_far) - so_far, 0.0)
 
     def _same_trials(self, reached: int) -> int | None:
         if not self._slots:
@@ -152,18 +166,14 @@ class Projector:
         counted = sum(
             slot.origin in COUNTED_BY_TRIALS and slot.track == "rating" for slot in self._slots[:reached]
         )
-        return counted if counted >= 2 else None
+        return counted if 2 <= counted < self._plan.trials else None
 
-    def _trained(self, spec: TrialSpec, report: EpochReport | None) -> float:
-        mean = self._times[_kind(spec.family, spec.origin)].mean
-        return 0.0 if report is None or mean is None else mean * report.epoch
-
-    def _seconds(self, family: str, origin: str, epochs: int) -> float:
-        """Expected seconds of a trial of this kind: its own kind's epochs, else its family's, else any's."""
+    def _expected(self, family: str, origin: str, epochs: int) -> tuple[float, float]:
+        """Seconds of an epoch of such a trial (by its kind, its family, or any), and how many it trains."""
         kind = self._times.get(_kind(family, origin), EpochTimes())
         mean = kind.mean
         if _kind(family, origin) == LISTS:
-            return mean or 0.0  # seconds, where no list trial has ended: nothing beside the others
+            return mean or 0.0, 1.0  # before a list trial has ended: nothing beside the others
         for times in (
             [row for (name, _), row in self._times.items() if name == family],
             list(self._times.values()),
@@ -178,7 +188,7 @@ class Projector:
             expected = mean_epochs(epochs, grace=pruning.grace_epochs, reduction=pruning.reduction)
         else:
             expected = float(epochs)
-        return (mean or 0.0) * expected
+        return mean or 0.0, expected
 
 
 def epochs_of(plan: SearchPlan, origin: str) -> int:

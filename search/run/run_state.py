@@ -18,9 +18,11 @@ NOT_WARNINGS = {EventKind.STARTED, EventKind.NEW_BEST, EventKind.FINISHED, Event
 
 @dataclass
 class RunningTrial:
-    """A trial in progress: its last report, None before its first epoch's end."""
+    """A trial in progress: its last report, None before its first epoch's end; ``since`` (Unix seconds) that,
+    or its start."""
 
     spec: TrialSpec
+    since: float = 0.0
     report: EpochReport | None = None
 
 
@@ -62,11 +64,12 @@ class RunState:
         return sum(seconds) / len(seconds) if seconds else 0.0
 
     def started(self, spec: TrialSpec) -> None:
-        self.running[spec.number] = RunningTrial(spec)
+        self.running[spec.number] = RunningTrial(spec, self.clock())
 
     def reported(self, number: int, report: EpochReport) -> None:
         if number in self.running:
             self.running[number].report = report
+            self.running[number].since = self.clock()
         recent = max(self.epoch_seconds * 0.8, report.seconds)
         self.epoch_seconds = recent if math.isfinite(recent) else self.epoch_seconds
 

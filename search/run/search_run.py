@@ -23,13 +23,14 @@ from search.results import read_results, summary_text, write_results
 from search.results.outcome import RunStatus
 from search.run.context import RunContext, SearchRequest
 from search.run.early_end import early_end
-from search.run.forecasts import ForecastLog
+from search.run.forecasts import ForecastLog, floor_seconds
 from search.run.listeners import FanOutListener
 from search.run.progress import ProgressDisplay
 from search.run.projection import Projector
 from search.run.run_state import RunState
 from search.run.setup import prepare
 from search.run.signals import InterruptHandler
+from search.sampling.lanes import CardUse
 from search.storage.run_dir import RunFolder
 from search.tracking import Tracker
 from search.tune.ray_cluster import Resources, check_join, ray_cluster
@@ -123,6 +124,7 @@ class SearchRun:
         )
         self.interrupts = InterruptHandler(self._interrupted)
         self._saved = 0.0
+        self.searching: Search | None = None
 
     def go(self) -> int:
         """Search, finish, tell. The exit code."""
@@ -162,11 +164,11 @@ class SearchRun:
         began = time.perf_counter()
         with ray_cluster(
             concurrency=plan.concurrency,
-            gpus_per_trial=plan.gpus_per_trial,
+            gpus_per_trial=1.0 if plan.gpus_per_trial is None else plan.gpus_per_trial,
             data_bytes=prepared.data_bytes(),
         ) as resources:
             self.progress.say(resources.described())
-            self.projector.at_once = resources.concurrency
+            self.projector.lanes = resources.lanes
             search = Search(
                 run=self.folder.path,
                 plan=plan,
@@ -180,8 +182,12 @@ class SearchRun:
                 tick=self._tick,
                 patience=lambda: max(LEAST_PATIENCE_SECONDS, 5 * self.ledger.epoch_seconds),
                 needs_gpu=prepared.cluster is not None and prepared.cluster.needs_gpu,
+                uses_gpu=prepared.uses_gpu,
+                card=CardUse(floor_seconds(plan, prepared.cluster, ratings=len(prepared.data.train))),
             )
+            self.searching = search
             search.go(prepared.work, resources)
+            resources = replace(resources, lanes=search.lanes)
         prepared.seconds["search"] = time.perf_counter() - began
         return search.ended_by, resources
 
@@ -189,7 +195,7 @@ class SearchRun:
         if self.interrupts.requested:
             return "interrupted"
         ended = list(self.ledger.finished.values())
-        price, at_once = self.meter.budget.usd_per_hour, self.projector.at_once
+        price, at_once = self.meter.budget.usd_per_hour, self.projector.lanes.at_once
         if early := early_end(self.prepared.plan, ended, usd_per_hour=price, at_once=at_once):
             status, reason = early
             self.everyone.event(RunEvent(EventKind.BUDGET, at=time.time(), message=reason))
@@ -205,6 +211,7 @@ class SearchRun:
     def _tick(self) -> None:
         now = time.time()
         prepared = self.prepared
+        self._follow_lanes()
         self.forecasts.first_epochs(now)
         self.forecasts.throughput(prepared.plan, prepared.cluster, ratings=len(prepared.data.train))
         mark = self.meter.milestone(now)
@@ -212,6 +219,14 @@ class SearchRun:
             self.everyone.event(self._budget_event(mark, now))
         self._save_time()
         self.progress.refresh()
+
+    def _follow_lanes(self) -> None:
+        """The projection counts with the lanes that trials run on now; a change of them is told."""
+        if self.searching is None or self.searching.lanes == self.projector.lanes:
+            return
+        self.projector.lanes = self.searching.lanes
+        card = f"{self.projector.lanes.trials_a_card} trials a card from now on: {self.searching.card.text()}"
+        self.progress.say(card)
 
     def _budget_event(self, mark: float, now: float) -> RunEvent:
         budget = self.meter.budget

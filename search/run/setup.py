@@ -151,7 +151,7 @@ def on_this_cluster(plan: SearchPlan, facts: ClusterInfo | None) -> SearchPlan:
     """``plan`` with what its rented GPUs ask for: trials a GPU, and the batch of their own row."""
     if facts is None:
         return plan
-    share = 1 / max(facts.trials_per_gpu, 1)
+    share = None if facts.trials_per_gpu is None else 1 / max(facts.trials_per_gpu, 1)
     small = plan.small_batch or facts.batch_size == SMALL_BATCH_SIZE
     return plan.model_copy(update={"gpus_per_trial": share, "small_batch": small})
 

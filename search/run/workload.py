@@ -65,6 +65,7 @@ def workload_of(plan: SearchPlan) -> Workload | None:
         grace_epochs=plan.pruning.grace_epochs if plan.pruning.enabled else 0,
         reduction=plan.pruning.reduction,
         finish_hours=plan.finish_minutes / 60,
+        epoch_steps=plan.epoch_steps,
     )
 
 

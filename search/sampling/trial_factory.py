@@ -135,6 +135,7 @@ class TrialFactory:
             or (slot.origin == "baseline" and slot.name == ""),
             origin=slot.origin,
             track=slot.track,
+            epoch_steps=plan.epoch_steps,
         )
 
     def _scaled_template(self) -> tuple[str, JsonObject]:

@@ -11,6 +11,7 @@ from ray.tune.search import Searcher
 from recsys.training.trial_types import TrialResult
 from recsys.types import JsonObject
 from search.sampling.family_sampler import FamilySampler
+from search.sampling.lanes import Lane
 from search.sampling.trial_factory import Draw, Proposal
 
 
@@ -20,7 +21,8 @@ class TrialQueue(Searcher):  # type: ignore[misc]
     ``compose(number, draw)`` makes a Proposal (``draw`` asks a family's sampler); ``journal`` keeps it
     before it runs; ``is_open()`` False ends the handing out. A trial whose process died is handed out
     again, ``deaths`` times at most, and goes on from its checkpoint. Samplers know a trial by its number,
-    so handing it out twice tells them nothing.
+    so handing it out twice tells them nothing. ``lane_of(number)`` is where a trial runs: one
+    whose lane is full does not hold up those of another.
     """
 
     def __init__(
@@ -32,6 +34,7 @@ class TrialQueue(Searcher):  # type: ignore[misc]
         compose: Callable[[int, Draw], Proposal],
         journal: Callable[[Proposal], None],
         is_open: Callable[[], bool],
+        lane_of: Callable[[int], Lane],
         deaths: int = 0,
     ) -> None:
         super().__init__(metric="rmse", mode="min")
@@ -41,7 +44,9 @@ class TrialQueue(Searcher):  # type: ignore[misc]
         self._compose = compose
         self._journal = journal
         self._is_open = is_open
+        self._lane_of = lane_of
         self._deaths = deaths
+        self._lanes: dict[str, str] = {}  # of the trials that are out, by Tune's id
         self._died: Counter[int] = Counter()
         self._out: dict[str, Proposal] = {}
         self._unknown = {proposal.spec.number for proposal in unfinished}
@@ -50,23 +55,37 @@ class TrialQueue(Searcher):  # type: ignore[misc]
         """The next trial; None while there is none but one that runs may come back."""
         if not self._is_open():
             return str(Searcher.FINISHED)
-        if self._waiting:
-            proposal = self._waiting.pop(0)
-            self._register(proposal)
-        elif self._numbers:
-            proposal = self._next()
-        else:
+        if not self._waiting and not self._numbers:
             return None if self._out else str(Searcher.FINISHED)
-        self._out[trial_id] = proposal
-        return {"number": proposal.spec.number, "spec": vars(proposal.spec)}
+        for waiting in self._waiting:
+            lane = self._lane_of(waiting.spec.number)
+            if self._has_room(lane):
+                self._waiting.remove(waiting)
+                self._register(waiting)
+                return self._hand_out(trial_id, waiting, lane)
+        for number in self._numbers:
+            lane = self._lane_of(number)
+            if self._has_room(lane):
+                self._numbers.remove(number)
+                return self._hand_out(trial_id, self._propose(number), lane)
+        return None
+
+    def _has_room(self, lane: Lane) -> bool:
+        return sum(name == lane.name for name in self._lanes.values()) < lane.at_once
+
+    def _hand_out(self, trial_id: str, proposal: Proposal, lane: Lane) -> JsonObject:
+        self._out[trial_id], self._lanes[trial_id] = proposal, lane.name
+        return {
+            "number": proposal.spec.number,
+            "spec": vars(proposal.spec),
+            "resources": lane.request,
+        }
 
     def gave_up(self, number: int) -> bool:
         """Whether a trial that died is not handed out again."""
         return self._died[number] > self._deaths
 
-    def _next(self) -> Proposal:
-        number = self._numbers.pop(0)
-
+    def _propose(self, number: int) -> Proposal:
         def draw(family: str, given: JsonObject | None) -> tuple[JsonObject, JsonObject]:
             return self._families[family].propose(str(number), number, given)
 
@@ -102,6 +121,7 @@ class TrialQueue(Searcher):  # type: ignore[misc]
 
     def on_trial_complete(self, trial_id: str, result: JsonObject | None = None, error: bool = False) -> None:
         proposal = self._out.pop(trial_id)
+        del self._lanes[trial_id]
         spec = proposal.spec
         if error:
             self._died[spec.number] += 1

@@ -17,6 +17,8 @@ import ray
 
 from recsys.errors import InputError
 from recsys.machine import ensure_ray_token, object_store_folder, ray_folder, usable_cores
+from recsys.types import JsonObject
+from search.sampling.lanes import Lanes, Node, make_lanes
 from search.tune import ray_internals
 
 # Tune's own loggers, signal handler and snapshots are off: the run's folder holds all that is needed.
@@ -39,18 +41,20 @@ PATIENCE_SECONDS = 180.0  # the second start's; Ray's own is 30
 
 @dataclass(frozen=True)
 class Resources:
-    """What one trial gets, and how many run at once."""
+    """How many trials run at once, with what, and where."""
 
-    concurrency: int
-    cpus: float
-    gpus: float
+    lanes: Lanes
     nodes: int
     address: str
 
     def described(self) -> str:
         where = "this machine" if self.address == "local" else f"the Ray cluster ({self.nodes} nodes)"
-        each = f"{self.cpus:g} CPU" + (f" and {self.gpus:g} GPU" if self.gpus else "")
-        return f"{self.concurrency} trials at once on {where}, {each} each"
+        return self.lanes.text(f" on {where}")
+
+    def shown(self) -> JsonObject:
+        """What a run's results say of it."""
+        lanes = {lane.name: vars(lane) for lane in (self.lanes.cpu, self.lanes.gpu) if lane is not None}
+        return {"nodes": self.nodes, "address": self.address, "trials_at_once": lanes}
 
 
 @contextmanager
@@ -156,17 +160,7 @@ def start_here(*, cpus: int, store: int) -> None:
 
 
 def _resources(concurrency: int | None, *, gpus_per_trial: float, address: str) -> Resources:
-    total = ray.cluster_resources()
-    cpus, gpus = float(total.get("CPU", 1.0)), float(total.get("GPU", 0.0))
-    each_gpu = gpus_per_trial if gpus else 0.0
-    if concurrency is None:
-        concurrency = max(1, int(gpus / each_gpu)) if each_gpu else max(2, int(cpus // 2))
-    elif each_gpu:
-        concurrency = max(1, min(concurrency, int(gpus / each_gpu)))
-    return Resources(
-        concurrency=concurrency,
-        cpus=float(max(1, int(cpus // concurrency))),
-        gpus=each_gpu,
-        nodes=len([node for node in ray.nodes() if node.get("Alive")]),
-        address=address or "local",
-    )
+    counted = [node.get("Resources", {}) for node in ray.nodes() if node.get("Alive")]
+    nodes = [Node(float(one.get("CPU", 0.0)), float(one.get("GPU", 0.0))) for one in counted]
+    lanes = make_lanes(nodes, concurrency=concurrency, gpus_per_trial=gpus_per_trial)
+    return Resources(lanes, len(nodes), address or "local")

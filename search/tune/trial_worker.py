@@ -145,7 +145,7 @@ class TrialWorker(tune.Trainable):  # type: ignore[misc]
             return self._list_trial()
         if self._trial is None:
             return self._final_row(None)
-        if self._needs_gpu and not has_gpu():
+        if self._needs_gpu and self._trial.family.uses_gpu and not has_gpu():
             return self._row(None, done=True, fatal=f"{GPU_GONE}; torch sees none on {os.uname().nodename}")
         if self._repeat:
             return self._row(self._repeat.pop(0))

@@ -14,9 +14,11 @@ from ray import tune
 from recsys.data.split import TrainingData
 from recsys.ranking.list_validation import ListValidation
 from recsys.training.trial_types import EpochReport, RunEvent, TrialResult, TrialSpec, TrialStatus
+from recsys.types import JsonObject
 from search.config.plan import SearchPlan
 from search.results.outcome import RunStatus
 from search.sampling.family_sampler import FamilySampler
+from search.sampling.lanes import MOST_A_CARD, ONE_TRIAL, CardUse, Lanes
 from search.sampling.trial_factory import Draw, Proposal
 from search.sampling.trial_queue import TrialQueue
 from search.tune.callbacks import Listener, RunCallback
@@ -56,7 +58,8 @@ class Work:
 class Search:
     """One session of a search. ``should_end()`` says whether to end now (None: go on), and why;
     ``patience()`` is the seconds that a trial has to end itself once it was told to; ``needs_gpu``: a GPU is
-    paid for, so that none may go on without."""
+    paid for, so that none may go on without; ``uses_gpu(number)``: whether a trial is of a family that uses
+    one; ``card``: what is known of the cards; ``lanes``: how many trials run at once, and with what."""
 
     run: Path
     plan: SearchPlan
@@ -70,6 +73,9 @@ class Search:
     tick: Callable[[], None]
     patience: Callable[[], float]
     needs_gpu: bool = False
+    uses_gpu: Callable[[int], bool] = lambda number: False
+    card: CardUse = field(default_factory=CardUse)
+    lanes: Lanes = ONE_TRIAL
     ended_by: RunStatus | None = None
     _running: set[int] = field(default_factory=set)
     _told: set[int] = field(default_factory=set)
@@ -80,7 +86,7 @@ class Search:
         """Run what is left. Raises RunFailure where the run cannot go on."""
         if work.count == 0:
             return
-        if self.needs_gpu and not resources.gpus:
+        if self.needs_gpu and resources.lanes.gpu is None:
             raise RunFailure(f"{GPU_GONE}; Ray counts none")
         proposals = TrialQueue(
             families=self.families,
@@ -89,8 +95,10 @@ class Search:
             compose=self.compose,
             journal=self.journal,
             is_open=lambda: self.ended_by is None,
+            lane_of=lambda number: self.lanes.lane(self.uses_gpu(number)),
             deaths=self.plan.worker_deaths,
         )
+        self.lanes = resources.lanes
         for proposal, result in [*work.earlier, *work.done]:
             proposals.replay(proposal, result, read_ndcg(self.run / result.folder))
         longest = max(self.plan.epochs, self.plan.baseline_epochs or 1, self.plan.reference.epochs)
@@ -109,7 +117,7 @@ class Search:
         )
         storage = self.run / ".tune"
         try:
-            self._fit(proposals, pruning, callback, resources=resources, count=work.count, storage=storage)
+            self._fit(proposals, pruning, callback, count=work.count, storage=storage)
         except _Unresponsive:
             return
         finally:
@@ -121,7 +129,6 @@ class Search:
         pruning: FamilyPruning,
         callback: RunCallback,
         *,
-        resources: Resources,
         count: int,
         storage: Path,
     ) -> None:
@@ -136,16 +143,15 @@ class Search:
             rank="ndcg_at_10" in self.plan.objectives,
             needs_gpu=self.needs_gpu,
         )
-        each = {"cpu": resources.cpus, **({"gpu": resources.gpus} if resources.gpus else {})}
         tuner = tune.Tuner(
-            tune.with_resources(worker, each),
+            tune.with_resources(worker, _requested_resources),
             tune_config=tune.TuneConfig(
                 metric="rmse",
                 mode="min",
                 search_alg=proposals,
                 scheduler=pruning,
                 num_samples=count * (1 + self.plan.worker_deaths),
-                max_concurrent_trials=resources.concurrency,
+                max_concurrent_trials=self.lanes.sharing(MOST_A_CARD).at_once,  # lanes say how many
                 reuse_actors=True,
                 trial_name_creator=_trial_name,
                 trial_dirname_creator=_trial_name,
@@ -180,6 +186,15 @@ class Search:
                 tell_to_end(self._session, number, TrialStatus.STOPPED)
         self.tick()
 
+    def measured(self, spec: TrialSpec, report: EpochReport) -> None:
+        """Choose how many trials to come share a card, where the plan leaves that open."""
+        alone = self.lanes.gpu is not None and self.lanes.trials_a_card == 1
+        if self.plan.gpus_per_trial is not None or not alone or not self.uses_gpu(spec.number):
+            return
+        if report.epoch > 1:  # the first has a start in it
+            self.card.epoch(report.seconds, report.memory_share)
+            self.lanes = self.lanes.sharing(self.card.trials)
+
     def running(self, number: int) -> None:
         self._running.add(number)
 
@@ -199,6 +214,7 @@ class _RunningTrials:
         self.listener.trial_started(spec)
 
     def epoch(self, spec: TrialSpec, report: EpochReport) -> None:
+        self.search.measured(spec, report)
         self.listener.epoch(spec, report)
 
     def event(self, event: RunEvent) -> None:
@@ -207,6 +223,11 @@ class _RunningTrials:
     def trial_finished(self, result: TrialResult) -> None:
         self.search.not_running(result.spec.number)
         self.listener.trial_finished(result)
+
+
+def _requested_resources(config: JsonObject) -> tune.PlacementGroupFactory:
+    """What a trial asks of Ray, by the lane that it was handed out on."""
+    return tune.PlacementGroupFactory([config["resources"]])
 
 
 def _trial_name(trial: tune.experiment.Trial) -> str:

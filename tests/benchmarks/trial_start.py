@@ -127,7 +127,7 @@ def plain_tune(count: int, folder: Path) -> list[float]:
         tune.run(
             PlainTrial,
             config={"number": tune.grid_search(list(range(count)))},
-            resources_per_trial={"cpu": resources.cpus},
+            resources_per_trial={"cpu": resources.lanes.cpu.cpus},
             max_concurrent_trials=1,
             callbacks=[callback],
             storage_path=str(folder),

@@ -45,4 +45,4 @@ def check(config: BayesMfConfig, data: TrainingData) -> None:
         )
 
 
-FAMILY = ModelFamily("bayes_mf", BayesMfConfig, build, make_scorer, RANGES, check)
+FAMILY = ModelFamily("bayes_mf", BayesMfConfig, build, make_scorer, RANGES, check, uses_gpu=True)

@@ -156,4 +156,5 @@ FAMILY = ModelFamily(
     check=check,
     unsupported_options=unsupported_options,
     restorable_inputs=restorable_inputs,
+    uses_gpu=True,
 )

@@ -82,6 +82,7 @@ class HybridVaeTrainer:
         self.swa = Average(self.weights) if config.swa_start < 1 else None
         self.row_adams = self._row_adams()
         self.epoch = 0
+        self.epoch_steps: int | None = None
         self.left_out = None if start is None else start.left_out
         self._make_pairs = PairBuilder(self.network, train, device, self.left_out)
         self._pairs = self._make_pairs(train)
@@ -130,7 +131,7 @@ class HybridVaeTrainer:
         self._predictor = self._read = None
         batches = self.noise.order(len(self._values)).split(self.config.batch_size)
         # A lone last rating has no batch statistics; the order differs next epoch.
-        batches = tuple(rows for rows in batches if len(rows) > 1)
+        batches = tuple(rows for rows in batches[: self.epoch_steps] if len(rows) > 1)
         squared = torch.zeros((), device=self.device)
         divergence, norm = squared.clone(), squared.clone()
         with tensor_cores(self.device):

@@ -46,4 +46,4 @@ def check(config: ItemGpConfig, data: TrainingData) -> None:
         )
 
 
-FAMILY = ModelFamily("item_gp", ItemGpConfig, build, make_scorer, RANGES, check)
+FAMILY = ModelFamily("item_gp", ItemGpConfig, build, make_scorer, RANGES, check, uses_gpu=True)

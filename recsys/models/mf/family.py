@@ -36,4 +36,4 @@ def make_scorer(member: ModelArtifact, histories: Callable[[int], History]) -> M
     return MfScorer(member)
 
 
-FAMILY = ModelFamily("mf", MfConfig, build, make_scorer, RANGES)
+FAMILY = ModelFamily("mf", MfConfig, build, make_scorer, RANGES, uses_gpu=True)

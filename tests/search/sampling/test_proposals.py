@@ -12,6 +12,7 @@ from recsys.bounds import DataShape
 from recsys.training.trial_types import EpochReport, TrialResult, TrialSpec, TrialStatus
 from recsys.types import JsonObject
 from search.sampling.family_sampler import FamilySampler, SamplerSettings
+from search.sampling.lanes import ONE_TRIAL
 from search.sampling.search_space import Space
 from search.sampling.trial_factory import Draw, Proposal
 from search.sampling.trial_queue import TrialQueue
@@ -50,6 +51,7 @@ def proposals(family: FamilySampler, numbers: list[int], kept: list[Proposal]) -
         compose=compose,
         journal=kept.append,
         is_open=lambda: True,
+        lane_of=lambda number: ONE_TRIAL.cpu,
     )
 
 

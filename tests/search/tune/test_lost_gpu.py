@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import torch
 from recsys.models.optim import device
 from recsys.training.trial_types import TrialSpec
 from search.config.plan import make_plan
+from search.sampling.lanes import ONE_TRIAL
 from search.storage.trial_dir import RESULT, trial_folder
 from search.tune import trial_worker
 from search.tune.ray_cluster import Resources
@@ -19,7 +21,7 @@ from search.tune.tuner import RunFailure, Search, Work
 from tests.small_ratings import checkerboard, training_data
 
 DATA = training_data(checkerboard(users=30, items=20))
-SPEC = TrialSpec(0, "first", "bias", {}, epochs=3, seed=0)
+SPEC = TrialSpec(0, "first", "mf", {"factors": 2}, epochs=3, seed=0)
 
 
 @pytest.fixture
@@ -42,6 +44,14 @@ def test_a_trial_that_sees_no_gpu_ends_the_run(
     assert row["done"]
     assert "the GPU that is paid for is gone" in row["fatal"]
     assert not (trial_folder(tmp_path, 0) / RESULT).exists()  # a resumed run goes on with it
+
+
+def test_a_trial_that_uses_no_gpu_goes_on_without_one(
+    worker: TrialWorker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(trial_worker, "has_gpu", lambda: False)
+    worker.reset_config({"number": 0, "spec": vars(replace(SPEC, family="bias", config={}))})
+    assert "fatal" not in worker.step()
 
 
 def test_a_broken_gpu_is_not_the_trials_failure(
@@ -79,7 +89,7 @@ def test_a_cluster_on_which_ray_counts_no_gpu_is_refused(tmp_path: Path) -> None
         needs_gpu=True,
     )
     with pytest.raises(RunFailure, match=r"gone.*Ray counts none"):
-        search.go(Work(done=[], unfinished=[], numbers=[0]), Resources(1, 1.0, 0.0, 1, "local"))
+        search.go(Work(done=[], unfinished=[], numbers=[0]), Resources(ONE_TRIAL, 1, "local"))
 
 
 def test_a_lost_gpu_is_told_from_a_full_one(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -33,11 +33,8 @@ class FakeRay:
     def shutdown(self) -> None:
         pass
 
-    def cluster_resources(self) -> dict[str, float]:
-        return {"CPU": 2.0}
-
-    def nodes(self) -> list[dict[str, bool]]:
-        return [{"Alive": True}]
+    def nodes(self) -> list[dict[str, Any]]:
+        return [{"Alive": True, "Resources": {"CPU": 2.0}}]
 
 
 def start(monkeypatch: pytest.MonkeyPatch, fake: FakeRay) -> module.Resources:
