@@ -79,10 +79,10 @@ def quote(options: argparse.Namespace) -> int:
         if workload is None:
             log("no forecast: the size of the plan's data is not known before it is read")
     try:
-        text = provider.quote(spec, offline=offline).text(workload)
+        text = provider.quote(spec, offline=offline).holding(workload).text(workload)
     except ClusterFailed as problem:
         log(f"the catalogue is out of reach ({problem})")
-        text = provider.quote(spec, offline=True).text(workload)
+        text = provider.quote(spec, offline=True).holding(workload).text(workload)
     log(text)
     return 0
 

@@ -24,6 +24,7 @@ from clusters.existing_ray import joining_environment
 from clusters.forecast import Workload
 from clusters.monitor import Interrupts, sigterm_as_interrupt
 from clusters.provider import Provider, make_provider
+from clusters.quote import Quote
 from clusters.remote_run import SEARCH, RemoteRun
 from clusters.spec import AddressSpec, ClusterSpec, LocalSpec, RentedSpec, read_spec
 from clusters.ssh import make_key
@@ -101,7 +102,8 @@ def _launch(
     if "--resume" not in arguments and out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise ClusterError(f"--out {out} is not empty; name another folder, or --resume the run in it")
     state = prepare(provider, spec, arguments, out=out, yes=yes, detach=detach, workload=workload)
-    session = RemoteRun(provider, spec, state, out, while_here, log)
+    assert isinstance(state.cluster_spec, RentedSpec)
+    session = RemoteRun(provider, state.cluster_spec, state, out, while_here, log)
     return ended_on_interrupt(session, lambda run: begin(run, detach=detach))
 
 
@@ -177,12 +179,19 @@ def prepare(
                 f"cluster {other.name} already runs {out}: --attach to it, or name another --out"
             )
     make_provider_ready(provider)
-    quote = provider.quote(spec)
+    quote = provider.quote(spec).holding(workload)
     log("quote\n" + quote.text(workload))
     confirm(yes)
-    state = states.create(spec, out=out)
+    state = states.create(only_offered(spec, quote), out=out)
     make_key(state.name)
     return states.update(state.name, arguments=tuple(arguments), detached=detach)
+
+
+def only_offered(spec: RentedSpec, quote: Quote) -> RentedSpec:
+    """The cluster without the cards that cannot hold its plan: renting asks the catalogue anew, and would
+    take the next free one of the list."""
+    small = {offer.gpu for offer in quote.offers if offer.small}
+    return spec.model_copy(update={"gpus": tuple(gpu for gpu in spec.gpus if gpu.id not in small)})
 
 
 def make_provider_ready(provider: Provider) -> None:

@@ -5,11 +5,12 @@ The most a run can cost is the smaller of max_usd and price x max_hours; it is w
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from clusters.cluster_errors import ClusterError
-from clusters.forecast import CARDS, Workload, forecast
+from clusters.forecast import CARDS, Workload, forecast, memory_gb
 from clusters.quote_calibration import calibration_of
 from clusters.spec import RentedSpec
 
@@ -35,6 +36,7 @@ class Offer:
     batch_size: int
     usd_per_hour: float  # 0 where no price is known
     refused: str = ""
+    small: bool = False  # refused, for it cannot hold the plan
 
 
 @dataclass(frozen=True)
@@ -57,8 +59,33 @@ class Quote:
         """The most a run on this offer can cost under the limits."""
         return min(self.max_usd, offer.usd_per_hour * self.max_hours)
 
+    def holding(self, workload: Workload | None) -> Quote:
+        """The same, with the cards passed over that cannot hold a plan.
+
+        Raises:
+            ClusterError: no card of the list that can be had can hold it.
+        """
+        if workload is None:
+            return self
+        needed = memory_gb(workload, trials_per_gpu=self.trials_per_gpu)
+
+        def checked(offer: Offer) -> Offer:
+            memory = CARDS.get(offer.gpu, (math.inf, 0))[0]
+            if offer.refused or needed <= memory:
+                return offer
+            why = f"cannot hold the plan: it needs about {needed:.0f} GB, the card has {memory:.0f} GB"
+            return replace(offer, refused=why, small=True)
+
+        quote = replace(self, offers=tuple(map(checked, self.offers)))
+        if self.usable and not quote.usable:
+            raise ClusterError(
+                f"{quote.text()}\nno GPU of the list can hold the plan: add a card with more memory to gpus, "
+                "or lower trials_per_gpu"
+            )
+        return quote
+
     def expected(self, offer: Offer, workload: Workload) -> str:
-        """What a plan comes to on an offer, or why the card cannot hold it."""
+        """What a plan comes to on an offer."""
         calibration = calibration_of(offer.gpu)
         coming = forecast(
             workload,
@@ -73,10 +100,7 @@ class Quote:
         )
         if coming is None:
             return "no forecast: the card's bandwidth is not known (clusters/forecast.py, CARDS)"
-        memory = CARDS[offer.gpu][0]
-        if coming.memory_gb > memory:
-            return f"cannot hold the plan: it needs about {coming.memory_gb:.0f} GB, the card has {memory} GB"
-        held = f"{coming.memory_gb:.0f} of {memory} GB"
+        held = f"{coming.memory_gb:.0f} of {CARDS[offer.gpu][0]} GB"
         return f"expected for {workload.name}: {coming.text()}, {held}{calibration.text()}"
 
     def text(self, workload: Workload | None = None) -> str:

@@ -7,10 +7,14 @@ from pathlib import Path
 
 import pytest
 
+from clusters import state as states
 from clusters.cli import main
+from clusters.cluster_errors import ClusterError
 from clusters.forecast import CARDS, Workload, expected_epochs, forecast, memory_gb, step_ms
+from clusters.launch import prepare
 from clusters.quote import Prices, make_quote
-from tests.clusters.played.playing import a_spec
+from clusters.spec import RentedSpec
+from tests.clusters.played.playing import Play, a_spec
 
 ROOT = Path(__file__).resolve().parents[2]
 ML_32M = Workload("ml-32m", 20_500_000, 200_948, 84_432, 20, 0, 16, finish_hours=0.5)
@@ -47,7 +51,7 @@ def test_a_card_that_cannot_hold_the_plan_is_named() -> None:
     large = dataclasses.replace(ML_32M, users=10_000_000)
     assert memory_gb(large) > CARDS["NVIDIA GeForce RTX 4090"][0]
     prices = Prices("a test", {"NVIDIA RTX A6000": 0.5, "NVIDIA GeForce RTX 4090": 0.75}, {}, 0.0)
-    text = make_quote(a_spec(), prices).text(large)
+    text = make_quote(a_spec(), prices).holding(large).text(large)
     assert "cannot hold the plan: it needs about 41 GB, the card has 24 GB" in text
 
 
@@ -58,3 +62,25 @@ def test_the_quote_of_the_owners_plan(capsys: pytest.CaptureFixture[str]) -> Non
     assert "expected for ml-32m: all " in out
     assert main([*words[:-1], "nosuch"]) == 2
     assert "nosuch" in capsys.readouterr().err
+
+
+@pytest.mark.failure("a card too small for the plan", "first in the list and free", seen="")
+def test_a_card_too_small_for_the_plan_is_passed_over_for_the_next_that_holds_it(
+    play: Play, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The small one is first in the list and free; the ledger shows what was rented."""
+    large = dataclasses.replace(ML_32M, users=10_000_000)
+    spec = a_spec(gpus=[{"id": "NVIDIA GeForce RTX 4090"}, {"id": "NVIDIA RTX A6000"}])
+    monkeypatch.setattr("clusters.launch.shutil.which", lambda tool: f"/usr/bin/{tool}")
+    state = prepare(play.provider, spec, [], out=tmp_path / "run", yes=True, detach=False, workload=large)
+    said = capsys.readouterr().out
+    assert "passed over: cannot hold the plan: it needs about 41 GB, the card has 24 GB" in said
+    assert isinstance(state.cluster_spec, RentedSpec)
+    play.provider.rent(state.cluster_spec, state, log=play.said.append)
+    (entry,) = play.cloud.ledger()
+    assert entry["gpu"] == "NVIDIA RTX A6000"
+    play.provider.end(states.load(state.name), log=play.said.append)
+    small = a_spec(gpus=[{"id": "NVIDIA GeForce RTX 4090"}])
+    with pytest.raises(ClusterError, match="no GPU of the list can hold the plan"):
+        prepare(play.provider, small, [], out=tmp_path / "other", yes=True, detach=False, workload=large)
+    assert len(play.cloud.ledger()) == 1
