@@ -56,6 +56,7 @@ class ListFamily:
             the root of a person's ratings (on ML-100K 0.020 on three quarters where all want 0.017).
         by_epochs: The same as ``fit`` for a family that trains by epochs, so that a search can end a trial
             between them; None: it fits at once.
+        uses_gpu: Whether it is fitted on a GPU where there is one; a search gives the others none.
     """
 
     name: str
@@ -68,6 +69,7 @@ class ListFamily:
     needs_features: tuple[str, ...] = ()
     data_powers: Mapping[str, float] = field(default_factory=dict)
     by_epochs: FitByEpochs | None = None
+    uses_gpu: bool = False
 
     def forced_off(self, data: ListData) -> JsonObject:
         """The fields that ``data`` cannot feed, at their off-values."""
@@ -136,6 +138,7 @@ LIST_FAMILIES: dict[str, ListFamily] = {
             share=5.0,
             needs_times=("pages",),
             data_powers={"ridge": -0.5},
+            uses_gpu=True,
         ),
         ListFamily(
             "ease",
@@ -147,6 +150,7 @@ LIST_FAMILIES: dict[str, ListFamily] = {
                 item_regression.EaseTrialConfig(ridge=100.0, user_damping=0.25, dropout=0.3),
             ),
             share=1.0,
+            uses_gpu=True,
         ),
         ListFamily(
             "edlae",
@@ -160,6 +164,7 @@ LIST_FAMILIES: dict[str, ListFamily] = {
             share=4.0,
             needs_times=("closeness",),
             needs_features=("features",),
+            uses_gpu=True,
         ),
         ListFamily(
             "item_neighbours",

@@ -15,11 +15,10 @@ from recsys.types import JsonObject
 class TrialSpec:
     """One training to run. ``config`` holds the family's fields by name; ``prunable`` is False for
     the trials that ASHA must let finish (the formula, the plan's template).
-
-    ``early_stop`` off trains exactly ``epochs`` (a refit). ``epoch_steps``: an epoch of a model that is trained
-    by steps has at most so many, of batches drawn anew; None: all of train. ``origin`` says who proposed it:
-    "formula", "template", "baseline", "search", "start-from", "experiment". ``track`` is "rating" (judged
-    by rmse) or "lists" (judged by NDCG@10).
+    ``early_stop`` off trains exactly ``epochs`` (a refit). ``epoch_steps``: an epoch of a model that is
+    trained by steps has at most so many, of batches drawn anew; None: all of train. ``origin`` says who
+    proposed it: "formula", "template", "baseline", "search", "start-from", "experiment". ``track`` is
+    "rating" (judged by rmse) or "lists" (judged by NDCG@10).
     """
 
     number: int

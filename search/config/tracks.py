@@ -50,6 +50,6 @@ def search_family(name: str) -> SearchFamily:
     if name in LIST_FAMILIES:
         listed = LIST_FAMILIES[name]
         starts = tuple(listed.describe(start) for start in listed.starts)
-        return SearchFamily(name, "lists", listed.config_type, listed.ranges, starts)
+        return SearchFamily(name, "lists", listed.config_type, listed.ranges, starts, listed.uses_gpu)
     known = {**FAMILIES, **LIST_FAMILIES}
     raise InputError(f"there is no model family {name!r}; {suggest_names(name, known)}")

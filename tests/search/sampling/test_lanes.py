@@ -89,11 +89,11 @@ def test_a_card_that_waits_for_its_host_gets_a_second_trial() -> None:
 
 def test_every_family_says_whether_it_uses_a_gpu() -> None:
     on_gpu = {name for name in {**FAMILIES, **LIST_FAMILIES} if search_family(name).uses_gpu}
-    assert on_gpu == {"hybrid_vae", "mf", "bayes_mf", "item_gp"}
+    assert on_gpu == {"hybrid_vae", "mf", "bayes_mf", "item_gp", "als", "ease", "edlae"}
 
 
 def test_a_full_lane_does_not_hold_up_the_other() -> None:
-    families = {0: "hybrid_vae", 1: "hybrid_vae", 2: "bias", 3: "als", 4: "hybrid_vae"}
+    families = {0: "hybrid_vae", 1: "hybrid_vae", 2: "bias", 3: "popularity", 4: "hybrid_vae"}
     lanes = Lanes(Lane("cpu", 1, 1.0), Lane("gpu", 1, 2.0, 1.0))
 
     def compose(number: int, draw: Any) -> Proposal:
