@@ -40,7 +40,10 @@ def test_with_its_gpu_seen_the_owners_plan_comes_to_a_release(stage: Stage) -> N
     stage.machines.environment = RAY_SEES_ONE | TORCH_SEES_ONE
     driver = stage.search(*search(stage, trials=3, epochs=1), require_gpu=True)
     assert driver.wait(timeout=500) == 0, stage.said()
-    assert "1 trials at once on the Ray cluster (1 nodes), 1 CPU and 1 GPU each" in stage.said()
+    assert (
+        "1 trials at once on the Ray cluster (1 nodes), 0.5 CPU and 1 GPU each; "
+        "of families that use no GPU 1 trials at once, 0.5 CPU each"
+    ) in stage.said()
     assert json.loads((stage.out / "release" / "manifest.json").read_text())["complete"] is True
     results = stage.results()
     assert results["cluster"]["gpu"] == "NVIDIA RTX A6000"
