@@ -91,7 +91,7 @@ def base_source(run: Path, events: str) -> DataSpec:
 
 def _store(events: str) -> str:
     """An event store's address, whatever folder it is named from and up to which row."""
-    url = split_watermark(events)[0]
+    url = split_watermark(events).url
     return url if "://" in url else str(Path(url).absolute())
 
 

@@ -106,7 +106,8 @@ class Dataset:
     genres) where the dataset has any, ``item_encoder`` makes those of an item, ``user_groups`` is what users
     are told apart by. ``source`` says in one line where the ratings came from.
     ``noise_floor`` is the rmse of the best possible predictor, known of synthetic ratings only.
-    ``lineage`` says what served ratings were merged in (``merged_ratings.merge_served``).
+    ``lineage`` says what served ratings were merged in (``merged_ratings.merge_served``); ``positives`` are
+    clicks and the like of pairs without a rating, for lists alone.
     """
 
     name: str
@@ -123,6 +124,7 @@ class Dataset:
     source: str = ""
     noise_floor: float | None = None
     lineage: JsonObject | None = None
+    positives: Ratings | None = None
 
     @property
     def has_new_items(self) -> bool:

@@ -10,10 +10,9 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,46 +20,85 @@ from sqlalchemy import Connection, Engine, create_engine, inspect, text
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
+from recsys.data.event_items import ServedItems, read_served_items
+from recsys.data.event_rows import EventRows, read_event_rows
 from recsys.data.ratings import RatingScale
 from recsys.errors import InputError
 from recsys.pseudonyms import KEY_VARIABLE, fingerprint, pseudonym, pseudonym_key
-from recsys.types import BoolArray
+from recsys.types import BoolArray, JsonObject
 
-ROWS_AT_ONCE = 20_000
 ANONYMOUS = "anonymous-"  # how the server names a session without a user id
 EVENT_SCHEMA = "0004"  # the newest revision of serving/events/migrations that is read here
 CLOCK_SLACK_SECONDS = 60.0  # a client's clock may be that far ahead
-QUERY = """
-SELECT f.seq, f.user_id, f.item_id, f.value, f.at, e.items
-FROM feedback AS f LEFT JOIN exposures AS e ON e.exposure_id = f.exposure_id
-WHERE f.kind = 'rating' AND f.value IS NOT NULL AND f.seq <= {watermark:d}
-ORDER BY f.seq
-"""
 NO_WATERMARK = 2**62
+CLICKS = {"click": 1.0}  # what an experiment without metrics counts beside ratings
 
 
-@dataclass(frozen=True)
-class ServedRatings:
-    """Ratings from an event store, oldest row first.
+@dataclass(frozen=True, eq=False)
+class ServedPairs:
+    """What people did with items, oldest row first.
 
-    ``user_ids``, ``item_ids`` (n,) text; ``values`` (n,) stars; ``times`` (n,) Unix seconds; ``exposed`` (n,)
-    True where one of our own lists showed the item before it was rated (a feedback loop). ``watermark`` is
-    the last row read, ``left_out`` counts rows by reason, ``erased`` maps an erasure's subject (a
-    ``pseudonym`` under ``key``) to its time.
+    ``users``, ``items`` (n,) index ``user_names``, ``item_names``; ``values`` (n,) stars, or what an event is
+    worth in (0, 1]; ``times`` (n,) Unix seconds; ``propensities`` (n,) with which one of our own lists held
+    the item before (a feedback loop), NaN where none did.
     """
 
-    user_ids: NDArray[np.str_]
-    item_ids: NDArray[np.str_]
+    user_names: list[str]
+    item_names: list[str]
+    users: NDArray[np.int32]
+    items: NDArray[np.int32]
     values: NDArray[np.float32]
     times: NDArray[np.int64]
-    exposed: BoolArray
+    propensities: NDArray[np.float32]
+
+    @classmethod
+    def of(cls, rows: EventRows, chosen: NDArray[np.int64], values: NDArray[np.float32]) -> ServedPairs:
+        """The rows ``chosen`` (n,), worth ``values`` (n,); names in the order in which they come."""
+        user_names, users = _renamed(rows.user_names, rows.users[chosen])
+        item_names, items = _renamed(rows.item_names, rows.items[chosen])
+        times = rows.times[chosen].astype(np.int64)
+        return cls(user_names, item_names, users, items, values, times, rows.propensities[chosen])
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    @property
+    def user_ids(self) -> list[str]:
+        """Of each row."""
+        return [self.user_names[user] for user in self.users.tolist()]
+
+    @property
+    def item_ids(self) -> list[str]:
+        """Of each row."""
+        return [self.item_names[item] for item in self.items.tolist()]
+
+    @property
+    def exposed(self) -> BoolArray:
+        """(n,) where one of our own lists held the item."""
+        return ~np.isnan(self.propensities)
+
+
+@dataclass(frozen=True, eq=False)
+class ServedRatings:
+    """What an event store adds to the data of a run.
+
+    ``ratings`` in stars; ``positives`` of other kinds, worth their weight in the experiment's metrics;
+    ``catalogue`` what was set of items. ``watermark`` is the last row read, ``left_out`` counts ratings by
+    reason and ``unused`` other events, ``erased`` maps an erasure's subject (a ``pseudonym`` under ``key``)
+    to its time.
+    """
+
+    ratings: ServedPairs
+    positives: ServedPairs
+    catalogue: ServedItems = field(default_factory=ServedItems)
     watermark: int = 0
     left_out: dict[str, int] = field(default_factory=dict)
+    unused: dict[str, int] = field(default_factory=dict)
     erased: dict[str, float] = field(default_factory=dict)
     key: bytes = field(default=b"", repr=False)
 
     def __len__(self) -> int:
-        return len(self.values)
+        return len(self.ratings)
 
     def erased_at(self, user_id: str) -> float:
         """Unix seconds of the person's last erasure, -inf without one."""
@@ -75,12 +113,55 @@ def split_source(source: str) -> tuple[str, str] | None:
     return (run, events) if run and events else None
 
 
-def split_watermark(events: str) -> tuple[str, int]:
-    """``EVENTS#17`` as the store and the last row to read (``NO_WATERMARK`` where none is named)."""
-    url, mark, number = events.rpartition("#")
-    if not mark or not number.isdecimal() or Path(events).exists():
-        return events, NO_WATERMARK
-    return url, int(number)
+@dataclass(frozen=True)
+class EventMarks:
+    """``url`` of an event store, and the last rows of feedback and of ``items`` that are read."""
+
+    url: str
+    feedback: int = NO_WATERMARK
+    items: int = NO_WATERMARK
+
+    def __str__(self) -> str:
+        return f"{self.url}#{self.feedback},{self.items}"
+
+
+def split_watermark(events: str) -> EventMarks:
+    """``EVENTS#17`` as the store and the last row of feedback; ``EVENTS#17,4`` also the last row of items."""
+    url, mark, numbers = events.rpartition("#")
+    parts = numbers.split(",")
+    if not mark or len(parts) > 2 or not all(part.isdecimal() for part in parts) or Path(events).exists():
+        return EventMarks(events)
+    return EventMarks(url, *map(int, parts))
+
+
+def current_marks(url: str) -> EventMarks:
+    """The store with its last rows as they are now; those that ``url`` names where it does.
+
+    Raises:
+        InputError: as ``read_served``.
+    """
+    marks = split_watermark(url)
+    engine = open_events(marks.url)
+    try:
+        with engine.connect() as connection:
+            _require_known_schema(connection)
+            last = {"feedback": connection.scalar(text("SELECT MAX(seq) FROM feedback")) or 0}
+            if inspect(connection).has_table("items"):
+                last["items"] = connection.scalar(text("SELECT MAX(seq) FROM items")) or 0
+    except (SQLAlchemyError, engine.dialect.loaded_dbapi.Error) as error:
+        raise _unreadable(marks.url, error) from None
+    finally:
+        engine.dispose()
+    return EventMarks(
+        marks.url, min(marks.feedback, last["feedback"]), min(marks.items, last.get("items", 0))
+    )
+
+
+def _unreadable(url: str, error: Exception) -> InputError:
+    return InputError(
+        f"the events at {url.split('@')[-1]} cannot be read ({getattr(error, 'orig', error)}); "
+        "expected a store that `python -m serving serve --events` wrote"
+    )
 
 
 def open_events(url: str) -> Engine:
@@ -111,70 +192,124 @@ def open_events(url: str) -> Engine:
 
 
 def read_served(
-    url: str,
-    scale: RatingScale,
-    *,
-    now: float | None = None,
+    url: str, scale: RatingScale, *, now: float | None = None, folder: Path | None = None
 ) -> ServedRatings:
-    """Every usable rating of an event store.
+    """Every usable rating of an event store, what other events are worth, and its catalogue.
 
-    Left out and counted: ratings outside ``scale`` or from the future, rows without a person (anonymous
+    Left out and counted: ratings outside ``scale``, rows from the future, without a person (anonymous
     sessions) or an item, testers (overrides of any experiment), and what a person gave before an erasure.
 
     Args:
-        url: the server's ``--events``; with ``#N`` after it, rows up to the N-th alone, so that the same
-            ratings can be read again while the store grows.
+        url: the server's ``--events``; with ``#N`` after it, rows up to the N-th alone, and with ``#N,M``
+            changes of items up to the M-th, so that the same can be read again while the store grows.
         scale: the base data's rating scale, in stars.
         now: Unix seconds; the clock's where None.
+        folder: where rows are kept while they are read, so that a reading that was killed goes on.
 
     Raises:
         InputError: there is no store, it is not one of ours, it is of a newer schema, or its erasures were
             named with another key.
     """
-    url, until = split_watermark(url)
+    marks = split_watermark(url)
     latest = (time.time() if now is None else now) + CLOCK_SLACK_SECONDS
-    kept: list[tuple[str, str, float, float, bool]] = []
-    left_out: dict[str, int] = {}
-    watermark = 0
-    engine = open_events(url)
+    engine = open_events(marks.url)
     try:
         with engine.connect() as connection:
             _require_known_schema(connection)
-            erased, key = _erasures(connection, url)
+            weights = _event_weights(connection)
+            rows = read_event_rows(
+                connection,
+                ("rating", *weights),
+                until=marks.feedback,
+                has_propensities=_has_propensities(connection),
+                folder=folder,
+            )
+            erased, key = _erasures(connection, marks.url)
             testers = _testers(connection)
-            for row in _rating_rows(connection, until):
-                seq, user, item, value, at, items = row
-                watermark = seq
-                reason = _reason(user, item, value, at, scale, latest)
-                if not reason and user in testers:
-                    reason = "tester"
-                if not reason and erased and at <= _erased_at(user, erased, key):
-                    reason = "erased person"
-                if reason:
-                    left_out[reason] = left_out.get(reason, 0) + 1
-                    continue
-                # The id is looked for as text first: parsing every list would cost more than all the rest.
-                shown = items is not None and item in items and item in json.loads(items)
-                kept.append((user, item, value, at, shown))
+            catalogue = read_served_items(connection, until=marks.items)
     except (SQLAlchemyError, engine.dialect.loaded_dbapi.Error) as error:
-        raise InputError(
-            f"the events at {url.split('@')[-1]} cannot be read ({getattr(error, 'orig', error)}); "
-            "expected a store that `python -m serving serve --events` wrote"
-        ) from None
+        raise _unreadable(marks.url, error) from None
     finally:
         engine.dispose()
-    users, item_ids, values, times, exposed = zip(*kept, strict=True) if kept else ((),) * 5
+    erased_at = np.array([_erased_at(name, erased, key) for name in rows.user_names] or [0.0])
+    unusable = {
+        "anonymous session": _of_users(rows, lambda name: not name or name.startswith(ANONYMOUS)),
+        "no item": ~np.array([bool(name) for name in rows.item_names] or [False])[rows.items],
+        "time in the future": rows.times > latest,
+        "tester": _of_users(rows, testers.__contains__),
+        "erased person": rows.times <= erased_at[rows.users],
+    }
+    worth = np.array([weights.get(kind, 0.0) for kind in rows.kind_names] or [0.0], dtype=np.float32)
+    rated = np.array([kind == "rating" for kind in rows.kind_names] or [False])[rows.kinds]
+    outside = {"outside the scale": ~((rows.values >= scale.low) & (rows.values <= scale.high))}
+    first = {name: unusable.pop(name) for name in ("anonymous session", "no item")}
+    ratings, left_out = _usable(rated, first | outside | unusable)
+    positives, unused = _usable(~rated, first | unusable)
     return ServedRatings(
-        user_ids=np.array(users, dtype=np.str_),
-        item_ids=np.array(item_ids, dtype=np.str_),
-        values=np.array(values, dtype=np.float32),
-        times=np.array(times, dtype=np.float64).astype(np.int64),
-        exposed=np.array(exposed, dtype=np.bool_),
-        watermark=int(watermark),
+        ratings=ServedPairs.of(rows, ratings, rows.values[ratings]),
+        positives=ServedPairs.of(rows, positives, worth[rows.kinds[positives]]),
+        catalogue=catalogue,
+        watermark=rows.last,
         left_out=left_out,
+        unused=unused,
         erased=erased,
         key=key,
     )
+
+
+def _usable(wanted: BoolArray, unusable: Mapping[str, BoolArray]) -> tuple[NDArray[np.int64], dict[str, int]]:
+    """Rows that are ``wanted`` and not ``unusable``, and the others counted by their first reason."""
+    left_out: dict[str, int] = {}
+    kept = wanted.copy()
+    for reason, rows in unusable.items():
+        count = int((kept & rows).sum())
+        if count:
+            left_out[reason] = count
+        kept &= ~rows
+    return np.flatnonzero(kept), left_out
+
+
+def _of_users(rows: EventRows, holds: Callable[[str], bool]) -> BoolArray:
+    """(n,) whether ``holds`` is true of the row's person."""
+    return np.array([holds(name) for name in rows.user_names] or [False])[rows.users]
+
+
+def _renamed(names: list[str], codes: NDArray[np.int32]) -> tuple[list[str], NDArray[np.int32]]:
+    """The names that ``codes`` (n,) use, in the order in which they come, and their codes among those."""
+    used, first, places = np.unique(codes, return_index=True, return_inverse=True)
+    order = np.argsort(first)
+    rank = np.empty(len(used), dtype=np.int32)
+    rank[order] = np.arange(len(used))
+    return [names[code] for code in used[order].tolist()], rank[places.reshape(-1)]
+
+
+def _has_propensities(connection: Connection) -> bool:
+    return any(column["name"] == "propensities" for column in inspect(connection).get_columns("exposures"))
+
+
+def _event_weights(connection: Connection) -> dict[str, float]:
+    """What each kind of feedback but ratings is worth in (0, 1], by the metrics of the experiments.
+
+    Of several metrics the primary one counts, of several experiments the largest; clicks alone where no
+    experiment has metrics."""
+    rules: list[Mapping[str, JsonObject]] = []
+    deployed = text("SELECT subject, data FROM journal WHERE kind = 'metrics' ORDER BY seq")
+    changed = text("SELECT name, state FROM experiments ORDER BY name, revision")
+    measured = {name: json.loads(data)["metrics"] for name, data in connection.execute(deployed)}
+    newest = {name: json.loads(state) for name, state in connection.execute(changed)}
+    measured |= {name: state["metrics"] for name, state in newest.items() if state.get("metrics")}
+    for metrics in measured.values():
+        primary = metrics.get(metrics.get("primary", ""))
+        counted = metrics.values() if primary is None else [primary]
+        rules += [rule["events"] for rule in counted if isinstance(rule, dict)]
+    weights: dict[str, float] = {}
+    for events in rules:
+        largest = max((float(rule["weight"]) for rule in events.values()), default=1.0)
+        for kind, rule in events.items():
+            share = float(rule["weight"]) / largest if largest > 0 else 0.0
+            weights[kind] = max(weights.get(kind, 0.0), share)
+    weights = {kind: share for kind, share in weights.items() if kind != "rating" and share > 0}
+    return weights if rules else dict(CLICKS)
 
 
 def _erased_at(user_id: str, erased: dict[str, float], key: bytes) -> float:
@@ -218,30 +353,3 @@ def _erasures(connection: Connection, url: str) -> tuple[dict[str, float], bytes
 def _testers(connection: Connection) -> set[str]:
     rows = connection.execute(text("SELECT state FROM experiments"))
     return {user for (state,) in rows for user in json.loads(state).get("overrides", {})}
-
-
-def _rating_rows(
-    connection: Connection, until: int
-) -> Iterator[tuple[int, str, str, float, float, str | None]]:
-    """Rows of ``QUERY`` in bounded memory, by the driver's own cursor."""
-    driver: Any = connection.connection
-    cursor = driver.cursor(name="served") if connection.dialect.name == "postgresql" else driver.cursor()
-    try:
-        cursor.execute(QUERY.format(watermark=until))
-        while rows := cursor.fetchmany(ROWS_AT_ONCE):
-            yield from rows
-    finally:
-        cursor.close()
-
-
-def _reason(
-    user: str | None, item: str | None, value: float, at: float, scale: RatingScale, latest: float
-) -> str:
-    """Why a row is left out, "" where it is not."""
-    if not user or user.startswith(ANONYMOUS):
-        return "anonymous session"
-    if not item:
-        return "no item"
-    if not scale.low <= value <= scale.high:
-        return "outside the scale"
-    return "time in the future" if at > latest else ""

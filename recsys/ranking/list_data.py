@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -14,6 +14,21 @@ from recsys.ranking.rating_matrix import rated_matrix, seen_matrix
 from recsys.types import FloatArray
 
 PAGE_GAP_SECONDS = 120  # a longer pause between two ratings begins another page
+
+
+def with_positives(ratings: Ratings, positives: Ratings | None) -> Ratings:
+    """``ratings`` and ``positives`` (``Dataset.positives``) together: what lists learn from."""
+    if positives is None or not len(positives) or not len(ratings):
+        return ratings
+    both = (ratings, positives)
+    has_times = all(part.times is not None for part in both)
+    return replace(
+        ratings,
+        users=np.concatenate([part.users for part in both]),
+        items=np.concatenate([part.items for part in both]),
+        values=np.concatenate([part.values for part in both]),
+        times=np.concatenate([part.times for part in both if part.times is not None]) if has_times else None,
+    )
 
 
 @dataclass(frozen=True, eq=False)

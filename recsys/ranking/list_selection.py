@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from recsys.data.ratings import Ratings
-from recsys.ranking.list_data import ListData
+from recsys.ranking.list_data import ListData, with_positives
 from recsys.ranking.list_families import LIST_FAMILIES
 from recsys.ranking.ranker import Ranker
 from recsys.ranking.ranker_sum import sum_rankers, with_prior
@@ -45,6 +45,7 @@ class ListSelection:
         newcomers: Ratings that popularity is worth beside the members; 0: nothing.
         search_report: What was tried, as plain JSON.
         reason: Why nothing was searched, "" where it was.
+        positives: Clicks and the like that every fit learns from beside ratings, or None.
     """
 
     members: tuple[ListMember, ...]
@@ -52,6 +53,7 @@ class ListSelection:
     newcomers: float = 0.0
     search_report: JsonObject = field(default_factory=dict)
     reason: str = ""
+    positives: Ratings | None = None
 
     @property
     def family(self) -> str:
@@ -60,7 +62,7 @@ class ListSelection:
 
     def fit(self, ratings: Ratings, *, seed: int) -> Ranker:
         """The blend fitted on ``ratings``: on train, on train and valid, or on every slice for a refit."""
-        data = ListData(ratings, self.item_features)
+        data = ListData(with_positives(ratings, self.positives), self.item_features)
         parts = [(member.fit(data, seed=seed), member.weight) for member in self.members]
         settings = {"members": [member.describe() for member in self.members]}
         blended = sum_rankers(parts, family=self.family, settings=settings)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from recsys.data.dataset import Dataset
 from recsys.ranking.list_ensemble import ListTrial, blend_lists, judge_starts
@@ -27,7 +28,7 @@ def choose_lists(
         results: The run's trials that have ended, of both tracks.
         lists: What list trials were judged on; None where the plan does not search for lists.
         plan: The run's.
-        dataset: The run's, for the items' features.
+        dataset: The run's, for the items' features and the positives.
         say: Prints a line.
     """
     if lists is None:
@@ -36,7 +37,8 @@ def choose_lists(
     if not trials and not lists.impossible:
         say("no list trial ended: lists are a blend of the families' own starting points")
         trials = judge_starts(lists, progress=say)
-    return blend_lists(trials, lists, max_milliseconds=plan.max_milliseconds, progress=say)
+    chosen = blend_lists(trials, lists, max_milliseconds=plan.max_milliseconds, progress=say)
+    return replace(chosen, positives=dataset.positives)
 
 
 def list_trials(results: Sequence[TrialResult]) -> list[ListTrial]:

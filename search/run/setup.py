@@ -15,10 +15,12 @@ from clusters.cluster_info import ClusterInfo, read_cluster_info
 from recsys.bounds import SMALL_BATCH_SIZE
 from recsys.data.data_spec import DataSpec, show_download
 from recsys.data.dataset import Dataset
+from recsys.data.ratings import Ratings
 from recsys.data.split import Split
 from recsys.data.splits import make_split, training_data
 from recsys.errors import InputError
 from recsys.notifications import Notifier
+from recsys.ranking.list_data import with_positives
 from recsys.ranking.list_holdout import holdout_shape
 from recsys.ranking.list_validation import EVERYTHING_RATED, ListValidation
 from recsys.seeds import derive_seed
@@ -85,6 +87,7 @@ def prepare(request: SearchRequest) -> RunContext:
         warm.require_same_data(dataset, split)
     if started_from is not None:
         points = started_from.best_configs() + points
+    dataset = replace(dataset, positives=_known_positives(dataset, split))
     data = training_data(dataset, split)
     lists = None if plan.objective == "rating" else list_validation(plan, dataset, split)
     if lists is not None and lists.impossible:
@@ -133,9 +136,19 @@ def prepare(request: SearchRequest) -> RunContext:
     )
 
 
+def _known_positives(dataset: Dataset, split: Split) -> Ratings | None:
+    """Clicks and the like that may be learned from: where test is the newest, those from before it."""
+    positives, times = dataset.positives, dataset.ratings.times
+    newest = split.protocol.startswith(("temporal", "future-holdout"))
+    if positives is None or positives.times is None or times is None or not newest or not len(split.test):
+        return positives
+    return positives.take(np.flatnonzero(positives.times < times[split.test].min()))
+
+
 def list_validation(plan: SearchPlan, dataset: Dataset, split: Split) -> ListValidation:
-    """What the run's lists are chosen on: people's ratings of train and valid."""
+    """What the run's lists are chosen on: people's ratings of train and valid, their clicks and the like."""
     known = dataset.ratings.take(np.sort(np.concatenate([split.train, split.valid])))
+    known = with_positives(known, dataset.positives)
     lists = ListValidation.of(
         known,
         shape=holdout_shape(split.protocol, known),

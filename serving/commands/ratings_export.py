@@ -6,6 +6,8 @@ The same merge as ``python search/breakthrough.py --data RUN+EVENTS``, written o
 from __future__ import annotations
 
 import json
+import shutil
+import time
 from pathlib import Path
 
 import numpy as np
@@ -13,15 +15,18 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from recsys.data.data_spec import base_source
-from recsys.data.event_ratings import read_served
+from recsys.data.event_ratings import current_marks, read_served
 from recsys.data.merged_ratings import ORIGINS, merge_with_origin
 from recsys.errors import InputError
-from recsys.io import atomic_path
+from recsys.io import atomic_path, write_atomic
 from recsys.types import JsonObject
 
 
 def export_ratings(run: Path, events: str, out: Path) -> JsonObject:
     """Writes ``out`` (user_id, item_id, rating, timestamp, origin), whole or not at all; returns the lineage.
+
+    Rows are kept in a hidden folder beside ``out`` while they are read: called again after a kill it goes on
+    there, up to the events that there were when it began, and writes the same bytes.
 
     Args:
         run: a run's folder; its recorded source is the base.
@@ -32,7 +37,12 @@ def export_ratings(run: Path, events: str, out: Path) -> JsonObject:
         InputError: there is no run, no event store, or ``out`` cannot be written.
     """
     base = base_source(run, events).load()
-    dataset, origins = merge_with_origin(base, read_served(events, base.ratings.scale))
+    try:
+        parts, pinned = _begin(run, events, out)
+        served = read_served(pinned["events"], base.ratings.scale, now=pinned["now"], folder=parts)
+    except OSError as error:
+        raise InputError(f"--out {out} cannot be written: {error.strerror or error}") from None
+    dataset, origins = merge_with_origin(base, served)
     ratings, lineage = dataset.ratings, dataset.lineage or {}
     user_ids, item_ids = (pa.array(ids.tolist()) for ids in (dataset.user_ids, dataset.catalogue.ids))
     table = pa.table(
@@ -48,6 +58,25 @@ def export_ratings(run: Path, events: str, out: Path) -> JsonObject:
     try:
         with atomic_path(out) as temporary:
             pq.write_table(table, temporary)
+        shutil.rmtree(parts, ignore_errors=True)
     except OSError as error:
         raise InputError(f"--out {out} cannot be written: {error.strerror or error}") from None
     return lineage
+
+
+def _begin(run: Path, events: str, out: Path) -> tuple[Path, JsonObject]:
+    """The folder of an export's rows, and what it reads: what was begun before, if it is the same export."""
+    parts = out.with_name(f".{out.name}.parts")
+    wanted = {"run": str(run.absolute()), "source": events}
+    about = parts / "about.json"
+    try:
+        pinned: JsonObject = json.loads(about.read_text(encoding="utf-8"))
+        if wanted.items() <= pinned.items():
+            return parts, pinned
+    except (OSError, ValueError):
+        pass
+    shutil.rmtree(parts, ignore_errors=True)
+    parts.mkdir(parents=True, mode=0o700)
+    pinned = wanted | {"events": str(current_marks(events)), "now": time.time()}
+    write_atomic(about, json.dumps(pinned).encode(), private=True)
+    return parts, pinned

@@ -93,12 +93,20 @@ class Service:
     def _stored_state(self) -> ExperimentState | None:
         try:
             self.store.create_tables()
+            self._record_metrics()
             return self.store.experiment(self.settings.experiment.name)
         except InputError:
             raise
         except Exception as error:
             log.error("the event store cannot be read, starting without it: %s", type(error).__name__)
             return None
+
+    def _record_metrics(self) -> None:
+        """The deployment's metrics go to the journal, where a search that learns from clicks reads them."""
+        settings = self.settings.experiment
+        kept = [row.data for row in self.store.journal(kind="metrics", subject=settings.name)]
+        if (settings.rules or kept) and kept[-1:] != [{"metrics": settings.rules}]:
+            self.store.append("metrics", settings.name, {"metrics": settings.rules})
 
     @property
     def deployment(self) -> Deployment:

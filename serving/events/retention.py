@@ -18,7 +18,7 @@ import os
 import sqlite3
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,7 @@ from recsys.pseudonyms import fingerprint, pseudonym, pseudonym_key
 from recsys.types import JsonObject
 from serving.commands.ratings_export import export_ratings
 from serving.events.event_tables import EXPOSURES, FEEDBACK
+from serving.events.rows import JournalEntry
 from serving.events.spool import erase_lines, spool_folder
 from serving.events.store import EventStore
 from serving.events.tester_overrides import erase_overrides
@@ -156,7 +157,8 @@ def backup(store: EventStore, target: Path) -> int:
 
 def restore(store: EventStore, source: Path) -> None:
     """Put a backup in the place of the event store. Stop the server first. InputError when ``source`` is
-    no sound event store; what was there stays beside it as ``.before-restore``."""
+    no sound event store; what was there stays beside it as ``.before-restore``. People who were erased since
+    the backup was made are erased from it."""
     place = _sqlite_path(store)
     if not source.is_file():
         raise InputError(f"no backup at {source}; expected a file that `data backup` wrote")
@@ -173,6 +175,7 @@ def restore(store: EventStore, source: Path) -> None:
         raise InputError(
             f"{source} is damaged or no event store ({verdict}; tables missing: {sorted(missing)})"
         )
+    erasures = list(store.journal(kind="erasure")) if place.exists() else []
     store.close()
     with atomic_path(place, private=True) as fresh:
         with (
@@ -180,10 +183,32 @@ def restore(store: EventStore, source: Path) -> None:
             contextlib.closing(sqlite3.connect(fresh)) as new,
         ):
             old.backup(new)
+        _erase_again(EventStore(str(fresh)), erasures, pseudonym_key(store.url))
         if place.exists():
             os.replace(place, place.with_name(place.name + ".before-restore"))
         for suffix in ("-wal", "-shm"):
             place.with_name(place.name + suffix).unlink(missing_ok=True)
+
+
+def _erase_again(restored: EventStore, erasures: Sequence[JournalEntry], key: bytes) -> None:
+    """Whoever was erased after the backup was made is erased from it too, and the journal says so."""
+    known = {(entry.subject, entry.at) for entry in restored.journal(kind="erasure")}
+    later = [entry for entry in erasures if (entry.subject, entry.at) not in known]
+    if later:
+        until: dict[str, float] = {}
+        for entry in later:
+            until[entry.subject] = max(entry.at, until.get(entry.subject, 0.0))
+        for table in (EXPOSURES, FEEDBACK):
+            with restored.engine.connect() as connection:
+                people = connection.execute(select(table.c.user_id).distinct()).scalars().all()
+            for user_id in people:
+                at = until.get(pseudonym(user_id, key))
+                if at is not None:
+                    _delete(restored, table, (table.c.user_id == user_id) & (table.c.at <= at))
+        for entry in later:
+            restored.append("erasure", entry.subject, entry.data, at=entry.at)
+    _empty_log(restored)
+    restored.close()
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -51,9 +51,12 @@ def test_a_backup_of_a_live_store_is_restored_whole(tmp_path: Path) -> None:
     copy = tmp_path / "copy.db"
     assert backup(store, copy) > 0
     erase(store, "bob")
+    store.add(feedback=[Feedback("e99", None, "ann", "click", "i1", None, 99.0)])
     restore(store, copy)
     again = EventStore(f"sqlite:///{tmp_path / 'events.db'}")
-    assert len(list(export(again, "bob"))) == 20
+    assert len(list(export(again, "ann"))) == 20
+    assert list(export(again, "bob")) == []  # was erased since, and stays so
+    assert len(list(again.journal(kind="erasure"))) == 1
     assert (tmp_path / "events.db.before-restore").exists()
     with pytest.raises(InputError, match="there already"):
         backup(again, copy)
