@@ -2,46 +2,70 @@
 
 Search, benchmarks and tests measure by these functions and no others. A release is judged by the very object
 that answers over HTTP: whatever the endpoint serves (blend, candidates, fallbacks) is what is measured.
-Every rating of the judged slice is relevant, seen items are never listed.
+Every rating of the judged slice is relevant, seen items are never listed. People whom nothing was fitted on
+(``fold_in`` of a split) are judged as the strangers they are: folded in from ``histories``, by user row.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from recsys.data.ratings import Ratings
-from recsys.metrics.beyond_accuracy import coverage, diversity, novelty, popular_share
-from recsys.metrics.people_sample import MOST_PEOPLE, sample_interval, sampled_people
+from recsys.metrics.beyond_accuracy import (
+    coverage,
+    diversity,
+    novelty,
+    popular_share,
+    popular_share_of_ratings,
+)
+from recsys.metrics.people_sample import MOST_PEOPLE, sampled_people
 from recsys.metrics.ranking import NO_ITEM, Lists, evaluate_lists, pair_matrix
 from recsys.metrics.rating import loss, mae, mse, rmse
-from recsys.models.base import Scorer
+from recsys.metrics.significance import ConfidenceInterval, values_of
+from recsys.models.base import History, Scorer
 from recsys.release.queries import NO_RULES, Query, Rules
 from recsys.release.recommender import Recommender
 from recsys.types import BoolArray, FloatArray, IntArray
 
 SAMPLE_SEED = 0  # of the people whose lists are judged: the same ones for every release
 Predict = Callable[[int, IntArray], FloatArray]
+Histories = Mapping[int, History]
+NO_HISTORIES: Histories = {}
 
 
-def scorer_predictor(scorer: Scorer) -> Predict:
+def scorer_predictor(scorer: Scorer, histories: Histories = NO_HISTORIES) -> Predict:
     """Stars by one packed model, as a release would have it predict.
 
     Args:
         scorer: Of a model's artifact.
+        histories: Of people whom it was not fitted on.
 
     Returns:
         ``predict(user, items)``, which gives (len(items),) stars, not clipped to the scale.
     """
-    return lambda user, items: scorer.score(scorer.known_user(user), items)
+    return lambda user, items: scorer.score(_state(scorer, user, histories), items)
 
 
-def release_predictor(recommender: Recommender) -> Predict:
+def release_predictor(recommender: Recommender, histories: Histories = NO_HISTORIES) -> Predict:
     """Stars by the ensemble of a release, as ``scorer_predictor`` gives a member's."""
-    return lambda user, items: recommender.predict(Query(user=user), items)
+    return lambda user, items: recommender.predict(query_of(user, histories), items)
+
+
+def query_of(user: int, histories: Histories = NO_HISTORIES, *, count: int = 10) -> Query:
+    """What ``user`` asks: by their row, or as a stranger with a history."""
+    history = histories.get(user)
+    return Query(user=user if history is None else None, history=history, count=count)
+
+
+def _state(scorer: Scorer, user: int, histories: Histories) -> Any:
+    history = histories.get(user)
+    return scorer.known_user(user) if history is None else scorer.fold_in(history)
 
 
 def predict_pairs(predict: Predict, ratings: Ratings) -> NDArray[np.float32]:
@@ -57,13 +81,16 @@ def predict_pairs(predict: Predict, ratings: Ratings) -> NDArray[np.float32]:
     return np.clip(_by_user(predict, ratings), ratings.scale.low, ratings.scale.high)
 
 
-def scorer_kl(scorer: Scorer, ratings: Ratings, *, most: int = 100_000) -> float | None:
+def scorer_kl(
+    scorer: Scorer, ratings: Ratings, *, most: int = 100_000, histories: Histories = NO_HISTORIES
+) -> float | None:
     """KL of a model's latent on pairs, as it predicts them: nats, mean over dimensions and pairs.
 
     Args:
         scorer: Of a model's artifact.
         ratings: The pairs; their values are never read.
         most: Pairs at most that are read, evenly spaced.
+        histories: Of people whom it was not fitted on.
 
     Returns:
         None where the model has no latent, or the artifact lacks what it takes (an older one; a prior of
@@ -72,7 +99,7 @@ def scorer_kl(scorer: Scorer, ratings: Ratings, *, most: int = 100_000) -> float
     kl = getattr(scorer, "kl", None)
     if kl is None or not getattr(scorer, "has_kl", False) or not len(ratings):
         return None
-    nats = _by_user(lambda user, items: kl(scorer.known_user(user), items), ratings.thinned(most))
+    nats = _by_user(lambda user, items: kl(_state(scorer, user, histories), items), ratings.thinned(most))
     return float(nats.mean(dtype=np.float64))
 
 
@@ -87,7 +114,12 @@ def _by_user(predict: Predict, ratings: Ratings) -> NDArray[np.float32]:
 
 
 def recommend_lists(
-    recommender: Recommender, users: IntArray, *, count: int = 10, rules: Rules = NO_RULES
+    recommender: Recommender,
+    users: IntArray,
+    *,
+    count: int = 10,
+    rules: Rules = NO_RULES,
+    histories: Histories = NO_HISTORIES,
 ) -> Lists:
     """Top-k lists as the endpoint would serve them.
 
@@ -96,12 +128,13 @@ def recommend_lists(
         users: (n,) rows.
         count: Items per list.
         rules: What the deployment does to every list.
+        histories: Of those of them who are folded in.
 
     Returns:
         (n, count) item rows, best first, NO_ITEM after the last.
     """
     lists = np.full((len(users), count), NO_ITEM, dtype=np.int32)
-    queries = [Query(user=int(user), count=count) for user in users]
+    queries = [query_of(int(user), histories, count=count) for user in users]
     for row, answer in enumerate(recommender.recommend(queries, rules)):
         items = [recommendation.item for recommendation in answer.recommendations]
         lists[row, : len(items)] = items
@@ -125,7 +158,7 @@ def rating_metrics(stars: FloatArray, ratings: Ratings, *, kl: float) -> dict[st
     }
 
 
-def list_metrics(
+def list_intervals(
     lists: Lists,
     users: IntArray,
     ratings: Ratings,
@@ -133,9 +166,8 @@ def list_metrics(
     counts: FloatArray | IntArray,
     genres: BoolArray | None = None,
     at: Sequence[int] = (10,),
-    population: int | None = None,
-) -> dict[str, float]:
-    """Quality and character of lists.
+) -> dict[str, ConfidenceInterval]:
+    """Quality and character of lists, each with its 95% interval over people.
 
     Args:
         lists: (n, longest of ``at`` or more) item rows, best first.
@@ -144,32 +176,72 @@ def list_metrics(
         counts: (items,) ratings that are known of each item, for novelty and popularity.
         genres: (items, genres) membership, for diversity.
         at: Lengths k that precision, recall, NDCG, MAP, MRR and hit rate are given for.
-        population: People that ``users`` are a sample of (``sampled_people``); None where they are all.
 
     Returns:
         ``precision_at_k`` and so on for each k; ``coverage``, ``novelty`` (bits), ``popular_share`` (of the
-        most popular tenth of items) and ``diversity`` at the first k; ``list_users``, the people judged. Of a
-        sample also ``list_population`` and the ends of 95% intervals, ``ndcg_at_k_low`` and so on. What has
-        no value is left out.
+        most popular tenth of items), ``popular_share_of_ratings`` (the same share of the known ratings, a
+        fact without an interval) and ``diversity`` at the first k. What has no value is left out.
     """
-    figures: dict[str, float] = {"list_users": float(len(users))}
+    found: dict[str, ConfidenceInterval] = {}
     relevant = pair_matrix(ratings)[users]
     for k in at:
-        judged = evaluate_lists(lists[:, :k], relevant)
-        figures |= judged.figures()
-        if population is not None and population > len(users):
-            figures["list_population"] = float(population)
-            for name in ("precision", "recall", "ndcg", "map"):
-                low, high = sample_interval(getattr(judged, f"{name}_by_user"), population)
-                figures |= {f"{name}_at_{k}_low": low, f"{name}_at_{k}_high": high}
+        scores = evaluate_lists(lists[:, :k], relevant)
+        found |= {name: _fact(value) for name, value in scores.figures().items()} | scores.intervals()
     first = lists[:, : at[0]]
     whole = np.asarray(counts).astype(np.int64)
-    figures["coverage"] = coverage(first, ratings.item_count)
-    figures["novelty"] = novelty(first, whole, ratings.user_count)
-    figures["popular_share"] = popular_share(first, whole)
+    found["coverage"] = coverage(first, ratings.item_count)
+    found["novelty"] = novelty(first, whole, ratings.user_count)
+    found["popular_share"] = popular_share(first, whole)
+    found["popular_share_of_ratings"] = _fact(popular_share_of_ratings(whole))
     if genres is not None and genres.shape[1]:
-        figures["diversity"] = diversity(first, genres.astype(np.float32))
-    return {name: value for name, value in figures.items() if math.isfinite(value)}
+        found["diversity"] = diversity(first, genres.astype(np.float32))
+    return {name: figure for name, figure in found.items() if math.isfinite(figure.value)}
+
+
+def _fact(value: float) -> ConfidenceInterval:
+    return ConfidenceInterval(value, math.nan, math.nan)
+
+
+def list_metrics(
+    lists: Lists,
+    users: IntArray,
+    ratings: Ratings,
+    *,
+    counts: FloatArray | IntArray,
+    genres: BoolArray | None = None,
+    at: Sequence[int] = (10,),
+) -> dict[str, float]:
+    """The values of ``list_intervals`` alone."""
+    return values_of(list_intervals(lists, users, ratings, counts=counts, genres=genres, at=at))
+
+
+@dataclass(frozen=True)
+class ReleaseFigures:
+    """What a release was worth on a slice: its ``ratings`` and its ``lists``, these for ``people`` of
+    ``population``, ``folded_in`` of them as strangers."""
+
+    ratings: dict[str, float]
+    lists: dict[str, ConfidenceInterval]
+    people: int
+    folded_in: int
+    population: int
+
+    def values(self) -> dict[str, float]:
+        """Figures by name, as results.json has them."""
+        return self.ratings | values_of(self.lists) | {"list_users": float(self.people)}
+
+    def sample_note(self) -> str:
+        """What a reader must know where lists are a sample's; "" where they are not."""
+        if self.people == self.population:
+            return ""
+        ends = ", ".join(
+            f"{name} {self.lists[key].low:.4f} to {self.lists[key].high:.4f}"
+            for name, key in (("P@10", "precision_at_10"), ("NDCG@10", "ndcg_at_10"))
+        )
+        return (
+            f"lists judged for {self.people:,} of {self.population:,} people, sampled by activity: 95% "
+            f"intervals {ends}; coverage is the sample's"
+        )
 
 
 def evaluate_release(
@@ -179,8 +251,9 @@ def evaluate_release(
     kl: float = 0.0,
     at: Sequence[int] = (10,),
     rules: Rules = NO_RULES,
+    histories: Histories = NO_HISTORIES,
     most_people: int = MOST_PEOPLE,
-) -> dict[str, float]:
+) -> ReleaseFigures:
     """All metrics of a release on a slice: those of its predicted ratings and those of its lists.
 
     Args:
@@ -189,38 +262,20 @@ def evaluate_release(
         kl: The ensemble's, nats.
         at: Lengths of lists.
         rules: What the deployment does to every list.
+        histories: Of the judged people whom nothing was fitted on.
         most_people: Lists are judged for so many at most, a sample stratified by activity.
-
-    Returns:
-        Figures by name, as results.json has them, and what ``list_metrics`` says of a sample.
     """
     release = recommender.release
     everybody, activity = np.unique(ratings.users, return_counts=True)
     users = sampled_people(everybody, activity, most=most_people, seed=SAMPLE_SEED)
-    lists = recommend_lists(recommender, users, count=max(at), rules=rules)
-    stars = predict_pairs(release_predictor(recommender), ratings)
-    return rating_metrics(stars, ratings, kl=kl) | list_metrics(
-        lists,
-        users,
-        ratings,
-        counts=release.popularity.counts,
-        genres=release.items.member_of,
-        at=at,
+    lists = recommend_lists(recommender, users, count=max(at), rules=rules, histories=histories)
+    stars = predict_pairs(release_predictor(recommender, histories), ratings)
+    return ReleaseFigures(
+        ratings=rating_metrics(stars, ratings, kl=kl),
+        lists=list_intervals(
+            lists, users, ratings, counts=release.popularity.counts, genres=release.items.member_of, at=at
+        ),
+        people=len(users),
+        folded_in=sum(int(user) in histories for user in users),
         population=len(everybody),
-    )
-
-
-def sample_note(figures: Mapping[str, float]) -> str:
-    """What a reader of list figures must know where they are a sample's; "" where they are not.
-
-    Args:
-        figures: As ``list_metrics`` gives them, at 10.
-    """
-    if "list_population" not in figures:
-        return ""
-    return (
-        f"lists judged for {figures['list_users']:,.0f} of {figures['list_population']:,.0f} people, sampled "
-        f"by activity: 95% intervals P@10 {figures['precision_at_10_low']:.4f} to "
-        f"{figures['precision_at_10_high']:.4f}, NDCG@10 {figures['ndcg_at_10_low']:.4f} to "
-        f"{figures['ndcg_at_10_high']:.4f}; coverage is the sample's"
     )

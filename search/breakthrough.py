@@ -48,6 +48,7 @@ OF_PLAN = (
     "price",
     "refit",
     "target_loss",
+    "at",
 )
 
 
@@ -69,8 +70,8 @@ def parser() -> argparse.ArgumentParser:
     )
     what.add_argument(
         "--split",
-        help="random, future-holdout, temporal, per-user, leave-last, folds:u1 .. folds:u5, folds:ua or "
-        "folds:ub",
+        help="random, future-holdout, temporal, per-user, leave-last, strong:USERS (so many people held out "
+        "and folded in), folds:u1 .. folds:u5, folds:ua or folds:ub",
     )
     what.add_argument("--trials", type=int, metavar="N", help="trials, formula and template among them")
     what.add_argument("--epochs", type=int, metavar="N", help="at most, the same for every trial")
@@ -84,6 +85,9 @@ def parser() -> argparse.ArgumentParser:
     )
     what.add_argument(
         "--refit", action="store_true", default=None, help="train the members on all slices last"
+    )
+    what.add_argument(
+        "--at", metavar="K,K", help="lengths at which the end judges lists, e.g. 5,10,20,100 (default: 10)"
     )
     own = command.add_argument_group("your own ratings")
     add_reading_options(own)

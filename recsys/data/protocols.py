@@ -1,8 +1,9 @@
-"""What a split protocol's name means: ``NAME[:FOLD][,gate=on|off][,valid=SHARE]``.
+"""What a split protocol's name means: ``NAME[:PART][,gate=on|off][,valid=SHARE]``.
 
 ``random`` and ``temporal`` and ``future-holdout`` keep a gate by default; ``folds:...``,
-``per-user`` and ``leave-last`` are published protocols, whose peers train on the whole training part, and
-keep none.
+``per-user``, ``leave-last`` and ``strong:USERS`` are published protocols, whose peers train on the whole
+training part, and keep none. The part of ``folds`` is a fold of ML-100K, that of ``strong`` how many people
+are held out.
 """
 
 from __future__ import annotations
@@ -20,17 +21,20 @@ PROTOCOLS = {
     "temporal": True,
     "per-user": False,
     "leave-last": False,
+    "strong": False,
     "folds": False,
 }
+WITH_PART = ("folds", "strong")
 VALID_SHARE = 0.1
 
 
 @dataclass(frozen=True)
 class Protocol:
-    """``valid_share`` is of what is left after future, gate and test are taken out."""
+    """``valid_share`` is of what is left after future, gate and test are taken out; ``part`` follows a
+    colon."""
 
     name: str
-    fold: str = ""
+    part: str = ""
     gate: bool = True
     valid_share: float = VALID_SHARE
 
@@ -46,7 +50,7 @@ class Protocol:
 
     def __str__(self) -> str:
         """The shortest spelling, which parses to the same."""
-        text = f"{self.name}:{self.fold}" if self.fold else self.name
+        text = f"{self.name}:{self.part}" if self.part else self.name
         if self.gate != PROTOCOLS[self.name]:
             text += f",gate={'on' if self.gate else 'off'}"
         if self.valid_share != VALID_SHARE:
@@ -57,9 +61,17 @@ class Protocol:
 def parse_protocol(text: str, *, valid_share: float | None = None, gate: bool | None = None) -> Protocol:
     """The protocol that ``text`` names; arguments that are not None have the last word."""
     head, *options = (part.strip() for part in text.split(","))
-    name, _, fold = head.partition(":")
-    if name not in PROTOCOLS or (name == "folds") != bool(fold) or (fold and fold not in FOLDS):
-        names = [*(name for name in PROTOCOLS if name != "folds"), *(f"folds:{fold}" for fold in FOLDS)]
+    name, _, part = head.partition(":")
+    if name == "strong" and not (part.isdecimal() and int(part)):
+        raise InputError(
+            f"split {text!r}: expected strong:USERS, how many people to hold out, e.g. strong:1000"
+        )
+    if name not in PROTOCOLS or (name in WITH_PART) != bool(part) or (name == "folds" and part not in FOLDS):
+        names = [
+            *(name for name in PROTOCOLS if name not in WITH_PART),
+            "strong:USERS",
+            *(f"folds:{fold}" for fold in FOLDS),
+        ]
         near = difflib.get_close_matches(head, names, n=1)
         hint = f"; did you mean {near[0]}?" if near else ""
         raise InputError(f"split {text!r}: no protocol of that name; there are {', '.join(names)}{hint}")
@@ -75,7 +87,7 @@ def parse_protocol(text: str, *, valid_share: float | None = None, gate: bool | 
             )
     return Protocol(
         name=name,
-        fold=fold,
+        part=str(int(part)) if name == "strong" else part,
         gate=PROTOCOLS[name] if gate is None else gate,
         valid_share=VALID_SHARE if valid_share is None else valid_share,
     )

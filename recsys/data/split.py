@@ -1,12 +1,13 @@
 """The slices of a dataset, as row numbers into its ratings.
 
 ``train`` and ``valid`` are all that search, early stopping and blending see; ``gate`` decides
-promotion only; ``test`` is looked at once; ``future`` is the newest part, kept for replay.
+promotion only; ``test`` is looked at once; ``future`` is the newest part, kept for replay; ``fold_in`` is
+what is known of people whom nothing was fitted on (``strong:USERS``): they are folded in from it.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
@@ -14,8 +15,8 @@ from numpy.typing import NDArray
 
 from recsys.data.ratings import Ratings
 
-SliceName = Literal["train", "valid", "gate", "test", "future"]
-SLICES: tuple[SliceName, ...] = ("train", "valid", "gate", "test", "future")
+SliceName = Literal["train", "valid", "gate", "test", "future", "fold_in"]
+SLICES: tuple[SliceName, ...] = ("train", "valid", "gate", "test", "future", "fold_in")
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,7 @@ class Split:
     test: NDArray[np.int64]
     future: NDArray[np.int64]
     fingerprint: str
+    fold_in: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, dtype=np.int64))
 
     def rows(self, name: SliceName) -> NDArray[np.int64]:
         rows: NDArray[np.int64] = getattr(self, name)

@@ -8,6 +8,9 @@
 - ``temporal``: test is the newest 10%, valid the newest tenth of the rest.
 - ``leave-last``: test is each user's newest rating, valid the one before, of users with three or more.
 - ``per-user``: test is a random quarter of each user's ratings, valid a random tenth of the rest.
+- ``strong:USERS``: strong generalisation (Liang et al. 2018, arXiv:1802.05814): so many people are held out
+  whole. Test is a random fifth of their ratings, ``fold_in`` the rest; valid is a random tenth of everybody
+  else's.
 """
 
 from __future__ import annotations
@@ -31,6 +34,8 @@ FUTURE_SHARE = 0.2
 HELD_OUT_SHARE = 0.2  # of the older part, in future-holdout
 HOLDOUT_TEST_SHARE = 0.05  # of the older part
 PER_USER_TEST_SHARE = 0.25
+STRONG_TEST_SHARE = 0.2
+STRONG_FEWEST = 5  # ratings of a person who is held out
 ML_100K_ROWS = 100_000
 FOLD_ROWS = 20_000
 Labels = NDArray[np.uint8]  # (n,) index into SLICES; 0 is train
@@ -52,6 +57,7 @@ def make_split(
         "temporal": mark_temporal,
         "per-user": mark_per_user,
         "leave-last": mark_leave_last,
+        "strong": mark_strong,
         "folds": mark_fold,
     }[plan.name](dataset, labels, plan, random)
     rows = {name: np.flatnonzero(labels == at) for at, name in enumerate(SLICES)}
@@ -112,13 +118,31 @@ def mark_temporal(dataset: Dataset, labels: Labels, plan: Protocol, random: np.r
 
 def mark_per_user(dataset: Dataset, labels: Labels, plan: Protocol, random: np.random.Generator) -> None:
     users = dataset.ratings.users
-    # One sort of user and lot together: a two-key lexsort takes thrice as long.
-    lots = (users.astype(np.uint64) << np.uint64(32)) | random.integers(
-        2**32, size=len(users), dtype=np.uint64
-    )
-    order = np.argsort(lots)
+    order = shuffled_by_user(users, random)
     place, counts = positions(users, order)
     mark(labels, order[place < np.rint(PER_USER_TEST_SHARE * counts)], "test")
+    draw_valid(labels, plan, random)
+
+
+def mark_strong(dataset: Dataset, labels: Labels, plan: Protocol, random: np.random.Generator) -> None:
+    """People whom nothing is fitted on; what is left of everybody else is train and valid."""
+    users = dataset.ratings.users
+    counts = np.bincount(users[labels == 0], minlength=dataset.ratings.user_count)
+    able, wanted = np.flatnonzero(counts >= STRONG_FEWEST), int(plan.part)
+    if wanted > len(able) or wanted >= np.count_nonzero(counts):
+        raise InputError(
+            f"split {plan}: {dataset.name} has {len(able):,} people with {STRONG_FEWEST} ratings or more, of "
+            f"{np.count_nonzero(counts):,} in all, and somebody must be left to train on; hold out fewer, "
+            f"e.g. strong:{max(1, len(able) // 10)}"
+        )
+    held_out = np.zeros(len(counts), dtype=np.bool_)
+    held_out[random.permutation(able)[:wanted]] = True
+    order = shuffled_by_user(users, random)
+    order = order[(labels[order] == 0) & held_out[users[order]]]
+    place, counts = positions(users, order)
+    test = place < np.maximum(np.rint(STRONG_TEST_SHARE * counts), 1)
+    mark(labels, order[test], "test")
+    mark(labels, order[~test], "fold_in")
     draw_valid(labels, plan, random)
 
 
@@ -142,22 +166,32 @@ def mark_fold(dataset: Dataset, labels: Labels, plan: Protocol, random: np.rando
             f"split {plan}: the folds are those of ml-100k, {ML_100K_ROWS:,} ratings in u.data's order; "
             f"{dataset.name} has {len(labels):,}; use --split random"
         )
-    if plan.fold in ("ua", "ub"):
+    if plan.part in ("ua", "ub"):
         order = np.argsort(dataset.ratings.users, kind="stable")
         place, _ = positions(dataset.ratings.users, order)
-        start = 0 if plan.fold == "ua" else 10
+        start = 0 if plan.part == "ua" else 10
         mark(labels, order[(place >= start) & (place < start + 10)], "test")
     else:
-        start = (int(plan.fold[1]) - 1) * FOLD_ROWS
+        start = (int(plan.part[1]) - 1) * FOLD_ROWS
         mark(labels, np.arange(start, start + FOLD_ROWS), "test")
     draw_valid(labels, plan, random)
 
 
+def shuffled_by_user(users: NDArray[np.int32], random: np.random.Generator) -> NDArray[np.int64]:
+    """Rows sorted by user, each user's in random order."""
+    # One sort of user and lot together: a two-key lexsort takes thrice as long.
+    lots = (users.astype(np.uint64) << np.uint64(32)) | random.integers(
+        2**32, size=len(users), dtype=np.uint64
+    )
+    return np.argsort(lots)
+
+
 def positions(users: NDArray[np.int32], order: IntArray) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """For rows in ``order`` (sorted by user): each one's place among its user's, and that user's count."""
-    counts = np.bincount(users)
-    starts = np.cumsum(counts) - counts
+    """For rows in ``order`` (sorted by user): each one's place among its user's there, and how many those
+    are."""
     ordered = users[order]
+    counts = np.bincount(ordered)
+    starts = np.cumsum(counts) - counts
     return np.arange(len(order)) - starts[ordered], counts[ordered]
 
 
@@ -177,14 +211,19 @@ def check_filled(rows: dict[SliceName, NDArray[np.int64]], plan: Protocol, datas
         needed.append("gate")
     if plan.name == "future-holdout":
         needed.append("future")
+    if plan.name == "strong":
+        needed.append("fold_in")
     for name in needed:
         if len(rows[name]) == 0:
-            if plan.name == "per-user" and name == "test":
+            least = {
+                ("per-user", "test"): "a quarter of each person's ratings is none",
+                ("leave-last", "valid"): "test and valid take one each, and a third is to be known",
+            }
+            if (plan.name, name) in least:
                 most = int(np.bincount(dataset.ratings.users).max(initial=0))
                 each = "one rating a person" if most <= 1 else f"at most {most} ratings a person"
                 raise InputError(
-                    f"split {plan}: {dataset.name} has {each}: a quarter of each person's ratings is none; "
-                    "use --split random"
+                    f"split {plan}: {dataset.name} has {each}: {least[plan.name, name]}; use --split random"
                 )
             hint = "add ,gate=off or bring more ratings" if name == "gate" else "bring more ratings"
             raise InputError(
@@ -196,6 +235,8 @@ def check_filled(rows: dict[SliceName, NDArray[np.int64]], plan: Protocol, datas
 def fingerprint(plan: Protocol, seed: int, rows: dict[SliceName, NDArray[np.int64]]) -> str:
     digest = hashlib.sha256(f"{plan}/{seed}".encode())
     for name in SLICES:
+        if name == "fold_in" and not len(rows[name]):
+            continue  # as before there was such a slice
         digest.update(f"/{name}:{len(rows[name])}/".encode())
         digest.update(rows[name].astype("<i8", copy=False).data)
     return digest.hexdigest()

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
 from recsys.data.ratings import Ratings
+from recsys.metrics.significance import ConfidenceInterval, mean_over_people
 from recsys.types import BoolArray, FloatArray, IntArray
 
 NO_ITEM = -1
@@ -39,11 +40,25 @@ class RankingScores:
     recall_by_user: NDArray[np.float64]
     ndcg_by_user: NDArray[np.float64]
     map_by_user: NDArray[np.float64]
+    mrr_by_user: NDArray[np.float64]
+    hit_by_user: NDArray[np.float64]
 
     def figures(self) -> dict[str, float]:
         """The means by their name in results.json, e.g. ``precision_at_10``."""
         names = ("precision", "recall", "ndcg", "map", "mrr", "hit_rate")
         return {f"{name}_at_{self.count}": getattr(self, name) for name in names}
+
+    def intervals(self) -> dict[str, ConfidenceInterval]:
+        """``figures`` with their 95% intervals over people."""
+        by_user = {
+            "precision": self.precision_by_user,
+            "recall": self.recall_by_user,
+            "ndcg": self.ndcg_by_user,
+            "map": self.map_by_user,
+            "mrr": self.mrr_by_user,
+            "hit_rate": self.hit_by_user,
+        }
+        return {f"{name}_at_{self.count}": mean_over_people(values) for name, values in by_user.items()}
 
 
 def pair_matrix(ratings: Ratings, *, at_least: float | None = None) -> csr_matrix:
@@ -132,6 +147,7 @@ def evaluate_lists(lists: Lists, relevant: csr_matrix) -> RankingScores:
     ideal = np.minimum(wanted[rows], count)
     discounts = 1 / np.log2(np.arange(2, count + 2))
     found = hits.sum(axis=1)
+    first = (hits / np.arange(1, count + 1)).max(axis=1, initial=0)
     precision = found / count
     recall = found / wanted[rows]
     ndcg = hits @ discounts / np.cumsum(discounts)[ideal - 1]
@@ -142,11 +158,13 @@ def evaluate_lists(lists: Lists, relevant: csr_matrix) -> RankingScores:
         recall=float(recall.mean()),
         ndcg=float(ndcg.mean()),
         map=float(average.mean()),
-        mrr=float((hits / np.arange(1, count + 1)).max(axis=1).mean()),
+        mrr=float(first.mean()),
         hit_rate=float((found > 0).mean()),
         rows=rows,
         precision_by_user=precision,
         recall_by_user=recall,
         ndcg_by_user=ndcg,
         map_by_user=average,
+        mrr_by_user=first,
+        hit_by_user=(found > 0).astype(np.float64),
     )

@@ -1,4 +1,4 @@
-"""Is a difference more than luck? Paired bootstrap intervals, and intervals over seeds.
+"""Is a difference more than luck? Paired bootstrap intervals, and intervals over seeds and over people.
 
 Both sides are measured on the same ratings, so whole pairs (or whole users, whose ratings go
 together) are drawn again with replacement; the interval holds the middle ``level`` of the drawn
@@ -8,7 +8,7 @@ random into that many equal groups, drawn whole: the mean's variance stays, the 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -89,12 +89,46 @@ def rmse_interval(
 
 def over_seeds(values: Sequence[float], *, level: float = 0.95) -> ConfidenceInterval:
     """Mean of runs that differ in their seed, with Student's t interval; NaN bounds for fewer than two."""
-    count = len(values)
-    mean = float(np.mean(values))
-    if count < 2:
+    return mean_over_people(np.asarray(values), level=level)
+
+
+def mean_over_people(
+    sums: FloatArray, counts: FloatArray | IntArray | None = None, *, level: float = 0.95
+) -> ConfidenceInterval:
+    """Student's t interval of a mean over people.
+
+    Args:
+        sums: (people,) each one's figure, or their sum over what counts of theirs.
+        counts: (people,) how many of theirs count; the mean is then of all together, a ratio estimator with
+            the linearised variance (Cochran 1977, Sampling techniques, 6.3). None: one each.
+        level: Of confidence.
+
+    Returns:
+        NaN bounds for fewer than two people, NaN throughout where nothing counts.
+    """
+    people, weights = (
+        len(sums),
+        np.ones(len(sums)) if counts is None else np.asarray(counts, dtype=np.float64),
+    )
+    total = float(weights.sum())
+    if not total:
+        return ConfidenceInterval(float("nan"), float("nan"), float("nan"), level)
+    mean = float(np.asarray(sums, dtype=np.float64).sum() / total)
+    if people < 2:
         return ConfidenceInterval(mean, float("nan"), float("nan"), level)
-    half = float(student.ppf((1 + level) / 2, count - 1) * np.std(values, ddof=1) / np.sqrt(count))
-    return ConfidenceInterval(mean, mean - half, mean + half, level)
+    spread = np.sqrt(np.square(sums - mean * weights).sum() / (people - 1))
+    return around(mean, float(spread * np.sqrt(people) / total), people, level=level)
+
+
+def around(value: float, error: float, people: int, *, level: float = 0.95) -> ConfidenceInterval:
+    """Student's t interval of ``value`` with its standard ``error``, estimated from ``people``."""
+    half = float(student.ppf((1 + level) / 2, people - 1)) * error
+    return ConfidenceInterval(value, value - half, value + half, level)
+
+
+def values_of(intervals: Mapping[str, ConfidenceInterval]) -> dict[str, float]:
+    """Figures by name, without their intervals."""
+    return {name: figure.value for name, figure in intervals.items()}
 
 
 def unit_sums(

@@ -15,7 +15,6 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from recsys.data.ratings import Ratings
-from recsys.errors import InputError
 from recsys.metrics.ranking import pair_matrix
 from recsys.seeds import derive_seed
 
@@ -77,43 +76,3 @@ def take_out(
     held_counts = np.minimum(np.maximum(np.rint(share * counts), 1), counts - 1)
     held = rank < held_counts[users]
     return ratings.take(np.sort(order[~held])), ratings.take(np.sort(order[held]))
-
-
-@dataclass(frozen=True, eq=False)
-class StrongHoldout:
-    """Strong generalisation: ``train`` holds no rating of ``users`` (n,) rows, ascending; ``histories`` are
-    the ratings they are folded in from, ``test`` those held out of them."""
-
-    train: Ratings
-    users: NDArray[np.int64]
-    histories: Ratings
-    test: Ratings
-
-
-def hold_out_people(ratings: Ratings, *, users: int, seed: int, share: float = 0.2) -> StrongHoldout:
-    """``strong:USERS``, the protocol of Mult-VAE, EASE and RecVAE: people whom nothing was fitted on.
-
-    Args:
-        ratings: At most one rating per user and item.
-        users: People held out, drawn from those with at least five ratings.
-        seed: Of the draw.
-        share: Of their ratings, at random, to be found in their lists; from the rest they are folded in.
-
-    Raises:
-        InputError: Where there are not that many people with five ratings and one more to learn from.
-    """
-    counts = np.bincount(ratings.users, minlength=ratings.user_count)
-    able = np.flatnonzero(counts >= 5)
-    if users < 1 or len(able) <= users:
-        raise InputError(
-            f"strong:{users}: {len(able)} people have five ratings or more, expected more than are held out, "
-            "and one at least; hold out fewer"
-        )
-    random = np.random.default_rng(seed)
-    chosen = np.sort(random.permutation(able)[:users]).astype(np.int64)
-    apart = np.isin(ratings.users, chosen)
-    theirs = ratings.take(np.flatnonzero(apart))
-    histories, test = take_out(theirs, shape="random", seed=seed, share=share)
-    return StrongHoldout(
-        train=ratings.take(np.flatnonzero(~apart)), users=chosen, histories=histories, test=test
-    )

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from recsys.errors import InputError, suggest_names
 from recsys.models.registry import FAMILIES, family_named
@@ -37,6 +37,21 @@ class PlanModel(BaseModel):
 def list_shares() -> dict[str, float]:
     """Each list family's own share."""
     return {family.name: family.share for family in LIST_FAMILIES.values()}
+
+
+def list_lengths(given: Any) -> Any:
+    """``5,10,20`` or a list of numbers as a tuple without repeats; 10 first, since targets are judged at
+    10."""
+    words = (
+        given.split(",") if isinstance(given, str) else given if isinstance(given, list | tuple) else [given]
+    )
+    try:
+        return tuple(dict.fromkeys([10, *(int(str(word)) for word in words)]))
+    except ValueError:
+        raise ValueError("expected lengths of a list, e.g. 5,10,20,100") from None
+
+
+ListLengths = Annotated[tuple[Annotated[int, Field(ge=1, le=1000)], ...], BeforeValidator(list_lengths)]
 
 
 class PruningOptions(PlanModel):
@@ -84,7 +99,7 @@ class SearchPlan(PlanModel):
 
     name: str = "plan"
     data: str = "ml-100k"  # a MovieLens release, a folder, a file, or synthetic:users=..,items=..,ratings=..
-    split: str = "random"  # random, future-holdout, temporal, per-user, leave-last, folds:u1 .. u5, ua, ub
+    split: str = "random"  # a protocol of recsys.data.protocols, e.g. per-user or strong:1000
     seed: Annotated[int, Field(ge=0)] = 0
     trials: Annotated[int, Field(ge=2)] = 16  # formula, template, then the search
     epochs: PositiveInt = 12  # at most, the same for every trial; schedules are scaled to it
@@ -101,6 +116,7 @@ class SearchPlan(PlanModel):
     objective: Literal["rating", "lists", "both"] = "both"  # what is searched: stars, lists, or both
     list_trials: Annotated[int, Field(ge=0)] | None = None  # of list families; null: 1.5 x trials
     list_families: dict[str, Share] = Field(default_factory=list_shares)  # shares of the list trials
+    at: ListLengths = (10,)  # lengths k of the lists that the end judges, 10 among them
     max_milliseconds: Annotated[float, Field(gt=0)] | None = None  # a list's, by the blend; null: any
     objectives: tuple[Literal["rmse", "loss", "ndcg_at_10"], ...] = ("rmse",)
     pruning: PruningOptions = PruningOptions()

@@ -1,12 +1,13 @@
 """Figures of finished models on a slice: stars for its pairs, and how far they are off.
 
 Predictions come from the packed members, as a release would give them: a person's state from the ratings
-that the release will hold (train and valid), never from the slice that is judged.
+that the release will hold (train and valid), never from the slice that is judged. People whom nothing was
+fitted on (``strong:USERS``) are folded in from theirs, by every member and by the ranker.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,33 +33,44 @@ from recsys.types import IntArray
 
 @dataclass(frozen=True)
 class Evaluator:
-    """A dataset's slices, and the histories that predictions may use."""
+    """A dataset's slices, the histories that predictions may use, and those of people who are
+    ``folded_in``."""
 
     dataset: Dataset
     split: Split
     histories: Callable[[int], History]
+    folded_in: Mapping[int, History]
 
     @classmethod
     def of(cls, dataset: Dataset, split: Split) -> Evaluator:
-        return cls(dataset, split, make_histories(seen_ratings(dataset, split)))
+        theirs = dataset.ratings.take(split.fold_in)
+        history = make_histories(theirs)
+        return cls(
+            dataset,
+            split,
+            make_histories(seen_ratings(dataset, split)),
+            {int(user): history(int(user)) for user in np.unique(theirs.users)},
+        )
 
     @property
     def known(self) -> Ratings:
-        """What is known of users and items to whoever predicts: train and valid."""
-        return seen_ratings(self.dataset, self.split)
+        """What is known of users and items to whoever predicts: train, valid, and what is folded in."""
+        split = self.split
+        return self.dataset.ratings.take(np.sort(np.concatenate([split.train, split.valid, split.fold_in])))
 
     def slice(self, name: SliceName) -> Ratings:
         return self.dataset.ratings.take(self.split.rows(name))
 
     def predict(self, member: Path | ModelArtifact, ratings: Ratings) -> NDArray[np.float32]:
         """(n,) stars of a member for the pairs of ``ratings``, as a release would give them."""
-        return predict_pairs(scorer_predictor(self._scorer(member)), ratings)
+        return predict_pairs(scorer_predictor(self._scorer(member), self.folded_in), ratings)
 
     def judge(self, member: Path, ratings: Ratings) -> tuple[NDArray[np.float32], float | None]:
         """As ``predict``, and the KL of the member's latent on these pairs (nats), None where the packed
         member cannot tell it."""
         scorer = self._scorer(member)
-        return predict_pairs(scorer_predictor(scorer), ratings), scorer_kl(scorer, ratings)
+        stars = predict_pairs(scorer_predictor(scorer, self.folded_in), ratings)
+        return stars, scorer_kl(scorer, ratings, histories=self.folded_in)
 
     def _scorer(self, member: Path | ModelArtifact) -> Scorer:
         artifact = load_artifact(member) if isinstance(member, Path) else member

@@ -25,7 +25,7 @@ from recsys.ensemble.rating_intervals import (
     fit_rating_intervals,
     user_activity,
 )
-from recsys.evaluation import evaluate_release, rating_metrics, sample_note
+from recsys.evaluation import evaluate_release, rating_metrics
 from recsys.ranking.list_selection import ListSelection
 from recsys.ranking.list_validation import ListValidation
 from recsys.release.recommender import Recommender
@@ -41,7 +41,7 @@ from search.finalize.release_packer import ReleasePacker, metrics_card, release_
 from search.finalize.reserve import retrain_seconds
 from search.finalize.retrain import WITH_VALID, refit_members, retrain
 from search.finalize.sample_lists import sample_lists
-from search.results.outcome import Entry, Sample
+from search.results.outcome import Entry, JudgedLists, Sample
 from search.sampling.trial_factory import SCALED
 
 RETRAINED = "test judges it trained again on train and valid; valid is of the one trained on train"
@@ -59,7 +59,8 @@ class Findings:
     best_hybrid_vae: Entry | None = None
     ensemble: Entry | None = None
     recommender: Entry | None = None
-    list_check: dict[str, float] | None = None
+    list_check: JudgedLists | None = None
+    served_lists: JudgedLists | None = None
     lists: JsonObject = field(default_factory=dict)
     rating_intervals: RatingIntervals | None = None
     interval_coverage: list[BandCoverage] = field(default_factory=list)
@@ -281,7 +282,7 @@ class Finalizer:
             findings.samples = sample_lists(recommender, judge.dataset)
         if plan.objective != "rating" and judge.split.protocol != PROTOCOL:
             with findings.timed("list_check"):
-                findings.list_check = check_lists(judge.dataset, seed=seed, say=self._say)
+                findings.list_check = check_lists(judge.dataset, seed=seed, say=self._say, at=plan.at)
         slices: tuple[SliceName, ...] = ("train", "valid")
         if plan.refit and self._fits(
             "the refit on every slice", retrain_seconds(members, judge.split, SLICES)
@@ -300,11 +301,19 @@ class Finalizer:
 
     def _recommender_entry(self, recommender: Recommender, findings: Findings) -> Entry:
         assert findings.ensemble is not None
-        ensemble = findings.ensemble
-        figures = evaluate_release(recommender, self._test, kl=(ensemble.test or {}).get("kl", 0.0))
-        note = sample_note(figures)
+        figures = evaluate_release(
+            recommender,
+            self._test,
+            kl=(findings.ensemble.test or {}).get("kl", 0.0),
+            at=self._plan.at,
+            histories=self._judge.folded_in,
+        )
+        note = figures.sample_note()
         if note:
             self._say(note)
+        findings.served_lists = JudgedLists(
+            "recommender", self._judge.split.protocol, figures.people, figures.folded_in, figures.lists
+        )
         return Entry(
             name="recommender",
             family="",
@@ -313,7 +322,7 @@ class Finalizer:
             epochs=None,
             parameters=None,
             valid=None,
-            test=figures,
+            test=figures.values(),
             note=note,
         )
 

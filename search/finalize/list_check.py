@@ -7,7 +7,7 @@ looked at once. Large data is checked on a sample of people.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -15,27 +15,31 @@ import numpy as np
 from recsys.data.dataset import Dataset
 from recsys.data.splits import make_split
 from recsys.errors import InputError
-from recsys.evaluation import list_metrics
+from recsys.evaluation import list_intervals
 from recsys.metrics.ranking import best_of
 from recsys.ranking.list_data import ListData
 from recsys.ranking.list_ensemble import blend_lists, judge_starts
 from recsys.ranking.list_validation import ListValidation, unseen_scores
 from recsys.seeds import derive_seed
+from search.results.outcome import JudgedLists
 
 PROTOCOL = "per-user"
 MAX_USERS = 1_000
 
 
-def check_lists(dataset: Dataset, *, seed: int, say: Callable[[str], None]) -> dict[str, float] | None:
+def check_lists(
+    dataset: Dataset, *, seed: int, say: Callable[[str], None], at: Sequence[int] = (10,)
+) -> JudgedLists | None:
     """Test figures of blended lists on a per-user split of ``dataset``.
 
     Args:
         dataset: The run's.
         seed: Of the sample, the split and the fits.
         say: Prints a line.
+        at: Lengths of a list.
 
     Returns:
-        ``precision_at_10``, ``ndcg_at_10`` and the other list metrics; None where no such split can be made.
+        Every list metric with its interval; None where no such split can be made.
     """
     users = np.unique(dataset.ratings.users)
     random = np.random.default_rng(derive_seed(seed, "list-check"))
@@ -54,11 +58,11 @@ def check_lists(dataset: Dataset, *, seed: int, say: Callable[[str], None]) -> d
     selection = blend_lists(judge_starts(validation), validation)
     ranker = selection.fit(known, seed=seed)
     judged = np.unique(test.users).astype(np.int64)
-    lists = best_of(unseen_scores(ranker, ListData(known), judged, known=True), 10)
+    lists = best_of(unseen_scores(ranker, ListData(known), judged, known=True), max(at))
     counts = np.bincount(known.items, minlength=known.item_count)
-    figures = list_metrics(lists, judged, test, counts=counts)
+    figures = list_intervals(lists, judged, test, counts=counts, at=at)
     say(
-        f"lists on a {PROTOCOL} split of {len(judged)} people: P@10 {figures['precision_at_10']:.4f}, "
-        f"NDCG@10 {figures['ndcg_at_10']:.4f}"
+        f"lists on a {PROTOCOL} split of {len(judged)} people: "
+        f"P@10 {figures['precision_at_10'].value:.4f}, NDCG@10 {figures['ndcg_at_10'].value:.4f}"
     )
-    return figures
+    return JudgedLists("list_check", PROTOCOL, people=len(judged), folded_in=0, figures=figures)

@@ -53,6 +53,7 @@ def whole_outcome(
         ensemble=findings.ensemble,
         rating_intervals=findings.rating_intervals,
         interval_coverage=tuple(findings.interval_coverage),
+        served_lists=findings.served_lists,
         recommender=findings.recommender,
         members=findings.members,
         blend_method=findings.blend_method,

@@ -17,7 +17,16 @@ from search.report.figures import group_models, group_plots, interval_rows
 from search.report.parameters import FEWEST_TRIALS, MOST_SHOWN, name_of, value_text, varied
 from search.report.search_plots import curves_plot, front_plot, parallel_plot, progress_plot
 from search.results.schema import Metrics, Results
-from search.results.summary import headline_comparisons, lists_sentence, model_rows, unmeasured
+from search.results.summary import (
+    LIST_METRICS,
+    beyond_accuracy_sentence,
+    headline_comparisons,
+    judged_rows,
+    judged_title,
+    lists_sentence,
+    model_rows,
+    unmeasured,
+)
 
 HERE = Path(__file__).parent
 TABLE_TRIALS = 200  # rows of the table of trials; the rest is in trials.json
@@ -82,6 +91,11 @@ def render(results: Results, trials: Sequence[TrialResult]) -> str:
             states=_states(results, trials),
             stages=_stages(results),
             trials=sorted(trials, key=_rank)[:TABLE_TRIALS],
+            judged_lists=[
+                (judged_title(lists), judged_rows(lists), beyond_accuracy_sentence(lists))
+                for lists in results.judged_lists
+            ],
+            list_metrics=list(LIST_METRICS.values()),
             lists_sentence="" if results.lists is None else lists_sentence(results.lists),
             failed=[trial for trial in trials if trial.status is TrialStatus.FAILED],
             command=shlex.join(results.command),

@@ -11,19 +11,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recsys.errors import InputError
+from recsys.metrics.significance import values_of
 from recsys.seeds import derive_seed
 from recsys.training.trial_types import EventKind, RunEvent, TrialResult, TrialStatus
 from recsys.types import JsonObject
 from search.results.error_slices import error_groups
 from search.results.intervals import Intervals
 from search.results.metrics import IntervalBand, RatingIntervalSummary
-from search.results.outcome import Entry, Outcome
+from search.results.outcome import Entry, JudgedLists, Outcome
 from search.results.schema import (
     BudgetSummary,
     DatasetFacts,
     EnsembleResult,
     EventRecord,
     ForecastRecord,
+    JudgedListsResult,
+    ListFigure,
     ListMemberResult,
     ListsResult,
     Member,
@@ -74,7 +77,10 @@ def build_results(outcome: Outcome, *, promotion: JsonObject | None = None) -> R
         ensemble=ensemble,
         recommender=_recommender(outcome),
         lists=_lists(outcome),
-        list_check=_figures(outcome.list_check),
+        list_check=_figures(values_of(outcome.list_check.figures) if outcome.list_check else None),
+        judged_lists=[
+            _judged(lists) for lists in (outcome.served_lists, outcome.list_check) if lists is not None
+        ],
         comparisons=look.comparisons(),
         intervals=look.intervals(),
         rating_intervals=_rating_intervals(outcome),
@@ -151,7 +157,8 @@ class _Look:
             return []
         shown = ("formula", "formula_recalibrated", "bias", "best", "ensemble")
         chosen = {key: self._predictions[key] for key in shown if key in self._predictions}
-        train = self._outcome.dataset.ratings.take(self._outcome.split.train)
+        split = self._outcome.split
+        train = self._outcome.dataset.ratings.take(np.concatenate([split.train, split.fold_in]))
         return error_groups(self._ratings, chosen, train=train)
 
 
@@ -240,6 +247,21 @@ def _lists(outcome: Outcome) -> ListsResult | None:
         newcomers=report["recipe"]["newcomers"],
         trials={row["number"]: row["ndcg_at_10"] for row in tried if row["number"] in searched},
         reason=report["reason"],
+    )
+
+
+def _judged(lists: JudgedLists) -> JudgedListsResult:
+    figures = []
+    for name, figure in lists.figures.items():
+        metric, _, at = name.partition("_at_")
+        ends = {end: getattr(figure, end) for end in ("low", "high") if np.isfinite(getattr(figure, end))}
+        figures.append(ListFigure(metric=metric, at=int(at) if at else None, value=figure.value, **ends))
+    return JudgedListsResult(
+        model=lists.model,
+        protocol=lists.protocol,
+        people=lists.people,
+        folded_in=lists.folded_in,
+        figures=figures,
     )
 
 

@@ -40,6 +40,8 @@ class Metrics(Document):
     """Share of users with a hit in the top 10."""
     popular_share: float | None = None
     """Share of the listed places that the most popular tenth of the items takes."""
+    popular_share_of_ratings: float | None = None
+    """Share of the known ratings that the same items have: what ``popular_share`` is to be held against."""
     coverage: float | None = None
     """Share of the catalogue that any user's top 10 holds."""
     diversity: float | None = None
@@ -175,6 +177,37 @@ class MetricInterval(Document):
     """Lower end."""
     high: float
     """Upper end."""
+
+
+class ListFigure(Document):
+    """A figure of lists with its 95% interval over people."""
+
+    metric: str
+    """precision, recall, ndcg, map, mrr, hit_rate; of the top 10 coverage, novelty (bits), diversity,
+    popular_share (of places, taken by the most popular tenth of the items), popular_share_of_ratings
+    (theirs)."""
+    at: int | None = None
+    """The lists' length."""
+    value: float
+    """The figure itself."""
+    low: float | None = None
+    """Lower end; None for a fact of the data, or one person."""
+    high: float | None = None
+    """Upper end."""
+
+
+class JudgedListsResult(Document):
+    """Lists on test: of the recommender, and of the small check on the protocol of the plan's targets."""
+
+    model: str
+    """"recommender" or "list_check"."""
+    protocol: str
+    """The split."""
+    people: int
+    """With something to find."""
+    folded_in: int
+    """Of them, whom nothing was fitted on: ``strong:USERS``."""
+    figures: list[ListFigure]
 
 
 class IntervalBand(Document):

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from recsys.data.dataset import Dataset
 from recsys.data.split import Split
 from recsys.ensemble.rating_intervals import BandCoverage, RatingIntervals
+from recsys.metrics.significance import ConfidenceInterval
 from recsys.training.trial_types import RunEvent, TrialResult
 from recsys.types import JsonObject
 
@@ -41,6 +42,18 @@ class Entry:
     test: Figures | None
     test_predictions: NDArray[np.float32] | None = None
     note: str = ""
+
+
+@dataclass(frozen=True)
+class JudgedLists:
+    """The lists of ``model`` on test of the split ``protocol``: every figure with its interval over
+    ``people``, ``folded_in`` of whom nothing was fitted on."""
+
+    model: str
+    protocol: str
+    people: int
+    folded_in: int
+    figures: dict[str, ConfidenceInterval]
 
 
 @dataclass(frozen=True)
@@ -102,7 +115,8 @@ class Outcome:
     front: tuple[int, ...] = ()
     ndcg_at_10: dict[int, float] = field(default_factory=dict)
     samples: tuple[Sample, ...] = ()
-    list_check: dict[str, float] | None = None  # of lists on a per-user split, where the run has another
+    list_check: JudgedLists | None = None  # of lists on a per-user split, where the run has another
+    served_lists: JudgedLists | None = None  # the recommender's
     lists: JsonObject = field(default_factory=dict)  # what the lists are, as ListSelection.report has it
     cluster: JsonObject = field(default_factory=dict)
     refit: JsonObject | None = None

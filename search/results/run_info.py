@@ -75,6 +75,8 @@ class SplitFacts(Document):
     """Ratings for the one look."""
     future: int
     """The newest ratings, kept for replay."""
+    fold_in: int = 0
+    """Ratings that people whom nothing was fitted on are folded in from: ``strong:USERS``."""
 
 
 class EventRecord(Document):

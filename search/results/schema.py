@@ -14,6 +14,8 @@ from search.results.document import Document
 from search.results.metrics import (
     EnsembleResult,
     ErrorGroup,
+    JudgedListsResult,
+    ListFigure,
     ListMemberResult,
     ListsResult,
     Member,
@@ -47,6 +49,8 @@ __all__ = [
     "ErrorGroup",
     "EventRecord",
     "ForecastRecord",
+    "JudgedListsResult",
+    "ListFigure",
     "ListMemberResult",
     "ListsResult",
     "Member",
@@ -105,6 +109,8 @@ class Results(Document):
     list_check: Metrics | None = None
     """Lists on a small per-user split, which the plan's list targets are judged on, where the run has another
     split; the families' starting points, blended on that split alone."""
+    judged_lists: list[JudgedListsResult] = Field(default_factory=list)
+    """Every list metric at every length asked for, with its interval over people."""
     comparisons: list[PairedComparison] = Field(default_factory=list)
     intervals: list[MetricInterval] = Field(default_factory=list)
     rating_intervals: RatingIntervalSummary | None = None

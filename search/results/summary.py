@@ -5,7 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 
 from recsys.text_table import number, text_table
-from search.results.schema import ListsResult, Metrics, ModelResult, PairedComparison, Results
+from search.results.schema import (
+    JudgedListsResult,
+    ListFigure,
+    ListsResult,
+    Metrics,
+    ModelResult,
+    PairedComparison,
+    Results,
+)
 
 OWNERS_TEMPLATE = "hybrid_vae_optimized"
 NAMES = {
@@ -65,6 +73,7 @@ def summary_text(results: Results, folder: Path | None = None) -> str:
         lines.append(f"{intervals.level:.0%} intervals of predicted ratings: {inside}.")
     if results.lists is not None:
         lines.append(lists_sentence(results.lists))
+    lines += judged_lists_lines(results)
     lines += ["", "The owner's targets:"]
     for target in results.targets:
         if target.value is not None:
@@ -79,6 +88,69 @@ def summary_text(results: Results, folder: Path | None = None) -> str:
                 f"serve it: python -m serving serve --release {folder / 'release'}",
             ]
     return "\n".join(lines)
+
+
+LIST_METRICS = {
+    "precision": "P",
+    "recall": "recall",
+    "ndcg": "NDCG",
+    "map": "MAP",
+    "mrr": "MRR",
+    "hit_rate": "hit rate",
+}
+
+
+def judged_rows(lists: JudgedListsResult) -> list[list[str]]:
+    """A row for each length, shortest first: k, then LIST_METRICS with half their interval."""
+    found = {(figure.metric, figure.at): figure for figure in lists.figures}
+    lengths = sorted({figure.at for figure in lists.figures if figure.at is not None})
+    return [[str(at), *(with_error(found.get((name, at))) for name in LIST_METRICS)] for at in lengths]
+
+
+def beyond_accuracy_sentence(lists: JudgedListsResult) -> str:
+    """Coverage, novelty and popularity of the top 10, with their intervals."""
+    found = {figure.metric: figure for figure in lists.figures if figure.at is None}
+    parts = [
+        f"{words} {with_error(found[name])}{unit}"
+        for name, words, unit in (("coverage", "coverage", ""), ("novelty", "novelty", " bits"))
+        if name in found
+    ]
+    if "popular_share" in found and "popular_share_of_ratings" in found:
+        parts.append(
+            f"the most popular tenth of the items takes {with_error(found['popular_share'])} of the "
+            f"places (it has "
+            f"{found['popular_share_of_ratings'].value:.3f} of the ratings)"
+        )
+    return ", ".join(parts)
+
+
+def judged_title(lists: JudgedListsResult) -> str:
+    """Whose lists were judged, on whom."""
+    what = "the recommender" if lists.model == "recommender" else "the blend of list families fitted there"
+    folded = f", {lists.folded_in:,} of them folded in" if lists.folded_in else ""
+    return f"lists of {what} on test of split {lists.protocol}, {lists.people:,} people{folded}"
+
+
+def judged_lists_lines(results: Results) -> list[str]:
+    """Every list metric at every length, with 95% intervals over people."""
+    lines = []
+    for lists in results.judged_lists:
+        table = text_table(["k", *LIST_METRICS.values()], judged_rows(lists))
+        lines += ["", f"{judged_title(lists)} (95% intervals over people):", table]
+        lines.append(beyond_accuracy_sentence(lists) + ".")
+    return lines
+
+
+def with_error(figure: ListFigure | None) -> str:
+    """A figure with half its interval; the interval's ends where it is cut on one side."""
+    if figure is None:
+        return "-"
+    if figure.low is None or figure.high is None:
+        return f"{figure.value:.3f}"
+    below, above = figure.value - figure.low, figure.high - figure.value
+    if abs(above - below) > 0.0005:
+        return f"{figure.value:.3f} ({figure.low:.3f} to {figure.high:.3f})"
+    return f"{figure.value:.3f} ±{above:.3f}"
 
 
 def lists_sentence(lists: ListsResult) -> str:

@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from clusters.cluster_info import ClusterInfo
 from recsys.data.data_spec import DataSpec
 from recsys.data.dataset import Dataset
@@ -21,6 +23,7 @@ from recsys.training.trial_types import TrialSpec
 from recsys.types import JsonObject
 from search.config.plan import SearchPlan
 from search.config.tracks import search_family
+from search.finalize.list_check import PROTOCOL
 from search.run.budget import Budget, Meter, hours
 from search.sampling.family_sampler import FamilySampler, sampler_settings
 from search.sampling.trial_factory import SCALED, Draw, Proposal, TrialFactory
@@ -165,6 +168,12 @@ class RunContext:
             + ", ".join(f"{name} {count:,}" for name, count in counts.items() if count),
         ]
         lines += quality_lines(self.dataset)
+        if counts["fold_in"]:
+            people = len(np.unique(ratings.users[self.split.test]))
+            lines.append(
+                f"{people:,} people are held out whole: nothing is fitted on them; test folds them in from "
+                f"the {counts['fold_in']:,} ratings of fold_in, for stars and lists alike"
+            )
         if self.composer is not None:
             list_count = sum(slot.track == "lists" for slot in self.composer.sequence)
             lines.append(
@@ -194,8 +203,13 @@ class RunContext:
             return f"no list can be searched: {self.lists.impossible}; the rating track goes on"
         return (
             f"{count} list trials, judged by NDCG@10 on the {self.lists.holdout.shape} quarter of "
-            f"each person's train and valid ratings ({len(self.lists.holdout.users):,} people; split "
-            f"{self.split.protocol})"
+            f"each person's train and valid ratings ({len(self.lists.holdout.users):,} people); at the end "
+            f"on test of split {self.split.protocol}"
+            + (
+                ""
+                if self.split.protocol == PROTOCOL
+                else f", and on a {PROTOCOL} split for the plan's targets"
+            )
         )
 
 

@@ -53,6 +53,7 @@ RESUMABLE = (
     "silence_seconds",
     "target_loss",
     "plateau",
+    "at",
 )
 
 

@@ -21,9 +21,10 @@ from recsys.ranking.hybrid_vae_lists import NAME, HybridVaeListsConfig
 from recsys.ranking.item_regression import EaseTrialConfig
 from recsys.ranking.list_data import ListData
 from recsys.ranking.list_families import LIST_FAMILIES
-from recsys.ranking.list_holdout import hold_out, hold_out_people
+from recsys.ranking.list_holdout import hold_out
 from recsys.ranking.list_validation import unseen_scores
 from recsys.ranking.ranker_sum import sum_rankers
+from tests.benchmarks.list_protocol import cut_lists
 
 MOST_USERS = 3_000
 CONFIGS = {
@@ -56,7 +57,8 @@ def main(words: Sequence[str] | None = None) -> int:
     made.add_argument("--seeds", type=int, default=2, help="seeds 0 to N - 1 (default 2)")
     made.add_argument("--users", type=int, default=200, help="people held out whole (default 200)")
     options = made.parse_args(words)
-    ratings = load_dataset(options.data).ratings
+    dataset = load_dataset(options.data)
+    ratings = dataset.ratings
     for seed in range(options.seeds):
         quarter = hold_out(ratings, shape="random", seed=seed, most_users=MOST_USERS)
         gone = np.isin(
@@ -64,7 +66,7 @@ def main(words: Sequence[str] | None = None) -> int:
             quarter.known.users * np.int64(ratings.item_count) + quarter.known.items,
             invert=True,
         )
-        strong = hold_out_people(ratings, users=options.users, seed=seed)
+        strong = cut_lists(dataset, f"strong:{options.users}", seed=seed)
         for name, figures in (
             (
                 "quarter",

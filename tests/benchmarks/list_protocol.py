@@ -1,9 +1,8 @@
 """How lists are cut for a judgement: what is fitted on, whose histories are known, what they should find.
 
-``per-user``, ``leave-last``, ``temporal``, ``folds:...`` and ``random`` are the splits of those names, train
-and valid known; ``newest`` is each person's newest quarter; ``strong:USERS`` holds people out whole and folds
-them in from 80% of their ratings (Liang et al. 2018). People without a known rating are not judged: their
-list is popularity, whatever the ranker.
+``newest`` is each person's newest quarter; every other protocol is the split of that name
+(``recsys.data.splits``), train and valid known, and with ``strong:USERS`` people folded in from
+``fold_in``. People without a known rating are not judged: their list is popularity, whatever the ranker.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ from recsys.data.dataset import Dataset
 from recsys.data.ratings import Ratings
 from recsys.data.splits import make_split
 from recsys.errors import InputError
-from recsys.ranking.list_holdout import HoldoutShape, hold_out_people, holdout_shape, take_out
+from recsys.ranking.list_holdout import HoldoutShape, holdout_shape, take_out
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,12 +47,6 @@ def cut_lists(dataset: Dataset, protocol: str, *, seed: int) -> ListCut:
         InputError: For a protocol of no such name, or one that leaves nobody to judge.
     """
     ratings = dataset.ratings
-    name, _, count = protocol.partition(":")
-    if name == "strong":
-        if not count.isdecimal():
-            raise InputError(f"{protocol!r}: expected strong:USERS, e.g. strong:1000")
-        strong = hold_out_people(ratings, users=int(count), seed=seed)
-        return ListCut(strong.train, strong.histories, strong.test, strong.users, "random", fold_in=True)
     if protocol == "newest":
         if ratings.times is None:
             raise InputError("newest: the ratings have no times, so nobody's newest are known")
@@ -61,7 +54,11 @@ def cut_lists(dataset: Dataset, protocol: str, *, seed: int) -> ListCut:
         return _of_known(known, test, "newest", protocol)
     split = make_split(dataset, protocol, seed=seed)
     known = ratings.take(np.sort(np.concatenate([split.train, split.valid])))
-    return _of_known(known, ratings.take(split.test), holdout_shape(protocol, known), protocol)
+    test, shape = ratings.take(split.test), holdout_shape(protocol, known)
+    if len(split.fold_in):
+        users = np.unique(test.users).astype(np.int64)
+        return ListCut(known, ratings.take(split.fold_in), test, users, shape, fold_in=True)
+    return _of_known(known, test, shape, protocol)
 
 
 def _of_known(known: Ratings, test: Ratings, shape: HoldoutShape, protocol: str) -> ListCut:

@@ -27,7 +27,7 @@ from recsys.data.loading import load_dataset
 from recsys.data.ratings import Ratings
 from recsys.evaluation import list_metrics
 from recsys.metrics.ranking import best_of, evaluate_lists, pair_matrix
-from recsys.metrics.significance import mean_difference, over_seeds
+from recsys.metrics.significance import mean_difference, mean_over_people, over_seeds
 from recsys.ranking.list_data import ListData
 from recsys.ranking.list_ensemble import blend_lists
 from recsys.ranking.list_families import LIST_FAMILIES
@@ -94,19 +94,12 @@ def judged(ranker: Ranker, cut: ListCut, at: Sequence[int]) -> JsonObject:
     counts = np.bincount(cut.train.items, minlength=cut.train.item_count)
     figures: JsonObject = dict(list_metrics(lists, cut.users, cut.test, counts=counts, at=at))
     by_user = evaluate_lists(lists[:, : at[0]], pair_matrix(cut.test)[cut.users]).ndcg_by_user
-    mean = over_seeds([float(value) for value in by_user])  # over people: Student's interval of a mean
+    mean = mean_over_people(by_user)
     return {
         **figures,
-        "popular_share_of_the_data": popular_share_of(counts),
         "ndcg_interval": [mean.low, mean.high],
         "by_user": [float(value) for value in by_user],
     }
-
-
-def popular_share_of(counts: NDArray[np.int64]) -> float:
-    """Share of all ratings that the most rated tenth of items has: what popular_share is held against."""
-    most = np.sort(counts)[::-1][: max(len(counts) // 10, 1)]
-    return float(most.sum() / max(counts.sum(), 1))
 
 
 def fits(ratings: Ratings, names: Sequence[str]) -> list[JsonObject]:
@@ -190,7 +183,7 @@ def main(words: Sequence[str] | None = None) -> int:
         for name in METRICS:
             figures = (f"{k}: {rows[-1]['searched'][f'{name}_at_{k}']:.4f}" for k in at)
             print(f"searched, {name:9} at {', '.join(figures)}")
-        for name in (*BEYOND, "popular_share_of_the_data"):
+        for name in (*BEYOND, "popular_share_of_ratings"):
             print(f"searched, {name} {rows[-1]['searched'][name]:.4f}")
     if options.json:
         options.json.write_text(json.dumps(rows, indent=1))

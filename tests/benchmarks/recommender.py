@@ -123,7 +123,7 @@ def quality_tables(release: Release, test: Ratings) -> list[Table]:
         lists = recommend_lists(recommender, users, rules=rules)
         spent = 1000 * (time.perf_counter() - began) / len(users)
         ndcg = evaluate_lists(lists, relevant).ndcg
-        varied = diversity(lists, release.items.member_of.astype(np.float32))
+        varied = diversity(lists, release.items.member_of.astype(np.float32)).value
         table.add_row(name, f"{ndcg:.4f}", f"{varied:.3f}", f"{spent:.2f}")
 
     columns = ("NDCG@10", "diversity", "ms a list")

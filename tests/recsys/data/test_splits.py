@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -15,7 +17,10 @@ from recsys.data.splits import make_split, training_data
 from recsys.errors import InputError
 from tests.recsys.data.examples import from_pairs, made_dataset, without_times
 
-NAMES = [name for name in PROTOCOLS if name not in ("folds", "leave-last")]  # the last draws nothing
+NAMES = [
+    name for name in PROTOCOLS if name not in ("folds", "leave-last", "strong")
+]  # leave-last draws nothing
+NAMES.append("strong:7")
 
 
 @pytest.fixture(scope="module")
@@ -92,7 +97,14 @@ def test_random_shares(hundred_thousand: Dataset) -> None:
     assert counts["test"] == 10_000
     assert counts["valid"] == round(0.1 * (90_000 - counts["gate"]))
     whole = make_split(hundred_thousand, "random,gate=off,valid=0.05", seed=0)
-    assert whole.counts() == {"train": 85_500, "valid": 4_500, "gate": 0, "test": 10_000, "future": 0}
+    assert whole.counts() == {
+        "train": 85_500,
+        "valid": 4_500,
+        "gate": 0,
+        "test": 10_000,
+        "future": 0,
+        "fold_in": 0,
+    }
     assert whole.protocol == "random,gate=off,valid=0.05"
 
 
@@ -140,6 +152,64 @@ def test_leave_last_tests_each_users_newest_rating() -> None:
             assert times[parts[0]].max() <= times[parts[1]].min() <= times[parts[2]].min()
     with pytest.raises(InputError, match="leave out valid"):
         make_split(dataset, "leave-last", seed=0, valid_share=0.3)
+
+
+def test_leave_last_leaves_the_gate_out_of_what_is_newest(dataset: Dataset) -> None:
+    split = make_split(dataset, "leave-last,gate=on", seed=0)
+    users, times = dataset.ratings.users, dataset.ratings.times
+    assert times is not None
+    left = np.bincount(np.delete(users, split.gate), minlength=dataset.ratings.user_count)
+    for user in np.flatnonzero(left >= 3):
+        train, test = (rows[users[rows] == user] for rows in (split.train, split.test))
+        assert len(test) == 1
+        assert len(train) == left[user] - 2
+        assert times[test[0]] >= times[train].max()
+
+
+def test_leave_last_asks_for_three_ratings_of_somebody() -> None:
+    dataset = from_pairs(["a", "a", "b", "b"], ["x", "y", "x", "y"])
+    times = 10**9 + 3600 * np.arange(4)
+    dataset = replace(dataset, ratings=replace(dataset.ratings, times=times))
+    with pytest.raises(InputError, match=r"at most 2 ratings a person: .* use --split random"):
+        make_split(dataset, "leave-last", seed=0)
+
+
+def test_strong_generalisation_holds_people_out_whole(dataset: Dataset) -> None:
+    split = make_split(dataset, "strong:20", seed=3)
+    users = dataset.ratings.users
+    held_out = np.unique(users[split.test])
+    assert len(held_out) == 20
+    assert not np.isin(users[np.concatenate([split.train, split.valid])], held_out).any()
+    assert np.array_equal(np.unique(users[split.fold_in]), held_out)
+    for user in held_out:
+        wanted, known = ((users[rows] == user).sum() for rows in (split.test, split.fold_in))
+        assert wanted == max(1, np.rint(0.2 * (wanted + known)))
+        assert wanted + known == (users == user).sum()
+    assert make_split(dataset, "strong:020", seed=3).protocol == "strong:20"
+
+
+@pytest.mark.parametrize(
+    ("protocol", "message"),
+    [
+        ("strong", "expected strong:USERS"),
+        ("strong:0", "expected strong:USERS"),
+        ("strong:many", "expected strong:USERS"),
+        ("strong:9999", r"people with 5 ratings or more, .* hold out fewer, e.g. strong:\d+"),
+        ("random:20", "no protocol of that name; .* strong:USERS"),
+    ],
+)
+def test_people_to_hold_out_are_counted(dataset: Dataset, protocol: str, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        make_split(dataset, protocol, seed=0)
+
+
+def test_somebody_is_left_to_train_on() -> None:
+    dataset = from_pairs(
+        [f"u{user}" for user in range(6) for _ in range(8)], [f"i{item}" for item in range(8)] * 6
+    )
+    assert make_split(dataset, "strong:5", seed=0).counts()["fold_in"] == 5 * 6
+    with pytest.raises(InputError, match="somebody must be left to train on"):
+        make_split(dataset, "strong:6", seed=0)
 
 
 def test_folds_are_rows_of_the_file(hundred_thousand: Dataset) -> None:

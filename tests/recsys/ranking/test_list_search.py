@@ -15,7 +15,7 @@ from recsys.ranking.bagged_blend import JudgedScores, bagged_weights
 from recsys.ranking.list_data import ListData
 from recsys.ranking.list_ensemble import ListTrial, blend_lists, judge_starts
 from recsys.ranking.list_families import LIST_FAMILIES
-from recsys.ranking.list_holdout import hold_out, hold_out_people, holdout_shape
+from recsys.ranking.list_holdout import hold_out, holdout_shape
 from recsys.ranking.list_selection import fixed_lists
 from recsys.ranking.list_validation import ListValidation, unseen_scores
 from recsys.seeds import derive_seed
@@ -239,20 +239,6 @@ def test_an_objective_of_ratings_alone_searches_no_lists() -> None:
     selection = fixed_lists()
     assert selection.family == "als"
     assert selection.fit(DATASET.ratings, seed=0).folds_in
-
-
-def test_strong_generalisation_holds_people_out_whole() -> None:
-    ratings = DATASET.ratings
-    strong = hold_out_people(ratings, users=20, seed=3)
-    assert len(strong.users) == 20
-    assert not np.isin(strong.train.users, strong.users).any()
-    theirs = np.isin(ratings.users, strong.users)
-    assert len(strong.histories) + len(strong.test) == theirs.sum()
-    assert len(strong.train) == (~theirs).sum()
-    assert not pair_matrix(strong.histories).multiply(pair_matrix(strong.test)).nnz
-    np.testing.assert_array_equal(np.unique(strong.test.users), strong.users)
-    with pytest.raises(InputError, match=r"strong:9999: .* hold out fewer"):
-        hold_out_people(ratings, users=9999, seed=0)
 
 
 @pytest.mark.parametrize("protocol", ["per-user", "newest", "leave-last", "temporal", "random", "strong:20"])

@@ -6,9 +6,10 @@ import math
 
 import numpy as np
 import pytest
+from scipy.stats import t as student
 
 from recsys.data.ratings import Ratings
-from recsys.evaluation import evaluate_release, predict_pairs, release_predictor, sample_note
+from recsys.evaluation import evaluate_release, predict_pairs, recommend_lists, release_predictor
 from recsys.release.queries import Query
 from recsys.release.recommender import Recommender
 from tests.releases import make_cut, make_dataset
@@ -32,7 +33,7 @@ def test_stars_are_those_of_predict_in_the_order_of_the_ratings(
 def test_figures_are_those_of_the_lists_that_are_served(
     recommender: Recommender, test_ratings: Ratings
 ) -> None:
-    figures = evaluate_release(recommender, test_ratings, kl=1.0)
+    figures = evaluate_release(recommender, test_ratings, kl=1.0).values()
     precision, ndcg = [], []
     for user in np.unique(test_ratings.users):
         relevant = set(test_ratings.items[test_ratings.users == user].tolist())
@@ -56,10 +57,54 @@ def test_figures_are_those_of_the_lists_that_are_served(
 def test_shorter_lists_are_the_beginnings_of_longer_ones(
     recommender: Recommender, test_ratings: Ratings
 ) -> None:
-    figures = evaluate_release(recommender, test_ratings, at=(5, 10, 20))
-    alone = evaluate_release(recommender, test_ratings, at=(5,))
+    figures = evaluate_release(recommender, test_ratings, at=(5, 10, 20)).values()
+    alone = evaluate_release(recommender, test_ratings, at=(5,)).values()
     assert figures["ndcg_at_5"] == pytest.approx(alone["ndcg_at_5"])
     assert figures["hit_rate_at_5"] <= figures["hit_rate_at_10"] <= figures["hit_rate_at_20"]
+
+
+def test_every_figure_of_lists_has_its_interval_over_people(
+    recommender: Recommender, test_ratings: Ratings
+) -> None:
+    found = evaluate_release(recommender, test_ratings, at=(10, 20))
+    assert found.people == len(np.unique(test_ratings.users))
+    assert found.folded_in == 0
+    for name, figure in found.lists.items():
+        if name != "popular_share_of_ratings":
+            assert figure.low <= figure.value <= figure.high, name
+    precision = [
+        len(
+            {one.item for one in answer.recommendations} & set(test_ratings.items[test_ratings.users == user])
+        )
+        for user, answer in (
+            (user, recommender.recommend([Query(user=int(user), count=20)])[0])
+            for user in np.unique(test_ratings.users)
+        )
+    ]
+    expected = student.interval(
+        0.95,
+        len(precision) - 1,
+        np.mean(precision) / 20,
+        np.std(precision, ddof=1) / 20 / len(precision) ** 0.5,
+    )
+    figure = found.lists["precision_at_20"]
+    assert (figure.low, figure.high) == pytest.approx(expected)
+
+
+def test_people_whom_nothing_was_fitted_on_are_folded_in(
+    recommender: Recommender, test_ratings: Ratings
+) -> None:
+    strangers = {
+        int(user): recommender.release.histories(int(user)) for user in np.unique(test_ratings.users)[:3]
+    }
+    lists = recommend_lists(recommender, np.array(list(strangers)), histories=strangers)
+    for row, history in enumerate(strangers.values()):
+        (answer,) = recommender.recommend([Query(user=None, history=history)])
+        assert answer.source == "folded_in"
+        assert lists[row].tolist() == [one.item for one in answer.recommendations]
+    found = evaluate_release(recommender, test_ratings, histories=strangers)
+    assert found.folded_in == 3
+    assert found.values()["rmse"] != evaluate_release(recommender, test_ratings).values()["rmse"]
 
 
 def test_of_many_people_a_sample_is_judged_and_says_so(
@@ -67,15 +112,12 @@ def test_of_many_people_a_sample_is_judged_and_says_so(
 ) -> None:
     whole = evaluate_release(recommender, test_ratings)
     people = len(np.unique(test_ratings.users))
-    assert (whole["list_users"], sample_note(whole)) == (people, "")
-    assert not any(name.endswith(("_low", "_high")) for name in whole)
+    assert (whole.people, whole.population, whole.sample_note()) == (people, people, "")
+    assert whole.values()["list_users"] == people
     sample = evaluate_release(recommender, test_ratings, most_people=people // 2)
-    assert (sample["list_users"], sample["list_population"]) == (people // 2, people)
-    assert sample["rmse"] == whole["rmse"]  # stars are judged of everybody
-    for name in ("precision", "recall", "ndcg", "map"):
-        low, high = sample[f"{name}_at_10_low"], sample[f"{name}_at_10_high"]
-        assert low <= sample[f"{name}_at_10"] <= high
+    assert (sample.people, sample.population) == (people // 2, people)
+    assert sample.ratings == whole.ratings  # stars are judged of everybody
     # The interval is 95%, the test's 1.5 times as wide: half of the people cannot be further off.
-    spread = sample["ndcg_at_10_high"] - sample["ndcg_at_10_low"]
-    assert abs(sample["ndcg_at_10"] - whole["ndcg_at_10"]) <= 1.5 * spread / 2
-    assert sample_note(sample).startswith(f"lists judged for {people // 2} of {people} people")
+    figure = sample.lists["ndcg_at_10"]
+    assert abs(figure.value - whole.lists["ndcg_at_10"].value) <= 1.5 * (figure.high - figure.value)
+    assert sample.sample_note().startswith(f"lists judged for {people // 2} of {people} people")

@@ -121,3 +121,18 @@ def test_a_family_without_its_library_is_refused_before_anything_starts(
         load_plan(plan)
     plan.write_text("families: {hybrid_vae: 1, myfm: 0}\n")
     assert load_plan(plan).families["hybrid_vae"] == 1
+
+
+def test_lengths_of_lists_hold_the_one_that_targets_are_judged_at() -> None:
+    assert make_plan({}, {}).at == (10,)
+    for given in ("5,10,20,100", [5, 20, 100, 5], "5, 20,100"):
+        plan = make_plan({}, {"at": given})
+        assert plan.at == (10, 5, 20, 100)
+        assert make_plan(plan.model_dump(mode="json"), {}) == plan
+    assert make_plan({}, {"at": 3}).at == (10, 3)
+    for wrong, message in (
+        ("5,ten", "expected lengths of a list, e.g. 5,10,20,100"),
+        ("0", "greater than or equal to 1"),
+    ):
+        with pytest.raises(InputError, match=message):
+            make_plan({}, {"at": wrong})

@@ -14,6 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recsys.errors import InputError
+from recsys.metrics.significance import ConfidenceInterval
+from search.report.page import render
 from search.results import (
     Results,
     read_results,
@@ -25,6 +27,7 @@ from search.results import (
 )
 from search.results.document import Document
 from search.results.error_slices import error_groups
+from search.results.outcome import JudgedLists
 from search.results.schema import SCHEMA_VERSION
 from search.results.summary import label_of
 from search.results.targets import ML_32M_RATINGS, judge
@@ -271,9 +274,50 @@ def test_only_the_owners_template_is_called_the_plans_optimised_one(results: Res
 
 
 def test_list_targets_are_judged_on_the_extra_split_where_the_run_has_another(tmp_path: Path) -> None:
-    outcome = replace(make_outcome(tmp_path), list_check={"precision_at_10": 0.41, "ndcg_at_10": 0.44})
+    figures = {
+        "precision_at_10": ConfidenceInterval(0.41, 0.40, 0.42),
+        "ndcg_at_10": ConfidenceInterval(0.44, 0.42, 0.46),
+    }
+    check = JudgedLists("list_check", "per-user", people=90, folded_in=0, figures=figures)
+    outcome = replace(make_outcome(tmp_path), list_check=check)
     write_results(tmp_path, outcome)
     results = read_results(tmp_path)
     verdicts = {target.name: target for target in results.targets}
     assert (verdicts["Precision@10"].verdict, verdicts["Precision@10"].value) == ("met", 0.41)
     assert (verdicts["NDCG@10"].verdict, verdicts["NDCG@10"].value) == ("missed", 0.44)
+
+
+def test_every_list_metric_is_told_at_every_length_with_its_interval(tmp_path: Path) -> None:
+    names = ("precision", "recall", "ndcg", "map", "mrr", "hit_rate")
+    figures = {
+        f"{name}_at_{k}": ConfidenceInterval(k / 100, k / 100 - 0.005, k / 100 + 0.005)
+        for k in (10, 5, 20)
+        for name in names
+    } | {
+        "coverage": ConfidenceInterval(0.31, 0.0, 0.4),
+        "novelty": ConfidenceInterval(2.125, 2.0, 2.25),
+        "popular_share": ConfidenceInterval(0.6, 0.55, 0.65),
+        "popular_share_of_ratings": ConfidenceInterval(0.48, math.nan, math.nan),
+    }
+    served = JudgedLists("recommender", "strong:40", people=40, folded_in=40, figures=figures)
+    write_results(tmp_path, replace(make_outcome(tmp_path), served_lists=served))
+    results = read_results(tmp_path)
+    (lists,) = results.judged_lists
+    assert {(figure.metric, figure.at): figure.value for figure in lists.figures}["ndcg", 20] == 0.2
+    assert {figure.metric: figure.low for figure in lists.figures}["popular_share_of_ratings"] is None
+    summary = summary_text(results).splitlines()
+    start = summary.index(
+        "lists of the recommender on test of split strong:40, 40 people, 40 of them folded in "
+        "(95% intervals over people):"
+    )
+    assert summary[start + 1].split()[:4] == ["k", "P", "recall", "NDCG"]
+    assert [line.split()[:3] for line in summary[start + 3 : start + 6]] == [
+        [str(k), f"{k / 100:.3f}", "±0.005"] for k in (5, 10, 20)
+    ]
+    assert summary[start + 6] == (
+        "coverage 0.310 (0.000 to 0.400), novelty 2.125 ±0.125 bits, the most popular tenth of the items "
+        "takes 0.600 ±0.050 of the places (it has 0.480 of the ratings)."
+    )
+    page = render(results, [])
+    assert "40 of them folded in" in page
+    assert "0.200 ±0.005" in page
