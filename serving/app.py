@@ -181,10 +181,9 @@ def _environment() -> None:
 def _start_ray(settings: Settings) -> float:
     """Seconds that Ray itself took."""
     began = time.perf_counter()
-    import ray
     from ray import serve
 
-    from serving.ray_patches import check_names
+    from serving.ray_patches import check_names, start_ray
 
     check_names()
     logging.getLogger("ray.serve").setLevel(logging.WARNING)
@@ -192,7 +191,7 @@ def _start_ray(settings: Settings) -> float:
     ensure_ray_token()
     folder = ray_folder("ray-recsys")
     store = object_store_folder(OBJECT_STORE_BYTES, folder)
-    ray.init(
+    start_ray(
         address="local",
         num_cpus=settings.most_replicas + 3,
         include_dashboard=False,

@@ -6,6 +6,7 @@ import re
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -24,6 +25,13 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
         subprocess.run(["umount", "-l", tmp_path], check=True)
 
 
+def fill(path: Path) -> None:
+    """Writes until nothing fits any more."""
+    with path.open("wb", buffering=0) as file:
+        while True:
+            file.write(b"x" * 1024)
+
+
 def metric(made: Running, name: str) -> float:
     found = re.search(rf"^{name} (\S+)$", made.client.get("/metrics").text, re.MULTILINE)
     assert found is not None, name
@@ -34,14 +42,18 @@ def test_lists_go_on_and_feedback_waits(
     small_disk: Path, releases: dict[str, Path], admin_token: str
 ) -> None:
     """Store, spool, stored lists, metrics, access log and error log all lie on the disk."""
-    folders = {"access_log": str(small_disk / "access.log"), "metrics_folder": str(small_disk / "metrics")}
+    folders: dict[str, Any] = {
+        "access_log": str(small_disk / "access.log"),
+        "metrics_folder": str(small_disk / "metrics"),
+    }
     with running(small_disk, {"a": releases["a"]}, **folders) as made:
         made.rate("u1", "i1", 4.0, "before")
         filler = small_disk / "filler"
-        with pytest.raises(OSError, match="No space"), filler.open("wb", buffering=0) as file:
-            while True:
-                file.write(b"x" * 1024)
-        body = {"events": [{"event_id": "e", "kind": "rating", "user_id": "u1", "item_id": "i2", "rating": 3}]}
+        with pytest.raises(OSError, match="No space"):
+            fill(filler)
+        body = {
+            "events": [{"event_id": "e", "kind": "rating", "user_id": "u1", "item_id": "i2", "rating": 3}]
+        }
 
         def ask(number: int) -> int:
             return made.client.get(f"/v1/users/u{number % 60}/recommendations?count=100").status_code
