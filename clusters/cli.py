@@ -19,6 +19,7 @@ from clusters.forecast import Workload
 from clusters.launch import confirm, prepare
 from clusters.monitor import Interrupts, poll, sigterm_as_interrupt
 from clusters.provider import make_provider
+from clusters.providers import provider_class
 from clusters.remote_run import forget_secrets
 from clusters.spec import RentedSpec, read_spec
 from clusters.ssh import Ssh
@@ -47,6 +48,16 @@ def find(name: str | None) -> ClusterState:
         names = ", ".join(state.name for state in living) or "none"
         raise ClusterError(f"say which cluster: {names}")
     return living[0]
+
+
+def require_folder(out: Path) -> None:
+    """Refuse an ``--out`` that cannot be a folder.
+
+    Raises:
+        ClusterError: it is a file.
+    """
+    if out.exists() and not out.is_dir():
+        raise ClusterError(f"--out {out} is a file, expected a folder for the run")
 
 
 def rented(path: Path) -> RentedSpec:
@@ -89,6 +100,7 @@ def quote(options: argparse.Namespace) -> int:
 
 def up(options: argparse.Namespace) -> int:
     spec = rented(options.file)
+    require_folder(Path(options.out))
     provider = make_provider(spec.kind)
     state = prepare(provider, spec, [], out=Path(options.out), yes=options.yes, detach=False)
     start_watchdog(state.name)
@@ -137,6 +149,10 @@ def status(options: argparse.Namespace) -> int:
 
 def ssh(options: argparse.Namespace) -> int:
     state = find(options.name)
+    if not 0 <= options.node < len(state.nodes):
+        raise ClusterError(
+            f"--node {options.node}: cluster {state.name} has {len(state.nodes)} nodes, from 0, the head"
+        )
     log(
         "Ray's dashboard: http://127.0.0.1:8265 while this shell is open; its token: ~/breakthrough/ray_token"
     )
@@ -164,6 +180,7 @@ def logs(options: argparse.Namespace) -> int:
 def fetch(options: argparse.Namespace) -> int:
     state = find(options.name)
     out = Path(options.out or state.out)
+    require_folder(out)
     if not fetch_last(Ssh(state.name, state.head), state.run, out, log=log):
         log("there is no run folder on the head yet")
     return 0
@@ -188,6 +205,8 @@ def sweep(options: argparse.Namespace) -> int:
     """Marked machines on the account that no living cluster of this machine owns."""
     owned = {node.id for state in states.all_states() if state.phase != "ended" for node in state.nodes}
     provider = make_provider(options.provider)
+    if not issubclass(provider_class(options.provider).spec_class, RentedSpec):
+        raise ClusterError(f"--provider {options.provider} rents nothing: there is nothing to sweep")
     found = [node for node in provider.marked() if node.id not in owned]
     mine = [node for node in found if node.name.split("-")[1] == states.owner_id() or options.everyone]
     for node in found:
@@ -204,11 +223,11 @@ def sweep(options: argparse.Namespace) -> int:
 
 
 def parser() -> argparse.ArgumentParser:
-    top = argparse.ArgumentParser(prog="python -m clusters", description=__doc__)
+    top = argparse.ArgumentParser(prog="python -m clusters", description=__doc__, allow_abbrev=False)
     commands = top.add_subparsers(dest="command", required=True)
 
     def add(name: str, work: Callable[[argparse.Namespace], int], text: str) -> argparse.ArgumentParser:
-        made = commands.add_parser(name, help=text, description=text)
+        made = commands.add_parser(name, help=text, description=text, allow_abbrev=False)
         made.set_defaults(work=work)
         return made
 

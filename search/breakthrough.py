@@ -59,6 +59,7 @@ def parser() -> argparse.ArgumentParser:
         description=__doc__,
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
     )
     what = command.add_argument_group("what to search")
     what.add_argument("--plan", metavar="YAML", help="a plan's file or name (default: quick)")

@@ -102,8 +102,10 @@ def steps(data: TrainingData, clock: Clock, count: int) -> list[Figure]:
         rows = data.train.user_count + data.train.item_count
         moved = ADAM_READS * 4 * rows * (config.factors + config.dot_product)
         floor = 1000 * max(moved / speed, KERNELS * launch)
-        milliseconds = step_times(data, options, ["by row"], steps=count)["by row"].wall
-        figures.append(Figure(f"step, {name}", milliseconds, "ms", floor))
+        variants = ["by row", "dense"] if name == "formula" else ["by row"]
+        for variant, took in step_times(data, options, variants, steps=count).items():
+            tail = " (dense Adam)" if variant == "dense" else ""
+            figures.append(Figure(f"step, {name}{tail}", took.wall, "ms", floor))
     return figures
 
 
@@ -155,19 +157,16 @@ def peak_memory(clock: Clock) -> Figure:
     return Figure("peak memory", resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6, "GB")
 
 
-def growth(clock: Clock, count: int) -> list[Figure]:
-    """Of each option's step from 1/32 to 1/4 of the shape, as a ratio."""
-    milliseconds: dict[str, list[float]] = {}
-    for fraction in (SMALL, LARGE):
-        ratings = ratings_of_shape(fraction)
-        data = TrainingData(ratings, ratings.take(np.arange(100)))
-        for name, options in OPTIONS.items():
-            value = step_times(data, options, ["by row"], steps=count)["by row"].wall
-            milliseconds.setdefault(name, []).append(value)
-    return [
-        Figure(f"growth 1/32 to 1/4, {name}", last / first, "x")
-        for name, (first, last) in milliseconds.items()
-    ]
+def growth(small: list[Figure], count: int) -> list[Figure]:
+    """Of each option's step from 1/32 of the shape, in ``small``, to 1/4, as a ratio."""
+    ratings = ratings_of_shape(LARGE)
+    data = TrainingData(ratings, ratings.take(np.arange(100)))
+    before = {figure.name: figure.value for figure in small}
+    figures = []
+    for name, options in OPTIONS.items():
+        ratio = step_times(data, options, ["by row"], steps=count)["by row"].wall / before[f"step, {name}"]
+        figures.append(Figure(f"growth 1/32 to 1/4, {name}", ratio, "x"))
+    return figures
 
 
 def measure(fraction: float, device: torch.device, *, count: int, grow: bool) -> list[Figure]:
@@ -178,7 +177,7 @@ def measure(fraction: float, device: torch.device, *, count: int, grow: bool) ->
     for part in (chain, item_process, lists, checkpoint):
         figures += _shown(part(data, clock))
     if grow:
-        figures += _shown(growth(clock, count))
+        figures += _shown(growth(figures, count))
     return figures + _shown([peak_memory(clock)])
 
 

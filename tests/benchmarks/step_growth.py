@@ -31,12 +31,15 @@ from recsys.models.hybrid_vae.config import HybridVaeConfig
 from recsys.models.hybrid_vae.trainer import HybridVaeTrainer
 from recsys.models.optim.device import pick_device
 from recsys.models.optim.row_adam import LONGEST_GAP
+from search.config.template import load_template
 
 USERS, ITEMS, RATINGS = 200_948, 84_432, 20_500_000
 WARM_UP = 3  # steps; as many more as rows may be behind where embeddings are stepped by row
+TEMPLATE = load_template("hybrid_vae_optimized")
 BASE = {"dot_product": 32, "biases": True}
 OPTIONS: dict[str, dict[str, object]] = {
     "formula": {},
+    "template": TEMPLATE.config,
     "implicit": {**BASE, "history": "implicit"},
     "ratings": {**BASE, "history": "ratings"},
     "attended": {**BASE, "history": "attended"},
@@ -134,7 +137,7 @@ def main() -> None:
         ratings = ratings_of_shape(fraction)
         data = TrainingData(ratings, ratings.take(np.arange(100)))
         for option in chosen.options:
-            reference = "dense" if option == "formula" else "whole"
+            reference = "whole" if "history" in OPTIONS[option] else "dense"
             variants = ["by row"] if chosen.no_reference else ["by row", reference]
             for variant, took in step_times(data, OPTIONS[option], variants, steps=chosen.steps).items():
                 rows.append({"fraction": fraction, "option": option, "variant": variant, **asdict(took)})

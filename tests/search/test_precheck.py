@@ -78,6 +78,7 @@ MISTYPED = [
     (["--attach"], "runs"),
 ]
 UNREADABLE = [
+    ["--trial", "5"],  # a shortened option is none
     ["--trials", "many"],
     ["--epochs", "2.5"],
     ["--seed", "one"],
