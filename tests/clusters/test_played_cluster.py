@@ -245,15 +245,32 @@ def test_ctrl_c_once_ends_early_with_a_release_and_twice_stops_now(stage: Stage)
     stage.nothing_is_left()
 
 
-@pytest.mark.failure("Ctrl-C at: {moment}", "SIGINT", seen="interrupted while coming up")
+@pytest.mark.failure("{name} at: {moment}", "{name}", seen="interrupted while coming up")
 @pytest.mark.parametrize(
-    "moment", ["rented breakthrough", "PROVISIONING", "answers SSH", "guard started", "Ray is up"]
+    ("moment", "name"),
+    [
+        ("rented breakthrough", "SIGTERM"),
+        ("PROVISIONING", "SIGINT"),
+        ("answers SSH", "SIGTERM"),
+        ("guard started", "SIGINT"),
+        ("Ray is up", "SIGINT"),
+    ],
 )
-def test_ctrl_c_while_coming_up_leaves_nothing(stage: Stage, moment: str) -> None:
+def test_a_signal_while_coming_up_leaves_nothing(stage: Stage, moment: str, name: str) -> None:
     driver = stage.drive("--trials", "50", "--seconds", "2")
     stage.wait_for(moment)
-    os.kill(driver.pid, signal.SIGINT)
+    os.kill(driver.pid, signal.Signals[name])
     assert driver.wait(timeout=240) == 130, stage.said()
+    stage.nothing_is_left()
+
+
+@pytest.mark.failure("SIGTERM in the search", "SIGTERM to the driver", seen="the same command with --resume")
+def test_a_driver_ended_by_sigterm_fetches_and_leaves_no_pod(stage: Stage) -> None:
+    driver = stage.drive("--trials", "50", "--seconds", "2")
+    stage.wait_for("search: trial")
+    os.kill(driver.pid, signal.SIGTERM)
+    assert driver.wait(timeout=240) == 130, stage.said()
+    assert (stage.out / "plan.yaml").exists()
     stage.nothing_is_left()
 
 
