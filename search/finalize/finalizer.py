@@ -1,4 +1,4 @@
-"""After the search: the ensemble, the one look at test, the release, and what is told of it all.
+"""After the search: the ensemble, the one evaluation on test, the release.
 
 Whatever ended the search (its plan, the budget, Ctrl-C), this is done with the trials there are.
 """
@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -19,68 +19,68 @@ from recsys.data.dataset import Dataset
 from recsys.data.split import SLICES, SliceName, Split
 from recsys.ensemble.blend import Blend, fit_blend, fit_corrected
 from recsys.ensemble.rating_intervals import (
-    BandCoverage,
     RatingIntervals,
     coverage_by_band,
     fit_rating_intervals,
     user_activity,
 )
-from recsys.evaluation import evaluate_release, rating_metrics
+from recsys.evaluation import evaluate_release
 from recsys.ranking.list_selection import ListSelection
 from recsys.ranking.list_validation import ListValidation
+from recsys.release.load import read_manifest
 from recsys.release.recommender import Recommender
 from recsys.seeds import derive_seed
 from recsys.training.trial_types import TrialResult
-from recsys.types import JsonObject
 from search.config.plan import SUBJECT, SearchPlan
 from search.finalize import selection
 from search.finalize.evaluator import Evaluator
 from search.finalize.list_check import PROTOCOL, check_lists
-from search.finalize.list_choice import choose_lists
+from search.finalize.list_choice import choose_lists, lists_result
+from search.finalize.model_results import ModelResults
 from search.finalize.release_packer import ReleasePacker, metrics_card, release_member
 from search.finalize.reserve import retrain_seconds
-from search.finalize.retrain import WITH_VALID, refit_members, retrain
+from search.finalize.retrain import refit_members
 from search.finalize.sample_lists import sample_lists
-from search.results.outcome import Entry, JudgedLists, Sample
+from search.results.build import rating_interval_summary
+from search.results.metrics import JudgedListsResult, Metrics, RecommenderResult, metrics_on
+from search.results.model_comparisons import compare_models, rating_models
+from search.results.schema import Results
 from search.sampling.trial_factory import SCALED
-
-RETRAINED = "test judges it trained again on train and valid; valid is of the one trained on train"
 
 
 @dataclass
-class Findings:
-    """What the end of a run found out; ``seconds`` by stage."""
+class FinishedRun:
+    """What finishing a run made: its results so far, and what results.json does not hold.
 
-    formula: Entry | None = None
-    formula_recalibrated: Entry | None = None
-    baselines: dict[str, Entry] = field(default_factory=dict)
-    template: Entry | None = None
-    best: Entry | None = None
-    best_hybrid_vae: Entry | None = None
-    ensemble: Entry | None = None
-    recommender: Entry | None = None
-    list_check: JudgedLists | None = None
-    served_lists: JudgedLists | None = None
-    lists: JsonObject = field(default_factory=dict)
-    rating_intervals: RatingIntervals | None = None
-    interval_coverage: list[BandCoverage] = field(default_factory=list)
-    members: tuple[tuple[int, float], ...] = ()
-    blend_method: str = ""
-    refit: JsonObject | None = None
-    samples: tuple[Sample, ...] = ()
+    ``test_stars`` are (test rows,) predictions by model key ("formula", "ensemble", a baseline's family),
+    ``gate_stars`` (gate rows,) the ensemble's before any refit: promotion compares them with the champion.
+    """
+
+    results: Results
     release: Path | None = None
-    gate_predictions: NDArray[np.float32] | None = None
-    seconds: dict[str, float] = field(default_factory=dict)
+    test_stars: dict[str, NDArray[np.float32]] = field(default_factory=dict)
+    gate_stars: NDArray[np.float32] | None = None
 
     @contextmanager
     def timed(self, stage: str) -> Iterator[None]:
-        began = time.perf_counter()
+        """Adds the seconds of a stage to the results."""
+        began, seconds = time.perf_counter(), self.results.seconds
         yield
-        self.seconds[stage] = self.seconds.get(stage, 0.0) + time.perf_counter() - began
+        seconds[stage] = seconds.get(stage, 0.0) + time.perf_counter() - began
 
 
 class Finalizer:
-    """One run's end. ``lists`` is what list trials were judged on (None: not searched); ``say`` prints."""
+    """The end of one run, filling in its results.
+
+    Args:
+        run: Its folder.
+        plan: Its plan.
+        dataset: Its data.
+        split: How the data was cut.
+        lists: What list trials were judged on; None where lists were not searched.
+        say: Prints a line.
+        seconds_left: Of the budget; retraining that does not fit is left out.
+    """
 
     def __init__(
         self,
@@ -93,37 +93,42 @@ class Finalizer:
         say: Callable[[str], None],
         seconds_left: Callable[[], float] = lambda: math.inf,
     ) -> None:
-        self._seconds_left, self._retrain = seconds_left, plan.retrain_on_valid
-        self._run, self._plan, self._say = run, plan, say
-        self._lists = lists
+        self._run, self._plan, self._lists, self._say = run, plan, lists, say
+        self._seconds_left = seconds_left
         self._judge = Evaluator.of(dataset, split)
         self._valid = self._judge.slice("valid")
-        self._test = self._judge.slice("test")
-        self._entries: dict[int, Entry] = {}
+        self._rating_intervals: RatingIntervals | None = None
 
-    def finish(self, results: list[TrialResult]) -> Findings:
-        """Blend, look, pack. With no usable trial there is nothing to release."""
-        findings = Findings()
-        usable = selection.usable(results, self._run)
+    def finish(self, trials: Sequence[TrialResult], results: Results) -> FinishedRun:
+        """Blend, judge on test, pack a release. Without a usable trial there is nothing to release.
+
+        Args:
+            trials: The run's trials that have ended.
+            results: The run's, without models (``start_results``); they are filled in.
+        """
+        finished = FinishedRun(results)
+        usable = selection.usable(trials, self._run)
         if not usable:
             self._say("no trial came to anything: there is no ensemble and no release")
-            return findings
-        with findings.timed("ensemble"):
+            return finished
+        with finished.timed("ensemble"):
             members, blend, valid_stars = self._blend(usable)
-        if self._retrain:
+        retrained = self._plan.retrain_on_valid
+        if retrained:
             seconds = retrain_seconds(_judged_on_test(usable, members), self._judge.split, ("train", "valid"))
-            self._retrain = self._fits("retraining on train and valid", seconds)
-        with findings.timed("lists"):
-            chosen = choose_lists(results, self._lists, self._plan, self._judge.dataset, say=self._say)
-            findings.lists = chosen.report()
-        with findings.timed("test"):
-            self._look(usable, members, blend, valid_stars, findings)
-        with findings.timed("release"):
-            self._release(members, blend, valid_stars, chosen, findings)
-        return findings
+            retrained = self._fits("retraining on train and valid", seconds)
+        with finished.timed("lists"):
+            lists = choose_lists(trials, self._lists, self._plan, self._judge.dataset, say=self._say)
+            results.lists = lists_result(lists.report(), trials)
+        models = ModelResults(self._run, self._judge, retrained=retrained, say=self._say)
+        with finished.timed("test"):
+            self._evaluate_on_test(models, usable, members, blend, valid_stars, finished)
+        with finished.timed("release"):
+            self._release(models, members, blend, valid_stars, lists, retrained, finished)
+        return finished
 
     def _fits(self, what: str, seconds: float) -> bool:
-        """Whether ``what`` fits into what is left of the budget; says so where it is left out."""
+        """Whether ``what`` fits into what is left of the budget; prints where it is left out."""
         left = self._seconds_left()
         if seconds <= left:
             return True
@@ -137,194 +142,145 @@ class Finalizer:
         """The members, their blend, and its stars of valid, which the run keeps."""
         train = self._judge.slice("train")
         pool = selection.candidates(usable, self._plan.ensemble)
-        predictions, seed = (
-            selection.valid_predictions(pool, self._run),
-            derive_seed(self._plan.seed, "blend"),
-        )
+        predictions = selection.valid_predictions(pool, self._run)
+        seed = derive_seed(self._plan.seed, "blend")
         if self._plan.ensemble.corrected:
             blend = fit_corrected(predictions, self._valid, train, seed=seed)
         else:
             blend = fit_blend(predictions, self._valid.values, seed=seed)
-        kept = [place for place, weight in enumerate(blend.weights) if weight > 0]
+        kept = [index for index, weight in enumerate(blend.weights) if weight > 0]
         self._say(f"ensemble of {len(kept)} of {len(pool)} candidates by {blend.name}")
         blend = replace(blend, weights=blend.weights[kept])
         stars = blend.predict(predictions[kept], self._valid, train)
         selection.save_ensemble(self._run, stars)
-        return [pool[place] for place in kept], blend, stars
+        return [pool[index] for index in kept], blend, stars
 
-    def _look(
+    def _evaluate_on_test(
         self,
+        models: ModelResults,
         usable: list[TrialResult],
         members: list[TrialResult],
         blend: Blend,
         valid_stars: NDArray[np.float32],
-        findings: Findings,
+        finished: FinishedRun,
     ) -> None:
-        """The one look at test."""
-        findings.formula = self._entry_of(selection.formula(usable))
-        findings.formula_recalibrated = self._entry_of(selection.formula_recalibrated(usable))
-        findings.template = self._entry_of(selection.best_of(usable, "template"))
-        if findings.template is not None and findings.template.name.endswith(SCALED):
-            note = "as written it breaks the safe bounds: its factors are scaled down until it fits"
-            notes = "; ".join(filter(None, [note, findings.template.note]))
-            findings.template = replace(findings.template, note=notes)
-        findings.best = self._entry_of(selection.best_searched(usable))
-        if findings.best is not None and findings.best.family != SUBJECT:
-            findings.best_hybrid_vae = self._entry_of(selection.best_of_family(usable, SUBJECT))
-        findings.baselines = {
-            name: self._entry(result) for name, result in selection.best_baselines(usable).items()
+        """The one evaluation on test: every model, its intervals, differences and errors in groups."""
+        results, judge = finished.results, self._judge
+        test = judge.slice("test")
+        results.formula = models.optional(selection.formula(usable))
+        results.formula_recalibrated = models.optional(selection.formula_recalibrated(usable))
+        results.template = models.optional(selection.best_of(usable, "template"))
+        if results.template is not None and results.template.name.endswith(SCALED):
+            scaled = "as written it breaks the safe bounds: its factors are scaled down until it fits"
+            notes = "; ".join(filter(None, [scaled, results.template.note]))
+            results.template = results.template.model_copy(update={"note": notes})
+        results.baselines = {
+            family: models.result(trial) for family, trial in selection.best_baselines(usable).items()
         }
-        findings.members = tuple(
-            (result.spec.number, float(weight)) for result, weight in zip(members, blend.weights, strict=True)
+        results.best = models.optional(selection.best_searched(usable))
+        if results.best is not None and results.best.family != SUBJECT:
+            results.best_hybrid_vae = models.optional(selection.best_of_family(usable, SUBJECT))
+        results.ensemble, stars = models.ensemble(members, blend, valid_stars)
+        finished.test_stars = {
+            key: models.test_stars(model.trial)
+            for key, model in rating_models(results).items()
+            if model.trial is not None
+        } | {"ensemble": stars}
+        known = np.concatenate([judge.split.train, judge.split.fold_in])
+        compare_models(results, test, finished.test_stars, train=judge.dataset.ratings.take(known))
+        self._rating_intervals = fit_rating_intervals(
+            valid_stars, self._valid, user_activity(judge.slice("train"))
         )
-        findings.blend_method = blend.name
-        findings.ensemble = self._ensemble_entry(members, blend, valid_stars)
-        known = user_activity(self._judge.slice("train"))
-        findings.rating_intervals = fit_rating_intervals(valid_stars, self._valid, known)
-        if findings.rating_intervals is not None and len(self._test):
-            findings.interval_coverage = coverage_by_band(
-                findings.rating_intervals,
-                _stars(findings.ensemble),
-                self._test,
-                user_activity(self._judge.known),
-            )
-        gate = self._judge.slice("gate")
+        if self._rating_intervals is not None and len(test):
+            activity = user_activity(judge.known)
+            bands = coverage_by_band(self._rating_intervals, stars, test, activity)
+            results.rating_intervals = rating_interval_summary(self._rating_intervals, bands)
+        gate = judge.slice("gate")
         if len(gate):
-            rows = np.stack([self._judge.predict(self._judged(result), gate) for result in members])
-            findings.gate_predictions = blend.predict(rows, gate, self._judge.known)
-
-    def _member(self, result: TrialResult) -> Path:
-        return self._run / result.folder / selection.MEMBER
-
-    def _judged(self, result: TrialResult) -> Path:
-        """The member that test judges: the trial's own, or, if the plan says so, trained on valid as well."""
-        if not self._retrain:
-            return self._member(result)
-        place, judge = self._run / WITH_VALID, self._judge
-        return retrain(place, result, judge.dataset, judge.split, ("train", "valid"), say=self._say)
-
-    def _entry_of(self, result: TrialResult | None) -> Entry | None:
-        return None if result is None else self._entry(result)
-
-    def _entry(self, result: TrialResult) -> Entry:
-        number = result.spec.number
-        if number not in self._entries:
-            stars, kl = self._judge.judge(self._judged(result), self._test)
-            valid = np.load(self._run / result.folder / selection.VALID, allow_pickle=False)
-            self._entries[number] = Entry(
-                name=result.spec.name,
-                family=result.spec.family,
-                trial=number,
-                config=result.trained_config,
-                epochs=result.best_epoch,
-                parameters=result.parameters,
-                valid=rating_metrics(valid, self._valid, kl=result.kl),
-                test=rating_metrics(stars, self._test, kl=result.kl if kl is None else kl),
-                test_predictions=stars,
-                note=RETRAINED if self._retrain else "",
-            )
-        return self._entries[number]
-
-    def _ensemble_entry(
-        self, members: list[TrialResult], blend: Blend, valid_stars: NDArray[np.float32]
-    ) -> Entry:
-        entries = [self._entry(result) for result in members]
-        kl = blend.kl([result.kl for result in members])
-        test_kl = blend.kl([(entry.test or {})["kl"] for entry in entries])
-        test = blend.predict(np.stack([_stars(entry) for entry in entries]), self._test, self._judge.known)
-        return Entry(
-            name="ensemble",
-            family="",
-            trial=None,
-            config={},
-            epochs=None,
-            parameters=sum(result.parameters for result in members),
-            valid=rating_metrics(valid_stars, self._valid, kl=kl),
-            test=rating_metrics(test, self._test, kl=test_kl),
-            test_predictions=test,
-            note=RETRAINED if self._retrain else "",
-        )
+            rows = np.stack([judge.predict(models.judged_member(trial), gate) for trial in members])
+            finished.gate_stars = blend.predict(rows, gate, judge.known)
 
     def _release(
         self,
+        models: ModelResults,
         members: list[TrialResult],
         blend: Blend,
         valid_stars: NDArray[np.float32],
         lists: ListSelection,
-        findings: Findings,
+        retrained: bool,
+        finished: FinishedRun,
     ) -> None:
         """Pack what was judged, judge its lists, and pack it again with its figures (or refitted)."""
-        plan, judge = self._plan, self._judge
+        plan, judge, results = self._plan, self._judge, finished.results
         seed = derive_seed(plan.seed, "ranker")
         packer = ReleasePacker(
             self._run,
             judge,
             blend,
             valid_stars,
-            intervals=findings.rating_intervals,
+            intervals=self._rating_intervals,
             lists=lists,
             seed=seed,
             say=self._say,
         )
         parts = [
-            release_member(self._member(result), result, weight=float(weight))
-            for result, weight in zip(members, blend.weights, strict=True)
+            release_member(models.member(trial), trial, weight=float(weight))
+            for trial, weight in zip(members, blend.weights, strict=True)
         ]
         packer.choose_mix(parts)
-        if self._retrain:
+        if retrained:
             parts = [
-                release_member(self._judged(result), result, weight=part.weight)
-                for result, part in zip(members, parts, strict=True)
+                release_member(models.judged_member(trial), trial, weight=part.weight)
+                for trial, part in zip(members, parts, strict=True)
             ]
         with packer.provisional(parts) as release:
             recommender = Recommender(release)
-            findings.recommender = self._recommender_entry(recommender, findings)
-            findings.samples = sample_lists(recommender, judge.dataset)
+            figures = evaluate_release(
+                recommender,
+                judge.slice("test"),
+                kl=metrics_on(results.ensemble, "test").kl or 0.0,
+                at=plan.at,
+                histories=judge.folded_in,
+            )
+            note = figures.sample_note()
+            if note:
+                self._say(note)
+            results.recommender = RecommenderResult(
+                name="recommender", test=Metrics.of(figures.values()), note=note
+            )
+            results.judged_lists = [
+                JudgedListsResult.of(
+                    "recommender",
+                    judge.split.protocol,
+                    figures.lists,
+                    people=figures.people,
+                    folded_in=figures.folded_in,
+                )
+            ]
+            results.samples = sample_lists(recommender, judge.dataset)
         if plan.objective != "rating" and judge.split.protocol != PROTOCOL:
-            with findings.timed("list_check"):
-                findings.list_check = check_lists(judge.dataset, seed=seed, say=self._say, at=plan.at)
+            with finished.timed("list_check"):
+                checked = check_lists(judge.dataset, seed=seed, say=self._say, at=plan.at)
+            if checked is not None:
+                results.list_check = checked.metrics()
+                results.judged_lists.append(checked)
         slices: tuple[SliceName, ...] = ("train", "valid")
         if plan.refit and self._fits(
             "the refit on every slice", retrain_seconds(members, judge.split, SLICES)
         ):
             # First a release of what there is: a refit that is cut short must not cost it.
-            card = metrics_card(findings.formula, findings.best, findings.ensemble, findings.recommender)
-            packer.final(parts, metrics=card, trained_on=slices)
-            with findings.timed("refit"):
+            packer.final(parts, metrics=metrics_card(results), trained_on=slices)
+            with finished.timed("refit"):
                 parts, slices = refit_members(
                     self._run, members, list(blend.weights), judge.dataset, judge.split, say=self._say
                 )
-            epochs = {part.name: result.best_epoch for part, result in zip(parts, members, strict=True)}
-            findings.refit = {"trained_on": list(slices), "epochs": epochs}
-        card = metrics_card(findings.formula, findings.best, findings.ensemble, findings.recommender)
-        findings.release = packer.final(parts, metrics=card, trained_on=slices)
-
-    def _recommender_entry(self, recommender: Recommender, findings: Findings) -> Entry:
-        assert findings.ensemble is not None
-        figures = evaluate_release(
-            recommender,
-            self._test,
-            kl=(findings.ensemble.test or {}).get("kl", 0.0),
-            at=self._plan.at,
-            histories=self._judge.folded_in,
-        )
-        note = figures.sample_note()
-        if note:
-            self._say(note)
-        findings.served_lists = JudgedLists(
-            "recommender", self._judge.split.protocol, figures.people, figures.folded_in, figures.lists
-        )
-        return Entry(
-            name="recommender",
-            family="",
-            trial=None,
-            config={},
-            epochs=None,
-            parameters=None,
-            valid=None,
-            test=figures.values(),
-            note=note,
-        )
+            epochs = {part.name: trial.best_epoch for part, trial in zip(parts, members, strict=True)}
+            results.refit = {"trained_on": list(slices), "epochs": epochs}
+        finished.release = packer.final(parts, metrics=metrics_card(results), trained_on=slices)
+        card = read_manifest(finished.release).ranking
+        results.recommender.ranker = card.ranker
+        results.recommender.weights = card.weights.model_dump()
+        results.recommender.candidates = card.candidates
 
 
 def _judged_on_test(usable: list[TrialResult], members: list[TrialResult]) -> list[TrialResult]:
@@ -337,10 +293,5 @@ def _judged_on_test(usable: list[TrialResult], members: list[TrialResult]) -> li
         selection.best_of_family(usable, SUBJECT),
         *selection.best_baselines(usable).values(),
     )
-    found = {result.spec.number: result for result in (*members, *others) if result is not None}
-    return list(found.values())
-
-
-def _stars(entry: Entry) -> NDArray[np.float32]:
-    assert entry.test_predictions is not None
-    return entry.test_predictions
+    trials = {trial.spec.number: trial for trial in (*members, *others) if trial is not None}
+    return list(trials.values())

@@ -21,7 +21,7 @@ from recsys.ranking.list_data import ListData
 from recsys.ranking.list_ensemble import blend_lists, judge_starts
 from recsys.ranking.list_validation import ListValidation, unseen_scores
 from recsys.seeds import derive_seed
-from search.results.outcome import JudgedLists
+from search.results.metrics import JudgedListsResult
 
 PROTOCOL = "per-user"
 MAX_USERS = 1_000
@@ -29,7 +29,7 @@ MAX_USERS = 1_000
 
 def check_lists(
     dataset: Dataset, *, seed: int, say: Callable[[str], None], at: Sequence[int] = (10,)
-) -> JudgedLists | None:
+) -> JudgedListsResult | None:
     """Test figures of blended lists on a per-user split of ``dataset``.
 
     Args:
@@ -65,4 +65,4 @@ def check_lists(
         f"lists on a {PROTOCOL} split of {len(judged)} people: "
         f"P@10 {figures['precision_at_10'].value:.4f}, NDCG@10 {figures['ndcg_at_10'].value:.4f}"
     )
-    return JudgedLists("list_check", PROTOCOL, people=len(judged), folded_in=0, figures=figures)
+    return JudgedListsResult.of("list_check", PROTOCOL, figures, people=len(judged), folded_in=0)

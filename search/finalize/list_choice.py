@@ -10,8 +10,11 @@ from recsys.ranking.list_ensemble import ListTrial, blend_lists, judge_starts
 from recsys.ranking.list_selection import ListSelection, fixed_lists
 from recsys.ranking.list_validation import ListFigures, ListValidation
 from recsys.training.trial_types import TrialResult
+from recsys.types import JsonObject
 from search.config.plan import SearchPlan
 from search.config.tracks import search_family
+from search.results.metrics import ListMemberResult, ListsResult
+from search.storage.json_files import plain
 
 
 def choose_lists(
@@ -58,3 +61,39 @@ def list_trials(results: Sequence[TrialResult]) -> list[ListTrial]:
         for result in results
         if result.list_metrics
     ]
+
+
+def lists_result(report: JsonObject, trials: Sequence[TrialResult]) -> ListsResult | None:
+    """The list track in results.json.
+
+    Args:
+        report: As ``ListSelection.report`` has it; {} where there are no lists.
+        trials: The run's; starting points among the members are no trials.
+    """
+    if not report:
+        return None
+    searched = {trial.spec.number for trial in trials if trial.list_metrics}
+    blend = report.get("blend", {})
+    chosen = [row for row in blend.get("candidates", []) if row["weight"] > 0]
+    members = []
+    for index, member in enumerate(report["recipe"]["members"]):
+        row = chosen[index] if chosen else {}
+        number = row.get("number")
+        members.append(
+            ListMemberResult(
+                trial=number if number in searched else None,
+                ndcg_at_10=row.get("ndcg_at_10"),
+                **plain(member),
+            )
+        )
+    tried = report.get("tried", [])
+    return ListsResult(
+        family=report["family"],
+        selected_by=report.get("selected_by", ""),
+        people=blend.get("people", 0),
+        ndcg_at_10=blend.get("ndcg_at_10"),
+        members=members,
+        newcomers=report["recipe"]["newcomers"],
+        trials={row["number"]: row["ndcg_at_10"] for row in tried if row["number"] in searched},
+        reason=report["reason"],
+    )

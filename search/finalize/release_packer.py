@@ -31,7 +31,7 @@ from recsys.release.pack import pack_release
 from recsys.release.release_writer import ReleaseMember
 from recsys.training.trial_types import TrialResult
 from search.finalize.evaluator import Evaluator, rating_predictor
-from search.results.outcome import Entry
+from search.results.schema import ModelResult, Results
 from search.sampling.search_space import shape_of
 
 RELEASE = "release"
@@ -153,14 +153,21 @@ def require_safe_members(members: Sequence[ReleaseMember], dataset: Dataset) -> 
             require_safe(config, shape, small_batch_allowed=True, where=member.name)
 
 
-def metrics_card(
-    formula: Entry | None, best: Entry | None, ensemble: Entry | None, recommender: Entry | None
-) -> MetricsCard:
+def metrics_card(results: Results) -> MetricsCard:
     """Figures for the manifest, by slice."""
 
-    def card(entry: Entry | None) -> dict[str, object]:
-        return {} if entry is None else {"valid": entry.valid or {}, "test": entry.test or {}}
+    def card(model: ModelResult | None) -> dict[str, object]:
+        if model is None:
+            return {}
+        slices = {"valid": model.valid, "test": model.test}
+        return {
+            name: {} if figures is None else figures.model_dump(exclude_none=True)
+            for name, figures in slices.items()
+        }
 
     return MetricsCard(
-        formula=card(formula), best=card(best), ensemble=card(ensemble), recommender=card(recommender)
+        formula=card(results.formula),
+        best=card(results.best),
+        ensemble=card(results.ensemble),
+        recommender=card(results.recommender),
     )

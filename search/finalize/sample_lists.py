@@ -9,36 +9,37 @@ import numpy as np
 from recsys.data.dataset import Dataset
 from recsys.release.queries import Query
 from recsys.release.recommender import Recommender
-from search.results.outcome import Sample
+from search.results.run_info import SampleItem, SampleList
 
 LIKED = 5
 
 
-def sample_lists(recommender: Recommender, dataset: Dataset, *, count: int = 6) -> tuple[Sample, ...]:
+def sample_lists(recommender: Recommender, dataset: Dataset, *, count: int = 6) -> list[SampleList]:
     """Lists of users spread evenly from the least to the most active."""
     histories = recommender.release.histories
     activity = np.diff(histories.ends)
     known = np.flatnonzero(activity)
     if len(known) == 0:
-        return ()
+        return []
     ranked = known[np.argsort(activity[known], kind="stable")]
-    places = np.linspace(0.1, 0.95, min(count, len(ranked))) * (len(ranked) - 1)
-    users = [int(ranked[int(place)]) for place in places]
+    ranks = np.linspace(0.1, 0.95, min(count, len(ranked))) * (len(ranked) - 1)
+    users = [int(ranked[int(rank)]) for rank in ranks]
     answers = recommender.recommend([Query(user=user) for user in users])
     samples = []
     for user, answer in zip(users, answers, strict=True):
         history = histories(user)
         best = np.argsort(-history.values, kind="stable")[:LIKED]
         samples.append(
-            Sample(
-                user_id=str(dataset.user_ids[user]),
-                liked=tuple(_name(dataset, int(item)) for item in history.items[best]),
-                recommended=tuple(
-                    (_name(dataset, one.item), float(one.predicted_rating)) for one in answer.recommendations
-                ),
+            SampleList(
+                user=str(dataset.user_ids[user]),
+                rated=[SampleItem(title=_name(dataset, int(item))) for item in history.items[best]],
+                recommended=[
+                    SampleItem(title=_name(dataset, entry.item), stars=float(entry.predicted_rating))
+                    for entry in answer.recommendations
+                ],
             )
         )
-    return tuple(samples)
+    return samples
 
 
 def _name(dataset: Dataset, item: int) -> str:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from typing import Any, Literal
 
 from pydantic import Field
 
+from recsys.metrics.significance import ConfidenceInterval
 from search.results.document import Document
 
 
@@ -49,6 +52,17 @@ class Metrics(Document):
     novelty: float | None = None
     """Mean self-information of the recommended items, bits."""
 
+    @classmethod
+    def of(cls, figures: Mapping[str, float]) -> Metrics:
+        """Of named figures; those without a field here, and those that are not finite, are left out."""
+        return cls.model_validate(
+            {
+                name: float(value)
+                for name, value in figures.items()
+                if name in cls.model_fields and math.isfinite(value)
+            }
+        )
+
 
 class ModelResult(Document):
     """A model, and its figures as far as it has them."""
@@ -71,6 +85,12 @@ class ModelResult(Document):
     """On the slice that search, early stopping and blending see."""
     test: Metrics | None = None
     """On the slice that is looked at once."""
+
+
+def metrics_on(model: ModelResult | None, slice_name: Literal["valid", "test"]) -> Metrics:
+    """A model's figures on a slice; nothing but None where there is no model, or it was not measured."""
+    figures = None if model is None else (model.valid if slice_name == "valid" else model.test)
+    return figures or Metrics()
 
 
 class Member(Document):
@@ -208,6 +228,30 @@ class JudgedListsResult(Document):
     folded_in: int
     """Of them, whom nothing was fitted on: ``strong:USERS``."""
     figures: list[ListFigure]
+
+    @classmethod
+    def of(
+        cls,
+        model: str,
+        protocol: str,
+        figures: Mapping[str, ConfidenceInterval],
+        *,
+        people: int,
+        folded_in: int,
+    ) -> JudgedListsResult:
+        """Of figures by name: "ndcg_at_10", "coverage"."""
+        rows = []
+        for name, figure in figures.items():
+            metric, _, at = name.partition("_at_")
+            ends = {end: value for end in ("low", "high") if math.isfinite(value := getattr(figure, end))}
+            rows.append(ListFigure(metric=metric, at=int(at) if at else None, value=figure.value, **ends))
+        return cls(model=model, protocol=protocol, people=people, folded_in=folded_in, figures=rows)
+
+    def metrics(self) -> Metrics:
+        """The values alone, as far as ``Metrics`` has them."""
+        return Metrics.of(
+            {row.metric if row.at is None else f"{row.metric}_at_{row.at}": row.value for row in self.figures}
+        )
 
 
 class IntervalBand(Document):

@@ -9,6 +9,7 @@ from pydantic import Field
 from recsys.types import JsonObject
 from search.results.document import Document
 
+RunStatus = Literal["finished", "budget", "interrupted", "target", "plateau"]
 Verdict = Literal["met", "missed", "not measured"]
 
 

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from search.results.schema import Metrics, ModelResult, Results, Target, Verdict
+from search.results.metrics import metrics_on
+from search.results.schema import Results, Target, Verdict
 
 ML_32M_RATINGS = 32_000_204
 PLAN_SPLIT = "future-holdout"
@@ -46,8 +47,8 @@ def judge(results: Results) -> list[Target]:
     """A verdict for every target, in the plan's order."""
     on_plan = results.split.protocol == PLAN_SPLIT and results.dataset.ratings >= ML_32M_RATINGS
     on_lists = results.split.protocol == "per-user" or results.list_check is not None
-    best, ensemble = _valid(results.best), _valid(results.ensemble)
-    lists = results.list_check or _test(results.recommender)
+    best, ensemble = metrics_on(results.best, "valid"), metrics_on(results.ensemble, "valid")
+    lists = results.list_check or metrics_on(results.recommender, "test")
     failed = results.trials.get("failed", 0)
 
     def plan(name: str, words: str, bound: Bound, value: float | None) -> Target:
@@ -62,7 +63,7 @@ def judge(results: Results) -> list[Target]:
             "Breakthrough: better than the formula",
             "loss at least 13% below the formula's",
             Bound(0.13, above=True, inclusive=True),
-            _improvement(_valid(results.formula).loss, best.loss),
+            _improvement(metrics_on(results.formula, "valid").loss, best.loss),
         ),
         plan("Ensemble", "loss 0.48 to 0.52, or lower", Bound(0.52, inclusive=True), ensemble.loss),
         plan(
@@ -128,14 +129,6 @@ def _target(
         here=value,
         command=command,
     )
-
-
-def _valid(model: ModelResult | None) -> Metrics:
-    return (model.valid if model else None) or Metrics()
-
-
-def _test(model: ModelResult | None) -> Metrics:
-    return (model.test if model else None) or Metrics()
 
 
 def _improvement(before: float | None, after: float | None) -> float | None:

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 
 from recsys.training.trial_types import TrialResult
 from search.config.plan import PlateauOptions, SearchPlan
-from search.results.outcome import RunStatus
+from search.results.run_info import RunStatus
 
 SEARCHED = ("search", "start-from")
 

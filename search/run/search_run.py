@@ -6,21 +6,22 @@ whatever happens leaves a run that can be gone on with: see search.storage.run_d
 
 from __future__ import annotations
 
-import math
 import os
 import time
 import traceback
-from dataclasses import replace
 
 from recsys.errors import InputError
-from recsys.training.trial_types import EventKind, RunEvent, TrialStatus
-from search.finalize.finalizer import Finalizer, Findings
+from recsys.training.trial_types import EventKind, RunEvent, TrialResult, TrialStatus
+from search.finalize.finalizer import Finalizer, FinishedRun
 from search.finalize.reserve import finish_seconds
-from search.finalize.run_outcome import whole_outcome
+from search.finalize.run_summary import summarize_run
 from search.report import write_report
 from search.report.plot import progress_png
 from search.results import read_results, summary_text, write_results
-from search.results.outcome import RunStatus
+from search.results.build import start_results
+from search.results.metrics import metrics_on
+from search.results.run_info import RunStatus
+from search.results.schema import Results
 from search.run.context import RunContext, SearchRequest
 from search.run.early_end import early_end
 from search.run.forecasts import ForecastLog, floor_seconds
@@ -33,6 +34,7 @@ from search.run.signals import InterruptHandler
 from search.sampling.lanes import CardUse
 from search.storage.run_dir import RunFolder
 from search.tracking import Tracker
+from search.tracking.promotion import gate_answers
 from search.tune.ray_cluster import Resources, check_join, ray_cluster
 from search.tune.tuner import RunFailure, Search
 
@@ -251,7 +253,7 @@ class SearchRun:
 
     def _finish(self, ended_by: RunStatus | None, resources: Resources | None) -> int:
         prepared = self.prepared
-        results = self.folder.results()
+        trials = self.folder.results()
         finishing = Finalizer(
             self.folder.path,
             prepared.plan,
@@ -263,67 +265,89 @@ class SearchRun:
         )
         if prepared.looked_at_test:
             self.progress.say(_second_look(finished=prepared.work.count == 0))
-        findings = finishing.finish(results)
-        incomplete = len(results) < prepared.planned or any(
-            result.status is TrialStatus.STOPPED for result in results
+        folder = self.folder
+        finished = finishing.finish(
+            trials,
+            start_results(
+                name=folder.path.name,
+                command=prepared.about["command"],
+                started=float(prepared.about["created"]),
+                plan=prepared.plan.model_dump(mode="json"),
+                dataset=prepared.dataset,
+                split=prepared.split,
+                trials=trials,
+            ),
+        )
+        incomplete = len(trials) < prepared.planned or any(
+            trial.status is TrialStatus.STOPPED for trial in trials
         )
         status: RunStatus = "finished"
         if incomplete and ended_by is not None:
             status = ended_by
         self._tick()  # finishing uses the budget too, and may be what crosses a milestone
-        self._tell_of_no_improvement(findings)
-        self._tell_end(findings, status, time.time(), resources)
+        self._report_no_improvement(finished.results)
+        self._write_outputs(finished, trials, status, time.time(), resources)
         return EXIT_INTERRUPTED if status == "interrupted" else EXIT_DONE
 
-    def _tell_of_no_improvement(self, findings: Findings) -> None:
+    def _report_no_improvement(self, results: Results) -> None:
         """The plan's last contingency: what the search found does not beat the formula."""
-        best, formula = findings.best, findings.formula
-        if best is None or formula is None or best.valid is None or formula.valid is None:
+        best, formula = results.best, results.formula
+        best_rmse, formula_rmse = (metrics_on(model, "valid").rmse for model in (best, formula))
+        if best is None or formula is None or best_rmse is None or formula_rmse is None:
             return
-        if best.trial != formula.trial and best.valid["rmse"] < formula.valid["rmse"]:
+        if best.trial != formula.trial and best_rmse < formula_rmse:
             return
         self.everyone.event(
             RunEvent(
                 EventKind.CONTINGENCY,
                 at=time.time(),
                 trial=best.trial,
-                value=best.valid["rmse"],
-                threshold=formula.valid["rmse"],
+                value=best_rmse,
+                threshold=formula_rmse,
                 message="no improvement over the formula within the budget",
                 action="the ensemble is made of what there is",
             )
         )
 
-    def _tell_end(
-        self, findings: Findings, status: RunStatus, now: float, resources: Resources | None
+    def _write_outputs(
+        self,
+        finished: FinishedRun,
+        trials: list[TrialResult],
+        status: RunStatus,
+        now: float,
+        resources: Resources | None,
     ) -> None:
-        best = self.ledger.best
+        """results.json, trials.json and report.html; the end for MLflow, Discord and the console."""
+        best, results, folder = self.ledger.best, finished.results, self.folder.path
         message = f"{status}: {len(self.ledger.finished)} of {self.ledger.planned} trials ended"
-        if findings.ensemble is not None and findings.ensemble.test is not None:
-            test = findings.ensemble.test
-            message += f"; ensemble on test: loss {test['loss']:.4f}, rmse {test['rmse']:.4f} stars"
+        test = metrics_on(results.ensemble, "test")
+        if test.loss is not None and test.rmse is not None:
+            message += f"; ensemble on test: loss {test.loss:.4f}, rmse {test.rmse:.4f} stars"
         if self.ledger.signs:
             message += f"; {self.ledger.signs_text()}"
         self.everyone.event(
             RunEvent(EventKind.FINISHED, at=now, value=None if best is None else best.rmse, message=message)
         )
-        outcome = whole_outcome(
+        summarize_run(
+            results,
             self.prepared,
             self.folder,
-            findings,
+            trials,
             status=status,
             meter=self.meter,
             now=now,
             resources=resources,
         )
         began = time.perf_counter()
-        promotion = None if findings.release is None else self.tracker.promote(outcome, findings.release)
-        write_results(self.folder.path, outcome, promotion=promotion)
-        write_report(self.folder.path, outcome)
-        seconds = {**outcome.seconds, "report": time.perf_counter() - began}
-        seconds["total"] = math.fsum([time.time() - self.began])
-        outcome = replace(outcome, seconds=seconds)
-        write_results(self.folder.path, outcome, promotion=promotion)
-        self.tracker.finish(outcome)
-        self.notifier.finish(message, progress_png(outcome.trials))
-        print(summary_text(read_results(self.folder.path)))
+        if finished.release is not None:
+            stars, prepared = finished.gate_stars, self.prepared
+            gate = None if stars is None else gate_answers(prepared.dataset, prepared.split, stars)
+            results.promotion = self.tracker.promote(results, finished.release, gate=gate)
+        write_results(folder, results, trials)
+        write_report(folder)
+        results.seconds["report"] = time.perf_counter() - began
+        results.seconds["total"] = time.time() - self.began
+        write_results(folder, results, trials)
+        self.tracker.finish(results)
+        self.notifier.finish(message, progress_png(trials))
+        print(summary_text(read_results(folder)))

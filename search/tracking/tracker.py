@@ -18,11 +18,12 @@ from pathlib import Path
 from clusters.cluster_info import read_cluster_info
 from recsys.training.trial_types import EpochReport, RunEvent, TrialResult, TrialSpec, TrialStatus
 from recsys.types import JsonObject
-from search.results.outcome import Outcome
+from search.results.metrics import metrics_on
+from search.results.schema import Results
 from search.tracking.mlflow_writer import PARENT
 from search.tracking.model_registry import GATE_FILE, model_name
 from search.tracking.outbox import FOLDER, Outbox
-from search.tracking.promotion import gate_answers
+from search.tracking.promotion import GateAnswers
 from search.tracking.sender import NullSender, Sender, runs_beside
 
 URI_VARIABLE = "MLFLOW_TRACKING_URI"
@@ -167,32 +168,32 @@ class Tracker:
 
     def promote(
         self,
-        outcome: Outcome,
+        results: Results,
         release: Path,
         *,
+        gate: GateAnswers | None,
         release_id: str | None = None,
         deadline_s: float = REGISTER_S,
     ) -> JsonObject | None:
-        """Register the release and judge it against the champion on gate.
+        """Register the release and judge it against the champion on gate; ``gate`` holds its answers there.
 
         Gives the verdict with the model's name and version; ``{"promoted": None, "reason": ...}`` when
         MLflow did not answer in time: then it is judged when the journal is sent.
         """
         try:
             release_id = release_id or release_id_of(release)
-            gate = self._journal.folder / GATE_FILE
-            if outcome.gate_predictions is not None and len(outcome.split.gate):
-                gate_answers(outcome.dataset, outcome.split, outcome.gate_predictions).save(gate)
-            test = (outcome.ensemble.test if outcome.ensemble else None) or {}
-            tags = {
-                f"test.{name}": f"{test[name]:.6f}" for name in ("loss", "rmse") if _finite(test.get(name))
-            }
+            path = self._journal.folder / GATE_FILE
+            if gate is not None:
+                gate.save(path)
+            test = metrics_on(results.ensemble, "test")
+            figures = {"loss": test.loss, "rmse": test.rmse}
+            tags = {f"test.{name}": f"{value:.6f}" for name, value in figures.items() if value is not None}
             request = {
-                "model": model_name(outcome.dataset.name, outcome.dataset.sha256),
+                "model": model_name(results.dataset.name, results.dataset.sha256),
                 "release_id": release_id,
                 "release": os.path.relpath(release, self._journal.run_folder),
-                "gate": os.path.relpath(gate, self._journal.run_folder),
-                "tags": {**tags, "run": outcome.name, "dataset.sha256": outcome.dataset.sha256},
+                "gate": os.path.relpath(path, self._journal.run_folder),
+                "tags": {**tags, "run": results.name, "dataset.sha256": results.dataset.sha256},
             }
         except (OSError, ValueError) as error:
             return {"promoted": None, "reason": f"the release could not be offered ({type(error).__name__})"}
@@ -203,30 +204,30 @@ class Tracker:
             "reason": f"{self._sender.silence}; the release is judged when the journal is sent",
         }
 
-    def finish(self, outcome: Outcome) -> None:
+    def finish(self, results: Results) -> None:
         """The run's figures and its files: results.json, report.html, trials.json."""
         now = time.time()
-        metrics = []
-        entries = {
-            "formula": outcome.formula,
-            "best": outcome.best,
-            "ensemble": outcome.ensemble,
-            "recommender": outcome.recommender,
+        models = {
+            "formula": results.formula,
+            "best": results.best,
+            "ensemble": results.ensemble,
+            "recommender": results.recommender,
         }
-        for name, entry in entries.items():
-            for part, figures in (("valid", entry.valid), ("test", entry.test)) if entry else ():
-                metrics += [
-                    [f"{name}.{part}.{figure}", value, 0, now]
-                    for figure, value in (figures or {}).items()
-                    if _finite(value)
-                ]
-        metrics += [["usd", outcome.budget.usd, 0, now], ["hours", outcome.budget.hours, 0, now]]
+        metrics: list[list[object]] = [
+            [f"{name}.{part}.{figure}", value, 0, now]
+            for name, model in models.items()
+            if model is not None
+            for part, figures in (("valid", model.valid), ("test", model.test))
+            if figures is not None
+            for figure, value in figures.model_dump(exclude_none=True).items()
+        ]
+        metrics += [["usd", results.budget.usd, 0, now], ["hours", results.budget.hours, 0, now]]
         self._tell(
             PARENT,
             metrics=metrics,
-            tags={"dataset": outcome.dataset.name, "split": outcome.split.protocol, "status": outcome.status},
+            tags={"dataset": results.dataset.name, "split": results.split.protocol, "status": results.status},
             artifacts=["results.json", "report.html", "trials.json"],
-            status="FINISHED" if outcome.status != "interrupted" else "KILLED",
+            status="FINISHED" if results.status != "interrupted" else "KILLED",
         )
 
     def close(self, deadline_s: float = CLOSE_S) -> str:

@@ -16,7 +16,7 @@ from recsys.ranking.list_validation import ListValidation
 from recsys.training.trial_types import EpochReport, RunEvent, TrialResult, TrialSpec, TrialStatus
 from recsys.types import JsonObject
 from search.config.plan import SearchPlan
-from search.results.outcome import RunStatus
+from search.results.run_info import RunStatus
 from search.sampling.family_sampler import FamilySampler
 from search.sampling.lanes import MOST_A_CARD, ONE_TRIAL, CardUse, Lanes
 from search.sampling.trial_factory import Draw, Proposal

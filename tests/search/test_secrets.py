@@ -10,11 +10,10 @@ import pytest
 from recsys.notifications import Notifier, without_webhook
 from search.report import write_report
 from search.report.plot import progress_png
-from search.results import read_results, summary_text, write_results
-from search.results.outcome import Outcome
+from search.results import read_results, summary_text
 from search.tracking import Tracker
+from tests.search.made_runs import make_run
 from tests.search.mlflow_server import MlflowServer
-from tests.search.outcomes import make_outcome
 from tests.search.webhooks import WebhookServer
 
 pytestmark = pytest.mark.slow
@@ -42,21 +41,21 @@ def test_planted_secrets_are_nowhere(
             "MLFLOW_TRACKING_URI", server.uri.replace("http://", f"http://somebody:{PLANTED}@")
         )
         folder = tmp_path / "run"
-        made = make_outcome(folder, trials=4)
+        run = make_run(folder, trials=4)
         given = ["--trials", "4", "--notify", hook.url]
         command = ("python", "search/breakthrough.py", *without_webhook(given))
-        outcome = Outcome(**{**vars(made), "command": command})
+        run = run.having(command=list(command))
         notifier = Notifier.from_environment(hook.url)
-        tracker = Tracker.open(folder, name="run", params=outcome.plan)
-        for event in outcome.events:
+        tracker = Tracker.open(folder, name="run", params=run.results.plan)
+        for event in run.events:
             notifier.event(event)
             tracker.event(event)
-        for trial in outcome.trials:
+        for trial in run.trials:
             tracker.trial_finished(trial)
-        write_results(folder, outcome)
+        run.write()
         write_report(folder)
-        tracker.finish(outcome)
-        notifier.finish(summary_text(read_results(folder), folder), progress_png(outcome.trials))
+        tracker.finish(run.results)
+        notifier.finish(summary_text(read_results(folder), folder), progress_png(run.trials))
         left = tracker.close(60)
         assert notifier.close(20) == 0
         told = b"".join(hook.bodies())

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,11 +11,11 @@ import pytest
 from recsys.data.loading import load_dataset
 from recsys.data.splits import make_split
 from recsys.errors import InputError
-from search.results import write_results
+from search.results.metrics import metrics_on
 from tests.benchmarks.peers.__main__ import main
 from tests.benchmarks.peers.ours import our_rows
 from tests.benchmarks.peers.table import markdown
-from tests.search.outcomes import make_outcome
+from tests.search.made_runs import make_run
 
 DATA = "synthetic:users=40,items=30,ratings=560,seed=1"
 SPLIT = "random,gate=off"
@@ -59,26 +58,23 @@ def test_ours_stands_in_the_same_table_and_only_of_the_same_split(
 
 
 def test_a_runs_best_hybrid_vae_and_ensemble_stand_with_their_figures(tmp_path: Path) -> None:
-    outcome = make_outcome(tmp_path)
-    outcome = replace(outcome, best_hybrid_vae=replace(outcome.best, name="vae-5") if outcome.best else None)
-    write_results(tmp_path, outcome)
-    rows = our_rows(tmp_path, outcome.split.fingerprint, "rate")
+    made = make_run(tmp_path)
+    assert made.results.best is not None
+    made = made.having(best_hybrid_vae=made.results.best.model_copy(update={"name": "vae-5"}))
+    made.write()
+    rows = our_rows(tmp_path, made.split.fingerprint, "rate")
     assert [row.name.split(",")[0] for row in rows] == [
         "**ours**: best single",
         "**ours**: best hybrid VAE",
         "**ours**: ensemble of 3",
     ]
-    assert outcome.ensemble is not None
-    assert outcome.ensemble.test is not None
-    assert rows[2].test == {name: [outcome.ensemble.test[name]] for name in ("loss", "rmse", "mae")}
+    figures = metrics_on(made.results.ensemble, "test")
+    assert rows[2].test == {"loss": [figures.loss], "rmse": [figures.rmse], "mae": [figures.mae]}
     assert (rows[2].trained_on, rows[2].budget) == ("train", "72 trials, 220 s")
     assert markdown(rows, "rate").splitlines()[2].startswith("| **ours**: ensemble of 3 |")  # the best first
-    (served,) = our_rows(tmp_path, outcome.split.fingerprint, "rank")
+    (served,) = our_rows(tmp_path, made.split.fingerprint, "rank")
     assert served.test == {"precision_at_10": [0.421], "ndcg_at_10": [0.485]}
-    again = replace(outcome, plan={**outcome.plan, "retrain_on_valid": True})
-    write_results(tmp_path, again)
-    assert {row.trained_on for row in our_rows(tmp_path, outcome.split.fingerprint, "rate")} == {
-        "train, valid"
-    }
+    made.having(plan={**made.results.plan, "retrain_on_valid": True}).write()
+    assert {row.trained_on for row in our_rows(tmp_path, made.split.fingerprint, "rate")} == {"train, valid"}
     with pytest.raises(InputError, match="measured on another split"):
         our_rows(tmp_path, "0" * 64, "rate")

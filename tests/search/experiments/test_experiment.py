@@ -22,7 +22,9 @@ from search.experiments.create import request_of, seeds_of
 from search.experiments.experiment_spec import read_spec
 from search.report.review_page import review_text, write_review
 from search.results import write_results
-from tests.search.outcomes import make_outcome
+from search.results.build import start_results
+from search.results.metrics import Metrics
+from tests.search.made_runs import make_run
 
 pytestmark = pytest.mark.slow
 
@@ -164,17 +166,16 @@ def home(tmp_path: Path) -> Path:
         if not noise:
             continue
         folder = tmp_path / "experiments" / name
-        outcome = make_outcome(folder, trials=2)
-        best = dataclasses.replace(outcome.trials[0], folder="trials/0000")
-        assert outcome.best is not None
-        outcome = dataclasses.replace(
-            outcome, dataset=dataset, split=split, trials=(best,), members=(), created=time.time(),
-            formula=None, formula_recalibrated=None, template=None, baselines={}, ensemble=None, samples=(),
-            best=dataclasses.replace(
-                outcome.best, trial=0, test_predictions=None, valid={"loss": noise**2, "rmse": noise}
-            ),
+        run = make_run(folder, trials=2)
+        best = dataclasses.replace(run.trials[0], folder="trials/0000")
+        results = start_results(
+            name=name, command=[], started=time.time(), plan=run.results.plan, dataset=dataset, split=split,
+            trials=[best],
         )  # fmt: skip
-        write_results(folder, outcome)
+        assert run.results.best is not None
+        figures = Metrics(loss=noise**2, rmse=noise)
+        results.best = run.results.best.model_copy(update={"trial": 0, "valid": figures})
+        write_results(folder, results, [best])
         (folder / "run.json").write_text(json.dumps({"created": time.time(), "source": source.to_json()}))
         (folder / "trials" / "0000").mkdir(parents=True)
         np.save(
@@ -237,9 +238,9 @@ def test_a_review_says_what_ran_what_was_learnt_and_what_to_try(
 
 def test_a_review_learns_from_warnings_edges_and_the_run_before(home: Path) -> None:
     for name, age, offset in (("before", 9, 0.02), ("search", 1, 0.0)):
-        outcome = make_outcome(home / name, trials=24)
+        run = make_run(home / name, trials=24)
         trials = []
-        for trial in outcome.trials:
+        for trial in run.trials:
             reports = tuple(
                 dataclasses.replace(report, rmse=report.rmse - 0.002 * report.epoch)
                 for report in trial.reports
@@ -247,9 +248,8 @@ def test_a_review_learns_from_warnings_edges_and_the_run_before(home: Path) -> N
             best = len(reports) if trial.best_epoch else None
             rmse = None if trial.rmse is None else trial.rmse + offset
             trials.append(dataclasses.replace(trial, reports=reports, best_epoch=best, rmse=rmse))
-        write_results(home / name, dataclasses.replace(
-            outcome, trials=tuple(trials), created=time.time() - age * 86_400,
-        ))  # fmt: skip
+        started = run.having(started=time.time() - age * 86_400)
+        dataclasses.replace(started, trials=tuple(trials)).write()
         (home / name / "run.json").write_text(json.dumps({"created": time.time() - age * 86_400}))
     found = review.review(home, since_s=review.parse_since("1w"), now=time.time())
     assert [one.name for one in found.ran] == ["search", "plain", "better"]

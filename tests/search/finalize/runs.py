@@ -12,7 +12,8 @@ from recsys.training.trial import Trial
 from recsys.training.trial_types import TrialResult, TrialSpec, TrialStatus
 from recsys.types import JsonObject
 from search.config.plan import make_plan
-from search.finalize.finalizer import Finalizer, Findings
+from search.finalize.finalizer import Finalizer, FinishedRun
+from search.results.build import start_results
 from search.storage.trial_dir import read_result, trial_folder
 
 
@@ -30,7 +31,16 @@ def results(run: Path) -> list[TrialResult]:
     return [read_result(folder) for folder in sorted((run / "trials").iterdir())]
 
 
-def finished(run: Path, plan: JsonObject, dataset: Dataset, split: Split) -> tuple[Findings, list[str]]:
-    """What was found by ``plan``, and said."""
+def finished(run: Path, plan: JsonObject, dataset: Dataset, split: Split) -> tuple[FinishedRun, list[str]]:
+    """What finishing by ``plan`` made, and what it printed."""
     said: list[str] = []
-    return Finalizer(run, make_plan(plan, {}), dataset, split, say=said.append).finish(results(run)), said
+    finalizer = Finalizer(run, make_plan(plan, {}), dataset, split, say=said.append)
+    return finish(finalizer, run, dataset, split), said
+
+
+def finish(finalizer: Finalizer, run: Path, dataset: Dataset, split: Split) -> FinishedRun:
+    trials = results(run)
+    empty = start_results(
+        name=run.name, command=[], started=0.0, plan={}, dataset=dataset, split=split, trials=trials
+    )
+    return finalizer.finish(trials, empty)

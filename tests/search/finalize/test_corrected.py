@@ -51,23 +51,22 @@ def run(dataset: Dataset, split: Split, tmp_path_factory: pytest.TempPathFactory
 
 
 def test_what_is_told_is_what_the_release_answers(run: Path, dataset: Dataset, split: Split) -> None:
-    findings, said = finished(run, {}, dataset, split)
+    ended, said = finished(run, {}, dataset, split)
     assert any(line.endswith(", corrected") for line in said)
-    assert findings.blend_method.endswith(", corrected")
-    assert findings.ensemble is not None
-    assert findings.ensemble.valid is not None
-    assert findings.ensemble.test_predictions is not None
-    assert findings.release is not None
-    recommender = Recommender(load_release(findings.release))
+    assert ended.results.ensemble.method.endswith(", corrected")
+    assert ended.results.ensemble is not None
+    assert ended.results.ensemble.valid is not None
+    assert ended.release is not None
+    recommender = Recommender(load_release(ended.release))
     assert recommender.release.correction is not None
     test = dataset.ratings.take(split.test)
     for user in np.unique(test.users)[:40]:
         rows = np.flatnonzero(test.users == user)
         answered = recommender.predict(Query(user=int(user)), test.items[rows])
-        np.testing.assert_allclose(answered, findings.ensemble.test_predictions[rows], atol=1e-5)
+        np.testing.assert_allclose(answered, ended.test_stars["ensemble"][rows], atol=1e-5)
     valid = dataset.ratings.take(split.valid)
     kept = np.load(run / ENSEMBLE_VALID, allow_pickle=False)
-    assert rmse(kept, valid.values) == pytest.approx(findings.ensemble.valid["rmse"])
+    assert rmse(kept, valid.values) == pytest.approx(ended.results.ensemble.valid.rmse)
 
 
 def test_it_may_be_left_out_and_costs_what_it_was_worth(run: Path, dataset: Dataset, split: Split) -> None:
@@ -76,9 +75,11 @@ def test_it_may_be_left_out_and_costs_what_it_was_worth(run: Path, dataset: Data
     assert not any("corrected" in line for line in said)
     assert without.release is not None
     assert load_release(without.release).correction is None
-    assert with_it.ensemble is not None
-    assert without.ensemble is not None
-    assert with_it.ensemble.test is not None
-    assert without.ensemble.test is not None
-    assert with_it.ensemble.test["rmse"] < without.ensemble.test["rmse"] - 0.01
-    assert with_it.members == without.members
+    assert with_it.results.ensemble is not None
+    assert without.results.ensemble is not None
+    assert with_it.results.ensemble.test is not None
+    assert without.results.ensemble.test is not None
+    assert with_it.results.ensemble.test.rmse < without.results.ensemble.test.rmse - 0.01
+    assert [(m.trial, m.weight) for m in with_it.results.ensemble.members] == [
+        (m.trial, m.weight) for m in without.results.ensemble.members
+    ]

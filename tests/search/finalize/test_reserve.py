@@ -11,20 +11,18 @@ from recsys.data.split import SLICES
 from search.config.plan import make_plan
 from search.finalize.reserve import finish_seconds, retrain_seconds
 from search.run.budget import Budget, Meter
-from tests.search.outcomes import make_outcome
+from tests.search.made_runs import make_run
 
 
 def test_retraining_costs_what_the_trials_took_on_more_ratings(tmp_path: Path) -> None:
-    outcome = make_outcome(tmp_path, trials=2)
-    trial = replace(outcome.trials[0], seconds=100.0, best_epoch=len(outcome.trials[0].reports))
-    rows = sum(len(outcome.split.rows(name)) for name in SLICES)
-    expected = 100.0 * rows / len(outcome.split.train)
-    assert retrain_seconds([trial], outcome.split, SLICES) == pytest.approx(expected)
+    run = make_run(tmp_path, trials=2)
+    trial = replace(run.trials[0], seconds=100.0, best_epoch=len(run.trials[0].reports))
+    rows = sum(len(run.split.rows(name)) for name in SLICES)
+    expected = 100.0 * rows / len(run.split.train)
+    assert retrain_seconds([trial], run.split, SLICES) == pytest.approx(expected)
     plain, refit = make_plan({}, {}), make_plan({"refit": True}, {})
-    assert finish_seconds(plain, [trial], outcome.split) == 60 * plain.finish_minutes
-    assert finish_seconds(refit, [trial], outcome.split) == pytest.approx(
-        60 * plain.finish_minutes + expected
-    )
+    assert finish_seconds(plain, [trial], run.split) == 60 * plain.finish_minutes
+    assert finish_seconds(refit, [trial], run.split) == pytest.approx(60 * plain.finish_minutes + expected)
 
 
 def test_the_search_ends_early_enough_for_what_follows() -> None:

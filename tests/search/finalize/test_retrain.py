@@ -21,7 +21,7 @@ from recsys.release.load import load_release
 from recsys.training.trial_types import TrialSpec
 from search.config.plan import make_plan
 from search.finalize.finalizer import Finalizer
-from tests.search.finalize.runs import finished, results, train
+from tests.search.finalize.runs import finish, finished, results, train
 
 pytestmark = pytest.mark.slow
 
@@ -51,16 +51,16 @@ def run(dataset: Dataset, split: Split, tmp_path_factory: pytest.TempPathFactory
 def test_test_judges_models_that_saw_valid(run: Path, dataset: Dataset, split: Split) -> None:
     plain, _ = finished(run, {}, dataset, split)
     again, said = finished(run, {"retrain_on_valid": True}, dataset, split)
-    assert plain.best is not None
-    assert again.best is not None
-    assert again.best.valid == plain.best.valid
-    assert again.best.test != plain.best.test
-    assert "trained again on train and valid" in again.best.note
-    assert not plain.best.note
+    assert plain.results.best is not None
+    assert again.results.best is not None
+    assert again.results.best.valid == plain.results.best.valid
+    assert again.results.best.test != plain.results.best.test
+    assert "trained again on train and valid" in again.results.best.note
+    assert not plain.results.best.note
     assert len([line for line in said if line.startswith("retrained: trial")]) == len(SPECS)
 
     # The same model, trained by hand.
-    result = next(one for one in results(run) if one.spec.number == again.best.trial)
+    result = next(one for one in results(run) if one.spec.number == again.results.best.trial)
     rows = np.sort(np.concatenate([split.train, split.valid]))
     family, known = family_named(result.spec.family), training_data(dataset, split)
     trainer = family.build(
@@ -74,19 +74,21 @@ def test_test_judges_models_that_saw_valid(run: Path, dataset: Dataset, split: S
     for _ in range(result.best_epoch):
         trainer.train_epoch()
     test = dataset.ratings.take(split.test)
-    assert again.best.test is not None
-    assert again.best.test["rmse"] == pytest.approx(rmse(trainer.predict(test), test.values), abs=2e-4)
+    assert again.results.best.test is not None
+    assert again.results.best.test.rmse == pytest.approx(rmse(trainer.predict(test), test.values), abs=2e-4)
 
 
 def test_the_release_holds_what_was_judged(run: Path, dataset: Dataset, split: Split) -> None:
-    findings, said = finished(run, {"retrain_on_valid": True}, dataset, split)
+    ended, said = finished(run, {"retrain_on_valid": True}, dataset, split)
     assert not any(line.startswith("retrained: trial") for line in said), "done once, it is not done again"
-    assert findings.release is not None
-    kept = {member.name: member for member in load_release(findings.release).manifest.members}
-    for number, _ in findings.members:
+    assert ended.release is not None
+    kept = {member.name: member for member in load_release(ended.release).manifest.members}
+    assert ended.results.ensemble is not None
+    for member in ended.results.ensemble.members:
+        number = member.trial
         packed = load_artifact(run / "retrained" / f"{number:04d}" / "member")
         name = next(name for name in kept if name.startswith(f"{number:04d}-"))
-        released = load_artifact(findings.release / "members" / name)
+        released = load_artifact(ended.release / "members" / name)
         assert set(released.arrays) == set(packed.arrays)
         for key, array in packed.arrays.items():
             np.testing.assert_array_equal(released.arrays[key], array)
@@ -95,11 +97,11 @@ def test_the_release_holds_what_was_judged(run: Path, dataset: Dataset, split: S
 def test_a_refit_is_for_the_release_alone(run: Path, dataset: Dataset, split: Split) -> None:
     plain, _ = finished(run, {}, dataset, split)
     refit, said = finished(run, {"refit": True}, dataset, split)
-    assert plain.ensemble is not None
-    assert refit.ensemble is not None
-    assert refit.ensemble.test == plain.ensemble.test
-    assert refit.refit is not None
-    assert refit.refit["trained_on"] == ["train", "valid", "test"]
+    assert plain.results.ensemble is not None
+    assert refit.results.ensemble is not None
+    assert refit.results.ensemble.test == plain.results.ensemble.test
+    assert refit.results.refit is not None
+    assert refit.results.refit["trained_on"] == ["train", "valid", "test"]
     assert any(line.startswith("refit: trial") for line in said)
 
 
@@ -111,9 +113,9 @@ def test_what_does_not_fit_the_budget_is_left_out_and_the_release_stays(
     said: list[str] = []
     plan = make_plan({"retrain_on_valid": True, "refit": True}, {})
     end = Finalizer(again, plan, dataset, split, say=said.append, seconds_left=lambda: 0.0)
-    findings = end.finish(results(again))
-    assert findings.release is not None
-    assert findings.refit is None
+    ended = finish(end, again, dataset, split)
+    assert ended.release is not None
+    assert ended.results.refit is None
     assert [line.split(" (")[0] for line in said if line.startswith("left out")] == [
         "left out: retraining on train and valid",
         "left out: the refit on every slice",

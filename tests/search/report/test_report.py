@@ -18,9 +18,10 @@ from search.report.__main__ import main
 from search.report.parameters import importances, value_text, varied
 from search.report.plot import progress_png
 from search.report.svg import Axis, Plot, nice_ticks
-from search.results import read_results, write_results
-from search.results.outcome import Outcome
-from tests.search.outcomes import make_outcome, make_trial
+from search.results import read_results
+from search.results.model_comparisons import compare_models
+from search.results.run_info import SampleItem
+from tests.search.made_runs import MadeRun, make_run, make_trial
 
 VOID = {"meta", "br", "link", "img", "input", "hr"}
 
@@ -60,9 +61,9 @@ class Page(HTMLParser):
             self.text.append(data)
 
 
-def page_of(outcome: Outcome, folder: Path) -> tuple[str, Page]:
-    write_results(folder, outcome)
-    text = write_report(folder, outcome).read_text()
+def page_of(run: MadeRun) -> tuple[str, Page]:
+    run.write()
+    text = write_report(run.folder).read_text()
     page = Page()
     page.feed(text)
     assert page.open == []
@@ -70,7 +71,7 @@ def page_of(outcome: Outcome, folder: Path) -> tuple[str, Page]:
 
 
 def test_the_page_stands_alone_and_every_link_leads_somewhere(tmp_path: Path) -> None:
-    text, page = page_of(make_outcome(tmp_path), tmp_path)
+    text, page = page_of(make_run(tmp_path))
     assert page.links
     assert {link.removeprefix("#") for link in page.links} <= set(page.ids)
     assert not re.search(r"https?://|//cdn|@import|url\(", text)
@@ -81,7 +82,7 @@ def test_the_page_stands_alone_and_every_link_leads_somewhere(tmp_path: Path) ->
 
 
 def test_the_page_shows_what_a_reader_looks_for(tmp_path: Path) -> None:
-    text, page = page_of(make_outcome(tmp_path), tmp_path)
+    text, page = page_of(make_run(tmp_path))
     words = " ".join(" ".join(page.text).split())
     for heading in (
         "Formula, best, ensemble", "The owner's targets", "Learning curves", "Settings and results",
@@ -112,9 +113,8 @@ def test_the_page_says_where_served_ratings_came_from(tmp_path: Path) -> None:
         "new_items": 0,
         "left_out": {"tester": 5},
     }
-    outcome = make_outcome(tmp_path)
-    grown = dataclasses.replace(outcome, dataset=dataclasses.replace(outcome.dataset, lineage=lineage))
-    _, page = page_of(grown, tmp_path)
+    run = make_run(tmp_path)
+    _, page = page_of(run.having(dataset=run.results.dataset.model_copy(update={"lineage": lineage})))
     words = " ".join(" ".join(page.text).split())
     assert "321 ratings were given through the service, up to event 1,234" in words
     assert "25% of them for items that our own lists had shown; 7 new users, 0 new items" in words
@@ -123,24 +123,22 @@ def test_the_page_says_where_served_ratings_came_from(tmp_path: Path) -> None:
 
 
 def test_a_headline_claims_no_more_than_its_interval(tmp_path: Path) -> None:
-    outcome = make_outcome(tmp_path)
-    assert outcome.ensemble is not None
-    assert outcome.formula_recalibrated is not None
-    same = dataclasses.replace(
-        outcome.ensemble, test_predictions=outcome.formula_recalibrated.test_predictions
-    )
-    _, page = page_of(dataclasses.replace(outcome, ensemble=same), tmp_path)
+    run = make_run(tmp_path)
+    test, train = (run.dataset.ratings.take(rows) for rows in (run.split.test, run.split.train))
+    same = {**run.test_stars, "ensemble": run.test_stars["formula_recalibrated"]}
+    compare_models(run.results, test, same, train=train)
+    _, page = page_of(run)
     assert "On test the ensemble cannot be told from the formula with BatchNorm recalibrated" in " ".join(
         page.text
     )
 
 
 def test_two_objectives_are_shown_with_their_front(tmp_path: Path) -> None:
-    outcome = make_outcome(tmp_path)
-    scored = [trial for trial in outcome.trials if trial.loss is not None]
+    run = make_run(tmp_path)
+    scored = [trial for trial in run.trials if trial.loss is not None]
     ndcg = {trial.spec.number: 0.3 + trial.spec.number / 100 for trial in scored}
-    front = tuple(trial.spec.number for trial in scored[:2])
-    text, page = page_of(dataclasses.replace(outcome, ndcg_at_10=ndcg, front=front), tmp_path)
+    front = [trial.spec.number for trial in scored[:2]]
+    text, page = page_of(run.having(ndcg_at_10=ndcg, front=front))
     words = " ".join(page.text)
     assert f"in both loss and NDCG@10 on valid: {front[0]}, {front[1]}." in words
     assert f"Loss and NDCG@10 of {len(scored)} trials; 2 are on the front" in page.labels
@@ -148,27 +146,29 @@ def test_two_objectives_are_shown_with_their_front(tmp_path: Path) -> None:
 
 
 def test_titles_and_errors_cannot_inject_anything(tmp_path: Path) -> None:
-    outcome = make_outcome(tmp_path)
+    run = make_run(tmp_path)
     evil = '"><script>alert(1)</script><img src=x>'
-    samples = tuple(dataclasses.replace(sample, liked=(evil,), user_id=evil) for sample in outcome.samples)
-    failed = next(trial for trial in outcome.trials if trial.status is TrialStatus.FAILED)
+    samples = [
+        sample.model_copy(update={"rated": [SampleItem(title=evil)], "user": evil})
+        for sample in run.results.samples
+    ]
+    failed = next(trial for trial in run.trials if trial.status is TrialStatus.FAILED)
     spec = dataclasses.replace(failed.spec, name=evil, config={**failed.spec.config, "normalisation": evil})
     broken = dataclasses.replace(failed, error=evil, spec=spec, rmse=1.0, loss=1.0, best_epoch=1)
-    trials = tuple(broken if trial is failed else trial for trial in outcome.trials)
-    text, page = page_of(dataclasses.replace(outcome, samples=samples, trials=trials), tmp_path)
+    trials = tuple(broken if trial is failed else trial for trial in run.trials)
+    text, page = page_of(dataclasses.replace(run.having(samples=samples), trials=trials))
     assert page.tags.count("script") == 1
     assert "img" not in page.tags
     assert "&lt;script&gt;" in text
 
 
 def test_a_run_with_next_to_nothing_still_gets_a_page(tmp_path: Path) -> None:
-    outcome = make_outcome(tmp_path)
-    failed = tuple(trial for trial in outcome.trials if trial.status is TrialStatus.FAILED)
-    empty = dataclasses.replace(
-        outcome, trials=failed, formula=None, formula_recalibrated=None, template=None, baselines={},
-        best=None, ensemble=None, recommender=None, members=(), samples=(), events=(), status="interrupted",
-    )  # fmt: skip
-    _, page = page_of(empty, tmp_path)
+    run = make_run(tmp_path)
+    failed = tuple(trial for trial in run.trials if trial.status is TrialStatus.FAILED)
+    empty = run.without_models(
+        trials={"failed": 1}, warnings=[], contingencies=[], milestones=[], status="interrupted"
+    )
+    _, page = page_of(dataclasses.replace(empty, trials=failed))
     words = " ".join(page.text)
     assert "No trial came as far as a first figure." in words
     assert "interrupted" in words
@@ -178,7 +178,7 @@ def test_a_run_with_next_to_nothing_still_gets_a_page(tmp_path: Path) -> None:
 def test_the_page_is_made_again_from_its_folder_alone(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    write_results(tmp_path, make_outcome(tmp_path))
+    make_run(tmp_path).write()
     assert main([str(tmp_path)]) == 0
     assert capsys.readouterr().out.strip() == str(tmp_path / "report.html")
     assert main([str(tmp_path / "nothing")]) == 2

@@ -6,15 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from search.results import read_results, write_results
+from search.results import read_results
 from search.results.targets import judge
-from tests.search.outcomes import make_outcome
+from tests.search.made_runs import make_run
 
 
 @pytest.mark.parametrize(("price", "verdict"), [(0.0, "not measured"), (0.5, "met")])
 def test_a_run_without_a_price_has_no_cost(tmp_path: Path, price: float, verdict: str) -> None:
-    outcome = make_outcome(tmp_path, trials=2)
-    write_results(tmp_path, outcome)
+    make_run(tmp_path, trials=2).write()
     results = read_results(tmp_path)
     budget = results.budget.model_copy(update={"price_per_hour_usd": price})
     cost = next(one for one in judge(results.model_copy(update={"budget": budget})) if one.name == "Cost")

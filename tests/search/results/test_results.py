@@ -6,7 +6,6 @@ import dataclasses
 import json
 import math
 import shutil
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -23,34 +22,31 @@ from search.results import (
     summary_text,
     trial_from_json,
     trial_to_json,
-    write_results,
 )
 from search.results.document import Document
 from search.results.error_slices import error_groups
-from search.results.outcome import JudgedLists
+from search.results.metrics import JudgedListsResult
 from search.results.schema import SCHEMA_VERSION
 from search.results.summary import label_of
 from search.results.targets import ML_32M_RATINGS, judge
-from tests.search.outcomes import make_outcome, make_trial
+from tests.search.made_runs import make_run, make_trial
 
 
 @pytest.fixture
 def results(tmp_path: Path) -> Results:
-    write_results(tmp_path, make_outcome(tmp_path))
+    make_run(tmp_path).write()
     return read_results(tmp_path)
 
 
 def test_what_is_written_is_what_is_read(tmp_path: Path) -> None:
-    outcome = make_outcome(tmp_path)
-    path = write_results(tmp_path, outcome, promotion={"promoted": True})
+    run = make_run(tmp_path).having(promotion={"promoted": True})
+    path = run.write()
     read = read_results(tmp_path)
     assert json.loads(path.read_text())["schema_version"] == SCHEMA_VERSION
     assert read.trials == {"finished": 16, "pruned": 7, "failed": 1}
     assert read.promotion == {"promoted": True}
-    assert outcome.ensemble is not None
+    assert read == run.results
     assert read.ensemble is not None
-    assert read.ensemble.test is not None
-    assert read.ensemble.test.rmse == outcome.ensemble.test["rmse"] if outcome.ensemble.test else False
     assert [member.weight for member in read.ensemble.members] == [0.5, 0.3, 0.2]
     assert read.split.train + read.split.valid + read.split.gate + read.split.test + read.split.future == (
         read.dataset.ratings
@@ -58,7 +54,7 @@ def test_what_is_written_is_what_is_read(tmp_path: Path) -> None:
     assert [event.kind for event in read.warnings] == ["train_valid_gap"]
     assert read.contingencies[0].action == "back to epoch 12 with KL weight 0.005"
     assert tuple(read_trials(tmp_path)) == tuple(
-        trial_from_json(json.loads(json.dumps(trial_to_json(trial)))) for trial in outcome.trials
+        trial_from_json(json.loads(json.dumps(trial_to_json(trial)))) for trial in run.trials
     )
     assert not list(tmp_path.glob(".*"))
 
@@ -81,18 +77,7 @@ def test_every_field_is_explained() -> None:
 
 
 def test_a_run_without_formula_or_ensemble_is_written_too(tmp_path: Path) -> None:
-    outcome = dataclasses.replace(
-        make_outcome(tmp_path, trials=2),
-        formula=None,
-        formula_recalibrated=None,
-        template=None,
-        baselines={},
-        best=None,
-        ensemble=None,
-        recommender=None,
-        members=(),
-    )
-    write_results(tmp_path, outcome)
+    make_run(tmp_path, trials=2).without_models().write()
     read = read_results(tmp_path)
     assert read.best is None
     assert read.comparisons == []
@@ -165,12 +150,10 @@ def test_intervals_hold_the_figure_and_pairing_narrows_the_difference(results: R
 
 
 def test_error_groups_are_those_of_a_plain_loop(tmp_path: Path) -> None:
-    outcome = make_outcome(tmp_path)
-    ratings = outcome.dataset.ratings.take(outcome.split.test)
-    train = outcome.dataset.ratings.take(outcome.split.train)
-    assert outcome.best is not None
-    assert outcome.best.test_predictions is not None
-    groups = error_groups(ratings, {"best": outcome.best.test_predictions}, train=train)
+    run = make_run(tmp_path)
+    ratings, train = (run.dataset.ratings.take(rows) for rows in (run.split.test, run.split.train))
+    stars = run.test_stars["best"]
+    groups = error_groups(ratings, {"best": stars}, train=train)
     seen = {int(user): 0 for user in range(ratings.user_count)}
     for user in train.users:
         seen[int(user)] += 1
@@ -179,15 +162,13 @@ def test_error_groups_are_those_of_a_plain_loop(tmp_path: Path) -> None:
             low, high = map(int, group.group.split("-"))
             errors = [
                 float(predicted - value)
-                for user, value, predicted in zip(
-                    ratings.users, ratings.values, outcome.best.test_predictions, strict=True
-                )
+                for user, value, predicted in zip(ratings.users, ratings.values, stars, strict=True)
                 if low <= seen[int(user)] <= high
             ]
         elif group.by == "rating":
             errors = [
                 float(predicted - value)
-                for value, predicted in zip(ratings.values, outcome.best.test_predictions, strict=True)
+                for value, predicted in zip(ratings.values, stars, strict=True)
                 if f"{value:g}" == group.group
             ]
         else:
@@ -238,7 +219,7 @@ def test_on_the_plans_data_the_verdict_is_the_inequality(best: float, ensemble: 
 
 
 def test_lists_are_judged_on_a_per_user_split(tmp_path: Path) -> None:
-    write_results(tmp_path, make_outcome(tmp_path, protocol="per-user"))
+    make_run(tmp_path, protocol="per-user").write()
     verdicts = {target.name: target for target in read_results(tmp_path).targets}
     assert (verdicts["Precision@10"].verdict, verdicts["Precision@10"].value) == ("met", 0.421)
     assert verdicts["NDCG@10"].verdict == "met"
@@ -258,9 +239,7 @@ _MADE: list[Results] = []
 def _made() -> Results:
     """One document for every example of a property."""
     if not _MADE:
-        from search.results.build import build_results
-
-        _MADE.append(build_results(make_outcome(Path("made"))))
+        _MADE.append(make_run(Path("made")).results)
     return _MADE[0]
 
 
@@ -278,9 +257,8 @@ def test_list_targets_are_judged_on_the_extra_split_where_the_run_has_another(tm
         "precision_at_10": ConfidenceInterval(0.41, 0.40, 0.42),
         "ndcg_at_10": ConfidenceInterval(0.44, 0.42, 0.46),
     }
-    check = JudgedLists("list_check", "per-user", people=90, folded_in=0, figures=figures)
-    outcome = replace(make_outcome(tmp_path), list_check=check)
-    write_results(tmp_path, outcome)
+    check = JudgedListsResult.of("list_check", "per-user", figures, people=90, folded_in=0)
+    make_run(tmp_path).having(list_check=check.metrics(), judged_lists=[check]).write()
     results = read_results(tmp_path)
     verdicts = {target.name: target for target in results.targets}
     assert (verdicts["Precision@10"].verdict, verdicts["Precision@10"].value) == ("met", 0.41)
@@ -299,8 +277,8 @@ def test_every_list_metric_is_told_at_every_length_with_its_interval(tmp_path: P
         "popular_share": ConfidenceInterval(0.6, 0.55, 0.65),
         "popular_share_of_ratings": ConfidenceInterval(0.48, math.nan, math.nan),
     }
-    served = JudgedLists("recommender", "strong:40", people=40, folded_in=40, figures=figures)
-    write_results(tmp_path, replace(make_outcome(tmp_path), served_lists=served))
+    served = JudgedListsResult.of("recommender", "strong:40", figures, people=40, folded_in=40)
+    make_run(tmp_path).having(judged_lists=[served]).write()
     results = read_results(tmp_path)
     (lists,) = results.judged_lists
     assert {(figure.metric, figure.at): figure.value for figure in lists.figures}["ndcg", 20] == 0.2

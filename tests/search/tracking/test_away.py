@@ -11,12 +11,11 @@ from pathlib import Path
 import pytest
 from mlflow.artifacts import download_artifacts
 
-from search.results import write_results
 from search.tracking import Tracker
 from search.tracking import sender as sending
 from search.tracking.__main__ import main as resend
+from tests.search.made_runs import make_run, make_trial
 from tests.search.mlflow_server import MlflowServer
-from tests.search.outcomes import make_outcome, make_trial
 from tests.search.tracking.mlflow_runs import NAME, client_of, make_release, runs_of, tell_all
 
 pytestmark = pytest.mark.slow
@@ -36,31 +35,35 @@ def test_a_server_that_is_away_costs_nothing_and_misses_nothing(
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     monkeypatch.setattr(sending, "FLUSH_S", 0.2)
     monkeypatch.setattr(sending, "FIRST_WAIT_S", 0.1)
-    outcome = make_outcome(tmp_path / "away", trials=6)
-    write_results(outcome.folder, outcome)
+    run = make_run(tmp_path / "away", trials=6)
+    run.write()
 
-    tracker = Tracker.open(outcome.folder, name="away", params={"trials": 6})
+    tracker = Tracker.open(run.folder, name="away", params={"trials": 6})
     before = time.monotonic()
-    tell_all(tracker, outcome.trials)
+    tell_all(tracker, run.trials)
     assert time.monotonic() - before < 5  # some 100 lines; a refused call alone would be longer
     answer = tracker.promote(
-        outcome, make_release(outcome.folder, "away"), release_id="id-away", deadline_s=0.5
+        run.results,
+        make_release(run.folder, "away"),
+        gate=run.gate,
+        release_id="id-away",
+        deadline_s=0.5,
     )
     assert answer is not None
     assert answer["promoted"] is None
-    tracker.finish(outcome)
+    tracker.finish(run.results)
     left = tracker.close(1.0)
     assert "python -m search.tracking" in left
     assert server.uri not in left
-    assert resend([str(outcome.folder), "--seconds", "1"]) == 1
+    assert resend([str(run.folder), "--seconds", "1"]) == 1
 
     server.up()
-    assert resend([str(outcome.folder), "--seconds", "120"]) == 0
+    assert resend([str(run.folder), "--seconds", "120"]) == 0
     assert "everything is in MLflow" in capsys.readouterr().out
     runs = runs_of(server.uri, "away")
     assert len(runs) == 7
     client = client_of(server.uri)
-    for trial in outcome.trials:
+    for trial in run.trials:
         history = client.get_metric_history(runs[trial.spec.name].info.run_id, "rmse")
         assert sorted(point.step for point in history) == [report.epoch for report in trial.reports]
     # The release itself went to the server, and comes back from it whole.
@@ -72,17 +75,17 @@ def test_a_server_that_is_away_costs_nothing_and_misses_nothing(
     # beside it could not send goes along.
     server.down()
     left_behind = Tracker.open(tmp_path / "left", name="left", params={})
-    tell_all(left_behind, outcome.trials[:1])
+    tell_all(left_behind, run.trials[:1])
     assert left_behind.close(0.5) != ""
     server.up()
     tracker = Tracker.open(tmp_path / "between", name="between", params={})
-    tell_all(tracker, outcome.trials[:2])
+    tell_all(tracker, run.trials[:2])
     time.sleep(0.5)
     server.down()
-    tell_all(tracker, outcome.trials[2:3])
+    tell_all(tracker, run.trials[2:3])
     time.sleep(0.5)
     server.up()
-    tell_all(tracker, outcome.trials[3:])
+    tell_all(tracker, run.trials[3:])
     assert tracker.close(120) == ""
     assert len(runs_of(server.uri, "between")) == 7
     assert resend([str(tmp_path / "left"), "--seconds", "60"]) == 0

@@ -9,13 +9,12 @@ from mlflow import MlflowClient
 
 from clusters.cluster_info import VARIABLE, ClusterInfo
 from recsys.training.trial_types import EventKind, RunEvent
-from search.results import write_results
 from search.storage.run_dir import RunFolder
 from search.tracking import Tracker
 from search.tracking.forwarding import TrackingForwarder
 from search.tracking.mlflow_writer import EXPERIMENT, MlflowWriter
 from search.tracking.sender import NullSender
-from tests.search.outcomes import make_outcome, make_trial
+from tests.search.made_runs import make_run, make_trial
 from tests.search.webhooks import WebhookServer
 
 pytestmark = pytest.mark.slow
@@ -31,10 +30,10 @@ def rented(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     monkeypatch.delenv("DISCORD_WEBHOOK_URL", raising=False)
     folder = tmp_path / "runs" / "rented"
-    outcome = make_outcome(folder, trials=2)
+    run = make_run(folder, trials=2)
     tracker = Tracker.open(folder, name="rented", params={})
     assert isinstance(tracker._sender, NullSender)
-    for trial in outcome.trials:
+    for trial in run.trials:
         tracker.trial_finished(trial)
     RunFolder(folder).event(RunEvent(EventKind.STARTED, at=1.0, message="started rented"))
     return folder
@@ -65,9 +64,9 @@ def test_each_fetch_tells_what_is_new_and_nothing_twice(rented: Path) -> None:
 
 
 def test_the_release_is_judged_here_once_all_of_it_has_come(rented: Path) -> None:
-    outcome = make_outcome(rented, trials=2)
+    run = make_run(rented, trials=2)
     tracker = Tracker.open(rented, name="rented", params={}, resume=True)
-    promotion = tracker.promote(outcome, rented / "release", release_id="r1")
+    promotion = tracker.promote(run.results, rented / "release", gate=run.gate, release_id="r1")
     assert promotion is not None
     assert promotion["promoted"] is None
     assert "the machine that rented this one" in promotion["reason"]
@@ -76,7 +75,7 @@ def test_the_release_is_judged_here_once_all_of_it_has_come(rented: Path) -> Non
     speaker.close()
     client = MlflowClient(f"sqlite:///{rented.parent / 'mlflow.db'}")
     assert client.search_registered_models() == []  # no results.json: the last fetch did not come
-    write_results(rented, outcome, promotion=promotion)
+    run.having(promotion=promotion).write()
     TrackingForwarder(rented).close()
     assert len(client.search_registered_models()) == 1
 

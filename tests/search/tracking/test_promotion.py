@@ -14,7 +14,6 @@ from recsys.data.gate_slice import gate_mask
 from recsys.errors import InputError
 from recsys.release.load import load_release
 from recsys.release.recommender import Query, Recommender
-from search.results.outcome import Outcome
 from search.tracking import Tracker, default_uri
 from search.tracking.model_registry import model_name, release_predict
 from search.tracking.promotion import (
@@ -26,7 +25,7 @@ from search.tracking.promotion import (
     shared_ratings,
 )
 from tests.releases import make_dataset, make_release
-from tests.search.outcomes import make_outcome
+from tests.search.made_runs import make_run
 
 pytestmark = pytest.mark.slow
 
@@ -140,7 +139,7 @@ def test_answers_are_kept_whole_and_without_pickles(tmp_path: Path) -> None:
 
 
 def test_the_gate_of_a_grown_dataset_holds_the_old_gate() -> None:
-    small = make_outcome(Path("x"), trials=2)
+    small = make_run(Path("x"), trials=2)
     dataset = small.dataset
     half = dataset.ratings.take(np.arange(len(dataset.ratings) // 2))
     before = dataclasses.replace(dataset, ratings=half)
@@ -173,17 +172,18 @@ def test_the_champions_real_release_is_asked_after_the_dataset_has_grown(
     dataset = make_dataset(users=60, items=40)
     assert dataset.ratings.times is not None
     rows = np.arange(len(dataset.ratings))
-    made = make_outcome(tmp_path / "made", trials=2)
+    made = make_run(tmp_path / "made", trials=2)
 
     def offer(name: str, data_rows: NDArray[np.int64], predicted_off: float) -> dict[str, object]:
         cut = dataclasses.replace(made.split, gate=data_rows)
         predicted = (dataset.ratings.values[data_rows] + predicted_off).astype(np.float32)
-        outcome = Outcome(
-            **{**vars(made), "folder": tmp_path / name, "name": name, "dataset": dataset, "split": cut,
-               "gate_predictions": predicted}
-        )  # fmt: skip
+        gate = gate_answers(dataset, cut, predicted)
+        facts = made.results.dataset.model_copy(update={"name": dataset.name, "sha256": dataset.sha256})
+        results = made.results.model_copy(update={"name": name, "dataset": facts})
         tracker = Tracker.open(tmp_path / name, name=name, params={})
-        answer = tracker.promote(outcome, make_release(tmp_path / name / "release", seed=0), release_id=name)
+        answer = tracker.promote(
+            results, make_release(tmp_path / name / "release", seed=0), gate=gate, release_id=name
+        )
         assert tracker.close(60) == ""
         assert answer is not None
         return answer

@@ -8,34 +8,31 @@ from pathlib import Path
 import pytest
 
 from recsys.training.trial_types import EventKind, RunEvent
-from search.results import write_results
 from search.tracking import Tracker, default_uri
 from search.tracking.outbox import Outbox, SendPosition
-from tests.search.outcomes import make_outcome, make_trial
+from tests.search.made_runs import make_run, make_trial
 from tests.search.tracking.mlflow_runs import client_of, runs_of, tell_all
 
 
 def test_a_run_becomes_a_parent_with_a_nested_run_for_each_trial(store: Path) -> None:
-    outcome = make_outcome(store / "nested", trials=9)
-    write_results(outcome.folder, outcome)
-    tracker = Tracker.open(
-        outcome.folder, name="nested", params={"trials": 9, "space": {"dropout": [0.1, 0.6]}}
-    )
-    tell_all(tracker, outcome.trials)
+    run = make_run(store / "nested", trials=9)
+    run.write()
+    tracker = Tracker.open(run.folder, name="nested", params={"trials": 9, "space": {"dropout": [0.1, 0.6]}})
+    tell_all(tracker, run.trials)
     tracker.event(RunEvent(EventKind.BUDGET, 1.0, value=0.5, message="half of the budget is used"))
-    tracker.finish(outcome)
+    tracker.finish(run.results)
     assert tracker.close(60) == ""
 
-    uri = default_uri(outcome.folder)
+    uri = default_uri(run.folder)
     assert uri == f"sqlite:///{store}/mlflow.db"
     runs = runs_of(uri, "nested")
     assert len(runs) == 10
     parent = runs["nested"]
     assert parent.data.params["space.dropout"] == "[0.1, 0.6]"
     assert parent.data.tags["event.budget.0"] == "0.5 half of the budget is used"
-    assert outcome.ensemble is not None
-    assert outcome.ensemble.test is not None
-    assert parent.data.metrics["ensemble.test.rmse"] == pytest.approx(outcome.ensemble.test["rmse"])
+    assert run.results.ensemble is not None
+    assert run.results.ensemble.test is not None
+    assert parent.data.metrics["ensemble.test.rmse"] == pytest.approx(run.results.ensemble.test.rmse)
     assert parent.info.status == "FINISHED"
     client = client_of(uri)
     assert {file.path for file in client.list_artifacts(parent.info.run_id)} >= {
@@ -45,7 +42,7 @@ def test_a_run_becomes_a_parent_with_a_nested_run_for_each_trial(store: Path) ->
     curve = client.get_metric_history(parent.info.run_id, "best_so_far_rmse")
     assert [point.value for point in curve] == sorted((point.value for point in curve), reverse=True)
 
-    trial = outcome.trials[4]
+    trial = run.trials[4]
     run = runs["trial 4"]
     history = client.get_metric_history(run.info.run_id, "rmse")
     assert [(point.step, point.value) for point in history] == [(r.epoch, r.rmse) for r in trial.reports]
