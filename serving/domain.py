@@ -1,15 +1,33 @@
-"""What serving writes down: exposures, feedback and the state of an experiment, as plain values."""
+"""The records of serving: exposures, feedback, arms, the state of an experiment.
+
+Where a record is part of a YAML or of a request body, pydantic checks it by the bounds at its fields.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from dataclasses import field as dataclass_field
-from typing import Annotated, Literal
+from pathlib import Path
+from typing import Annotated, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, ConfigDict, Field
 
 from recsys.types import JsonObject
+from serving.engine.exploration import MAX_EXPLORE
+from serving.release_registry import SCHEME
 
+CHECKED = ConfigDict(extra="forbid", allow_inf_nan=False)
+SettingName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
+
+
+def _absolute(release: str) -> str:
+    return release if release.startswith(SCHEME) else str(Path(release).absolute())
+
+
+# Neither true nor "4": those are mistakes of whoever wrote them.
+Number = Annotated[float, Field(strict=True)]
+Share = Annotated[Number, Field(ge=0, le=1)]
+ReleaseName = Annotated[str, Field(min_length=1, max_length=4096), AfterValidator(_absolute)]
 # impression, click, rating, and kinds of the user's own: what each is worth stands in the experiment.
 FeedbackKind = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,31}$")]
 Owner = Literal["manual", "rollout"]
@@ -58,14 +76,18 @@ class Feedback:
 
 @dataclass(frozen=True)
 class ArmSpec:
-    """``share`` in [0, 1] of the users; ``shadow`` arms answer beside the chosen one, unseen.
-    ``explore`` is the share of a list's places that are drawn at random from further candidates."""
+    """One release in an experiment: a folder, or ``models:/name@alias`` in MLflow.
 
-    name: str
-    release: str
-    share: float
+    ``share`` in [0, 1] of the users; ``shadow`` arms answer beside the chosen one, unseen. ``explore`` is the
+    share of a list's places that are drawn at random from further candidates, at most MAX_EXPLORE: what is
+    not drawn at random keeps a high propensity."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = CHECKED
+    name: SettingName
+    release: ReleaseName
+    share: Share
     shadow: bool = False
-    explore: float = 0.0
+    explore: Annotated[Number, Field(ge=0, le=MAX_EXPLORE)] = 0.0
 
 
 @dataclass(frozen=True)

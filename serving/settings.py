@@ -8,6 +8,7 @@ from __future__ import annotations
 import ipaddress
 import os
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -25,9 +26,8 @@ from recsys.errors import InputError
 from recsys.types import JsonObject
 from serving.api.rate_limit import parse_rate
 from serving.assignment import check_shares
-from serving.catalogue.rule_set import RuleSet, rules_from
-from serving.domain import ArmSpec, ExperimentKind, ExperimentState, FeedbackKind
-from serving.engine.exploration import MAX_EXPLORE
+from serving.catalogue.rule_set import RuleSet
+from serving.domain import ArmSpec, ExperimentKind, ExperimentState, FeedbackKind, Number, SettingName, Share
 from serving.events.spool import spool_folder
 from serving.experiments.experiment_metrics import (
     ACCURACY,
@@ -38,9 +38,6 @@ from serving.experiments.experiment_metrics import (
 )
 from serving.experiments.guardrails import Limits
 from serving.operations_service import OperationSettings
-from serving.release_registry import SCHEME
-
-SettingName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
 
 
 def _rate(text: str) -> str:
@@ -57,26 +54,6 @@ NO_RELEASE = (
 
 class SettingsModel(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-
-# Neither true nor "4": those are mistakes of whoever wrote them.
-Number = Annotated[float, Field(strict=True)]
-
-
-class Arm(SettingsModel):
-    """``release`` is a folder, or ``models:/name@alias`` in MLflow; ``explore`` as in ``ArmSpec``, at most
-    MAX_EXPLORE: what is not drawn at random keeps a high propensity."""
-
-    name: SettingName
-    release: Annotated[str, Field(min_length=1, max_length=4096)]
-    share: Annotated[Number, Field(ge=0, le=1)]
-    shadow: bool = False
-    explore: Annotated[Number, Field(ge=0, le=MAX_EXPLORE)] = 0.0
-
-    @field_validator("release")
-    @classmethod
-    def _absolute(cls, release: str) -> str:
-        return release if release.startswith(SCHEME) else str(Path(release).absolute())
 
 
 class EventSettings(SettingsModel):
@@ -108,8 +85,8 @@ class ExperimentSettings(SettingsModel):
     name: SettingName = "main"
     kind: ExperimentKind = "split"
     salt: Annotated[str, Field(max_length=200)] = "main"
-    arms: list[Arm] = Field(default_factory=list)
-    holdout: Annotated[Number, Field(ge=0, le=1)] = 0.0
+    arms: list[ArmSpec] = Field(default_factory=list)
+    holdout: Share = 0.0
     overrides: dict[str, str] = Field(default_factory=dict)
     metrics: dict[SettingName, MetricSettings | str] = Field(default_factory=dict)
     segments: list[str] = Field(default_factory=list, max_length=10)
@@ -146,12 +123,11 @@ class ExperimentSettings(SettingsModel):
         """Revision 0, checked. Raises InputError."""
         if not self.arms:
             raise InputError(NO_RELEASE)
-        arms = tuple(ArmSpec(arm.name, arm.release, arm.share, arm.shadow, arm.explore) for arm in self.arms)
         made = ExperimentState(
             self.name,
             0,
             self.salt,
-            arms,
+            tuple(self.arms),
             holdout=self.holdout,
             overrides=dict(self.overrides),
             kind=self.kind,
@@ -160,37 +136,21 @@ class ExperimentSettings(SettingsModel):
         return made
 
 
-class RuleSettings(SettingsModel):
-    """Item ids. ``hidden`` never appear; ``boosts`` add to an item's score (lists are ordered by a score
-    of about 0 to 1); ``diversity`` 0 is off, 1 all variety and no relevance."""
-
-    hidden: list[str] = Field(default_factory=list)
-    boosts: dict[str, Number] = Field(default_factory=dict)
-    diversity: Annotated[Number, Field(ge=0, le=1)] = 0.0
-
-    def as_rules(self) -> RuleSet:
-        """As lists obey them."""
-        return rules_from(self.model_dump())
-
-
-class LimitSettings(SettingsModel):
-    """As in ``serving.experiments.outcomes.Limits``."""
-
-    alpha: Annotated[float, Field(gt=0, lt=1)] = 0.05
-    p99_milliseconds: Annotated[float, Field(gt=0)] = 50.0
-    extra_fallbacks: Annotated[float, Field(ge=0, le=1)] = 0.05
-    coverage_kept: Annotated[float, Field(ge=0, le=1)] = 0.5
-    squared_error_cap: Annotated[float, Field(gt=0)] = 4.0
-
-
 class OperationsArgs(SettingsModel):
     """``window_seconds`` after a user's first list their outcome counts (seconds, or "36 hours", "7 days");
     ``notify`` a JSON webhook (Discord's comes from DISCORD_WEBHOOK_URL)."""
 
     window_seconds: Annotated[float, Field(gt=0)] = 86_400.0
     tick_seconds: Annotated[float, Field(gt=0, le=3600)] = 1.0
-    limits: LimitSettings = Field(default_factory=LimitSettings)
+    limits: Limits = Field(default_factory=Limits)
     notify: str | None = None
+
+    @field_validator("limits", mode="before")
+    @classmethod
+    def _primary_is_the_experiments(cls, limits: Any) -> Any:
+        if isinstance(limits, dict) and "primary" in limits:
+            raise ValueError("the primary metric is the experiment's: name it in experiment.metrics.primary")
+        return limits
 
     @field_validator("window_seconds", mode="before")
     @classmethod
@@ -203,7 +163,7 @@ class OperationsArgs(SettingsModel):
         return OperationSettings(
             window_seconds=self.window_seconds,
             tick_seconds=self.tick_seconds,
-            limits=Limits(**self.limits.model_dump(), primary=experiment.primary),
+            limits=replace(self.limits, primary=experiment.primary),
             metrics=experiment.measured(),
             segments=tuple(dict.fromkeys(experiment.segments)),
         )
@@ -240,7 +200,7 @@ class Settings(SettingsModel):
     experiment: ExperimentSettings = Field(default_factory=ExperimentSettings)
     events: str = "runs/events.db"
     spool: str | None = None
-    rules: RuleSettings = Field(default_factory=RuleSettings)
+    rules: RuleSet = Field(default_factory=RuleSet)
     deadline_ms: Annotated[float, Field(gt=0, le=60_000)] = 40.0
     max_in_flight: Annotated[int, Field(ge=1, le=1024)] = 8
     max_body_bytes: Annotated[int, Field(ge=1024, le=1 << 30)] = 1 << 20

@@ -93,7 +93,7 @@ def resolve_experiment(settings: Settings, *, reset: bool = False) -> Experiment
     try:
         store.create_tables()
         if reset:
-            reset_rules(store, settings.rules.as_rules())
+            reset_rules(store, settings.rules)
         stored = store.experiment(asked.name)
         if stored is not None and not reset:
             return stored

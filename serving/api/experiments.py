@@ -26,7 +26,7 @@ from serving.api.schemas import (
     ExperimentResponse,
     HistoryResponse,
 )
-from serving.domain import ArmSpec, ExperimentState
+from serving.domain import ExperimentState
 from serving.engine.service import STORE_ERRORS, Service
 from serving.events.audit import changed_fields, shares_in
 from serving.events.rows import JournalEntry
@@ -191,9 +191,7 @@ def _requested_state(now: ExperimentState, body: ExperimentBody) -> ExperimentSt
         name=now.name,
         revision=body.revision,
         salt=now.salt if body.salt is None else body.salt,
-        arms=tuple(
-            ArmSpec(arm.name, pinned(arm.release), arm.share, arm.shadow, arm.explore) for arm in body.arms
-        ),
+        arms=tuple(replace(arm, release=pinned(arm.release)) for arm in body.arms),
         owner=body.owner,
         holdout=body.holdout,
         overrides=dict(body.overrides),

@@ -90,17 +90,7 @@ async def recommendations(request: Request, query: Annotated[UserListQuery, Quer
 
 
 async def _list_for(request: Request, user_id: str, query: ListQuery) -> Response:
-    wanted = RecommendationRequest(
-        user_id=user_id,
-        count=query.count,
-        genres=tuple(query.genres),
-        exclude=query.exclude,
-        include_seen=query.include_seen,
-        explain=query.explain,
-        arm=query.arm,
-        split=True,
-        where=query.where,
-    )
+    wanted = RecommendationRequest(**{**dict(query), "user_id": user_id, "split": True})
     served = await service_of(request).lists.recommend(wanted)
     unknown = unknown_items(served, excluded_ids(served.loaded, wanted)) if query.exclude else []
     return list_answer(request.scope, served, explain=query.explain, unknown=unknown)
@@ -201,17 +191,8 @@ def _recommendation_request(service: Service, body: SessionBody) -> Recommendati
             raise InputError(
                 f"item {given.item_id}: a rating lies between {low:g} and {high:g}, got {given.rating:g}"
             )
-    return RecommendationRequest(
-        user_id=body.user_id,
-        ratings={given.item_id: given.rating for given in body.ratings},
-        count=body.count,
-        genres=tuple(body.genres),
-        exclude=body.exclude,
-        include_seen=body.include_seen,
-        explain=body.explain,
-        arm=body.arm,
-        where=body.where,
-    )
+    ratings = {given.item_id: given.rating for given in body.ratings}
+    return RecommendationRequest(**{**dict(body), "ratings": ratings})
 
 
 def unknown_items(served: Recommended, item_ids: Iterable[str]) -> list[str]:

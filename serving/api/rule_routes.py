@@ -17,21 +17,22 @@ from serving.api.recommendations import service_of
 from serving.api.responses import JsonResponse
 from serving.api.schemas import Id, RequestModel, Revision
 from serving.catalogue.rule_set import RuleSet, rules_from, rules_json
+from serving.domain import Number, Share
 from serving.engine.service import STORE_ERRORS, Service
 from serving.events.rule_log import RuleRevision, rules_history
-from serving.settings import Number, RuleSettings
 
 router = APIRouter(prefix="/v1/rules", tags=["rules"])
 MAX_RULES = 10_000
 Boost = Annotated[Number, Field(ge=-100, le=100)]
 
 
-class RuleBody(RuleSettings):
+class RuleBody(RequestModel):
     """The whole of the rules: what is not named is off. 409 if ``revision`` is no longer the newest."""
 
     revision: Revision
     hidden: list[Id] = Field(default_factory=list, max_length=MAX_RULES)
     boosts: dict[Id, Boost] = Field(default_factory=dict, max_length=MAX_RULES)
+    diversity: Share = 0.0
     actor: Actor = "admin"
     reason: Reason = ""
 
@@ -43,7 +44,7 @@ class RulePatch(RequestModel):
     hide: list[Id] = Field(default_factory=list, max_length=MAX_RULES)
     show: list[Id] = Field(default_factory=list, max_length=MAX_RULES)
     boosts: dict[Id, Boost | None] = Field(default_factory=dict, max_length=MAX_RULES)
-    diversity: Number | None = Field(None, ge=0, le=1)
+    diversity: Share | None = None
     actor: Actor = "admin"
     reason: Reason = ""
 
@@ -91,7 +92,7 @@ async def read(request: Request) -> Response:
 async def history(request: Request) -> Response:
     """Newest first, at most 100: when, by whom and why, the rules before and after."""
     service = service_of(request)
-    settings = service.settings.rules.as_rules()
+    settings = service.settings.rules
     try:
         changes = await asyncio.to_thread(rules_history, service.store, settings)
     except STORE_ERRORS:
@@ -108,8 +109,9 @@ async def history(request: Request) -> Response:
 )
 async def change(request: Request, body: RuleBody) -> Response:
     """The other replicas follow within a second; no list of before is given any more."""
-    fields = {name: getattr(body, name) for name in RuleSettings.model_fields}
-    return await _save(service_of(request), rules_from(fields), body)
+    return await _save(
+        service_of(request), RuleSet(frozenset(body.hidden), body.boosts, body.diversity), body
+    )
 
 
 @router.patch(

@@ -20,9 +20,9 @@ from pydantic import (
 )
 
 from recsys.types import JsonObject
-from serving.domain import ExperimentKind, FeedbackKind, Owner
+from serving.domain import ArmSpec, ExperimentKind, FeedbackKind, Owner, Share, SlotRange
 from serving.engine.requests import split_ids
-from serving.settings import Arm, ExperimentSettings, Number, first_fault
+from serving.settings import ExperimentSettings, first_fault
 
 MAX_ITEMS = 100
 MAX_EXCLUDED = 1_000
@@ -229,20 +229,20 @@ MetricRules = Annotated[
 class ExperimentBody(ExperimentChange):
     """A whole state: what is not named here is removed."""
 
-    arms: list[Arm] = Field(min_length=1, max_length=20)
+    arms: list[ArmSpec] = Field(min_length=1, max_length=20)
     kind: ExperimentKind = Field("split", description="interleaved merges the arms' lists for each person")
     salt: str | None = Field(None, max_length=200, description="a new one deals all users anew")
     metrics: MetricRules = None
-    holdout: Number = Field(0.0, ge=0, le=1)
+    holdout: Share = 0.0
     overrides: dict[Id, ArmName] = Field(default_factory=dict, max_length=1_000)
 
 
 class ExperimentPatch(ExperimentChange):
     """A change of shares: arms that are not named keep theirs; what is null stays as it is."""
 
-    shares: dict[ArmName, Annotated[Number, Field(ge=0, le=1)]] = Field(default_factory=dict, max_length=20)
+    shares: dict[ArmName, Share] = Field(default_factory=dict, max_length=20)
     metrics: MetricRules = None
-    holdout: Number | None = Field(None, ge=0, le=1)
+    holdout: Share | None = None
     overrides: dict[Id, ArmName] | None = Field(None, max_length=1_000)
 
 
@@ -343,19 +343,6 @@ class About(BaseModel):
     example_users: list[str]
 
 
-class StoredArm(BaseModel):
-    name: str
-    release: str
-    share: float
-    shadow: bool
-
-
-class UserRange(BaseModel):
-    arm: str
-    start: int
-    end: int
-
-
 class ExperimentResponse(BaseModel):
     """``ranges`` are slots of a million that users are hashed to; ``removed`` is what a PUT took out."""
 
@@ -363,12 +350,12 @@ class ExperimentResponse(BaseModel):
     kind: ExperimentKind
     revision: int
     salt: str
-    arms: list[StoredArm]
+    arms: list[ArmSpec]
     owner: Owner
     metrics: dict[str, Any] | None
     holdout: float
     overrides: dict[str, str]
-    ranges: list[UserRange]
+    ranges: list[SlotRange]
     removed: dict[str, Any] | None = None
 
 

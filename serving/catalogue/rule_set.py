@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import ClassVar
+
+from pydantic import ConfigDict
 
 from recsys.types import JsonObject
+from serving.domain import CHECKED, Number, Share
 
 
 @dataclass(frozen=True)
 class RuleSet:
-    """As in ``recsys.release.queries.Rules``."""
+    """``recsys.release.queries.Rules`` by item id: ``hidden`` never appear; ``boosts`` add to an item's score
+    (lists are ordered by a score of about 0 to 1); ``diversity`` 0 is off, 1 all variety and no relevance."""
 
+    __pydantic_config__: ClassVar[ConfigDict] = CHECKED
     hidden: frozenset[str] = frozenset()
-    boosts: dict[str, float] = field(default_factory=dict)
-    diversity: float = 0.0
+    boosts: dict[str, Number] = field(default_factory=dict)
+    diversity: Share = 0.0
 
 
 def rules_json(rules: RuleSet) -> JsonObject:

@@ -67,14 +67,14 @@ def stored_or_own(settings: Settings) -> RuleSet:
     """The rules that a server with these settings obeys: the event store's newest, or their own."""
     file = settings.events.removeprefix("sqlite:///")
     if "://" not in file and not Path(file).exists():
-        return settings.rules.as_rules()
+        return settings.rules
     store = EventStore(settings.events)
     try:
         store.create_tables()
         newest = newest_rules(store)
     finally:
         store.close()
-    return settings.rules.as_rules() if newest is None else newest.rules
+    return settings.rules if newest is None else newest.rules
 
 
 def write_parquet(loaded: ServedRelease, stored: StoredLists, out: Path, count: int) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,7 +31,7 @@ class RecommendationRequest:
     user_id: str | None = None
     ratings: dict[str, float] = field(default_factory=dict)
     count: int = 10
-    genres: tuple[str, ...] = ()
+    genres: Sequence[str] = ()
     exclude: Sequence[str] = ()
     include_seen: bool = False
     explain: bool = False
@@ -42,10 +42,15 @@ class RecommendationRequest:
     @property
     def plain_user_id(self) -> str | None:
         """The user where nothing but the user and the length makes the list, else None."""
-        narrowed = (
-            self.ratings or self.genres or self.exclude or self.include_seen or self.explain or self.where
-        )
+        narrowed = any(getattr(self, name) for name in NARROWING)
         return None if narrowed else self.user_id
+
+
+NARROWING = tuple(
+    entry.name
+    for entry in fields(RecommendationRequest)
+    if entry.name not in ("user_id", "count", "arm", "split")
+)
 
 
 @dataclass(frozen=True)

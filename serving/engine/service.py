@@ -51,7 +51,7 @@ class Service:
         self.metrics = metrics or ServiceMetrics()
         self.store = EventStore(settings.events)
         self.recent_ratings = RecentRatings()
-        rules = settings.rules.as_rules()
+        rules = settings.rules
         self.release_loader = ReleaseLoader(rules, resolve, lists=settings.lists_path)
         self.catalogue = LiveCatalogue(self.store, rules, stored_lists=self.release_loader.stored_lists)
         self._deployment: Deployment | None = None

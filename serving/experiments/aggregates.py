@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from serving.domain import Exposure, Feedback
 from serving.experiments.experiment_metrics import DEFAULT_METRICS, Metric
 
 # Latencies in bins of 2%, from 0.01 ms: p99 to within 1%, in 1,000 numbers an arm.
@@ -25,36 +26,6 @@ LATENCY_BINS = 1000
 ANONYMOUS = "anonymous-"  # user ids that the server gives to sessions without one
 COVERAGE_USERS = 50
 CLOCK_SLACK_SECONDS = 10.0  # feedback may carry a time that much before its exposure's
-
-
-@dataclass(frozen=True, slots=True)
-class ShownList:
-    """What the comparison needs of an exposure. ``items`` are the outside world's ids."""
-
-    exposure_id: str
-    at: float
-    user_id: str
-    arm: str
-    revision: int
-    items: tuple[str, ...]
-    source: str
-    milliseconds: float
-    shadow: bool
-    teams: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class UserAction:
-    """What the comparison needs of feedback."""
-
-    event_id: str
-    exposure_id: str | None
-    user_id: str
-    kind: str
-    item_id: str | None
-    value: float | None
-    predicted: float | None
-    at: float
 
 
 @dataclass(slots=True)
@@ -144,7 +115,7 @@ class Aggregates:
     _seen: set[str] = field(default_factory=set)
     latest_at: float = 0.0
 
-    def add_exposure(self, shown: ShownList) -> None:
+    def add_exposure(self, shown: Exposure) -> None:
         """Add an exposure. From an arm the experiment does not have: counted and left out."""
         if shown.arm not in self.arms:
             self.left_out["unknown arm"] += 1
@@ -187,7 +158,7 @@ class Aggregates:
             user.merged += bool(shown.teams)
         self.latest_at = max(self.latest_at, shown.at)
 
-    def add_feedback(self, done: UserAction, shown: ShownList | None) -> None:
+    def add_feedback(self, done: Feedback, shown: Exposure | None) -> None:
         """Add feedback with the exposure that it answers, None when nobody knows that one."""
         if done.exposure_id is None:
             if done.kind != "rating" and any(done.kind in metric.events for metric in self.metrics):
@@ -225,7 +196,7 @@ class Aggregates:
         self.latest_at = max(self.latest_at, done.at)
 
     def _convert(
-        self, arm: ArmAggregates, user: UserAggregates | None, done: UserAction, shown: ShownList
+        self, arm: ArmAggregates, user: UserAggregates | None, done: Feedback, shown: Exposure
     ) -> None:
         """Count the conversions of one event; ``user`` is None outside of their window."""
         seen = done.kind == "impression"
@@ -250,7 +221,7 @@ class Aggregates:
             user.seen += 1
 
     def _credit(
-        self, user: UserAggregates, metric: str, shown: ShownList, item_id: str, weight: float
+        self, user: UserAggregates, metric: str, shown: Exposure, item_id: str, weight: float
     ) -> None:
         """Credit the arm that brought an item with its largest conversion, once for each list."""
         arm, key = shown.teams[shown.items.index(item_id)], (metric, shown.exposure_id, item_id)

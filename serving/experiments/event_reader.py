@@ -6,20 +6,20 @@ feedback whose exposure is not there yet waits ``PATIENCE`` seconds before it co
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 from sqlalchemy import select
 
+from serving.domain import Exposure, Feedback
 from serving.events.event_tables import EXPOSURES, FEEDBACK
+from serving.events.rows import exposure_from, feedback_from
 from serving.events.store import EventStore
-from serving.experiments.aggregates import Aggregates, ShownList, UserAction
+from serving.experiments.aggregates import Aggregates
 
 PAGE_ROWS = 5_000
 EXPOSURE_WAIT_SECONDS = 60.0
-FEEDBACK_COLUMNS = ("event_id", "exposure_id", "user_id", "kind", "item_id", "value", "predicted", "at")
 
 
 @dataclass
@@ -34,22 +34,22 @@ class EventReader:
     tally: Aggregates
     since: float = 0.0
     revision: int = 0
-    also: Callable[[ShownList], None] | None = None
+    also: Callable[[Exposure], None] | None = None
     _exposures_seen: int = 0
     _feedback_seen: int = 0
-    _waiting: list[UserAction] = field(default_factory=list)
+    _waiting: list[Feedback] = field(default_factory=list)
 
     def catch_up(self, now: float) -> Aggregates:
         """Read what is new; ``now`` decides which feedback has waited long enough."""
         mine = (EXPOSURES.c.experiment == self.experiment, EXPOSURES.c.revision >= self.revision)
         for row in self._pages(EXPOSURES, "_exposures_seen", *mine):
-            shown = _exposure_row(row)
+            shown = exposure_from(row, scores=False)
             self.tally.add_exposure(shown)
             if self.also is not None:
                 self.also(shown)
         waiting, self._waiting = self._waiting, []
         for row in self._pages(FEEDBACK, "_feedback_seen"):
-            done = UserAction(**{name: getattr(row, name) for name in FEEDBACK_COLUMNS})
+            done = feedback_from(row)
             if done.exposure_id is None:
                 self.tally.add_feedback(done, None)
             else:
@@ -58,7 +58,7 @@ class EventReader:
             self._match(waiting[start : start + 500], now)
         return self.tally
 
-    def _match(self, rows: list[UserAction], now: float) -> None:
+    def _match(self, rows: list[Feedback], now: float) -> None:
         wanted = [row.exposure_id for row in rows]
         with self.store.engine.connect() as connection:
             found = connection.execute(select(EXPOSURES).where(EXPOSURES.c.exposure_id.in_(wanted))).all()
@@ -70,7 +70,7 @@ class EventReader:
             if unseen or (row is None and now - done.at < EXPOSURE_WAIT_SECONDS):
                 self._waiting.append(done)
             elif row is None or self._counts(row):
-                self.tally.add_feedback(done, None if row is None else _exposure_row(row))
+                self.tally.add_feedback(done, None if row is None else exposure_from(row, scores=False))
 
     def _counts(self, row: Any) -> bool:
         mine: bool = row.experiment == self.experiment and row.revision >= self.revision
@@ -88,18 +88,3 @@ class EventReader:
             yield from rows
             if len(rows) < PAGE_ROWS:
                 return
-
-
-def _exposure_row(row: Any) -> ShownList:
-    return ShownList(
-        exposure_id=row.exposure_id,
-        at=row.at,
-        user_id=row.user_id,
-        arm=row.arm,
-        revision=row.revision,
-        items=tuple(json.loads(row.items)),
-        source=row.source,
-        milliseconds=row.milliseconds,
-        shadow=row.shadow,
-        teams=tuple(json.loads(row.teams)) if row.teams else (),
-    )

@@ -12,13 +12,17 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Annotated, ClassVar
 
 import numpy as np
+from pydantic import ConfigDict, Field
 from scipy.special import betainc, betaln
 from scipy.stats import binom
 
+from serving.domain import CHECKED, Share
 from serving.experiments.aggregates import Aggregates, ArmAggregates
 from serving.experiments.betting import Evidence, bet
+from serving.experiments.experiment_metrics import HIT_RATE
 from serving.experiments.verdict import Guardrail
 
 # A roll-out's guardrail is looked at every second: one look's chance of a false alarm must be tiny.
@@ -32,17 +36,20 @@ SLOW, FALLBACK = 1, 2  # places in ``ArmAggregates.blocks``
 
 @dataclass(frozen=True)
 class Limits:
-    """``primary`` is the metric that decides, ``alpha`` the chance of any false verdict. Guardrails: answers
+    """Bounds of verdicts and guardrails.
+
+    ``primary`` is the metric that decides, ``alpha`` the chance of any false verdict. Guardrails: answers
     beyond ``p99_milliseconds`` are slow; ``extra_fallbacks`` is the share of fallbacks beyond the control's;
     ``coverage_kept`` the share of the control's item coverage to keep. ``squared_error_cap`` bounds a user's
     squared error."""
 
-    alpha: float = 0.05
-    p99_milliseconds: float = 50.0
-    extra_fallbacks: float = 0.05
-    coverage_kept: float = 0.5
-    primary: str = "hit_rate"
-    squared_error_cap: float = 4.0
+    __pydantic_config__: ClassVar[ConfigDict] = CHECKED
+    alpha: Annotated[float, Field(gt=0, lt=1)] = 0.05
+    p99_milliseconds: Annotated[float, Field(gt=0)] = 50.0
+    extra_fallbacks: Share = 0.05
+    coverage_kept: Share = 0.5
+    primary: str = HIT_RATE
+    squared_error_cap: Annotated[float, Field(gt=0)] = 4.0
 
 
 def too_many(count: int, trials: int, allowed: float) -> bool:

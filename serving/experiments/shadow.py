@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from scipy.stats import kendalltau
 
-from serving.experiments.aggregates import ShownList
+from serving.domain import Exposure
 
 MAX_PENDING = 20_000  # shown lists kept for the shadow answers still to come
 
@@ -48,9 +48,9 @@ class Shadows:
     """Feed it every exposure in the order of the store; read ``by_arm``."""
 
     by_arm: dict[str, ShadowAggregates] = field(default_factory=lambda: defaultdict(ShadowAggregates))
-    _shown: OrderedDict[str, ShownList] = field(default_factory=OrderedDict)
+    _shown: OrderedDict[str, Exposure] = field(default_factory=OrderedDict)
 
-    def add(self, shown: ShownList) -> None:
+    def add(self, shown: Exposure) -> None:
         if not shown.shadow:
             self._shown[shown.exposure_id] = shown
             if len(self._shown) > MAX_PENDING:

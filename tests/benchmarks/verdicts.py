@@ -24,13 +24,14 @@ import numpy as np
 from recsys.types import JsonObject
 from serving.assignment import Assigner, reallocate
 from serving.domain import ArmSpec, ExperimentState
-from serving.experiments.aggregates import Aggregates, ShownList, UserAction
+from serving.experiments.aggregates import Aggregates
 from serving.experiments.betting import bet
 from serving.experiments.guardrails import Limits
 from serving.experiments.outcomes import compare, outcomes
 from serving.experiments.sizing import ExperimentDesign, fixed_size
 from serving.experiments.verdict import ExperimentDecision
 from tests.benchmarks.simulations.interleaved import first_decided, quantile
+from tests.serving.made_events import make_exposure, make_feedback
 
 WINDOW = 1e6  # seconds: every event of a run lies inside it
 LIMITS = Limits(p99_milliseconds=1e9, coverage_kept=0.0)
@@ -117,13 +118,13 @@ def run(cell: Cell, users: int, seed: int) -> Run:
         which = min(int(at * len(cell.shares)), len(cell.shares) - 1)
         name = f"u{user}"
         arm = assigners[which].assign(name).arm
-        shown = ShownList(f"x{number}", 1000 * at, name, arm, which + 1, ("i",), "personal", 1.0, False)
+        shown = make_exposure(f"x{number}", 1000 * at, name, arm, which + 1, ("i",), "personal", 1.0, False)
         tally.add_exposure(shown)
         lifted = chance[user] * (1 + cell.lift * (tally.users[name].arm != "control"))
         if random.random() < lifted:
             for click in range(cell.clicks):
                 event = f"f{number}-{click}"
-                done = UserAction(event, shown.exposure_id, name, "click", "i", None, None, 1000 * at + 1)
+                done = make_feedback(event, shown.exposure_id, name, "click", "i", None, None, 1000 * at + 1)
                 tally.add_feedback(done, shown)
     decisions = set()
     for number in range(cell.treatments):

@@ -17,8 +17,9 @@ from pathlib import Path
 
 import numpy as np
 
-from serving.experiments.aggregates import Aggregates, ShownList
+from serving.experiments.aggregates import Aggregates
 from serving.experiments.guardrails import Limits, guardrails
+from tests.serving.made_events import make_exposure
 
 SECONDS, BURST_SECONDS, LOOK_EVERY = 1500, 20, 300
 
@@ -76,11 +77,11 @@ def looks(case: Traffic, seed: int, *, users: int = 1500) -> Iterator[Aggregates
         source = "popular" if cold or (new and random.random() < case.fallbacks) else "personal"
         items = tuple(f"i{n}" for n in random.integers(0, 400, 10))
         time = 90.0 if slow else 8.0
-        shown = ShownList(f"x{number}", at, f"u{number}", arm, 1 + late, items, source, time, False)
+        shown = make_exposure(f"x{number}", at, f"u{number}", arm, 1 + late, items, source, time, False)
         tally.add_exposure(shown)
         if number in at_heavy:
             tally.add_exposure(
-                ShownList(f"h{number}", at, "heavy", "new", 1, ("i0",), "popular", 90.0, False)
+                make_exposure(f"h{number}", at, "heavy", "new", 1, ("i0",), "popular", 90.0, False)
             )
         if (number + 1) % LOOK_EVERY == 0:
             yield tally

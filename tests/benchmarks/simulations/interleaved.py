@@ -26,11 +26,12 @@ import numpy as np
 from recsys.types import BoolArray, FloatArray
 from serving.assignment import Assigner
 from serving.domain import ArmSpec, ExperimentState
-from serving.experiments.aggregates import Aggregates, ShownList, UserAction
+from serving.experiments.aggregates import Aggregates
 from serving.experiments.betting import Evidence, bet, bet_on_preference
 from serving.experiments.outcomes import outcomes
 from serving.experiments.preference import preferences
 from serving.experiments.team_draft import team_draft
+from tests.serving.made_events import make_exposure, make_feedback
 
 ITEMS, LENGTH, WINDOW = 60, 10, 1e6
 CONTROL = "control"
@@ -109,14 +110,14 @@ def simulate(case: Rankers, users: int, seed: int) -> Run:
             for place, (tally, items, teams) in enumerate(
                 zip(tallies, (tuple(lists[arm]), draft.items), ((), draft.teams), strict=True)
             ):
-                shown = ShownList(exposure, at, name, arm, 1, items, "personal", 1.0, False, teams)
+                shown = make_exposure(exposure, at, name, arm, 1, items, "personal", 1.0, False, teams)
                 tally.add_exposure(shown)
                 clicked = random.random(LENGTH) < looks[place] * chance[user, [int(item) for item in items]]
                 for number in np.flatnonzero(clicked):
                     item = items[number]
                     for click in range(case.clicks):
                         event = f"{exposure}{item}-{click}"
-                        done = UserAction(event, exposure, name, "click", item, None, None, at)
+                        done = make_feedback(event, exposure, name, "click", item, None, None, at)
                         tally.add_feedback(done, shown)
     return _measure(case, tallies, [set(a) & set(b) for a, b in zip(*rankings[:2], strict=True)])
 

@@ -7,8 +7,9 @@ import math
 import numpy as np
 import pytest
 
-from serving.experiments.aggregates import Aggregates, ShownList
+from serving.experiments.aggregates import Aggregates
 from serving.experiments.betting import WEIGHTS, Evidence, Z, bet, users_needed
+from tests.serving.made_events import make_exposure
 
 
 def written_out(y: np.ndarray, t: np.ndarray, p: np.ndarray, difference: float = 0.0) -> tuple[float, float]:
@@ -145,8 +146,8 @@ def test_a_batch_that_comes_late_moves_the_entry_with_its_arm_and_revision(rever
     """The order in which batches are stored does not change who entered where, and at what share."""
     tally = Aggregates(frozenset({"control", "new"}), 100.0)
     shown = [
-        ShownList("a", 10.0, "u", "control", 1, ("i",), "personal", 1.0, False),
-        ShownList("b", 50.0, "u", "new", 2, ("i",), "personal", 1.0, False),
+        make_exposure("a", 10.0, "u", "control", 1, ("i",), "personal", 1.0, False),
+        make_exposure("b", 50.0, "u", "new", 2, ("i",), "personal", 1.0, False),
     ]
     for exposure in reversed(shown) if reversed_ else shown:
         tally.add_exposure(exposure)

@@ -7,8 +7,9 @@ import math
 import numpy as np
 import pytest
 
-from serving.experiments.aggregates import Aggregates, ShownList
+from serving.experiments.aggregates import Aggregates
 from serving.experiments.guardrails import Limits, alarms, guardrails, sign_evidence
+from tests.serving.made_events import make_exposure
 
 SHARES = {1: {"old": 0.5, "new": 0.5}}
 
@@ -36,11 +37,13 @@ def stream(
         items = tuple(f"i{n}" for n in random.integers(0, 20 if narrow and arm == "new" else 400, 10))
         milliseconds = 90.0 if slow else 8.0
         tally.add_exposure(
-            ShownList(f"x{number}", at[number], f"u{number}", arm, 1, items, "personal", milliseconds, False)
+            make_exposure(
+                f"x{number}", at[number], f"u{number}", arm, 1, items, "personal", milliseconds, False
+            )
         )
     for number in range(heavy):
         when = float(number)
-        tally.add_exposure(ShownList(f"h{number}", when, "heavy", "new", 1, ("i0",), "popular", 90.0, False))
+        tally.add_exposure(make_exposure(f"h{number}", when, "heavy", "new", 1, ("i0",), "popular", 90.0))
     return tally
 
 

@@ -7,13 +7,15 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from serving.experiments.aggregates import Aggregates, ShownList, UserAction
+from serving.domain import Exposure, Feedback
+from serving.experiments.aggregates import Aggregates
 from serving.experiments.betting import WEIGHTS, Z, bet_on_preference
 from serving.experiments.experiment_metrics import EventRule, Metric
 from serving.experiments.guardrails import Limits
 from serving.experiments.preference import compare_preferences
 from serving.experiments.team_draft import SHARED, team_draft
 from serving.experiments.verdict import ExperimentDecision
+from tests.serving.made_events import make_exposure, make_feedback
 
 # Half of the items in both lists, at the top of one and at the end of the other: where only exclusive items
 # are credited, people who click at random prefer "b".
@@ -95,15 +97,15 @@ def tally_of(*, metrics: tuple[Metric, ...] = (CLICKS,)) -> Aggregates:
 
 def shown(
     number: int, *, user: str = "u", at: float = 1.0, teams: tuple[str, ...] = ("a", "b", "")
-) -> ShownList:
+) -> Exposure:
     items = ("i", "j", "k")
-    return ShownList(f"x{number}", at, user, "a", 1, items, "personal", 1.0, False, teams)
+    return make_exposure(f"x{number}", at, user, "a", 1, items, "personal", 1.0, False, teams)
 
 
 def done(
-    number: int, kind: str, item: str, on: ShownList, *, at: float = 2.0, value: float | None = None
-) -> UserAction:
-    return UserAction(f"e{number}", on.exposure_id, on.user_id, kind, item, value, None, at)
+    number: int, kind: str, item: str, on: Exposure, *, at: float = 2.0, value: float | None = None
+) -> Feedback:
+    return make_feedback(f"e{number}", on.exposure_id, on.user_id, kind, item, value, None, at)
 
 
 def test_a_conversion_is_credited_once_to_who_brought_the_item_with_its_largest_weight() -> None:

@@ -6,12 +6,13 @@ import numpy as np
 import pytest
 
 from recsys.errors import InputError
-from serving.domain import ArmSpec, ExperimentState
-from serving.experiments.aggregates import Aggregates, ShownList, UserAction
+from serving.domain import ArmSpec, ExperimentState, Exposure, Feedback
+from serving.experiments.aggregates import Aggregates
 from serving.experiments.experiment_metrics import EventRule, Metric, seconds_of, words_of
 from serving.experiments.guardrails import Limits
 from serving.experiments.outcomes import compare, outcomes
 from serving.settings import read_settings
+from tests.serving.made_events import make_exposure, make_feedback
 
 BOUGHT = Metric("worth", {"click": EventRule(1.0), "rating": EventRule(2.0, 4.0), "purchase": EventRule(5.0)})
 
@@ -20,13 +21,13 @@ def tally(*metrics: Metric, window: float = 100.0) -> Aggregates:
     return Aggregates(frozenset({"a", "b"}), window, metrics=metrics or (BOUGHT,))
 
 
-def show(number: int, at: float, *, user: str = "u", arm: str = "a") -> ShownList:
-    return ShownList(f"x{number}", at, user, arm, 1, ("i", "j"), "personal", 1.0, False)
+def show(number: int, at: float, *, user: str = "u", arm: str = "a") -> Exposure:
+    return make_exposure(f"x{number}", at, user, arm, 1, ("i", "j"), "personal", 1.0, False)
 
 
-def act(number: int, shown: ShownList, kind: str, at: float, value: float | None = None) -> UserAction:
+def act(number: int, shown: Exposure, kind: str, at: float, value: float | None = None) -> Feedback:
     predicted = None if value is None else 3.0
-    return UserAction(f"f{number}", shown.exposure_id, shown.user_id, kind, "i", value, predicted, at)
+    return make_feedback(f"f{number}", shown.exposure_id, shown.user_id, kind, "i", value, predicted, at)
 
 
 def worth(made: Aggregates, metric: Metric = BOUGHT) -> float:
