@@ -138,7 +138,7 @@ def started(options: argparse.Namespace, given: list[str]) -> int:
         elsewhere = on_cluster(options, given)
         if elsewhere is not None:
             return elsewhere
-    from search.run.search_run import run  # Ray and torch take seconds to import: not for --help
+    from search.run.run_command import run  # Ray and torch take seconds to import: not for --help
 
     return run(request_of(options, given))
 

@@ -88,7 +88,7 @@ def create(options: argparse.Namespace, given: list[str]) -> int:
 def run(options: argparse.Namespace, given: list[str]) -> int:
     from recsys.notifications import without_webhook
     from search.experiments.create import request_of
-    from search.run.search_run import run as run_search
+    from search.run.run_command import run as run_search
 
     names = ("concurrency", "max_cost", "max_hours", "price")
     changes = {name: getattr(options, name) for name in names if getattr(options, name) is not None}

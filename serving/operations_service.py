@@ -10,7 +10,7 @@ import json
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -23,43 +23,21 @@ from serving.events.store import EventStore
 from serving.experiments.aggregates import Aggregates
 from serving.experiments.epoch import ExperimentEpoch, current_epoch
 from serving.experiments.event_reader import EventReader
-from serving.experiments.experiment_metrics import ACCURACY, DEFAULT_METRICS, Metric, MetricSet, metric_set
-from serving.experiments.guardrails import Limits
+from serving.experiments.experiment_metrics import ACCURACY, MetricSet, metric_set
 from serving.experiments.outcomes import arm_result, as_json, compare
 from serving.experiments.preference import compare_preferences
 from serving.experiments.segments import UserSegments
 from serving.experiments.shadow import Shadows
+from serving.operation_settings import OperationSettings
 from serving.rollout.controller import RolloutController
 
 JOURNAL_KINDS = (
-    "rollout",
-    "drift",
-    "audit",
-    "catalogue",
-    "rules",
-    "gap",
-    "retention",
-    "erasure",
-    "retrain",
-    "loop",
-)
+    "rollout", "drift", "audit", "catalogue", "rules", "gap", "retention", "erasure", "retrain", "loop",
+)  # fmt: skip
 RESULTS_SECONDS = 1.0
 LOOP_ENTRIES = 200
 # Whoever runs this beside a service steps back by so much: a request never waits for a statistic.
 NICE = 10
-
-
-@dataclass(frozen=True)
-class OperationSettings:
-    """``window_seconds`` after a user's first exposure their outcome is fixed. ``metrics`` say what counts as
-    a conversion (accuracy is there always); the first is an arm's hit rate. ``segments`` are columns of the
-    users' table that results are shown by, beside activity."""
-
-    window_seconds: float = 86_400.0
-    tick_seconds: float = 1.0
-    limits: Limits = field(default_factory=Limits)
-    metrics: tuple[Metric, ...] = DEFAULT_METRICS
-    segments: tuple[str, ...] = ()
 
 
 @dataclass

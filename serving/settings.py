@@ -37,7 +37,7 @@ from serving.experiments.experiment_metrics import (
     seconds_of,
 )
 from serving.experiments.guardrails import Limits
-from serving.operations_service import OperationSettings
+from serving.operation_settings import OperationSettings
 
 
 def _rate(text: str) -> str:

@@ -14,16 +14,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import cached_property
 from time import perf_counter
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from recsys.data.ratings import RatingScale
 from recsys.errors import InputError
 from recsys.ranking.retrieval import RankedItems, RetrievalRequest, Retriever, top_k_filtered
-from recsys.ranking.top_k import top_k
 from recsys.release.candidates import CandidateList, rerank, retrieval_request, supporting_items
+from recsys.release.item_lists import ItemLists
 from recsys.release.loaded_release import Release
 from recsys.release.queries import (
     NO_RULES,
@@ -33,10 +31,9 @@ from recsys.release.queries import (
     RecommendationSource,
     Rules,
 )
-from recsys.release.rating_ensemble import RatingEnsemble
 from recsys.release.topk_pruning import score_with_pruning
-from recsys.release.user_state import EMPTY_HISTORY, UserState, UserStateCache
-from recsys.types import BoolArray, FloatArray, IntArray
+from recsys.release.user_state import UserState, UserStateCache
+from recsys.types import IntArray
 
 MIN_CANDIDATES = 100  # of the ranker, rescored for every list
 FIXED_SINCE = 3  # schema version; older releases keep the number that their golden lists were made with
@@ -46,15 +43,12 @@ BATCH = 32  # queries a matrix product; more gains little and holds up the first
 FAILURES = (ArithmeticError, ValueError, IndexError, KeyError, TypeError, OSError, MemoryError)
 
 
-class Recommender:
+class Recommender(ItemLists):
     """Answers from one release. Safe to call from several threads."""
 
     def __init__(self, release: Release) -> None:
-        self.release = release
-        scale = release.manifest.dataset.scale
-        self._scale = RatingScale(scale.low, scale.high)
+        super().__init__(release)
         self._people = UserStateCache(release.histories)
-        self._stars = RatingEnsemble(release.members, self._scale, release.correction)
         self._weights = release.manifest.ranking.weights
         self.retriever = Retriever(release.ranker)
 
@@ -74,7 +68,7 @@ class Recommender:
 
     def predict(self, query: Query, items: IntArray) -> NDArray[np.float32]:
         """(len(items),) predicted stars for the person of ``query``."""
-        self._known_items(items)
+        self.check_items(items)
         return self._stars.rate(self._stars.states(self.person(query)), items)
 
     def predict_interval(
@@ -97,43 +91,6 @@ class Recommender:
             least, most = self._usual_ratings
             low[new], high[new] = np.minimum(low[new], least), np.maximum(high[new], most)
         return stars, (low, high)
-
-    def similar(
-        self, item: int, count: int = 10, *, allowed: BoolArray | None = None
-    ) -> list[Recommendation]:
-        """The items most alike by who rated them; ``score`` is the cosine, stars are for a stranger.
-
-        ``allowed`` (items,) mask narrows the catalogue."""
-        self._known_items(np.array([item]))
-        scores = self.release.items.vectors @ self.release.items.vectors[item]
-        scores[item] = -np.inf
-        if allowed is not None:
-            scores[~allowed] = -np.inf
-        return self._for_strangers(top_k(scores, count), scores)
-
-    def popular(
-        self,
-        count: int,
-        genre: str | None = None,
-        *,
-        trending: bool = False,
-        allowed: BoolArray | None = None,
-        counts: FloatArray | None = None,
-    ) -> list[Recommendation]:
-        """The most rated items, by ``trending`` with decay; ``score`` is 1 for the first of them all.
-
-        ``allowed`` (items,) mask narrows the catalogue; ``counts`` (items,) are newer than the release's."""
-        scores = self._popularity(trending) if counts is None else _on_unit(counts)
-        if allowed is not None:
-            scores[~allowed] = -np.inf
-        if genre is not None:
-            try:
-                scores[~self.release.items.with_genres([genre])] = -np.inf
-            except KeyError:
-                raise InputError(
-                    f"unknown genre {genre!r}; there are {', '.join(self.release.items.genre_names)}"
-                ) from None
-        return self._for_strangers(top_k(scores, count), scores)
 
     def person(self, query: Query) -> UserState:
         """Who asks."""
@@ -215,7 +172,7 @@ class Recommender:
         found: RankedItems | None,
         source: RecommendationSource,
     ) -> CandidateList:
-        own = found or top_k_filtered(self._popularity(trending=False), wish)
+        own = found or top_k_filtered(self.popularity_scores(trending=False), wish)
         best = own.scores[0] if len(own.items) else 0
         draft = CandidateList(query, person, source, own.items, own.scores / best if best > 0 else own.scores)
         if source == "popular" or self._weights.rating == 0:  # stars only of what will be shown
@@ -226,7 +183,7 @@ class Recommender:
         self, query: Query, person: UserState, rules: Rules, wish: RetrievalRequest, fallback: str
     ) -> CandidateList:
         """Popular items in place of what failed, their stars from the items' means."""
-        found = top_k_filtered(self._popularity(trending=False), wish)
+        found = top_k_filtered(self.popularity_scores(trending=False), wish)
         draft = CandidateList(query, person, "popular", found.items, found.scores, fallback=fallback)
         rerank(draft, rules, self.release.items)
         return draft
@@ -299,21 +256,6 @@ class Recommender:
     def _means(self, draft: CandidateList) -> NDArray[np.float32]:
         return self.release.popularity.means[draft.items]
 
-    def _popularity(self, trending: bool) -> NDArray[np.float32]:
-        """(items,) on 0..1, a copy."""
-        shelf = self.release.popularity
-        return _on_unit(shelf.trending if trending else shelf.counts)
-
-    def _for_strangers(self, items: NDArray[np.int64], scores: NDArray[np.float32]) -> list[Recommendation]:
-        """With the stars that somebody unknown would be predicted to give."""
-        if not len(items):
-            return []
-        stars = self._stars.rate(self._strangers, items)
-        return [
-            Recommendation(int(item), float(scores[item]), float(star))
-            for item, star in zip(items, stars, strict=True)
-        ]
-
     @cached_property
     def _usual_ratings(self) -> NDArray[np.float32]:
         """(2,) stars between which the intervals' share of all ratings lies."""
@@ -324,10 +266,6 @@ class Recommender:
         some = values[:: max(1, len(values) // MOST_COUNTED)].astype(np.float32)
         return np.quantile(some, [(1 - level) / 2, (1 + level) / 2]).astype(np.float32)
 
-    @cached_property
-    def _strangers(self) -> list[Any]:
-        return self._stars.states(UserState(None, EMPTY_HISTORY, needs_fold_in=False))
-
     def _check(self, query: Query) -> None:
         if query.count < 1:
             raise InputError(f"a list of {query.count} items was asked for, expected at least 1")
@@ -337,14 +275,4 @@ class Recommender:
             )
         for rows in (query.exclude, None if query.history is None else query.history.items):
             if rows is not None:
-                self._known_items(rows)
-
-    def _known_items(self, items: IntArray) -> None:
-        count = len(self.release.items)
-        if len(items) and not (items.min() >= 0 and items.max() < count):
-            raise InputError(f"item rows {items.min()} .. {items.max()}, expected 0 .. {count - 1}")
-
-
-def _on_unit(counts: FloatArray) -> NDArray[np.float32]:
-    """(items,) shares of the largest count, a copy."""
-    return (counts / max(float(counts.max()), 1e-9)).astype(np.float32)
+                self.check_items(rows)

@@ -1,16 +1,9 @@
-"""One session of a run, from the question to what it leaves.
-
-Everything that can be wrong with the question is found before the run's folder is made. From then on
-whatever happens leaves a run that can be gone on with: see search.storage.run_dir.
-"""
+"""One session of a run: search, finishing, the files that it leaves."""
 
 from __future__ import annotations
 
-import os
 import time
-import traceback
 
-from recsys.errors import InputError
 from recsys.training.trial_types import EventKind, RunEvent, TrialResult, TrialStatus
 from search.finalize.finalizer import Finalizer, FinishedRun
 from search.finalize.reserve import finish_seconds
@@ -22,58 +15,24 @@ from search.results.build import start_results
 from search.results.metrics import metrics_on
 from search.results.run_info import RunStatus
 from search.results.schema import Results
-from search.run.context import RunContext, SearchRequest
+from search.run.context import RunContext
 from search.run.early_end import early_end
 from search.run.forecasts import ForecastLog, floor_seconds
 from search.run.listeners import FanOutListener
 from search.run.progress import ProgressDisplay
 from search.run.projection import Projector
 from search.run.run_state import RunState
-from search.run.setup import prepare
 from search.run.signals import InterruptHandler
 from search.sampling.lanes import CardUse
 from search.storage.run_dir import RunFolder
 from search.tracking import Tracker
 from search.tracking.promotion import gate_answers
-from search.tune.ray_cluster import Resources, check_join, ray_cluster
-from search.tune.tuner import RunFailure, Search
-
-__all__ = ["SearchRequest", "run"]
+from search.tune.ray_cluster import Resources, ray_cluster
+from search.tune.tuner import Search
 
 EXIT_DONE, EXIT_FAILED, EXIT_INTERRUPTED = 0, 1, 130
 SAVE_SECONDS = 5.0
 LEAST_PATIENCE_SECONDS = 90.0
-
-
-def run(request: SearchRequest) -> int:
-    """Run ``request`` and give the exit code. Raises InputError before anything was started."""
-    began = time.time()
-    prepared = prepare(request)
-    if prepared.work.count:
-        check_join()
-    folder = prepared.open_folder()
-    try:
-        return SearchRun(prepared, folder, began=began).go()
-    except KeyboardInterrupt:
-        print(f"\nstopped. {_resume_hint(folder)}")
-        return EXIT_INTERRUPTED
-    except (RunFailure, OSError, InputError) as error:
-        print(f"\nthe run failed: {error}. {_resume_hint(folder)}")
-        return EXIT_FAILED
-    except Exception as error:
-        kept = _keep_traceback(folder)
-        print(f"\nthe run failed: {type(error).__name__}: {error} ({kept}). {_resume_hint(folder)}")
-        return EXIT_FAILED
-    finally:
-        folder.close()
-
-
-def _resume_hint(folder: RunFolder) -> str:
-    shown = os.path.relpath(folder.path)
-    return (
-        f"Checkpoints and finished trials are kept in {shown}; "
-        f"go on with: python search/breakthrough.py --out {shown} --resume"
-    )
 
 
 def _second_look(*, finished: bool) -> str:
@@ -87,16 +46,6 @@ def _second_look(*, finished: bool) -> str:
         "this run has looked at test before: choosing what to do from those figures makes the next ones "
         "optimistic"
     )
-
-
-def _keep_traceback(folder: RunFolder) -> str:
-    """Where the details of what nobody foresaw are."""
-    try:
-        (folder.path / "traceback.txt").write_text(traceback.format_exc())
-    except OSError:
-        traceback.print_exc()
-        return "the traceback is above"
-    return f"details: {os.path.relpath(folder.path)}/traceback.txt"
 
 
 class SearchRun:

@@ -17,15 +17,9 @@ from recsys.types import JsonObject
 from serving.api.http_errors import HttpError, documented
 from serving.api.middleware import request_key
 from serving.api.recommendations import service_of
+from serving.api.response_schemas import ExperimentResponse, HistoryResponse
 from serving.api.responses import JsonResponse
-from serving.api.schemas import (
-    ArmName,
-    ExperimentBody,
-    ExperimentChange,
-    ExperimentPatch,
-    ExperimentResponse,
-    HistoryResponse,
-)
+from serving.api.schemas import ArmName, ExperimentBody, ExperimentChange, ExperimentPatch
 from serving.domain import ExperimentState
 from serving.engine.service import STORE_ERRORS, Service
 from serving.events.audit import changed_fields, shares_in

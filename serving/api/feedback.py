@@ -10,8 +10,9 @@ from starlette.responses import Response
 from recsys.errors import InputError
 from serving.api.http_errors import documented
 from serving.api.recommendations import service_of
+from serving.api.response_schemas import FeedbackResponse
 from serving.api.responses import JsonResponse
-from serving.api.schemas import FeedbackBody, FeedbackResponse
+from serving.api.schemas import FeedbackBody
 from serving.domain import Feedback
 
 CLOCK_SLACK = 60.0  # seconds that a sender's clock may run ahead; beyond it, it is not believed

@@ -12,8 +12,8 @@ from starlette.responses import PlainTextResponse, Response
 from serving.api.etags import conditional
 from serving.api.http_errors import documented
 from serving.api.recommendations import service_of
+from serving.api.response_schemas import About, Health, Readiness
 from serving.api.responses import JsonResponse
-from serving.api.schemas import About, Health, Readiness
 
 router = APIRouter(tags=["state"])
 EXAMPLE_USERS = 12

@@ -11,9 +11,9 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from recsys.errors import InputError
-from serving.api.schemas import ErrorResponse
+from serving.api.response_schemas import ErrorResponse
 from serving.engine.admission import Overloaded
-from serving.engine.micro_batcher import DeadlineExceeded
+from serving.engine.pending_work import DeadlineExceeded
 from serving.events.event_writer import StoreUnavailable
 from serving.events.item_log import ItemConflict
 from serving.events.rule_log import RuleConflict

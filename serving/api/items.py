@@ -11,14 +11,9 @@ from serving.api.http_errors import HttpError, documented
 from serving.api.id_paths import register_any_id
 from serving.api.item_schemas import ItemPage, ItemPageQuery
 from serving.api.recommendations import service_of
+from serving.api.response_schemas import ItemsResponse
 from serving.api.responses import JsonResponse
-from serving.api.schemas import (
-    CountQuery,
-    Id,
-    ItemsResponse,
-    PopularQuery,
-    SimilarQuery,
-)
+from serving.api.schemas import CountQuery, Id, PopularQuery, SimilarQuery
 from serving.engine import catalogue_answers
 from serving.engine.item_pages import PageRequest, item_page
 

@@ -14,15 +14,13 @@ from recsys.errors import InputError
 from recsys.types import JsonObject
 from serving.api.http_errors import HttpError, documented
 from serving.api.id_paths import register_any_id
+from serving.api.response_schemas import BatchResponse, ListResponse, PredictionsResponse
 from serving.api.responses import JsonResponse, list_json, list_response, server_timing
 from serving.api.schemas import (
     BatchBody,
-    BatchResponse,
     Id,
     ListQuery,
-    ListResponse,
     PredictionsQuery,
-    PredictionsResponse,
     SessionBody,
     UserListQuery,
     UserPredictionsQuery,

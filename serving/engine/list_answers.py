@@ -22,7 +22,7 @@ from serving.engine.exploration import candidate_count, explored
 from serving.engine.list_computation import ListComputation, is_memorable
 from serving.engine.list_memo import KnownList
 from serving.engine.merged_lists import ArmAnswer, MergedList, interleave
-from serving.engine.micro_batcher import DeadlineExceeded
+from serving.engine.pending_work import DeadlineExceeded
 from serving.engine.recent_ratings import NO_RATINGS, RecentRatings
 from serving.engine.release_loader import Deployment
 from serving.engine.requests import (

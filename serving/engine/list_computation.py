@@ -13,7 +13,8 @@ from typing import Any
 from recsys.release.queries import Query, RecommendationList
 from serving.engine.admission import Admission, Overloaded
 from serving.engine.list_memo import is_plain
-from serving.engine.micro_batcher import DeadlineExceeded, MicroBatcher
+from serving.engine.micro_batcher import MicroBatcher
+from serving.engine.pending_work import DeadlineExceeded
 from serving.engine.requests import RecommendationRequest
 from serving.engine.served_release import ServedRelease
 from serving.service_metrics import ServiceMetrics

@@ -22,14 +22,12 @@ import math
 import threading
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
 from time import perf_counter, thread_time
 from typing import Any
 
-import numpy as np
-
 from recsys.release.queries import Query, RecommendationList
-from recsys.release.recommender import FAILURES
+from serving.engine.batch_answers import recommend_or_fold_in
+from serving.engine.pending_work import DeadlineExceeded, PendingCall, PendingQuery, expired, same_batch
 from serving.engine.served_release import ServedRelease
 from serving.engine.turn_budget import MAX_BATCH, InlineRule, TurnBudget
 
@@ -37,34 +35,6 @@ BATCH_SECONDS = 0.016  # a turn of the thread
 # A turn on the event loop, which others wait for; folded in (True) queries gain by company.
 INLINE_TURN_SECONDS = {False: 0.004, True: 0.010}
 DEADLINE_MESSAGE = "the answer was not there in time"
-
-
-class DeadlineExceeded(TimeoutError):
-    """The answer was not there in time."""
-
-
-@dataclass
-class PendingQuery:
-    """A query on its way. ``ends`` is when nobody waits for it any more (``perf_counter``)."""
-
-    loaded: ServedRelease
-    query: Query
-    future: asyncio.Future[RecommendationList]
-    ends: float
-
-    @property
-    def folds_in(self) -> bool:
-        return self.query.history is not None
-
-
-@dataclass
-class PendingCall:
-    """Any other work on a release; ``rule`` knows whether work of its kind is short."""
-
-    function: Callable[[], Any]
-    future: asyncio.Future[Any]
-    ends: float
-    rule: InlineRule
 
 
 Result = tuple[asyncio.Future[Any], Any, Exception | None]
@@ -224,10 +194,10 @@ class MicroBatcher:
         most = MAX_BATCH
         for _ in range(len(waiting)):
             job = waiting.popleft()
-            if _expired(job, now, budgets):
+            if expired(job, now, budgets):
                 late.append((job.future, None, DeadlineExceeded(DEADLINE_MESSAGE)))
                 continue
-            if jobs and not _same_batch(jobs[0], job):
+            if jobs and not same_batch(jobs[0], job):
                 others.append(job)
                 continue
             jobs.append(job)
@@ -255,7 +225,7 @@ class MicroBatcher:
             self.batches += 1
             self.batched += len(asks)
             began, worked = perf_counter(), thread_time()
-            answers = _recommend(first.loaded, [ask.query for ask in asks])
+            answers = recommend_or_fold_in(first.loaded, [ask.query for ask in asks])
             spent, worked = perf_counter() - began, thread_time() - worked
             inline = budgets is self._inline_budgets
             budgets[first.folds_in].update(len(asks), spent, worked=worked if inline else None)
@@ -264,50 +234,6 @@ class MicroBatcher:
             return [(ask.future, answer, None) for ask, answer in zip(asks, answers, strict=True)]
         except Exception as error:  # whatever a release raises, the thread goes on
             return [(job.future, None, error) for job in jobs]
-
-
-def _expired(job: PendingQuery | PendingCall, now: float, budgets: dict[bool, TurnBudget]) -> bool:
-    """Whether a turn begun ``now`` would end after ``job`` has to."""
-    if isinstance(job, PendingCall):
-        return job.ends <= now
-    return budgets[job.folds_in].too_late(job.ends, now)
-
-
-def _same_batch(first: PendingQuery | PendingCall, job: PendingQuery | PendingCall) -> bool:
-    """Whether ``job`` may share the turn of ``first``."""
-    if isinstance(first, PendingCall) or isinstance(job, PendingCall):
-        return False
-    return job.loaded is first.loaded and job.folds_in == first.folds_in
-
-
-def _recommend(loaded: ServedRelease, queries: list[Query]) -> list[RecommendationList]:
-    answers = loaded.recommender.recommend(queries, loaded.rules)
-    for place, (query, answer) in enumerate(zip(queries, answers, strict=True)):
-        if answer.fallback and query.user is not None:
-            answers[place] = _folded_in(loaded, query, answer)
-    return answers
-
-
-def _folded_in(loaded: ServedRelease, query: Query, failed: RecommendationList) -> RecommendationList:
-    """A known user whose own state failed, as somebody new with the same ratings."""
-    person = loaded.recommender.person(query)
-    history = person.history
-    stranger = Query(
-        user=None,
-        history=type(history)(np.asarray(history.items), np.asarray(history.values)),
-        count=query.count,
-        exclude=query.exclude,
-        allowed=query.allowed,
-        include_seen=query.include_seen,
-        explain=query.explain,
-    )
-    try:
-        answer = loaded.recommender.recommend([stranger], loaded.rules)[0]
-    except FAILURES:
-        return failed
-    if answer.fallback:
-        return failed
-    return RecommendationList(answer.recommendations, answer.source, answer.milliseconds, failed.fallback)
 
 
 def _expire(future: asyncio.Future[Any]) -> None:

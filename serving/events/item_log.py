@@ -13,9 +13,10 @@ from sqlalchemy.exc import IntegrityError
 
 from recsys.types import JsonObject
 from serving.catalogue.item_records import CatalogueItem, item_from, item_text
+from serving.events.event_queries import CHUNK
 from serving.events.event_tables import ITEMS, JOURNAL
 from serving.events.rows import revision_history
-from serving.events.store import CHUNK, LOOK_UP_ROWS, EventStore
+from serving.events.store import LOOK_UP_ROWS, EventStore
 
 ATTEMPTS = 5  # of a change that another writer was quicker with
 

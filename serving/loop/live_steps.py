@@ -24,7 +24,7 @@ from serving.experiments.preference import compare_preferences
 from serving.loop.arm_plan import ACTOR, ArmPlan, Arms, move_arms
 from serving.loop.loop_journal import LoopState
 from serving.loop.loop_settings import LoopSettings
-from serving.operations_service import OperationSettings
+from serving.operation_settings import OperationSettings
 from serving.rollout.controller import abort
 from serving.rollout.guardrail_readings import read_guardrails, stage_tally
 from serving.rollout.policy import RolloutPlan

@@ -22,7 +22,8 @@ from pathlib import Path
 import numpy as np
 
 from serving.events.store import EventStore
-from serving.operations_service import NICE, Operations, OperationSettings
+from serving.operation_settings import OperationSettings
+from serving.operations_service import NICE, Operations
 from tests.releases import make_release
 from tests.serving.running import Running, running
 

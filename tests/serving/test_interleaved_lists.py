@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from serving.engine.admission import Overloaded
-from serving.engine.micro_batcher import DeadlineExceeded, MicroBatcher
+from serving.engine.micro_batcher import MicroBatcher
+from serving.engine.pending_work import DeadlineExceeded
 from serving.experiments.team_draft import SHARED, team_draft
 from tests.serving.running import Running, arms_of, running, wait_for
 

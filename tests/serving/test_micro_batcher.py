@@ -11,7 +11,8 @@ import pytest
 from recsys.models.base import History
 from recsys.release.queries import Query, RecommendationList
 from serving.catalogue.rule_set import RuleSet
-from serving.engine.micro_batcher import DeadlineExceeded, MicroBatcher
+from serving.engine.micro_batcher import MicroBatcher
+from serving.engine.pending_work import DeadlineExceeded
 from serving.engine.served_release import ServedRelease
 from serving.engine.turn_budget import INLINE_SECONDS, SLOW_SECONDS, InlineRule, TurnBudget
 

@@ -9,7 +9,6 @@ leaves its ratings' new scores at no further cost.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -19,7 +18,7 @@ from torch import Tensor
 
 from recsys.data.split import TrainingData
 from recsys.models.bayes_mf import equations
-from recsys.models.bayes_mf.basis import Array, Basis, feature_basis, history_basis
+from recsys.models.bayes_mf.basis import Basis, feature_basis, history_basis
 from recsys.models.bayes_mf.config import BayesMfConfig
 from recsys.models.bayes_mf.counter_random import normals, uniforms
 from recsys.models.bayes_mf.cutpoints import (
@@ -30,48 +29,12 @@ from recsys.models.bayes_mf.cutpoints import (
     standard_ends,
     truncated_normal,
 )
+from recsys.models.bayes_mf.factor_block import FactorBlock
 from recsys.models.bayes_mf.observation import levels_of, row_precisions
-from recsys.models.bayes_mf.row_groups import RowGroup, RowGroups, for_each, group_rows
+from recsys.models.bayes_mf.row_groups import RowGroup, for_each, group_rows
 from recsys.models.bayes_mf.row_prior import RowPrior
 from recsys.seeds import derive_seed
 from recsys.types import Arrays
-
-Single = NDArray[np.float32]
-
-
-@dataclass
-class FactorBlock:
-    """Users, or items, as tensors on the chain's device."""
-
-    prior: RowPrior
-    ratings: RowGroups
-    drawn: Tensor  # (rows, width)
-    conditional: Tensor  # (rows, width) mean of ``drawn``, given the other side's
-    noise_precision: Tensor  # (rows,)
-    counts: Array
-
-    @property
-    def vectors(self) -> Single:
-        return self.drawn.cpu().numpy()
-
-    @property
-    def mean(self) -> Single:
-        return self.conditional.cpu().numpy()
-
-    @property
-    def precisions(self) -> Single:
-        return self.noise_precision.cpu().numpy()
-
-    def roots(self) -> Tensor:
-        """(rows + 1,) root of each row's noise precision, 0 for the row that pads."""
-        return torch.cat([self.noise_precision.sqrt(), self.noise_precision.new_zeros(1)])
-
-    def table(self) -> Tensor:
-        """(rows + 1, width + 1) factors, 1 and bias, times the root of the row's noise precision."""
-        ones = torch.ones_like(self.drawn[:, :1])
-        table = torch.cat([self.drawn[:, :-1], ones, self.drawn[:, -1:]], dim=1)
-        table *= self.noise_precision.sqrt()[:, None]
-        return torch.cat([table, table.new_zeros(1, table.shape[1])])
 
 
 class Sampler:

@@ -18,7 +18,8 @@ import numpy as np
 
 from serving.domain import ArmSpec, ExperimentState
 from serving.events.store import EventStore
-from serving.operations_service import Operations, OperationSettings
+from serving.operation_settings import OperationSettings
+from serving.operations_service import Operations
 from tests.benchmarks.simulations.behaviour import Behaviour, answers
 
 BASE_HITS = 0.2

@@ -19,7 +19,7 @@ from serving.loop.live_steps import LiveSteps
 from serving.loop.loop_decisions import LoopDecision, Phase, decide
 from serving.loop.loop_journal import LoopState
 from serving.loop.loop_settings import ComparisonSettings, LastStageSettings, LoopSettings
-from serving.operations_service import OperationSettings
+from serving.operation_settings import OperationSettings
 from serving.rollout.controller import RolloutController
 from tests.benchmarks.simulations.behaviour import Behaviour, answers
 

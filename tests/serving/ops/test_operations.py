@@ -23,7 +23,8 @@ from serving.domain import ArmSpec, ExperimentState, Exposure, Feedback
 from serving.events.store import EventStore
 from serving.loop.loop_settings import LoopSettings
 from serving.loop.training_steps import TrainingSteps
-from serving.operations_service import Operations, OperationSettings
+from serving.operation_settings import OperationSettings
+from serving.operations_service import Operations
 from tests.releases import make_release
 from tests.serving.ops.here import Here
 

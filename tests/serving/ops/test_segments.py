@@ -16,7 +16,8 @@ from serving.assignment import Assigner
 from serving.domain import ArmSpec, ExperimentState, Exposure, Feedback
 from serving.events.store import EventStore
 from serving.experiments.segments import UserSegments
-from serving.operations_service import Operations, OperationSettings
+from serving.operation_settings import OperationSettings
+from serving.operations_service import Operations
 from serving.startup_checks import check_segments
 from tests.releases import make_dataset, make_release
 

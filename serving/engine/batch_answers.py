@@ -1,0 +1,35 @@
+"""Answers of a release to a batch of queries; a known user whose own state fails is folded in."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from recsys.release.queries import Query, RecommendationList
+from recsys.release.recommender import FAILURES
+from serving.engine.served_release import ServedRelease
+
+
+def recommend_or_fold_in(loaded: ServedRelease, queries: list[Query]) -> list[RecommendationList]:
+    answers = loaded.recommender.recommend(queries, loaded.rules)
+    for place, (query, answer) in enumerate(zip(queries, answers, strict=True)):
+        if answer.fallback and query.user is not None:
+            answers[place] = fold_in_known_user(loaded, query, answer)
+    return answers
+
+
+def fold_in_known_user(loaded: ServedRelease, query: Query, failed: RecommendationList) -> RecommendationList:
+    """A known user whose own state failed, as somebody new with the same ratings."""
+    person = loaded.recommender.person(query)
+    history = person.history
+    stranger = replace(
+        query, user=None, history=type(history)(np.asarray(history.items), np.asarray(history.values))
+    )
+    try:
+        answer = loaded.recommender.recommend([stranger], loaded.rules)[0]
+    except FAILURES:
+        return failed
+    if answer.fallback:
+        return failed
+    return RecommendationList(answer.recommendations, answer.source, answer.milliseconds, failed.fallback)
