@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 
 from recsys.training.trial_types import EventKind, RunEvent, TrialResult, TrialStatus
 from search.finalize.finalizer import Finalizer, FinishedRun
