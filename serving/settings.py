@@ -292,5 +292,5 @@ def first_fault(error: ValidationError) -> str:
     first = error.errors()[0]
     # The branches of a union (a rule of ``metrics``, or a name) are no names that anybody wrote.
     names = [str(name) for name in first["loc"] if name not in ("MetricSettings", "str", "[key]")]
-    place = ".".join(names) or "the top level"
-    return f"{place}: {first['msg'].removeprefix('Value error, ')} (got {str(first['input'])[:80]!r})"
+    words = first["msg"].removeprefix("Value error, ")
+    return f"{'.'.join(names)}: {words} (got {str(first['input'])[:80]!r})" if names else f"{words}"

@@ -214,7 +214,7 @@ def _metric_rules(metrics: JsonObject | None) -> JsonObject | None:
     try:
         return ExperimentSettings.model_validate({"metrics": metrics}).rules
     except ValidationError as error:
-        raise ValueError(first_fault(error).removeprefix("metrics.").removeprefix("metrics: ")) from None
+        raise ValueError(first_fault(error).removeprefix("metrics.")) from None
 
 
 MetricRules = Annotated[

@@ -1,6 +1,6 @@
 "use strict";
 // Building blocks: numbers as words, elements, small drawings. Text only ever goes in as text.
-const NONE = "–", LEFT = new Set(["segment", "difference", "signal", "state", "what moved most", "cycle", "began because", "comparison", "outcome"]);
+const NONE = "–", LEFT = new Set(["segment", "difference", "change", "signal", "state", "what moved most", "cycle", "began because", "comparison", "outcome"]);
 const missing = value => value === null || value === undefined || Number.isNaN(value);
 const number = (value, digits = 3) => missing(value) ? NONE : Number(value).toLocaleString("en", {maximumFractionDigits: digits});
 const fixed = (value, digits) => missing(value) ? NONE : Number(value).toLocaleString("en", {minimumFractionDigits: digits, maximumFractionDigits: digits});
@@ -21,6 +21,13 @@ function table(caption, heads, rows) {
   return node("div", {class: "scroll", tabindex: 0, role: "region", "aria-label": caption}, node("table", {},
     node("thead", {}, node("tr", {}, heads.map(head => node("th", {scope: "col", class: LEFT.has(head) ? "left" : null}, head)))),
     node("tbody", {}, rows.map(row => node("tr", {}, row.map(cell))))));
+}
+
+const opened = new Set();  // what was unfolded stays so when the page is drawn again
+function details(key, summary, ...content) {
+  const made = node("details", {open: opened.has(key) ? "" : null}, node("summary", {}, summary), content);
+  made.addEventListener("toggle", () => made.open ? opened.add(key) : opened.delete(key));
+  return made;
 }
 
 function curve(name, values, most, limit = null) {

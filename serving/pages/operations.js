@@ -47,7 +47,7 @@ function experiment(results) {
     node("div", {class: "verdicts"}, results.comparisons.map(verdict)),
     table(`arms of ${results.experiment}`, ["arm", "share", "users", "outcome fixed", "lists", "hits", "hit rate", "online rmse", "ratings", "p50 / p99 ms", "popular", "items shown"], arms),
     results.comparisons.length ? [node("h3", {}, "Differences, with intervals that hold at every look"), intervals(results.comparisons)] : [],
-    parts.length ? node("details", {}, node("summary", {}, `${parts.length} segments of people, secondary`), table("segments", ["arm", "segment", "people", "difference"], parts)) : [],
+    parts.length ? details(`segments ${results.experiment}`, `${parts.length} segments of people, secondary`, table("segments", ["arm", "segment", "people", "difference"], parts)) : [],
     shadows.length ? [node("h3", {}, "Shadow lists beside the shown ones"), table("shadow lists", ["arm", "pairs", "overlap", "rank correlation", "slower by ms"], shadows)] : [],
     node("p", {class: "note"}, notes.filter(Boolean).join(" ")));
 }
@@ -73,9 +73,12 @@ function drift(watches, arms) {
     node("td", {class: "left"}, node("span", {class: `pill ${state(signal)[1]}`}, state(signal)[0])), fixed(signal.distance, 3), fixed(signal.threshold, 3), percent(signal.false_alarm_rate), signal.since ? clock(signal.since) : NONE,
     node("td", {class: "words"}, signal.largest.map(bin => `${bin.where}: ${percent(bin.expected)} → ${percent(bin.seen)}`).join("; ") || NONE)]));
   const advice = releases.filter(release => release.advice).map(release => node("p", {class: "bad"}, `${mine(release)}: ${release.advice}`));
-  const read = releases.map(release => release.note ? `${mine(release)}: ${release.note}` : `${mine(release)}: ${number(release.events, 0)} ratings; ${Object.entries(release.power).filter(([, sees]) => sees).map(([name, sees]) => `${sees.change}: seen within ${number(sees.within, 0)}`).concat(release.not_watched).join(", ")}`).join("; ");
+  const read = releases.map(release => `${mine(release)}: ${release.note || `${number(release.events, 0)} ratings`}`).join("; ");
+  const power = releases.filter(release => !release.note).flatMap(release => [...Object.values(release.power).filter(Boolean).map(sees => [mine(release), node("td", {class: "words"}, sees.change), number(sees.within, 0)]),
+    ...release.not_watched.map(words => [mine(release), node("td", {class: "words"}, words), NONE])]);
   return node("section", {}, node("h2", {}, "Drift ", node("small", {}, "against each release's own reference")), advice,
     rows.length ? table("drift signals", ["release", "signal", "state", "distance", "threshold", "false alarms", "since", "what moved most"], rows) : node("p", {class: "soft"}, "No full window of ratings yet."),
+    power.length ? details("drift power", "How soon a change is seen", table("power", ["release", "change", "ratings"], power)) : [],
     read ? node("p", {class: "note"}, `${read}. A signal has drifted when it is over its threshold in two windows running.`) : []);
 }
 

@@ -34,7 +34,9 @@ def test_other_metrics_are_checked_audited_and_counted_anew(
         buy(made, "u1")
         refused = patch(made, {"primary": "bought"})
         assert refused.status_code == 422
-        assert "the primary metric 'bought' is none of" in refused.text
+        assert refused.json()["error"]["message"] == (
+            "body.metrics: the primary metric 'bought' is none of ['hit_rate', 'accuracy']"
+        )
         typed = patch(made, {"bought": {"events": {"purchase": 0}}}).json()["error"]
         assert typed["message"] == (
             "body.metrics: bought.events.purchase.weight: Input should be greater than 0 (got '0')"
