@@ -65,6 +65,12 @@ class RatingIntervals:
         high = np.clip(stars + np.asarray(self.high)[band], scale.low, scale.high)
         return low.astype(np.float32), high.astype(np.float32)
 
+    def covers(self, stars: FloatArray, known_ratings: IntArray | int, ratings: Ratings) -> NDArray[np.bool_]:
+        """(n,) whether each of ``ratings`` lies in the interval around its prediction; as ``ends``."""
+        low, high = self.ends(stars, known_ratings, ratings.scale)
+        inside: NDArray[np.bool_] = (ratings.values >= low) & (ratings.values <= high)
+        return inside
+
 
 @dataclass(frozen=True)
 class BandCoverage:
@@ -113,7 +119,7 @@ def coverage_by_band(
     """The share of ratings inside their interval, band by band; bands without a row are left out."""
     known = known_ratings[held_out.users]
     low, high = intervals.ends(stars, known, held_out.scale)
-    inside = (held_out.values >= low) & (held_out.values <= high)
+    inside = intervals.covers(stars, known, held_out)
     band = intervals.bands(known)
     rows = []
     for index, least in enumerate(intervals.least_ratings):

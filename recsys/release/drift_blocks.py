@@ -6,6 +6,7 @@ count (Good-Turing): an event on an item rated once stands for one on an unknown
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -20,10 +21,16 @@ from recsys.types import BoolArray, FloatArray, IntArray
 MOST_USERS = 20_000
 BLOCK_RATINGS = 50
 ARRIVALS = ("unknown_users", "unknown_items")
+JUDGED = ("predictions", "error", "coverage")  # signals of the ratings that have a prediction
+LOST = 1 / 3  # of the ratings inside their interval, after the change that "coverage" is there to see
 
 
 def blocks_of(
-    ratings: Ratings, predicted: FloatArray, genres: BoolArray, random: np.random.Generator
+    ratings: Ratings,
+    predicted: FloatArray,
+    genres: BoolArray,
+    random: np.random.Generator,
+    inside: FloatArray | None = None,
 ) -> BlockCounts:
     """Counts of every signal by block, as they were and after the changes that are to be seen."""
     user_counts = np.bincount(ratings.users, minlength=ratings.user_count)
@@ -31,7 +38,13 @@ def blocks_of(
     scale = (ratings.scale.low, ratings.scale.high)
     rows, users = _drawn_users(ratings.users, user_counts, random)
     blocks, owners = _cut_into_blocks(users)
-    events = Events(ratings.users[rows], ratings.items[rows], ratings.values[rows], predicted[rows])
+    events = Events(
+        ratings.users[rows],
+        ratings.items[rows],
+        ratings.values[rows],
+        predicted[rows],
+        None if inside is None else inside[rows],
+    )
     bins = {
         "user_bins": bins_left_out(user_counts[events.users]),
         "item_bins": bins_left_out(item_counts[events.items]),
@@ -40,7 +53,7 @@ def blocks_of(
     changed = _changed(events, blocks, owners, bins, genres, scale, random)
     sizes = np.bincount(blocks).astype(np.float64)
     for counts in (usual, changed):
-        for name in ("predictions", "error"):
+        for name in JUDGED:
             counts[name] = _for_all(counts[name], owners, sizes, rated=1 if name == "error" else None)
     noise = partial(_noise_of_counts, item_counts, genres, len(events))
     return BlockCounts(usual, changed, sizes=sizes, owners=owners, noise=noise)
@@ -107,6 +120,8 @@ def _changed(
     moved = Events(events.users, events.items, events.values - lower, events.predicted - lower)
     confused = Events(events.users, events.items, events.values, shuffled)
     users, items = bins["user_bins"], bins["item_bins"]
+    kept = np.random.default_rng(1).random(len(events)) >= LOST  # its own: the other signals' draws stay
+    uncovered = replace(events, inside=None if events.inside is None else events.inside * kept)
     found = count(moved, blocks, user_bins=_reversed(users), item_bins=_reversed(items))
     arrived = count(
         events,
@@ -119,6 +134,7 @@ def _changed(
         found
         | {name: arrived[name] for name in ARRIVALS}
         | {name: others[name] for name in ("error", "genre_mix")}
+        | {"coverage": count(uncovered, blocks, user_bins=users, item_bins=items)["coverage"]}
     )
 
 

@@ -18,12 +18,14 @@ LEFT_OUT_MOST = 15
 @dataclass(frozen=True)
 class Events:
     """Rating events. ``users``, ``items`` (n,) rows of the release, -1 if it knows none; ``values``,
-    ``predicted`` (n,) stars, NaN where not known."""
+    ``predicted`` (n,) stars, NaN where not known. ``inside`` (n,): 1 where the rating lies in its prediction
+    interval, 0 where it does not, NaN without one; None for no intervals at all."""
 
     users: IntArray
     items: IntArray
     values: FloatArray
     predicted: FloatArray
+    inside: FloatArray | None = None
 
     def __len__(self) -> int:
         return len(self.users)
@@ -53,8 +55,9 @@ def histograms(
     """(blocks, bins) counts of every signal; ``blocks`` (n,) says which block an event belongs to.
 
     ``user_bins`` and ``item_bins`` are (n,), those of each event; 0 is an unknown user or item, which is
-    counted as unknown and nowhere else. "error" counts are (sum of absolute errors, ratings), of known
-    users and items alone: the error of strangers is another figure.
+    counted as unknown and nowhere else. "error" counts are (sum of absolute errors, ratings), those of
+    "coverage" (ratings outside their interval, inside), of known users and items alone: the error of
+    strangers is another figure.
     """
     count = int(blocks.max(initial=-1)) + 1
     low, high = scale
@@ -72,6 +75,8 @@ def histograms(
     rated = np.isfinite(events.values)
     judged = np.isfinite(events.values - events.predicted) & known_user & known_item
     errors = np.where(judged, np.abs(events.values - events.predicted), 0.0)
+    inside = np.full(len(events), np.nan) if events.inside is None else events.inside
+    covered = judged & np.isfinite(inside)
     mix = np.zeros((count, max(1, genres.shape[1])))
     for genre in range(genres.shape[1]):
         mix[:, genre] = np.bincount(blocks[genres[events.items, genre] & known_item], minlength=count)
@@ -83,6 +88,7 @@ def histograms(
         "predictions": counts(judged, binned(events.predicted, SCORE_BINS), SCORE_BINS),
         "unknown_users": counts(everywhere, known_user.astype(np.int64), 2),
         "unknown_items": counts(everywhere, known_item.astype(np.int64), 2),
+        "coverage": counts(covered, np.nan_to_num(inside).astype(np.int64), 2),
         "error": np.stack(
             [np.bincount(blocks, errors, minlength=count), np.bincount(blocks, judged, minlength=count)], 1
         ).astype(np.float64),

@@ -24,11 +24,11 @@ BASE_WINDOW = 250
 WINDOW_SIZES = (250, 500, 1000, 2000, 4000)
 CONSECUTIVE = 2  # windows in a row over the threshold that make an alarm
 STREAMS = 200
-FALSE_ALARMS = 0.0025  # of one signal in a stream of HORIZON ratings; eight signals: 2%
+FALSE_ALARMS = 0.0025  # of one signal in a stream of HORIZON ratings; nine signals: 2%
 HEADROOM = 1.15  # over that quantile: it is known from STREAMS streams only
 SEEN = 0.9  # of the changed streams must alarm within "within" ratings
 FEWEST_USERS = 8
-FEWEST_ERRORS = 30  # a mean absolute error over fewer ratings says nothing
+FEWEST_ERRORS = 30  # a mean absolute error, or a coverage, over fewer ratings says nothing
 UNKNOWN_LEAST, UNKNOWN_MOST = 0.2, 0.5  # thresholds of the shares unknown lie between
 ORDERED = ("ratings", "predictions")
 # The change that each signal is there to see: its power is that of seeing this one.
@@ -41,6 +41,7 @@ CHANGES = {
     "unknown_users": "60% unknown users",
     "unknown_items": "60% unknown items",
     "error": "predictions shuffled",
+    "coverage": "a third of the ratings inside their interval fall outside",
 }
 
 
@@ -61,7 +62,8 @@ def distances(name: str, expected: FloatArray, seen: FloatArray) -> NDArray[np.f
     """(n,) distances of windows with (n, bins) counts ``seen`` from ``expected`` (bins,) or (n, bins).
 
     PSI, or KS for ordered signals; for "error" ((2,) sum and count) the relative rise of the mean; for the
-    shares unknown the part of what was known that no longer is. 0 where one of them is empty.
+    shares unknown the part of what was known that no longer is, for "coverage" of what was inside. 0 where
+    one of them is empty.
     """
     seen = np.asarray(seen, dtype=np.float64)
     expected = np.broadcast_to(np.asarray(expected, dtype=np.float64), seen.shape)
@@ -74,7 +76,9 @@ def distances(name: str, expected: FloatArray, seen: FloatArray) -> NDArray[np.f
     valid = (totals > 0) & (usual > 0)
     first = expected / np.maximum(usual, 1e-12)[..., None]
     second = seen / np.maximum(totals, 1e-12)[..., None]
-    if name.startswith("unknown"):
+    if name == "coverage":
+        valid &= totals >= FEWEST_ERRORS
+    if name.startswith("unknown") or name == "coverage":
         rise = (second[..., 0] - first[..., 0]) / np.maximum(1 - first[..., 0], 1e-12)
         return np.where(valid, rise.clip(0.0, 1.0), 0.0)
     if name in ORDERED:

@@ -125,7 +125,7 @@ def pack_release(
             ),
             fold_in=FoldInCard(ranker=ranker.folds_in, members=True, figures=fold_in or {}),
             metrics=metrics or MetricsCard(),
-            profile=(profile or profile_of_run(dataset, split, valid_predictions)).pack(),
+            profile=(profile or profile_of_run(dataset, split, valid_predictions, intervals)).pack(),
         ),
     )
 

@@ -1,10 +1,10 @@
 """What live events looked like when a release was made: the reference that drift is measured against.
 
-Packed with the release. Eight signals over windows of rating events: the users' activity, the items'
-popularity, the genre mix, the ratings, the predicted ratings, the shares of unknown users and items, and
-the mean absolute error. Distances are PSI for categories, KS for ordered values, a rise of the share
-unknown, a relative rise of the error. Each signal has the window and the threshold that
-``drift_thresholds`` worked out for it by resampling, or is not watched.
+Packed with the release. Nine signals over windows of rating events: the users' activity, the items'
+popularity, the genre mix, the ratings, the predicted ratings, the shares of unknown users and items, the
+mean absolute error, and the coverage of the prediction intervals. Distances are PSI for categories, KS for
+ordered values, a rise of the share unknown or outside its interval, a relative rise of the error. Each signal
+has the window and the threshold that ``drift_thresholds`` worked out for it by resampling, or is not watched.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from recsys.data.dataset import Dataset
 from recsys.data.ratings import Ratings
 from recsys.data.split import Split
+from recsys.ensemble.rating_intervals import RatingIntervals, user_activity
 from recsys.release.drift_blocks import ARRIVALS, blocks_of
 from recsys.release.drift_signals import Events, histograms, magnitude_bins
 from recsys.release.drift_thresholds import choose_thresholds
@@ -79,8 +80,11 @@ def window_counts(profile: Profile, events: Events) -> dict[str, NDArray[np.floa
     return {name: counts[0] for name, counts in found.items()}
 
 
-def build_profile(ratings: Ratings, predicted: FloatArray, genres: BoolArray) -> Profile:
-    """The profile of ``ratings`` (train and valid, say) with a prediction (n,) for each, NaN where none.
+def build_profile(
+    ratings: Ratings, predicted: FloatArray, genres: BoolArray, *, inside: FloatArray | None = None
+) -> Profile:
+    """The profile of ``ratings`` (train and valid, say) with a prediction (n,) for each, NaN where none; of
+    ``inside`` see ``Events``.
 
     Without times the order is that of the file: then what is known of arrivals is no history, and
     ``error["ordered_by"]`` says so.
@@ -91,7 +95,7 @@ def build_profile(ratings: Ratings, predicted: FloatArray, genres: BoolArray) ->
     random = np.random.default_rng(0)
     arrivals = _arrivals(ratings)
     signals = choose_thresholds(
-        blocks_of(ratings, predicted, genres, random),
+        blocks_of(ratings, predicted, genres, random, inside),
         least={name: 1.25 * share for name, share in arrivals.items()},
         random=random,
     )
@@ -105,14 +109,25 @@ def build_profile(ratings: Ratings, predicted: FloatArray, genres: BoolArray) ->
     )
 
 
-def profile_of_run(dataset: Dataset, split: Split, valid_predictions: FloatArray | None = None) -> Profile:
+def profile_of_run(
+    dataset: Dataset,
+    split: Split,
+    valid_predictions: FloatArray | None = None,
+    intervals: RatingIntervals | None = None,
+) -> Profile:
     """The profile of a run's train and valid ratings. ``valid_predictions`` (valid,) stars by models that
     were not trained on valid: only an error on unseen ratings is like the error in production."""
     rows = np.concatenate([split.train, split.valid])
     predicted = np.full(len(rows), np.nan, dtype=np.float32)
     if valid_predictions is not None:
         predicted[len(split.train) :] = valid_predictions
-    return build_profile(dataset.ratings.take(rows), predicted, dataset.catalogue.genre_matrix())
+    ratings, inside = dataset.ratings.take(rows), None
+    if intervals is not None and valid_predictions is not None:
+        valid = dataset.ratings.take(split.valid)
+        activity = user_activity(dataset.ratings.take(split.train))
+        inside = np.full(len(rows), np.nan)
+        inside[len(split.train) :] = intervals.covers(valid_predictions, activity[valid.users], valid)
+    return build_profile(ratings, predicted, dataset.catalogue.genre_matrix(), inside=inside)
 
 
 def _arrivals(ratings: Ratings) -> dict[str, float]:

@@ -23,13 +23,15 @@ from recsys.types import JsonObject
 @dataclass(frozen=True)
 class Observation:
     """One rating event. ``user``, ``item`` are the release's rows, -1 for unknown; ``predicted`` None
-    where no prediction was made before ``value`` was known."""
+    where no prediction was made before ``value`` was known; ``inside`` whether ``value`` lies in the interval
+    around it, None without one."""
 
     at: float
     user: int
     item: int
     value: float
     predicted: float | None
+    inside: bool | None = None
 
 
 @dataclass(frozen=True)
@@ -51,13 +53,16 @@ class SignalState:
 class Detector:
     """Feed it events in time order with ``observe``; read ``signals``. One for each release.
 
-    ``error_sum`` and ``error_count`` add up the absolute error of known users on known items, in stars."""
+    ``error_sum`` and ``error_count`` add up the absolute error of known users on known items, in stars;
+    ``covered`` counts those inside their interval, ``interval_count`` those that have one."""
 
     profile: Profile
     events: int = 0
     windows: int = 0
     error_sum: float = 0.0
     error_count: int = 0
+    covered: int = 0
+    interval_count: int = 0
     signals: dict[str, SignalState] = field(default_factory=dict)
     _pending: dict[int, list[Observation]] = field(init=False)
 
@@ -77,6 +82,8 @@ class Detector:
             if observation.predicted is not None and min(observation.user, observation.item) >= 0:
                 self.error_sum += abs(observation.value - observation.predicted)
                 self.error_count += 1
+                self.interval_count += observation.inside is not None
+                self.covered += bool(observation.inside)
             for size, pending in self._pending.items():
                 pending.append(observation)
                 if len(pending) >= size:
@@ -92,6 +99,7 @@ class Detector:
             items=np.array([row.item for row in window]),
             values=np.array([row.value for row in window]),
             predicted=np.array([missing if row.predicted is None else row.predicted for row in window]),
+            inside=np.array([missing if row.inside is None else float(row.inside) for row in window]),
         )
         seen = window_counts(self.profile, events)
         alarms = []

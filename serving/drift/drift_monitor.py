@@ -6,6 +6,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
+
+from recsys.data.ratings import RatingScale
 from recsys.release.drift_thresholds import CHANGES
 from recsys.release.load import load_release
 from recsys.release.loaded_release import Release
@@ -53,7 +56,7 @@ class DriftMonitor:
             self._last = number
             watched = by_arm.get(assigner.assign(event.user_id).arm)
             if watched is not None and watched.detector is not None:
-                batches.setdefault(watched.release.release_id, []).append(_observed(watched.release, event))
+                batches.setdefault(watched.release.release_id, []).append(observed(watched.release, event))
         new: list[SignalState] = []
         for release_id, observations in batches.items():
             found = self.watched[release_id]
@@ -115,6 +118,7 @@ class DriftMonitor:
 
 def _watched_row(watched: MonitoredRelease, detector: Detector) -> JsonObject:
     profile = detector.profile
+    intervals = watched.release.manifest.rating_blend.intervals
     blind = sorted(profile.signals.keys() - detector.watched.keys())
     row: JsonObject = {
         "events": detector.events,
@@ -130,6 +134,11 @@ def _watched_row(watched: MonitoredRelease, detector: Detector) -> JsonObject:
             "online": detector.error_sum / detector.error_count if detector.error_count else None,
             "ratings": detector.error_count,
             "unseen_at_packing": profile.error["mean"],
+        },
+        "coverage": {  # of the prediction intervals
+            "online": detector.covered / detector.interval_count if detector.interval_count else None,
+            "ratings": detector.interval_count,
+            "level": None if intervals is None else intervals.level,
         },
     }
     if not detector.watched:
@@ -172,6 +181,8 @@ def label(watched: MonitoredRelease, signal: str, place: int) -> str:
         return "none" if place == 0 else f"{2 ** (place - 1)} to {2**place - 1} ratings"
     if signal in ("unknown_users", "unknown_items"):
         return ("unknown", "known")[place]
+    if signal == "coverage":
+        return ("outside", "inside")[place]
     if signal == "error":
         return ("sum of errors", "ratings")[place]
     bins = 10 if signal == "ratings" else 20
@@ -179,13 +190,21 @@ def label(watched: MonitoredRelease, signal: str, place: int) -> str:
     return f"{scale.low + place * width:.2f} to {scale.low + (place + 1) * width:.2f} stars"
 
 
-def _observed(release: Release, event: Feedback) -> Observation:
+def observed(release: Release, event: Feedback) -> Observation:
     user = release.users.row(event.user_id)
     item = None if event.item_id is None else release.items.ids.row(event.item_id)
+    inside = None
+    intervals, stars, value = release.manifest.rating_blend.intervals, event.predicted, event.value
+    if intervals is not None and user is not None and stars is not None and value is not None:
+        scale = release.manifest.dataset.scale
+        known = len(release.histories(user).items)
+        low, high = intervals.ends(np.array([stars]), known, RatingScale(scale.low, scale.high))
+        inside = bool(low[0] <= value <= high[0])
     return Observation(
         at=event.at,
         user=-1 if user is None else user,
         item=-1 if item is None else item,
         value=float("nan") if event.value is None else event.value,
         predicted=event.predicted,
+        inside=inside,
     )

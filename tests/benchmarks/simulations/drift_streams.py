@@ -4,7 +4,8 @@
 
 Everything here is synthetic, and says so. A world of users with tastes rates items with genres; a
 profile is made of its first events, as a release would; the stream goes on, clean or with one drift
-planted at its start. Predictions are the world's own means, so their error is the noise alone.
+planted at its start. Predictions are the world's own means, so their error is the noise alone; intervals
+around them hold 80% of the ratings. "intervals" are those of a release that makes them too narrow.
 """
 
 from __future__ import annotations
@@ -21,7 +22,8 @@ from recsys.release.profile import Profile, build_profile
 from serving.drift.detector import Detector, Observation
 
 USERS, ITEMS, GENRES, NOISE = 600, 400, 8, 0.6
-DRIFTS = ("none", "popularity", "genres", "ratings", "unknown users", "error")
+HALF = 0.8  # stars, of an interval that holds 80%
+DRIFTS = ("none", "popularity", "genres", "ratings", "unknown users", "error", "intervals")
 
 
 # Users, items, ratings and predictions, (count,) each.
@@ -85,13 +87,16 @@ def profile_of(source: DriftWorld, *, events: int, seed: int) -> Profile:
         user_count=USERS,
         item_count=ITEMS,
     )
-    return build_profile(ratings, predicted, source.genres)
+    inside = (np.abs(values - predicted) <= HALF).astype(np.float64)
+    return build_profile(ratings, predicted, source.genres, inside=inside)
 
 
-def first_alarm(detector: Detector, stream: Stream) -> tuple[int, str] | None:
-    """Events until the first alarm, and its signal; None if the stream ended without one."""
+def first_alarm(detector: Detector, stream: Stream, *, half: float = HALF) -> tuple[int, str] | None:
+    """Events until the first alarm, and its signal; None if the stream ended without one. ``half`` is that of
+    the intervals (stars)."""
     for place, (user, item, value, predicted) in enumerate(zip(*stream, strict=True), start=1):
-        seen = Observation(float(place), int(user), int(item), float(value), float(predicted))
+        inside = bool(abs(value - predicted) <= half)
+        seen = Observation(float(place), int(user), int(item), float(value), float(predicted), inside)
         alarms = detector.observe([seen])
         if alarms:
             return place, alarms[0].name
@@ -114,7 +119,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         delays, names = [], []
         for seed, source in enumerate(worlds):
             detector = Detector(profiles[seed])
-            found = first_alarm(detector, draw(source, options.events, drift=drift, seed=1000 + seed))
+            stream = draw(source, options.events, drift=drift, seed=1000 + seed)
+            found = first_alarm(detector, stream, half=0.6 * HALF if drift == "intervals" else HALF)
             if found is not None:
                 delays.append(found[0])
                 names.append(found[1])
@@ -122,6 +128,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         middle = f"{np.median(delays):,.0f}" if delays else "-"
         most = f"{max(delays):,}" if delays else "-"
         print(f"{drift:>14} {len(delays):>3}/{options.runs:<2} {middle:>14} {most:>7}  {signals}")
+    for name in ("coverage", "error"):
+        watched = [made.signals[name] for made in profiles if made.signals[name]["watched"]]
+        within = ", ".join(f"{signal['power']['within']:,}" for signal in watched)
+        false = np.mean([signal["false_alarm_rate"] for signal in watched]) if watched else float("nan")
+        print(f"{name}: watched by {len(watched)}, false alarms {false:.2%}, seen within {within}")
     return 0
 
 

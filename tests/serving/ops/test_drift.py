@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,9 +13,19 @@ from scipy import stats
 
 from recsys.data.ratings import Ratings, RatingScale
 from recsys.release.drift_thresholds import CHANGES, CONSECUTIVE, _one_stream, distances
+from recsys.release.load import load_release
 from recsys.release.profile import Profile, build_profile, unpack
+from serving.domain import Feedback
 from serving.drift.detector import Detector, Observation
-from tests.benchmarks.simulations.drift_streams import DRIFTS, draw, drift_world, first_alarm, profile_of
+from serving.drift.drift_monitor import observed
+from tests.benchmarks.simulations.drift_streams import (
+    DRIFTS,
+    HALF,
+    draw,
+    drift_world,
+    first_alarm,
+    profile_of,
+)
 
 
 @functools.cache
@@ -84,12 +95,14 @@ def test_planted_drift_is_seen_and_clean_streams_are_silent(drift: str) -> None:
     for seed in range(3):
         source = drift_world(seed)
         detector = Detector(profile(seed))
-        found = first_alarm(detector, draw(source, 6000, drift=drift, seed=100 + seed))
+        half = 0.6 * HALF if drift == "intervals" else HALF
+        found = first_alarm(detector, draw(source, 6000, drift=drift, seed=100 + seed), half=half)
         if drift == "none":
             assert found is None
         else:
             assert found is not None
             assert found[0] <= 2000
+            assert drift != "intervals" or found[1] == "coverage"
 
 
 def test_what_drifted_since_when_and_how_much_is_told() -> None:
@@ -127,6 +140,37 @@ def test_a_release_that_is_bad_from_its_first_day_is_seen() -> None:
     assert found is not None
     assert detector.signals["error"].drifted
     assert found[0] <= profile(8).signals["error"]["power"]["within"]
+
+
+def test_coverage_is_told_beside_the_level_it_was_made_for(releases: dict[str, Path]) -> None:
+    """The fixture's intervals run from 1.5 below to 1.25 above a prediction, then 1 below to 0.75 above."""
+    release = load_release(releases["a"])
+    user = int(np.argmax(np.diff(release.histories.ends)))
+    ratings = [(3.6, True), (4.6, False), (2.6, True), (2.4, False)]
+    seen = [
+        observed(
+            release,
+            Feedback(
+                event_id=f"e{place}",
+                exposure_id=None,
+                user_id=str(release.users.names[user]),
+                kind="rating",
+                item_id=str(release.items.ids.names[0]),
+                value=value,
+                at=float(place),
+                predicted=3.5,
+            ),
+        )
+        for place, (value, _) in enumerate(ratings)
+    ]
+    assert [one.inside for one in seen] == [inside for _, inside in ratings]
+    packed = release.profile()
+    assert packed is not None
+    profile_of_release = unpack(*packed)
+    assert profile_of_release is not None
+    detector = Detector(profile_of_release)
+    detector.observe(seen)
+    assert (detector.covered, detector.interval_count) == (2, 4)
 
 
 def bursts(seed: int, *, users: int, ratings: int = 80) -> tuple[Ratings, np.ndarray]:
