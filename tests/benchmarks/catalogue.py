@@ -22,12 +22,14 @@ from typing import Any
 import httpx
 import numpy as np
 
-from tests.releases import make_release
+from tests.releases import make_dataset, make_release, with_features
 from tests.serving.postgres import free_port
 from tests.serving.running import ADMIN, AS_ADMIN, running
 
 POLL_SECONDS = 0.01
 REPLICAS = 2
+NEW = {"genres": ["Drama"]}
+EXPLORE = 0.2  # of the places: where added items are listed
 
 
 def parser() -> argparse.ArgumentParser:
@@ -43,7 +45,10 @@ def parser() -> argparse.ArgumentParser:
 
 def serve(folder: Path, release: Path, port: int) -> None:
     """One replica, until its standard input ends."""
-    with running(folder, {"a": release}, port=port, poll_seconds=0.2, deadline_ms=40):
+    arm = {"name": "a", "release": str(release), "share": 1.0, "explore": EXPLORE}
+    with running(
+        folder, {"a": release}, port=port, poll_seconds=0.2, deadline_ms=40, experiment={"arms": [arm]}
+    ):
         print("ready", flush=True)
         sys.stdin.read()
 
@@ -55,6 +60,7 @@ class Load:
         self.failures: list[str] = []
         self.milliseconds: list[float] = []
         self.leaked = 0
+        self.with_added = 0
         self.gone: dict[str, float] = {}
         self._users = users
         self._stop = threading.Event()
@@ -85,7 +91,9 @@ class Load:
                     self.failures.append(f"{answer.status_code} {answer.text[:200]}")
                     continue
                 self.milliseconds.append(1000 * (perf_counter() - began))
-                self.leaked += bool(gone & {item["id"] for item in answer.json()["items"]})
+                shown = {item["id"] for item in answer.json()["items"]}
+                self.leaked += bool(gone & shown)
+                self.with_added += any(name.startswith("new-") for name in shown)
 
 
 def seconds_until(client: httpx.Client, path: str, status: int) -> float:
@@ -108,7 +116,7 @@ def measure(urls: list[str], seconds: float, clients: int) -> dict[str, Any]:
         shown = here.get(f"/v1/users/{about['example_users'][changes % 10]}/recommendations").json()["items"]
         gone = shown[0]["id"]
         answers = [
-            here.put(f"/v1/items/new-{changes}", json={"title": f"New {changes}"}, headers=AS_ADMIN),
+            here.put(f"/v1/items/new-{changes}", json=NEW | {"title": f"New {changes}"}, headers=AS_ADMIN),
             here.delete(f"/v1/items/{gone}", headers=AS_ADMIN),
         ]
         refused += sum(answer.status_code != 200 for answer in answers)
@@ -129,6 +137,7 @@ def measure(urls: list[str], seconds: float, clients: int) -> dict[str, Any]:
         "failed": len(load.failures),
         "first_failures": load.failures[:3],
         "lists_with_a_hidden_item": load.leaked,
+        "lists_with_an_added_item": load.with_added,
         "changes": 2 * changes,
         "changes_refused": refused,
         "seconds_until_in_both": {
@@ -150,7 +159,8 @@ def main() -> None:
         return
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        release = options.release or make_release(folder / "release", users=943, items=1682)
+        dataset = with_features(make_dataset(users=943, items=1682))
+        release = options.release or make_release(folder / "release", users=943, items=1682, dataset=dataset)
         command = [sys.executable, "-m", "tests.benchmarks.catalogue", "--release", str(release)]
         ports = [free_port() for _ in range(REPLICAS)]
         replicas = [

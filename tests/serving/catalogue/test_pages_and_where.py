@@ -166,3 +166,19 @@ def test_a_table_is_loaded_beside_a_running_service(
     table.write_text("id,title,available_from\nx2,A,soon\n")
     assert main(words) == 2
     assert "item 'x2': available_from" in capsys.readouterr().err
+
+
+def test_a_table_that_is_broken_in_the_middle_changes_nothing(
+    made: Running, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = newest_items(made.service.store)
+    rows = [f"y{n},Title {n},{'soon' if n == 1_200 else ''}" for n in range(1_500)]
+    table = tmp_path / "items.csv"
+    table.write_text("\n".join(["id,title,available_from", *rows]))
+    words = ["items", "load", str(table), "--events", made.service.settings.events]
+    assert main(words) == 2
+    assert "item 'y1200': available_from" in capsys.readouterr().err
+    assert newest_items(made.service.store) == before
+    table.write_text("\n".join(["id,title,available_from", *rows]).replace("soon", "2030-01-01"))
+    assert main(words) == 0
+    assert newest_items(made.service.store)[0] == before[0] + 1_500
