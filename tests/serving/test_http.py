@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from serving.api import item_schemas, schemas
+from serving.api import item_schemas, response_schemas, schemas
 from serving.api.security import is_allowed_host
 from tests.serving.running import Running, running
 
@@ -86,13 +86,13 @@ def test_the_description_says_how_to_give_the_key_and_what_comes_back(shared: Ru
 
 def test_what_is_described_is_what_comes(shared: Running) -> None:
     for path, model in (
-        ("/healthz", schemas.Health),
-        ("/readyz", schemas.Readiness),
-        ("/v1/about", schemas.About),
-        ("/v1/experiments/main", schemas.ExperimentResponse),
-        ("/v1/experiments/main/history", schemas.HistoryResponse),
+        ("/healthz", response_schemas.Health),
+        ("/readyz", response_schemas.Readiness),
+        ("/v1/about", response_schemas.About),
+        ("/v1/experiments/main", response_schemas.ExperimentResponse),
+        ("/v1/experiments/main/history", response_schemas.HistoryResponse),
     ):
-        model.model_validate(shared.client.get(path).json(), strict=True)
+        model.model_validate_json(shared.client.get(path).content, strict=True)
 
 
 def test_examples_are_accepted(shared: Running) -> None:

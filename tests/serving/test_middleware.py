@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from serving.api import schemas
+from serving.api import response_schemas
 from tests.serving.running import ADMIN, Running, running, wait_for
 
 KEY = "the-api-key"
@@ -37,7 +37,7 @@ def test_malformed_bodies(shared: Running, body: bytes) -> None:
         "/v1/recommendations", content=body, headers={"content-type": "application/json"}
     )
     assert answer.status_code in (400, 422)
-    schemas.ErrorResponse.model_validate(answer.json(), strict=True)
+    response_schemas.ErrorResponse.model_validate(answer.json(), strict=True)
 
 
 def test_deep_and_wide_json_is_refused_quietly(shared: Running) -> None:
@@ -126,7 +126,7 @@ def test_a_failure_of_ours_is_a_plain_500(shared: Running, monkeypatch: pytest.M
     monkeypatch.setattr(shared.service, "computation", None)
     answer = shared.client.get("/v1/popular")
     assert answer.status_code == 500
-    body = schemas.ErrorResponse.model_validate(answer.json(), strict=True)
+    body = response_schemas.ErrorResponse.model_validate(answer.json(), strict=True)
     assert body.error.code == "internal"
     assert "Traceback" not in answer.text
 

@@ -13,7 +13,7 @@ from recsys.models.base import History
 from recsys.release.load import load_release
 from recsys.release.queries import Query
 from recsys.release.recommender import Recommender
-from serving.api import schemas
+from serving.api import response_schemas
 from tests.releases import GENRES
 from tests.serving.running import Running, running
 
@@ -44,7 +44,7 @@ def test_over_http_as_offline(shared: Running, releases: dict[str, Path]) -> Non
 
 def test_an_answer_says_who_gave_it(shared: Running) -> None:
     answer = shared.list("u1", count=3)
-    schemas.ListResponse.model_validate(answer, strict=True)
+    response_schemas.ListResponse.model_validate(answer, strict=True)
     loaded = shared.service.deployment.arms[answer["arm"]]
     assert answer["model_version"] == loaded.release_id
     assert (answer["experiment"], answer["assignment"], answer["fallback"]) == ("main", "share", None)
@@ -76,7 +76,7 @@ def test_a_session_is_folded_in(shared: Running, releases: dict[str, Path]) -> N
         "explain": True,
     }
     answer = shared.client.post("/v1/recommendations", json=body).json()
-    schemas.ListResponse.model_validate(answer, strict=True)
+    response_schemas.ListResponse.model_validate(answer, strict=True)
     recommender = Recommender(load_release(releases["b"]))
     row = recommender.release.items.ids.row("i3")
     assert row is not None
@@ -110,7 +110,7 @@ def test_reasons_are_films_that_the_user_rated(shared: Running) -> None:
 
 def test_predictions_popular_similar_and_titles(shared: Running, releases: dict[str, Path]) -> None:
     answer = shared.client.get("/v1/users/u4/predictions", params={"items": "i1,i2"}).json()
-    schemas.PredictionsResponse.model_validate(answer, strict=True)
+    response_schemas.PredictionsResponse.model_validate(answer, strict=True)
     recommender = Recommender(load_release(releases[answer["arm"]]))
     stars = recommender.predict(Query(user=4), recommender.release.items.ids.rows[:0].astype(np.int32))
     assert len(stars) == 0
@@ -125,7 +125,7 @@ def test_predictions_popular_similar_and_titles(shared: Running, releases: dict[
         assert high == pytest.approx(min(5.0, row["predicted_rating"] + above), abs=2e-4)
     assert found == pytest.approx(recommender.predict(Query(user=4), rows).tolist(), abs=1e-3)
     similar = shared.client.get("/v1/items/i1/similar", params={"count": 4}).json()
-    schemas.ItemsResponse.model_validate(similar, strict=True)
+    response_schemas.ItemsResponse.model_validate(similar, strict=True)
     assert "i1" not in ids(similar)
     drama = shared.client.get("/v1/popular", params={"genre": "drama", "trending": True}).json()
     assert all("Drama" in item["genres"] for item in drama["items"])
@@ -155,7 +155,7 @@ def test_predictions_popular_similar_and_titles(shared: Running, releases: dict[
 def test_bad_questions_get_one_clear_shape(shared: Running, path: str, status: int, says: str) -> None:
     answer = shared.client.get(path)
     assert answer.status_code == status
-    body = schemas.ErrorResponse.model_validate(answer.json(), strict=True)
+    body = response_schemas.ErrorResponse.model_validate(answer.json(), strict=True)
     assert says in body.error.message
     assert body.request_id == answer.headers["x-request-id"]
 
