@@ -25,7 +25,6 @@ from typing import Any
 import yaml
 
 from recsys.errors import InputError
-from recsys.machine import ensure_ray_token, object_store_folder, ray_folder
 from serving.autoscaling import autoscaling_config
 from serving.domain import ExperimentState
 from serving.error_log import ConsoleFollower
@@ -45,6 +44,7 @@ from serving.startup_checks import (
 
 APPLICATION = "recommendations"
 GRACE_SECONDS = 20.0  # for requests in flight and events that wait, after the drain
+STOP_SECONDS = 90.0  # after the drain: open requests, events that wait, and Ray's own end
 OBJECT_STORE_BYTES = 100_000_000  # nothing of ours passes through it
 RAY_TOKEN = Path("~/.ray/auth_token")
 
@@ -116,7 +116,7 @@ def serve_here(settings: Settings, start: Start) -> int:
             checked.result()
             _run_application(settings)
         except BaseException:
-            _stop()
+            _stop(settings)
             raise
     ready = time.perf_counter() - start.began
     _print_ready(settings, start.state, ready, ray_seconds)
@@ -124,7 +124,7 @@ def serve_here(settings: Settings, start: Start) -> int:
     _wait_for_signal()
     print("stopping: open requests are finished first", flush=True)
     follower.stop()
-    _stop()
+    _stop(settings)
     return 0
 
 
@@ -183,24 +183,13 @@ def _start_ray(settings: Settings) -> float:
     began = time.perf_counter()
     from ray import serve
 
-    from serving.ray_patches import check_names, start_ray
+    from recsys.local_ray import start_local_ray
+    from serving.ray_patches import check_names
 
     check_names()
     logging.getLogger("ray.serve").setLevel(logging.WARNING)
     os.environ.pop("RAY_ADDRESS", None)  # somebody else's cluster: this server's Ray is its own
-    ensure_ray_token()
-    folder = ray_folder("ray-recsys")
-    store = object_store_folder(OBJECT_STORE_BYTES, folder)
-    start_ray(
-        address="local",
-        num_cpus=settings.most_replicas + 3,
-        include_dashboard=False,
-        object_store_memory=OBJECT_STORE_BYTES,
-        log_to_driver=False,
-        logging_level=logging.ERROR,
-        _temp_dir=str(folder),
-        _plasma_directory=None if store is None else str(store),
-    )
+    start_local_ray(cpus=settings.most_replicas + 3, store_bytes=OBJECT_STORE_BYTES, name="ray-recsys")
     serve.start(proxy_location="Disabled", logging_config=_log_level())
     return time.perf_counter() - began
 
@@ -247,15 +236,20 @@ def _wait_for_signal() -> None:
         pass
 
 
-def _stop() -> None:
+def _stop(settings: Settings) -> None:
+    """Ends Serve and Ray; ``STOP_SECONDS`` after the drain the whole process group, whatever still waits."""
     import ray
     from ray import serve
 
     if not ray.is_initialized():
         return
+    last = threading.Timer(settings.drain_seconds + STOP_SECONDS, os.killpg, (os.getpgrp(), signal.SIGKILL))
+    last.daemon = True
+    last.start()
     with _silence():
         serve.shutdown()
         ray.shutdown()
+    last.cancel()
 
 
 @contextlib.contextmanager

@@ -34,6 +34,8 @@ def run_in_own_group(serve: Callable[[], int]) -> int:
         code = 1
         try:
             code = _run(serve)
+        except SystemExit as ended:  # Ray's own answer to SIGTERM while it starts
+            code = ended.code if isinstance(ended.code, int) else 1
         except BaseException:
             traceback.print_exc()
         finally:

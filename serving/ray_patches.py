@@ -30,26 +30,6 @@ def check_names() -> None:
         )
 
 
-def start_ray(**options: Any) -> None:
-    """``ray.init``, once more where the machine was too busy for the half minute that Ray waits for itself:
-    by then its files are in memory.
-
-    Raises:
-        TimeoutError: it was too busy twice.
-    """
-    for last in (False, True):
-        try:
-            ray.init(**options)
-            return
-        except Exception as error:  # Ray raises nothing more exact
-            ray.shutdown()
-            if "timed out" not in str(error).lower():
-                raise
-            if last:
-                raise TimeoutError("Ray did not start in time, twice: is the machine overloaded?") from None
-            print("Ray did not start in time: once more", flush=True)
-
-
 def bind_to_node_address() -> None:
     """Serve 2.60 opens a port for calls between deployments on all interfaces, which nothing of ours uses
     and no setting turns off. It is opened after this constructor: bind it to the address that the rest

@@ -11,6 +11,7 @@ MAY_IMPORT = {"recsys": set(), "clusters": set(), "search": {"recsys", "clusters
 # A framework, and the files or folders that may import it.
 RIM = {
     "ray": (
+        "recsys/local_ray",
         "search/tune",
         "search/sampling/trial_queue",
         "serving/app",

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 import os
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,7 +15,8 @@ from dataclasses import dataclass
 import ray
 
 from recsys.errors import InputError
-from recsys.machine import ensure_ray_token, object_store_folder, ray_folder, usable_cores
+from recsys.local_ray import start_local_ray
+from recsys.machine import usable_cores
 from recsys.types import JsonObject
 from search.sampling.lanes import Lanes, Node, make_lanes
 from search.tune import ray_internals
@@ -35,8 +35,6 @@ SETTINGS = {
 }
 SMALLEST_STORE = 200_000_000
 JOIN_VARIABLE = "RECSYS_RAY_ADDRESS"
-PAUSE_SECONDS = 15  # before Ray is started again on a machine that was too busy for it
-PATIENCE_SECONDS = 180.0  # the second start's; Ray's own is 30
 
 
 @dataclass(frozen=True)
@@ -71,7 +69,8 @@ def ray_cluster(*, concurrency: int | None, gpus_per_trial: float, data_bytes: i
             join(address)
         else:
             at_once = concurrency or max(2, cores // 2)
-            start_here(cpus=max(at_once, cores), store=max(SMALLEST_STORE, 2 * data_bytes))
+            ray_internals.check_names()
+            start_local_ray(cpus=max(at_once, cores), store_bytes=max(SMALLEST_STORE, 2 * data_bytes))
         try:
             ray_internals.check_words()
             yield _resources(concurrency, gpus_per_trial=gpus_per_trial, address=address)
@@ -120,43 +119,6 @@ def check_join() -> None:
                 join(address)
             finally:
                 ray.shutdown()
-
-
-def start_here(*, cpus: int, store: int) -> None:
-    """A Ray of our own, started a second time with more patience where the machine was too busy for it.
-
-    Raises:
-        InputError: No folder can hold Ray's sockets, or this Ray lacks a name that a search needs.
-        Exception: Ray's own, where it does not start.
-    """
-    ray_internals.check_names()
-    ensure_ray_token()
-    folder = ray_folder()
-    store_folder = object_store_folder(store, folder)
-    if store_folder is not None:
-        os.environ.setdefault("RAY_OBJECT_STORE_ALLOW_SLOW_STORAGE", "1")
-
-    def start() -> None:
-        ray.init(
-            address="local",
-            num_cpus=cpus,
-            include_dashboard=False,
-            object_store_memory=store,
-            log_to_driver=False,
-            logging_level=logging.ERROR,
-            **ray_internals.init_options(folder, store_folder),
-        )
-
-    try:
-        start()
-    except Exception as error:
-        ray.shutdown()
-        if "timed out" not in str(error).lower():
-            raise
-        print(f"Ray did not start in time: once more, with up to {PATIENCE_SECONDS:.0f} s for it", flush=True)
-        time.sleep(PAUSE_SECONDS)
-        with ray_internals.node_patience(PATIENCE_SECONDS):
-            start()
 
 
 def _resources(concurrency: int | None, *, gpus_per_trial: float, address: str) -> Resources:

@@ -6,20 +6,13 @@ line, rather than by a trial that cannot be stopped an hour later.
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import ray
-from ray._private import services
 from ray.experimental import internal_kv
 from ray.tune.experiment import Trial
 
 from recsys.errors import InputError
-
-NODE_LOOKUP = "get_node"  # of ``services``: raises RuntimeError until the new node has registered
 
 
 def check_names() -> None:
@@ -32,7 +25,6 @@ def check_names() -> None:
         "ray.experimental.internal_kv._internal_kv_put": hasattr(internal_kv, "_internal_kv_put"),
         "ray.experimental.internal_kv._internal_kv_get": hasattr(internal_kv, "_internal_kv_get"),
         "ray.tune.experiment.Trial.temporary_state": has_temporary_state(Trial),
-        f"ray._private.services.{NODE_LOOKUP}": hasattr(services, NODE_LOOKUP),
     }
     missing = [name for name, there in needed.items() if not there]
     if missing:
@@ -45,17 +37,6 @@ def check_names() -> None:
 def has_temporary_state(kind: type[Trial]) -> bool:
     """Whether a trial of ``kind`` sets its ``temporary_state`` when it is made."""
     return "temporary_state" in kind.__init__.__code__.co_names
-
-
-def init_options(folder: Path, store_folder: Path | None) -> dict[str, str | None]:
-    """``ray.init``'s options for where sessions and the object store lie; None is shared memory.
-
-    Ray itself refuses an option that it does not know.
-    """
-    return {
-        "_temp_dir": str(folder),
-        "_plasma_directory": None if store_folder is None else str(store_folder),
-    }
 
 
 def put_word(key: bytes, word: str) -> None:
@@ -83,30 +64,3 @@ def check_words() -> None:
 def actor_of(trial: Trial) -> Any | None:
     """The process that runs ``trial``, None where it does not run."""
     return trial.temporary_state.ray_actor
-
-
-@contextmanager
-def node_patience(
-    seconds: float,
-    *,
-    clock: Callable[[], float] = time.monotonic,
-    sleep: Callable[[float], None] = time.sleep,
-) -> Iterator[None]:
-    """Wait up to ``seconds`` for a node that Ray starts to register, where Ray itself waits for 30."""
-    original = getattr(services, NODE_LOOKUP)
-
-    def patient(*arguments: Any, **options: Any) -> Any:
-        end = clock() + seconds
-        while True:
-            try:
-                return original(*arguments, **options)
-            except RuntimeError:
-                if clock() >= end:
-                    raise
-                sleep(1.0)
-
-    setattr(services, NODE_LOOKUP, patient)
-    try:
-        yield
-    finally:
-        setattr(services, NODE_LOOKUP, original)

@@ -16,6 +16,7 @@ import csv
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -212,18 +213,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     out = options.out.absolute()
     if out.exists():
         parser.error(f"{out} exists; name a new folder")
+    with socket.socket() as probe:
+        if probe.connect_ex(("127.0.0.1", options.port)) == 0:
+            parser.error(f"port {options.port} is taken; name another with --port")
     out.mkdir(parents=True)
     decisions = cycle(
         load_dataset(options.data), out, port=options.port, events_per_minute=options.events_per_minute
     )
     for row in decisions:
-        figures = {
-            name: row.evidence[name] for name in ("answers", "users", "interval") if name in row.evidence
-        }
+        known = [name for name in ("answers", "users", "interval") if row.evidence.get(name) is not None]
+        figures = {name: row.evidence[name] for name in known}
         print(f"{row.phase:>8} -> {row.next:<8} {row.reason} {figures or ''}")
-    print(
-        f"server: {out / 'events.db'}; python -m serving serve --config {out / 'serve.yaml'} shows the page"
-    )
+    print(f"the page: python -m serving serve --config {out / 'serve.yaml'}, then /operations")
     return 0 if decisions and decisions[-1].phase == "promote" else 1
 
 

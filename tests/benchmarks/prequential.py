@@ -19,7 +19,7 @@ import argparse
 import json
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 
 from recsys.data.data_spec import DataSpec
 from recsys.data.dataset import Dataset
-from recsys.metrics.significance import rmse_difference
+from recsys.metrics.significance import mean_difference, rmse_difference
 from recsys.release.queries import Query
 from recsys.types import JsonObject
 from serving.catalogue.rule_set import RuleSet
@@ -152,18 +152,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             seed=0,
             clusters=np.unique(users[both], return_inverse=True)[1],
         )
-        hits = float((found[one].hits - found[other].hits).mean())
-        span = f"{pair.value:+.4f} ({pair.low:+.4f} to {pair.high:+.4f})"
-        print(f"{one} - {other}: rmse {span}; hit rate {hits:+.4f}")
-        rows.append(
-            {
-                "pair": f"{one} - {other}",
-                "rmse": pair.value,
-                "low": pair.low,
-                "high": pair.high,
-                "hits": hits,
-            }
-        )
+        hits = mean_difference(found[one].hits, found[other].hits, seed=0, clusters=users)
+        words = [f"{gain.value:+.4f} ({gain.low:+.4f} to {gain.high:+.4f})" for gain in (pair, hits)]
+        print(f"{one} - {other}: rmse {words[0]}; hit rate {words[1]}")
+        rows.append({"pair": f"{one} - {other}", "rmse": asdict(pair), "hit rate": asdict(hits)})
     if options.json:
         options.json.write_text(json.dumps(rows, indent=1))
     if options.plot:

@@ -6,7 +6,6 @@ What listens in the end is read from /proc by test_served.py (serve) and test_de
 from __future__ import annotations
 
 import pytest
-import ray
 import ray.serve._private.replica as serve_replica
 import ray.util
 
@@ -23,31 +22,6 @@ def test_a_ray_without_it_is_refused_in_one_line(monkeypatch: pytest.MonkeyPatch
     for start in (module.check_names, module.bind_to_node_address):
         with pytest.raises(InputError, match=r"Ray [\d.]+ lacks .*would listen on all interfaces; install"):
             start()
-
-
-def test_a_start_that_times_out_is_tried_once_more(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    slow, broken = Exception("The current node timed out during startup."), Exception("broken")
-    for outcomes, raised in (([slow], None), ([slow, slow], TimeoutError), ([broken], Exception)):
-        left = [*outcomes, None]
-        given: list[str] = []
-
-        def init(address: str, left: list[Exception | None] = left, given: list[str] = given) -> None:
-            given.append(address)
-            outcome = left.pop(0)
-            if outcome is not None:
-                raise outcome
-
-        monkeypatch.setattr(ray, "init", init)
-        monkeypatch.setattr(ray, "shutdown", lambda: None)
-        if raised is None:
-            module.start_ray(address="local")
-        else:
-            with pytest.raises(raised, match=r"twice|broken"):
-                module.start_ray(address="local")
-        assert given == ["local"] * (1 if outcomes == [broken] else 2)
-    assert "once more" in capsys.readouterr().out
 
 
 def test_the_port_is_bound_to_the_nodes_address(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from ray._private import services
 
+from recsys import local_ray
 from recsys.errors import InputError
 from search.breakthrough import main
 from search.tune import ray_cluster as module
@@ -39,7 +40,8 @@ class FakeRay:
 
 def start(monkeypatch: pytest.MonkeyPatch, fake: FakeRay) -> module.Resources:
     monkeypatch.setattr(module, "ray", fake)
-    monkeypatch.setattr(module, "PAUSE_SECONDS", 0)
+    monkeypatch.setattr(local_ray, "ray", fake)
+    monkeypatch.setattr(local_ray, "PAUSE_SECONDS", 0)
     monkeypatch.setattr(module.ray_internals, "check_words", lambda: None)
     with module.ray_cluster(concurrency=1, gpus_per_trial=0, data_bytes=0) as resources:
         return resources
@@ -94,7 +96,7 @@ def test_a_start_that_times_out_is_tried_once_more_with_more_patience(
     start(monkeypatch, fake)
     assert fake.lookups == ["get_node", "patient"]
     assert services.get_node.__name__ == "get_node"  # put back
-    with pytest.raises(Exception, match="timed out"):
+    with pytest.raises(TimeoutError, match="twice: is the machine overloaded"):
         start(monkeypatch, FakeRay(slow, slow))
     with pytest.raises(Exception, match="broken"):
         start(monkeypatch, FakeRay(Exception("broken")))

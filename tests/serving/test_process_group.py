@@ -1,0 +1,23 @@
+"""A server that is ended while it starts: its own exit code, and nothing that looks like a fault."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+
+def run(body: str) -> subprocess.CompletedProcess[str]:
+    program = f"import sys\nfrom serving.process_group import run_in_own_group\n{body}"
+    command = [sys.executable, "-c", program]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60)
+
+
+def test_what_ray_raises_for_sigterm_while_it_starts_is_no_traceback() -> None:
+    done = run("sys.exit(run_in_own_group(lambda: sys.exit(15)))")
+    assert (done.returncode, done.stderr) == (15, "")
+
+
+def test_a_fault_is_shown_whole() -> None:
+    done = run("sys.exit(run_in_own_group(lambda: 1 // 0))")
+    assert done.returncode == 1
+    assert "ZeroDivisionError" in done.stderr
