@@ -7,8 +7,9 @@ a batch call wait for their turn instead, take at most half of the places, and a
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 BATCH_WAIT_SECONDS = 5.0  # a list of a batch that has no turn by then refuses the call
@@ -22,18 +23,32 @@ class Overloaded(RuntimeError):
 
 
 class Admission:
-    """``limit`` computed requests in flight. For one event loop."""
+    """``limit`` computed requests in flight, and no more than are expected to be done in ``longest`` seconds.
+    For one event loop.
 
-    def __init__(self, limit: int) -> None:
+    How long one takes in a queue of n is measured, whatever it waits for: a slow release, a busy machine,
+    other work of the loop."""
+
+    def __init__(
+        self,
+        limit: int,
+        *,
+        longest: float = float("inf"),
+        clock: Callable[[], float] = time.perf_counter,
+    ) -> None:
         self._limit = limit
+        self._longest, self._clock = longest, clock
+        self._seconds_each = 0.0  # of a place in the queue, lately
         self._batch_limit = max(1, limit // 2)
         self._waiting: deque[asyncio.Future[None]] = deque()
         self.in_flight = 0
 
     @property
     def full(self) -> bool:
-        """Whether there is no place for who does not wait."""
-        return self.in_flight >= self._limit
+        """Whether there is no place for who does not wait. Two always have one: the arms of an interleaved
+        list ask at once."""
+        expected = (self.in_flight + 1) * self._seconds_each
+        return self.in_flight >= self._limit or (self.in_flight > 1 and expected > self._longest)
 
     @asynccontextmanager
     async def place(self, *, batched: bool) -> AsyncIterator[None]:
@@ -51,9 +66,12 @@ class Admission:
             raise Overloaded
         else:
             self.in_flight += 1
+        began, queue = self._clock(), self.in_flight
         try:
             yield
         finally:
+            spent = min(self._clock() - began, 2 * self._longest)  # one stall shuts nobody out for long
+            self._seconds_each += 0.1 * (spent / queue - self._seconds_each)
             self.in_flight -= 1
             self._wake()
 

@@ -20,7 +20,7 @@ from serving.engine.served_release import ServedRelease
 from serving.service_metrics import ServiceMetrics
 
 log = logging.getLogger(__name__)
-MOST_WAITING = 0.5  # of the deadline, behind queries that came before
+MOST_WAITING = 0.5  # of the deadline, for a list and those before it
 
 
 def is_memorable(request: RecommendationRequest, query: Query) -> bool:
@@ -35,7 +35,7 @@ class ListComputation:
         self._metrics = metrics
         self._deadline_ms = deadline_ms
         self._deadline = deadline_ms / 1000
-        self.admission = Admission(max_in_flight)
+        self.admission = Admission(max_in_flight, longest=MOST_WAITING * self._deadline)
         self.batcher = MicroBatcher()
 
     async def recommend(
@@ -64,8 +64,6 @@ class ListComputation:
             answer = loaded.popular_list(query, "the recommender is busy")
         else:
             try:
-                if not batched and self.batcher.expected_seconds() > MOST_WAITING * self._deadline:
-                    raise Overloaded
                 async with self.admission.place(batched=batched):
                     answer = await self.batcher.submit(loaded, query, seconds=self._deadline)
             except Overloaded:

@@ -18,7 +18,6 @@ without waiting for it.
 from __future__ import annotations
 
 import asyncio
-import math
 import threading
 from collections import deque
 from collections.abc import Callable
@@ -100,24 +99,6 @@ class MicroBatcher:
         rule = self._call_rules.setdefault(kind, InlineRule())
         job = PendingCall(function, loop.create_future(), perf_counter() + seconds, rule)
         return await self._wait(job, loop, seconds, inline=loop is self._loop and rule.allows())
-
-    def expected_seconds(self) -> float:
-        """How long a query that came now would wait for those before it, by what turns took lately."""
-        expected = 0.0
-        for waiting, budgets in (
-            (self._inline_waiting, self._inline_budgets),
-            (self._waiting, self._budgets),
-        ):
-            kinds = [
-                job.folds_in
-                for job in list(waiting)
-                if isinstance(job, PendingQuery) and not job.future.done()
-            ]
-            queue = sum(
-                math.ceil(kinds.count(kind) / budgets[kind].most) * budgets[kind].takes for kind in set(kinds)
-            )
-            expected = max(expected, queue)
-        return expected
 
     async def _wait(
         self,

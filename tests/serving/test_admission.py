@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -105,6 +106,40 @@ def test_a_batch_leaves_places_for_single_calls() -> None:
         await asyncio.gather(*tasks, return_exceptions=True)
         assert order == ["b0", "b1", "b2", "b4"]
         assert admission.in_flight == 0
+
+    asyncio.run(main())
+
+
+def test_who_would_wait_too_long_is_refused_before_the_limit() -> None:
+    """Lists take 10 ms each, one after the other: five of them fit into 55 ms, and two always do."""
+    now = 0.0
+
+    async def main() -> None:
+        nonlocal now
+        admission = Admission(8, longest=0.055, clock=lambda: now)
+        for _ in range(100):
+            async with admission.place(batched=False):
+                now += 0.01
+        async with contextlib.AsyncExitStack() as places:
+            for _ in range(5):
+                assert not admission.full
+                await places.enter_async_context(admission.place(batched=False))
+            assert admission.full
+            with pytest.raises(Overloaded):
+                await places.enter_async_context(admission.place(batched=False))
+        for _ in range(100):  # a stall, again and again
+            async with admission.place(batched=False):
+                now += 100.0
+        assert not admission.full
+        async with admission.place(batched=False):
+            assert not admission.full
+            async with admission.place(batched=False):
+                assert admission.full
+        for _ in range(100):
+            async with admission.place(batched=False):
+                now += 0.001
+        async with admission.place(batched=False), admission.place(batched=False):
+            assert not admission.full
 
     asyncio.run(main())
 

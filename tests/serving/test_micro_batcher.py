@@ -177,23 +177,6 @@ def test_a_turn_grows_while_it_is_short_and_shrinks_at_once() -> None:
     assert budget.most == 1
 
 
-def test_what_a_query_would_wait_for_is_foreseen(loaded: ServedRelease) -> None:
-    async def main() -> None:
-        batcher = MicroBatcher()
-        assert batcher.expected_seconds() == 0
-        free = threading.Event()
-        hold = asyncio.create_task(batcher.call(lambda: free.wait(20), seconds=30))
-        asked = [asyncio.create_task(batcher.submit(loaded, Query(user=1), seconds=30)) for _ in range(9)]
-        await asyncio.sleep(0)  # all of them wait now, the first call perhaps not
-        assert batcher.expected_seconds() == pytest.approx(0.008)  # two turns of 8 at 4 ms each
-        free.set()
-        await asyncio.gather(hold, *asked)
-        assert batcher.expected_seconds() == 0
-        batcher.close()
-
-    asyncio.run(main())
-
-
 def test_short_calls_are_done_on_the_event_loop_and_long_ones_are_not() -> None:
     def long() -> str:
         ends = time.thread_time() + 2 * INLINE_SECONDS
