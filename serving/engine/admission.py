@@ -51,18 +51,19 @@ class Admission:
         return self.in_flight >= self._limit or (self.in_flight > 1 and expected > self._longest)
 
     @asynccontextmanager
-    async def place(self, *, batched: bool) -> AsyncIterator[None]:
+    async def place(self, *, batched: bool, patient: bool = False) -> AsyncIterator[None]:
         """Holds one place.
 
         Args:
             batched: wait for a place, at most ``BATCH_WAIT_SECONDS``; otherwise it is there at once or never.
+            patient: however long it is expected to take: what would be answered instead is worse than late.
 
         Raises:
             Overloaded: there is no place.
         """
         if batched:
             await self._turn()
-        elif self.full:
+        elif self.in_flight >= self._limit or (self.full and not patient):
             raise Overloaded
         else:
             self.in_flight += 1

@@ -60,16 +60,17 @@ class ListComputation:
             Overloaded: as many lists as may be are being computed, or those before this one take too long,
                 and no older list is known.
         """
+        memorable = request.user_id is not None and is_memorable(request, query)
         if self.batcher.stuck_for() > self._deadline:
             answer = loaded.popular_list(query, "the recommender is busy")
         else:
             try:
-                async with self.admission.place(batched=batched):
+                async with self.admission.place(batched=batched, patient=memorable):
                     answer = await self.batcher.submit(loaded, query, seconds=self._deadline)
             except Overloaded:
                 outdated = (
                     loaded.outdated_list(query.user, request.user_id, query)
-                    if request.user_id is not None and is_memorable(request, query)
+                    if request.user_id is not None and memorable
                     else None
                 )
                 if outdated is None:

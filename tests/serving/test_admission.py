@@ -127,6 +127,10 @@ def test_who_would_wait_too_long_is_refused_before_the_limit() -> None:
             assert admission.full
             with pytest.raises(Overloaded):
                 await places.enter_async_context(admission.place(batched=False))
+            for _ in range(3):
+                await places.enter_async_context(admission.place(batched=False, patient=True))
+            with pytest.raises(Overloaded):
+                await places.enter_async_context(admission.place(batched=False, patient=True))
         for _ in range(100):  # a stall, again and again
             async with admission.place(batched=False):
                 now += 100.0
