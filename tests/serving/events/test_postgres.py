@@ -9,8 +9,13 @@ from pathlib import Path
 import pytest
 from sqlalchemy import text
 
+from recsys.data import event_rows
+from recsys.data.event_ratings import current_marks, read_served
+from recsys.data.ratings import RatingScale
+from serving.domain import Feedback
 from serving.events.event_tables import METADATA
 from serving.events.event_writer import EventWriter, StoreUnavailable
+from serving.events.item_log import ItemChange, save_items
 from serving.events.store import EventStore
 from tests.serving.events.checks import (
     check_catalogue,
@@ -88,3 +93,20 @@ def test_the_server_goes_away_and_comes_back(store: EventStore, server: Postgres
     with store.engine.connect() as connection:
         assert connection.scalar(text("SELECT count(*) FROM exposures")) == 100
     writer.close()
+
+
+def test_a_search_reads_events_and_items_from_it(
+    store: EventStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(event_rows, "CHUNK_ROWS", 7)
+    done = [Feedback(f"e{n}", None, f"u{n}", "rating", f"i{n}", 4.0, float(n)) for n in range(20)]
+    store.add(feedback=[*done, Feedback("c1", None, "u1", "click", "i2", None, 21.0)])
+    save_items(store, [ItemChange("n1", {"title": "New"})], actor="ann")
+    marks = str(current_marks(store.url))
+    store.add(feedback=[Feedback("later", None, "u1", "rating", "i9", 4.0, 22.0)])
+    for _ in range(2):  # the second from the chunks of the first
+        served = read_served(marks, RatingScale(1, 5), folder=tmp_path)
+        assert served.ratings.item_ids == [f"i{n}" for n in range(20)]
+        assert served.positives.item_ids == ["i2"]
+        assert list(served.catalogue.items) == ["n1"]
+    assert len(list(tmp_path.glob("*.npz"))) == 3
