@@ -20,7 +20,7 @@ FULL = 0.8  # a card that kernels keep busy so much of the time gains nothing fr
 
 
 @dataclass(frozen=True)
-class Node:
+class NodeResources:
     """What Ray counts on one machine."""
 
     cpus: float
@@ -83,7 +83,7 @@ class Lanes:
 ONE_TRIAL = Lanes(Lane("cpu", 1, 1.0))
 
 
-def make_lanes(nodes: Iterable[Node], *, concurrency: int | None, gpus_per_trial: float) -> Lanes:
+def make_lanes(nodes: Iterable[NodeResources], *, concurrency: int | None, gpus_per_trial: float) -> Lanes:
     """Lanes on these machines.
 
     Args:
@@ -110,7 +110,7 @@ def make_lanes(nodes: Iterable[Node], *, concurrency: int | None, gpus_per_trial
     )
 
 
-def _host_cores(node: Node, on_cards: int) -> float:
+def _host_cores(node: NodeResources, on_cards: int) -> float:
     """Of one trial on a card: as many as leave at least as many for a trial beside them."""
     whole = int(node.cpus / (on_cards + 1)) if on_cards else HOST_CORES
     return float(min(HOST_CORES, whole)) if whole else node.cpus / (on_cards + 1)

@@ -18,7 +18,7 @@ from recsys.errors import InputError
 from recsys.local_ray import start_local_ray
 from recsys.machine import usable_cores
 from recsys.types import JsonObject
-from search.sampling.lanes import Lanes, Node, make_lanes
+from search.sampling.lanes import Lanes, NodeResources, make_lanes
 from search.tune import ray_internals
 
 # Tune's own loggers, signal handler and snapshots are off: the run's folder holds all that is needed.
@@ -123,6 +123,6 @@ def check_join() -> None:
 
 def _resources(concurrency: int | None, *, gpus_per_trial: float, address: str) -> Resources:
     counted = [node.get("Resources", {}) for node in ray.nodes() if node.get("Alive")]
-    nodes = [Node(float(one.get("CPU", 0.0)), float(one.get("GPU", 0.0))) for one in counted]
+    nodes = [NodeResources(float(one.get("CPU", 0.0)), float(one.get("GPU", 0.0))) for one in counted]
     lanes = make_lanes(nodes, concurrency=concurrency, gpus_per_trial=gpus_per_trial)
     return Resources(lanes, len(nodes), address or "local")

@@ -27,11 +27,6 @@ class ItemOverlay:
                 items[item.item_id] = item
         return ItemOverlay(items, max(seq, self.seq), at)
 
-    def is_listed(self, item_id: str) -> bool:
-        """Whether lists may hold the item now."""
-        item = self.items.get(item_id)
-        return item is None or self.shows(item)
-
     def shows(self, item: CatalogueItem) -> bool:
         """Whether lists may hold ``item`` now."""
         return not item.hidden and item.is_available(self.at)

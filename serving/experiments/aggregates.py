@@ -88,9 +88,6 @@ class ArmAggregates:
         place = int(np.searchsorted(counts, share * counts[-1]))
         return 0.01 * math.exp((place + 0.5) * BIN_GROWTH)
 
-    def slower_than(self, milliseconds: float) -> int:
-        return sum(self.latency[latency_bin(milliseconds) + 1 :])
-
 
 def latency_bin(milliseconds: float) -> int:
     return min(LATENCY_BINS - 1, max(0, int(math.log(max(milliseconds, 0.01) / 0.01) / BIN_GROWTH)))

@@ -12,7 +12,7 @@ from recsys.models.registry import FAMILIES
 from recsys.ranking.list_families import LIST_FAMILIES
 from recsys.training.trial_types import TrialSpec
 from search.config.tracks import search_family
-from search.sampling.lanes import CardUse, Lane, Lanes, Node, make_lanes, trials_a_card
+from search.sampling.lanes import CardUse, Lane, Lanes, NodeResources, make_lanes, trials_a_card
 from search.sampling.trial_factory import Proposal
 from search.sampling.trial_queue import TrialQueue
 
@@ -20,17 +20,17 @@ from search.sampling.trial_queue import TrialQueue
 @pytest.mark.parametrize(
     ("nodes", "gpu", "cpu"),
     [
-        ([Node(16, 1)], Lane("gpu", 1, 2.0, 1.0), Lane("cpu", 3, 4.0)),
-        ([Node(6, 1)], Lane("gpu", 1, 2.0, 1.0), Lane("cpu", 1, 4.0)),
-        ([Node(2, 1)], Lane("gpu", 1, 1.0, 1.0), Lane("cpu", 1, 1.0)),
-        ([Node(1, 1)], Lane("gpu", 1, 0.5, 1.0), Lane("cpu", 1, 0.5)),
-        ([Node(32, 4)], Lane("gpu", 4, 2.0, 1.0), Lane("cpu", 6, 4.0)),
-        ([Node(8, 1), Node(8, 1)], Lane("gpu", 2, 2.0, 1.0), Lane("cpu", 2, 4.0)),
-        ([Node(8, 1), Node(4, 0)], Lane("gpu", 1, 2.0, 1.0), Lane("cpu", 2, 4.0)),
+        ([NodeResources(16, 1)], Lane("gpu", 1, 2.0, 1.0), Lane("cpu", 3, 4.0)),
+        ([NodeResources(6, 1)], Lane("gpu", 1, 2.0, 1.0), Lane("cpu", 1, 4.0)),
+        ([NodeResources(2, 1)], Lane("gpu", 1, 1.0, 1.0), Lane("cpu", 1, 1.0)),
+        ([NodeResources(1, 1)], Lane("gpu", 1, 0.5, 1.0), Lane("cpu", 1, 0.5)),
+        ([NodeResources(32, 4)], Lane("gpu", 4, 2.0, 1.0), Lane("cpu", 6, 4.0)),
+        ([NodeResources(8, 1), NodeResources(8, 1)], Lane("gpu", 2, 2.0, 1.0), Lane("cpu", 2, 4.0)),
+        ([NodeResources(8, 1), NodeResources(4, 0)], Lane("gpu", 1, 2.0, 1.0), Lane("cpu", 2, 4.0)),
     ],
 )
 def test_families_without_a_gpu_run_beside_those_that_hold_one(
-    nodes: list[Node], gpu: Lane, cpu: Lane
+    nodes: list[NodeResources], gpu: Lane, cpu: Lane
 ) -> None:
     lanes = make_lanes(nodes, concurrency=None, gpus_per_trial=1.0)
     assert (lanes.gpu, lanes.cpu) == (gpu, cpu)
@@ -40,12 +40,12 @@ def test_families_without_a_gpu_run_beside_those_that_hold_one(
 
 
 def test_without_a_gpu_there_is_one_lane() -> None:
-    lanes = make_lanes([Node(8, 0)], concurrency=None, gpus_per_trial=1.0)
+    lanes = make_lanes([NodeResources(8, 0)], concurrency=None, gpus_per_trial=1.0)
     assert lanes == Lanes(Lane("cpu", 4, 2.0))
     assert lanes.lane(True) == lanes.lane(False) == lanes.cpu
-    assert make_lanes([Node(8, 2)], concurrency=3, gpus_per_trial=0.0) == Lanes(Lane("cpu", 3, 2.0))
-    assert make_lanes([Node(1, 0)], concurrency=None, gpus_per_trial=1.0).cpu == Lane("cpu", 2, 1.0)
-    capped = make_lanes([Node(32, 4)], concurrency=2, gpus_per_trial=1.0)
+    assert make_lanes([NodeResources(8, 2)], concurrency=3, gpus_per_trial=0.0) == Lanes(Lane("cpu", 3, 2.0))
+    assert make_lanes([NodeResources(1, 0)], concurrency=None, gpus_per_trial=1.0).cpu == Lane("cpu", 2, 1.0)
+    capped = make_lanes([NodeResources(32, 4)], concurrency=2, gpus_per_trial=1.0)
     assert capped.gpu is not None
     assert (capped.gpu.at_once, capped.cpu.at_once) == (2, 2)
 
@@ -54,7 +54,7 @@ def test_cores_are_those_of_the_cgroup(tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.setattr("os.sched_getaffinity", lambda process: set(range(128)))
     (tmp_path / "cpu.max").write_text("600000 100000\n")
     cores = usable_cores(tmp_path)
-    lanes = make_lanes([Node(cores, 1)], concurrency=None, gpus_per_trial=1.0)
+    lanes = make_lanes([NodeResources(cores, 1)], concurrency=None, gpus_per_trial=1.0)
     assert (cores, lanes.cpu) == (6, Lane("cpu", 1, 4.0))
 
 
@@ -80,7 +80,7 @@ def test_a_card_that_waits_for_its_host_gets_a_second_trial() -> None:
     for seconds in (45.0, 55.0):
         card.epoch(seconds, 0.15)
     assert (card.busy_share, card.trials) == (0.5, 2)
-    before = make_lanes([Node(6, 1)], concurrency=None, gpus_per_trial=1.0)
+    before = make_lanes([NodeResources(6, 1)], concurrency=None, gpus_per_trial=1.0)
     after = before.sharing(card.trials)
     assert after.gpu == Lane("gpu", 2, 1.0, 0.5)
     assert (after.cpu, after.trials_a_card, after.sharing(2)) == (before.cpu, 2, after)
