@@ -110,6 +110,8 @@ class ModelFamily:
     gives the capacity without building. ``check`` raises InputError where ``data`` does not fit;
     ``require_installed`` where a library that training needs is missing. ``unsupported_options(data)``
     names the fields that must keep their default on this data, and why: a search does not draw them.
+    ``most_epochs`` is set where an epoch is a part of a fixed amount of training, so that more of them would
+    only be more validations.
     ``restorable_inputs(state)`` are the arguments of ``build`` that a saved trainer state already holds.
     ``uses_gpu``: its trainer computes on ``device``; any other is given the CPU and holds no GPU.
     """
@@ -124,6 +126,7 @@ class ModelFamily:
     unsupported_options: Callable[[TrainingData], Mapping[str, str]] | None = None
     restorable_inputs: Callable[[Arrays], Mapping[str, Any]] | None = None
     uses_gpu: bool = False
+    most_epochs: int | None = None
 
     @property
     def ranges(self) -> Mapping[str, Range]:

@@ -22,7 +22,8 @@ Track = Literal["rating", "lists"]
 
 @dataclass(frozen=True)
 class SearchFamily:
-    """What a search has to know of a family. ``starts`` are configs to try first, as fields."""
+    """What a search has to know of a family. ``starts`` are configs to try first, as fields; ``most_epochs``
+    is as ``ModelFamily`` has it."""
 
     name: str
     track: Track
@@ -30,6 +31,7 @@ class SearchFamily:
     ranges: Mapping[str, Range]
     starts: tuple[JsonObject, ...] = ()
     uses_gpu: bool = False
+    most_epochs: int | None = None
 
     def config(self, values: JsonObject) -> Any:
         """A config with ``values`` set. Raises InputError for a wrong field."""
@@ -46,10 +48,25 @@ def search_family(name: str) -> SearchFamily:
     """The family called ``name`` on its track. Raises InputError with near names."""
     if name in FAMILIES:
         rating = FAMILIES[name]
-        return SearchFamily(name, "rating", rating.config_type, rating.ranges, uses_gpu=rating.uses_gpu)
+        return SearchFamily(
+            name,
+            "rating",
+            rating.config_type,
+            rating.ranges,
+            uses_gpu=rating.uses_gpu,
+            most_epochs=rating.most_epochs,
+        )
     if name in LIST_FAMILIES:
         listed = LIST_FAMILIES[name]
         starts = tuple(listed.describe(start) for start in listed.starts)
-        return SearchFamily(name, "lists", listed.config_type, listed.ranges, starts, listed.uses_gpu)
+        return SearchFamily(
+            name,
+            "lists",
+            listed.config_type,
+            listed.ranges,
+            starts,
+            uses_gpu=listed.uses_gpu,
+            most_epochs=1,
+        )
     known = {**FAMILIES, **LIST_FAMILIES}
     raise InputError(f"there is no model family {name!r}; {suggest_names(name, known)}")

@@ -116,7 +116,7 @@ class TrialFactory:
         return None, None
 
     def _spec(self, slot: TrialSlot, config: JsonObject) -> TrialSpec:
-        plan = self._plan
+        plan, family = self._plan, search_family(slot.family)
         epochs = {
             "reference": plan.reference.epochs,
             "baseline": plan.baseline_epochs or plan.epochs,
@@ -128,8 +128,8 @@ class TrialFactory:
             number=slot.number,
             name=name,
             family=slot.family,
-            config=plain(search_family(slot.family).config(config)),
-            epochs=1 if slot.track == "lists" else epochs,
+            config=plain(family.config(config)),
+            epochs=min(epochs, family.most_epochs or epochs),
             seed=derive_seed(plan.seed, "trial", slot.number),
             prunable=slot.origin in {"search", "start-from"}
             or (slot.origin == "baseline" and slot.name == ""),

@@ -66,7 +66,7 @@ def _leading(matrix: sparse.csr_matrix, *, rank: int, seed: int, device: torch.d
     sketch = random.standard_normal((matrix.shape[1], width), dtype=np.float32)
     result = down @ torch.from_numpy(sketch).to(device)
     for _ in range(3):
-        result = down @ (up @ torch.linalg.qr(result)[0])
+        result = down @ (up @ _conditioned(result))
     result = torch.linalg.qr(result)[0]
     inner, lengths, other = torch.linalg.svd((up @ result).T, full_matrices=False)
     return _kept(
@@ -76,12 +76,24 @@ def _leading(matrix: sparse.csr_matrix, *, rank: int, seed: int, device: torch.d
     )
 
 
+def _conditioned(columns: torch.Tensor) -> torch.Tensor:
+    """About orthonormal columns of the same span: by Cholesky, a fifth of a QR's time; by QR where they are
+    too alike."""
+    root, failed = torch.linalg.cholesky_ex(columns.T @ columns)
+    result: torch.Tensor = (
+        torch.linalg.qr(columns)[0]
+        if int(failed)
+        else torch.linalg.solve_triangular(root.T, columns, upper=True, left=False)
+    )
+    return result
+
+
 def _on_device(matrix: sparse.csr_matrix, device: torch.device) -> torch.Tensor:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Sparse (CSR tensor support|invariant checks)")
         return torch.sparse_csr_tensor(
-            torch.from_numpy(matrix.indptr.astype(np.int64)),
-            torch.from_numpy(matrix.indices.astype(np.int64)),
+            torch.from_numpy(matrix.indptr.astype(np.int32, copy=False)),
+            torch.from_numpy(matrix.indices.astype(np.int32, copy=False)),
             torch.from_numpy(matrix.data),
             matrix.shape,
             check_invariants=False,

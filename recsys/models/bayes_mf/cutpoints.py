@@ -55,19 +55,25 @@ def standard_ends(ends: Tensor, labels: Tensor, score: Tensor, scale: Tensor) ->
 
 def interval_mass(low: Tensor, high: Tensor) -> Tensor:
     """Probability of a standard normal between ``low`` and ``high``."""
-    above = low > 0
-    return _below(torch.where(above, -low, high)) - _below(torch.where(above, -high, low))
+    _, first, last = _mirrored(low, high)
+    return _below(last) - _below(first)
 
 
 def truncated_normal(low: Tensor, high: Tensor, share: Tensor) -> Tensor:
     """The standard normal between ``low`` and ``high`` at quantile ``share`` in (0, 1)."""
-    above = low > 0
-    first, last = torch.where(above, -high, low), torch.where(above, -low, high)
+    sign, first, last = _mirrored(low, high)
     start = _below(first)
     quantile = start + (_below(last) - start) * share
     drawn = quantile.mul_(2).sub_(1).clamp_(-1 + 1e-7, 1 - 1e-7).erfinv_().mul_(math.sqrt(2))
-    drawn = torch.minimum(torch.maximum(drawn, first), last)
-    return torch.where(above, -drawn, drawn)
+    return torch.minimum(torch.maximum(drawn, first), last).mul_(sign)
+
+
+def _mirrored(low: Tensor, high: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """The interval, mirrored where it lies above 0, and -1 there, else 1. Without torch.where, which takes a
+    CPU ten times as long."""
+    sign = torch.copysign(low.new_ones(()), -low)
+    one, other = low * sign, high * sign
+    return sign, torch.minimum(one, other), torch.maximum(one, other)
 
 
 def _below(ends: Tensor) -> Tensor:

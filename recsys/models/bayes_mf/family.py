@@ -14,6 +14,7 @@ from recsys.models.ranges import Categorical, FloatRange, IntRange, Range
 if TYPE_CHECKING:
     from recsys.models.bayes_mf.trainer import BayesMfTrainer
 
+MOST_EPOCHS = 30  # at ML-32M's shape valid takes three sweeps' time to predict
 RANGES: dict[str, Range] = {
     "factors": IntRange(8, 32),
     "output": Categorical({"ordinal": "ordinal", "gaussian": "gaussian"}),
@@ -45,4 +46,6 @@ def check(config: BayesMfConfig, data: TrainingData) -> None:
         )
 
 
-FAMILY = ModelFamily("bayes_mf", BayesMfConfig, build, make_scorer, RANGES, check, uses_gpu=True)
+FAMILY = ModelFamily(
+    "bayes_mf", BayesMfConfig, build, make_scorer, RANGES, check, uses_gpu=True, most_epochs=MOST_EPOCHS
+)

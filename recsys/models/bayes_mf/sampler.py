@@ -164,7 +164,8 @@ class Sampler:
                     interval_mass(*standard_ends(ends, labels, score, scale)).clamp_min_(LEAST)
                     for ends in (now, then)
                 )
-                return torch.where(scale > 0, (after / before).log_(), 0.0).sum(dtype=torch.float64)
+                # What pads has mass LEAST in both.
+                return (after / before).log_().sum(dtype=torch.float64)
 
             gain = self._sum(log_ratio)
         cutpoints.decide(proposed, gain, random)

@@ -15,17 +15,10 @@ from recsys.data.ratings import Ratings
 from recsys.data.split import TrainingData
 from recsys.models.base import TRAIN_SAMPLE, ModelArtifact
 from recsys.models.bayes_mf.config import BayesMfConfig
-from recsys.models.bayes_mf.posterior_samples import (
-    PosteriorSamples,
-    SampleCollector,
-    draw_of,
-    scores_of,
-    stars_of,
-)
+from recsys.models.bayes_mf.pair_prediction import PairPrediction
+from recsys.models.bayes_mf.posterior_samples import PosteriorSamples, SampleCollector, draw_of
 from recsys.models.bayes_mf.sampler import Sampler
 from recsys.types import Arrays, JsonObject
-
-CHUNK = 8192  # pairs predicted at a time
 
 
 class BayesMfTrainer:
@@ -46,6 +39,7 @@ class BayesMfTrainer:
         self.done = 0
         self._last: Arrays = draw_of(self.sampler, self.sampler.items.vectors)
         self._samples: PosteriorSamples | None = None
+        self._prediction: PairPrediction | None = None
 
     @property
     def parameters(self) -> int:
@@ -63,7 +57,7 @@ class BayesMfTrainer:
             self._last = draw_of(self.sampler, before)
             if self.done > burn_in:
                 self.collector.offer(self._last)
-        self._samples = None
+        self._samples = self._prediction = None
         sample = self.train.thinned(TRAIN_SAMPLE)
         error = self.predict(sample) - sample.values
         return {"train_loss": float(np.square(error).mean())}
@@ -74,16 +68,12 @@ class BayesMfTrainer:
         return self._samples
 
     def predict(self, ratings: Ratings) -> NDArray[np.float32]:
-        samples, sampler = self.samples(), self.sampler
-        stars = np.zeros(len(ratings), dtype=np.float32)
-        for start in range(0, len(ratings), CHUNK):
-            rows = slice(start, start + CHUNK)
-            users, items = ratings.users[rows], ratings.items[rows]
-            scores = scores_of(
-                samples.users[users].astype(np.float32), samples.items[items].astype(np.float32)
+        if self._prediction is None:
+            sampler = self.sampler
+            self._prediction = PairPrediction(
+                self.samples(), levels=sampler.levels, centre=sampler.centre, device=sampler.device
             )
-            precision = samples.user_precisions[users] * samples.item_precisions[items]
-            stars[rows] = stars_of(scores, precision, samples.cutpoints, sampler.levels, sampler.centre)
+        stars = self._prediction.stars(ratings.users, ratings.items)
         return np.clip(stars, ratings.scale.low, ratings.scale.high)
 
     def latent_statistics(self, ratings: Ratings) -> tuple[float, float]:
@@ -105,7 +95,7 @@ class BayesMfTrainer:
         self.done = int(state["done"][0])
         self.sampler.load_state(under("chain/"))
         self.collector.load_state(under("samples/"))
-        self._last, self._samples = under("last/"), None
+        self._last, self._samples, self._prediction = under("last/"), None, None
 
     def export(self) -> ModelArtifact:
         bases = self.sampler.users.prior.bases

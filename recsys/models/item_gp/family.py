@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from recsys.data.split import TrainingData
 from recsys.errors import InputError
 from recsys.models.base import History, ModelArtifact, ModelFamily, Scorer
+from recsys.models.bayes_mf.family import MOST_EPOCHS
 from recsys.models.item_gp.config import ItemGpConfig
 from recsys.models.ranges import Categorical, FloatRange, IntRange, Range
 
@@ -46,4 +47,6 @@ def check(config: ItemGpConfig, data: TrainingData) -> None:
         )
 
 
-FAMILY = ModelFamily("item_gp", ItemGpConfig, build, make_scorer, RANGES, check, uses_gpu=True)
+FAMILY = ModelFamily(
+    "item_gp", ItemGpConfig, build, make_scorer, RANGES, check, uses_gpu=True, most_epochs=MOST_EPOCHS
+)

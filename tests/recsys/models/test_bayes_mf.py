@@ -5,16 +5,20 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import scipy.stats as stats
+import torch
 
 from recsys.data.ratings import Ratings, RatingScale
 from recsys.data.split import TrainingData
 from recsys.errors import InputError
 from recsys.models.base import History
+from recsys.models.bayes_mf import basis, pair_prediction, row_groups
 from recsys.models.bayes_mf.basis import feature_basis, history_basis
 from recsys.models.bayes_mf.conditional import truncated_mean
 from recsys.models.bayes_mf.config import BayesMfConfig
+from recsys.models.bayes_mf.cutpoints import interval_mass, truncated_normal
 from recsys.models.bayes_mf.family import build, make_scorer
 from recsys.models.bayes_mf.observation import expected_stars, levels_of
+from recsys.models.bayes_mf.posterior_samples import PosteriorSamples, scores_of, stars_of
 from recsys.models.bayes_mf.sampler import Sampler
 from recsys.models.bayes_mf.trainer import BayesMfTrainer
 
@@ -180,3 +184,57 @@ def test_many_distinct_ratings_are_taken_as_continuous() -> None:
 def test_bad_fields_are_named() -> None:
     with pytest.raises(InputError, match=r"bayes_mf.factors is 0, expected 1 to 256"):
         BayesMfConfig(factors=0)
+
+
+@pytest.mark.parametrize("levels", [4, 0])
+def test_pairs_are_predicted_on_the_device_as_a_packed_member_predicts_them(
+    levels: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    random = np.random.default_rng(0)
+    users, items, kept, width = 30, 20, 5, 4
+    cuts = np.sort(random.normal(0, 1, (kept, max(levels - 1, 0))), axis=1).astype(np.float32)
+    samples = PosteriorSamples(
+        users=random.normal(0, 1, (users, kept, width)).astype(np.float16),
+        items=random.normal(0, 1, (items, kept, width)).astype(np.float16),
+        user_precisions=random.uniform(0.5, 2, users).astype(np.float32),
+        item_precisions=random.uniform(0.5, 2, items).astype(np.float32),
+        cutpoints=cuts,
+        user_centre=np.zeros((kept, width), np.float32),
+        user_precision=np.zeros((kept, width, width), np.float32),
+        user_maps=np.zeros((kept, 0, width), np.float32),
+    )
+    monkeypatch.setitem(pair_prediction.PAIRS, "cpu", 64)
+    stars = np.arange(1.0, levels + 1)
+    prediction = pair_prediction.PairPrediction(samples, levels=stars, centre=2.5, device=torch.device("cpu"))
+    of_users, of_items = random.integers(0, users, 150), random.integers(0, items, 150)
+    scores = scores_of(samples.users[of_users].astype(np.float32), samples.items[of_items].astype(np.float32))
+    precision = samples.user_precisions[of_users] * samples.item_precisions[of_items]
+    expected = stars_of(scores, precision, cuts, stars, 2.5)
+    np.testing.assert_allclose(prediction.stars(of_users, of_items), expected, atol=1e-5)
+    assert prediction.stars(of_users[:0], of_items[:0]).shape == (0,)
+
+
+def test_columns_of_one_span_are_made_orthonormal_whether_or_not_cholesky_can() -> None:
+    random = torch.Generator().manual_seed(0)
+    columns = torch.randn(500, 6, generator=random) * torch.tensor([100.0, 30, 10, 1, 0.3, 0.1])
+    alike = torch.cat([columns, columns[:, :1] * (1 + 1e-7)], dim=1)
+    for given in (columns, alike):
+        result = basis._conditioned(given)
+        torch.testing.assert_close(result.T @ result, torch.eye(given.shape[1]), atol=1e-3, rtol=0)
+        torch.testing.assert_close(result @ (result.T @ given), given, atol=1e-2, rtol=1e-3)
+
+
+def test_ratings_by_row_keep_their_order() -> None:
+    rows = np.random.default_rng(0).integers(0, 40, 3_000)
+    np.testing.assert_array_equal(row_groups._stable_order(rows, 50), np.argsort(rows, kind="stable"))
+    assert row_groups._stable_order(rows[:0], 50).shape == (0,)
+
+
+def test_an_interval_at_a_score_is_drawn_from_within() -> None:
+    low, high = torch.tensor([0.0, -0.0, -1.0, 0.0]), torch.tensor([1.0, 1.0, 0.0, 0.0])
+    drawn = truncated_normal(low, high, torch.full((4,), 0.5))
+    median = stats.norm.ppf((stats.norm.cdf(low) + stats.norm.cdf(high)) / 2)
+    np.testing.assert_allclose(drawn, median, atol=1e-6)
+    np.testing.assert_allclose(
+        interval_mass(low, high), stats.norm.cdf(high) - stats.norm.cdf(low), atol=1e-7
+    )

@@ -15,7 +15,7 @@ import torch
 
 from recsys.data.ratings import Ratings, RatingScale
 from recsys.data.split import TrainingData
-from recsys.models.bayes_mf import row_groups
+from recsys.models.bayes_mf import pair_prediction, row_groups
 from recsys.models.bayes_mf.config import BayesMfConfig
 from recsys.models.bayes_mf.trainer import BayesMfTrainer
 from recsys.models.hybrid_vae import evaluation_network
@@ -67,7 +67,7 @@ def card(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """What a card has and the meta device lacks: random generators, sizes of its batches, a fused Adam."""
     for module in (trainer_module, evaluation_network):
         monkeypatch.setattr(module, "Noise", Noise)
-    for sizes in (evaluation_network.BATCH, row_groups.ENTRIES, row_groups.ROWS):
+    for sizes in (evaluation_network.BATCH, row_groups.ENTRIES, row_groups.ROWS, pair_prediction.PAIRS):
         monkeypatch.setitem(sizes, CARD.type, sizes["cuda"])
     monkeypatch.setattr(network_module, "cheaper_by_batch", lambda *counts: False)
     foreach = functools.partial(torch.optim.Adam, foreach=True)
@@ -139,6 +139,11 @@ def test_a_sweep_fetches_what_is_small_however_many_ratings(
         assert sum(watch.kernels.values()) / groups <= most
     with DeviceWatch():
         trainer.train_epoch()
+    if isinstance(trainer, BayesMfTrainer):
+        with DeviceWatch() as watch:
+            assert trainer.predict(_data().valid).shape == (100,)
+            assert (watch.downloads, sum(watch.kernels.values()) < 60) == (1, True)
+    with DeviceWatch():
         assert trainer.predict(_data().valid).shape == (100,)
         assert all(isinstance(array, np.ndarray) for array in trainer.export().arrays.values())
 
