@@ -99,6 +99,7 @@ def test_a_search_reads_events_and_items_from_it(
     store: EventStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(event_rows, "CHUNK_ROWS", 7)
+    store.create_tables()
     done = [Feedback(f"e{n}", None, f"u{n}", "rating", f"i{n}", 4.0, float(n)) for n in range(20)]
     store.add(feedback=[*done, Feedback("c1", None, "u1", "click", "i2", None, 21.0)])
     save_items(store, [ItemChange("n1", {"title": "New"})], actor="ann")
