@@ -12,7 +12,7 @@ from recsys.models.base import History
 from recsys.models.registry import family_named
 from search.finalize.evaluator import Evaluator
 
-DATASET = generate(users=60, items=40, ratings=1500, seed=0).dataset
+DATASET = generate(users=60, items=40, ratings=1000, seed=0).dataset
 
 
 def test_held_out_people_are_strangers_with_a_history_to_every_member() -> None:
