@@ -8,7 +8,7 @@ from __future__ import annotations
 import ipaddress
 import os
 import tempfile
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -18,6 +18,7 @@ from pydantic import (
     ConfigDict,
     Field,
     ValidationError,
+    field_serializer,
     field_validator,
     model_validator,
 )
@@ -151,6 +152,10 @@ class OperationsArgs(SettingsModel):
         if isinstance(limits, dict) and "primary" in limits:
             raise ValueError("the primary metric is the experiment's: name it in experiment.metrics.primary")
         return limits
+
+    @field_serializer("limits")
+    def _as_given(self, limits: Limits) -> dict[str, float]:
+        return {name: value for name, value in asdict(limits).items() if name != "primary"}
 
     @field_validator("window_seconds", mode="before")
     @classmethod

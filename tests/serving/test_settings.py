@@ -38,6 +38,7 @@ def test_the_yaml_is_one_that_ray_and_we_can_read() -> None:
     _, args = read_yaml(YAML)
     settings = read_settings(args, where=str(YAML))
     assert [arm.share for arm in settings.experiment.arms] == [0.9, 0.1]
+    assert read_settings(settings.model_dump(mode="json"), where="as the replicas read them") == settings
     assert settings.host == "127.0.0.1"
 
 
