@@ -15,7 +15,7 @@ from recsys.data.merged_ratings import merge_served
 from recsys.release.load import load_release, read_manifest
 from recsys.types import JsonObject
 from serving.events.audit import newest
-from serving.events.event_tables import FEEDBACK
+from serving.events.event_tables import FEEDBACK, ITEMS
 from serving.events.store import EventStore
 from serving.loop.arm_plan import arms_json, busy
 from serving.loop.loop_journal import (
@@ -52,6 +52,7 @@ class TrainingSteps:
             new, highest = connection.execute(
                 select(func.count(), func.max(FEEDBACK.c.seq)).where(*rated)
             ).one()
+            items = connection.scalar(select(func.max(ITEMS.c.seq)))
         drift = newest(self.store, ("drift",), since=last.at if last else None)
         serving = self.store.experiment(self.experiment)
         why = busy(serving, self.experiment)
@@ -62,6 +63,7 @@ class TrainingSteps:
             "hours_since": (now - last.at) / HOUR if last else None,
             "new_ratings": int(new),
             "watermark": int(highest or watermark),
+            "items_watermark": int(items or 0),
             "drifted": sorted({str(row.data["signal"]) for row in drift}),
             "spent_usd": spent,
             "cap_usd": min(self.settings.search.max_usd, self.settings.search.month_usd - spent),
@@ -86,7 +88,7 @@ class TrainingSteps:
 
     def dataset(self, state: LoopState, _: float) -> JsonObject:
         base = base_source(Path(state.start["run"]), self.events).load()
-        events = f"{self.events}#{state.start['watermark']}"
+        events = self._pinned(state)
         merged = merge_served(base, read_served(events, base.ratings.scale))
         return (merged.lineage or {}) | {"ratings": len(merged.ratings), "sha256": merged.sha256}
 
@@ -95,7 +97,7 @@ class TrainingSteps:
         cap = float(state.start["cap_usd"])
         command = search_command(
             process,
-            data=f"{state.start['run']}+{self.events}#{state.start['watermark']}",
+            data=f"{state.start['run']}+{self._pinned(state)}",
             start_from=Path(state.start["start_from"]),
             plan=wanted.plan,
             usd=cap,
@@ -139,6 +141,12 @@ class TrainingSteps:
             "champion_release": release_id_of(champion) if champion else None,
             "served_release": state.start["served_release"],
         }
+
+    def _pinned(self, state: LoopState) -> str:
+        """The event store up to the rows of the trigger: a search that goes on reads the same data."""
+        # Journals of before items were read name the feedback alone.
+        marks = [state.start[name] for name in ("watermark", "items_watermark") if name in state.start]
+        return f"{self.events}#{','.join(map(str, marks))}"
 
     def _process(self, state: LoopState) -> SearchProcess:
         return SearchProcess(self.folder / f"cycle-{state.cycle:04d}")

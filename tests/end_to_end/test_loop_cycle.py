@@ -84,7 +84,11 @@ def test_served_ratings_become_a_release_that_must_win_to_serve(
     assert decisions[2].evidence["exit_code"] == 0
     assert decisions[3].evidence["champion_release"] == read_manifest(champion / "release").release_id
     assert decisions[-1].next == "idle"
-    release = tmp_path / "loop" / "cycle-0001" / "run" / "release"
+    made = tmp_path / "loop" / "cycle-0001" / "run"
+    release = made / "release"
+    assert (
+        f"{tmp_path / 'events.db'}#300,0" in (made / "plan.yaml").read_text()
+    )  # a resume reads the same rows
     state = store.experiment("main")
     assert state is not None
     assert state.arms == arms
