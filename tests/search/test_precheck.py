@@ -14,6 +14,8 @@ from search.breakthrough import main, parser
 from tests.clusters.played.playing import FIELDS, Play, playing
 
 MISTYPED = [
+    (["--at", "0"], "at.1 is 0"),
+    (["--at", "5,x"], "expected lengths of a list"),
     (["--plan", "nosuchplan"], "nosuchplan"),
     (["--plan", "nosuch/plan.yaml"], "nosuch/plan.yaml"),
     (["--plan", "BROKEN.yaml"], "BROKEN.yaml"),
