@@ -4,16 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from recsys.models.bayes_mf.basis import Array
+from recsys.models.bayes_mf.posterior_samples import Single
 from recsys.models.bayes_mf.row_groups import RowGroups
 from recsys.models.bayes_mf.row_prior import RowPrior
-
-Single = NDArray[np.float32]
 
 
 @dataclass

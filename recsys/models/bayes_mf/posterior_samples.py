@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from recsys.models.bayes_mf.factor_block import Single
 from recsys.models.bayes_mf.observation import expected_stars
 from recsys.types import Arrays, FloatArray
 
@@ -23,6 +22,7 @@ if TYPE_CHECKING:
     from recsys.models.bayes_mf.sampler import Sampler
 
 Half = NDArray[np.float16]
+Single = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
