@@ -202,19 +202,6 @@ def _fact(value: float) -> ConfidenceInterval:
     return ConfidenceInterval(value, math.nan, math.nan)
 
 
-def list_metrics(
-    lists: Lists,
-    users: IntArray,
-    ratings: Ratings,
-    *,
-    counts: FloatArray | IntArray,
-    genres: BoolArray | None = None,
-    at: Sequence[int] = (10,),
-) -> dict[str, float]:
-    """The values of ``list_intervals`` alone."""
-    return values_of(list_intervals(lists, users, ratings, counts=counts, genres=genres, at=at))
-
-
 @dataclass(frozen=True)
 class ReleaseFigures:
     """What a release was worth on a slice: its ``ratings`` and its ``lists``, these for ``people`` of

@@ -78,7 +78,7 @@ def read_event_rows(
         has_propensities: Stores of before schema 2 have none.
         folder: Where chunks are kept and found again; None keeps them in memory.
     """
-    names: tuple[dict[str, int], dict[str, int], dict[str, int]] = ({}, {}, dict.fromkeys((), 0))
+    names: tuple[dict[str, int], dict[str, int], dict[str, int]] = ({}, {}, {})
     parts: list[dict[str, NDArray[Any]]] = []
     last = 0
     for path in sorted(folder.glob("*.npz")) if folder is not None else ():

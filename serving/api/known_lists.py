@@ -25,7 +25,8 @@ from serving.api.recommendations import USER_LISTS, list_answer, router, set_log
 from serving.api.responses import known_list_body, server_timing
 from serving.api.schemas import MAX_ID, MAX_ITEMS, ListQuery
 from serving.engine.admission import Overloaded
-from serving.engine.requests import RecommendationRequest
+from serving.engine.list_memo import KnownList
+from serving.engine.requests import RecommendationRequest, Recommended
 from serving.engine.service import Service
 
 GZIP_LEVEL = 4
@@ -76,8 +77,7 @@ class KnownLists:
         if served is None or served.known is None:
             return None
         scope["route"] = self._route
-        set_log_fields(scope, served)
-        answer = KnownAnswer(known_list_body(served, served.known), server_timing(served.milliseconds))
+        answer = _known_answer(scope, served, served.known)
         if len(answer.body) < self._compress_from:
             return 200, answer.headers, answer.body
         return 200, *compressed(answer, scope)
@@ -88,11 +88,8 @@ class KnownLists:
             return False
         user_id, count = plain
         scope["route"] = self._route
-        lists = self._service.lists
-        try:
-            served = lists.look_up(user_id, count)
-            if served is None:
-                served = await lists.recommend(RecommendationRequest(user_id=user_id, count=count))
+        try:  # what is known is looked up there
+            served = await self._service.lists.recommend(RecommendationRequest(user_id=user_id, count=count))
         except Overloaded:
             await _overloaded(scope)(scope, receive, send)
             return True
@@ -100,8 +97,7 @@ class KnownLists:
             answer: ASGIApp = list_answer(scope, served)
             await self._compress(answer)(scope, receive, send)
             return True
-        set_log_fields(scope, served)
-        answer = KnownAnswer(known_list_body(served, served.known), server_timing(served.milliseconds))
+        answer = _known_answer(scope, served, served.known)
         if len(answer.body) >= self._compress_from:
             answer = self._compress(answer)
         await answer(scope, receive, send)
@@ -137,6 +133,11 @@ class KnownAnswer:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": self.headers})
         await send({"type": "http.response.body", "body": self.body})
+
+
+def _known_answer(scope: Scope, served: Recommended, known: KnownList) -> KnownAnswer:
+    set_log_fields(scope, served)
+    return KnownAnswer(known_list_body(served, known), server_timing(served.milliseconds))
 
 
 def compressed(answer: KnownAnswer, scope: Scope) -> tuple[list[tuple[bytes, bytes]], bytes]:

@@ -25,9 +25,9 @@ from numpy.typing import NDArray
 from recsys.data.dataset import Dataset
 from recsys.data.loading import load_dataset
 from recsys.data.ratings import Ratings
-from recsys.evaluation import list_metrics
+from recsys.evaluation import list_intervals
 from recsys.metrics.ranking import best_of, evaluate_lists, pair_matrix
-from recsys.metrics.significance import mean_difference, mean_over_people, over_seeds
+from recsys.metrics.significance import mean_difference, mean_over_people, over_seeds, values_of
 from recsys.ranking.list_data import ListData
 from recsys.ranking.list_ensemble import blend_lists
 from recsys.ranking.list_families import LIST_FAMILIES
@@ -92,7 +92,7 @@ def judged(ranker: Ranker, cut: ListCut, at: Sequence[int]) -> JsonObject:
     scores = unseen_scores(ranker, ListData(cut.histories), cut.users, known=not cut.fold_in)
     lists = best_of(scores, max(at))
     counts = np.bincount(cut.train.items, minlength=cut.train.item_count)
-    figures: JsonObject = dict(list_metrics(lists, cut.users, cut.test, counts=counts, at=at))
+    figures: JsonObject = dict(values_of(list_intervals(lists, cut.users, cut.test, counts=counts, at=at)))
     by_user = evaluate_lists(lists[:, : at[0]], pair_matrix(cut.test)[cut.users]).ndcg_by_user
     mean = mean_over_people(by_user)
     return {
