@@ -18,6 +18,7 @@ import torch
 from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
+Single = NDArray[np.float32]
 EXACT = 512  # smaller side of a matrix that is decomposed whole
 
 
@@ -25,9 +26,9 @@ EXACT = 512  # smaller side of a matrix that is decomposed whole
 class Basis:
     """``left`` (rows, rank), ``values`` (rank,), ``right`` (columns, rank): matrix = left values right'."""
 
-    left: NDArray[np.float32]
+    left: Single
     values: Array
-    right: NDArray[np.float32]
+    right: Single
 
 
 def history_basis(

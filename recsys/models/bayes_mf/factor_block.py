@@ -7,8 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from recsys.models.bayes_mf.basis import Array
-from recsys.models.bayes_mf.posterior_samples import Single
+from recsys.models.bayes_mf.basis import Array, Single
 from recsys.models.bayes_mf.row_groups import RowGroups
 from recsys.models.bayes_mf.row_prior import RowPrior
 
