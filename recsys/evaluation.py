@@ -103,6 +103,31 @@ def scorer_kl(
     return float(nats.mean(dtype=np.float64))
 
 
+def scorer_deviations(
+    scorer: Scorer, ratings: Ratings, *, most: int = 200_000, histories: Histories = NO_HISTORIES
+) -> NDArray[np.float32] | None:
+    """How far ratings lie around their prediction by a model's posterior.
+
+    Args:
+        scorer: Of a model's artifact.
+        ratings: The pairs; their values are never read.
+        most: Pairs at most that are asked for, evenly spaced.
+        histories: Of people whom it was not fitted on.
+
+    Returns:
+        (n,) stars, NaN for pairs not asked for; None where the model has no posterior.
+    """
+    deviations = getattr(scorer, "deviations", None)
+    if deviations is None:
+        return None
+    values = np.full(len(ratings), np.nan, dtype=np.float32)
+    rows = np.linspace(0, len(ratings) - 1, min(most, len(ratings))).astype(np.int64)
+    values[rows] = _by_user(
+        lambda user, items: deviations(_state(scorer, user, histories), items), ratings.take(rows)
+    )
+    return values
+
+
 def _by_user(predict: Predict, ratings: Ratings) -> NDArray[np.float32]:
     """(n,) of ``predict``, asked for one user at a time."""
     values = np.empty(len(ratings), dtype=np.float32)

@@ -156,9 +156,11 @@ def make_release(
     rating_weight: float = 0.2,
     candidates: int = 20,
     corrected: bool = True,
+    scaled: bool = False,
     dataset: Dataset | None = None,
 ) -> Path:
-    """A real release of about ``users`` x ``items`` in well under a second; ``members`` are families."""
+    """A real release of about ``users`` x ``items`` in well under a second; ``members`` are families,
+    ``scaled`` intervals are in units of their deviations."""
     dataset = dataset or make_dataset(users=users, items=items, seed=seed)
     split = make_cut(dataset, seed=seed)
     train, valid = (dataset.ratings.take(split.rows(name)) for name in ("train", "valid"))
@@ -176,7 +178,7 @@ def make_release(
         members=fitted,
         method="mean",
         correction=make_correction(seed) if corrected else None,
-        intervals=RatingIntervals(0.8, (0, 10), (-1.5, -1.0), (1.25, 0.75)),
+        intervals=RatingIntervals(0.8, (0, 10), (-1.5, -1.0), (1.25, 0.75), scaled),
         ranker=fit_als(rated_matrix(kept), AlsConfig(factors=8, rounds=4), seed=seed, scale=kept.scale),
         mix=ListBlend(1.0, rating_weight, candidates, {}),
         profile=_profile(users, items, seed),

@@ -49,6 +49,8 @@ class Scorer(Protocol):
     ``known_users(users)``, ``fold_in_many(histories, users)`` and ``score_many(states, items)``: lists
     of what the three methods below give for each. Nobody's answer may depend on who else is asked for.
     One with a latent may have ``kl(state, items)``, (len(items),) nats, where its ``has_kl`` is true.
+    One with a posterior may have ``deviations(state, items)``, (len(items),) stars: the standard deviation
+    of each rating around its prediction.
     """
 
     def known_user(self, user: int) -> Any:

@@ -20,10 +20,10 @@ from recsys.ensemble.rating_intervals import RatingIntervals
 from recsys.types import JsonObject
 
 # 1 had no correction; 2 one ALS a ranker at most and no sparse links; 3 no rating intervals; 4 no lineage;
-# 5 no item encoder.
-SCHEMA_VERSION: Literal[6] = 6
+# 5 no item encoder; 6 no intervals in units of deviations.
+SCHEMA_VERSION: Literal[7] = 7
 ATTRIBUTES = "attributes/coefficients.npy"
-READ_VERSIONS = (1, 2, 3, 4, 5, 6)
+READ_VERSIONS = (1, 2, 3, 4, 5, 6, 7)
 
 
 class ManifestPart(BaseModel):
@@ -139,7 +139,7 @@ class Manifest(ManifestPart):
     """The fields of a release, in the order they are written. Weights sum to 1 where ``method`` says so.
     ``item_encoder`` makes the features of items that the release does not have, None where it has none."""
 
-    schema_version: Literal[1, 2, 3, 4, 5, 6] = SCHEMA_VERSION
+    schema_version: Literal[1, 2, 3, 4, 5, 6, 7] = SCHEMA_VERSION
     release_id: str
     complete: bool
     created: str
@@ -169,6 +169,8 @@ class Manifest(ManifestPart):
     def computed_id(self) -> str:
         """sha256 over every field but the id itself: what ``release_id`` must be."""
         fields = self.model_dump(exclude={"release_id"})
+        if self.schema_version < 7 and fields["rating_blend"]["intervals"] is not None:
+            del fields["rating_blend"]["intervals"]["scaled"]
         if self.schema_version < 6:
             del fields["item_encoder"]
         if self.schema_version < 5:

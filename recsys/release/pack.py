@@ -69,14 +69,15 @@ def pack_release(
     fold_in: JsonObject | None = None,
     metrics: MetricsCard | None = None,
     valid_predictions: NDArray[np.float32] | None = None,
+    valid_deviations: NDArray[np.float32] | None = None,
     profile: Profile | None = None,
 ) -> Path:
     """``folder``, written whole or not at all. ``method``, ``correction`` and the members' weights
     are the Blend's; ``intervals`` go around its stars.
 
     ``trained_on`` names the slices that the members learned from; ``valid_predictions`` (valid,) are the
-    ensemble's before any refit, for the reference profile that drift is measured against (or ``profile``,
-    made before).
+    ensemble's before any refit, ``valid_deviations`` (valid,) those of the ratings around them, for the
+    reference profile that drift is measured against (or ``profile``, made before).
     Raises InputError where the folder exists, the parts do not fit together, or a hybrid VAE is outside
     the safe bounds."""
     ratings = dataset.ratings
@@ -125,7 +126,9 @@ def pack_release(
             ),
             fold_in=FoldInCard(ranker=ranker.folds_in, members=True, figures=fold_in or {}),
             metrics=metrics or MetricsCard(),
-            profile=(profile or profile_of_run(dataset, split, valid_predictions, intervals)).pack(),
+            profile=(
+                profile or profile_of_run(dataset, split, valid_predictions, intervals, valid_deviations)
+            ).pack(),
         ),
     )
 

@@ -114,9 +114,11 @@ def profile_of_run(
     split: Split,
     valid_predictions: FloatArray | None = None,
     intervals: RatingIntervals | None = None,
+    valid_deviations: FloatArray | None = None,
 ) -> Profile:
     """The profile of a run's train and valid ratings. ``valid_predictions`` (valid,) stars by models that
-    were not trained on valid: only an error on unseen ratings is like the error in production."""
+    were not trained on valid: only an error on unseen ratings is like the error in production;
+    ``valid_deviations`` (valid,) as ``intervals`` takes them."""
     rows = np.concatenate([split.train, split.valid])
     predicted = np.full(len(rows), np.nan, dtype=np.float32)
     if valid_predictions is not None:
@@ -126,7 +128,11 @@ def profile_of_run(
         valid = dataset.ratings.take(split.valid)
         activity = user_activity(dataset.ratings.take(split.train))
         inside = np.full(len(rows), np.nan)
-        inside[len(split.train) :] = intervals.covers(valid_predictions, activity[valid.users], valid)
+        inside[len(split.train) :] = intervals.covers(
+            valid_predictions, activity[valid.users], valid, valid_deviations
+        )
+        if valid_deviations is not None:
+            inside[len(split.train) :][~np.isfinite(valid_deviations)] = np.nan
     return build_profile(ratings, predicted, dataset.catalogue.genre_matrix(), inside=inside)
 
 

@@ -16,6 +16,8 @@ from recsys.release.loaded_release import LoadedMember
 from recsys.release.user_state import UserState
 from recsys.types import FloatArray, IntArray
 
+LEAST_DEVIATION = 0.02  # of the scale: no rating is as certain as a posterior of few ratings may say
+
 
 class RatingEnsemble:
     """The rating ensemble. ``states`` once a person, then ``rate`` as often as wanted."""
@@ -64,6 +66,39 @@ class RatingEnsemble:
                 for total, (states, items) in zip(totals, parts, strict=True)
             ]
         return [np.clip(total, self._scale.low, self._scale.high) for total in totals]
+
+    def deviations(self, states: list[Any], items: IntArray) -> NDArray[np.float32] | None:
+        """(len(items),) stars: how far ratings lie around their prediction, the weighted mean of what the
+        members' posteriors say; None where no member has one."""
+        having = [
+            (member.weight, member.scorer.deviations(state, items))
+            for member, state in zip(self._members, states, strict=False)  # a correction's part comes last
+            if hasattr(member.scorer, "deviations")
+        ]
+        return mean_deviations(having, self._scale)
+
+
+def mean_deviations(
+    members: Sequence[tuple[float, NDArray[np.float32]]], scale: RatingScale
+) -> NDArray[np.float32] | None:
+    """(n,) stars, the weighted mean of ``members``' (weight, (n,) deviations); None without a weight."""
+    total = sum(weight for weight, _ in members)
+    if total <= 0:
+        return None
+    mean = sum(np.float32(weight / total) * own for weight, own in members)
+    return np.maximum(mean, np.float32(LEAST_DEVIATION * scale.span))
+
+
+def known_user_deviations(
+    members: Sequence[LoadedMember], user: int, items: IntArray, scale: RatingScale
+) -> NDArray[np.float32] | None:
+    """``RatingEnsemble.deviations`` of a person as training knew them, without any member's other work."""
+    having = [
+        (member.weight, member.scorer.deviations(member.scorer.known_user(user), items))
+        for member in members
+        if member.weight != 0 and hasattr(member.scorer, "deviations")
+    ]
+    return mean_deviations(having, scale)
 
 
 def _states(scorer: Scorer, people: Sequence[UserState]) -> list[Any]:

@@ -82,10 +82,11 @@ class Recommender(ItemLists):
             has at least the range of the usual ratings.
         """
         stars = self.predict(query, items)
-        intervals = self.release.manifest.rating_blend.intervals
+        intervals, person = self.release.manifest.rating_blend.intervals, self.person(query)
         if intervals is None:
             return stars, None
-        low, high = intervals.ends(stars, len(self.person(query).history.items), self._scale)
+        deviations = self._stars.deviations(self._stars.states(person), items) if intervals.scaled else None
+        low, high = intervals.ends(stars, len(person.history.items), self._scale, deviations)
         new = self.release.popularity.counts[items] == 0
         if new.any():  # nobody's ratings speak for these: wide enough for ratings of any item
             least, most = self._usual_ratings

@@ -18,14 +18,14 @@ from recsys.data.dataset import Dataset
 from recsys.data.ratings import Ratings
 from recsys.data.split import SliceName, Split
 from recsys.ensemble.calibration import Correction
-from recsys.evaluation import predict_pairs, scorer_kl, scorer_predictor
+from recsys.evaluation import predict_pairs, scorer_deviations, scorer_kl, scorer_predictor
 from recsys.models.artifact import load_artifact
 from recsys.models.base import History, ModelArtifact, Scorer
 from recsys.models.registry import family_named
 from recsys.release.arrays import LoadedCorrection
 from recsys.release.loaded_release import LoadedMember
 from recsys.release.pack import make_histories
-from recsys.release.rating_ensemble import RatingEnsemble
+from recsys.release.rating_ensemble import RatingEnsemble, mean_deviations
 from recsys.release.release_writer import ReleaseMember
 from recsys.release.user_state import UserState
 from recsys.types import IntArray
@@ -71,6 +71,18 @@ class Evaluator:
         scorer = self._scorer(member)
         stars = predict_pairs(scorer_predictor(scorer, self.folded_in), ratings)
         return stars, scorer_kl(scorer, ratings, histories=self.folded_in)
+
+    def deviations(
+        self, members: Sequence[tuple[Path, float]], ratings: Ratings
+    ) -> NDArray[np.float32] | None:
+        """(n,) stars: how far each of ``ratings`` lies around its prediction by the weighted ``members``'
+        posteriors, NaN beyond a sample; None where no member has one."""
+        having = [
+            (weight, own)
+            for path, weight in members
+            if (own := scorer_deviations(self._scorer(path), ratings, histories=self.folded_in)) is not None
+        ]
+        return mean_deviations(having, ratings.scale)
 
     def _scorer(self, member: Path | ModelArtifact) -> Scorer:
         artifact = load_artifact(member) if isinstance(member, Path) else member

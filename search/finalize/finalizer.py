@@ -18,12 +18,6 @@ from numpy.typing import NDArray
 from recsys.data.dataset import Dataset
 from recsys.data.split import SLICES, SliceName, Split
 from recsys.ensemble.blend import Blend, fit_blend, fit_corrected
-from recsys.ensemble.rating_intervals import (
-    RatingIntervals,
-    coverage_by_band,
-    fit_rating_intervals,
-    user_activity,
-)
 from recsys.evaluation import evaluate_release
 from recsys.ranking.list_selection import ListSelection
 from recsys.ranking.list_validation import ListValidation
@@ -34,6 +28,7 @@ from recsys.training.trial_types import TrialResult
 from search.config.plan import SUBJECT, SearchPlan
 from search.finalize import selection
 from search.finalize.evaluator import Evaluator
+from search.finalize.interval_calibration import CalibratedIntervals, calibrate_intervals
 from search.finalize.list_check import PROTOCOL, check_lists
 from search.finalize.list_choice import choose_lists, lists_result
 from search.finalize.model_results import ModelResults
@@ -41,7 +36,6 @@ from search.finalize.release_packer import ReleasePacker, metrics_card, release_
 from search.finalize.reserve import retrain_seconds
 from search.finalize.retrain import refit_members
 from search.finalize.sample_lists import sample_lists
-from search.results.build import rating_interval_summary
 from search.results.metrics import JudgedListsResult, Metrics, RecommenderResult, metrics_on
 from search.results.model_comparisons import compare_models, rating_models
 from search.results.schema import Results
@@ -97,7 +91,7 @@ class Finalizer:
         self._seconds_left = seconds_left
         self._judge = Evaluator.of(dataset, split)
         self._valid = self._judge.slice("valid")
-        self._rating_intervals: RatingIntervals | None = None
+        self._intervals: CalibratedIntervals | None = None
 
     def finish(self, trials: Sequence[TrialResult], results: Results) -> FinishedRun:
         """Blend, judge on test, pack a release. Without a usable trial there is nothing to release.
@@ -188,13 +182,15 @@ class Finalizer:
         } | {"ensemble": stars}
         known = np.concatenate([judge.split.train, judge.split.fold_in])
         compare_models(results, test, finished.test_stars, train=judge.dataset.ratings.take(known))
-        self._rating_intervals = fit_rating_intervals(
-            valid_stars, self._valid, user_activity(judge.slice("train"))
+        self._intervals = calibrate_intervals(
+            judge,
+            blend.weights.tolist(),
+            searched=[models.member(trial) for trial in members],
+            judged=[models.judged_member(trial) for trial in members],
+            valid_stars=valid_stars,
+            test_stars=stars,
         )
-        if self._rating_intervals is not None and len(test):
-            activity = user_activity(judge.known)
-            bands = coverage_by_band(self._rating_intervals, stars, test, activity)
-            results.rating_intervals = rating_interval_summary(self._rating_intervals, bands)
+        results.rating_intervals = self._intervals.summary
         gate = judge.slice("gate")
         if len(gate):
             rows = np.stack([judge.predict(models.judged_member(trial), gate) for trial in members])
@@ -218,7 +214,7 @@ class Finalizer:
             judge,
             blend,
             valid_stars,
-            intervals=self._rating_intervals,
+            intervals=self._intervals,
             lists=lists,
             seed=seed,
             say=self._say,

@@ -17,7 +17,6 @@ from recsys.bounds import require_safe
 from recsys.data.dataset import Dataset
 from recsys.data.split import SliceName
 from recsys.ensemble.blend import Blend
-from recsys.ensemble.rating_intervals import RatingIntervals
 from recsys.models.artifact import load_artifact
 from recsys.models.hybrid_vae.config import HybridVaeConfig
 from recsys.models.registry import make_config
@@ -31,6 +30,7 @@ from recsys.release.pack import pack_release
 from recsys.release.release_writer import ReleaseMember
 from recsys.training.trial_types import TrialResult
 from search.finalize.evaluator import Evaluator, rating_predictor
+from search.finalize.interval_calibration import CalibratedIntervals
 from search.results.schema import ModelResult, Results
 from search.sampling.search_space import shape_of
 
@@ -51,7 +51,7 @@ def release_member(folder: Path, result: TrialResult, *, weight: float) -> Relea
 
 class ReleasePacker:
     """Packs one run's release of ``blend`` and ``lists``; ``valid_stars`` (valid rows,) are the blend's
-    predictions, the reference for drift."""
+    predictions, the reference for drift; ``intervals`` go around them."""
 
     def __init__(
         self,
@@ -60,7 +60,7 @@ class ReleasePacker:
         blend: Blend,
         valid_stars: NDArray[np.float32],
         *,
-        intervals: RatingIntervals | None,
+        intervals: CalibratedIntervals | None,
         lists: ListSelection,
         seed: int,
         say: Callable[[str], None],
@@ -70,7 +70,7 @@ class ReleasePacker:
         self._rankers: dict[frozenset[str], Ranker] = {}
         self._mix = RANKER_ONLY
         self._say = say
-        self._blend, self._valid_stars, self._intervals = blend, valid_stars, intervals
+        self._blend, self._valid_stars, self._calibrated = blend, valid_stars, intervals
 
     def choose_mix(self, members: Sequence[ReleaseMember]) -> None:
         """How much ``members``' stars say in a list, chosen on valid while they have seen train alone."""
@@ -135,11 +135,12 @@ class ReleasePacker:
             members=members,
             method=self._blend.method,
             correction=self._blend.correction,
-            intervals=self._intervals,
+            intervals=None if self._calibrated is None else self._calibrated.intervals,
             ranker=ranker,
             ranking_report=self._selection.report(),
             metrics=metrics,
             valid_predictions=self._valid_stars,
+            valid_deviations=None if self._calibrated is None else self._calibrated.valid_deviations,
             mix=self._mix,
         )
 

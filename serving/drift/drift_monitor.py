@@ -13,6 +13,7 @@ from recsys.release.drift_thresholds import CHANGES
 from recsys.release.load import load_release
 from recsys.release.loaded_release import Release
 from recsys.release.profile import unpack
+from recsys.release.rating_ensemble import known_user_deviations
 from recsys.types import JsonObject
 from serving.assignment import Assigner
 from serving.domain import ExperimentState, Feedback
@@ -195,10 +196,13 @@ def observed(release: Release, event: Feedback) -> Observation:
     item = None if event.item_id is None else release.items.ids.row(event.item_id)
     inside = None
     intervals, stars, value = release.manifest.rating_blend.intervals, event.predicted, event.value
-    if intervals is not None and user is not None and stars is not None and value is not None:
-        scale = release.manifest.dataset.scale
+    if intervals and user is not None and item is not None and stars is not None and value is not None:
+        scale = RatingScale(release.manifest.dataset.scale.low, release.manifest.dataset.scale.high)
+        deviations = None
+        if intervals.scaled:
+            deviations = known_user_deviations(release.members, user, np.array([item]), scale)
         known = len(release.histories(user).items)
-        low, high = intervals.ends(np.array([stars]), known, RatingScale(scale.low, scale.high))
+        low, high = intervals.ends(np.array([stars]), known, scale, deviations)
         inside = bool(low[0] <= value <= high[0])
     return Observation(
         at=event.at,

@@ -90,6 +90,25 @@ def test_predictions_stay_on_the_scale_also_for_unknown_rows(trained: tuple[str,
         assert stars.max() <= DATA.train.scale.high
 
 
+def test_deviations_are_about_the_error_where_a_family_has_them(trained: tuple[str, Trainer]) -> None:
+    """Of valid's ratings, root mean squared; and finite for people and items without a rating."""
+    scorer = scorer_of(trained)
+    deviations = getattr(scorer, "deviations", None)
+    assert (deviations is not None) == (trained[0] in ("bayes_mf", "item_gp"))
+    if deviations is None:
+        return
+    for state in (scorer.known_user(DATA.train.user_count - 1), scorer.fold_in(EMPTY)):
+        strangers = deviations(state, np.arange(DATA.train.item_count))
+        assert np.isfinite(strangers).all()
+        assert (strangers > 0).all()
+    spreads = [
+        deviations(scorer.known_user(int(user)), DATA.valid.items[[row]])[0]
+        for row, user in enumerate(DATA.valid.users)
+    ]
+    ratio = np.sqrt(np.mean(np.square(spreads))) / rmse(trained[1].predict(DATA.valid), DATA.valid.values)
+    assert 0.5 < ratio < 3  # a checkerboard is surer than these priors expect
+
+
 def test_numpy_answers_as_torch_does(trained: tuple[str, Trainer]) -> None:
     scorer, expected = scorer_of(trained), trained[1].predict(DATA.valid)
     for user in range(0, DATA.train.user_count, 7):

@@ -127,5 +127,22 @@ def stars_of(
     mean = scores.mean(axis=1, dtype=np.float64)
     if len(levels) == 0:
         return np.asarray(centre + mean)
-    variance = 1 / precision.astype(np.float64) + scores.var(axis=1, dtype=np.float64)
-    return expected_stars(mean, variance, cutpoints.mean(axis=0, dtype=np.float64), levels)
+    cuts = cutpoints.mean(axis=0, dtype=np.float64)
+    return expected_stars(mean, _variance(scores, precision), cuts, levels)
+
+
+def deviations_of(
+    scores: Single, precision: FloatArray, cutpoints: Single, levels: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """(n,) stars: the posterior predictive standard deviation of each rating. Arguments as ``stars_of``."""
+    variance = _variance(scores, precision)
+    if len(levels):
+        mean, cuts = scores.mean(axis=1, dtype=np.float64), cutpoints.mean(axis=0, dtype=np.float64)
+        first, second = (expected_stars(mean, variance, cuts, levels**power) for power in (1, 2))
+        variance = np.maximum(second - first**2, 0)
+    return np.asarray(np.sqrt(variance))
+
+
+def _variance(scores: Single, precision: FloatArray) -> NDArray[np.float64]:
+    """(n,) of a latent score with its noise."""
+    return np.asarray(1 / precision.astype(np.float64) + scores.var(axis=1, dtype=np.float64))

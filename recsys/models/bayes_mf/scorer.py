@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from recsys.models.base import History, ModelArtifact
 from recsys.models.bayes_mf.conditional import MOST, conditional_mean
-from recsys.models.bayes_mf.posterior_samples import scores_of, stars_of
+from recsys.models.bayes_mf.posterior_samples import deviations_of, scores_of, stars_of
 from recsys.types import FloatArray, IntArray
 
 
@@ -50,12 +50,19 @@ class BayesMfScorer:
         return BayesUser(self._regress(history, mean, precision)[None], precision)
 
     def score(self, state: BayesUser, items: IntArray) -> FloatArray:
-        arrays = self.arrays
-        scores = scores_of(state.vectors, arrays["items"][items].astype(np.float32))
-        precision = state.precision * arrays["item_precisions"][items]
-        stars = stars_of(scores, precision, arrays["cutpoints"], self.levels, self.centre)
+        stars = stars_of(*self._latent(state, items), self.arrays["cutpoints"], self.levels, self.centre)
         clipped: FloatArray = np.clip(stars, self.scale.low, self.scale.high).astype(np.float32)
         return clipped
+
+    def deviations(self, state: BayesUser, items: IntArray) -> FloatArray:
+        """(len(items),) stars: the posterior predictive standard deviation."""
+        spread = deviations_of(*self._latent(state, items), self.arrays["cutpoints"], self.levels)
+        return spread.astype(np.float32)
+
+    def _latent(self, state: BayesUser, items: IntArray) -> tuple[NDArray[np.float32], FloatArray]:
+        """(len(items), kept) scores and (len(items),) precisions of the noise."""
+        scores = scores_of(state.vectors, self.arrays["items"][items].astype(np.float32))
+        return scores, state.precision * self.arrays["item_precisions"][items]
 
     def _prior_mean(self, history: History, user: int | None) -> NDArray[np.float32]:
         """(kept, width) prior mean of a user with this history (and, if known, side features)."""

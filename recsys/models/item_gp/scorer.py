@@ -17,12 +17,14 @@ CHUNK = 512  # items scored at a time: more of their covariances would leave the
 
 @dataclass(frozen=True)
 class GpUser:
-    """``traits`` (traits,) of the prior mean; rated ``items`` (n,) with their ``weights`` (n,). Their
-    vectors are looked up again for a score: kept, they would be some hundred kilobytes a person."""
+    """``traits`` (traits,) of the prior mean; rated ``items`` (n,) with their ``weights`` (n,); the
+    ``noise`` variance of their ratings. The items' vectors are looked up again for a score: kept, they
+    would be some hundred kilobytes a person."""
 
     traits: NDArray[np.float32]
     items: IntArray
     weights: NDArray[np.float32]
+    noise: float
 
 
 class ItemGpScorer:
@@ -35,7 +37,8 @@ class ItemGpScorer:
     def known_user(self, user: int) -> GpUser:
         arrays = self.arrays
         own = slice(int(arrays["starts"][user]), int(arrays["starts"][user + 1]))
-        return GpUser(arrays["traits"][user], arrays["rated"][own], arrays["weights"][own])
+        noise = float(arrays["user_noise"][user])
+        return GpUser(arrays["traits"][user], arrays["rated"][own], arrays["weights"][own], noise)
 
     def fold_in(self, history: History, user: int | None = None) -> GpUser:
         arrays = self.arrays
@@ -45,7 +48,7 @@ class ItemGpScorer:
         noise = self.new_noise if user is None else float(arrays["user_noise"][user])
         variances = (noise * arrays["item_noise"][items]).astype(np.float32)
         weights = regress(self.kernel, self._vectors(items), left, variances)
-        return GpUser(traits, items, weights)
+        return GpUser(traits, items, weights, noise)
 
     def score(self, state: GpUser, items: IntArray) -> FloatArray:
         stars = self.arrays["prior"][items] @ state.traits
@@ -55,6 +58,13 @@ class ItemGpScorer:
             stars[start : start + CHUNK] += self.kernel.between(part, rated) @ state.weights
         clipped: FloatArray = np.clip(stars, self.scale.low, self.scale.high).astype(np.float32)
         return clipped
+
+    def deviations(self, state: GpUser, items: IntArray) -> FloatArray:
+        """(len(items),) stars: the noise's, by person and item. Doubt about the function adds little to it
+        (ML-100K), and would take the person's regression anew."""
+        noise = np.float32(state.noise) * np.asarray(self.arrays["item_noise"][items], np.float32)
+        deviations: FloatArray = np.sqrt(noise)
+        return deviations
 
     def _vectors(self, items: IntArray) -> NDArray[np.float32]:
         return np.asarray(self.arrays["items"][items], dtype=np.float32)

@@ -46,6 +46,40 @@ def test_every_band_covers_its_level_on_new_rows() -> None:
     assert sum(band.rows for band in bands) == len(test)
 
 
+def test_deviations_make_intervals_as_wide_as_a_rating_is_hard_to_predict() -> None:
+    """Half the items are four times as noisy: in units of deviations both halves are covered alike."""
+    rng = np.random.default_rng(5)
+    users, items = rng.integers(0, 300, 40_000), rng.integers(0, 50, 40_000)
+    deviations = np.where(items % 2, 0.2, 0.8).astype(np.float32)
+    stars = np.full(len(users), 3.0, np.float32)
+    values = (3 + deviations * rng.standard_normal(len(users))).astype(np.float32)
+    scale, known = RatingScale(-9.0, 9.0), np.full(300, 20)
+    sides = (users.astype(np.int32), items.astype(np.int32))
+    ratings = Ratings(*sides, values, None, scale, user_count=300, item_count=50)
+    fit, judge = np.arange(20_000), np.arange(20_000, 40_000)
+    patchy = deviations.copy()
+    patchy[:5_000] = np.nan
+    scaled = fit_rating_intervals(stars[fit], ratings.take(fit), known, deviations=patchy[fit])
+    plain = fit_rating_intervals(stars[fit], ratings.take(fit), known)
+    assert scaled is not None
+    assert plain is not None
+    assert (scaled.scaled, plain.scaled) == (True, False)
+    new = ratings.take(judge)
+    by_deviation = scaled.covers(stars[judge], 20, new, deviations[judge])
+    apart = plain.covers(stars[judge], 20, new)
+    hard = deviations[judge] > 0.5
+    for part in (hard, ~hard):
+        assert by_deviation[part].mean() == pytest.approx(0.8, abs=0.02)
+    assert apart[hard].mean() < 0.7 < 0.95 < apart[~hard].mean()
+    low, high = scaled.ends(stars[judge], 20, scale, deviations[judge])
+    assert np.mean(high - low) < 2 * 1.29 * deviations.mean() + 0.02  # 1.2816 deviations hold 80% of a normal
+    with pytest.raises(ValueError, match="no deviations"):
+        scaled.ends(stars[judge], 20, scale)
+    patchy = np.where(np.arange(20_000) < 8_000, np.nan, deviations[judge])
+    bands = coverage_by_band(scaled, stars[judge], new, known, patchy)
+    assert sum(band.rows for band in bands) == 12_000
+
+
 def test_a_biased_model_gets_an_interval_that_is_not_symmetric() -> None:
     valid, stars, known = made(6_000, seed=3)
     intervals = fit_rating_intervals(stars + np.float32(0.5), valid, known)
@@ -73,8 +107,8 @@ def test_quantiles_by_hand() -> None:
     assert intervals is not None
     rank = (rows + 1) * 0.1
     ordered = np.sort(values - 5)
-    assert intervals.low == (ordered[int(rank) - 1],)
-    assert intervals.high == (ordered[rows - int(rank)],)
+    assert intervals.low == pytest.approx((ordered[int(rank) - 1],))
+    assert intervals.high == pytest.approx((ordered[rows - int(rank)],))
 
 
 @given(st.lists(st.integers(0, 500), min_size=1, max_size=20), st.floats(1, 5))

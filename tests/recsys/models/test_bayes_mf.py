@@ -18,7 +18,7 @@ from recsys.models.bayes_mf.config import BayesMfConfig
 from recsys.models.bayes_mf.cutpoints import interval_mass, truncated_normal
 from recsys.models.bayes_mf.family import build, make_scorer
 from recsys.models.bayes_mf.observation import expected_stars, levels_of
-from recsys.models.bayes_mf.posterior_samples import PosteriorSamples, scores_of, stars_of
+from recsys.models.bayes_mf.posterior_samples import PosteriorSamples, deviations_of, scores_of, stars_of
 from recsys.models.bayes_mf.sampler import Sampler
 from recsys.models.bayes_mf.trainer import BayesMfTrainer
 
@@ -152,6 +152,19 @@ def test_expected_stars_is_the_mean_over_draws() -> None:
     drawn = levels[np.searchsorted(cuts, latent)].mean()
     got = expected_stars(np.array([0.3]), 1.7, cuts, levels)[0]
     assert got == pytest.approx(drawn, abs=0.01)
+
+
+def test_deviations_are_the_spread_of_drawn_ratings() -> None:
+    """Of the score's samples, the noise and the levels; with Gaussian noise of score and noise alone."""
+    random = np.random.default_rng(0)
+    levels, cuts = np.array([1.0, 2.0, 4.0]), np.array([[-0.5, 0.8], [-0.3, 1.0]], dtype=np.float32)
+    scores = random.normal(0.3, 0.7, (1, 2000)).astype(np.float32)
+    latent = random.choice(scores[0], 400_000) + random.standard_normal(400_000) / np.sqrt(0.8)
+    drawn = levels[np.searchsorted([-0.4, 0.9], latent)].std()
+    assert deviations_of(scores, np.array([0.8]), cuts, levels)[0] == pytest.approx(drawn, abs=0.01)
+    assert deviations_of(scores, np.array([0.8]), cuts, np.zeros(0))[0] == pytest.approx(
+        latent.std(), abs=0.01
+    )
 
 
 def test_truncated_mean_is_scipys() -> None:

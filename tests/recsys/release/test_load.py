@@ -75,10 +75,24 @@ def test_a_release_of_before_lineage_is_read_as_it_was_signed(tmp_path: Path) ->
     path = folder / "manifest.json"
     text = json.loads(path.read_text())
     del text["release_id"], text["dataset"]["lineage"], text["item_encoder"]
+    del text["rating_blend"]["intervals"]["scaled"]
     text["schema_version"] = 4
     signed = hashlib.sha256(json.dumps(text, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
     path.write_text(json.dumps(text | {"release_id": signed}))
     assert load_release(folder).manifest.dataset.lineage is None
+
+
+def test_a_release_of_before_scaled_intervals_is_read_as_it_was_signed(tmp_path: Path) -> None:
+    folder = make_release(tmp_path / "release")
+    path = folder / "manifest.json"
+    text = json.loads(path.read_text())
+    del text["release_id"], text["rating_blend"]["intervals"]["scaled"]
+    text["schema_version"] = 6
+    signed = hashlib.sha256(json.dumps(text, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+    path.write_text(json.dumps(text | {"release_id": signed}))
+    intervals = load_release(folder).manifest.rating_blend.intervals
+    assert intervals is not None
+    assert not intervals.scaled
 
 
 def test_a_release_keeps_where_its_ratings_came_from(tmp_path: Path) -> None:
@@ -132,10 +146,10 @@ def test_a_file_cut_off_or_missing_is_refused(copy: Path) -> None:
         (lambda text: text["members"][0].update(weight=5.0), "release_id does not fit"),
         (lambda text: text.update(release_id="0" * 64), "release_id does not fit"),
         (lambda text: text.update(complete=False), "is unfinished"),
-        (lambda text: text.update(schema_version=0), "schema_version 0, expected one of 1, 2, 3, 4, 5, 6"),
+        (lambda text: text.update(schema_version=0), "schema_version 0, expected one of 1, 2, 3, 4, 5, 6, 7"),
         (
             lambda text: text.update(schema_version=99),
-            "schema_version 99, this version reads up to 6: update",
+            "schema_version 99, this version reads up to 7: update",
         ),
         (lambda text: text.update(comment="hello"), "does not fit the schema at comment"),
         (lambda text: text["dataset"].pop("scale"), "does not fit the schema at dataset.scale"),
