@@ -90,6 +90,25 @@ class ReleasedModel:
         """
         return self._recommender.predict(self._query(user, ratings), self._rows(items))
 
+    def predict_interval(
+        self, user: str | None, items: Sequence[str], *, ratings: Mapping[str, float] | None = None
+    ) -> NDArray[np.float32]:
+        """The ends between which ratings of ``items`` lie with the release's confidence (80%).
+
+        Args:
+            user: As in ``predict``.
+            items: Item ids.
+            ratings: As in ``recommend``.
+
+        Returns:
+            (len(items), 2) stars, lower and upper ends; NaN where the release carries no intervals.
+
+        Raises:
+            InputError: As ``predict``.
+        """
+        _, ends = self._recommender.predict_interval(self._query(user, ratings), self._rows(items))
+        return np.full((len(items), 2), np.nan, np.float32) if ends is None else np.stack(ends, axis=1)
+
     def similar(self, item: str, *, count: int = 10) -> pd.DataFrame:
         """The items rated alike; ``score`` is the cosine of their vectors. Columns as in ``recommend``."""
         return self._table(self._recommender.similar(int(self._rows([item])[0]), count))

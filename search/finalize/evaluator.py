@@ -73,7 +73,7 @@ class Evaluator:
         return stars, scorer_kl(scorer, ratings, histories=self.folded_in)
 
     def deviations(
-        self, members: Sequence[tuple[Path, float]], ratings: Ratings
+        self, members: Sequence[tuple[Path | ModelArtifact, float]], ratings: Ratings
     ) -> NDArray[np.float32] | None:
         """(n,) stars: how far each of ``ratings`` lies around its prediction by the weighted ``members``'
         posteriors, NaN beyond a sample; None where no member has one."""
