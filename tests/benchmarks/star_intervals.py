@@ -85,10 +85,8 @@ def main(words: Sequence[str] | None = None) -> int:
     for protocol in options.splits.split(","):
         for name, row in coverage(dataset, protocol, sweeps=options.sweeps, seed=options.seed).items():
             bands, fifths = (", ".join(f"{100 * one:.1f}" for one in row[key]) for key in ("bands", "fifths"))
-            print(
-                f"| {protocol} | {name} | {100 * row['coverage']:.1f} | {bands} | {fifths} | {row['width']:.2f} |",
-                flush=True,
-            )
+            inside = f"{100 * row['coverage']:.1f}"
+            print(f"| {protocol} | {name} | {inside} | {bands} | {fifths} | {row['width']:.2f} |", flush=True)
     return 0
 
 

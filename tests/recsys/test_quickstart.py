@@ -65,12 +65,19 @@ def test_lists_and_stars_are_the_recommenders(home: Path) -> None:
         model.predict("u3", listed["item_id"].tolist()),
         np.array([entry.predicted_rating for entry in answer.recommendations], dtype=np.float32),
     )
+    stars, ends = Recommender(release).predict_interval(Query(user=row), np.arange(4))
+    assert ends is not None
+    named = [str(release.items.ids.names[item]) for item in range(4)]
+    np.testing.assert_array_equal(model.predict_interval("u3", named), np.stack(ends, axis=1))
+    assert (ends[0] < stars).all()
 
 
 def test_what_is_wrong_is_said(home: Path) -> None:
     model = recsys.load_release(home / "runs" / "NAME" / "release", verify=False)
     with pytest.raises(InputError, match="unknown item 'nothing'"):
         model.predict("u3", ["nothing"])
+    with pytest.raises(InputError, match="unknown item 'nothing'"):
+        model.predict_interval("u3", ["nothing"])
     with pytest.raises(InputError, match=r"rating of 7: expected 0.5 to 5"):
         model.recommend(ratings={"i1": 7})
     with pytest.raises(InputError, match="did you mean"):
