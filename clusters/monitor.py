@@ -59,7 +59,8 @@ class Interrupts:
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         self.count += 2 if number == signal.SIGTERM else 1  # whoever sends SIGTERM will not wait
-        self.wake.set()
+        # Set by another thread: this one may hold the event's lock.
+        threading.Thread(target=self.wake.set, daemon=True).start()
 
     @contextmanager
     def caught(self) -> Iterator[Interrupts]:

@@ -231,7 +231,8 @@ def _print_ready(settings: Settings, state: ExperimentState, ready: float, ray_s
 def _wait_for_signal() -> None:
     ended = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: ended.set())
+        # Set by another thread: this one may hold the event's lock, just waiting or in a handler already.
+        signal.signal(number, lambda *_: threading.Thread(target=ended.set, daemon=True).start())
     while not ended.wait(0.5):
         pass
 

@@ -26,6 +26,9 @@ from recsys.errors import InputError
 from serving.read_timeouts import TimedHttpProtocol
 
 BACKLOG = 2048
+# uvloop accepts one connection of a socket in a pass of its loop, and a pass may hold a turn of computing: of
+# 128 clients that connect at once the last was accepted after half a second. Each duplicate accepts one more.
+ACCEPTS = 16
 DRAIN_SECONDS = 10
 SWITCH_SECONDS = 0.001  # the recommender's thread gives way to the event loop at least this often
 
@@ -90,4 +93,4 @@ class Server:
         self._thread.join(DRAIN_SECONDS + 5)
 
     def _run(self) -> None:
-        self._server.run(sockets=[self._socket])
+        self._server.run(sockets=[self._socket, *(self._socket.dup() for _ in range(ACCEPTS - 1))])

@@ -71,9 +71,11 @@ class KnownLists:
         await self._app(scope, receive, send)
 
     def direct_answer(self, scope: Scope) -> DirectAnswer | None:
-        """The answer where the list is known."""
+        """The answer where the list is known, or must be computed and cannot."""
         plain = _plain_list(scope)
-        served = None if plain is None else self._service.lists.look_up(*plain)
+        if plain is None:
+            return self._direct_refusal(scope)
+        served = self._service.lists.look_up(*plain)
         if served is None or served.known is None:
             return None
         scope["route"] = self._route
@@ -81,6 +83,13 @@ class KnownLists:
         if len(answer.body) < self._compress_from:
             return 200, answer.headers, answer.body
         return 200, *compressed(answer, scope)
+
+    def _direct_refusal(self, scope: Scope) -> DirectAnswer | None:
+        if not self._service.computation.full or not self._is_computed(scope):
+            return None
+        self._service.computation.count_refusal()
+        refusal = _overloaded(scope)
+        return refusal.status_code, refusal.raw_headers, bytes(refusal.body)
 
     async def _answered(self, scope: Scope, receive: Receive, send: Send) -> bool:
         plain = _plain_list(scope)
@@ -112,11 +121,16 @@ class KnownLists:
                 scope["route"] = self._session_route
                 return True, receive
             return False, receive
+        return self._is_computed(scope), receive
+
+    def _is_computed(self, scope: Scope) -> bool:
+        """Whether a request is for a user's list that cannot be looked up; it has its route then."""
+        path: str = scope["path"]
         lists = scope["method"] == "GET" and path.startswith(PREFIX) and path.endswith(SUFFIX)
         if not lists or not COMPUTED_QUERY.search(scope["query_string"]):
-            return False, receive
+            return False
         scope["route"] = self._route
-        return True, receive
+        return True
 
 
 class KnownAnswer:

@@ -75,7 +75,8 @@ def _run(settings: LoopSettings, *, once: bool) -> int:
         notifier.tell(Message(title="Loop", text=text, important=True))
 
     stop = threading.Event()
-    signal.signal(signal.SIGTERM, lambda *_: stop.set())
+    # Set by another thread: this one may hold the event's lock.
+    signal.signal(signal.SIGTERM, lambda *_: threading.Thread(target=stop.set, daemon=True).start())
     with LoopLease(Path(settings.folder)):
         try:
             LoopController(settings, steps, notify=notify).run(stop, once=once)

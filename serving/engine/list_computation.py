@@ -1,7 +1,7 @@
 """Lists and other figures that the recommender's thread computes: admitted, in time, or replaced.
 
-A list that fails or comes too late is replaced by popular items (known or unknown user alike), marked and
-counted. Where too much is being computed the person's last list is better than a refusal.
+A list that comes too late is replaced by the person's last one, or by popular items like one that fails,
+marked and counted. Where too much is being computed the person's last list is better than a refusal.
 """
 
 from __future__ import annotations
@@ -61,31 +61,41 @@ class ListComputation:
                 and no older list is known.
         """
         memorable = request.user_id is not None and is_memorable(request, query)
+        person = request.user_id if memorable else None
         if self.batcher.stuck_for() > self._deadline:
-            answer = loaded.popular_list(query, "the recommender is busy")
+            answer = self._late_list(loaded, query, person, "the recommender is busy")
         else:
             try:
                 async with self.admission.place(batched=batched, patient=memorable):
                     answer = await self.batcher.submit(loaded, query, seconds=self._deadline)
             except Overloaded:
-                outdated = (
-                    loaded.outdated_list(query.user, request.user_id, query)
-                    if request.user_id is not None and memorable
-                    else None
-                )
+                outdated = self._older_list(loaded, query, person)
                 if outdated is None:
                     self.count_refusal()
                     raise
-                self._metrics.overloads.labels("stored").inc()
                 answer = outdated
             except DeadlineExceeded:
-                answer = loaded.popular_list(query, f"no list within {self._deadline_ms:g} ms")
+                answer = self._late_list(loaded, query, person, f"no list within {self._deadline_ms:g} ms")
             except Exception as error:
                 log.exception("a list of arm %s failed", arm)
                 answer = loaded.popular_list(query, f"{type(error).__name__}: {error}")
         if answer.fallback:
             self._metrics.fallbacks.labels(arm, answer.source).inc()
         return answer
+
+    def _older_list(
+        self, loaded: ServedRelease, query: Query, person: str | None
+    ) -> RecommendationList | None:
+        """The last list of the ``person`` whose plain list was asked for, if one is known."""
+        older = None if person is None else loaded.outdated_list(query.user, person, query)
+        if older is not None:
+            self._metrics.overloads.labels("stored").inc()
+        return older
+
+    def _late_list(
+        self, loaded: ServedRelease, query: Query, person: str | None, reason: str
+    ) -> RecommendationList:
+        return self._older_list(loaded, query, person) or loaded.popular_list(query, reason)
 
     @property
     def full(self) -> bool:

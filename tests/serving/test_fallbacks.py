@@ -93,6 +93,21 @@ def test_a_slow_stage_is_not_waited_for(made: Running) -> None:
     assert fallbacks(made) == {"popular": 8.0}
 
 
+def test_who_is_late_gets_the_last_list_without_what_was_rated_since(made: Running) -> None:
+    """Better than popular items: marked, counted, and only for who had one."""
+    before = [item["id"] for item in made.list("u3")["items"]]
+    made.rate("u3", before[2], 1, "late")
+    made.rate("u4", before[2], 1, "nothing-known")
+    with hanging(made), ThreadPoolExecutor(2) as pool:
+        answer, other = pool.map(made.list, ["u3", "u4"])
+    assert answer["source"] == "personal"
+    assert answer["fallback"].startswith("busy: the list from before")
+    assert [item["id"] for item in answer["items"]] == [*before[:2], *before[3:]]
+    assert other["source"] == "popular"
+    assert fallbacks(made) == {"personal": 1.0, "popular": 1.0}
+    assert made.list("u3")["fallback"] is None
+
+
 def test_a_hung_recommender_makes_the_replica_unhealthy(
     made: Running, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -98,6 +98,21 @@ def test_everything_else_is_the_same_too(made: Running, monkeypatch: pytest.Monk
                 assert short.status_code == 401
 
 
+def test_a_list_that_would_have_to_be_computed_is_refused_the_same(
+    made: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(made.service.computation.admission, "_limit", 0)
+    counted = made.service.metrics.overloads.labels("refused")
+    for query in ("?include_seen=true", "?explain=1&count=5"):
+        before = counted._value.get()
+        answers = both_ways(made, monkeypatch, "GET", ROUTE.format("u1", query), {"x-api-key": KEY})
+        assert counted._value.get() == before + 3  # one before the two
+        assert plain(answers[0]) == plain(answers[1])
+        for answer in answers:
+            assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
+            assert answer.json()["request_id"] == answer.headers["x-request-id"]
+
+
 def test_a_rate_limit_holds(
     releases: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -196,3 +196,32 @@ def test_short_calls_are_done_on_the_event_loop_and_long_ones_are_not() -> None:
         batcher.close()
 
     asyncio.run(main())
+
+
+@pytest.mark.parametrize(("away", "in_one_pass"), [(1_000.0, True), (-1_000.0, False)])
+def test_turns_go_on_for_as_long_as_other_work_took(
+    away: float, in_one_pass: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After a long pass of look-ups the calls that wait are done together, else others come between."""
+    monkeypatch.setattr("serving.engine.micro_batcher.LONGEST_SHARE_SECONDS", 1_000.0)
+    seen: list[int] = []
+
+    async def main() -> None:
+        batcher, loop, count = MicroBatcher(), asyncio.get_running_loop(), 0
+
+        def tick() -> None:
+            nonlocal count
+            count += 1
+            if len(seen) < 6:
+                loop.call_soon(tick)
+
+        await batcher.call(lambda: None, kind="short", seconds=30)  # measured on the thread
+        batcher._call_rules["short"]._cost = 0.0
+        batcher._inline_ended = time.perf_counter() - away
+        loop.call_soon(tick)
+        calls = [batcher.call(lambda: seen.append(count), kind="short", seconds=30) for _ in range(6)]
+        await asyncio.gather(*calls)
+        batcher.close()
+
+    asyncio.run(main())
+    assert (seen[-1] == seen[0]) == in_one_pass
