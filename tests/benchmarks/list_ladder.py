@@ -18,6 +18,7 @@ from recsys.types import JsonObject
 from tests.benchmarks.dot_plot import MeanInterval, dot_plot
 
 MARGIN = 0.01  # of NDCG beside the outermost dots
+WIDEST = 0.1  # of NDCG that the axis spans: a rung far below the others is drawn at its end
 NAMES = {"searched": "searched blend", "fixed": "fixed recipe: ALS + EASE"}
 
 
@@ -56,7 +57,7 @@ def main(words: Sequence[str] | None = None) -> int:
                 [(name, figure, name in NAMES.values()) for name, figure in ndcg.items()],
                 title=options.title,
                 caption=f"test NDCG@{k} (higher is better)",
-                low=min(means) - MARGIN,
+                low=max(min(means) - MARGIN, max(means) - WIDEST),
                 high=max(means) + MARGIN,
             )
         )
