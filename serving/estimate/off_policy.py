@@ -7,10 +7,13 @@ conversions, item by item, whatever else stands in it and in which place. For on
     x = n q + sum over shown items that the release lists too of w (hit - q),    w = 1 / P(the item is shown),
 
 has the mean of the release's hits a list wherever exploration can show all of its n items, for every q known
-before; q is the running hit rate of a shown item. w is clipped at a bound that the logging policy knows (see
-``Explored``), so nothing is lost by it. The unit is the user, as in the verdicts. Against a mean of m the
-wealths prod(1 + b (x - m)) and prod(1 - b (x - m)), mixed over bets b, are martingales: an m is ruled out
-where either ever reaches 2 / alpha.
+before; q is the running hit rate of a shown item. The weights of a list sum to at most what the logging policy
+allows (see ``Explored``), so x lies between q (n - that) and q n + (1 - q) that: bounds known before the user,
+and narrow below where hits are rare. The unit is the user, as in the verdicts. Against a mean of m the wealths
+prod(1 + b (x - m)) and prod(1 - b (x - m)) are martingales for bets b known before: an m is ruled out where
+either, mixed over bets, ever reaches 2 / alpha. The bets are those that are best for 100 to 100,000 users of
+the running standard deviation (Waudby-Smith and Ramdas, "Estimating means of bounded random variables by
+betting", JRSS-B 2024, section 3.2).
 
 Items of the release that exploration cannot show have no data: ``support`` is the share of its places that
 can be told, and ``low`` takes the others as never hit. ``high`` holds where they are hit no more often than
@@ -28,8 +31,10 @@ from scipy.special import logsumexp
 
 from recsys.types import FloatArray
 
-BETS = 0.5 ** np.arange(1, 13)  # of the largest bet that can lose everything
-LARGEST_RATE = 0.5  # of a shown item, for the pseudo-outcome's bound
+BEST_FOR_USERS = 100.0 * 4.0 ** np.arange(6)  # sizes at which one of the mixed bets is the best one
+SAFE = 0.75  # of the largest bet that cannot lose everything
+LARGEST_RATE = 0.5  # of a shown item
+PRIOR_USERS = 20.0  # pseudo-users of the running variance
 PRIOR_ITEMS = 20.0  # pseudo-items of the running hit rate
 REFIT_EVERY = 50  # users between two values of the running hit rate
 STEPS = 40  # halvings of an end's bracket
@@ -84,14 +89,15 @@ def estimate_hit_rate(users: list[Explored], *, alpha: float = 0.05) -> OffPolic
         return OffPolicyEstimate(len(users), lists, support, alpha=alpha, words=words)
     rate = running_rate(hits, shown)
     outcome = places * rate + (weighted_hits - rate * weight) / count
-    # The range that an outcome has whatever is drawn and done.
-    floor, ceiling = -LARGEST_RATE * float(largest.max()), float((places + largest).max())
-    low = lower_end(outcome, floor, alpha=alpha)
-    high = -lower_end(-outcome, -ceiling, alpha=alpha)
+    # The range that an outcome has whatever is drawn and done, and its variance if all hits had such weights.
+    floor, ceiling = rate * (places - largest), rate * (places - largest) + largest
+    spread = running_deviation(outcome, rate * places * largest)
+    low = lower_end(outcome, floor, spread, alpha=alpha)
+    high = -lower_end(-outcome, -ceiling, spread, alpha=alpha)
     # Of the places without data the pseudo-outcome holds q hits: the lower end takes them away again.
     gap = places - per_list
-    spread = 3 * float(gap.std(ddof=1)) / math.sqrt(len(gap))
-    missing = max(0.0, float(gap.mean()) + spread) if support < 1 - spread / float(places.mean()) else 0.0
+    doubt = 3 * float(gap.std(ddof=1)) / math.sqrt(len(gap))
+    missing = max(0.0, float(gap.mean()) + doubt) if support < 1 - doubt / float(places.mean()) else 0.0
     return OffPolicyEstimate(
         users=len(users),
         lists=lists,
@@ -112,20 +118,33 @@ def running_rate(hits: FloatArray, shown: FloatArray) -> FloatArray:
     return rate
 
 
-def lower_end(outcome: FloatArray, floor: float, *, alpha: float) -> float:
-    """The largest m for which "the mean is at most m" is rejected at half of ``alpha``, at least ``floor``.
+def running_deviation(outcome: FloatArray, prior: FloatArray) -> FloatArray:
+    """(n,) standard deviation of the users before each, with ``PRIOR_USERS`` of variance ``prior`` (n,)."""
+    before = np.arange(len(outcome))
+    total, squares = (np.concatenate([[0.0], np.cumsum(part)[:-1]]) for part in (outcome, outcome**2))
+    about_mean = np.maximum(squares - total**2 / np.maximum(before, 1), 0.0)
+    deviation: FloatArray = np.sqrt((about_mean + PRIOR_USERS * prior) / (before + PRIOR_USERS))
+    return deviation
+
+
+def lower_end(outcome: FloatArray, floor: FloatArray, deviation: FloatArray, *, alpha: float) -> float:
+    """The largest m for which "the mean is at most m" is rejected at half of ``alpha``, at least the least
+    ``floor``.
 
     Args:
-        outcome: (n,) independent, not below ``floor``.
+        outcome: (n,) independent.
+        floor: (n,) that each cannot be below, known before it.
+        deviation: (n,) its standard deviation as guessed before it.
     """
     threshold = math.log(2 / alpha)
+    wanted = np.sqrt(2 * threshold / BEST_FOR_USERS)[:, None] / np.maximum(deviation, 1e-6)
 
     def rejected(mean: float) -> bool:
-        bets = BETS / max(mean - floor, 1e-12)
-        path = np.cumsum(np.log1p(bets[:, None] * (outcome - mean)), axis=1)
-        return bool(logsumexp(path, axis=0).max() - math.log(len(BETS)) >= threshold)
+        bets = np.minimum(wanted, SAFE / np.maximum(mean - floor, 1e-12))
+        path = np.cumsum(np.log1p(bets * (outcome - mean)), axis=1)
+        return bool(logsumexp(path, axis=0).max() - math.log(len(bets)) >= threshold)
 
-    return _last_true(rejected, floor, float(outcome.max()))
+    return _last_true(rejected, float(floor.min()), float(outcome.max()))
 
 
 def _last_true(holds: Callable[[float], bool], low: float, high: float) -> float:
