@@ -18,6 +18,7 @@ from recsys.release.load import load_release, read_manifest
 from serving.api.asgi import API_KEY
 from serving.catalogue.rule_set import RuleSet
 from serving.domain import ExperimentState
+from serving.events.repeated_erasure import repeat_erasures
 from serving.events.rule_log import newest_rules, save_rules
 from serving.events.store import Conflict, EventStore
 from serving.release_registry import pinned, resolve
@@ -92,6 +93,7 @@ def resolve_experiment(settings: Settings, *, reset: bool = False) -> Experiment
     store = EventStore(settings.events)
     try:
         store.create_tables()
+        repeat_erasures(store)
         if reset:
             reset_rules(store, settings.rules)
         stored = store.experiment(asked.name)

@@ -23,6 +23,7 @@ from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 from recsys.data.event_items import ServedItems, read_served_items
 from recsys.data.event_rows import EventRows, read_event_rows
 from recsys.data.ratings import RatingScale
+from recsys.erasure_ledger import Erasure, read_ledger
 from recsys.errors import InputError
 from recsys.pseudonyms import KEY_VARIABLE, fingerprint, pseudonym, pseudonym_key
 from recsys.types import BoolArray, JsonObject
@@ -333,20 +334,22 @@ def _require_known_schema(connection: Connection) -> None:
 
 
 def _erasures(connection: Connection, url: str) -> tuple[dict[str, float], bytes]:
-    """When whom was erased, and the key of their names (empty where nobody was)."""
+    """When whom was erased, as the store or the ledger beside it knows, and the key of their names (empty
+    where nobody was)."""
     rows = connection.execute(
         text("SELECT subject, at, data FROM journal WHERE kind = 'erasure' ORDER BY at")
     )
+    known = [Erasure(subject, float(at), json.loads(data).get("key", "")) for subject, at, data in rows]
     erased: dict[str, float] = {}
     key = b""
-    for subject, at, data in rows:
+    for erasure in (*known, *read_ledger(url)):
         key = key or pseudonym_key(url)
-        if json.loads(data).get("key", fingerprint(key)) != fingerprint(key):
+        if erasure.key not in ("", fingerprint(key)):
             raise InputError(
                 "the store's erasures were named with another key: give the server's key file beside the "
                 f"store, or its {KEY_VARIABLE}, or erased people would be trained on"
             )
-        erased[subject] = float(at)
+        erased[erasure.subject] = max(erasure.at, erased.get(erasure.subject, -np.inf))
     return erased, key
 
 

@@ -28,7 +28,6 @@ COLUMNS = {
     "propensities": np.float32,
 }
 NOBODY = ""
-DECODE = json.JSONDecoder().raw_decode  # json.loads without its checks
 QUERY = """
 SELECT f.seq, f.user_id, f.item_id, f.kind, f.value, f.at, e.items, {propensities}
 FROM feedback AS f LEFT JOIN exposures AS e ON e.exposure_id = f.exposure_id
@@ -172,13 +171,27 @@ def _chunk(rows: list[tuple[Any, ...]]) -> _Chunk:
 
 def _propensity(item: str | None, listed: str | None, logged: str | None) -> float:
     """With which the item stood in the list; NaN where it did not, 1 where nothing was logged."""
-    # The id is looked for as text first: parsing every list would cost more than all the rest.
-    if not item or listed is None or item not in listed:
+    if not item or listed is None:
         return np.nan
-    held = DECODE(listed)[0]
-    if item not in held:
+    place = _place(item, listed)
+    if place is None:
         return np.nan
-    return float(logged[1:-1].split(",")[held.index(item)]) if logged else 1.0
+    return float(logged[1:-1].split(",")[place]) if logged else 1.0
+
+
+def _place(item: str, listed: str) -> int | None:
+    """Of an id in a list written as JSON, found in the text: parsing would cost more than all the rest."""
+    if "\\" in listed:  # escaped
+        held = json.loads(listed)
+        return held.index(item) if item in held else None
+    quoted = f'"{item}"'
+    found = listed.find(quoted)
+    while found >= 0:
+        quotes = listed.count('"', 0, found)
+        if quotes % 2 == 0:  # else it stands between two ids
+            return quotes // 2
+        found = listed.find(quoted, found + 1)
+    return None
 
 
 def _write_chunk(path: Path, chunk: _Chunk) -> None:

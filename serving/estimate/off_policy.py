@@ -7,9 +7,9 @@ conversions, item by item, whatever else stands in it and in which place. For on
     x = n q + sum over shown items that the release lists too of w (hit - q),    w = 1 / P(the item is shown),
 
 has the mean of the release's hits a list wherever exploration can show all of its n items, for every q known
-before; q is the running hit rate of a shown item. The weights of a list sum to at most what the logging policy
-allows (see ``Explored``), so x lies between q (n - that) and q n + (1 - q) that: bounds known before the user,
-and narrow below where hits are rare. The unit is the user, as in the verdicts. Against a mean of m the wealths
+before; q is the running hit rate of a shown item. The weights of a list sum to at most what the logging
+policy allows (W, see ``Explored``), so q (n - W) <= x <= q (n - W) + W: bounds known before the user, and
+narrow below where hits are rare. The unit is the user, as in the verdicts. Against a mean of m the wealths
 prod(1 + b (x - m)) and prod(1 - b (x - m)) are martingales for bets b known before: an m is ruled out where
 either, mixed over bets, ever reaches 2 / alpha. The bets are those that are best for 100 to 100,000 users of
 the running standard deviation (Waudby-Smith and Ramdas, "Estimating means of bounded random variables by

@@ -18,26 +18,22 @@ import os
 import sqlite3
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
-from sqlalchemy import delete, select
-
+from recsys.erasure_ledger import Erasure, append_to_ledger
 from recsys.errors import InputError
 from recsys.io import atomic_path
 from recsys.pseudonyms import fingerprint, pseudonym, pseudonym_key
 from recsys.types import JsonObject
 from serving.commands.ratings_export import export_ratings
 from serving.events.event_tables import EXPOSURES, FEEDBACK
-from serving.events.rows import JournalEntry
+from serving.events.repeated_erasure import repeat_erasures
 from serving.events.spool import erase_lines, spool_folder
 from serving.events.store import EventStore
 from serving.events.tester_overrides import erase_overrides
 
 DAY = 86_400.0
-# Rows deleted in one transaction: short enough that no writer waits for it.
-BATCH = 5_000
 ERASE_SECONDS = 10.0
 
 
@@ -46,7 +42,7 @@ def retain(store: EventStore, *, days: float, now: float | None = None) -> dict[
     if days <= 0:
         raise InputError(f"expected a positive number of days to keep, got {days:g}")
     before = (time.time() if now is None else now) - days * DAY
-    deleted = {table.name: _delete(store, table, table.c.at < before) for table in (EXPOSURES, FEEDBACK)}
+    deleted = {table.name: store.delete(table, table.c.at < before) for table in (EXPOSURES, FEEDBACK)}
     store.append("retention", "events", {"days": days, "before": before, "deleted": deleted}, at=now)
     _empty_log(store)
     return deleted
@@ -90,7 +86,9 @@ def erase(
     _delete_user(store, user_id, deleted)
     deleted["overrides"] = erase_overrides(store, user_id)
     key = pseudonym_key(store.url)
-    store.append("erasure", pseudonym(user_id, key), {"deleted": deleted, "key": fingerprint(key)}, at=now)
+    erasure = Erasure(pseudonym(user_id, key), time.time() if now is None else now, fingerprint(key))
+    store.append("erasure", erasure.subject, {"deleted": deleted, "key": erasure.key}, at=erasure.at)
+    append_to_ledger(store.url, [erasure])
     folder = spool_folder(store.url) if spool is None else spool
     ends = time.monotonic() + ERASE_SECONDS
     while not (erase_lines(folder, user_id) and _empty_log(store)):
@@ -106,7 +104,7 @@ def erase(
 
 def _delete_user(store: EventStore, user_id: str, deleted: dict[str, int]) -> None:
     for table in (EXPOSURES, FEEDBACK):
-        deleted[table.name] += _delete(store, table, table.c.user_id == user_id)
+        deleted[table.name] += store.delete(table, table.c.user_id == user_id)
 
 
 def _empty_log(store: EventStore) -> bool:
@@ -118,22 +116,11 @@ def _empty_log(store: EventStore) -> bool:
     return not busy
 
 
-def _delete(store: EventStore, table: Any, condition: Any) -> int:
-    total = 0
-    while True:
-        chosen = select(table.c.seq).where(condition).limit(BATCH)
-        with store.engine.begin() as connection:
-            count = connection.execute(delete(table).where(table.c.seq.in_(chosen))).rowcount
-        total += count
-        if count < BATCH:
-            return total
-
-
 def _sqlite_path(store: EventStore) -> Path:
     if store.postgres:
         raise InputError(
-            "this event store is PostgreSQL: back it up with `pg_dump -Fc -t exposures -t feedback "
-            "-t experiments -t journal` and restore with `pg_restore`"
+            "this event store is PostgreSQL: back it up with `pg_dump -Fc` and restore with "
+            "`pg_restore --clean`; a server's next start erases again whoever was erased since"
         )
     return Path(str(store.engine.url.database))
 
@@ -175,7 +162,9 @@ def restore(store: EventStore, source: Path) -> None:
         raise InputError(
             f"{source} is damaged or no event store ({verdict}; tables missing: {sorted(missing)})"
         )
-    erasures = list(store.journal(kind="erasure")) if place.exists() else []
+    if place.exists():
+        store.create_tables()
+        repeat_erasures(store)  # the ledger has all that this store knows
     store.close()
     with atomic_path(place, private=True) as fresh:
         with (
@@ -183,32 +172,15 @@ def restore(store: EventStore, source: Path) -> None:
             contextlib.closing(sqlite3.connect(fresh)) as new,
         ):
             old.backup(new)
-        _erase_again(EventStore(str(fresh)), erasures, pseudonym_key(store.url))
+        restored = EventStore(str(fresh))
+        restored.create_tables()
+        repeat_erasures(restored, events=store.url)
+        _empty_log(restored)
+        restored.close()
         if place.exists():
             os.replace(place, place.with_name(place.name + ".before-restore"))
         for suffix in ("-wal", "-shm"):
             place.with_name(place.name + suffix).unlink(missing_ok=True)
-
-
-def _erase_again(restored: EventStore, erasures: Sequence[JournalEntry], key: bytes) -> None:
-    """Whoever was erased after the backup was made is erased from it too, and the journal says so."""
-    known = {(entry.subject, entry.at) for entry in restored.journal(kind="erasure")}
-    later = [entry for entry in erasures if (entry.subject, entry.at) not in known]
-    if later:
-        until: dict[str, float] = {}
-        for entry in later:
-            until[entry.subject] = max(entry.at, until.get(entry.subject, 0.0))
-        for table in (EXPOSURES, FEEDBACK):
-            with restored.engine.connect() as connection:
-                people = connection.execute(select(table.c.user_id).distinct()).scalars().all()
-            for user_id in people:
-                at = until.get(pseudonym(user_id, key))
-                if at is not None:
-                    _delete(restored, table, (table.c.user_id == user_id) & (table.c.at <= at))
-        for entry in later:
-            restored.append("erasure", entry.subject, entry.data, at=entry.at)
-    _empty_log(restored)
-    restored.close()
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

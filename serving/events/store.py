@@ -17,7 +17,7 @@ from dataclasses import asdict, replace
 from functools import cached_property
 from typing import Any
 
-from sqlalchemy import Connection, func, insert, select, text
+from sqlalchemy import ColumnElement, Connection, Table, delete, func, insert, select, text
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import IntegrityError
 
@@ -32,6 +32,7 @@ from serving.events.rows import JournalEntry
 
 CONTENT_FIELDS = ("exposure_id", "user_id", "kind", "item_id", "value")  # what makes two events the same
 LOOK_UP_ROWS = 500  # event ids in one query
+DELETED_ROWS = 5_000  # in one transaction
 LOCK = 72_179_001  # an arbitrary number that our PostgreSQL writers agree on
 
 
@@ -139,6 +140,17 @@ class EventStore(EventQueries):
         with self.engine.begin() as connection:
             self.lock_writers(connection)
             _insert_journal(connection, JournalEntry(time.time() if at is None else at, kind, subject, data))
+
+    def delete(self, table: Table, condition: ColumnElement[bool]) -> int:
+        """Deletes rows of ``table``, some at a time so that no writer waits for it; returns how many."""
+        total = 0
+        while True:
+            chosen = select(table.c.seq).where(condition).limit(DELETED_ROWS)
+            with self.engine.begin() as connection:
+                count = connection.execute(delete(table).where(table.c.seq.in_(chosen))).rowcount
+            total += count
+            if count < DELETED_ROWS:
+                return total
 
     def save_experiment(
         self, state: ExperimentState, *, expected: int, actor: str, reason: str = "", at: float | None = None

@@ -45,6 +45,10 @@ class Postgres:
     def stop(self) -> None:
         self._control("stop", "-m", "immediate")
 
+    def run(self, program: str, *words: str) -> None:
+        """One of PostgreSQL's own programs, with the rights of this process."""
+        subprocess.run([str(self._programs / program), *words], check=True, capture_output=True, timeout=60)
+
     def _control(self, *words: str) -> None:
         self._call("pg_ctl", "-D", str(self._folder), "-w", *words)
 

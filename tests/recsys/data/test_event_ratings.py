@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -103,6 +104,25 @@ def test_testers_sessions_erased_people_and_impossible_rows_stay_out_and_are_cou
     own = int((base.ratings.users == base.ratings.users[0]).sum())
     assert lineage["left_out"]["base ratings of erased people"] == own
     assert len(merged.ratings) == len(base.ratings) - own + 1
+
+
+def test_each_rating_knows_with_which_propensity_our_list_held_its_item(
+    store: EventStore, base: Dataset, tmp_path: Path
+) -> None:
+    ids = ("1", "11", ", ", 'q"', "\\", "é")  # as JSON text some stand within others
+    lists = {"plain": ids[:3], "escaped": ids[3:]}
+    for name, items in lists.items():
+        logged = tuple(0.5 / 2**place for place in range(3))
+        store.add(exposures=[replace(shown(name, "u", items), propensities=logged)])
+        store.add(
+            feedback=[
+                rated(10 * place + len(name), f"{name}{place}", item, 4.0, NOW - 10, name)
+                for place, item in enumerate(ids)
+            ]
+        )
+    served = read_served(str(tmp_path / "events.db"), base.ratings.scale, now=NOW).ratings
+    expected = [0.5, 0.25, 0.125, *[np.nan] * 6, 0.5, 0.25, 0.125]
+    np.testing.assert_array_equal(served.propensities, np.array(expected, np.float32))
 
 
 def test_old_pairs_keep_their_place_in_the_gate(store: EventStore, base: Dataset, tmp_path: Path) -> None:

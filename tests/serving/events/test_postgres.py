@@ -16,6 +16,8 @@ from serving.domain import Feedback
 from serving.events.event_tables import METADATA
 from serving.events.event_writer import EventWriter, StoreUnavailable
 from serving.events.item_log import ItemChange, save_items
+from serving.events.repeated_erasure import repeat_erasures
+from serving.events.retention import erase
 from serving.events.store import EventStore
 from tests.serving.events.checks import (
     check_catalogue,
@@ -111,3 +113,22 @@ def test_a_search_reads_events_and_items_from_it(
         assert served.positives.item_ids == ["i2"]
         assert list(served.catalogue.items) == ["n1"]
     assert len(list(tmp_path.glob("*.npz"))) == 3
+
+
+def test_a_restored_dump_is_erased_from_at_the_next_start(
+    store: EventStore, server: Postgres, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)  # the ledger of a database elsewhere lies in runs/
+    store.create_tables()
+    for user in ("ann", "bob"):
+        store.add(feedback=[Feedback(f"e-{user}", None, user, "rating", "i1", 4.0, 1_700_000_000.0)])
+    dump = tmp_path / "events.dump"
+    server.run("pg_dump", "-Fc", "-d", server.url, "-f", str(dump))
+    assert erase(store, "bob")["feedback"] == 1
+    server.run("pg_restore", "--clean", "-d", server.url, str(dump))
+    assert {row.user_id for row in store.feedback()} == {"ann", "bob"}
+    served = read_served(server.url, RatingScale(0.5, 5.0))
+    assert served.left_out == {"erased person": 1}
+    assert repeat_erasures(store) == {"exposures": 0, "feedback": 1, "overrides": 0}
+    assert {row.user_id for row in store.feedback()} == {"ann"}
+    assert repeat_erasures(store) == {}

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import shutil
+import stat
 from pathlib import Path
 
 import pytest
 
+from recsys.data.event_ratings import read_served
+from recsys.data.ratings import RatingScale
+from recsys.erasure_ledger import ledger_path, read_ledger
 from recsys.errors import InputError
+from recsys.pseudonyms import _kept_key
 from serving.domain import Exposure, Feedback
+from serving.events.repeated_erasure import repeat_erasures
 from serving.events.retention import DAY, backup, erase, export, restore, retain
 from serving.events.store import EventStore
 
@@ -60,6 +67,42 @@ def test_a_backup_of_a_live_store_is_restored_whole(tmp_path: Path) -> None:
     assert (tmp_path / "events.db.before-restore").exists()
     with pytest.raises(InputError, match="there already"):
         backup(again, copy)
+
+
+def test_a_backup_put_back_by_other_means_is_erased_from_at_the_next_start(tmp_path: Path) -> None:
+    store = filled(tmp_path / "events.db")
+    copy = tmp_path / "copy.db"
+    backup(store, copy)
+    erase(store, "bob", now=100 * DAY)
+    store.close()
+    for suffix in ("", "-wal", "-shm"):
+        (tmp_path / f"events.db{suffix}").unlink(missing_ok=True)
+    shutil.copy(copy, tmp_path / "events.db")
+    served = read_served(str(tmp_path / "events.db"), RatingScale(1, 5), now=200 * DAY)
+    assert served.left_out == {"erased person": 10}  # no server was started yet
+    again = EventStore(str(tmp_path / "events.db"))
+    again.add(feedback=[Feedback("f99", None, "bob", "click", "1", None, 101 * DAY)])
+    assert repeat_erasures(again) == {"exposures": 10, "feedback": 10, "overrides": 0}
+    assert [row["event_id"] for row in export(again, "bob")] == ["f99"]  # bob came back
+    assert len(list(export(again, "ann"))) == 20
+    assert repeat_erasures(again) == {}
+    (tmp_path / "events.db.key").unlink()
+    _kept_key.cache_clear()
+    with again.engine.begin() as connection:
+        connection.exec_driver_sql("DELETE FROM journal WHERE kind = 'erasure'")
+    with pytest.raises(InputError, match="give the key file of then beside the store"):
+        repeat_erasures(again)
+
+
+def test_a_store_of_before_the_ledger_fills_it(tmp_path: Path) -> None:
+    store = filled(tmp_path / "events.db")
+    erase(store, "bob", now=100 * DAY)
+    kept = ledger_path(store.url).read_bytes()
+    assert stat.S_IMODE(ledger_path(store.url).stat().st_mode) == 0o600
+    ledger_path(store.url).unlink()
+    repeat_erasures(store)
+    assert ledger_path(store.url).read_bytes() == kept
+    assert read_ledger("postgresql://anybody@elsewhere/events") == []
 
 
 def test_a_damaged_backup_is_refused_and_the_store_stays(tmp_path: Path) -> None:
