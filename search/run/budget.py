@@ -76,6 +76,14 @@ class Meter:
     told: float = 0.0
     before_usd: float | None = None
     rented_before: float = 0.0  # of these, by the machines of now before their search began
+    finish_seconds: float = 0.0  # what the end of the run needs as measured so far
+
+    @property
+    def search_end_hours(self) -> float:
+        """Hours until the search must end, by what finishing was measured to need where that is more than
+        planned; at least half of the cap is the search's."""
+        cap, end = self.budget.cap_hours, self.budget.search_hours
+        return end if math.isinf(cap) else min(end, max(cap - self.finish_seconds / 3600, 0.5 * cap))
 
     def hours(self, now: float) -> float:
         return (now - self.started + self.before_seconds) / 3600
@@ -90,19 +98,9 @@ class Meter:
         cap = self.budget.cap_hours
         return 0.0 if math.isinf(cap) else self.hours(now) / cap
 
-    def search_is_over(self, now: float, *, epoch_seconds: float = 0.0, finish_seconds: float = 0.0) -> bool:
-        """Whether running trials must end now: their next epoch would not fit any more.
-
-        Args:
-            now: Unix seconds.
-            epoch_seconds: What the next epoch takes.
-            finish_seconds: What the end of the run needs as measured so far, where that is more than planned.
-        """
-        cap = self.budget.cap_hours
-        end = self.budget.search_hours
-        if not math.isinf(cap):
-            end = min(end, max(cap - finish_seconds / 3600, 0.5 * cap))
-        return self.hours(now) + epoch_seconds / 3600 >= end
+    def search_is_over(self, now: float, *, epoch_seconds: float = 0.0) -> bool:
+        """Whether running trials must end ``now`` (Unix seconds): their next epoch would not fit any more."""
+        return self.hours(now) + epoch_seconds / 3600 >= self.search_end_hours
 
     def seconds_left(self, now: float) -> float:
         """Until the cap; infinite without one."""

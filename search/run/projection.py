@@ -122,7 +122,8 @@ class Projector:
         """The end as seen at ``now`` (Unix seconds); None before the first epochs."""
         if not self.calibrated:
             return None
-        budget, used, ledger = self._meter.budget, self._meter.hours(now), self._ledger
+        meter, ledger = self._meter, self._ledger
+        used = meter.hours(now)
         ahead: dict[str, list[float]] = defaultdict(list)  # seconds of each trial that has not ended, by lane
         for row in ledger.running.values():
             ahead[self._lane(row.spec.family)].append(self._left(row, now))
@@ -139,15 +140,20 @@ class Projector:
         ahead[self._lane(SUBJECT)] += [mean] * untold
         at_once = {lane.name: lane.at_once for lane in (self.lanes.cpu, self.lanes.gpu) if lane is not None}
         longest = max((sum(seconds) / at_once[lane] for lane, seconds in ahead.items()), default=0.0)
-        needed = used + longest / 3600 + budget.finish_hours
-        room = (budget.search_hours - used) * 3600
+        needed = used + longest / 3600 + max(meter.budget.finish_hours, meter.finish_seconds / 3600)
+        room = (meter.search_end_hours - used) * 3600
         if longest <= room:
             return Projection(ledger.planned, ledger.planned, used, needed, needed)
         reached = len(ledger.finished)
         for lane, seconds in ahead.items():
             reached += sum(total <= room * at_once[lane] for total in accumulate(seconds))
         return Projection(
-            ledger.planned, reached, used, needed, max(budget.cap_hours, used), self._same_trials(reached)
+            ledger.planned,
+            reached,
+            used,
+            needed,
+            max(meter.budget.cap_hours, used),
+            self._same_trials(reached),
         )
 
     def _lane(self, family: str) -> str:

@@ -152,10 +152,8 @@ class SearchRun:
             status, reason = early
             self.everyone.event(RunEvent(EventKind.BUDGET, at=time.time(), message=reason))
             return status
-        finishing = finish_seconds(self.prepared.plan, ended, self.prepared.split)
-        if self.meter.search_is_over(
-            time.time(), epoch_seconds=self.ledger.epoch_seconds, finish_seconds=finishing
-        ):
+        self.meter.finish_seconds = finish_seconds(self.prepared.plan, ended, self.prepared.split)
+        if self.meter.search_is_over(time.time(), epoch_seconds=self.ledger.epoch_seconds):
             self.progress.say("the budget's share of the search is used up: ending the running trials")
             return "budget"
         return None

@@ -28,6 +28,8 @@ def test_retraining_costs_what_the_trials_took_on_more_ratings(tmp_path: Path) -
 def test_the_search_ends_early_enough_for_what_follows() -> None:
     meter = Meter(Budget(0.0, 1, 20.0, 1.0, 0.05), started=0.0)
     assert not meter.search_is_over(2400)
-    assert meter.search_is_over(2400, finish_seconds=1300)
-    assert not meter.search_is_over(1700, finish_seconds=3000)  # half of the cap is the search's
+    meter.finish_seconds = 1300
+    assert meter.search_is_over(2400)
+    meter.finish_seconds = 3000
+    assert not meter.search_is_over(1700)  # half of the cap is the search's
     assert meter.seconds_left(3000) == pytest.approx(600)

@@ -86,6 +86,15 @@ def test_a_run_that_does_not_fit_says_what_it_needs_and_what_would_change_nothin
     )
 
 
+def test_a_forecast_keeps_back_what_finishing_was_measured_to_need() -> None:
+    projector, meter = projector_of(hours=0.3)
+    meter.finish_seconds = 0.12 * 3600  # 0.1 h were planned: the search ends after 0.18 h
+    seen = projector.project(0.15 * 3600)
+    assert seen is not None
+    assert seen.needed_hours == pytest.approx(0.15 + 500 / 3600 + 0.12)
+    assert (seen.reached, seen.end_hours) == (4, 0.3)  # 0.03 h for two at once: 2 more trials of 100 s
+
+
 def test_before_the_first_epochs_nothing_is_claimed() -> None:
     projector, _ = projector_of(hours=1.0, done=0)
     assert projector.project(60.0) is None
