@@ -41,7 +41,7 @@ def mlflow_addresses() -> Iterator[None]:
     kept = {name: os.environ.get(name) for name in MLFLOW_VARIABLES}
     yield
     mlflow = sys.modules.get("mlflow")
-    if mlflow is not None:
+    if hasattr(mlflow, "set_registry_uri"):  # not while another thread is still importing it
         mlflow.set_tracking_uri(None)
         mlflow.set_registry_uri(None)
     for name, value in kept.items():

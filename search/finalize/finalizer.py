@@ -19,6 +19,7 @@ from recsys.data.dataset import Dataset
 from recsys.data.split import SLICES, SliceName, Split
 from recsys.ensemble.blend import Blend, fit_blend, fit_corrected
 from recsys.evaluation import evaluate_release
+from recsys.models.optim.device import has_gpu, pick_device
 from recsys.ranking.list_selection import ListSelection
 from recsys.ranking.list_validation import ListValidation
 from recsys.release.load import read_manifest
@@ -237,6 +238,7 @@ class Finalizer:
                 kl=metrics_on(results.ensemble, "test").kl or 0.0,
                 at=plan.at,
                 histories=judge.folded_in,
+                card=pick_device() if has_gpu() else None,
             )
             note = figures.sample_note()
             if note:

@@ -34,6 +34,9 @@ from recsys.models.item_gp.config import ItemGpConfig
 from recsys.models.item_gp.trainer import ItemGpTrainer
 from recsys.models.optim.device import pick_device
 from recsys.ranking.als import AlsConfig, fit_als
+from recsys.ranking.block_lists import BlockLists
+from recsys.ranking.ranker import Ranker
+from recsys.ranking.rating_matrix import history_of
 from recsys.training.checkpoint import write_checkpoint
 from tests.benchmarks.step_growth import OPTIONS, ratings_of_shape, step_times
 
@@ -133,9 +136,15 @@ def lists(data: TrainingData, clock: Clock) -> list[Figure]:
     shape = (train.user_count, train.item_count)
     rated = sparse.csr_matrix((values, (train.users, train.items)), shape=shape)
     alternating = clock.seconds(lambda: fit_als(rated, AlsConfig(rounds=1), seed=0))
-    users = torch.randn(RANKED, 64, device=clock.device)
-    items = torch.randn(train.item_count, 64, device=clock.device)
-    ranked = min(clock.seconds(lambda: torch.topk(users @ items.T, 10)) for _ in range(3))
+    random = np.random.default_rng(0)
+    factors, users = (
+        random.standard_normal((rows, 64), dtype=np.float32) for rows in (train.item_count, RANKED)
+    )
+    arrays = {"factors": factors, "users": users, "gram": np.eye(64, dtype=np.float32)}
+    settings = {"weight": {"typical": 20.0, "damping": 0.3}, "ridge": {"fixed": 0.1, "per_rating": 0.1}}
+    lists = BlockLists(Ranker("als", settings, arrays), clock.device)
+    histories = [history_of(rated, user, train.scale) for user in range(RANKED)]
+    ranked = min(clock.seconds(lambda: lists.best(histories, range(RANKED), count=10)) for _ in range(3))
     return [
         Figure("ALS: a round", alternating, "s"),
         Figure("top-10 of all users", ranked * train.user_count / RANKED, "s"),

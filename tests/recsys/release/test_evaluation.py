@@ -3,16 +3,25 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from scipy.stats import t as student
 
 from recsys.data.ratings import Ratings
-from recsys.evaluation import evaluate_release, predict_pairs, recommend_lists, release_predictor
-from recsys.release.queries import Query
+from recsys.evaluation import (
+    _ranked_alone,
+    evaluate_release,
+    predict_pairs,
+    recommend_lists,
+    release_predictor,
+)
+from recsys.release.load import load_release
+from recsys.release.queries import NO_RULES, Query, Rules
 from recsys.release.recommender import Recommender
-from tests.releases import make_cut, make_dataset
+from tests.releases import make_cut, make_dataset, make_release
 
 
 @pytest.fixture(scope="module")
@@ -105,6 +114,24 @@ def test_people_whom_nothing_was_fitted_on_are_folded_in(
     found = evaluate_release(recommender, test_ratings, histories=strangers)
     assert found.folded_in == 3
     assert found.values()["rmse"] != evaluate_release(recommender, test_ratings).values()["rmse"]
+
+
+def test_lists_by_blocks_are_those_that_are_served(tmp_path: Path, test_ratings: Ratings) -> None:
+    recommender = Recommender(load_release(make_release(tmp_path / "release", rating_weight=0.0)))
+    assert _ranked_alone(recommender, np.arange(3), NO_RULES, {}).all()
+    users = np.arange(len(recommender.release.histories))
+    strangers = {3: recommender.release.histories(5)}
+    served = recommend_lists(recommender, users, histories=strangers)
+    assert np.array_equal(
+        recommend_lists(recommender, users, histories=strangers, card=torch.device("cpu")), served
+    )
+    ruled = Rules(hidden=served[:, 0], diversity=0.3)
+    assert np.array_equal(
+        recommend_lists(recommender, users, rules=ruled, card=torch.device("cpu")),
+        recommend_lists(recommender, users, rules=ruled),
+    )
+    figures = evaluate_release(recommender, test_ratings, card=torch.device("cpu")).values()
+    assert figures == evaluate_release(recommender, test_ratings).values()
 
 
 def test_of_many_people_a_sample_is_judged_and_says_so(
