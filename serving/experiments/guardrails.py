@@ -77,6 +77,14 @@ def worse_in_time(old: ArmAggregates, new: ArmAggregates, figure: int, *, tolera
     return sign_evidence(worse, informative) >= math.log(1 / TIME_ALPHA)
 
 
+def chances_of(treatment: str, control: str, shares: Mapping[int, Mapping[str, float]]) -> dict[int, float]:
+    """Of each revision that gave both arms users: the treatment's share of the two."""
+    pairs = {
+        revision: (arms.get(control, 0.0), arms.get(treatment, 0.0)) for revision, arms in shares.items()
+    }
+    return {revision: pair[1] / sum(pair) for revision, pair in pairs.items() if min(pair) > 0}
+
+
 def guardrails(
     tally: Aggregates,
     shares: Mapping[int, Mapping[str, float]],
@@ -151,13 +159,13 @@ def _against_control(
     alpha: float,
 ) -> tuple[Evidence, Evidence]:
     """Bets on whether each user's first list was slow, and a fallback, in the order of their entry."""
+    chances = chances_of(treatment, control, shares)
     rows = []
     for name, user in tally.users.items():
-        planned = shares.get(user.revision, {})
-        pair = (planned.get(control, 0.0), planned.get(treatment, 0.0))
-        if user.arm in (control, treatment) and min(pair) > 0:
+        chance = chances.get(user.revision)
+        if user.arm in (control, treatment) and chance:
             bad = (user.first_slow, user.first_fallback)
-            rows.append((user.first_at, name, *bad, user.arm == treatment, pair[1] / sum(pair)))
+            rows.append((user.first_at, name, *bad, user.arm == treatment, chance))
     rows.sort(key=lambda row: row[:2])
     columns = np.array([row[2:] for row in rows], dtype=np.float64).reshape(-1, 4).T
     slow, fallbacks = (bet(bad, columns[2].astype(np.bool_), columns[3], alpha=alpha) for bad in columns[:2])

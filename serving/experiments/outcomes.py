@@ -16,7 +16,7 @@ from serving.experiments.aggregates import Aggregates, ArmAggregates, UserAggreg
 from serving.experiments.betting import Evidence, bet
 from serving.experiments.difference import Difference, difference
 from serving.experiments.experiment_metrics import ACCURACY, Metric, words_of
-from serving.experiments.guardrails import Limits, alarms, guardrails
+from serving.experiments.guardrails import Limits, alarms, chances_of, guardrails
 from serving.experiments.segments import Segment
 from serving.experiments.verdict import ExperimentDecision, Verdict, decide_experiment
 
@@ -146,15 +146,15 @@ def compare(
         segment: only these users, as a secondary figure.
     """
     shares = planned_shares(history)
+    chances = chances_of(treatment, control, shares)
     tests = treatments * (segment.of if segment else 1)
     chosen = []
     for user_id, user in tally.users.items():
-        planned = shares.get(user.revision, {})
-        pair = (planned.get(control, 0.0), planned.get(treatment, 0.0))
+        chance = chances.get(user.revision)
         inside = segment is None or user_id in segment.users
-        if user.arm in (control, treatment) and min(pair) > 0 and inside and matured(user, tally, now):
+        if user.arm in (control, treatment) and chance and inside and matured(user, tally, now):
             user.counted = True
-            chosen.append((user.first_at, user_id, user, pair[1] / sum(pair)))
+            chosen.append((user.first_at, user_id, user, chance))
     chosen.sort(key=lambda row: row[:2])
     rated = metric == ACCURACY
     differ = rated and _who_rates(chosen, treatment)
@@ -181,8 +181,9 @@ def compare(
     ready = min(int(treated.sum()), int((~treated).sum())) >= 2
     everybody = list(tally.users.values())
     fixed = [user for user in everybody if matured(user, tally, now)]
+    parts = [everybody] if len(fixed) == len(everybody) else [everybody, fixed]
     ratio = min(  # of all who entered, and of those whose outcome is fixed
-        (sample_ratio.check(users_assigned(history, part)) for part in (everybody, fixed)),
+        (sample_ratio.check(users_assigned(history, part)) for part in parts),
         key=lambda found: found.p_value,
     )
     primary = metric == limits.primary and segment is None
@@ -239,18 +240,17 @@ def users_assigned(
 ) -> list[tuple[tuple[int, ...], tuple[float, ...]]]:
     """Those of ``users`` who entered each arm at each revision, with the shares that then held; the arms are
     those of all revisions, in the order of the newest."""
-    counts: dict[int, Counter[str]] = {}
-    for user in users:
-        counts.setdefault(user.revision, Counter())[user.arm] += 1
+    counts = Counter((user.revision, user.arm) for user in users)
+    entries = {revision for revision, _ in counts}
     stages = []
     by_revision = sorted(planned_shares(history).items())
     arms = list(dict.fromkeys(name for _, planned in reversed(by_revision) for name in planned))
     for revision, planned in by_revision:
         shares = tuple(planned.get(name, 0.0) for name in arms)
-        if revision in counts and sum(share > 0 for share in shares) > 1:
+        if revision in entries and sum(share > 0 for share in shares) > 1:
             entered = tuple(
                 n if share > 0 else 0
-                for n, share in zip((counts[revision][a] for a in arms), shares, strict=True)
+                for n, share in zip((counts[revision, a] for a in arms), shares, strict=True)
             )
             stages.append((entered, shares))
     return stages

@@ -15,8 +15,11 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -109,22 +112,26 @@ def run(cell: Cell, users: int, seed: int) -> Run:
         visits = np.minimum(random.zipf(1.6, users), 50)
         entry = random.random(users) ** np.log1p(visits)
         chance = np.clip(cell.rate * np.minimum(1 + 0.2 * visits, 5), 0, 1)
-    moments = [
-        (float(at), user)
-        for user in range(users)
-        for at in [entry[user], *(entry[user] + (1 - entry[user]) * random.random(visits[user] - 1))]
-    ]
-    for number, (at, user) in enumerate(sorted(moments)):
-        which = min(int(at * len(cell.shares)), len(cell.shares) - 1)
-        name = f"u{user}"
-        arm = assigners[which].assign(name).arm
-        shown = make_exposure(f"x{number}", 1000 * at, name, arm, which + 1, ("i",), "personal", 1.0, False)
+    visitor = np.repeat(np.arange(users), visits)
+    at = entry[visitor]
+    again = np.append(False, visitor[1:] == visitor[:-1])  # every visit but the first
+    at[again] += (1 - at[again]) * random.random(int(again.sum()))
+    order = np.lexsort((visitor, at))
+    stage = np.minimum((at * len(cell.shares)).astype(int), len(cell.shares) - 1)
+    drawn, arms = random.random(len(at)), [assigner.assign for assigner in assigners]
+    visited = zip(
+        at[order].tolist(), visitor[order].tolist(), stage[order].tolist(), drawn.tolist(), strict=True
+    )
+    likely = chance.tolist()
+    for number, (moment, user, revision, draw) in enumerate(visited):
+        name, seconds = f"u{user}", 1000 * moment
+        arm = arms[revision](name).arm
+        shown = make_exposure(f"x{number}", seconds, name, arm, revision + 1, ("i",))
         tally.add_exposure(shown)
-        lifted = chance[user] * (1 + cell.lift * (tally.users[name].arm != "control"))
-        if random.random() < lifted:
+        if draw < likely[user] * (1 + cell.lift * (tally.users[name].arm != "control")):
             for click in range(cell.clicks):
                 event = f"f{number}-{click}"
-                done = make_feedback(event, shown.exposure_id, name, "click", "i", None, None, 1000 * at + 1)
+                done = make_feedback(event, shown.exposure_id, name, "click", "i", None, None, seconds + 1)
                 tally.add_feedback(done, shown)
     decisions = set()
     for number in range(cell.treatments):
@@ -151,9 +158,20 @@ def _needed(tally: Aggregates, share: float) -> int | None:
     return first_decided(lambda count: bet(worth[:count], treated[:count], shares[:count]), len(users))
 
 
-def measure(cell: Cell, *, runs: int, users: int) -> JsonObject:
+@contextmanager
+def pool(workers: int) -> Iterator[Callable[..., Iterable[Run]]]:
+    """A ``map`` over ``workers`` processes."""
+    if workers == 1:
+        yield map
+        return
+    with ProcessPoolExecutor(workers) as processes:
+        yield partial(processes.map, chunksize=10)
+
+
+def measure(cell: Cell, *, runs: int, users: int, workers: int = 1) -> JsonObject:
     """A row of the table."""
-    found = [run(cell, users, seed) for seed in range(runs)]
+    with pool(workers) as each:
+        found = list(each(partial(run, cell, users), range(runs)))
     verdicts = {ExperimentDecision.SHIP, ExperimentDecision.STOP}
     row = asdict(cell) | {"runs": runs, "users": users}
     row["verdicts"] = sum(bool(verdicts & one.decisions) for one in found)
@@ -177,6 +195,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--users", type=int, help="users an experiment (default 3,000; with a lift more)")
     made.add_argument("--quick", action="store_true", help="four cells of 40 runs")
     made.add_argument("--only", default="", help="cells whose words hold this")
+    made.add_argument("--workers", type=int, default=1, help="processes (default 1)")
     made.add_argument("--json", type=Path, help="write the table to this file, too")
     return made
 
@@ -188,7 +207,7 @@ def main(words: Sequence[str] | None = None) -> int:
     rows = []
     for cell in [cell for cell in (QUICK if options.quick else CELLS) if options.only in cell.words()]:
         runs = options.runs or (40 if options.quick else cell.runs)
-        row = measure(cell, runs=runs, users=options.users or cell.users)
+        row = measure(cell, runs=runs, users=options.users or cell.users, workers=options.workers)
         rows.append(row)
         kind = "decided" if cell.lift else "false verdicts"
         power = f", half by {row['half']}, 80% by {row['most']} fixed sizes" if cell.lift else ""
