@@ -145,7 +145,8 @@ class BulkItemsBody(ItemChangeQuery):
 
 class ItemDetails(BaseModel):
     """``listed`` says whether lists may hold the item now, and ``reason`` why not; ``new`` items have no
-    ratings yet; ``revision`` counts the changes at run time."""
+    ratings yet; ``notes`` say what the release makes no use of in an item that was added; ``revision`` counts
+    the changes at run time."""
 
     id: str
     title: str
@@ -155,6 +156,7 @@ class ItemDetails(BaseModel):
     new: bool
     listed: bool
     reason: str | None
+    notes: list[str]
     available: bool
     available_from: str | None
     available_to: str | None

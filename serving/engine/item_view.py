@@ -122,6 +122,7 @@ class ItemView:
             "new": bool(self.column("new").cell(place)),
             "listed": reason is None,
             "reason": reason,
+            "notes": [],
             "available": changed.is_available(self.overlay.at),
             "available_from": time_text(changed.available_from),
             "available_to": time_text(changed.available_to),

@@ -122,6 +122,8 @@ class ServedRelease:
         """All that is known of an item, and why lists do not hold it; ``explores`` says whether any arm
         gives places to new items."""
         found = self.view.details(place)
+        if place >= len(self.release.items):
+            found["notes"] = self.unreleased.notes(place)
         if found["listed"] and place >= len(self.release.items):
             reason = self.unreleased.reason(place) or (None if explores else NOT_EXPLORED)
             found |= {"listed": reason is None, "reason": reason}

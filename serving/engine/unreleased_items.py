@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 from functools import cached_property
 
@@ -47,6 +48,24 @@ class UnreleasedItems:
     def reason(self, place: int) -> str | None:
         """Why the release cannot list the added item in ``place``; None where it can."""
         return NO_MAP if self._attributes is None else self._encoded[2].get(place)
+
+    def notes(self, place: int) -> list[str]:
+        """What the release's scores do not make use of in the added item in ``place``: values that it did not
+        learn from, columns that it does not know, and what is missing."""
+        if self._attributes is None:
+            return []
+        item, encoder = self._view.changed_item(place), self._attributes.encoder
+        notes = [
+            f"genres: {name!r} is not among the {len(encoder.genres)} learned from"
+            for name in item.genres or ()
+            if name not in encoder.genres
+        ]
+        with contextlib.suppress(InputError):  # then the reason that it is not listed
+            notes += encoder.further.encode(item_cells([item]), 1, where=item.item_id)[1]
+        columns = encoder.further.columns
+        known = {name for column in columns for name in (column.name, *column.parts)} | {"year"}
+        unknown = [name for name in item.features if name not in known]
+        return notes + [f"{name}: not a column that the release learned from" for name in unknown]
 
     def check(self, item_id: str, features: Mapping[str, object]) -> None:
         """Raises InputError for a feature that is not of the kind that the release learned from."""

@@ -132,6 +132,7 @@ def test_an_added_item_is_found_and_rated_and_kept(
             "new": True,
             "listed": False,
             "reason": NO_MAP,
+            "notes": [],
             "available": True,
             "available_from": None,
             "available_to": None,

@@ -129,8 +129,21 @@ def test_unknown_columns_dates_and_missing_values_are_taken(refusing: Running) -
     added = put(refusing, "n3", features=features)
     assert added["listed"]
     assert added["features"] == features
+    assert added["notes"] == [
+        "price: no value for 1 of 1, counted as the mean",
+        "language: 'xx' is not among the 2 values learned from, counted as missing",
+        "colour: not a column that the release learned from",
+    ]
     assert len(shown(refusing, "u1", where="colour = blue")) > 0
     assert put(refusing, "n4", title="Nothing else", genres=[], features={})["listed"]
+    assert put(refusing, "n5", genres=["Drama", "Opera"], features={"price": 1, "plot_0": 2})["notes"] == [
+        "genres: 'Opera' is not among the 6 learned from",
+        "language: no value for 1 of 1, counted as the mean",
+        "plot: no value for 1 of 1, counted as the mean",
+        "premiere: no value for 1 of 1, counted as the mean",
+        "plot_0: not a column that the release learned from",
+    ]
+    assert refusing.client.get("/v1/items/i1").json()["notes"] == []  # of the release
 
 
 @pytest.fixture(scope="module")
