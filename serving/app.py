@@ -34,6 +34,7 @@ from serving.settings import Settings, read_settings
 from serving.startup_checks import (
     arms_text,
     check_exposure,
+    check_metrics,
     check_releases,
     check_segments,
     difference,
@@ -100,6 +101,7 @@ def check_start(settings: Settings, *, reset: bool = False) -> Start:
     state = resolve_experiment(settings, reset=reset)
     folders = find_releases(state)
     check_segments(settings.experiment.segments, folders[0])
+    check_metrics(settings, state, folders[0])
     return Start(state, folders, began)
 
 

@@ -151,6 +151,7 @@ class Operations:
         lost = lost_events(self.store, tracked.epoch.began)
         by = self._segments(state, tracked)
         limits = replace(self.settings.limits, primary=self._measured(state).primary)
+        limits = limits.on_scale(*self._scale(state))
         merged = state.interleaved_arms
         treatments = [arm for arm in state.arms[1:] if not arm.shadow and (not merged or arm.name in merged)]
         measured = partial(

@@ -53,6 +53,9 @@ NO_RELEASE = (
 )
 
 
+SMALLEST_WEIGHT, LARGEST_WEIGHT = 1e-6, 1e6  # squares of outcomes stay far from the ends of floats
+
+
 class SettingsModel(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
@@ -60,7 +63,7 @@ class SettingsModel(BaseModel):
 class EventSettings(SettingsModel):
     """``weight`` of a conversion, and the value ``at_least`` from which on it is one (a rating's stars)."""
 
-    weight: Annotated[Number, Field(gt=0)] = 1.0
+    weight: Annotated[Number, Field(ge=SMALLEST_WEIGHT, le=LARGEST_WEIGHT)] = 1.0
     at_least: Number | None = None
 
     @model_validator(mode="before")
@@ -75,6 +78,16 @@ class MetricSettings(SettingsModel):
 
     events: dict[FeedbackKind, EventSettings] = Field(min_length=1)
     exposures: Literal["served", "seen"] = "served"
+
+    @field_validator("events")
+    @classmethod
+    def _only_ratings_have_values(cls, events: dict[str, EventSettings]) -> dict[str, EventSettings]:
+        without = sorted(kind for kind, rule in events.items() if rule.at_least is not None)
+        if without and without != ["rating"]:
+            raise ValueError(
+                f"at_least is for ratings, no other feedback has a value: give {without} a weight alone"
+            )
+        return events
 
 
 class ExperimentSettings(SettingsModel):
@@ -154,7 +167,7 @@ class OperationsArgs(SettingsModel):
         return limits
 
     @field_serializer("limits")
-    def _as_given(self, limits: Limits) -> dict[str, float]:
+    def _as_given(self, limits: Limits) -> dict[str, float | None]:
         return {name: value for name, value in asdict(limits).items() if name != "primary"}
 
     @field_validator("window_seconds", mode="before")

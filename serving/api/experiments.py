@@ -108,7 +108,7 @@ async def change(request: Request, name: Name, body: ExperimentBody) -> Response
     now = _current_state(service, name)
     state = await asyncio.to_thread(_requested_state, now, body)
     saved = await _save(service, now, state, body)
-    return JsonResponse(asdict(saved) | {"removed": _removed(now, saved)})
+    return JsonResponse(_answered(saved, body) | {"removed": _removed(now, saved)})
 
 
 @router.patch(
@@ -134,7 +134,7 @@ async def patch(request: Request, name: Name, body: ExperimentPatch) -> Response
         overrides=now.overrides if body.overrides is None else dict(body.overrides),
         metrics=now.metrics if body.metrics is None else body.metrics,
     )
-    return JsonResponse(asdict(await _save(service, now, state, body)))
+    return JsonResponse(_answered(await _save(service, now, state, body), body))
 
 
 async def _save(
@@ -148,6 +148,13 @@ async def _save(
         )
     except STORE_ERRORS:
         raise HttpError(503, "the event store cannot be written at the moment") from None
+
+
+def _answered(saved: ExperimentState, body: ExperimentChange) -> JsonObject:
+    """What is served from now on, with a ``note`` where the body made no new revision of it."""
+    if saved.revision > body.revision:
+        return asdict(saved)
+    return asdict(saved) | {"note": f"nothing changed: revision {saved.revision} is already like that"}
 
 
 def arms_of(state: ExperimentState) -> list[str]:

@@ -104,7 +104,8 @@ class About(BaseModel):
 
 
 class ExperimentResponse(BaseModel):
-    """``ranges`` are slots of a million that users are hashed to; ``removed`` is what a PUT took out."""
+    """``ranges`` are slots of a million that users are hashed to; ``removed`` is what a PUT took out;
+    ``note`` says where a change changed nothing."""
 
     name: str
     kind: ExperimentKind
@@ -117,6 +118,7 @@ class ExperimentResponse(BaseModel):
     overrides: dict[str, str]
     ranges: list[SlotRange]
     removed: dict[str, Any] | None = None
+    note: str | None = None
 
 
 class RevisionChange(BaseModel):

@@ -13,7 +13,7 @@ import os
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -41,6 +41,18 @@ class Deployment:
     @property
     def control(self) -> ServedRelease:
         return self.arms[self.state.arms[0].name]
+
+    @property
+    def scale(self) -> tuple[float, float]:
+        """The first arm's lowest and highest rating, in stars."""
+        scale = self.control.release.manifest.dataset.scale
+        return scale.low, scale.high
+
+    def serves_as(self, other: Deployment, stored: ExperimentState) -> bool:
+        """Whether this is what ``other`` serves as ``stored``: the same state and the same releases."""
+        same = replace(self.state, revision=stored.revision, ranges=stored.ranges) == stored == other.state
+        ids = [{name: arm.release_id for name, arm in one.arms.items()} for one in (self, other)]
+        return same and ids[0] == ids[1]
 
     def assign(self, user_id: str, forced: str | None) -> Assignment:
         """The arm of a user; ``forced`` (it must exist) is somebody who asks for one by name."""

@@ -32,6 +32,7 @@ from serving.events.event_writer import EventWriter, StoreUnavailable
 from serving.events.rows import JournalEntry
 from serving.events.rule_log import RuleConflict, save_rules
 from serving.events.store import EventStore
+from serving.experiments.experiment_metrics import Metric, check_thresholds, metric_set
 from serving.release_registry import resolve
 from serving.service_metrics import ServiceMetrics
 from serving.settings import Settings
@@ -134,12 +135,18 @@ class Service:
 
     def change(self, state: ExperimentState, *, expected: int, actor: str, reason: str) -> ExperimentState:
         """Open what ``state`` needs, store it, serve it: in that order, so that a release that cannot be
-        trusted changes nothing. Blocks. Raises InputError or ``Conflict``."""
+        trusted changes nothing. What is served already is no new revision. Blocks. Raises InputError or
+        ``Conflict``."""
+        before = self.deployment
         try:
-            prepared = self.release_loader.load(state, self.deployment)
+            prepared = self.release_loader.load(state, before)
+            check_thresholds(self._metrics_of(state), *prepared.scale)
         except InputError:
             self.metrics.loads.labels("refused").inc()
             raise
+        stored = self.store.experiment(state.name)
+        if stored is not None and stored.revision == expected and prepared.serves_as(before, stored):
+            return stored
         saved = self.store.save_experiment(state, expected=expected, actor=actor, reason=reason)
         self.activate(self.release_loader.with_state(prepared, saved))
         return saved
@@ -147,8 +154,11 @@ class Service:
     @property
     def scale(self) -> tuple[float, float]:
         """The lowest and highest rating, in stars."""
-        scale = self.deployment.control.release.manifest.dataset.scale
-        return scale.low, scale.high
+        return self.deployment.scale
+
+    def _metrics_of(self, state: ExperimentState) -> tuple[Metric, ...]:
+        own = state.metrics
+        return self.settings.experiment.measured() if own is None else metric_set(own).metrics
 
     @property
     def revision(self) -> int:

@@ -8,9 +8,11 @@ user's outcome is the mean worth of their lists: of all that were served, or of 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
+
+from recsys.errors import InputError
 
 ACCURACY = "accuracy"
 HIT_RATE = "hit_rate"
@@ -84,6 +86,17 @@ def metric_set(rules: Mapping[str, Any]) -> MetricSet:
     if primary == HIT_RATE and HIT_RATE not in [metric.name for metric in known]:
         known += DEFAULT_METRICS
     return MetricSet(tuple(sorted(known, key=lambda metric: metric.name != primary)), primary)
+
+
+def check_thresholds(metrics: Sequence[Metric], low: float, high: float) -> None:
+    """Raises InputError for an ``at_least`` outside of a release's ratings, ``low`` to ``high``."""
+    for metric in metrics:
+        for kind, rule in metric.events.items():
+            if rule.at_least is not None and not low <= rule.at_least <= high:
+                raise InputError(
+                    f"metrics: {metric.name}.events.{kind}.at_least is {rule.at_least:g}, but the first "
+                    f"arm's release has ratings from {low:g} to {high:g}: expected a value between them"
+                )
 
 
 def seconds_of(words: str) -> float:

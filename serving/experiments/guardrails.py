@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, ClassVar
 
 import numpy as np
@@ -31,6 +31,7 @@ ALPHA = 0.01  # of a false stop by any guardrail of any treatment, over all look
 TIME_ALPHA = 0.05  # of the stretches of time, which only confirm
 SLOW_SHARE = 0.01  # so much more of the answers may be slow than of the control's: what p99 means
 RAILS = 3
+SQUARED_ERROR_CAP = 4.0  # of ratings from 1 to 5: half of the scale, squared
 SLOW, FALLBACK = 1, 2  # places in ``ArmAggregates.blocks``
 
 
@@ -41,7 +42,7 @@ class Limits:
     ``primary`` is the metric that decides, ``alpha`` the chance of any false verdict. Guardrails: answers
     beyond ``p99_milliseconds`` are slow; ``extra_fallbacks`` is the share of fallbacks beyond the control's;
     ``coverage_kept`` the share of the control's item coverage to keep. ``squared_error_cap`` bounds a user's
-    squared error."""
+    squared error (by default half of the scale, squared)."""
 
     __pydantic_config__: ClassVar[ConfigDict] = CHECKED
     alpha: Annotated[float, Field(gt=0, lt=1)] = 0.05
@@ -49,7 +50,12 @@ class Limits:
     extra_fallbacks: Share = 0.05
     coverage_kept: Share = 0.5
     primary: str = HIT_RATE
-    squared_error_cap: Annotated[float, Field(gt=0)] = 4.0
+    squared_error_cap: Annotated[float, Field(gt=0)] | None = None
+
+    def on_scale(self, low: float, high: float) -> Limits:
+        """With a squared error of half a release's scale as the largest that counts, where none is given."""
+        cap = ((high - low) / 2) ** 2 if high > low else SQUARED_ERROR_CAP
+        return replace(self, squared_error_cap=self.squared_error_cap or cap)
 
 
 def too_many(count: int, trials: int, allowed: float) -> bool:

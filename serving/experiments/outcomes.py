@@ -16,7 +16,7 @@ from serving.experiments.aggregates import Aggregates, ArmAggregates, UserAggreg
 from serving.experiments.betting import Evidence, bet
 from serving.experiments.difference import Difference, difference
 from serving.experiments.experiment_metrics import ACCURACY, Metric, words_of
-from serving.experiments.guardrails import Limits, alarms, chances_of, guardrails
+from serving.experiments.guardrails import SQUARED_ERROR_CAP, Limits, alarms, chances_of, guardrails
 from serving.experiments.segments import Segment
 from serving.experiments.verdict import ExperimentDecision, Verdict, decide_experiment
 
@@ -167,7 +167,7 @@ def compare(
     if measured is None and not rated:
         raise ValueError(f"no metric {metric!r}; there are {[known.name for known in tally.metrics]}")
     values = -errors(users) if measured is None else outcomes(users, measured)
-    cap = limits.squared_error_cap
+    cap = limits.squared_error_cap or SQUARED_ERROR_CAP
     evidence = bet(
         values if measured else cap + values,
         treated,
