@@ -15,9 +15,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -33,7 +31,7 @@ from serving.experiments.guardrails import Limits
 from serving.experiments.outcomes import compare, outcomes
 from serving.experiments.sizing import ExperimentDesign, fixed_size
 from serving.experiments.verdict import ExperimentDecision
-from tests.benchmarks.simulations.interleaved import first_decided, quantile
+from tests.benchmarks.simulations.interleaved import first_decided, pool, quantile
 from tests.serving.made_events import make_exposure, make_feedback
 
 WINDOW = 1e6  # seconds: every event of a run lies inside it
@@ -156,16 +154,6 @@ def _needed(tally: Aggregates, share: float) -> int | None:
     treated = np.array([user.arm != "control" for user in users])
     shares = np.full(len(users), share)
     return first_decided(lambda count: bet(worth[:count], treated[:count], shares[:count]), len(users))
-
-
-@contextmanager
-def pool(workers: int) -> Iterator[Callable[..., Iterable[Run]]]:
-    """A ``map`` over ``workers`` processes."""
-    if workers == 1:
-        yield map
-        return
-    with ProcessPoolExecutor(workers) as processes:
-        yield partial(processes.map, chunksize=10)
 
 
 def measure(cell: Cell, *, runs: int, users: int, workers: int = 1) -> JsonObject:

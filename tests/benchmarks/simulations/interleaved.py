@@ -16,10 +16,13 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -28,9 +31,11 @@ from serving.assignment import Assigner
 from serving.domain import ArmSpec, ExperimentState
 from serving.experiments.aggregates import Aggregates
 from serving.experiments.betting import Evidence, bet, bet_on_preference
+from serving.experiments.guardrails import Limits
 from serving.experiments.outcomes import outcomes
-from serving.experiments.preference import preferences
+from serving.experiments.preference import compare_preferences, preferences
 from serving.experiments.team_draft import team_draft
+from serving.experiments.verdict import ExperimentDecision
 from tests.serving.made_events import make_exposure, make_feedback
 
 ITEMS, LENGTH, WINDOW = 60, 10, 1e6
@@ -134,9 +139,20 @@ def _measure(case: Rankers, tallies: Sequence[Aggregates], overlaps: Sequence[se
         signs = preferences(merged, tallies[1].metrics[0].name, control=CONTROL, treatment=name)
         plain = partial(_split, worth[pair], arms[pair] == name, tests)
         paired = partial(_paired, signs, tests)
-        ends = (plain(int(pair.sum())), paired(len(signs)))
+        end = plain(int(pair.sum()))
+        ends = [(end.ships, end.stops)]
+        found = compare_preferences(
+            tallies[1],
+            control=CONTROL,
+            treatment=name,
+            metric=tallies[1].metrics[0].name,
+            limits=Limits(),
+            now=10 * WINDOW,
+            treatments=tests,
+        ).verdict.decision
+        ends.append((found is ExperimentDecision.SHIP, found is ExperimentDecision.STOP))
         better = case.noise[1 + number] < case.noise[0]
-        false[number] = [end.stops or (end.ships and not better) for end in ends]
+        false[number] = [stops or (ships and not better) for ships, stops in ends]
         entered = np.flatnonzero(pair)  # people of other arms come too
         first = first_decided(plain, len(entered))
         needed.append(
@@ -161,6 +177,16 @@ def _split(worth: FloatArray, treated: BoolArray, tests: int, count: int) -> Evi
 
 def _paired(signs: FloatArray, tests: int, count: int) -> Evidence:
     return bet_on_preference(signs[:count], treatments=tests)
+
+
+@contextmanager
+def pool(workers: int) -> Iterator[Callable[..., Iterable[Any]]]:
+    """A ``map`` over ``workers`` processes."""
+    if workers == 1:
+        yield map
+        return
+    with ProcessPoolExecutor(workers) as processes:
+        yield partial(processes.map, chunksize=4)
 
 
 def first_decided(evidence: Callable[[int], Evidence], users: int) -> int | None:
@@ -194,13 +220,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("--runs", type=int, default=12, help="runs a case (default 12)")
     parser.add_argument("--users", type=int, default=8_000, help="people a run (default 8,000)")
+    parser.add_argument("--workers", type=int, default=1, help="processes (default 1)")
     parser.add_argument("--only", default="", help="cases whose words hold this")
     parser.add_argument("--json", type=Path, help="write the table to this file, too")
     options = parser.parse_args(arguments)
     print(f"synthetic people, {options.users:,} a run, {options.runs} runs a case; alpha 0.05")
     rows = []
     for case in [case for case in CASES if options.only in case.words]:
-        runs = [simulate(case, options.users, seed) for seed in range(options.runs)]
+        with pool(options.workers) as each:
+            runs = list(each(partial(simulate, case, options.users), range(options.runs)))
         row: dict[str, object] = {"case": case.words, "runs": options.runs, "users": options.users}
         row["overlap"] = float(np.mean([run.overlap for run in runs]))
         row["lift"] = float(np.mean([run.lift for run in runs]))

@@ -116,7 +116,7 @@ def test_settings_name_the_metrics_and_what_decides() -> None:
         ({"primary": "worth"}, "the primary metric 'worth' is none of"),
         ({"worth": {"events": {}}}, "at least 1"),
         ({"worth": {"events": {"Click!": 1}}}, "pattern"),
-        ({"worth": {"events": {"click": -1}}}, "greater than 0"),
+        ({"worth": {"events": {"click": -1}}}, "greater than or equal to 0.000001"),
         ({"worth": "click"}, "metrics need rules with events"),
     ],
 )
