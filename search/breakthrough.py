@@ -92,6 +92,11 @@ def parser() -> argparse.ArgumentParser:
     )
     own = command.add_argument_group("your own ratings")
     add_reading_options(own)
+    own.add_argument(
+        "--weigh-exposures",
+        action="store_true",
+        help="of RUN+EVENTS: ratings of what our lists had shown count by their inverse logged propensity",
+    )
     where = command.add_argument_group("where, and how far")
     where.add_argument("--out", metavar="FOLDER", help="the run's folder (default: runs/DATA-TIME)")
     where.add_argument(
@@ -236,6 +241,7 @@ def request_of(options: argparse.Namespace, given: Sequence[str]) -> SearchReque
             duplicates=options.duplicates,
             header=options.header,
             items_optional=options.items_optional,
+            weigh_exposures=options.weigh_exposures,
         ),
         warm_start=Path(options.warm_start) if options.warm_start else None,
         start_from=Path(options.start_from) if options.start_from else None,

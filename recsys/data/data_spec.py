@@ -35,6 +35,7 @@ class DataSpec:
     header: str = "auto"
     items_optional: bool = False
     users: str | None = None
+    weigh_exposures: bool = False
 
     def to_json(self) -> JsonObject:
         scale = None if self.scale is None else list(self.scale)
@@ -45,12 +46,18 @@ class DataSpec:
         scale = None if row["scale"] is None else tuple(row["scale"])
         return cls(**{**row, "scale": scale, "missing": tuple(row.get("missing", ()))})
 
+    def require_events(self) -> None:
+        """Raises InputError for ``weigh_exposures`` of data without an event store."""
+        if self.weigh_exposures and split_source(self.data) is None:
+            raise InputError(f"--weigh-exposures weighs lists of --data RUN+EVENTS; got --data {self.data}")
+
     def load(self, progress: Callable[[str, float], None] | None = None) -> Dataset:
         """The dataset. Raises InputError that says what is wrong and where."""
         pair = split_source(self.data)
         if pair is not None:
             base = base_source(Path(pair[0]), pair[1]).load(progress)
-            return merge_served(base, read_served(pair[1], base.ratings.scale))
+            return merge_served(base, read_served(pair[1], base.ratings.scale), weigh=self.weigh_exposures)
+        self.require_events()
         return load_dataset(
             self.data,
             columns=Columns(

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from recsys.data.dataset import Dataset
 from recsys.data.event_ratings import ServedPairs, ServedRatings
+from recsys.data.exposure_weights import exposure_weights, weights_lineage
 from recsys.data.fingerprint import columns_sha256
 from recsys.data.merged_items import merge_items, padded, unrated_additions
 from recsys.data.ratings import Ratings
@@ -24,12 +25,14 @@ LEAST_ITEMS = 20  # of the events: fewer may all be new
 ORIGINS = ("base", "served", "served after our list")
 
 
-def merge_served(base: Dataset, served: ServedRatings) -> Dataset:
+def merge_served(base: Dataset, served: ServedRatings, *, weigh: bool = False) -> Dataset:
     """``base`` with the served ratings in it: ``merge_with_origin`` without the origins."""
-    return merge_with_origin(base, served)[0]
+    return merge_with_origin(base, served, weigh=weigh)[0]
 
 
-def merge_with_origin(base: Dataset, served: ServedRatings) -> tuple[Dataset, NDArray[np.int8]]:
+def merge_with_origin(
+    base: Dataset, served: ServedRatings, *, weigh: bool = False
+) -> tuple[Dataset, NDArray[np.int8]]:
     """``base`` with the served ratings in it, and where each rating came from.
 
     Rows keep their base row numbers; new people and items come after them, then items that nobody has rated.
@@ -40,11 +43,14 @@ def merge_with_origin(base: Dataset, served: ServedRatings) -> tuple[Dataset, ND
     Args:
         base: the data that the earlier run was trained on.
         served: what ``read_served`` gave, on the same rating scale.
+        weigh: ratings of what our lists had shown count by their inverse propensity
+            (``recsys.data.exposure_weights``).
 
     Returns:
         The merged data set; its ``lineage`` holds ``base`` (sha256), ``watermark``, ``item_watermark``,
         ``served``, ``positives``, ``from_our_lists`` (the share of served ratings whose item one of our lists
-        had shown), ``new_users``, ``new_items``, ``left_out`` and ``unused`` by reason. And (n,) an index
+        had shown), ``new_users``, ``new_items``, ``left_out`` and ``unused`` by reason, and with ``weigh``
+        ``exposure_weights``. And (n,) an index
         into ``ORIGINS`` for each rating.
 
     Raises:
@@ -92,6 +98,9 @@ def merge_with_origin(base: Dataset, served: ServedRatings) -> tuple[Dataset, ND
         user_count=len(user_ids),
         item_count=len(item_ids),
     )
+    propensities = np.concatenate([np.full(len(ratings), np.nan, np.float32), given.propensities])[rows]
+    if weigh:
+        merged = replace(merged, weights=exposure_weights(propensities))
     liked = _positives(positives, positive_users, positive_items, merged)
     catalogue = merge_items(base, item_ids, changed)
     taken, unused = is_served[rows], dict(served.unused)
@@ -112,6 +121,9 @@ def merge_with_origin(base: Dataset, served: ServedRatings) -> tuple[Dataset, ND
     sha256 = columns_sha256(merged, user_ids, item_ids)
     if len(liked):
         sha256 = hashlib.sha256(f"{sha256} {columns_sha256(liked, user_ids, item_ids)}".encode()).hexdigest()
+    if merged.weights is not None:
+        lineage["exposure_weights"] = weights_lineage(merged.weights, propensities)
+        sha256 = hashlib.sha256(sha256.encode() + merged.weights.tobytes()).hexdigest()
     dataset = replace(
         base,
         ratings=merged,
@@ -147,6 +159,7 @@ def _positives(
     rows = rows[last]
     return replace(
         rated,
+        weights=None,
         users=(pairs[rows] // rated.item_count).astype(np.int32),
         items=(pairs[rows] % rated.item_count).astype(np.int32),
         values=(rated.scale.low + positives.values[rows] * rated.scale.span).astype(np.float32),
@@ -172,6 +185,12 @@ def _notes(lineage: JsonObject) -> list[str]:
     notes = [f"{lineage['served']:,} ratings were given through the service"]
     if lineage["from_our_lists"] is not None:
         notes[0] += f", {lineage['from_our_lists']:.0%} of them for items that our own lists had shown"
+    if "exposure_weights" in lineage:
+        weighed = lineage["exposure_weights"]
+        notes.append(
+            f"{weighed['weighed']:,} of them count by their inverse propensity, "
+            f"as {weighed['effective']:,.0f} of one weight would"
+        )
     if lineage["positives"]:
         notes.append(
             f"{lineage['positives']:,} pairs without a rating count for lists by clicks and the like"

@@ -34,7 +34,9 @@ class RatingScale:
 class Ratings:
     """``users``, ``items`` (n,) int32 rows; ``values`` (n,) float32 stars; ``times`` (n,) int64 Unix seconds.
 
-    ``user_count`` and ``item_count`` cover the whole dataset, also those without a rating in this slice.
+    ``weights`` (n,) float32 count in errors and in the fits that can weigh (``exposure_weights``), None where
+    all count the same. ``user_count`` and ``item_count`` cover the whole dataset, also those without a rating
+    in this slice.
     """
 
     users: NDArray[np.int32]
@@ -44,11 +46,14 @@ class Ratings:
     scale: RatingScale
     user_count: int
     item_count: int
+    weights: NDArray[np.float32] | None = None
 
     def __post_init__(self) -> None:
         lengths = {len(self.users), len(self.items), len(self.values)}
         if self.times is not None:
             lengths.add(len(self.times))
+        if self.weights is not None:
+            lengths.add(len(self.weights))
         if len(lengths) != 1:
             raise ValueError(f"rating columns differ in length: {sorted(lengths)}")
 
@@ -69,10 +74,12 @@ class Ratings:
             scale=self.scale,
             user_count=self.user_count,
             item_count=self.item_count,
+            weights=None if self.weights is None else self.weights[rows],
         )
 
     def joined(self, other: Ratings) -> Ratings:
-        """These, then those of ``other``, of the same scale, users and items; times where both have them."""
+        """These, then those of ``other``, of the same scale, users and items; times where both have them, no
+        weights."""
         times = None
         if self.times is not None and other.times is not None:
             times = np.concatenate([self.times, other.times])
@@ -82,4 +89,12 @@ class Ratings:
             items=np.concatenate([self.items, other.items]),
             values=np.concatenate([self.values, other.values]),
             times=times,
+            weights=None,
         )
+
+
+def weighted_mean(ratings: Ratings) -> float:
+    """Stars, by the ratings' weights."""
+    if ratings.weights is None:
+        return float(np.mean(ratings.values, dtype=np.float64))
+    return float(np.average(ratings.values.astype(np.float64), weights=ratings.weights))

@@ -73,7 +73,10 @@ class Blend:
 def fit_corrected(predictions: FloatArray, validation: Ratings, train: Ratings, *, seed: int) -> Blend:
     """``fit_blend`` on the validation slice, with a correction where that helps on held-out folds.
 
-    ``train`` is the slice that the members learned from."""
+    ``train`` is the slice that the members learned from. Weighted ratings get no correction: its fit does not
+    weigh."""
+    if validation.weights is not None:
+        return fit_blend(predictions, validation.values, seed=seed, weights=validation.weights)
     blend = fit_blend(predictions, validation.values, seed=seed)
     correction, error = fit_correction(
         blend.sum(predictions), validation, train, folds_of(len(validation), seed)
@@ -81,8 +84,12 @@ def fit_corrected(predictions: FloatArray, validation: Ratings, train: Ratings, 
     return replace(blend, correction=correction, held_out=blend.held_out | {CORRECTED: error})
 
 
-def fit_blend(predictions: FloatArray, targets: FloatArray, *, seed: int) -> Blend:
+def fit_blend(
+    predictions: FloatArray, targets: FloatArray, *, seed: int, weights: FloatArray | None = None
+) -> Blend:
     """Weights for ``predictions`` (members, n) of ``targets`` (n,), both of the validation slice.
+
+    Squared errors count by ``weights`` (n,) where given.
 
     Raises InputError where there are no members, no ratings, or predictions that are not finite."""
     _require_blendable(predictions, targets)
@@ -90,6 +97,9 @@ def fit_blend(predictions: FloatArray, targets: FloatArray, *, seed: int) -> Ble
     if members == 1:
         return Blend("mean", np.ones(1), {})
     fold = folds_of(count, seed)
+    if weights is not None:
+        root = np.sqrt(weights / weights.mean(dtype=np.float64))
+        predictions, targets = predictions * root, targets * root
     parts = [
         Moments.of(predictions[:, fold == k], targets[fold == k]) for k in range(FOLDS) if (fold == k).any()
     ]

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import NonNegativeFloat, PositiveInt
 
-from recsys.data.ratings import Ratings
+from recsys.data.ratings import Ratings, weighted_mean
 from recsys.data.split import TrainingData
 from recsys.models.base import History, ModelArtifact, ModelFamily
 from recsys.models.family_config import family_config
@@ -31,9 +31,11 @@ class BiasConfig:
     patience: PositiveInt = 3  # epochs without a better valid rmse before the trial stops
 
 
-def _deviation(residual: NDArray[np.float64], rows: IntArray, count: int, damping: float) -> FloatArray:
-    total = np.bincount(rows, weights=residual, minlength=count)
-    number = np.bincount(rows, minlength=count)
+def _deviation(
+    residual: NDArray[np.float64], rows: IntArray, count: int, damping: float, weights: FloatArray | None
+) -> FloatArray:
+    total = np.bincount(rows, weights=residual if weights is None else residual * weights, minlength=count)
+    number = np.bincount(rows, weights=weights, minlength=count)
     deviation: FloatArray = total / np.maximum(number + damping, 1e-9)
     return deviation
 
@@ -45,7 +47,9 @@ class BiasTrainer:
         self, config: BiasConfig, data: TrainingData, *, epochs: int, seed: int, device: object
     ) -> None:
         self.config, self.train = config, data.train
-        self.mean = float(np.mean(self.train.values, dtype=np.float64))
+        weights = self.train.weights
+        self.weights = None if weights is None else weights.astype(np.float64)
+        self.mean = weighted_mean(self.train)
         self.user_bias: FloatArray = np.zeros(self.train.user_count)
         self.item_bias: FloatArray = np.zeros(self.train.item_count)
 
@@ -54,12 +58,12 @@ class BiasTrainer:
         return 1 + len(self.user_bias) + len(self.item_bias)
 
     def train_epoch(self) -> dict[str, float]:
-        train, config = self.train, self.config
+        train, config, weights = self.train, self.config, self.weights
         left = train.values.astype(np.float64) - self.mean
         of_items = left - self.user_bias[train.users]
-        self.item_bias = _deviation(of_items, train.items, train.item_count, config.item_damping)
+        self.item_bias = _deviation(of_items, train.items, train.item_count, config.item_damping, weights)
         of_users = left - self.item_bias[train.items]
-        self.user_bias = _deviation(of_users, train.users, train.user_count, config.user_damping)
+        self.user_bias = _deviation(of_users, train.users, train.user_count, config.user_damping, weights)
         return {"train_loss": float(np.square(of_users - self.user_bias[train.users]).mean())}
 
     def predict(self, ratings: Ratings) -> NDArray[np.float32]:

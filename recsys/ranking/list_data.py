@@ -28,6 +28,7 @@ def with_positives(ratings: Ratings, positives: Ratings | None) -> Ratings:
         items=np.concatenate([part.items for part in both]),
         values=np.concatenate([part.values for part in both]),
         times=np.concatenate([part.times for part in both if part.times is not None]) if has_times else None,
+        weights=None,
     )
 
 

@@ -10,9 +10,10 @@ from numpy.typing import NDArray
 
 from recsys.errors import InputError
 from recsys.ranking.top_k import top_k
+from recsys.release.loaded_release import Release
 from recsys.release.queries import Query, Recommendation
 from recsys.release.recommender import Recommender
-from recsys.types import FloatArray
+from recsys.types import BoolArray, FloatArray
 
 
 def recommend_added(
@@ -42,7 +43,7 @@ def recommend_added(
     known = _scores_of_known(recommender, query)
     best = max(float(known.max()), 1e-9)
     scale = release.manifest.dataset.scale
-    stars = np.clip(attributes.mapped(features, release.popularity.means), scale.low, scale.high)
+    stars = added_stars(release, features)
     weights = release.manifest.ranking.weights
     scores = weights.ranking * attributes.mapped(features, known) / best
     scores += weights.rating * (stars - scale.low) / (scale.high - scale.low)
@@ -50,6 +51,36 @@ def recommend_added(
         Recommendation(places[row], float(scores[row]), float(stars[row]))
         for row in top_k(scores.astype(np.float32), query.count).tolist()
     ]
+
+
+def similar_to_added(
+    recommender: Recommender, features: FloatArray, count: int, *, allowed: BoolArray | None = None
+) -> list[Recommendation]:
+    """The release's items most like one that was added after it was made.
+
+    Args:
+        recommender: Of a release with an ``AttributeMap``.
+        features: (1 + columns,) of the added item.
+        count: Of items.
+        allowed: (items,) narrows the catalogue.
+
+    Returns:
+        At most ``count``, best first; none where the features suggest nothing of who would rate it.
+    """
+    release = recommender.release
+    assert release.attributes is not None
+    vector = release.attributes.mapped(features, release.items.vectors)
+    length = float(np.linalg.norm(vector))
+    return recommender.similar_to_vector(vector / length, count, allowed=allowed) if length > 0 else []
+
+
+def added_stars(release: Release, features: FloatArray) -> NDArray[np.float32]:
+    """(n,) the mean rating that the ``features`` (n, 1 + columns) of added items suggest, the same for
+    everyone."""
+    assert release.attributes is not None
+    scale = release.manifest.dataset.scale
+    stars = np.clip(release.attributes.mapped(features, release.popularity.means), scale.low, scale.high)
+    return np.asarray(stars, dtype=np.float32)
 
 
 def _scores_of_known(recommender: Recommender, query: Query) -> NDArray[np.float32]:

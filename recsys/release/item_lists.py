@@ -37,8 +37,15 @@ class ItemLists:
 
         ``allowed`` (items,) mask narrows the catalogue."""
         self.check_items(np.array([item]))
-        scores = self.release.items.vectors @ self.release.items.vectors[item]
-        scores[item] = -np.inf
+        others = np.ones(len(self.release.items), dtype=np.bool_) if allowed is None else allowed.copy()
+        others[item] = False
+        return self.similar_to_vector(self.release.items.vectors[item], count, allowed=others)
+
+    def similar_to_vector(
+        self, vector: FloatArray, count: int = 10, *, allowed: BoolArray | None = None
+    ) -> list[Recommendation]:
+        """The items nearest to ``vector`` (k,), of length 1, as ``similar``."""
+        scores = np.asarray(self.release.items.vectors @ vector, dtype=np.float32)
         if allowed is not None:
             scores[~allowed] = -np.inf
         return self._for_strangers(top_k(scores, count), scores)

@@ -72,8 +72,8 @@ def evaluate(trainer: Trainer, valid: Ratings, sample: Ratings) -> EpochMetrics:
     predictions = trainer.predict(valid)  # last, so that the latent has been read on it
     with np.errstate(all="ignore"):
         error = predictions.astype(np.float64) - valid.values
-        mse = float(np.square(error).mean()) if len(valid) else math.nan
-        mae = float(np.abs(error).mean()) if len(valid) else math.nan
+        mse = float(np.average(np.square(error), weights=valid.weights)) if len(valid) else math.nan
+        mae = float(np.average(np.abs(error), weights=valid.weights)) if len(valid) else math.nan
         train_rmse = float(np.sqrt(np.square(on_train).mean()))
     kl, active = trainer.latent_statistics(valid if len(valid) else sample)
     return EpochMetrics(

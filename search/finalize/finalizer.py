@@ -142,7 +142,7 @@ class Finalizer:
         if self._plan.ensemble.corrected:
             blend = fit_corrected(predictions, self._valid, train, seed=seed)
         else:
-            blend = fit_blend(predictions, self._valid.values, seed=seed)
+            blend = fit_blend(predictions, self._valid.values, seed=seed, weights=self._valid.weights)
         kept = [index for index, weight in enumerate(blend.weights) if weight > 0]
         self._say(f"ensemble of {len(kept)} of {len(pool)} candidates by {blend.name}")
         blend = replace(blend, weights=blend.weights[kept])

@@ -9,6 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from recsys.bounds import DataShape
+from recsys.data.event_ratings import split_source
 from recsys.data.loading import home_path, locate
 from recsys.data.protocols import parse_protocol
 from recsys.data.releases import RELEASES, unknown_name
@@ -63,6 +64,13 @@ def check_request(request: SearchRequest) -> None:
     data = request.source.data
     if not data.strip():
         raise InputError("--data is empty, expected a release, a file, a folder or synthetic:...")
+    request.source.require_events()
+    if split_source(data) is not None:
+        raise InputError(
+            f"--data {data}: an event store is read on this machine alone; for a rented cluster write its "
+            "ratings with `python -m serving data ratings --run RUN --events EVENTS --out FILE.parquet`, and "
+            "give that file"
+        )
     for option, table in (("items", request.source.items), ("users", request.source.users)):
         if table is not None and not home_path(table).is_file():
             raise InputError(f"--{option} {table}: no such file; expected a table with an id column")

@@ -14,6 +14,7 @@ from recsys.errors import InputError
 from serving.api.response_schemas import ErrorResponse
 from serving.engine.admission import Overloaded
 from serving.engine.pending_work import DeadlineExceeded
+from serving.engine.unreleased_items import UnscoredItem
 from serving.events.event_writer import StoreUnavailable
 from serving.events.item_log import ItemConflict
 from serving.events.rule_log import RuleConflict
@@ -39,7 +40,7 @@ MEANINGS = {
     403: "The admin token is missing or wrong",
     404: "There is no such item, experiment or route",
     405: "The route has no such method",
-    409: "Somebody else changed it since it was read, or an event id is taken by other content",
+    409: "Changed since it was read; an event id taken by other content; an item the release cannot score",
     413: "The body is larger than may be",
     415: "The body is not said to be JSON",
     422: "A value is missing, unknown or out of bounds",
@@ -95,6 +96,10 @@ def add_error_handlers(app: FastAPI) -> None:
     @app.exception_handler(InputError)
     async def bad_input(request: Request, error: InputError) -> Response:
         return error_response(422, str(error), request_id(request))
+
+    @app.exception_handler(UnscoredItem)
+    async def unscored(request: Request, error: Exception) -> Response:
+        return error_response(409, str(error), request_id(request), code="unscored_item")
 
     @app.exception_handler(RequestValidationError)
     async def invalid(request: Request, error: RequestValidationError) -> Response:

@@ -24,20 +24,21 @@ router = APIRouter(prefix="/v1", tags=["items"])
 @router.get(
     "/items/{item_id:any}/similar",
     response_model=None,
-    responses={200: {"model": ItemsResponse}, **documented(404, 503)},
+    responses={200: {"model": ItemsResponse}, **documented(404, 409, 503)},
     summary="Items like this one",
 )
 async def similar(
     request: Request, item_id: Annotated[Id, Path(examples=["1"])], query: Annotated[CountQuery, Query()]
 ) -> Response:
-    """By who rated them, the nearest first; hidden ones left out."""
+    """By who rated them, the nearest first; hidden ones left out. Of an item that was added after the release
+    was made, by whom its features suggest; 409 where the release has learned nothing of features."""
     return await _similar_to(request, item_id, query)
 
 
 @router.get(
     "/similar",
     response_model=None,
-    responses={200: {"model": ItemsResponse}, **documented(404, 503)},
+    responses={200: {"model": ItemsResponse}, **documented(404, 409, 503)},
     summary="Items like this one, whatever its id looks like",
 )
 async def similar_by_query(request: Request, query: Annotated[SimilarQuery, Query()]) -> Response:
@@ -48,11 +49,11 @@ async def similar_by_query(request: Request, query: Annotated[SimilarQuery, Quer
 async def _similar_to(request: Request, item_id: str, query: CountQuery) -> Response:
     service = service_of(request)
     deployment = service.deployment
-    row = deployment.control.item(item_id)
-    if row is None or deployment.control.view.is_hidden(row):
+    place = deployment.control.view.place(item_id)
+    if place is None or deployment.control.view.is_hidden(place):
         raise HttpError(404, f"there is no item {item_id!r}", code="unknown_item")
     found = await catalogue_answers.similar(
-        service.computation, deployment.control, row=row, count=query.count, where=query.where
+        service.computation, deployment.control, item_id=item_id, count=query.count, where=query.where
     )
     arm = deployment.state.arms[0].name
     request.scope["log_fields"].update(arm=arm)

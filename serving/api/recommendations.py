@@ -136,20 +136,22 @@ async def many_recommendations(request: Request, body: BatchBody) -> Response:
 @router.get(
     "/users/{user_id:any}/predictions",
     response_model=None,
-    responses={200: {"model": PredictionsResponse}, **documented(404, 503)},
+    responses={200: {"model": PredictionsResponse}, **documented(404, 409, 503)},
     summary="Predicted ratings of given items",
 )
 async def predictions(
     request: Request, user_id: UserId, query: Annotated[PredictionsQuery, Query()]
 ) -> Response:
-    """In stars, by the user's arm; ``interval`` holds the rating with a chance of 80%."""
+    """In stars, by the user's arm; ``interval`` holds the rating with a chance of 80%. Items that were added
+    after the release was made have the mean that their features suggest, and no interval; 409 where the
+    release has learned nothing of features."""
     return await _predictions_for(request, user_id, query)
 
 
 @router.get(
     "/predictions",
     response_model=None,
-    responses={200: {"model": PredictionsResponse}, **documented(404, 503)},
+    responses={200: {"model": PredictionsResponse}, **documented(404, 409, 503)},
     summary="Predicted ratings, whatever the user's id looks like",
 )
 async def predictions_by_query(request: Request, query: Annotated[UserPredictionsQuery, Query()]) -> Response:
@@ -172,11 +174,13 @@ async def _predictions_for(request: Request, user_id: str, query: PredictionsQue
     version = predicted.release_id
     request.scope["log_fields"].update(user_id=user_id, arm=predicted.arm, version=version[:12])
     rows: list[JsonObject] = [
-        {"id": item, "predicted_rating": round(value, 4), "interval": None}
-        for item, value in zip(predicted.item_ids, predicted.stars, strict=True)
+        {
+            "id": item,
+            "predicted_rating": round(value, 4),
+            "interval": None if ends is None else [round(end, 4) for end in ends],
+        }
+        for item, value, ends in zip(predicted.item_ids, predicted.stars, predicted.intervals, strict=True)
     ]
-    for row, (low, high) in zip(rows, predicted.intervals or (), strict=False):
-        row["interval"] = [round(low, 4), round(high, 4)]
     return JsonResponse(
         {"user_id": user_id, "arm": predicted.arm, "model_version": version, "predictions": rows}
     )

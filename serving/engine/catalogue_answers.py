@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from recsys.release.added_items import added_stars, similar_to_added
 from recsys.release.queries import Recommendation
 from recsys.types import BoolArray
 from serving.engine.list_computation import ListComputation
@@ -24,32 +25,55 @@ async def predict(
     user_id: str,
     values: Sequence[str],
 ) -> PredictedRatings:
-    """Stars for items that the user's arm must know (else KeyError with those it does not); ``values`` as
-    in a query string."""
+    """Stars for items that the catalogue must have (else KeyError with those it has not); ``values`` as in a
+    query string. Items that were added after the release was made get the mean that their features suggest.
+
+    Raises UnscoredItem for one of those that the arm's release cannot score."""
     arm = deployment.assign(user_id, None).arm
     loaded = deployment.arms[arm]
     wanted = item_ids(loaded, values)
-    unknown = [item for item in wanted if loaded.item(item) is None]
+    unknown = [item for item in wanted if loaded.view.place(item) is None]
     if unknown:
         raise KeyError(unknown)
+    added = {item: loaded.unreleased.features_of(item) for item in wanted if loaded.item(item) is None}
     query = to_query(loaded, RecommendationRequest(user_id=user_id), recent_ratings)
     stars, ends = await computation.call(loaded.recommender.predict_interval, query, loaded.items(wanted))
+    known = [item for item in wanted if item not in added]
+    figures = dict(zip(known, map(float, stars), strict=True))
+    if added:
+        means = added_stars(loaded.release, np.stack(list(added.values())))
+        figures |= dict(zip(added, map(float, means), strict=True))
+    intervals = (
+        {}
+        if ends is None
+        else dict(zip(known, zip(*(map(float, end) for end in ends), strict=True), strict=True))
+    )
     return PredictedRatings(
         arm,
         loaded.release_id,
         item_ids=wanted,
-        stars=[float(value) for value in stars],
-        intervals=None
-        if ends is None
-        else [(float(low), float(high)) for low, high in zip(*ends, strict=True)],
+        stars=[figures[item] for item in wanted],
+        intervals=[intervals.get(item) for item in wanted],
     )
 
 
 async def similar(
-    computation: ListComputation, loaded: ServedRelease, *, row: int, count: int, where: str | None = None
+    computation: ListComputation, loaded: ServedRelease, *, item_id: str, count: int, where: str | None = None
 ) -> list[Recommendation]:
-    """The items most like the one in ``row`` that may be listed. Raises InputError for a wrong filter."""
-    allowed = listable(loaded, where=where)
+    """The released items most like one of the catalogue that may be listed.
+
+    Raises:
+        InputError: a wrong filter.
+        UnscoredItem: the item was added after the release was made, which cannot score it.
+    """
+    allowed, row = listable(loaded, where=where), loaded.item(item_id)
+    if row is None:
+        features = loaded.unreleased.features_of(item_id)
+        return list(
+            await computation.call(
+                lambda: similar_to_added(loaded.recommender, features, count, allowed=allowed)
+            )
+        )
     found: list[Recommendation] = await computation.call(
         lambda: loaded.recommender.similar(row, count, allowed=allowed)
     )

@@ -77,13 +77,13 @@ class Recommended:
 class PredictedRatings:
     """Ratings that an arm's release predicts for a user, in stars, of ``item_ids`` in order.
 
-    ``intervals`` are their lower and upper ends, None where the release carries none."""
+    ``intervals`` are their lower and upper ends, None where the release carries none for an item."""
 
     arm: str
     release_id: str
     item_ids: list[str]
     stars: list[float]
-    intervals: list[tuple[float, float]] | None
+    intervals: list[tuple[float, float] | None]
 
 
 def to_query(loaded: ServedRelease, request: RecommendationRequest, recent_ratings: RecentRatings) -> Query:

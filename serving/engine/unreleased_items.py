@@ -24,6 +24,10 @@ def item_cells(items: list[CatalogueItem]) -> Cells:
     return {name: [item.features.get(name) for item in items] for name in names}
 
 
+class UnscoredItem(InputError):
+    """An item of the run-time catalogue that the release in service cannot score."""
+
+
 class UnreleasedItems:
     """The added items of one ``view``: features and places of those that lists may hold, and why not others.
 
@@ -66,6 +70,22 @@ class UnreleasedItems:
         known = {name for column in columns for name in (column.name, *column.parts)} | {"year"}
         unknown = [name for name in item.features if name not in known]
         return notes + [f"{name}: not a column that the release learned from" for name in unknown]
+
+    def features_of(self, item_id: str) -> NDArray[np.float32]:
+        """(1 + columns,) of an added item, listed or not.
+
+        Raises:
+            UnscoredItem: the release cannot tell anything of it.
+        """
+        place = self._view.place(item_id)
+        assert place is not None
+        try:
+            if self._attributes is None:
+                raise InputError(NO_MAP)
+            features: NDArray[np.float32] = self._features([place])[0]
+            return features
+        except InputError as error:
+            raise UnscoredItem(f"item {item_id!r} was added after the release was made: {error}") from None
 
     def check(self, item_id: str, features: Mapping[str, object]) -> None:
         """Raises InputError for a feature that is not of the kind that the release learned from."""

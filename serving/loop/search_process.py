@@ -1,11 +1,14 @@
 """The search as a process of its own, which a killed controller finds again.
 
-It runs in its own session; the shell around it leaves its exit code in a file, so that whoever comes next
-knows how it ended. A run folder that is there already is gone on with (``--resume``).
+It runs in its own session and holds a lock for as long as it lives, so that none is started beside it,
+wherever its controller was killed; the shell around it leaves its exit code in a file, so that whoever comes
+next knows how it ended. A run folder that is there already is gone on with (``--resume``).
 """
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import json
 import os
 import signal
@@ -14,14 +17,17 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
-from recsys.io import write_atomic
 from recsys.types import JsonObject
 
 ENTRY = Path(__file__).resolve().parents[2] / "search" / "breakthrough.py"
 LAST_LINES, LINE_BYTES = 5, 4_000
 # $0 is the file of the exit code: written whole, then renamed; a signal is the search's, not the shell's.
-SHELL = 'trap : TERM; "$@"; code=$?; echo "$code" > "$0.part" && mv "$0.part" "$0"; exit "$code"'
+SHELL = (
+    'echo $$ > "$0.process"; trap : TERM; "$@"; code=$?; '
+    'echo "$code" > "$0.part" && mv "$0.part" "$0"; exit "$code"'
+)
 
 
 @dataclass(frozen=True)
@@ -36,20 +42,21 @@ class SearchProcess:
 
     def start(self, command: Sequence[str], *, number: int) -> None:
         """Start ``command`` as the ``number``-th try unless that one runs or has ended."""
-        if self.exit_code(number) is not None or self.alive(number):
+        if self.exit_code(number) is not None:
             return
         self.folder.mkdir(parents=True, exist_ok=True)
-        with (self.folder / "search.log").open("ab") as log:
-            started = subprocess.Popen(
+        with self._lock(number).open("ab") as lock, (self.folder / "search.log").open("ab") as log:
+            if not _locked(lock):
+                return
+            subprocess.Popen(
                 ["/bin/sh", "-c", SHELL, str(self._code(number).absolute()), *command],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
                 cwd=ENTRY.parents[1],
+                pass_fds=[lock.fileno()],  # the lock goes with it
             )
-        row = {"pid": started.pid, "since": _started(started.pid)}
-        write_atomic(self._pid(number), json.dumps(row).encode())
 
     def exit_code(self, number: int) -> int | None:
         """Of the ``number``-th try; None while it runs, or where it never started."""
@@ -61,7 +68,8 @@ class SearchProcess:
     def end(self, number: int) -> None:
         """Ask it to end (SIGTERM to its session): it leaves what it has."""
         if self.alive(number):
-            os.killpg(self._read_pid(number)["pid"], signal.SIGTERM)
+            with contextlib.suppress(OSError, ValueError):  # it has not named itself yet, or has just ended
+                os.killpg(int(self.process_file(number).read_text()), signal.SIGTERM)
 
     def last_lines(self) -> str:
         """Of what it printed, on one line."""
@@ -84,20 +92,20 @@ class SearchProcess:
     def _code(self, number: int) -> Path:
         return self.folder / f"exit-code-{number}"
 
-    def _pid(self, number: int) -> Path:
-        return self.folder / f"process-{number}.json"
+    def process_file(self, number: int) -> Path:
+        """Holds the id of the ``number``-th try's session."""
+        return self.folder / f"exit-code-{number}.process"
 
-    def _read_pid(self, number: int) -> JsonObject:
-        try:
-            found: JsonObject = json.loads(self._pid(number).read_text())
-            return found
-        except (OSError, ValueError):
-            return {}
+    def _lock(self, number: int) -> Path:
+        return self.folder / f"exit-code-{number}.lock"
 
     def alive(self, number: int) -> bool:
-        """Whether the ``number``-th try runs: that process, not another one under its id."""
-        held = self._read_pid(number)
-        return bool(held) and _started(held["pid"]) == held["since"] is not None
+        """Whether the ``number``-th try runs."""
+        try:
+            with self._lock(number).open("rb") as lock:
+                return not _locked(lock)
+        except FileNotFoundError:
+            return False
 
 
 def search_command(
@@ -130,10 +138,10 @@ def search_command(
     return words if cluster is None else [*words, "--cluster", str(Path(cluster).absolute()), "--yes"]
 
 
-def _started(pid: int) -> int | None:
-    """When a process began, in the kernel's ticks since boot; None where it is gone (or a zombie)."""
+def _locked(lock: IO[bytes]) -> bool:
+    """Whether the lock could be had; it is held until every copy of the open file is closed."""
     try:
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-        return None if fields[0] == "Z" else int(fields[19])
-    except (OSError, ValueError, IndexError):
-        return None
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True

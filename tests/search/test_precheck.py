@@ -65,6 +65,8 @@ MISTYPED = [
     (["--scale", "5:1"], "--scale"),
     (["--scale", "low:5"], "--scale"),
     (["--missing", "none"], "--missing"),
+    (["--weigh-exposures"], "RUN+EVENTS"),
+    (["--data", "runs/champion+runs/events.db"], "data ratings"),
     (["--items", "nosuch/items.csv"], "nosuch/items.csv"),
     (["--users", "nosuch/users.csv"], "nosuch/users.csv"),
     (["--data", "RATINGS.csv", "--items", "nosuch/items.csv"], "nosuch/items.csv"),

@@ -69,11 +69,17 @@ def _padded(table: Tensor) -> Tensor:
 
 
 def update(
-    side: RowFactors, other: RowFactors, blocks: list[RowBlock], left: Tensor, noise_precision: float
+    side: RowFactors,
+    other: RowFactors,
+    blocks: list[RowBlock],
+    left: Tensor,
+    noise_precision: float,
+    weights: Tensor | None = None,
 ) -> None:
     """Sets ``side`` to its posterior given ``other``; rows without ratings go to the prior.
 
-    ``left`` (n,) is rating minus overall mean. Of the other side's covariance the diagonal is used.
+    ``left`` (n,) is rating minus overall mean; ``weights`` (n,) multiply ``noise_precision``. Of the other
+    side's covariance the diagonal is used.
     """
     design = other.mean.clone()
     design[:, 0] = 1
@@ -87,10 +93,14 @@ def update(
     for block in blocks:
         x = design[block.others]
         y = left[block.ratings] - bias[block.others]
-        gram = x.transpose(1, 2) @ x + torch.diag_embed(doubt[block.others].sum(dim=1))
+        weighted, unsure = x, doubt[block.others]
+        if weights is not None:
+            own = weights[block.ratings.clamp(max=len(weights) - 1), None]  # padded rows of x are 0
+            weighted, unsure = x * own, unsure * own
+        gram = weighted.transpose(1, 2) @ x + torch.diag_embed(unsure.sum(dim=1))
         # cholesky() would wait for each block's outcome; a trial ends on the NaN that a failed one leaves.
         factor, failed = torch.linalg.cholesky_ex(noise_precision * gram + torch.diag(side.precision))
-        pull = noise_precision * (x.transpose(1, 2) @ y[:, :, None])
+        pull = noise_precision * (weighted.transpose(1, 2) @ y[:, :, None])
         solved = torch.cholesky_solve(pull, factor)[:, :, 0]
         mean[block.rows] = torch.where(failed[:, None] == 0, solved, torch.nan)
         inverse = torch.cholesky_inverse(factor)

@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from recsys.data.ratings import Ratings
+from recsys.data.ratings import Ratings, weighted_mean
 from recsys.data.split import TrainingData
 from recsys.models.base import ModelArtifact
 from recsys.models.mf.config import MfConfig
@@ -32,7 +32,9 @@ class MfTrainer:
     def __init__(self, config: MfConfig, data: TrainingData, *, seed: int, device: torch.device) -> None:
         self.config, self.train, self.device = config, data.train, device
         train = data.train
-        self.mean = float(np.mean(train.values, dtype=np.float64))
+        weights = train.weights
+        self._weights = None if weights is None else torch.from_numpy(np.array(weights)).to(device)
+        self.mean = weighted_mean(train)
         generator = torch.Generator().manual_seed(derive_seed(seed, "weights"))
         self.users = self._start(train.user_count, generator)
         self.items = self._start(train.item_count, generator)
@@ -63,9 +65,9 @@ class MfTrainer:
     def train_epoch(self) -> dict[str, float]:
         # Users last: a user folded in later meets the same items, so the same posterior.
         precision = 1 / self.noise_variance
-        update(self.items, self.users, self._item_blocks, self._left, precision)
+        update(self.items, self.users, self._item_blocks, self._left, precision, self._weights)
         learn_prior(self.items)
-        update(self.users, self.items, self._user_blocks, self._left, precision)
+        update(self.users, self.items, self._user_blocks, self._left, precision, self._weights)
         learn_prior(self.users)
         squared, doubt = self._errors()
         self.noise_variance = squared + doubt

@@ -97,6 +97,47 @@ def test_what_cannot_be_listed_says_why(
         assert {item["id"] for item in shown(made, "nobody", where="price")} == {"n1"}
 
 
+def test_an_added_item_has_similar_items_and_predictions_or_says_why_not(
+    featured: Path, releases: dict[str, Path], tmp_path: Path, admin_token: str
+) -> None:
+    with running(tmp_path, {"a": featured}) as made:
+        assert made.client.get("/v1/items/n1/similar").status_code == 404
+        released = made.client.get("/v1/items/i3").json()
+        twin = {"title": released["title"], "genres": released["genres"]}
+        put(made, "n1", **twin, features={name: values[3] for name, values in CELLS.items()})
+        found = made.client.get("/v1/items/n1/similar", params={"count": 5}).json()["items"]
+        assert len(found) == 5
+        assert all(item["id"].startswith("i") for item in found)
+        assert [item["score"] for item in found] == sorted((item["score"] for item in found), reverse=True)
+        query = {"item_id": "n1", "where": "genre in (Drama)", "count": 3}
+        dramas = made.client.get("/v1/similar", params=query).json()["items"]
+        assert [item["genres"].count("Drama") for item in dramas] == [1, 1, 1]
+        answer = made.client.get("/v1/users/u1/predictions", params={"items": "i3,n1,i4"}).json()[
+            "predictions"
+        ]
+        assert [row["id"] for row in answer] == ["i3", "n1", "i4"]
+        assert 1 <= answer[1]["predicted_rating"] <= 5
+        assert answer[1]["interval"] is None
+        alone = made.client.get("/v1/users/u1/predictions", params={"items": "i3,i4"}).json()["predictions"]
+        assert alone == [answer[0], answer[2]]
+        only = made.client.get("/v1/users/nobody/predictions", params={"items": "n1"}).json()["predictions"]
+        assert only == [answer[1]]  # the same for everyone
+        assert made.client.delete("/v1/items/n1", headers=AS_ADMIN).is_success
+        assert made.client.get("/v1/items/n1/similar").status_code == 404
+    (tmp_path / "old").mkdir()
+    with running(tmp_path / "old", {"a": releases["a"]}) as made:
+        put(made, "n1")
+        for path in ("/v1/items/n1/similar", "/v1/users/u1/predictions?items=n1,i3"):
+            answer = made.client.get(path)
+            assert (answer.status_code, answer.json()["error"]["code"]) == (409, "unscored_item")
+            assert (
+                "item 'n1' was added after the release was made: this release cannot score items by"
+                in (answer.json()["error"]["message"])
+            )
+        unknown = made.client.get("/v1/users/u1/predictions?items=n1,n77")
+        assert (unknown.status_code, unknown.json()["error"]["message"]) == (404, "unknown items: n77")
+
+
 @pytest.mark.parametrize(
     ("features", "words"),
     [

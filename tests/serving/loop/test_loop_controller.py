@@ -32,29 +32,16 @@ from tests.serving.loop.evidence import ENOUGH
 WAY = ["idle", "dataset", "search", "gate", "shadow", "compare", "rollout", "promote"]
 
 
-class Killed(BaseException):
-    """Ends the process as far as the controller can tell."""
-
-
 class PlannedSteps:
-    """Each phase's evidence from ``ENOUGH``; ``effects`` are what the world has seen, each once. It is killed
-    before (``kill`` even) or after (odd) the effect of a phase."""
+    """Each phase's evidence from ``ENOUGH``."""
 
-    def __init__(self, effects: set[str], *, kill: int = -1, change: JsonObject | None = None) -> None:
-        self.effects = effects
-        self.kill = kill
+    def __init__(self, change: JsonObject | None = None) -> None:
         self.change = change or {}
         self.mirrored = 0
 
     def evidence(
         self, state: LoopState, records: list[LoopRecord], *, now: float, paused: str | None
     ) -> JsonObject:
-        place = WAY.index(state.phase) if state.phase in WAY else len(WAY)
-        if self.kill == 2 * place:
-            raise Killed
-        self.effects.add(f"{state.cycle}: {state.phase}")
-        if self.kill == 2 * place + 1:
-            raise Killed
         seen = ENOUGH[state.phase] | self.change.get(state.phase, {})
         return seen | {"paused": paused} if state.phase is Phase.IDLE else seen
 
@@ -77,7 +64,7 @@ def decisions(folder: Path) -> list[tuple[int, str, str, str]]:
 
 def test_a_cycle_goes_from_its_trigger_to_the_promotion(tmp_path: Path) -> None:
     told: list[str] = []
-    state = controller(tmp_path, PlannedSteps(set()), told).run(threading.Event(), once=True)
+    state = controller(tmp_path, PlannedSteps(), told).run(threading.Event(), once=True)
     assert state.phase is Phase.IDLE
     assert [(phase, then) for _, phase, then, _ in decisions(tmp_path)] == [
         *itertools.pairwise(WAY),
@@ -87,20 +74,8 @@ def test_a_cycle_goes_from_its_trigger_to_the_promotion(tmp_path: Path) -> None:
     assert told[-1].startswith("cycle 1, promote -> idle: promoted")
 
 
-@pytest.mark.parametrize("place", range(2 * len(WAY)))
-def test_killed_before_or_after_any_step_it_goes_on_to_the_same_end(tmp_path: Path, place: int) -> None:
-    whole: set[str] = set()
-    controller(tmp_path / "whole", PlannedSteps(whole)).run(threading.Event(), once=True)
-    effects: set[str] = set()
-    with pytest.raises(Killed):
-        controller(tmp_path / "cut", PlannedSteps(effects, kill=place)).run(threading.Event(), once=True)
-    controller(tmp_path / "cut", PlannedSteps(effects)).run(threading.Event(), once=True)
-    assert decisions(tmp_path / "cut") == decisions(tmp_path / "whole")
-    assert effects == whole
-
-
 def test_killed_while_a_decision_is_written_it_is_made_again(tmp_path: Path) -> None:
-    controller(tmp_path, PlannedSteps(set())).run(threading.Event(), once=True)
+    controller(tmp_path, PlannedSteps()).run(threading.Event(), once=True)
     whole = decisions(tmp_path)
     path = tmp_path / "journal.jsonl"
     text = path.read_bytes()
@@ -108,7 +83,7 @@ def test_killed_while_a_decision_is_written_it_is_made_again(tmp_path: Path) -> 
     for last, end in itertools.pairwise([0, *ends]):
         for cut in ((last + end) // 2, end - 2):
             path.write_bytes(text[:cut])
-            again = controller(tmp_path, PlannedSteps(set()))
+            again = controller(tmp_path, PlannedSteps())
             assert len(again.journal.records) == ends.index(end)
             again.run(threading.Event(), once=True)
             assert decisions(tmp_path) == whole
@@ -116,7 +91,7 @@ def test_killed_while_a_decision_is_written_it_is_made_again(tmp_path: Path) -> 
 
 def test_the_same_journal_gives_the_same_decisions(tmp_path: Path) -> None:
     change: JsonObject = {Phase.COMPARE: {"verdict": "stop", "words": "Stop: worse."}}
-    controller(tmp_path, PlannedSteps(set(), change=change)).run(threading.Event(), once=True)
+    controller(tmp_path, PlannedSteps(change)).run(threading.Event(), once=True)
     found = replay(read_journal(tmp_path / "journal.jsonl"))
     assert len(found) == 7
     assert all((again.next, again.reason) == (row.next, row.reason) for row, again in found)
@@ -124,7 +99,7 @@ def test_the_same_journal_gives_the_same_decisions(tmp_path: Path) -> None:
 
 
 def test_a_changed_line_or_a_lost_one_is_refused(tmp_path: Path) -> None:
-    controller(tmp_path, PlannedSteps(set())).run(threading.Event(), once=True)
+    controller(tmp_path, PlannedSteps()).run(threading.Event(), once=True)
     path = tmp_path / "journal.jsonl"
     lines = path.read_text().splitlines(keepends=True)
     path.write_text("".join(lines).replace("beats the champion", "loses to champions"))
@@ -137,7 +112,7 @@ def test_a_changed_line_or_a_lost_one_is_refused(tmp_path: Path) -> None:
 
 def test_why_nothing_begins_is_written_once(tmp_path: Path) -> None:
     counts = iter([1, 2, 3, 4])
-    steps = PlannedSteps(set())
+    steps = PlannedSteps()
     loop = controller(tmp_path, steps)
     for reason in ("", "", "an experiment is under way", ""):
         steps.change = {Phase.IDLE: {"new_ratings": next(counts), "busy": reason}}
@@ -150,7 +125,7 @@ def test_a_fault_is_told_once_and_nothing_is_decided_meanwhile(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     told: list[str] = []
-    loop = controller(tmp_path, PlannedSteps(set()), told)
+    loop = controller(tmp_path, PlannedSteps(), told)
     assert loop.look()
 
     def full(*_: object) -> None:
@@ -167,7 +142,7 @@ def test_a_fault_is_told_once_and_nothing_is_decided_meanwhile(
 
 def test_a_store_that_is_away_is_told_once_and_waited_for(tmp_path: Path) -> None:
     told: list[str] = []
-    steps = PlannedSteps(set())
+    steps = PlannedSteps()
     loop = controller(tmp_path, steps, told)
     here: Callable[..., JsonObject] = steps.evidence
 
@@ -188,7 +163,7 @@ def test_a_store_that_is_away_is_told_once_and_waited_for(tmp_path: Path) -> Non
 
 
 def test_the_months_money_and_the_years_comparisons_are_counted_from_the_journal(tmp_path: Path) -> None:
-    loop = controller(tmp_path, PlannedSteps(set()))
+    loop = controller(tmp_path, PlannedSteps())
     for _ in range(3):
         loop.run(threading.Event(), once=True)
     records = read_journal(tmp_path / "journal.jsonl")

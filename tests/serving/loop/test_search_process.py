@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import sys
@@ -63,7 +62,7 @@ def test_one_that_was_asked_to_end_says_so_and_one_that_was_killed_is_started_ag
             process.end(number)
             assert ended(process, number) == 143
         else:
-            os.killpg(json.loads((tmp_path / "process-2.json").read_text())["pid"], signal_number)
+            os.killpg(int(process.process_file(number).read_text()), signal_number)
     wait_for(lambda: not process.alive(2))
     process.start(program("print('again')"), number=2)
     assert ended(process, 2) == 0
