@@ -20,6 +20,7 @@ from recsys.data.ratings import RatingScale
 from recsys.models.family_config import family_config
 from recsys.models.ranges import Categorical, FloatRange, Range
 from recsys.ranking.ranker import Ranker
+from recsys.ranking.rating_matrix import typical_length
 
 UNIT = RatingScale(0.0, 1.0)
 
@@ -27,8 +28,8 @@ UNIT = RatingScale(0.0, 1.0)
 @family_config("als")
 class AlsConfig:
     """``unobserved`` is the weight of a pair that was not rated; the ridge of a row whose ratings weigh w
-    together is ``ridge`` x (w + unobserved x rows of the other side); ``user_damping`` and ``liking`` 0 are
-    off: every rating weighs the same."""
+    together is ``ridge`` x (w + unobserved x rows of the other side that have ratings); ``user_damping`` and
+    ``liking`` 0 are off: every rating weighs the same."""
 
     factors: PositiveInt = 64
     unobserved: NonNegativeFloat = 0.15
@@ -72,11 +73,12 @@ def fit_als(
     from recsys.models.optim.device import pick_device
     from recsys.ranking.als_rows import alternate
 
-    items = rated.shape[1]
+    items, unrated = rated.shape[1], np.bincount(rated.indices, minlength=rated.shape[1]) == 0
     spread = 0.1 / np.sqrt(config.factors)
     start = np.random.default_rng(seed).normal(0, spread, (items, config.factors)).astype(np.float32)
+    start[unrated] = 0
     lengths = np.diff(rated.indptr)
-    typical = max(float(lengths.mean()), 1e-9)
+    typical = typical_length(lengths)
     damped = (np.maximum(lengths, 1) / typical) ** -config.user_damping
     mean = float(rated.data.mean(dtype=np.float64)) if rated.nnz else 1.0
     weights = np.repeat(damped, lengths) * (rated.data / mean) ** config.liking
@@ -99,7 +101,10 @@ def fit_als(
         family="als",
         settings={
             "config": asdict(config),
-            "ridge": {"fixed": config.ridge * config.unobserved * items, "per_rating": config.ridge},
+            "ridge": {
+                "fixed": config.ridge * config.unobserved * int((~unrated).sum()),
+                "per_rating": config.ridge,
+            },
             "weight": {
                 "typical": typical,
                 "damping": config.user_damping,

@@ -41,14 +41,16 @@ class AlsRows:
         Args:
             factors: (columns, k) on the device.
             unobserved: weight of a pair that was not rated.
-            ridge: of a row whose ratings weigh w together, divided by w + ``unobserved`` times the columns.
+            ridge: of a row whose ratings weigh w together, divided by w + ``unobserved`` times the
+                columns whose factors are not all 0.
 
         Returns:
             (rows, k), 0 for rows that are empty or whose equations have no single solution.
         """
         width = factors.shape[1]
         gram = unobserved * (factors.T @ factors)
-        fixed = ridge * unobserved * len(factors)
+        # A column without ratings has factors of 0: it says nothing, and adds no ridge.
+        fixed = ridge * unobserved * factors.any(dim=1).sum()
         padded = torch.cat([factors, factors.new_zeros(1, width)])
         solved = factors.new_zeros(self.shape[0], width)
 

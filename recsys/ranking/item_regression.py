@@ -26,6 +26,7 @@ from recsys.models.family_config import Share, family_config
 from recsys.models.ranges import FloatRange, Range
 from recsys.ranking.list_data import ListData
 from recsys.ranking.ranker import Ranker
+from recsys.ranking.rating_matrix import typical_length
 from recsys.ranking.sparse_links import link_arrays, strongest_links
 from recsys.types import FloatArray
 
@@ -113,7 +114,7 @@ def fit_item_regression(
 
 def _user_weights(data: ListData, config: EaseTrialConfig) -> NDArray[np.float32]:
     lengths = np.diff(data.seen.indptr)
-    relative = np.maximum(lengths, 1) / max(float(lengths.mean()), 1e-9)
+    relative = np.maximum(lengths, 1) / typical_length(lengths)
     return np.asarray(relative**-config.user_damping, dtype=np.float32)
 
 

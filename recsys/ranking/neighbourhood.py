@@ -17,6 +17,7 @@ from recsys.models.family_config import family_config
 from recsys.models.ranges import FloatRange, IntRange, Range
 from recsys.ranking.list_data import ListData
 from recsys.ranking.ranker import Ranker
+from recsys.ranking.rating_matrix import typical_length
 from recsys.ranking.sparse_links import link_arrays, sampled_rows, strongest_links
 
 
@@ -50,8 +51,8 @@ def fit_item_neighbours(data: ListData, config: ItemNeighboursConfig, *, seed: i
         A ranker of sparse item-to-item weights.
     """
     seen = sampled_rows(data.seen)
-    lengths = np.maximum(np.diff(seen.indptr), 1)
-    damping = (lengths / max(float(lengths.mean()), 1e-9)) ** -config.user_damping
+    lengths = np.diff(seen.indptr)
+    damping = (np.maximum(lengths, 1) / typical_length(lengths)) ** -config.user_damping
     weighted = (sp.diags(damping.astype(np.float32)) @ seen).tocsc()
     counts = np.maximum(np.asarray(weighted.sum(axis=0)).ravel(), 1e-9)
 

@@ -8,6 +8,12 @@ from numpy.typing import NDArray
 
 from recsys.data.ratings import Ratings, RatingScale
 from recsys.models.base import History
+from recsys.types import IntArray
+
+
+def typical_length(lengths: IntArray) -> float:
+    """Mean ratings of the people who have any, 1 without one."""
+    return float(lengths[lengths > 0].mean()) if lengths.any() else 1.0
 
 
 def popularity(rated: sp.csr_matrix) -> NDArray[np.float32]:

@@ -20,6 +20,7 @@ from recsys.models.family_config import family_config
 from recsys.models.ranges import Categorical, FloatRange, Range
 from recsys.ranking.list_data import ListData
 from recsys.ranking.ranker import Ranker
+from recsys.ranking.rating_matrix import typical_length
 from recsys.ranking.taste_vectors import right_singular
 
 
@@ -56,7 +57,7 @@ def fit_spectral(data: ListData, config: SpectralConfig, *, seed: int) -> Ranker
     """
     rated, scale = data.rated, data.ratings.scale
     lengths = np.diff(rated.indptr)
-    typical = max(float(lengths.mean()), 1e-9)
+    typical = typical_length(lengths)
     damped = (np.maximum(lengths, 1) / typical) ** -config.user_damping
     mean = float(rated.data.mean(dtype=np.float64)) if rated.nnz else 1.0
     weights = np.repeat(damped, lengths) * (rated.data / mean) ** config.liking

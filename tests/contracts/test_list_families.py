@@ -91,6 +91,23 @@ def test_the_same_seed_gives_the_same_ranker(name: str) -> None:
         np.testing.assert_array_equal(array, again)
 
 
+@pytest.mark.parametrize(
+    "name", [name for name in LIST_FAMILIES if name != "hybrid_vae_lists"]
+)  # draws by row
+def test_rows_without_a_rating_change_no_score(name: str) -> None:
+    """People who only have a row, and items that nobody has rated: a catalogue's, or a sample's."""
+    data = checkerboard()
+    more, features = (
+        replace(data.ratings, user_count=3 * USERS, item_count=4 * ITEMS),
+        np.zeros((4 * ITEMS, 2)),
+    )
+    features[:ITEMS] = data.item_features
+    wider = ListData(more, features.astype(np.float32))
+    one, other = (LIST_FAMILIES[name].fit(part, config_of(name), seed=0) for part in (data, wider))
+    scores, again = (ranker.scores(histories(data)) for ranker in (one, other))
+    np.testing.assert_allclose(again[:, :ITEMS], scores, atol=1e-4)
+
+
 @pytest.mark.parametrize("name", LIST_FAMILIES)
 def test_a_person_with_no_rating_and_an_item_with_none_get_finite_scores(name: str) -> None:
     users, items = np.repeat(np.arange(6), 4), np.tile(np.arange(4), 6)

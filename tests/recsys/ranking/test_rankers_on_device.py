@@ -27,13 +27,15 @@ def weights(rows: int = 70, columns: int = 30) -> sp.csr_matrix:
 
 
 def plain_half_step(weighted: sp.csr_matrix, factors: np.ndarray) -> np.ndarray:
-    """Hu, Koren & Volinsky's equation 4 with a scaled ridge, a row at a time, in double precision."""
+    """Hu, Koren & Volinsky's equation 4 with a scaled ridge, a row at a time, in double precision; columns
+    whose factors are 0 (they have no rating) add no ridge."""
+    columns = factors.any(axis=1).sum()
     result = np.zeros((weighted.shape[0], factors.shape[1]))
     for row, weight in enumerate(weighted.toarray().astype(np.float64)):
         if not weight.any():
             continue
         confidence = np.diag(weight + DIALS["unobserved"])
-        ridge = DIALS["ridge"] * (weight.sum() + DIALS["unobserved"] * len(factors))
+        ridge = DIALS["ridge"] * (weight.sum() + DIALS["unobserved"] * columns)
         left = factors.T @ confidence @ factors + ridge * np.eye(factors.shape[1])
         result[row] = np.linalg.solve(left, factors.T @ weight)
     return result
