@@ -57,7 +57,9 @@ def brute_force(release: Release, query: Query) -> dict[int, tuple[float, float]
         known = history(pairs)
     factors = release.ranker.arrays["factors"].astype(np.float64)
     config = release.ranker.settings["config"]
-    typical = np.mean([len(release.histories(row).items) for row in range(USERS)])
+    given = [release.histories(row).items for row in range(USERS)]
+    typical = np.mean([len(items) for items in given if len(items)])  # who has no rating does not count
+    rated = len(set(np.concatenate(given).tolist()))
     kept = np.concatenate([release.histories(row).values for row in range(USERS)])
     liked = (1 + (known.values - 0.5) / 4.5) / (1 + (kept.mean() - 0.5) / 4.5)
     pull = (len(known.items) / typical) ** -config["user_damping"] * liked ** config["liking"]
@@ -66,7 +68,7 @@ def brute_force(release: Release, query: Query) -> dict[int, tuple[float, float]
     for item, weight in zip(known.items, pull, strict=True):
         left += weight * np.outer(factors[item], factors[item])
         right += weight * factors[item]
-    left += config["ridge"] * (config["unobserved"] * ITEMS + pull.sum()) * np.eye(len(right))
+    left += config["ridge"] * (config["unobserved"] * rated + pull.sum()) * np.eye(len(right))
     ranking = factors @ np.linalg.solve(left, right)
     may = [item for item in range(ITEMS) if item not in known.items]
     best = max(ranking[item] for item in may)
