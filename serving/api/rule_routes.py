@@ -50,13 +50,15 @@ class RulePatch(RequestModel):
 
 
 class RuleResponse(BaseModel):
-    """``unknown_items`` are named by a rule and known to nobody here: a later release may have them."""
+    """``unknown_items`` are named by a rule and known to nobody here: a later release may have them; ``note``
+    says where a change changed nothing."""
 
     revision: int
     hidden: list[str]
     boosts: dict[str, float]
     diversity: float
     unknown_items: list[str]
+    note: str | None = None
 
 
 class RuleChange(BaseModel):
@@ -141,7 +143,10 @@ async def _save(service: Service, rules: RuleSet, body: RuleBody | RulePatch) ->
         )
     except STORE_ERRORS:
         raise HttpError(503, "the event store cannot be written at the moment") from None
-    return JsonResponse(_shown(service))
+    shown = _shown(service)
+    if shown["revision"] == body.revision:
+        shown["note"] = f"nothing changed: revision {body.revision} is already like that"
+    return JsonResponse(shown)
 
 
 def _shown(service: Service) -> JsonObject:

@@ -54,11 +54,16 @@ def stored_rules(store: EventStore, *, count: int = 100) -> list[RuleRevision]:
 def save_rules(
     store: EventStore, rules: RuleSet, *, before: RuleRevision, actor: str, reason: str = ""
 ) -> RuleRevision:
-    """``rules`` become the revision after ``before``.
+    """``rules`` become the revision after ``before``, or stay ``before`` where they are the same.
 
     Raises:
         RuleConflict: ``before`` is not the newest any more.
     """
+    if rules == before.rules:
+        newest = newest_rules(store)
+        if newest is not None and newest.revision != before.revision:
+            raise RuleConflict(newest.revision)
+        return before
     saved = RuleRevision(before.revision + 1, rules, time.time(), actor, reason)
     entry = {"actor": actor, "reason": reason, "revision": saved.revision}
     entry |= {"before": rules_json(before.rules), "after": rules_json(rules)}

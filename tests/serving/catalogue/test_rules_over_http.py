@@ -66,6 +66,8 @@ def test_rules_change_lists_at_once_and_are_audited(made: Running) -> None:
         "diversity": 0.4,
         "unknown_items": ["later"],
     }
+    same = send(made, "PATCH", revision=2, hide=["later"], reason="once more")
+    assert (same["revision"], same["note"]) == (2, "nothing changed: revision 2 is already like that")
     changes = made.client.get("/v1/rules/history").json()["changes"]
     assert [(one["revision"], one["actor"], one["reason"]) for one in changes] == [
         (2, "admin", ""),

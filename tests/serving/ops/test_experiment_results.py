@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 from scipy import stats
@@ -49,6 +51,20 @@ def test_the_bayes_factor_is_a_ratio_of_marginal_likelihoods() -> None:
     assert sample_ratio.log_bayes_factor((1, 0), (0.5, 0.5)) == pytest.approx(0.0, abs=1e-9)
     urn = 0.5 * 51 / 101 / 0.25
     assert sample_ratio.log_bayes_factor((2, 0), (0.5, 0.5)) == pytest.approx(np.log(urn))
+
+
+@pytest.mark.parametrize(("shares", "true"), [((0.5, 0.5), (0.6, 0.4)), ((0.7, 0.2, 0.1), (0.7, 0.2, 0.1))])
+def test_the_bayes_factor_is_the_product_of_what_each_user_was_predicted_with(
+    shares: tuple[float, ...], true: tuple[float, ...]
+) -> None:
+    """One user after another, without a gamma function: the arm's weight by then over all weight."""
+    counts, log_factor = [0] * len(shares), 0.0
+    for arm in np.random.default_rng(3).choice(len(shares), 2_000, p=true).tolist():
+        predicted = (100 * shares[arm] + counts[arm]) / (100 + sum(counts))
+        log_factor += math.log(predicted / shares[arm])
+        counts[arm] += 1
+    assert sample_ratio.log_bayes_factor(counts, shares) == pytest.approx(log_factor, abs=1e-8)
+    assert sample_ratio.check([(counts, shares)]).mismatch == (shares != true)
 
 
 def test_an_arm_without_a_share_keeps_its_place_among_the_counts() -> None:
