@@ -10,6 +10,7 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import ray
@@ -17,6 +18,7 @@ from ray._private import services
 
 from recsys.errors import InputError
 from recsys.machine import ensure_ray_token, object_store_folder, ray_folder
+from recsys.ray_sessions import keep_session
 
 NODE_LOOKUP = "get_node"  # of ``services``: raises RuntimeError until the new node has registered
 PAUSE_SECONDS = 15  # before Ray is started again on a machine that was too busy for it
@@ -57,7 +59,7 @@ def start_local_ray(*, cpus: int, store_bytes: int, name: str = "ray") -> None:
         os.environ.setdefault("RAY_OBJECT_STORE_ALLOW_SLOW_STORAGE", "1")
 
     def start() -> None:
-        ray.init(
+        context: Any = ray.init(
             address="local",
             num_cpus=cpus,
             include_dashboard=False,
@@ -67,6 +69,7 @@ def start_local_ray(*, cpus: int, store_bytes: int, name: str = "ray") -> None:
             _temp_dir=str(folder),
             _plasma_directory=None if store_folder is None else str(store_folder),
         )
+        keep_session(Path(context.address_info["session_dir"]))
 
     try:
         start()

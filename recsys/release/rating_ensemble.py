@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import Any
 
@@ -37,16 +37,23 @@ class RatingEnsemble:
 
     def states_many(self, people: Sequence[UserState]) -> list[list[Any]]:
         """``states`` of several people, in order; they keep them."""
-        new = [person for person in people if person.states is None]
-        if new:
-            by_member = [_states(member.scorer, new) for member in self._members]
-            found = [list(states) for states in zip(*by_member, strict=True)] or [[] for _ in new]
-            for person, states in zip(new, found, strict=True):
-                if self._correction is not None:
-                    values = person.history.values
-                    states.append(self._correction.correction.of_history(values, self._scale))
-                person.states = states
+        for _ in self.state_steps(people):
+            pass
         return [person.states or [] for person in people]
+
+    def state_steps(self, people: Sequence[UserState]) -> Iterator[None]:
+        """Works out ``states_many``, a member a step; people have theirs after the last."""
+        new = [person for person in people if person.states is None]
+        by_member = []
+        for member in self._members if new else ():
+            by_member.append(_states(member.scorer, new))
+            yield
+        found = [list(states) for states in zip(*by_member, strict=True)] or [[] for _ in new]
+        for person, states in zip(new, found, strict=True):
+            if self._correction is not None:
+                values = person.history.values
+                states.append(self._correction.correction.of_history(values, self._scale))
+            person.states = states
 
     def rate(self, states: list[Any], items: IntArray) -> NDArray[np.float32]:
         """(len(items),) stars inside the scale."""

@@ -11,7 +11,7 @@ cannot be answered as they should gets the next best and is marked.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from time import perf_counter
 
@@ -96,6 +96,17 @@ class Recommender(ItemLists):
     def person(self, query: Query) -> UserState:
         """Who asks."""
         return self._people.of(query)
+
+    def fold_in_steps(self, queries: Sequence[Query]) -> Iterator[None]:
+        """Works out the members' states of those who are folded in, a member a step: who shares a thread with
+        other work can do that between them. ``recommend`` finds them there, and works out what fails here."""
+        try:
+            people = [self.person(query) for query in queries]
+            yield from self._stars.state_steps(
+                [person for person in people if person.needs_fold_in and len(person.history.items)]
+            )
+        except FAILURES:
+            return
 
     def clear_cache(self) -> None:
         """Whoever asked lately."""

@@ -26,7 +26,14 @@ from typing import Any
 
 from recsys.release.queries import Query, RecommendationList
 from serving.engine.batch_answers import recommend_or_fold_in
-from serving.engine.pending_work import DeadlineExceeded, PendingCall, PendingQuery, expired, same_batch
+from serving.engine.pending_work import (
+    DeadlineExceeded,
+    InlineTurn,
+    PendingCall,
+    PendingQuery,
+    expired,
+    same_batch,
+)
 from serving.engine.served_release import ServedRelease
 from serving.engine.turn_budget import MAX_BATCH, InlineRule, TurnBudget
 
@@ -62,6 +69,7 @@ class MicroBatcher:
         self._inline_scheduled = False
         self._inline_since: float | None = None
         self._inline_ended = perf_counter()
+        self._inline_turn: InlineTurn | None = None
         self._loop: asyncio.AbstractEventLoop | None = None  # the one that computes, the first to ask
         self.batches = 0
         self.batched = 0
@@ -70,7 +78,8 @@ class MicroBatcher:
 
     @property
     def waiting(self) -> int:
-        return len(self._waiting) + len(self._inline_waiting)
+        begun = 0 if self._inline_turn is None else len(self._inline_turn.jobs)
+        return len(self._waiting) + len(self._inline_waiting) + begun
 
     def stuck_for(self) -> float:
         """Seconds that the present turn has taken, 0 between turns."""
@@ -136,26 +145,36 @@ class MicroBatcher:
             loop.call_soon(self._run_inline, loop)
 
     def _run_inline(self, loop: asyncio.AbstractEventLoop) -> None:
-        """One turn of computing, and more while that takes no longer than the loop's other work has taken
-        since the last one: beside hundreds of look-ups a single turn a pass would leave every list late."""
+        """A step of computing, and more while that takes no longer than the loop's other work has taken since
+        the last one: beside hundreds of look-ups a single one a pass would leave every list late."""
         self._inline_scheduled = False
         began = perf_counter()
         ends = began + min(LONGEST_SHARE_SECONDS, began - self._inline_ended)
         while True:
-            self._inline_turn()
-            if not self._inline_waiting or perf_counter() >= ends:
+            self._inline_step()
+            more = self._inline_turn is not None or self._inline_waiting
+            if not more or perf_counter() >= ends:
                 break
         self._inline_ended = perf_counter()
-        if self._inline_waiting:
+        if more:
             self._schedule_inline(loop)
 
-    def _inline_turn(self) -> None:
-        jobs, late = self._next_batch(self._inline_waiting, self._inline_budgets)
-        self._inline_since = began = perf_counter()
-        done = late + (self._execute(jobs, self._inline_budgets) if jobs else [])
-        spent, self._inline_since = perf_counter() - began, None
-        if jobs:
-            self._rule(jobs[0]).record_turn(spent)
+    def _inline_step(self) -> None:
+        """Folds in by one member of the release, or answers; begins the next turn where none is under way."""
+        if self._inline_turn is None:
+            jobs, late = self._next_batch(self._inline_waiting, self._inline_budgets)
+            _set_results(late)
+            if not jobs:
+                return
+            self._inline_turn = InlineTurn(jobs)
+        turn, done = self._inline_turn, []
+        self._inline_since, worked = (began := perf_counter()), thread_time()
+        if not turn.fold_in():
+            self._inline_turn = None
+            done = self._execute(turn.jobs, self._inline_budgets, turn)
+        turn.worked += thread_time() - worked
+        self._inline_since = None
+        self._rule(turn.jobs[0]).record_turn(perf_counter() - began)
         _set_results(done)
 
     # -- the thread --------------------------------------------------------------------------------
@@ -206,8 +225,12 @@ class MicroBatcher:
         return job.rule if isinstance(job, PendingCall) else self._inline_rules[job.folds_in]
 
     def _execute(
-        self, jobs: list[PendingQuery | PendingCall], budgets: dict[bool, TurnBudget]
+        self,
+        jobs: list[PendingQuery | PendingCall],
+        budgets: dict[bool, TurnBudget],
+        turn: InlineTurn | None = None,
     ) -> list[Result]:
+        """Results of a turn's ``jobs``; ``turn`` is the one that has folded in for them."""
         first = jobs[0]
         try:
             if isinstance(first, PendingCall):
@@ -215,14 +238,19 @@ class MicroBatcher:
                 result = first.function()
                 first.rule.record(thread_time() - worked)
                 return [(first.future, result, None)]
-            asks = [job for job in jobs if isinstance(job, PendingQuery)]
+            asks = [job for job in jobs if isinstance(job, PendingQuery) and not job.future.done()]
+            if not asks:
+                return []
             self.batches += 1
             self.batched += len(asks)
             began, worked = perf_counter(), thread_time()
             answers = recommend_or_fold_in(first.loaded, [ask.query for ask in asks])
             spent, worked = perf_counter() - began, thread_time() - worked
-            inline = budgets is self._inline_budgets
-            budgets[first.folds_in].update(len(asks), spent, worked=worked if inline else None)
+            if turn is None:
+                budgets[first.folds_in].update(len(asks), spent)
+            else:
+                spent, worked = perf_counter() - turn.began, worked + turn.worked
+                budgets[first.folds_in].update(len(asks), spent, worked=worked)
             # Processor time: beside a busy event loop a thread waits for the interpreter lock.
             self._inline_rules[first.folds_in].record(worked / len(asks))
             return [(ask.future, answer, None) for ask, answer in zip(asks, answers, strict=True)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
+from time import perf_counter
 from typing import Any
 
 from recsys.release.queries import Query, RecommendationList
@@ -38,6 +39,26 @@ class PendingCall:
     future: asyncio.Future[Any]
     ends: float
     rule: InlineRule
+
+
+class InlineTurn:
+    """A turn on the event loop, in steps: folding in is most of a list's work, and others wait for the loop.
+
+    ``began`` is by ``perf_counter``, ``worked`` the seconds of processor time so far."""
+
+    def __init__(self, jobs: list[PendingQuery | PendingCall]) -> None:
+        self.jobs, self.began, self.worked = jobs, perf_counter(), 0.0
+        asks = [job for job in jobs if isinstance(job, PendingQuery) and job.folds_in]
+        self._steps = (
+            asks[0].loaded.recommender.fold_in_steps([ask.query for ask in asks]) if asks else iter(())
+        )
+
+    def fold_in(self) -> bool:
+        """Goes on by one step; False where none is left, or it fails: the answer will say how."""
+        try:
+            return next(self._steps, self) is None
+        except Exception:
+            return False
 
 
 def expired(job: PendingQuery | PendingCall, now: float, budgets: dict[bool, TurnBudget]) -> bool:

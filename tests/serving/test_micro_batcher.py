@@ -225,3 +225,35 @@ def test_turns_go_on_for_as_long_as_other_work_took(
 
     asyncio.run(main())
     assert (seen[-1] == seen[0]) == in_one_pass
+
+
+def test_others_come_between_the_steps_of_folding_in(
+    loaded: ServedRelease, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On the event loop a person is folded in by one member at a time, and answered as if at once."""
+    monkeypatch.setattr("serving.engine.micro_batcher.LONGEST_SHARE_SECONDS", 0.0)
+    new = History(np.array([5, 9, 11], dtype=np.int32), np.array([5.0, 2.0, 4.0], dtype=np.float32))
+    members = sum(member.weight != 0 for member in loaded.release.members)
+
+    async def main() -> tuple[int, RecommendationList]:
+        batcher, loop, passes = MicroBatcher(), asyncio.get_running_loop(), 0
+        await batcher.submit(loaded, queries()[0], seconds=60)  # measured on the thread
+        batcher._inline_rules[True] = rule = InlineRule()
+        rule.record(0.0)
+
+        def tick() -> None:
+            nonlocal passes
+            passes += 1
+            loop.call_soon(tick)
+
+        loop.call_soon(tick)
+        answer = await batcher.submit(loaded, Query(user=None, history=new), seconds=60)
+        counted = passes
+        assert batcher.waiting == 0
+        batcher.close()
+        return counted, answer
+
+    passes, answer = asyncio.run(main())
+    assert passes > members >= 2
+    alone = ServedRelease("alone", loaded.folder, RuleSet())
+    assert rows(answer) == rows(alone.recommender.recommend([Query(user=None, history=new)], alone.rules)[0])

@@ -252,6 +252,24 @@ class Together(Picky):
         return [self.score(state, rows) for state, rows in zip(states, items, strict=True)]
 
 
+def test_folding_in_by_steps_is_found_by_the_answer(release: Release, recommender: Recommender) -> None:
+    together = [Together(member.scorer, user=-1) for member in release.members]
+    members = tuple(LoadedMember("m", 1.0, scorer) for scorer in together)
+    stepwise = Recommender(replace(release, members=members))
+    queries = [Query(3), Query(4, history({2: 5.0})), Query(None, history({7: 1.0, 2: 4.0}))]
+    assert len(list(stepwise.fold_in_steps(queries))) == len(members)
+    assert [scorer.folds for scorer in together] == [1] * len(members)
+    answers = stepwise.recommend(queries)
+    assert [scorer.folds for scorer in together] == [1] * len(members)
+    whole = Recommender(replace(release, members=members)).recommend(queries)
+    assert [answer.recommendations for answer in answers] == [answer.recommendations for answer in whole]
+    assert list(stepwise.fold_in_steps(queries)) == []
+    unfoldable = LoadedMember("unfoldable", 1.0, Unfoldable(release.members[0].scorer, user=4))
+    broken = Recommender(replace(release, members=(unfoldable,)))
+    assert list(broken.fold_in_steps(queries)) == []
+    assert [answer.source for answer in broken.recommend(queries)] == ["personal", "popular", "folded_in"]
+
+
 def test_a_scorer_that_can_is_asked_once_for_a_batch(release: Release, recommender: Recommender) -> None:
     together = [Together(member.scorer, user=-1) for member in release.members]
     members = tuple(
