@@ -164,7 +164,9 @@ def _against_control(
     treatment: str,
     alpha: float,
 ) -> tuple[Evidence, Evidence]:
-    """Bets on whether each user's first list was slow, and a fallback, in the order of their entry."""
+    """Bets on whether each user's first list was slow, and a fallback, in the order of their entry.
+
+    Where no list was, there is nothing to bet on."""
     chances = chances_of(treatment, control, shares)
     rows = []
     for name, user in tally.users.items():
@@ -174,5 +176,10 @@ def _against_control(
             rows.append((user.first_at, name, *bad, user.arm == treatment, chance))
     rows.sort(key=lambda row: row[:2])
     columns = np.array([row[2:] for row in rows], dtype=np.float64).reshape(-1, 4).T
-    slow, fallbacks = (bet(bad, columns[2].astype(np.bool_), columns[3], alpha=alpha) for bad in columns[:2])
+    treated = columns[2].astype(np.bool_)
+    counts = [len(rows) if bad.any() else 0 for bad in columns[:2]]
+    slow, fallbacks = (
+        bet(bad[:count], treated[:count], columns[3, :count], alpha=alpha)
+        for bad, count in zip(columns[:2], counts, strict=True)
+    )
     return slow, fallbacks
