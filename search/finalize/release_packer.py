@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import numpy as np
@@ -17,13 +17,14 @@ from recsys.bounds import require_safe
 from recsys.data.dataset import Dataset
 from recsys.data.split import SliceName
 from recsys.ensemble.blend import Blend
+from recsys.errors import InputError
 from recsys.models.artifact import load_artifact
 from recsys.models.hybrid_vae.config import HybridVaeConfig
 from recsys.models.registry import make_config
 from recsys.ranking.list_blend import RANKER_ONLY, choose_list_blend
 from recsys.ranking.list_selection import ListSelection
 from recsys.ranking.ranker import Ranker
-from recsys.release.load import load_release
+from recsys.release.load import load_release, read_manifest
 from recsys.release.loaded_release import Release
 from recsys.release.manifest import MetricsCard
 from recsys.release.pack import pack_release
@@ -100,13 +101,14 @@ class ReleasePacker:
         metrics: MetricsCard,
         trained_on: Sequence[SliceName],
     ) -> Path:
-        """release/, in place of one that an earlier session left."""
+        """release/, in place of one that an earlier session left; the same one keeps its time and its id."""
         new, old = self._run / f".{RELEASE}-new", self._run / f".{RELEASE}-old"
         target = self._run / RELEASE
         for folder in (new, old):
             shutil.rmtree(folder, ignore_errors=True)
         self._pack(new, members, trained_on, metrics)
         if target.exists():
+            keep_identity(target, new)
             target.rename(old)
         new.rename(target)
         shutil.rmtree(old, ignore_errors=True)
@@ -143,6 +145,16 @@ class ReleasePacker:
             valid_deviations=None if self._calibrated is None else self._calibrated.valid_deviations,
             mix=self._mix,
         )
+
+
+def keep_identity(before: Path, after: Path) -> None:
+    """``after`` takes over the manifest of ``before`` where only the time of making differs: what was
+    packed once more is no other release, neither for the registry nor for the gate."""
+    with suppress(InputError):
+        manifests = [read_manifest(folder) for folder in (before, after)]
+        first, second = (one.model_copy(update={"created": "", "release_id": ""}) for one in manifests)
+        if first == second:
+            shutil.copyfile(before / "manifest.json", after / "manifest.json")
 
 
 def require_safe_members(members: Sequence[ReleaseMember], dataset: Dataset) -> None:
