@@ -25,7 +25,7 @@ class Calibration:
     """Ratios of one card over so many earlier runs; 1 and 0 where nothing was measured."""
 
     network: float = 1.0  # a training step
-    chain: float = 1.0  # a Gibbs sweep
+    chain: float = 1.0  # a chain of Gibbs sweeps
     runs: int = 0
 
     def text(self) -> str:

@@ -20,10 +20,10 @@ from recsys.data.split import SLICES, SliceName, Split
 from recsys.ensemble.blend import Blend, fit_blend, fit_corrected
 from recsys.evaluation import evaluate_release
 from recsys.models.optim.device import has_gpu, pick_device
-from recsys.ranking.list_selection import ListSelection
 from recsys.ranking.list_validation import ListValidation
 from recsys.release.load import read_manifest
 from recsys.release.recommender import Recommender
+from recsys.release.release_writer import ReleaseMember
 from recsys.seeds import derive_seed
 from recsys.training.trial_types import TrialResult
 from search.config.plan import SUBJECT, SearchPlan
@@ -75,6 +75,7 @@ class Finalizer:
         lists: What list trials were judged on; None where lists were not searched.
         say: Prints a line.
         seconds_left: Of the budget; retraining that does not fit is left out.
+        reserve: Seconds that blend, test and release take without retraining.
     """
 
     def __init__(
@@ -87,12 +88,12 @@ class Finalizer:
         lists: ListValidation | None = None,
         say: Callable[[str], None],
         seconds_left: Callable[[], float] = lambda: math.inf,
+        reserve: float = 0.0,
     ) -> None:
         self._run, self._plan, self._lists, self._say = run, plan, lists, say
-        self._seconds_left = seconds_left
+        self._seconds_left, self._reserve = seconds_left, reserve
         self._judge = Evaluator.of(dataset, split)
         self._valid = self._judge.slice("valid")
-        self._intervals: CalibratedIntervals | None = None
 
     def finish(self, trials: Sequence[TrialResult], results: Results) -> FinishedRun:
         """Blend, judge on test, pack a release. Without a usable trial there is nothing to release.
@@ -111,25 +112,46 @@ class Finalizer:
         retrained = self._plan.retrain_on_valid
         if retrained:
             seconds = retrain_seconds(_judged_on_test(usable, members), self._judge.split, ("train", "valid"))
-            retrained = self._fits("retraining on train and valid", seconds)
+            retrained = self._fits("retraining on train and valid", seconds, keep=self._reserve)
         with finished.timed("lists"):
             lists = choose_lists(trials, self._lists, self._plan, self._judge.dataset, say=self._say)
             results.lists = lists_result(lists.report(), trials)
         models = ModelResults(self._run, self._judge, retrained=retrained, say=self._say)
-        with finished.timed("test"):
-            self._evaluate_on_test(models, usable, members, blend, valid_stars, finished)
+        packer = ReleasePacker(
+            self._run,
+            self._judge,
+            blend,
+            valid_stars,
+            lists=lists,
+            seed=derive_seed(self._plan.seed, "ranker"),
+            say=self._say,
+        )
         with finished.timed("release"):
-            self._release(models, members, blend, valid_stars, lists, retrained, finished)
+            parts = [
+                release_member(models.member(trial), trial, weight=float(weight))
+                for trial, weight in zip(members, blend.weights, strict=True)
+            ]
+            packer.choose_mix(parts)
+            if self._seconds_left() < self._reserve / 2:
+                self._say("little of the budget is left: a release is made before test is looked at")
+                finished.release = packer.final(
+                    parts, metrics=metrics_card(results), trained_on=("train", "valid")
+                )
+        with finished.timed("test"):
+            packer.calibrated = self._evaluate_on_test(models, usable, members, blend, valid_stars, finished)
+        with finished.timed("release"):
+            self._release(models, members, packer, parts, retrained, finished)
         return finished
 
-    def _fits(self, what: str, seconds: float) -> bool:
-        """Whether ``what`` fits into what is left of the budget; prints where it is left out."""
-        left = self._seconds_left()
+    def _fits(self, what: str, seconds: float, *, keep: float = 0.0) -> bool:
+        """Whether ``what`` fits into what is left of the budget without the seconds to ``keep``; prints where
+        it is left out."""
+        left = self._seconds_left() - keep
         if seconds <= left:
             return True
         self._say(
             f"left out: {what} (about {seconds:.0f} s by the trials' own times, {max(left, 0):.0f} s of the "
-            "budget are left); the release is made of what there is"
+            "budget are left for it); the release is made of what there is"
         )
         return False
 
@@ -158,7 +180,7 @@ class Finalizer:
         blend: Blend,
         valid_stars: NDArray[np.float32],
         finished: FinishedRun,
-    ) -> None:
+    ) -> CalibratedIntervals:
         """The one evaluation on test: every model, its intervals, differences and errors in groups."""
         results, judge = finished.results, self._judge
         test = judge.slice("test")
@@ -183,7 +205,7 @@ class Finalizer:
         } | {"ensemble": stars}
         known = np.concatenate([judge.split.train, judge.split.fold_in])
         compare_models(results, test, finished.test_stars, train=judge.dataset.ratings.take(known))
-        self._intervals = calibrate_intervals(
+        intervals = calibrate_intervals(
             judge,
             blend.weights.tolist(),
             searched=[models.member(trial) for trial in members],
@@ -191,40 +213,24 @@ class Finalizer:
             valid_stars=valid_stars,
             test_stars=stars,
         )
-        results.rating_intervals = self._intervals.summary
+        results.rating_intervals = intervals.summary
         gate = judge.slice("gate")
         if len(gate):
             rows = np.stack([judge.predict(models.judged_member(trial), gate) for trial in members])
             finished.gate_stars = blend.predict(rows, gate, judge.known)
+        return intervals
 
     def _release(
         self,
         models: ModelResults,
         members: list[TrialResult],
-        blend: Blend,
-        valid_stars: NDArray[np.float32],
-        lists: ListSelection,
+        packer: ReleasePacker,
+        parts: list[ReleaseMember],
         retrained: bool,
         finished: FinishedRun,
     ) -> None:
         """Pack what was judged, judge its lists, and pack it again with its figures (or refitted)."""
         plan, judge, results = self._plan, self._judge, finished.results
-        seed = derive_seed(plan.seed, "ranker")
-        packer = ReleasePacker(
-            self._run,
-            judge,
-            blend,
-            valid_stars,
-            intervals=self._intervals,
-            lists=lists,
-            seed=seed,
-            say=self._say,
-        )
-        parts = [
-            release_member(models.member(trial), trial, weight=float(weight))
-            for trial, weight in zip(members, blend.weights, strict=True)
-        ]
-        packer.choose_mix(parts)
         if retrained:
             parts = [
                 release_member(models.judged_member(trial), trial, weight=part.weight)
@@ -256,25 +262,32 @@ class Finalizer:
                 )
             ]
             results.samples = sample_lists(recommender, judge.dataset)
+        slices: tuple[SliceName, ...] = ("train", "valid")
+        # A release of what there is comes first: nothing that follows may cost it.
+        finished.release = packer.final(parts, metrics=metrics_card(results), trained_on=slices)
         if plan.objective != "rating" and judge.split.protocol != PROTOCOL:
             with finished.timed("list_check"):
-                checked = check_lists(judge.dataset, seed=seed, say=self._say, at=plan.at)
+                checked = check_lists(
+                    judge.dataset, seed=derive_seed(plan.seed, "ranker"), say=self._say, at=plan.at
+                )
             if checked is not None:
                 results.list_check = checked.metrics()
                 results.judged_lists.append(checked)
-        slices: tuple[SliceName, ...] = ("train", "valid")
         if plan.refit and self._fits(
             "the refit on every slice", retrain_seconds(members, judge.split, SLICES)
         ):
-            # First a release of what there is: a refit that is cut short must not cost it.
-            packer.final(parts, metrics=metrics_card(results), trained_on=slices)
             with finished.timed("refit"):
                 parts, slices = refit_members(
-                    self._run, members, list(blend.weights), judge.dataset, judge.split, say=self._say
+                    self._run,
+                    members,
+                    [part.weight for part in parts],
+                    judge.dataset,
+                    judge.split,
+                    say=self._say,
                 )
             epochs = {part.name: trial.best_epoch for part, trial in zip(parts, members, strict=True)}
             results.refit = {"trained_on": list(slices), "epochs": epochs}
-        finished.release = packer.final(parts, metrics=metrics_card(results), trained_on=slices)
+            finished.release = packer.final(parts, metrics=metrics_card(results), trained_on=slices)
         card = read_manifest(finished.release).ranking
         results.recommender.ranker = card.ranker
         results.recommender.weights = card.weights.model_dump()

@@ -52,7 +52,7 @@ def release_member(folder: Path, result: TrialResult, *, weight: float) -> Relea
 
 class ReleasePacker:
     """Packs one run's release of ``blend`` and ``lists``; ``valid_stars`` (valid rows,) are the blend's
-    predictions, the reference for drift; ``intervals`` go around them."""
+    predictions, the reference for drift; ``calibrated`` intervals go around them once test was looked at."""
 
     def __init__(
         self,
@@ -61,7 +61,6 @@ class ReleasePacker:
         blend: Blend,
         valid_stars: NDArray[np.float32],
         *,
-        intervals: CalibratedIntervals | None,
         lists: ListSelection,
         seed: int,
         say: Callable[[str], None],
@@ -71,7 +70,8 @@ class ReleasePacker:
         self._rankers: dict[frozenset[str], Ranker] = {}
         self._mix = RANKER_ONLY
         self._say = say
-        self._blend, self._valid_stars, self._calibrated = blend, valid_stars, intervals
+        self._blend, self._valid_stars = blend, valid_stars
+        self.calibrated: CalibratedIntervals | None = None
 
     def choose_mix(self, members: Sequence[ReleaseMember]) -> None:
         """How much ``members``' stars say in a list, chosen on valid while they have seen train alone."""
@@ -137,12 +137,12 @@ class ReleasePacker:
             members=members,
             method=self._blend.method,
             correction=self._blend.correction,
-            intervals=None if self._calibrated is None else self._calibrated.intervals,
+            intervals=None if self.calibrated is None else self.calibrated.intervals,
             ranker=ranker,
             ranking_report=self._selection.report(),
             metrics=metrics,
             valid_predictions=self._valid_stars,
-            valid_deviations=None if self._calibrated is None else self._calibrated.valid_deviations,
+            valid_deviations=None if self.calibrated is None else self.calibrated.valid_deviations,
             mix=self._mix,
         )
 

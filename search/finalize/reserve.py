@@ -1,7 +1,8 @@
 """What the end of a run still needs, from what its trials have measured: retraining and refit in seconds.
 
 What does not fit into the budget is left out in this order, the release always first: the release is made of
-what there is; then test judges models trained again on valid; then the release is refitted on every slice.
+what there is (before anything is judged, where less than half of the reserve is left); then test judges
+models trained again on valid; then the release is refitted on every slice.
 """
 
 from __future__ import annotations
@@ -23,12 +24,15 @@ def retrain_seconds(results: Iterable[TrialResult], split: Split, slices: Sequen
     )
 
 
-def finish_seconds(plan: SearchPlan, results: Sequence[TrialResult], split: Split) -> float:
-    """Seconds to keep back for what ``plan`` does after the search, over ``finish_minutes``: the ensemble's
-    size in trials, taken from the slowest that have ended, for each of retraining and refit."""
+def finish_seconds(
+    plan: SearchPlan, results: Sequence[TrialResult], split: Split, *, slowdown: float = 1.0
+) -> float:
+    """Seconds to keep back for what ``plan`` does after the search: ``finish_minutes``, times how much slower
+    the machine has become, and the ensemble's size in trials, taken from the slowest that have ended, for
+    each of retraining and refit."""
     usable = sorted((one for one in results if one.rmse is not None), key=lambda one: -one.seconds)
     members = usable[: plan.ensemble.size]
-    seconds = 60 * plan.finish_minutes
+    seconds = 60 * plan.finish_minutes * slowdown
     if plan.retrain_on_valid:
         seconds += retrain_seconds(usable[: plan.ensemble.size + 4], split, ("train", "valid"))
     if plan.refit:

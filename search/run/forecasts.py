@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from clusters.cluster_info import ClusterInfo
-from clusters.forecast import CARDS, Forecast, bandwidth_ms, epoch_hours, forecast, sweep_hours
+from clusters.forecast import CARDS, Forecast, bandwidth_ms, chain_hours, epoch_hours, forecast
 from recsys.types import JsonObject
 from search.config.plan import SUBJECT, SearchPlan
+from search.config.tracks import search_family
 from search.run.budget import Meter
 from search.run.projection import Projection, Projector
 from search.run.workload import CHAINS, workload_of
@@ -57,9 +58,10 @@ class ForecastLog:
         if cluster is None or workload is None or cluster.gpu not in CARDS:
             return
         trained = replace(workload, ratings=ratings)
+        chain_epochs = min(plan.epochs, search_family("bayes_mf").most_epochs or plan.epochs)
         measured = {
             "network": (self.projector.epoch_seconds((SUBJECT,)), epoch_hours(trained, cluster.gpu)),
-            "chain": (self.projector.epoch_seconds(CHAINS), sweep_hours(trained)),
+            "chain": (self.projector.epoch_seconds(CHAINS), chain_hours(trained, cluster.gpu) / chain_epochs),
         }
         self.about["throughput"] = {
             kind: seconds / (hours * 3600 * self.projector.lanes.trials_a_card)

@@ -205,7 +205,8 @@ def epochs_of(plan: SearchPlan, origin: str) -> int:
 
 def slot_epochs(plan: SearchPlan, slot: TrialSlot) -> int:
     """Epochs at most of a trial to come."""
-    return 1 if slot.track == "lists" else epochs_of(plan, slot.origin)
+    epochs = 1 if slot.track == "lists" else epochs_of(plan, slot.origin)
+    return min(epochs, search_family(slot.family).most_epochs or epochs)
 
 
 def _kind(family: str, origin: str) -> tuple[str, str]:

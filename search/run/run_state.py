@@ -6,14 +6,20 @@ Pure: fed by whoever hears from the trials, read by the progress display and the
 from __future__ import annotations
 
 import math
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
+
+import numpy as np
 
 from recsys.training.trial_types import EpochReport, EventKind, RunEvent, TrialResult, TrialSpec, TrialStatus
 
 # A trial's end or a new best is not a sign of trouble.
 NOT_WARNINGS = {EventKind.STARTED, EventKind.NEW_BEST, EventKind.FINISHED, EventKind.BUDGET}
+
+LAST_EPOCHS = 5
+QUICK = 0.25  # quantile of a trial's epochs: how fast the machine can be, one lucky epoch apart
+MOST_SLOWDOWN = 3.0  # more says little: 9 times slower epochs came with a finish of 1.5 times its reserve
 
 
 @dataclass
@@ -24,6 +30,7 @@ class RunningTrial:
     spec: TrialSpec
     since: float = 0.0
     report: EpochReport | None = None
+    epochs: list[float] = field(default_factory=list)  # seconds of each
 
 
 @dataclass
@@ -36,6 +43,15 @@ class RunState:
     finished: dict[int, TrialResult] = field(default_factory=dict)
     signs: Counter[str] = field(default_factory=Counter)
     epoch_seconds: float = 0.0
+    slowdowns: deque[float] = field(default_factory=lambda: deque(maxlen=LAST_EPOCHS))
+
+    @property
+    def slowdown(self) -> float:
+        """How many times slower this machine is now than it was: the median over the last epochs of their
+        seconds by those of the same trial's quick ones, 1 to MOST_SLOWDOWN."""
+        if not self.slowdowns:
+            return 1.0
+        return float(np.clip(np.median(self.slowdowns), 1.0, MOST_SLOWDOWN))
 
     @property
     def left(self) -> int:
@@ -70,8 +86,17 @@ class RunState:
         if number in self.running:
             self.running[number].report = report
             self.running[number].since = self.clock()
+            self._compare(self.running[number].epochs, report.seconds)
         recent = max(self.epoch_seconds * 0.8, report.seconds)
         self.epoch_seconds = recent if math.isfinite(recent) else self.epoch_seconds
+
+    def _compare(self, epochs: list[float], seconds: float) -> None:
+        """One more epoch of a trial, whose epochs are of the same work."""
+        if not (math.isfinite(seconds) and seconds > 0):
+            return
+        if epochs:
+            self.slowdowns.append(seconds / float(np.quantile(epochs, QUICK)))
+        epochs.append(seconds)
 
     def noted(self, event: RunEvent) -> None:
         if event.kind not in NOT_WARNINGS:

@@ -152,7 +152,9 @@ class SearchRun:
             status, reason = early
             self.everyone.event(RunEvent(EventKind.BUDGET, at=time.time(), message=reason))
             return status
-        self.meter.finish_seconds = finish_seconds(self.prepared.plan, ended, self.prepared.split)
+        self.meter.finish_seconds = finish_seconds(
+            self.prepared.plan, ended, self.prepared.split, slowdown=self.ledger.slowdown
+        )
         if self.meter.search_is_over(time.time(), epoch_seconds=self.ledger.epoch_seconds):
             self.progress.say("the budget's share of the search is used up: ending the running trials")
             return "budget"
@@ -210,6 +212,7 @@ class SearchRun:
             lists=prepared.lists,
             say=self.progress.say,
             seconds_left=lambda: self.meter.seconds_left(time.time()),
+            reserve=60 * prepared.plan.finish_minutes * self.ledger.slowdown,
         )
         if prepared.looked_at_test:
             self.progress.say(_second_look(finished=prepared.work.count == 0))

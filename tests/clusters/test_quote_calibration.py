@@ -9,9 +9,10 @@ import pytest
 
 from clusters.cli import main
 from clusters.cluster_info import ClusterInfo
-from clusters.forecast import Workload, forecast
+from clusters.forecast import CHAIN_SWEEPS, Workload, forecast
 from clusters.quote_calibration import FILE, Calibration, calibration_of, note_throughput
 from clusters.state import state_root
+from recsys.models.bayes_mf.config import BayesMfConfig
 from recsys.training.trial_types import EpochReport, TrialSpec
 from search.config.plan import SearchPlan
 from search.run.budget import Meter
@@ -85,6 +86,16 @@ def test_a_forecast_with_ratios_by_hand() -> None:
     shared = forecast(plain, A6000, gpus=1, usd_per_hour=1, max_hours=9, max_usd=9, trials_per_gpu=3)
     assert shared is not None
     assert shared.memory_gb == pytest.approx(3 * once.memory_gb)
+
+
+def test_a_chain_has_its_sweeps_whatever_its_epochs() -> None:
+    """By hand, 20.5M ratings on an A6000: (4 ns + 2,900 B / 768 GB/s) x 20.5M = 0.159 s a sweep."""
+    assert BayesMfConfig().sweeps == CHAIN_SWEEPS
+    for epochs in (16, 150):
+        workload = Workload("ml-32m", 20_500_000, 200_948, 84_432, 0, 1, epochs)
+        coming = forecast(workload, A6000, gpus=1, usd_per_hour=0.5, max_hours=99, max_usd=99)
+        assert coming is not None
+        assert coming.needed_hours * 3600 == pytest.approx(300 * 0.159, rel=0.01)
 
 
 def test_the_search_notes_what_it_measures_on_a_card() -> None:

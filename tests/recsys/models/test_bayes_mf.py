@@ -135,6 +135,13 @@ def test_users_are_drawn_from_their_normal_conditional() -> None:
         np.testing.assert_allclose(sampler.users.mean[user], np.linalg.solve(precision, pull), atol=1e-4)
 
 
+@pytest.mark.parametrize("epochs", [30, 50])
+def test_a_chain_is_as_long_whatever_its_epochs(epochs: int) -> None:
+    """So a resumed run may plan the rest of its trials with 30 epochs where it had planned 50."""
+    trainer = BayesMfTrainer(BayesMfConfig(factors=2), world(), epochs=epochs, seed=0, device=None)
+    assert 300 <= trainer.sweeps_an_epoch * epochs < 300 + epochs
+
+
 def test_scores_are_those_of_the_vectors() -> None:
     data = world()
     sampler = Sampler(BayesMfConfig(factors=2), data, seed=3)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,8 @@ from recsys.metrics.rating import rmse
 from recsys.models.artifact import load_artifact
 from recsys.models.registry import family_named, make_config
 from recsys.release.load import load_release
+from recsys.release.queries import Query
+from recsys.release.recommender import Recommender
 from recsys.training.trial_types import TrialSpec
 from search.config.plan import make_plan
 from search.finalize.finalizer import Finalizer
@@ -122,3 +125,30 @@ def test_what_does_not_fit_the_budget_is_left_out_and_the_release_stays(
     ]
     assert not (again / "retrained").exists()
     assert not (again / "refit").exists()
+
+
+def test_a_release_is_made_first_where_little_of_the_budget_is_left(
+    run: Path, dataset: Dataset, split: Split, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    again = Path(shutil.copytree(run, tmp_path / "run", ignore=shutil.ignore_patterns("release")))
+
+    def cut_off(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Finalizer, "_evaluate_on_test", cut_off)
+    for left, kept in ((60.0, False), (40.0, True)):
+        end = Finalizer(
+            again,
+            make_plan({}, {}),
+            dataset,
+            split,
+            say=print,
+            seconds_left=partial(float, left),
+            reserve=100.0,
+        )
+        with pytest.raises(KeyboardInterrupt):
+            finish(end, again, dataset, split)
+        assert (again / "release" / "manifest.json").exists() == kept
+    release = load_release(again / "release")
+    assert release.manifest.rating_blend.intervals is None  # they want a look at test
+    assert len(Recommender(release).recommend([Query(user=0)])[0].recommendations) == 10
