@@ -93,6 +93,14 @@ class Recommender(ItemLists):
             low[new], high[new] = np.minimum(low[new], least), np.maximum(high[new], most)
         return stars, (low, high)
 
+    def usual_interval(self, stars: float) -> tuple[float, float] | None:
+        """The ends between which the usual ratings of any item lie, and ``stars``: for an item that was added
+        after the release was made. None where the release carries no intervals."""
+        if self.release.manifest.rating_blend.intervals is None:
+            return None
+        least, most = map(float, self._usual_ratings)
+        return min(stars, least), max(stars, most)
+
     def person(self, query: Query) -> UserState:
         """Who asks."""
         return self._people.of(query)

@@ -143,8 +143,8 @@ async def predictions(
     request: Request, user_id: UserId, query: Annotated[PredictionsQuery, Query()]
 ) -> Response:
     """In stars, by the user's arm; ``interval`` holds the rating with a chance of 80%. Items that were added
-    after the release was made have the mean that their features suggest, and no interval; 409 where the
-    release has learned nothing of features."""
+    after the release was made have the mean that their features suggest, and the range of usual ratings; 409
+    where the release has learned nothing of features."""
     return await _predictions_for(request, user_id, query)
 
 

@@ -40,14 +40,13 @@ async def predict(
     stars, ends = await computation.call(loaded.recommender.predict_interval, query, loaded.items(wanted))
     known = [item for item in wanted if item not in added]
     figures = dict(zip(known, map(float, stars), strict=True))
+    intervals: dict[str, tuple[float, float] | None] = {}
+    if ends is not None:
+        intervals |= zip(known, zip(*(map(float, end) for end in ends), strict=True), strict=True)
     if added:
         means = added_stars(loaded.release, np.stack(list(added.values())))
         figures |= dict(zip(added, map(float, means), strict=True))
-    intervals = (
-        {}
-        if ends is None
-        else dict(zip(known, zip(*(map(float, end) for end in ends), strict=True), strict=True))
-    )
+        intervals |= {item: loaded.recommender.usual_interval(figures[item]) for item in added}
     return PredictedRatings(
         arm,
         loaded.release_id,

@@ -5,8 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
+from recsys.release.load import load_release
 from tests.releases import make_dataset, make_release, with_features
 from tests.serving.running import AS_ADMIN, Running, running, wait_for
 
@@ -117,7 +119,11 @@ def test_an_added_item_has_similar_items_and_predictions_or_says_why_not(
         ]
         assert [row["id"] for row in answer] == ["i3", "n1", "i4"]
         assert 1 <= answer[1]["predicted_rating"] <= 5
-        assert answer[1]["interval"] is None
+        values = load_release(featured).histories.values.astype(np.float64)
+        usual = np.quantile(values, [0.1, 0.9])  # of any item, by anybody
+        low, high = answer[1]["interval"]
+        assert low == pytest.approx(min(usual[0], answer[1]["predicted_rating"]), abs=1e-3)
+        assert high == pytest.approx(max(usual[1], answer[1]["predicted_rating"]), abs=1e-3)
         alone = made.client.get("/v1/users/u1/predictions", params={"items": "i3,i4"}).json()["predictions"]
         assert alone == [answer[0], answer[2]]
         only = made.client.get("/v1/users/nobody/predictions", params={"items": "n1"}).json()["predictions"]
