@@ -29,7 +29,7 @@ MISSING = {"", "-", "?", "na", "n/a", "nan", "none", "null", "\\n"}
 MAX_NAMES = 100  # of a category or a list: the most frequent
 MAX_WIDTH = 2048  # of a vector
 VECTOR_SIZE = 2.0  # root mean square length of a vector's rows: it weighs as four numbers
-LARGEST = 5.0  # standard deviations from the mean at which a number is cut off
+LARGEST = 5.0  # standard deviations from the mean at which a number is cut off, and a vector's length
 NUMBERED = re.compile(r"(.*\D)(\d+)")
 ISO_DATE = re.compile(r"\d{4}-\d{2}-\d{2}(?:[T ][\d:.]+(?:Z|[+-]\d{2}:?\d{2})?)?")
 
@@ -283,6 +283,8 @@ def _encoded(
         matrix, gone = _vectors(column.name, values, column.width, where)
         centred = (matrix - np.array(column.mean)) / column.scale
         centred[gone] = 0
+        lengths = np.linalg.norm(centred, axis=1, keepdims=True)
+        centred *= np.minimum(1, LARGEST * VECTOR_SIZE / np.maximum(lengths, 1e-9))
         return centred.astype(np.float32), len(gone), set()
     values = [cell_value(cell) for cell in cells[0]]
     missing = sum(value is None for value in values)
