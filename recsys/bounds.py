@@ -17,7 +17,6 @@ from recsys.errors import InputError
 from recsys.models.bayes_mf.observation import MOST_LEVELS, levels_of
 from recsys.models.hybrid_vae import capacity
 from recsys.models.hybrid_vae.config import HybridVaeConfig
-from recsys.models.ranges import IntRange, Range
 
 FORMULA = HybridVaeConfig()
 HIGHEST_KL_WEIGHT = 0.015
@@ -142,21 +141,6 @@ def most_factors(fields: Mapping[str, Any], shape: DataShape) -> int:
         else:
             high = middle - 1
     return low if low >= lowest else 0
-
-
-def bounded_factors(ranges: Mapping[str, Range], fields: Mapping[str, Any], shape: DataShape) -> IntRange:
-    """The range of factors for a sampler that has already chosen ``fields``: nothing in it is outside."""
-    wanted = ranges["factors"]
-    assert isinstance(wanted, IntRange)
-    most = min(wanted.high, most_factors(fields, shape))
-    lowest = max(1, int(fields.get("dot_product", 0)))
-    low = min(max(wanted.low, lowest), most)
-    if most < lowest:
-        raise InputError(
-            f"no number of factors keeps {dict(fields)} inside 1.5 x the formula's "
-            f"{parameter_count(FORMULA, shape)} parameters; choose smaller hidden widths"
-        )
-    return IntRange(low, low + (most - low) // wanted.step * wanted.step, wanted.step)
 
 
 def scale_into_bounds(config: HybridVaeConfig, shape: DataShape) -> HybridVaeConfig:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 import time
 from datetime import UTC, datetime
+from importlib import resources
 from typing import Any
 
 from clusters.cluster_errors import ClusterError
@@ -12,7 +14,6 @@ from clusters.provider import Bill, Log, NodeState, SelfTermination
 from clusters.quote import Prices, Quote, make_quote
 from clusters.runpod.client import RunpodApiError, RunpodClient, api_url
 from clusters.runpod.lifecycle import Pace, rent_pods
-from clusters.runpod.prices import dated_prices
 from clusters.runpod.rest_schemas import Pod
 from clusters.runpod.runpod_spec import RunpodSpec
 from clusters.runpod.teardown import end_cluster, end_pods, marked_pods
@@ -95,3 +96,12 @@ class RunpodProvider:
 
 def _node_state(pod: Pod) -> NodeState:
     return NodeState(pod.id, pod.name, pod.alive, pod.status, pod.usd_per_hour)
+
+
+def dated_prices(cloud: str) -> Prices:
+    """Prices of clusters/prices.json for ``cloud`` (SECURE or COMMUNITY), in US dollars."""
+    table = json.loads(resources.files("clusters").joinpath("prices.json").read_text())
+    column = cloud.lower()
+    gpus = {name: float(row[column]) for name, row in table["gpus"].items() if row[column] is not None}
+    source = f"the price file of {table['date']} (not the catalogue of now)"
+    return Prices(source, gpus, {}, float(table["disk_usd_per_gb_month"]), market=cloud)

@@ -35,11 +35,6 @@ class UserGroups:
         code = -1 if user is None else int(self.codes[user, list(self.names).index(column)])
         return UNKNOWN if code < 0 else names[code]
 
-    def with_new_users(self, count: int) -> UserGroups:
-        """With ``count`` further rows of users that nothing is known of."""
-        further = np.full((count, len(self.names)), -1, dtype=np.int16)
-        return UserGroups(self.names, np.concatenate([self.codes, further]))
-
     def save(self, folder: Path) -> None:
         """``groups.npy`` and ``groups.json`` in ``folder``."""
         np.save(folder / "groups.npy", self.codes, allow_pickle=False)

@@ -8,7 +8,7 @@ random into that many equal groups, drawn whole: the mean's variance stays, the 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -71,25 +71,6 @@ def mean_difference(
     drawn = draw_means(sums, resamples=resamples, seed=seed)
     value = float(np.mean(first, dtype=np.float64) - np.mean(second, dtype=np.float64))
     return interval(value, drawn[:, 0] - drawn[:, 1], level)
-
-
-def rmse_interval(
-    errors: FloatArray,
-    *,
-    seed: int,
-    clusters: IntArray | None = None,
-    resamples: int = RESAMPLES,
-    level: float = 0.95,
-) -> ConfidenceInterval:
-    """rmse, stars, of (n,) squared errors."""
-    sums = unit_sums(errors, errors, clusters=clusters, seed=seed)
-    drawn = np.sqrt(draw_means(sums, resamples=resamples, seed=seed))
-    return interval(float(np.sqrt(np.mean(errors, dtype=np.float64))), drawn[:, 0], level)
-
-
-def over_seeds(values: Sequence[float], *, level: float = 0.95) -> ConfidenceInterval:
-    """Mean of runs that differ in their seed, with Student's t interval; NaN bounds for fewer than two."""
-    return mean_over_people(np.asarray(values), level=level)
 
 
 def mean_over_people(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import platform
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +11,6 @@ import numpy as np
 from clusters.cluster_info import read_cluster_info
 from recsys.training.trial_types import RunEvent, TrialResult, TrialStatus
 from recsys.types import JsonObject
-from search.finalize.software_versions import versions
 from search.results.build import add_events, forecast_records
 from search.results.metrics import metrics_on
 from search.results.run_info import BudgetSummary, RunStatus
@@ -21,6 +22,7 @@ from search.storage.run_dir import RunFolder
 from search.tune.ray_cluster import Resources
 from search.tune.valid_ndcg import read_ndcg
 
+PACKAGES = ("movielens-breakthrough", "ray", "torch", "optuna", "numpy", "pandas", "mlflow")
 IMPROVEMENT = 0.01  # of rmse: the unit of "cost per improvement"
 
 
@@ -58,7 +60,7 @@ def summarize_run(
     )
     results.cluster = plain(where_it_ran(context, resources))
     results.seconds = {**context.seconds, **results.seconds}
-    results.versions = versions()
+    results.versions = software_versions()
 
 
 def _budget(results: Results, trials: list[TrialResult], meter: Meter, now: float) -> BudgetSummary:
@@ -118,3 +120,14 @@ def where_it_ran(context: RunContext, resources: Resources | None) -> JsonObject
     facts = read_cluster_info()
     rented = {} if facts is None else facts.shown()
     return {**context.about["cluster"], **({} if resources is None else resources.shown()), **rented}
+
+
+def software_versions() -> dict[str, str]:
+    """Package and Python versions; what is not installed is left out."""
+    installed = {"python": platform.python_version()}
+    for name in PACKAGES:
+        try:
+            installed[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return installed

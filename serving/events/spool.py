@@ -99,10 +99,6 @@ class Spool:
     def active_size(self) -> int:
         return self._active.size
 
-    @property
-    def older_size(self) -> int:
-        return self._older.size
-
     def append(self, row: bytes) -> bool:
         """Appends one record of JSON; False where it cannot be kept (size limit, full disk, short write)."""
         line = frame(row)

@@ -27,7 +27,7 @@ from recsys.data.loading import load_dataset
 from recsys.data.ratings import Ratings
 from recsys.evaluation import list_intervals
 from recsys.metrics.ranking import best_of, evaluate_lists, pair_matrix
-from recsys.metrics.significance import mean_difference, mean_over_people, over_seeds, values_of
+from recsys.metrics.significance import mean_difference, mean_over_people, values_of
 from recsys.ranking.list_data import ListData
 from recsys.ranking.list_ensemble import blend_lists
 from recsys.ranking.list_families import LIST_FAMILIES
@@ -207,7 +207,7 @@ def _summary(rows: Sequence[JsonObject]) -> JsonObject:
     names = [name for name in rows[0]["searched"] if name not in ("by_user", "ndcg_interval")]
     made: JsonObject = {"k": rows[0]["k"]}
     for kind in ("searched", "fixed"):
-        made[kind] = {name: over_seeds([row[kind][name] for row in rows]).value for name in names}
+        made[kind] = {name: float(np.mean([row[kind][name] for row in rows])) for name in names}
     by_user = [np.concatenate([row[kind]["by_user"] for row in rows]) for kind in ("searched", "fixed")]
     people = np.concatenate([np.arange(row["people"]) for row in rows])
     return made | {"difference": _paired(by_user[0].tolist(), by_user[1].tolist(), people, 0)}

@@ -28,7 +28,8 @@ WAYS = {
 
 
 def make(folder: Path, rows: int) -> None:
-    from recsys.data.synthetic import generate, write_movielens_csv
+    from recsys.data.synthetic import generate
+    from tests.movielens_files import write_movielens_csv
 
     share = rows / ROWS
     users, items = max(50, round(USERS * share)), max(50, round(ITEMS * share))

@@ -23,10 +23,11 @@ from pathlib import Path
 import numpy as np
 
 from recsys.data.data_spec import DataSpec
-from recsys.data.synthetic import generate, write_movielens_csv
+from recsys.data.synthetic import generate
 from recsys.text_table import text_table
 from serving.events.event_tables import EXPOSURES, FEEDBACK
 from serving.events.store import EventStore
+from tests.movielens_files import write_movielens_csv
 from tests.serving.postgres import postgres
 
 LISTS, PEOPLE, ITEMS, BATCH = 200_000, 60_000, 1_682, 20_000

@@ -21,7 +21,7 @@ from pathlib import Path
 
 import numpy as np
 
-from recsys.metrics.significance import over_seeds
+from recsys.metrics.significance import mean_over_people
 from recsys.types import JsonObject
 from search.results import read_results
 
@@ -80,7 +80,7 @@ def table(rows: dict[int, JsonObject]) -> str:
         cells = []
         for a, b in PAIRS:
             values = [difference(row, a, b, metric=metric)["difference"] for row in rows.values()]
-            mean = over_seeds(values)
+            mean = mean_over_people(np.array(values))
             cells.append(with_ends(mean.value, mean.low, mean.high))
         lines += ["seeds " + "".join(f"{cell:>{WIDTH + 4}}" for cell in cells), ""]
     return "\n".join(lines).rstrip()

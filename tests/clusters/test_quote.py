@@ -6,7 +6,7 @@ import pytest
 
 from clusters.cluster_errors import ClusterError
 from clusters.quote import Prices, make_quote
-from clusters.runpod.prices import dated_prices
+from clusters.runpod.runpod_provider import dated_prices
 from tests.clusters.played.playing import Play, a_spec
 
 PRICES = Prices("a test", {"NVIDIA RTX A6000": 0.5, "NVIDIA GeForce RTX 4090": 0.75}, {}, 0.0)

@@ -13,7 +13,6 @@ from recsys import bounds
 from recsys.bounds import (
     FORMULA,
     DataShape,
-    bounded_factors,
     parameter_count,
     require_safe,
     scale_into_bounds,
@@ -21,8 +20,6 @@ from recsys.bounds import (
 )
 from recsys.errors import InputError
 from recsys.models.hybrid_vae.config import HybridVaeConfig
-from recsys.models.hybrid_vae.family import search_ranges
-from recsys.models.ranges import Categorical, FloatRange, IntRange
 from recsys.models.registry import FAMILIES, make_config
 from search.sampling.search_space import Space
 from tests.small_ratings import training_data
@@ -97,29 +94,27 @@ def test_the_count_is_that_of_the_real_tensors(normalisation: str, history: str,
     assert trainer.parameters == parameter_count(config, DataShape.of(data))
 
 
-def sampled(draw: st.DrawFn, shape: DataShape) -> dict[str, object]:
-    """As the search does: every field from its range, factors last, from what the others leave."""
-    fields: dict[str, object] = {}
-    for name, kind in search_ranges().items():
-        if name == "factors":
-            continue
-        if isinstance(kind, Categorical):
-            fields[name] = kind.options[draw(st.sampled_from(sorted(kind.options)))]
-        elif isinstance(kind, IntRange):
-            fields[name] = draw(st.integers(0, (kind.high - kind.low) // kind.step)) * kind.step + kind.low
-        else:
-            assert isinstance(kind, FloatRange)
-            fields[name] = draw(st.floats(kind.low, kind.high))
-    factors = bounded_factors(search_ranges(), fields, shape)
-    fields["factors"] = draw(st.integers(factors.low, factors.high))
-    return fields
+class Drawing:
+    """Any point of every range, as Hypothesis draws it."""
+
+    def __init__(self, draw: st.DrawFn) -> None:
+        self.draw = draw
+
+    def suggest_float(self, name: str, low: float, high: float, *, log: bool = False) -> float:
+        return self.draw(st.floats(low, high))
+
+    def suggest_int(self, name: str, low: int, high: int, *, step: int = 1) -> int:
+        return low + step * self.draw(st.integers(0, (high - low) // step))
+
+    def suggest_categorical(self, name: str, choices: list[str]) -> str:
+        return self.draw(st.sampled_from(choices))
 
 
-@settings(max_examples=1000, deadline=None)
+@settings(max_examples=500, deadline=None)
 @given(st.data(), st.sampled_from([ML_100K, ML_1M, ML_32M]))
-def test_what_is_sampled_is_inside(data: st.DataObject, shape: DataShape) -> None:
-    fields = sampled(data.draw, shape)
-    assert violations(HybridVaeConfig(**fields), shape) == []  # type: ignore[arg-type]
+def test_what_the_search_draws_is_inside(data: st.DataObject, shape: DataShape) -> None:
+    drawn = Space("hybrid_vae", shape, fixed={}).draw(Drawing(data.draw))
+    assert violations(make_config("hybrid_vae", drawn), shape) == []
 
 
 class TopOfRange:

@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 
 from recsys.data import visits
 from recsys.data.loading import load_dataset
-from recsys.data.synthetic import PREFIX, SyntheticSpec, generate, parse_spec, write_movielens_csv
+from recsys.data.synthetic import PREFIX, SyntheticSpec, generate, parse_spec
 from recsys.data.world import make_world
 from recsys.errors import InputError
+from tests.movielens_files import write_movielens_csv
 
 
 @settings(deadline=None, max_examples=20)

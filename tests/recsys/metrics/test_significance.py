@@ -7,7 +7,7 @@ import pytest
 from scipy import stats
 
 from recsys.metrics import significance
-from recsys.metrics.significance import mean_difference, over_seeds, rmse_difference, rmse_interval
+from recsys.metrics.significance import mean_difference, mean_over_people, rmse_difference
 
 
 def errors(count: int, *, seed: int) -> tuple[np.ndarray, np.ndarray]:  # type: ignore[type-arg]
@@ -48,9 +48,10 @@ def test_clusters_widen_when_a_users_errors_go_together() -> None:
     random = np.random.default_rng(4)
     users = np.repeat(np.arange(200), 50)
     errors_by_user = random.gamma(2, 0.5, 200)[users]
-    alone = rmse_interval(errors_by_user, seed=0)
-    together = rmse_interval(errors_by_user, seed=0, clusters=users)
-    expected = np.std(errors_by_user[::50], ddof=1) / np.sqrt(200) / (2 * together.value)
+    none = np.zeros_like(errors_by_user)
+    alone = mean_difference(errors_by_user, none, seed=0)
+    together = mean_difference(errors_by_user, none, seed=0, clusters=users)
+    expected = np.std(errors_by_user[::50], ddof=1) / np.sqrt(200)
     assert together.high - together.low == pytest.approx(2 * 1.96 * expected, rel=0.15)
     assert alone.high - alone.low < 0.3 * (together.high - together.low)
 
@@ -70,12 +71,12 @@ def test_same_seed_same_interval() -> None:
     assert rmse_difference(first, second, seed=7) == rmse_difference(first, second, seed=7)
 
 
-def test_over_seeds_is_students_t() -> None:
+def test_a_mean_over_people_is_students_t() -> None:
     values = [0.90, 0.91, 0.89, 0.902]
-    found = over_seeds(values)
+    found = mean_over_people(np.array(values))
     low, high = stats.t.interval(0.95, 3, loc=np.mean(values), scale=stats.sem(values))
     assert (found.low, found.high) == pytest.approx((low, high))
-    assert np.isnan(over_seeds([0.9]).low)
+    assert np.isnan(mean_over_people(np.array([0.9])).low)
 
 
 def test_lengths_must_agree() -> None:

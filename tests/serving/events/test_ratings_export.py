@@ -12,12 +12,13 @@ import pytest
 
 from recsys.data import event_rows
 from recsys.data.data_spec import DataSpec
-from recsys.data.synthetic import generate, write_movielens_csv
+from recsys.data.synthetic import generate
 from serving.commands import ratings_export
 from serving.commands.ratings_export import export_ratings
 from serving.domain import Exposure, Feedback
 from serving.events.retention import erase
 from serving.events.store import EventStore
+from tests.movielens_files import write_movielens_csv
 
 NOW = 1_900_000_000.0
 

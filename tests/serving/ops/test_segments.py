@@ -55,8 +55,6 @@ def test_columns_become_groups_and_come_back_from_a_release(release: Path) -> No
         "above 36, up to 53",
         "above 53",
     ]
-    more = groups.with_new_users(2)
-    assert (more.codes.shape, more.group_of("plan", USERS + 1)) == ((USERS + 2, 2), "not known")
 
 
 def test_lists_ids_and_rare_names_are_no_groups(tmp_path: Path) -> None:
