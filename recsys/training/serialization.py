@@ -1,9 +1,9 @@
-"""Trial results as plain JSON and back: NaN becomes null, enums their value."""
+"""Trial results as plain JSON and back: NaN and infinity (a diverged epoch) become null."""
 
 from __future__ import annotations
 
+import dataclasses
 import math
-from dataclasses import asdict, fields
 from enum import Enum
 from typing import Any
 
@@ -19,40 +19,54 @@ from recsys.training.trial_types import (
 from recsys.types import JsonObject
 
 
-def to_plain(value: Any) -> Any:
-    """``value`` with everything in it as JSON allows it."""
+def plain(value: Any) -> Any:
+    """``value`` as JSON has it: dataclasses and enums opened, numpy scalars plain, NaN as None."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {field.name: plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
+    if isinstance(value, dict):
+        return {str(key): plain(entry) for key, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(entry) for entry in value]
     if isinstance(value, Enum):
         return value.value
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, dict):
-        return {str(key): to_plain(one) for key, one in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [to_plain(one) for one in value]
+    if hasattr(value, "item"):  # a numpy scalar
+        value = value.item()
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
     return value
 
 
-def result_to_json(result: TrialResult) -> JsonObject:
-    facts: JsonObject = to_plain(asdict(result))
-    return facts
+def trial_to_json(trial: TrialResult) -> JsonObject:
+    """A trial as plain JSON values."""
+    result: JsonObject = plain(trial)
+    return result
 
 
-def report_from_json(facts: JsonObject) -> EpochReport:
+def trial_from_json(row: JsonObject) -> TrialResult:
+    """The trial that ``trial_to_json`` was given; unknown fields of a later version are left out."""
+    fields = _known(TrialResult, row)
+    fields["spec"] = TrialSpec(**_known(TrialSpec, row["spec"]))
+    fields["status"] = TrialStatus(row["status"])
+    fields["reports"] = tuple(report_from_json(report) for report in row["reports"])
+    fields["events"] = tuple(event_from_json(event) for event in row["events"])
+    fields["config_changes"] = tuple(
+        ConfigChange(**_known(ConfigChange, change)) for change in row.get("config_changes", ())
+    )
+    return TrialResult(**fields)
+
+
+def report_from_json(row: JsonObject) -> EpochReport:
     """Figures that were not finite come back as NaN."""
-    values: JsonObject = {name: math.nan if value is None else value for name, value in facts.items()}
-    return EpochReport(**values)
+    known = _known(EpochReport, row)
+    figures: JsonObject = {name: math.nan if value is None else value for name, value in known.items()}
+    return EpochReport(**figures)
 
 
-def event_from_json(facts: JsonObject) -> RunEvent:
-    return RunEvent(**{**facts, "kind": EventKind(facts["kind"])})
+def event_from_json(row: JsonObject) -> RunEvent:
+    """The event that ``plain`` was given."""
+    return RunEvent(**{**_known(RunEvent, row), "kind": EventKind(row["kind"])})
 
 
-def result_from_json(facts: JsonObject) -> TrialResult:
-    known = {field.name for field in fields(TrialResult)}
-    values = {name: value for name, value in facts.items() if name in known}
-    values["spec"] = TrialSpec(**values["spec"])
-    values["status"] = TrialStatus(values["status"])
-    values["reports"] = tuple(report_from_json(one) for one in values.get("reports", ()))
-    values["events"] = tuple(event_from_json(one) for one in values.get("events", ()))
-    values["config_changes"] = tuple(ConfigChange(**one) for one in values.get("config_changes", ()))
-    return TrialResult(**values)
+def _known(kind: type[Any], row: JsonObject) -> JsonObject:
+    names = {field.name for field in dataclasses.fields(kind)}
+    return {name: value for name, value in row.items() if name in names}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from recsys.models.base import ModelArtifact
 from recsys.models.hybrid_vae.config import HybridVaeConfig
 from recsys.models.registry import make_config
 from recsys.training.checkpoint import read_checkpoint, write_checkpoint
-from recsys.training.serialization import event_from_json, report_from_json, to_plain
+from recsys.training.serialization import event_from_json, plain, report_from_json
 from recsys.training.trial_types import ConfigChange, EpochReport, EventKind, RunEvent, TrialSpec
 from recsys.types import Arrays, JsonObject
 
@@ -47,12 +47,12 @@ def write_snapshot(snapshot: TrialSnapshot, folder: Path) -> None:
     """An exact checkpoint, atomically. Raises OSError (a full disk) and leaves the one before."""
     arrays: Arrays = {f"trainer/{name}": array for name, array in snapshot.state.items()}
     facts: JsonObject = {
-        "spec": to_plain(asdict(snapshot.spec)),
-        "config": to_plain(asdict(snapshot.config)),
-        "reports": to_plain([asdict(report) for report in snapshot.reports]),
-        "events": to_plain([asdict(event) for event in snapshot.events]),
+        "spec": plain(snapshot.spec),
+        "config": plain(snapshot.config),
+        "reports": plain(snapshot.reports),
+        "events": plain(snapshot.events),
         "responses": snapshot.recoveries,
-        "config_changes": to_plain([asdict(change) for change in snapshot.config_changes]),
+        "config_changes": plain(snapshot.config_changes),
         "ongoing": sorted(snapshot.ongoing),
         "best_epoch": snapshot.best_epoch,
         "seconds": snapshot.seconds,
@@ -63,7 +63,7 @@ def write_snapshot(snapshot: TrialSnapshot, folder: Path) -> None:
         arrays["predictions"] = predictions
         facts["best"] = {
             "family": member.family,
-            "settings": to_plain(member.settings),
+            "settings": plain(member.settings),
             "scale": [member.scale.low, member.scale.high],
         }
     write_checkpoint(folder, arrays, facts)
@@ -84,7 +84,7 @@ def read_snapshot(
         InputError: The checkpoint is damaged, of another trial, or holds a config on no record.
     """
     arrays, facts = read_checkpoint(folder)
-    wanted = to_plain(asdict(spec))
+    wanted = plain(spec)
     differing = [name for name in wanted if facts["spec"].get(name) != wanted[name]]
     if differing:
         raise InputError(f"the checkpoint in {folder} is of another trial: it differs in {differing}")
@@ -149,7 +149,7 @@ def _checked_config(
     would go on outside the safe bounds.
     """
     config = make_config(family, facts["config"])
-    fresh, saved = to_plain(asdict(trial_config)), to_plain(asdict(config))
+    fresh, saved = plain(trial_config), plain(config)
     changes = [ConfigChange(**change) for change in facts.get("config_changes", ())]
     if "config_changes" in facts:
         expected = fresh | {name: value for change in changes for name, value in change.changes.items()}

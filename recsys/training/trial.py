@@ -34,7 +34,7 @@ from recsys.training.diagnostics import Diagnostic, DiagnosticMonitor, diagnosti
 from recsys.training.epoch_metrics import EpochMetrics, evaluate, train_sample
 from recsys.training.recovery import RecoveryAction, choose_recovery, is_out_of_memory
 from recsys.training.recovery_outcomes import fill_outcomes, mark_repeated
-from recsys.training.serialization import result_to_json
+from recsys.training.serialization import trial_to_json
 from recsys.training.snapshot import TrialSnapshot, read_snapshot, write_snapshot
 from recsys.training.trial_types import (
     ConfigChange,
@@ -318,7 +318,7 @@ class Trial:
             np.save(buffer, self.best_predictions, allow_pickle=False)
             write_atomic(self.folder / "valid.npy", buffer.getbuffer())
         result = self._result(status, error)
-        text = json.dumps(result_to_json(result), indent=1)
+        text = json.dumps(trial_to_json(result), indent=1)
         write_atomic(self.folder / "result.json", text.encode())
         return result
 

@@ -9,12 +9,12 @@ from recsys.data.dataset import Dataset
 from recsys.ranking.list_ensemble import ListTrial, blend_lists, judge_starts
 from recsys.ranking.list_selection import ListSelection, fixed_lists
 from recsys.ranking.list_validation import ListFigures, ListValidation
+from recsys.training.serialization import plain
 from recsys.training.trial_types import TrialResult
 from recsys.types import JsonObject
 from search.config.plan import SearchPlan
 from search.config.tracks import search_family
 from search.results.metrics import ListMemberResult, ListsResult
-from search.storage.json_files import plain
 
 
 def choose_lists(

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from clusters.cluster_info import read_cluster_info
+from recsys.training.serialization import plain
 from recsys.training.trial_types import RunEvent, TrialResult, TrialStatus
 from recsys.types import JsonObject
 from search.results.build import add_events, forecast_records
@@ -17,7 +18,6 @@ from search.results.run_info import BudgetSummary, RunStatus
 from search.results.schema import Results
 from search.run.budget import Meter
 from search.run.context import RunContext
-from search.storage.json_files import plain
 from search.storage.run_dir import RunFolder
 from search.tune.ray_cluster import Resources
 from search.tune.valid_ndcg import read_ndcg

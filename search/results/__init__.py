@@ -15,15 +15,13 @@ from search.results.results_file import read_results
 from search.results.schema import Results
 from search.results.summary import summary_text
 from search.results.targets import judge
-from search.storage.json_files import read_trials, trial_from_json, trial_to_json, write_trials
+from search.storage.json_files import read_trials, write_trials
 
 __all__ = [
     "Results",
     "read_results",
     "read_trials",
     "summary_text",
-    "trial_from_json",
-    "trial_to_json",
     "write_results",
     "write_trials",
 ]

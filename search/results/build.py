@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from recsys.data.dataset import Dataset
 from recsys.data.split import Split
 from recsys.ensemble.rating_intervals import BandCoverage, RatingIntervals
+from recsys.training.serialization import plain
 from recsys.training.trial_types import EventKind, RunEvent, TrialResult, TrialStatus
 from recsys.types import JsonObject
 from search.results.metrics import IntervalBand, RatingIntervalSummary
@@ -21,7 +22,6 @@ from search.results.schema import (
     Results,
     SplitFacts,
 )
-from search.storage.json_files import plain
 
 MILESTONES = frozenset(
     {EventKind.STARTED, EventKind.NEW_BEST, EventKind.BUDGET, EventKind.TRIAL_FAILED, EventKind.FINISHED}

@@ -1,29 +1,16 @@
-"""Trials as JSON, and trials.json.
-
-NaN and infinity (a diverged epoch) are written as null, and read back as NaN.
-"""
+"""trials.json of a run, and JSON files that people may have broken."""
 
 from __future__ import annotations
 
-import dataclasses
 import json
-import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from recsys.errors import InputError
 from recsys.io import write_atomic
-from recsys.training.trial_types import (
-    ConfigChange,
-    EpochReport,
-    EventKind,
-    RunEvent,
-    TrialResult,
-    TrialSpec,
-    TrialStatus,
-)
-from recsys.types import JsonObject
+from recsys.training.serialization import trial_from_json, trial_to_json
+from recsys.training.trial_types import TrialResult
 from search.storage.schema_version import check_version
 
 TRIALS = "trials.json"
@@ -48,51 +35,6 @@ def read_trials(folder: Path) -> list[TrialResult]:
         raise InputError(
             f"{folder / TRIALS} is not a list of trials: {type(error).__name__} {error}"
         ) from None
-
-
-def trial_to_json(trial: TrialResult) -> JsonObject:
-    """A trial as plain JSON values."""
-    result: JsonObject = plain(trial)
-    return result
-
-
-def trial_from_json(row: JsonObject) -> TrialResult:
-    """The trial that ``trial_to_json`` was given; unknown fields of a later version are left out."""
-    reports = tuple(EpochReport(**_known(EpochReport, report, nan=True)) for report in row["reports"])
-    events = tuple(
-        RunEvent(**{**_known(RunEvent, event), "kind": EventKind(event["kind"])}) for event in row["events"]
-    )
-    fields = _known(TrialResult, row)
-    fields["spec"] = TrialSpec(**_known(TrialSpec, row["spec"]))
-    fields["status"] = TrialStatus(row["status"])
-    fields["config_changes"] = tuple(
-        ConfigChange(**_known(ConfigChange, change)) for change in row.get("config_changes", ())
-    )
-    return TrialResult(**{**fields, "reports": reports, "events": events})
-
-
-def _known(kind: type[Any], row: JsonObject, *, nan: bool = False) -> JsonObject:
-    names = {field.name for field in dataclasses.fields(kind)}
-    return {
-        name: math.nan if nan and value is None else value for name, value in row.items() if name in names
-    }
-
-
-def plain(value: Any) -> Any:
-    """``value`` as JSON has it: dataclasses and enums opened, numpy scalars plain, NaN as None."""
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {field.name: plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
-    if isinstance(value, dict):
-        return {str(key): plain(entry) for key, entry in value.items()}
-    if isinstance(value, list | tuple):
-        return [plain(entry) for entry in value]
-    if isinstance(value, EventKind | TrialStatus):
-        return value.value
-    if hasattr(value, "item"):  # a numpy scalar
-        value = value.item()
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value
 
 
 def read_json(path: Path, advice: str) -> Any:

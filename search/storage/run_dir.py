@@ -21,10 +21,11 @@ import yaml
 
 from recsys.errors import InputError
 from recsys.io import FileLock, append_line, read_lines, write_atomic
+from recsys.training.serialization import plain
 from recsys.training.trial_types import EventKind, RunEvent, TrialResult, TrialSpec
 from recsys.types import JsonObject
 from search.config.plan import SearchPlan, make_plan
-from search.storage.json_files import plain, read_json
+from search.storage.json_files import read_json
 from search.storage.schema_version import check_version
 from search.storage.trial_dir import RESULT, read_result, trial_folder
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from recsys.io import write_atomic
 from recsys.ranking.list_validation import ListFigures
+from recsys.training.serialization import trial_from_json, trial_to_json
 from recsys.training.trial_types import TrialResult, TrialSpec, TrialStatus
-from search.storage.json_files import trial_from_json, trial_to_json
 
 RESULT = "result.json"
 CHECKPOINT = "checkpoint"

@@ -30,11 +30,11 @@ from clusters.trial_sync import is_local, pull, push
 from recsys.data.split import TrainingData
 from recsys.models.optim.device import has_gpu, is_lost
 from recsys.ranking.list_validation import ListFigures, ListValidation
+from recsys.training.serialization import plain
 from recsys.training.trial import Trial
 from recsys.training.trial_types import EpochReport, RunEvent, TrialSpec, TrialStatus
 from recsys.types import JsonObject
 from search.config.tracks import search_family
-from search.storage.json_files import plain
 from search.storage.trial_dir import (
     CHECKPOINT,
     RESULT,

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
-from recsys.training.serialization import to_plain
+from recsys.training.serialization import plain
 from recsys.training.trial import TrainingFailed, Trial
 from recsys.training.trial_types import TrialSpec
 from tests.small_ratings import checkerboard, training_data
@@ -58,7 +58,7 @@ def main(hopeless: bool) -> None:
             "events": [asdict(event) for event in trial.events],
             "error": error,
         }
-        print(json.dumps(to_plain(figures)))
+        print(json.dumps(plain(figures)))
 
 
 if __name__ == "__main__":

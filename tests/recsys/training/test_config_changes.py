@@ -14,7 +14,7 @@ from recsys.data.split import TrainingData
 from recsys.data.splits import make_split, training_data
 from recsys.errors import InputError
 from recsys.training import checkpoint
-from recsys.training.serialization import result_from_json, result_to_json
+from recsys.training.serialization import trial_from_json, trial_to_json
 from recsys.training.trial import Trial
 from recsys.training.trial_types import TrialSpec, TrialStatus
 from search.finalize.retrain import retrain
@@ -53,7 +53,7 @@ def test_the_result_shows_the_config_trained_with(tmp_path: Path, data: Training
     assert result.best_epoch == 2
     assert result.trained_config["kl_weight"] == 0.005
     assert result.spec.config["kl_weight"] == 0.01
-    assert result_from_json(json.loads(json.dumps(result_to_json(result)))) == result
+    assert trial_from_json(json.loads(json.dumps(trial_to_json(result)))) == result
     assert read_result(tmp_path / "0003").trained_config == result.trained_config
 
 

@@ -19,7 +19,7 @@ from recsys.models.artifact import load_artifact
 from recsys.models.registry import FAMILIES, make_config
 from recsys.training.checkpoint import read_checkpoint, write_checkpoint
 from recsys.training.recovery import choose_recovery
-from recsys.training.serialization import result_from_json
+from recsys.training.serialization import trial_from_json
 from recsys.training.trial import TrainingFailed, Trial
 from recsys.training.trial_types import EventKind, TrialSpec, TrialStatus
 from tests.small_ratings import checkerboard, history_of, training_data
@@ -123,7 +123,7 @@ def test_leaves_the_best_epoch(tmp_path: Path) -> None:
     rows = np.flatnonzero(DATA.valid.users == 3)
     stars = scorer.score(scorer.known_user(3), DATA.valid.items[rows])
     np.testing.assert_allclose(stars, predictions[rows], atol=1e-4)
-    stored = result_from_json(json.loads((trial.folder / "result.json").read_text()))
+    stored = trial_from_json(json.loads((trial.folder / "result.json").read_text()))
     assert stored == replace(result, spec=stored.spec)
     assert stored.spec.config == result.spec.config
 
@@ -311,5 +311,5 @@ def test_a_reference_is_untouched_and_the_trained_config_is_shown(
     assert len(calls) == (5 if touched else 4)
     assert result.spec.config.get("kl_weight", 0.01) == 0.01
     assert result.trained_config.get("kl_weight", 0.01) == (0.005 if touched else 0.01)
-    stored = result_from_json(json.loads((tmp_path / "result.json").read_text()))
+    stored = trial_from_json(json.loads((tmp_path / "result.json").read_text()))
     assert stored.trained_config == result.trained_config

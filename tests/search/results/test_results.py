@@ -14,14 +14,13 @@ from hypothesis import strategies as st
 
 from recsys.errors import InputError
 from recsys.metrics.significance import ConfidenceInterval
+from recsys.training.serialization import trial_from_json, trial_to_json
 from search.report.page import render
 from search.results import (
     Results,
     read_results,
     read_trials,
     summary_text,
-    trial_from_json,
-    trial_to_json,
 )
 from search.results.document import Document
 from search.results.error_slices import error_groups
