@@ -5,16 +5,17 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from recsys.data.cleaning import Duplicates
 from recsys.data.dataset import Dataset
 from recsys.data.event_ratings import read_served, split_source, split_watermark
-from recsys.data.loading import load_dataset
+from recsys.data.loading import home_path, load_dataset
 from recsys.data.merged_ratings import merge_served
 from recsys.data.ratings import RatingScale
 from recsys.data.readers.columns import Columns
+from recsys.data.readers.parquet import exported_lineage
 from recsys.errors import InputError
 from recsys.types import JsonObject
 
@@ -58,7 +59,7 @@ class DataSpec:
             base = base_source(Path(pair[0]), pair[1]).load(progress)
             return merge_served(base, read_served(pair[1], base.ratings.scale), weigh=self.weigh_exposures)
         self.require_events()
-        return load_dataset(
+        dataset = load_dataset(
             self.data,
             columns=Columns(
                 user=self.user_column,
@@ -75,6 +76,8 @@ class DataSpec:
             items_optional=self.items_optional,
             progress=progress,
         )
+        file = home_path(self.data)
+        return replace(dataset, lineage=exported_lineage(file)) if file.suffix == ".parquet" else dataset
 
 
 def run_source(run: Path) -> DataSpec:

@@ -111,7 +111,7 @@ class SearchProcess:
 def search_command(
     process: SearchProcess,
     *,
-    data: str,
+    data: Sequence[str],
     start_from: Path,
     plan: str,
     usd: float,
@@ -125,7 +125,7 @@ def search_command(
     if (process.run / "run.json").is_file():
         words += ["--resume"]
     else:
-        words += ["--data", data, "--start-from", str(start_from), "--plan", plan]
+        words += [*data, "--start-from", str(start_from), "--plan", plan]
         words += [
             "--max-cost",
             f"{usd:g}",

@@ -18,6 +18,7 @@ from serving.events.audit import newest
 from serving.events.event_tables import FEEDBACK, ITEMS
 from serving.events.store import EventStore
 from serving.loop.arm_plan import arms_json, busy
+from serving.loop.loop_decisions import Phase
 from serving.loop.loop_journal import (
     YEAR_SECONDS,
     LoopRecord,
@@ -27,6 +28,7 @@ from serving.loop.loop_journal import (
     spent_usd,
 )
 from serving.loop.loop_settings import LoopSettings
+from serving.loop.rented_data import is_rented, rented_data
 from serving.loop.search_process import SearchProcess, search_command
 from serving.release_registry import gate_verdict, release_id_of, resolve
 
@@ -73,7 +75,7 @@ class TrainingSteps:
             return seen
         baseline = next(arm for arm in serving.arms if arm.share > 0)
         folder = resolve(baseline.release)
-        run = Path(self.settings.run or folder.parent).absolute()
+        run = self._data_run(Path(self.settings.run or folder.parent).absolute(), records)
         return seen | {
             "experiment": self.experiment,
             "share": self.settings.comparison.share,
@@ -81,7 +83,7 @@ class TrainingSteps:
             "arms": arms_json(serving),
             "baseline": baseline.name,
             "served_release": read_manifest(folder).release_id,
-            "run": str(run),
+            "run": run,
             # The configs that won last; the data under the events are those of ``run``.
             "start_from": str(folder.parent if (folder.parent / "run.json").is_file() else run),
         }
@@ -97,7 +99,7 @@ class TrainingSteps:
         cap = float(state.start["cap_usd"])
         command = search_command(
             process,
-            data=f"{state.start['run']}+{self._pinned(state)}",
+            data=self._data(state),
             start_from=Path(state.start["start_from"]),
             plan=wanted.plan,
             usd=cap,
@@ -142,6 +144,24 @@ class TrainingSteps:
             "served_release": state.start["served_release"],
         }
 
+    def _data(self, state: LoopState) -> list[str]:
+        """The options that name the data of the cycle's search; once its run is there they are not used."""
+        run, events, process = Path(state.start["run"]), self._pinned(state), self._process(state)
+        if is_rented(self.settings.search.cluster) and not (process.run / "run.json").is_file():
+            return rented_data(run, events, process.folder)
+        return ["--data", f"{run}+{events}"]
+
+    def _data_run(self, run: Path, records: list[LoopRecord]) -> str:
+        """The run whose data lie under the events: of a run that this loop made, that of its own cycle."""
+        for row in records:
+            ours = self._folder_of(row.cycle) / "run"
+            if row.moves and row.phase is Phase.IDLE and run.resolve() == ours.resolve():
+                return str(row.evidence["run"])
+        return str(run)
+
+    def _folder_of(self, cycle: int) -> Path:
+        return self.folder / f"cycle-{cycle:04d}"
+
     def _pinned(self, state: LoopState) -> str:
         """The event store up to the rows of the trigger: a search that goes on reads the same data."""
         # Journals of before items were read name the feedback alone.
@@ -149,4 +169,4 @@ class TrainingSteps:
         return f"{self.events}#{','.join(map(str, marks))}"
 
     def _process(self, state: LoopState) -> SearchProcess:
-        return SearchProcess(self.folder / f"cycle-{state.cycle:04d}")
+        return SearchProcess(self._folder_of(state.cycle))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from recsys.data.readers.ids import BadLines, EncodedIds, IdReading, RawRatings,
 from recsys.data.readers.numbers import ACCEPTED, ratings_of
 from recsys.data.readers.times import times_from
 from recsys.errors import InputError
+from recsys.types import JsonObject
 
 EXACT_FLOAT = 2**53  # whole numbers beyond it have lost digits in a column of floats
 
@@ -32,6 +34,16 @@ def read_table(path: Path, names: list[str] | None = None) -> pa.Table:
 def not_whole(path: Path, error: Exception) -> InputError:
     reason = next(iter(str(error).splitlines()), "unreadable")
     return InputError(f"{path}: not a whole Parquet file ({reason}); copy or download it again")
+
+
+def exported_lineage(path: Path) -> JsonObject | None:
+    """What `python -m serving data ratings` noted of where the ratings come from; None in other files."""
+    try:
+        kept = (pq.read_schema(path).metadata or {}).get(b"lineage")
+        found: JsonObject | None = None if kept is None else json.loads(kept)
+        return found
+    except (pa.ArrowException, OSError, ValueError):
+        return None
 
 
 def read_parquet(path: Path, *, columns: Columns) -> RawRatings:

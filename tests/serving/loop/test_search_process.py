@@ -78,7 +78,7 @@ def test_its_command_parses_and_a_run_that_is_there_is_gone_on_with(
     def command() -> list[str]:
         return search_command(
             process,
-            data="runs/champion+runs/events.db#17",
+            data=["--data", "runs/champion+runs/events.db#17"],
             start_from=Path("runs/champion"),
             plan="quick",
             usd=5.0,
