@@ -72,6 +72,8 @@ def _idle(seen: JsonObject, settings: LoopSettings) -> LoopDecision:
 
 
 def _dataset(seen: JsonObject, _: LoopSettings) -> LoopDecision:
+    if seen.get("refused"):
+        return LoopDecision(Phase.IDLE, f"the data cannot be used: {seen['refused']}")
     if not seen["served"]:
         return LoopDecision(Phase.IDLE, "none of the new ratings can be used")
     return LoopDecision(Phase.SEARCH, f"{seen['served']:,} served ratings in {seen['ratings']:,}")

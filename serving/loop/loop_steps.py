@@ -57,7 +57,12 @@ class LoopSteps:
                 except InputError as error:  # better now than after a search that was paid for
                     seen["busy"] = str(error)
             return seen
-        return self._phases[state.phase](state, now)
+        try:
+            return self._phases[state.phase](state, now)
+        except InputError as error:  # a release or a metric that is gone: no candidate stays for that
+            if state.phase not in (Phase.SHADOW, Phase.COMPARE, Phase.ROLLOUT):
+                raise
+            return {"changed": str(error), "lost_events": 0, "ended": None}
 
     def mirror(self, records: list[LoopRecord]) -> None:
         mirror_records(self.store, records, experiment=self.experiment, folder=self.folder)

@@ -1,8 +1,8 @@
 """The search as a process of its own, which a killed controller finds again.
 
 It runs in its own session and holds a lock for as long as it lives, so that none is started beside it,
-wherever its controller was killed; the shell around it leaves its exit code in a file, so that whoever comes
-next knows how it ended. A run folder that is there already is gone on with (``--resume``).
+wherever its controller was killed; the shell around it leaves its exit code in a file's name, so that whoever
+comes next knows how it ended. A run folder that is there already is gone on with (``--resume``).
 """
 
 from __future__ import annotations
@@ -23,11 +23,9 @@ from recsys.types import JsonObject
 
 ENTRY = Path(__file__).resolve().parents[2] / "search" / "breakthrough.py"
 LAST_LINES, LINE_BYTES = 5, 4_000
-# $0 is the file of the exit code: written whole, then renamed; a signal is the search's, not the shell's.
-SHELL = (
-    'echo $$ > "$0.process"; trap : TERM; "$@"; code=$?; '
-    'echo "$code" > "$0.part" && mv "$0.part" "$0"; exit "$code"'
-)
+# $0.process holds the session's id and is renamed at the end: the exit code needs no room on a full disk,
+# where nothing is started either. A signal is the search's, not the shell's.
+SHELL = 'echo $$ > "$0.process" || exit 1; trap : TERM; "$@"; code=$?; mv "$0.process" "$0.ended-$code"'
 
 
 @dataclass(frozen=True)
@@ -49,7 +47,7 @@ class SearchProcess:
             if not _locked(lock):
                 return
             subprocess.Popen(
-                ["/bin/sh", "-c", SHELL, str(self._code(number).absolute()), *command],
+                ["/bin/sh", "-c", SHELL, str(self._try(number).absolute()), *command],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -60,10 +58,9 @@ class SearchProcess:
 
     def exit_code(self, number: int) -> int | None:
         """Of the ``number``-th try; None while it runs, or where it never started."""
-        try:
-            return int(self._code(number).read_text())
-        except (OSError, ValueError):
-            return None
+        for path in self.folder.glob(f"{self._try(number).name}.ended-*"):
+            return int(path.name.rpartition("-")[2])
+        return None
 
     def end(self, number: int) -> None:
         """Ask it to end (SIGTERM to its session): it leaves what it has."""
@@ -89,15 +86,15 @@ class SearchProcess:
         except (OSError, ValueError):
             return {}
 
-    def _code(self, number: int) -> Path:
-        return self.folder / f"exit-code-{number}"
+    def _try(self, number: int) -> Path:
+        return self.folder / f"search-{number}"
 
     def process_file(self, number: int) -> Path:
         """Holds the id of the ``number``-th try's session."""
-        return self.folder / f"exit-code-{number}.process"
+        return self._try(number).with_suffix(".process")
 
     def _lock(self, number: int) -> Path:
-        return self.folder / f"exit-code-{number}.lock"
+        return self._try(number).with_suffix(".lock")
 
     def alive(self, number: int) -> bool:
         """Whether the ``number``-th try runs."""

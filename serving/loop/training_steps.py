@@ -7,11 +7,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from sqlalchemy import func, select
+from sqlalchemy import Connection, func, select
 
 from recsys.data.data_spec import base_source
 from recsys.data.event_ratings import read_served
 from recsys.data.merged_ratings import merge_served
+from recsys.errors import InputError
 from recsys.release.load import load_release, read_manifest
 from recsys.types import JsonObject
 from serving.events.audit import newest
@@ -55,6 +56,8 @@ class TrainingSteps:
                 select(func.count(), func.max(FEEDBACK.c.seq)).where(*rated)
             ).one()
             items = connection.scalar(select(func.max(ITEMS.c.seq)))
+            if last and not new:  # a backup that was restored counts from lower numbers again
+                new, highest = self._rated_since(connection, last, watermark)
         drift = newest(self.store, ("drift",), since=last.at if last else None)
         serving = self.store.experiment(self.experiment)
         why = busy(serving, self.experiment)
@@ -88,10 +91,25 @@ class TrainingSteps:
             "start_from": str(folder.parent if (folder.parent / "run.json").is_file() else run),
         }
 
+    def _rated_since(
+        self, connection: Connection, last: LoopRecord, watermark: int
+    ) -> tuple[int, int | None]:
+        """Ratings since the last cycle's trigger in a store whose numbers end before its watermark, and the
+        last number; (0, None) in any other."""
+        newest_seq = connection.scalar(select(func.max(FEEDBACK.c.seq))) or 0
+        if newest_seq >= watermark:
+            return 0, None
+        rated = (FEEDBACK.c.kind == "rating", FEEDBACK.c.at > last.at)
+        new, highest = connection.execute(select(func.count(), func.max(FEEDBACK.c.seq)).where(*rated)).one()
+        return int(new), highest
+
     def dataset(self, state: LoopState, _: float) -> JsonObject:
-        base = base_source(Path(state.start["run"]), self.events).load()
-        events = self._pinned(state)
-        merged = merge_served(base, read_served(events, base.ratings.scale))
+        self.store.ping()  # one that is away is waited for
+        try:
+            base = base_source(Path(state.start["run"]), self.events).load()
+            merged = merge_served(base, read_served(self._pinned(state), base.ratings.scale))
+        except InputError as error:  # another catalogue, a run that is gone: waiting does not help
+            return {"served": 0, "ratings": 0, "refused": str(error)}
         return (merged.lineage or {}) | {"ratings": len(merged.ratings), "sha256": merged.sha256}
 
     def search(self, state: LoopState, now: float) -> JsonObject:
@@ -131,7 +149,10 @@ class TrainingSteps:
 
     def gate(self, state: LoopState, _: float) -> JsonObject:
         release = state.search["release"]
-        load_release(Path(release))  # refuses what no server could open
+        try:
+            load_release(Path(release))
+        except InputError as error:  # what no server could open
+            return {"promoted": None, "reason": str(error)}
         verdict = gate_verdict(release)
         figures = self._process(state).results().get("promotion") or {}
         named = ("ratings", "rmse", "champion_rmse", "difference", "low", "high", "level", "attempt")

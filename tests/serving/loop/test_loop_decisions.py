@@ -29,6 +29,12 @@ SETTINGS = LoopSettings()
         (Phase.IDLE, {"cap_usd": 0.0, "spent_usd": 20.0}, Phase.IDLE, r"\$20 are spent \(\$20.00\)"),
         (Phase.DATASET, {}, Phase.SEARCH, "100 served ratings in 1,000"),
         (Phase.DATASET, {"served": 0}, Phase.IDLE, "none of the new ratings can be used"),
+        (
+            Phase.DATASET,
+            {"served": 0, "refused": "of another catalogue"},
+            Phase.IDLE,
+            "used: of another catalogue",
+        ),
         (Phase.SEARCH, {}, Phase.GATE, "the search ended: finished, \\$1.25"),
         (Phase.SEARCH, {"usd": 6.0}, Phase.GATE, "over its cap of \\$5"),
         (Phase.SEARCH, {"exit_code": None}, Phase.SEARCH, "the search runs"),

@@ -69,6 +69,21 @@ def test_one_that_was_asked_to_end_says_so_and_one_that_was_killed_is_started_ag
     assert process.last_lines().endswith("again")
 
 
+def test_where_nothing_can_be_written_no_search_is_started_and_the_exit_code_needs_no_room(
+    tmp_path: Path,
+) -> None:
+    process = SearchProcess(tmp_path)
+    process.process_file(1).mkdir()  # as on a full disk, the shell cannot write it
+    process.start(program(f"open({str(tmp_path / 'mark')!r}, 'w')"), number=1)
+    wait_for(lambda: not process.alive(1))
+    assert process.exit_code(1) is None
+    assert not (tmp_path / "mark").exists()
+    process.process_file(1).rmdir()
+    process.start(program("raise SystemExit(3)"), number=1)
+    assert ended(process) == 3
+    assert all(path.stat().st_size == 0 for path in tmp_path.glob("search-1.lock"))
+
+
 @pytest.mark.parametrize("cluster", [None, "clusters/local.yaml"])
 def test_its_command_parses_and_a_run_that_is_there_is_gone_on_with(
     tmp_path: Path, cluster: str | None
