@@ -1,4 +1,4 @@
-"""What holds for every test: Hypothesis profiles, threads, and MLflow's addresses put back.
+"""What holds for every test: Hypothesis profiles, threads, order, and MLflow's addresses put back.
 
 ``suite`` draws the same examples every time, ``fuzz`` (`make fuzz`) new and more.
 """
@@ -25,6 +25,24 @@ else:
 # pytest-xdist starts a process a core: with a thread a core in each of them they wait for one another.
 ONE_THREAD = "PYTEST_XDIST_WORKER" in os.environ
 MLFLOW_VARIABLES = ("MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """pytest-xdist hands files out in the order below, not those with most tests first."""
+    if hasattr(config.option, "loadscopereorder"):
+        config.option.loadscopereorder = False
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest files first: no worker is left alone with one at the end."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+
+    def place(item: pytest.Item) -> int:
+        if item.path not in slow:
+            return 2
+        return 0 if item.path.parent.name == "end_to_end" else 1
+
+    items.sort(key=place)
 
 
 @pytest.fixture(autouse=True)

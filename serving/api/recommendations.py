@@ -25,6 +25,7 @@ from serving.api.schemas import (
     UserListQuery,
     UserPredictionsQuery,
 )
+from serving.engine.admission import BatchCall
 from serving.engine.catalogue_answers import predict
 from serving.engine.requests import RecommendationRequest, Recommended, excluded_ids
 from serving.engine.service import Service
@@ -125,7 +126,8 @@ async def many_recommendations(request: Request, body: BatchBody) -> Response:
     wanted = [_recommendation_request(service, one) for one in body.requests]
     for one in wanted:  # one bad request refuses the call before any exposure is stored
         service.lists.validate(one)
-    served = await asyncio.gather(*(service.lists.recommend(request, batched=True) for request in wanted))
+    call = BatchCall()
+    served = await asyncio.gather(*(service.lists.recommend(request, batch=call) for request in wanted))
     answers = [
         list_response(given, explain=one.explain, unknown=_unknown_items(given, one))
         for given, one in zip(served, body.requests, strict=True)

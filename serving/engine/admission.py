@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
-BATCH_WAIT_SECONDS = 5.0  # a list of a batch that has no turn by then refuses the call
+BATCH_WAIT_SECONDS = 5.0  # a batch call none of whose lists has a turn for so long is refused
 
 
 class Overloaded(RuntimeError):
@@ -20,6 +20,13 @@ class Overloaded(RuntimeError):
 
     def __init__(self) -> None:
         super().__init__("too many lists are being computed here at the moment; try again")
+
+
+class BatchCall:
+    """The lists of one batch call. Waiting for one another they are not late: only others' work counts."""
+
+    def __init__(self) -> None:
+        self.turns = 0  # lists that have had theirs
 
 
 class Admission:
@@ -51,18 +58,20 @@ class Admission:
         return self.in_flight >= self._limit or (self.in_flight > 1 and expected > self._longest)
 
     @asynccontextmanager
-    async def place(self, *, batched: bool, patient: bool = False) -> AsyncIterator[None]:
+    async def place(self, *, batch: BatchCall | None = None, patient: bool = False) -> AsyncIterator[None]:
         """Holds one place.
 
         Args:
-            batched: wait for a place, at most ``BATCH_WAIT_SECONDS``; otherwise it is there at once or never.
+            batch: the list's call; it waits for a place until its call has had none for
+                ``BATCH_WAIT_SECONDS``. Without one a place is there at once or never.
             patient: however long it is expected to take: what would be answered instead is worse than late.
 
         Raises:
             Overloaded: there is no place.
         """
-        if batched:
-            await self._turn()
+        if batch is not None:
+            await self._turn(batch)
+            batch.turns += 1
         elif self.in_flight >= self._limit or (self.full and not patient):
             raise Overloaded
         else:
@@ -76,16 +85,20 @@ class Admission:
             self.in_flight -= 1
             self._wake()
 
-    async def _turn(self) -> None:
+    async def _turn(self, batch: BatchCall) -> None:
         if self.in_flight < self._batch_limit and not self._waiting:
             self.in_flight += 1
             return
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting.append(turn)
         try:
-            await asyncio.wait_for(turn, BATCH_WAIT_SECONDS)  # _wake has counted it
+            while not turn.done():
+                turns = batch.turns
+                await asyncio.wait([turn], timeout=BATCH_WAIT_SECONDS)
+                if not turn.done() and batch.turns == turns:
+                    raise TimeoutError
         except (TimeoutError, asyncio.CancelledError) as error:
-            if turn.done() and not turn.cancelled():  # its turn came at the same moment
+            if not turn.cancel():  # its turn came at the same moment, and _wake has counted it
                 self.in_flight -= 1
                 self._wake()
             if isinstance(error, TimeoutError):

@@ -17,7 +17,7 @@ from time import perf_counter
 from recsys.errors import InputError
 from recsys.release.queries import Query, Recommendation, RecommendationList
 from serving.assignment import Assignment
-from serving.engine.admission import Overloaded
+from serving.engine.admission import BatchCall, Overloaded
 from serving.engine.exploration import candidate_count, explored
 from serving.engine.list_computation import ListComputation, is_memorable
 from serving.engine.list_memo import KnownList
@@ -72,8 +72,10 @@ class ListAnswers:
         self._recent_ratings = recent_ratings
         self._shadows = shadows
 
-    async def recommend(self, request: RecommendationRequest, *, batched: bool = False) -> Recommended:
-        """One list. ``batched`` lists wait for their turn; others are computed at once or refused.
+    async def recommend(
+        self, request: RecommendationRequest, *, batch: BatchCall | None = None
+    ) -> Recommended:
+        """One list. Those of a ``batch`` wait for their turn; others are computed at once or refused.
 
         Raises:
             InputError: an unknown genre or arm.
@@ -96,12 +98,12 @@ class ListAnswers:
         if deployment.interleaves(assignment):
             arms = deployment.state.interleaved_arms
             found = await asyncio.gather(
-                *(self._known_or_computed(deployment, arm, request, batched=batched) for arm in arms),
+                *(self._known_or_computed(deployment, arm, request, batch=batch) for arm in arms),
                 return_exceptions=True,
             )
             made, merged = interleave(found, request.count, preferred=assignment.arm, exposure_id=exposure_id)
         else:
-            made = await self._computed(deployment, assignment.arm, request, count, batched=batched)
+            made = await self._computed(deployment, assignment.arm, request, count, batch=batch)
         return self._shown(
             Draft(request.count, exposure_id, user_id, assignment, explore, request, began, placed),
             deployment,
@@ -110,18 +112,24 @@ class ListAnswers:
         )
 
     async def _known_or_computed(
-        self, deployment: Deployment, arm: str, request: RecommendationRequest, *, batched: bool
+        self, deployment: Deployment, arm: str, request: RecommendationRequest, *, batch: BatchCall | None
     ) -> ArmAnswer:
         """An arm's list for an interleaved one: looked up where it can be."""
         began, loaded = perf_counter(), deployment.arms[arm]
         user_id = request.plain_user_id
         known = None if user_id is None else self._known(loaded, user_id, request.count)
         if known is None:
-            return await self._computed(deployment, arm, request, request.count, batched=batched)
+            return await self._computed(deployment, arm, request, request.count, batch=batch)
         return ArmAnswer(arm, loaded, known.answer, {"lookup": 1000 * (perf_counter() - began)}, known)
 
     async def _computed(
-        self, deployment: Deployment, arm: str, request: RecommendationRequest, count: int, *, batched: bool
+        self,
+        deployment: Deployment,
+        arm: str,
+        request: RecommendationRequest,
+        count: int,
+        *,
+        batch: BatchCall | None,
     ) -> ArmAnswer:
         """An arm's list of ``count`` items, remembered where it can be."""
         loaded = deployment.arms[arm]
@@ -130,9 +138,7 @@ class ListAnswers:
         ratings = self._ratings_of(request, query)
         known, filtered = None, None if request.ratings else loaded.filtered_list(query)
         if filtered is None:
-            answer = await self._computation.recommend(
-                loaded, query, arm=arm, request=request, batched=batched
-            )
+            answer = await self._computation.recommend(loaded, query, arm=arm, request=request, batch=batch)
         else:
             answer = replace(filtered, milliseconds={"lookup": 1000 * (perf_counter() - began)})
         if is_memorable(request, query) and not answer.fallback:

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 from recsys.release.queries import Query, RecommendationList
-from serving.engine.admission import Admission, Overloaded
+from serving.engine.admission import Admission, BatchCall, Overloaded
 from serving.engine.list_memo import is_plain
 from serving.engine.micro_batcher import MicroBatcher
 from serving.engine.pending_work import DeadlineExceeded
@@ -45,7 +45,7 @@ class ListComputation:
         *,
         arm: str,
         request: RecommendationRequest,
-        batched: bool = False,
+        batch: BatchCall | None = None,
     ) -> RecommendationList:
         """The list of ``query``, or what replaces it.
 
@@ -54,7 +54,7 @@ class ListComputation:
             query: ``request`` in its rows.
             arm: whose list it is, for the metrics.
             request: what was asked for.
-            batched: wait for a turn; otherwise the list is computed at once or refused.
+            batch: the call of a list that waits for its turn; others are computed at once or refused.
 
         Raises:
             Overloaded: as many lists as may be are being computed, or those before this one take too long,
@@ -66,7 +66,7 @@ class ListComputation:
             answer = self._late_list(loaded, query, person, "the recommender is busy")
         else:
             try:
-                async with self.admission.place(batched=batched, patient=memorable):
+                async with self.admission.place(batch=batch, patient=memorable):
                     answer = await self.batcher.submit(loaded, query, seconds=self._deadline)
             except Overloaded:
                 outdated = self._older_list(loaded, query, person)
@@ -108,7 +108,7 @@ class ListComputation:
     async def call(self, function: Callable[..., Any], *arguments: Any) -> Any:
         """Any other work on a release that somebody waits for. Raises what it raises, ``Overloaded`` or
         ``DeadlineExceeded``."""
-        async with self.admission.place(batched=False):
+        async with self.admission.place():
             return await self.call_unlimited(function, *arguments)
 
     async def call_unlimited(self, function: Callable[..., Any], *arguments: Any) -> Any:

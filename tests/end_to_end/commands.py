@@ -13,6 +13,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from tests.empty_mlflow import place_empty_mlflow
+
 ROOT = Path(__file__).resolve().parents[2]
 DATA = "synthetic:users=120,items=80,ratings=4000"
 TINY = [
@@ -26,7 +28,8 @@ PATIENCE_S = 300
 
 
 def start(out: Path, *arguments: str, environment: dict[str, str] | None = None) -> subprocess.Popen[str]:
-    """search/breakthrough.py in a session of its own, its output in OUT.log."""
+    """search/breakthrough.py in a session of its own, beside an empty MLflow store; its output in OUT.log."""
+    place_empty_mlflow(out.parent / "mlflow.db")
     with open(f"{out}.log", "a") as log:
         return subprocess.Popen(
             [sys.executable, str(ROOT / "search" / "breakthrough.py"), "--out", str(out), *arguments],

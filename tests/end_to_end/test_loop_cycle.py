@@ -17,6 +17,7 @@ from recsys.release.load import read_manifest
 from serving.domain import ArmSpec, ExperimentState, Feedback
 from serving.events.store import EventStore
 from serving.loop.loop_journal import read_journal
+from tests.empty_mlflow import place_empty_mlflow
 from tests.end_to_end.commands import PATIENCE_S, ROOT, TINY, log_of, run
 
 DATA = "synthetic:users=300,items=100,ratings=9000"
@@ -48,7 +49,7 @@ def served_ratings(count: int) -> list[Feedback]:
 def test_served_ratings_become_a_release_that_must_win_to_serve(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'mlflow.db'}")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", place_empty_mlflow(tmp_path / "mlflow.db"))
     champion = tmp_path / "champion"
     assert run(champion, "--data", DATA, *TINY) == 0, log_of(champion)
     store = EventStore(str(tmp_path / "events.db"))

@@ -13,14 +13,14 @@ from typing import Any
 import httpx
 import pytest
 
-from serving.engine.admission import Admission, Overloaded
+from serving.engine.admission import BATCH_WAIT_SECONDS, Admission, BatchCall, Overloaded
 from tests.serving.running import Running, running
 
 
 @pytest.fixture
 def slow(releases: dict[str, Path], tmp_path: Path) -> Iterator[Running]:
-    """A release that takes 20 ms a list, one list a turn; a deadline that a queue of a batch would pass."""
-    with running(tmp_path, {"a": releases["a"]}, deadline_ms=1_500, max_in_flight=2) as made:
+    """A release that takes 40 ms a list, one list a turn; a deadline that a queue of a batch would pass."""
+    with running(tmp_path, {"a": releases["a"]}, deadline_ms=2_000, max_in_flight=2) as made:
         recommender: Any = made.service.deployment.control.recommender
         original = recommender.recommend
 
@@ -73,7 +73,7 @@ def test_sessions_beyond_the_limit_are_refused_and_known_lists_are_not(slow: Run
 
 
 def test_every_list_of_a_batch_is_personal(slow: Running) -> None:
-    """A hundred lists take several seconds of computing; no list is late, each has its own deadline."""
+    """Sixty lists take more than two seconds of computing; no list is late, each has its own deadline."""
     asked = [{"user_id": f"u{number % 40}", "explain": True} for number in range(60)]
     answer = slow.client.post("/v1/recommendations/batch", json={"requests": asked})
     assert answer.status_code == 200, answer.text
@@ -87,8 +87,10 @@ def test_a_batch_leaves_places_for_single_calls() -> None:
         order: list[str] = []
         release = asyncio.Event()
 
+        call = BatchCall()
+
         async def batched(name: str) -> None:
-            async with admission.place(batched=True):
+            async with admission.place(batch=call):
                 order.append(name)
                 await release.wait()
 
@@ -96,10 +98,10 @@ def test_a_batch_leaves_places_for_single_calls() -> None:
         await asyncio.sleep(0)
         await asyncio.sleep(0)
         assert order == ["b0", "b1"]
-        async with admission.place(batched=False), admission.place(batched=False):
+        async with admission.place(), admission.place():
             assert admission.in_flight == 4
             with pytest.raises(Overloaded):
-                async with admission.place(batched=False):
+                async with admission.place():
                     pass
         tasks[3].cancel()
         release.set()
@@ -118,31 +120,31 @@ def test_who_would_wait_too_long_is_refused_before_the_limit() -> None:
         nonlocal now
         admission = Admission(8, longest=0.055, clock=lambda: now)
         for _ in range(100):
-            async with admission.place(batched=False):
+            async with admission.place():
                 now += 0.01
         async with contextlib.AsyncExitStack() as places:
             for _ in range(5):
                 assert not admission.full
-                await places.enter_async_context(admission.place(batched=False))
+                await places.enter_async_context(admission.place())
             assert admission.full
             with pytest.raises(Overloaded):
-                await places.enter_async_context(admission.place(batched=False))
+                await places.enter_async_context(admission.place())
             for _ in range(3):
-                await places.enter_async_context(admission.place(batched=False, patient=True))
+                await places.enter_async_context(admission.place(patient=True))
             with pytest.raises(Overloaded):
-                await places.enter_async_context(admission.place(batched=False, patient=True))
+                await places.enter_async_context(admission.place(patient=True))
         for _ in range(100):  # a stall, again and again
-            async with admission.place(batched=False):
+            async with admission.place():
                 now += 100.0
         assert not admission.full
-        async with admission.place(batched=False):
+        async with admission.place():
             assert not admission.full
-            async with admission.place(batched=False):
+            async with admission.place():
                 assert admission.full
         for _ in range(100):
-            async with admission.place(batched=False):
+            async with admission.place():
                 now += 0.001
-        async with admission.place(batched=False), admission.place(batched=False):
+        async with admission.place(), admission.place():
             assert not admission.full
 
     asyncio.run(main())
@@ -153,12 +155,54 @@ def test_a_batch_that_gets_no_turn_is_refused(monkeypatch: pytest.MonkeyPatch) -
 
     async def main() -> None:
         admission = Admission(1)
-        async with admission.place(batched=False):
+        async with admission.place():
             with pytest.raises(Overloaded):
-                async with admission.place(batched=True):
+                async with admission.place(batch=BatchCall()):
                     pass
         assert admission.in_flight == 0
-        async with admission.place(batched=True):
+        async with admission.place(batch=BatchCall()):
             assert admission.in_flight == 1
 
     asyncio.run(main())
+
+
+class InstantLoop(asyncio.SelectorEventLoop):
+    """Where everybody waits, its clock jumps to the end of the first wait."""
+
+    now = 0.0
+
+    def time(self) -> float:
+        return self.now
+
+    def _run_once(self) -> None:
+        if not self._ready and self._scheduled:  # type: ignore[attr-defined]
+            self.now = max(self.now, self._scheduled[0].when())  # type: ignore[attr-defined]
+        super()._run_once()  # type: ignore[misc]
+
+
+def test_a_batch_waits_for_its_own_lists_and_not_long_for_others() -> None:
+    """Twenty lists of three seconds each, one at a time, and meanwhile another call of two lists."""
+
+    async def main() -> None:
+        admission = Admission(1)
+        own, other = BatchCall(), BatchCall()
+
+        async def computed(call: BatchCall) -> float:
+            async with admission.place(batch=call):
+                await asyncio.sleep(3.0)
+            return asyncio.get_running_loop().time()
+
+        async def refused(call: BatchCall) -> float:
+            with pytest.raises(Overloaded):
+                await computed(call)
+            return asyncio.get_running_loop().time()
+
+        waiting = [asyncio.create_task(computed(own)) for _ in range(20)]
+        await asyncio.sleep(0)
+        late = [asyncio.create_task(refused(other)) for _ in range(2)]
+        assert await asyncio.gather(*waiting) == [3.0 * (number + 1) for number in range(20)]
+        assert await asyncio.gather(*late) == [BATCH_WAIT_SECONDS] * 2
+        assert admission.in_flight == 0
+
+    with asyncio.Runner(loop_factory=InstantLoop) as runner:
+        runner.run(main())

@@ -11,14 +11,15 @@ import pytest
 from recsys.errors import InputError
 from recsys.release.load import read_manifest
 from serving.release_registry import resolve
+from tests.empty_mlflow import place_empty_mlflow
 
 
 def register(
     home: Path, release: Path, monkeypatch: pytest.MonkeyPatch, *, release_id: str | None = None
 ) -> None:
     """A registry of its own in ``home`` with ``release`` as movies@champion, version 1."""
-    uri = f"sqlite:///{home / 'mlflow.db'}"
     home.mkdir(parents=True, exist_ok=True)
+    uri = place_empty_mlflow(home / "mlflow.db")
     monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
     mlflow.set_tracking_uri(uri)
     client = mlflow.MlflowClient()

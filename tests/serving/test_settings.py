@@ -18,6 +18,7 @@ from serving.release_registry import pinned, resolve
 from serving.server import listener
 from serving.settings import read_settings
 from serving.startup_checks import check_exposure, difference, find_releases, named_state, resolve_experiment
+from tests.empty_mlflow import place_empty_mlflow
 from tests.serving.running import arms_of, settings_for
 
 YAML = Path(__file__).resolve().parents[2] / "serving" / "serve.yaml"
@@ -187,9 +188,10 @@ def test_a_release_out_of_mlflow(
 
     from recsys.release.load import read_manifest
 
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'mlflow.db'}")
+    uri = place_empty_mlflow(tmp_path / "mlflow.db")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    mlflow.set_tracking_uri(f"sqlite:///{tmp_path / 'mlflow.db'}")
+    mlflow.set_tracking_uri(uri)
     client = mlflow.MlflowClient()
     experiment = client.create_experiment("releases", artifact_location=(tmp_path / "artifacts").as_uri())
     run = client.create_run(experiment)

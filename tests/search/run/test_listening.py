@@ -18,6 +18,7 @@ from search.run.projection import Projector
 from search.run.run_state import RunState
 from search.storage.run_dir import RunFolder
 from search.tracking import Tracker
+from tests.empty_mlflow import place_empty_mlflow
 
 
 @pytest.mark.slow
@@ -29,7 +30,8 @@ def test_a_sign_of_nearly_every_trial_is_told_once_and_counted(tmp_path: Path) -
     meter = Meter(Budget(price_usd=0, nodes=1, max_usd=1, max_hours=None, finish_hours=0), time.time())
     projector = Projector(SearchPlan(), (), ledger, meter)
     progress = ProgressDisplay(ledger, meter, projector, stream=shown)
-    tracker = Tracker.open(folder.path, name="run", params={}, uri=f"sqlite:///{tmp_path}/mlflow.db")
+    uri = place_empty_mlflow(tmp_path / "mlflow.db")
+    tracker = Tracker.open(folder.path, name="run", params={}, uri=uri)
     everyone = FanOutListener(folder, ledger, progress, tracker, Notifier(()), projector)
     for trial in range(4):
         everyone.event(RunEvent(EventKind.GRADIENT, at=0.0, trial=trial, epoch=1, value=12.0, threshold=10.0))

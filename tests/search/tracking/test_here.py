@@ -14,6 +14,7 @@ from search.tracking import Tracker
 from search.tracking.forwarding import TrackingForwarder
 from search.tracking.mlflow_writer import EXPERIMENT, MlflowWriter
 from search.tracking.sender import NullSender
+from tests.empty_mlflow import place_empty_mlflow
 from tests.search.made_runs import make_run, make_trial
 from tests.search.webhooks import WebhookServer
 
@@ -30,6 +31,8 @@ def rented(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     monkeypatch.delenv("DISCORD_WEBHOOK_URL", raising=False)
     folder = tmp_path / "runs" / "rented"
+    folder.parent.mkdir()
+    place_empty_mlflow(folder.parent / "mlflow.db")
     run = make_run(folder, trials=2)
     tracker = Tracker.open(folder, name="rented", params={})
     assert isinstance(tracker._sender, NullSender)
@@ -83,7 +86,7 @@ def test_the_release_is_judged_here_once_all_of_it_has_come(rented: Path) -> Non
 def test_the_experiments_name_in_the_environment_is_honoured(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    uri = f"sqlite:///{tmp_path}/mlflow.db"
+    uri = place_empty_mlflow(tmp_path / "mlflow.db")
     monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", "films of mine")
     MlflowWriter(uri, artifacts=tmp_path / "artifacts")
     client = MlflowClient(tracking_uri=uri, registry_uri=uri)
