@@ -17,7 +17,7 @@ from clusters.cluster_errors import ClusterError, ClusterFailed
 from clusters.fetch import fetch_last
 from clusters.forecast import Workload
 from clusters.launch import confirm, prepare
-from clusters.monitor import Interrupts, poll, sigterm_as_interrupt
+from clusters.monitor import Interrupts, poll, returns_exit_code
 from clusters.provider import make_provider
 from clusters.providers import provider_class
 from clusters.remote_run import forget_secrets
@@ -263,18 +263,9 @@ def parser() -> argparse.ArgumentParser:
     return top
 
 
+@returns_exit_code()
 def main(arguments: list[str] | None = None) -> int:
     """Run one command; its exit code."""
     os.umask(0o077)
     options = parser().parse_args(arguments)
-    try:
-        with sigterm_as_interrupt():
-            return int(options.work(options))
-    except ClusterError as problem:
-        print(f"error: {problem}", file=sys.stderr)
-        return 2
-    except ClusterFailed as problem:
-        print(f"error: {problem}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        return 130
+    return int(options.work(options))

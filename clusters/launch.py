@@ -22,7 +22,7 @@ from clusters.budget_args import refuse_secrets
 from clusters.cluster_errors import ClusterError, ClusterFailed
 from clusters.existing_ray import joining_environment
 from clusters.forecast import Workload
-from clusters.monitor import Interrupts, sigterm_as_interrupt
+from clusters.monitor import Interrupts, returns_exit_code
 from clusters.provider import Provider, make_provider
 from clusters.quote import Quote
 from clusters.remote_run import SEARCH, RemoteRun
@@ -39,6 +39,7 @@ def log(text: str) -> None:
     print(f"cluster: {text}", flush=True)
 
 
+@returns_exit_code(interrupted="interrupted: nothing was rented")
 def launch_search(
     cluster_yaml: Path,
     arguments: list[str],
@@ -56,41 +57,6 @@ def launch_search(
     webhooks from here, and then none of those secrets goes to a pod (unless detached). Prints its own
     messages; raises nothing; returns the exit code.
     """
-    try:
-        with sigterm_as_interrupt():
-            return _launch(
-                cluster_yaml,
-                arguments,
-                out=out,
-                yes=yes,
-                detach=detach,
-                attach=attach,
-                while_here=while_here,
-                workload=workload,
-            )
-    except ClusterError as problem:
-        print(f"error: {problem}", file=sys.stderr)
-        return 2
-    except ClusterFailed as problem:
-        print(f"error: {problem}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("interrupted: nothing was rented", file=sys.stderr)
-        return 130
-
-
-def _launch(
-    cluster_yaml: Path,
-    arguments: list[str],
-    *,
-    out: Path,
-    yes: bool,
-    detach: bool,
-    attach: bool,
-    while_here: WhileHere | None,
-    workload: Workload | None,
-) -> int:
-    """`launch_search`, with its failures as exceptions."""
     spec = read_spec(cluster_yaml)
     if isinstance(spec, LocalSpec | AddressSpec):
         return run_here(spec, arguments, out=out, detach=detach, attach=attach)

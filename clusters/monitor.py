@@ -16,8 +16,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from enum import Enum
+from functools import wraps
 from pathlib import Path
 from types import FrameType
+from typing import ParamSpec
 
 from clusters import state as states
 from clusters.bootstrap_cluster import BASE, CODE
@@ -26,6 +28,8 @@ from clusters.fetch import Fetcher
 from clusters.provider import Log, Provider
 from clusters.ssh import Ssh
 from clusters.state import ClusterState
+
+Arguments = ParamSpec("Arguments")
 
 LOOK_SECONDS = 2.0
 FETCH_SECONDS = 15.0
@@ -91,6 +95,31 @@ def sigterm_as_interrupt() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+def returns_exit_code(
+    *, interrupted: str | None = None
+) -> Callable[[Callable[Arguments, int]], Callable[Arguments, int]]:
+    """A command whose failures become one line on stderr and an exit code: 2 for bad input, 1 for a failure
+    while running, 130 for an interrupt or SIGTERM (``interrupted`` is its line, if any)."""
+
+    def decorate(command: Callable[Arguments, int]) -> Callable[Arguments, int]:
+        @wraps(command)
+        def run(*args: Arguments.args, **kwargs: Arguments.kwargs) -> int:
+            try:
+                with sigterm_as_interrupt():
+                    return command(*args, **kwargs)
+            except (ClusterError, ClusterFailed) as problem:
+                print(f"error: {problem}", file=sys.stderr)
+                return 2 if isinstance(problem, ClusterError) else 1
+            except KeyboardInterrupt:
+                if interrupted:
+                    print(interrupted, file=sys.stderr)
+                return 130
+
+        return run
+
+    return decorate
 
 
 def signal_job(head: Ssh, job: str, name: str) -> None:

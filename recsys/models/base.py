@@ -100,6 +100,16 @@ class Trainer(Protocol):
         """Trainable numbers, every table counted."""
 
 
+class NoLatent:
+    """The part of a ``Trainer`` that a model without a latent or a plateau schedule leaves alone."""
+
+    def latent_statistics(self, ratings: Ratings) -> tuple[float, float]:
+        return 0.0, 1.0
+
+    def on_validation(self, loss: float) -> None:
+        pass
+
+
 @dataclass(frozen=True)
 class ModelFamily:
     """A kind of model: one line in the registry.

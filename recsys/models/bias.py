@@ -16,7 +16,7 @@ from pydantic import NonNegativeFloat, PositiveInt
 
 from recsys.data.ratings import Ratings, weighted_mean
 from recsys.data.split import TrainingData
-from recsys.models.base import History, ModelArtifact, ModelFamily
+from recsys.models.base import History, ModelArtifact, ModelFamily, NoLatent
 from recsys.models.family_config import family_config
 from recsys.models.ranges import FloatRange, Range
 from recsys.types import Arrays, FloatArray, IntArray
@@ -40,7 +40,7 @@ def _deviation(
     return deviation
 
 
-class BiasTrainer:
+class BiasTrainer(NoLatent):
     """One epoch is one round over items, then users."""
 
     def __init__(
@@ -69,12 +69,6 @@ class BiasTrainer:
     def predict(self, ratings: Ratings) -> NDArray[np.float32]:
         stars = self.mean + self.user_bias[ratings.users] + self.item_bias[ratings.items]
         return np.clip(stars, ratings.scale.low, ratings.scale.high).astype(np.float32)
-
-    def latent_statistics(self, ratings: Ratings) -> tuple[float, float]:
-        return 0.0, 1.0
-
-    def on_validation(self, loss: float) -> None:
-        pass
 
     def state(self) -> Arrays:
         return {"user_bias": self.user_bias.copy(), "item_bias": self.item_bias.copy()}

@@ -21,7 +21,7 @@ from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
 
 from recsys.data.ratings import Ratings
 from recsys.data.split import TrainingData
-from recsys.models.base import TRAIN_SAMPLE, History, ModelArtifact, ModelFamily
+from recsys.models.base import TRAIN_SAMPLE, History, ModelArtifact, ModelFamily, NoLatent
 from recsys.models.bias import BiasConfig, BiasTrainer
 from recsys.models.family_config import family_config, require
 from recsys.models.ranges import FloatRange, IntRange, Range
@@ -93,7 +93,7 @@ def nearest_items(
     return rows, similarities
 
 
-class ItemKnnTrainer:
+class ItemKnnTrainer(NoLatent):
     """``rows`` and ``similarities`` (items, kept): each item's neighbours, nearest first. On the CPU."""
 
     def __init__(
@@ -169,12 +169,6 @@ class ItemKnnTrainer:
             stars[at] = np.clip(plain[at] + deviation, ratings.scale.low, ratings.scale.high)
             start += len(at)
         return stars
-
-    def latent_statistics(self, ratings: Ratings) -> tuple[float, float]:
-        return 0.0, 1.0
-
-    def on_validation(self, loss: float) -> None:
-        pass
 
     def state(self) -> Arrays:
         arrays: Arrays = {"trained": np.array([self.trained]), "rows": self.rows.copy()}

@@ -20,7 +20,7 @@ from recsys.data.ratings import RatingScale
 from recsys.models.family_config import family_config
 from recsys.models.ranges import Categorical, FloatRange, Range
 from recsys.ranking.ranker import Ranker
-from recsys.ranking.rating_matrix import typical_length
+from recsys.ranking.rating_matrix import weigh_ratings
 
 UNIT = RatingScale(0.0, 1.0)
 
@@ -77,15 +77,10 @@ def fit_als(
     spread = 0.1 / np.sqrt(config.factors)
     start = np.random.default_rng(seed).normal(0, spread, (items, config.factors)).astype(np.float32)
     start[unrated] = 0
-    lengths = np.diff(rated.indptr)
-    typical = typical_length(lengths)
-    damped = (np.maximum(lengths, 1) / typical) ** -config.user_damping
-    mean = float(rated.data.mean(dtype=np.float64)) if rated.nnz else 1.0
-    weights = np.repeat(damped, lengths) * (rated.data / mean) ** config.liking
-    weighted = sp.csr_matrix((weights.astype(np.float32), rated.indices, rated.indptr), shape=rated.shape)
+    weighted, weight = weigh_ratings(rated, damping=config.user_damping, liking=config.liking, scale=scale)
     everyone = weighted
     if pages is not None and pages.shape[0] and config.pages > 0:
-        values = config.pages * (pages.data / mean) ** config.liking
+        values = config.pages * (pages.data / weight["mean"]) ** config.liking
         further = sp.csr_matrix((values.astype(np.float32), pages.indices, pages.indptr), shape=pages.shape)
         everyone = sp.vstack([weighted, further], format="csr")
     of_users, of_items = alternate(
@@ -105,14 +100,7 @@ def fit_als(
                 "fixed": config.ridge * config.unobserved * int((~unrated).sum()),
                 "per_rating": config.ridge,
             },
-            "weight": {
-                "typical": typical,
-                "damping": config.user_damping,
-                "liking": config.liking,
-                "mean": mean,
-                "low": scale.low,
-                "span": scale.span,
-            },
+            "weight": weight,
         },
         arrays={
             "factors": of_items,

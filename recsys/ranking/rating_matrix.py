@@ -16,6 +16,30 @@ def typical_length(lengths: IntArray) -> float:
     return float(lengths[lengths > 0].mean()) if lengths.any() else 1.0
 
 
+def weigh_ratings(
+    rated: sp.csr_matrix, *, damping: float, liking: float, scale: RatingScale
+) -> tuple[sp.csr_matrix, dict[str, float]]:
+    """Ratings by how much they count: heavy raters less each (``damping``), better liked items more.
+
+    Args:
+        rated: (users, items) float32, a ``rated_matrix``.
+        damping: A rating of a user with n of them weighs (n / mean n)^-damping.
+        liking: Times (its value in ``rated`` / their mean)^liking.
+        scale: The ratings' scale.
+
+    Returns:
+        (users, items) float32 weights, and the ``weight`` settings by which a ranker folds people in.
+    """
+    lengths = np.diff(rated.indptr)
+    typical = typical_length(lengths)
+    damped = (np.maximum(lengths, 1) / typical) ** -damping
+    mean = float(rated.data.mean(dtype=np.float64)) if rated.nnz else 1.0
+    weights = np.repeat(damped, lengths) * (rated.data / mean) ** liking
+    weighted = sp.csr_matrix((weights.astype(np.float32), rated.indices, rated.indptr), shape=rated.shape)
+    settings = {"typical": typical, "damping": damping, "liking": liking, "mean": mean}
+    return weighted, settings | {"low": scale.low, "span": scale.span}
+
+
 def popularity(rated: sp.csr_matrix) -> NDArray[np.float32]:
     """(items,) ratings over those of the most rated item."""
     counts = np.bincount(rated.indices, minlength=rated.shape[1]).astype(np.float32)

@@ -20,7 +20,7 @@ from recsys.models.family_config import family_config
 from recsys.models.ranges import Categorical, FloatRange, Range
 from recsys.ranking.list_data import ListData
 from recsys.ranking.ranker import Ranker
-from recsys.ranking.rating_matrix import typical_length
+from recsys.ranking.rating_matrix import weigh_ratings
 from recsys.ranking.taste_vectors import right_singular
 
 
@@ -56,12 +56,7 @@ def fit_spectral(data: ListData, config: SpectralConfig, *, seed: int) -> Ranker
         A ranker of item factors (items, k), folded in by their sum, with the users of ``data``.
     """
     rated, scale = data.rated, data.ratings.scale
-    lengths = np.diff(rated.indptr)
-    typical = typical_length(lengths)
-    damped = (np.maximum(lengths, 1) / typical) ** -config.user_damping
-    mean = float(rated.data.mean(dtype=np.float64)) if rated.nnz else 1.0
-    weights = np.repeat(damped, lengths) * (rated.data / mean) ** config.liking
-    weighted = sp.csr_matrix((weights.astype(np.float32), rated.indices, rated.indptr), shape=rated.shape)
+    weighted, weight = weigh_ratings(rated, damping=config.user_damping, liking=config.liking, scale=scale)
     counts = np.bincount(rated.indices, minlength=rated.shape[1])
     columns = (np.maximum(counts, 1) ** -config.scaling).astype(np.float32)
     values, vectors = right_singular((weighted @ sp.diags(columns)).tocsr(), config.factors, seed=seed)
@@ -74,14 +69,7 @@ def fit_spectral(data: ListData, config: SpectralConfig, *, seed: int) -> Ranker
         settings={
             "config": asdict(config),
             "ridge": None,
-            "weight": {
-                "typical": typical,
-                "damping": config.user_damping,
-                "liking": config.liking,
-                "mean": mean,
-                "low": scale.low,
-                "span": scale.span,
-            },
+            "weight": weight,
         },
         arrays={
             "factors": factors,

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from recsys.data.ratings import Ratings
 from recsys.data.split import TrainingData
-from recsys.models.base import TRAIN_SAMPLE, ModelArtifact
+from recsys.models.base import TRAIN_SAMPLE, ModelArtifact, NoLatent
 from recsys.models.bayes_mf.config import BayesMfConfig
 from recsys.models.bayes_mf.pair_prediction import PairPrediction
 from recsys.models.bayes_mf.posterior_samples import PosteriorSamples, SampleCollector, draw_of
@@ -21,7 +21,7 @@ from recsys.models.bayes_mf.sampler import Sampler
 from recsys.types import Arrays, JsonObject
 
 
-class BayesMfTrainer:
+class BayesMfTrainer(NoLatent):
     """One chain, on ``device``.
 
     Until the burn-in is over, prediction uses the chain's last state alone; from then on the kept samples.
@@ -75,12 +75,6 @@ class BayesMfTrainer:
             )
         stars = self._prediction.stars(ratings.users, ratings.items)
         return np.clip(stars, ratings.scale.low, ratings.scale.high)
-
-    def latent_statistics(self, ratings: Ratings) -> tuple[float, float]:
-        return 0.0, 1.0
-
-    def on_validation(self, loss: float) -> None:
-        pass
 
     def state(self) -> Arrays:
         arrays: Arrays = {"done": np.array([self.done])}

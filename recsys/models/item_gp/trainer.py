@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from recsys.data.ratings import Ratings
 from recsys.data.split import TrainingData
-from recsys.models.base import TRAIN_SAMPLE, ModelArtifact
+from recsys.models.base import TRAIN_SAMPLE, ModelArtifact, NoLatent
 from recsys.models.bayes_mf.config import BayesMfConfig
 from recsys.models.bayes_mf.sampler import Sampler
 from recsys.models.item_gp.all_users import regress_all
@@ -33,7 +33,7 @@ class Solved:
     weights: NDArray[np.float32]
 
 
-class ItemGpTrainer:
+class ItemGpTrainer(NoLatent):
     """One chain, and a regression a user, on ``device``. Until the burn-in is over, the vectors are those
     of the chain's last state; from then on the mean over its samples."""
 
@@ -104,12 +104,6 @@ class ItemGpTrainer:
             covariance = solved.kernel.between(vectors[items], vectors[rated])
             stars[rows] = solved.vectors.prior[items] @ self.traits[user] + covariance @ solved.weights[own]
         return np.clip(stars, ratings.scale.low, ratings.scale.high)
-
-    def latent_statistics(self, ratings: Ratings) -> tuple[float, float]:
-        return 0.0, 1.0
-
-    def on_validation(self, loss: float) -> None:
-        pass
 
     def state(self) -> Arrays:
         arrays: Arrays = {"done": np.array([self.done])}

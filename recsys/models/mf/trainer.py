@@ -18,7 +18,7 @@ from torch import Tensor
 
 from recsys.data.ratings import Ratings, weighted_mean
 from recsys.data.split import TrainingData
-from recsys.models.base import ModelArtifact
+from recsys.models.base import ModelArtifact, NoLatent
 from recsys.models.mf.config import MfConfig
 from recsys.models.mf.posterior import RowFactors, learn_prior, make_blocks, update
 from recsys.seeds import derive_seed
@@ -28,7 +28,7 @@ BIAS_PRECISION = 5.0  # of the prior over biases before it is learnt, per star s
 NOISE_VARIANCE = 0.8  # before it is learnt, stars squared
 
 
-class MfTrainer:
+class MfTrainer(NoLatent):
     def __init__(self, config: MfConfig, data: TrainingData, *, seed: int, device: torch.device) -> None:
         self.config, self.train, self.device = config, data.train, device
         train = data.train
@@ -97,12 +97,6 @@ class MfTrainer:
         )
         stars = self.mean + self._link(users, items).cpu().numpy()
         return np.clip(stars, ratings.scale.low, ratings.scale.high).astype(np.float32)
-
-    def latent_statistics(self, ratings: Ratings) -> tuple[float, float]:
-        return 0.0, 1.0
-
-    def on_validation(self, loss: float) -> None:
-        pass
 
     def state(self) -> Arrays:
         arrays: Arrays = {"noise_variance": np.array([self.noise_variance])}

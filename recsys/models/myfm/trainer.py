@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from recsys.data.ratings import Ratings
 from recsys.data.split import TrainingData
-from recsys.models.base import TRAIN_SAMPLE, ModelArtifact
+from recsys.models.base import TRAIN_SAMPLE, ModelArtifact, NoLatent
 from recsys.models.bayes_mf.observation import levels_of
 from recsys.models.bayes_mf.posterior_samples import scores_of, stars_of
 from recsys.models.myfm.config import MyFmConfig
@@ -64,7 +64,7 @@ def feature_blocks(config: MyFmConfig, data: TrainingData) -> tuple[FeatureBlock
     return sides[0], sides[1]
 
 
-class MyFmTrainer:
+class MyFmTrainer(NoLatent):
     """``arrays`` is empty until the chain has run. On one core of the CPU, which the library uses."""
 
     def __init__(self, config: MyFmConfig, data: TrainingData, *, seed: int) -> None:
@@ -162,12 +162,6 @@ class MyFmTrainer:
                 scores_of(users, items), np.ones(1), self.arrays["cutpoints"], self.levels, self.centre
             )
         return np.clip(stars, ratings.scale.low, ratings.scale.high)
-
-    def latent_statistics(self, ratings: Ratings) -> tuple[float, float]:
-        return 0.0, 1.0
-
-    def on_validation(self, loss: float) -> None:
-        pass
 
     def state(self) -> Arrays:
         return {name: array.copy() for name, array in self.arrays.items()}
