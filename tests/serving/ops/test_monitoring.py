@@ -61,3 +61,16 @@ def test_promtool_accepts_rules_and_configuration() -> None:
         messages = subprocess.run(["promtool", "check", check, FOLDER / name], capture_output=True, text=True)
         assert messages.returncode == 0, messages.stderr
         assert "SUCCESS" in messages.stdout
+
+
+@pytest.mark.system
+def test_promtool_accepts_the_queries_of_the_dashboard(tmp_path: Path) -> None:
+    queries = [expression.replace("$__rate_interval", "1m") for expression in expressions()]
+    rules = [{"record": f"query:{number}", "expr": query} for number, query in enumerate(queries)]
+    file = tmp_path / "queries.yml"
+    for broken in (False, True):
+        if broken:
+            rules[0]["expr"] += ")"
+        file.write_text(yaml.safe_dump({"groups": [{"name": "dashboard", "rules": rules}]}))
+        done = subprocess.run(["promtool", "check", "rules", file], capture_output=True, text=True)
+        assert (done.returncode != 0) == broken, done.stderr
