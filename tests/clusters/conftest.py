@@ -1,12 +1,14 @@
-"""A played account for the tests of this folder; each has a state folder of its own."""
+"""A played account for the tests of this folder; each has a state folder of its own. A plan is read once."""
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from clusters.cli import plan_workload
 from tests.clusters.failures import prove
 from tests.clusters.played.playing import Play, playing
 from tests.clusters.played.stage import Stage
@@ -14,6 +16,15 @@ from tests.clusters.played.stage import Stage
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "failure(what, injected, seen): a row of tests/clusters/failures.py")
+
+
+read_plan_once = functools.cache(plan_workload)  # a process that imports the whole search, for each plan
+
+
+@pytest.fixture(autouse=True)
+def plans_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """``quote --plan`` reads a plan in a process of its own: the first time, for all tests of a worker."""
+    monkeypatch.setattr("clusters.cli.plan_workload", read_plan_once)
 
 
 @pytest.fixture

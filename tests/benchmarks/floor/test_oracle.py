@@ -15,6 +15,7 @@ from recsys.data.world import ARCHETYPES, OWN_SHARE, USER_SPREAD, World
 from tests.benchmarks.floor.oracle import POSITION, infer
 
 NODES = 7  # in each of five dimensions: 16,807 people of each archetype
+NEGLIGIBLE = 1e-8  # of the prior: such people, half of all, hold 0.001% of it
 
 
 def tiny(nonlinear: float, drift: float) -> tuple[World, Synthetic]:
@@ -27,6 +28,8 @@ def crowd(world: World) -> tuple[World, np.ndarray[tuple[int], np.dtype[np.float
     nodes, weights = hermegauss(NODES)
     grid = np.stack(np.meshgrid(*[nodes] * POSITION, indexing="ij"), axis=-1).reshape(-1, POSITION)
     weight = np.stack(np.meshgrid(*[weights] * POSITION, indexing="ij"), axis=-1).reshape(-1, POSITION)
+    weight = weight.prod(axis=1) / weights.sum() ** POSITION
+    grid, weight = grid[weight > NEGLIGIBLE], weight[weight > NEGLIGIBLE]
     own = np.sqrt(OWN_SHARE) * grid[:, 1:]
     then, now = (
         (np.sqrt(1 - OWN_SHARE) * kinds[:, None] + own).reshape(-1, own.shape[1]).astype(np.float32)
@@ -34,7 +37,7 @@ def crowd(world: World) -> tuple[World, np.ndarray[tuple[int], np.dtype[np.float
     )
     bias = np.tile(USER_SPREAD * grid[:, 0], ARCHETYPES).astype(np.float32)
     people = replace(world, users_then=then, users_now=now, user_bias=bias)
-    return people, np.tile(weight.prod(axis=1), ARCHETYPES)
+    return people, np.tile(weight, ARCHETYPES)
 
 
 def integrated(world: World, history: Ratings, asked: Ratings) -> list[float]:
