@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic, sleep, time
 from typing import Any
+from unittest.mock import patch
 
 import httpx
 
@@ -83,7 +84,7 @@ def settings_for(folder: Path, releases: Mapping[str, Path], *shares: float, **f
         "port": free_port(),
         "events": str(folder / "events.db"),
         "poll_seconds": 0.05,
-        "deadline_ms": 2_000,
+        "deadline_ms": 60_000,  # no list is late on a slow machine either
     }
     return read_settings({**made, "experiment": experiment, **fields}, where="the test")
 
@@ -96,7 +97,10 @@ def running(
     clock: Callable[[], float] = time,
     **fields: Any,
 ) -> Iterator[Running]:
-    """``clock`` is that of the results: one that runs ahead finds every window closed."""
+    """``clock`` is that of the results: one that runs ahead finds every window closed.
+
+    Deadlines of lists and of a batch's turns are a minute unless a test sets its own: answers do not depend
+    on the machine's speed."""
     settings = settings_for(folder, releases, *shares, **fields)
     service = Service(settings)
     service.start()
@@ -112,7 +116,10 @@ def running(
     server.start()
     url = f"http://127.0.0.1:{settings.port}"
     try:
-        with httpx.Client(base_url=url, timeout=30) as speaker:
+        with (
+            patch("serving.engine.admission.BATCH_WAIT_SECONDS", 60.0),
+            httpx.Client(base_url=url, timeout=120) as speaker,
+        ):
             yield Running(service, server, url, speaker)
     finally:
         server.stop()

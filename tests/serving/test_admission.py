@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import time
+import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import httpx
 import pytest
@@ -17,48 +19,74 @@ from serving.engine.admission import BATCH_WAIT_SECONDS, Admission, BatchCall, O
 from tests.serving.running import Running, running
 
 
+@dataclass
+class Slow:
+    """``made`` computes no list while ``go`` is clear, and two at most are in flight; ``submitted`` are the
+    seconds that each list had and how many were in flight, at the moment of its turn."""
+
+    made: Running
+    go: threading.Event
+    submitted: list[tuple[float, int]]
+
+
 @pytest.fixture
-def slow(releases: dict[str, Path], tmp_path: Path) -> Iterator[Running]:
-    """A release that takes 40 ms a list, one list a turn; a deadline that a queue of a batch would pass."""
-    with running(tmp_path, {"a": releases["a"]}, deadline_ms=2_000, max_in_flight=2) as made:
+def slow(releases: dict[str, Path], tmp_path: Path) -> Iterator[Slow]:
+    with running(tmp_path, {"a": releases["a"]}, max_in_flight=2) as made:
+        slow = Slow(made, threading.Event(), [])
+        slow.go.set()
         recommender: Any = made.service.deployment.control.recommender
-        original = recommender.recommend
+        computation = made.service.computation
+        compute, submit = recommender.recommend, computation.batcher.submit
 
         def recommend(queries: list[Any], rules: Any, **more: Any) -> Any:
-            time.sleep(0.04 * len(queries))
-            return original(queries, rules, **more)
+            assert slow.go.wait(60)
+            return compute(queries, rules, **more)
 
-        recommender.recommend = recommend
-        yield made
+        def submitted(loaded: Any, query: Any, *, seconds: float) -> Any:
+            slow.submitted.append((seconds, computation.admission.in_flight))
+            return submit(loaded, query, seconds=seconds)
+
+        with (
+            patch.object(recommender, "recommend", recommend),
+            patch.object(computation.batcher, "submit", submitted),
+        ):
+            yield slow
 
 
-def test_beyond_the_limit_it_is_503_at_once_and_the_rest_is_personal(slow: Running) -> None:
-    def ask(number: int) -> tuple[int, float, str]:
-        began = time.monotonic()
-        answer = slow.client.get(f"/v1/users/u{number % 40}/recommendations?explain=true")
+def test_beyond_the_limit_it_is_503_at_once_and_the_rest_is_personal(slow: Slow) -> None:
+    """Nothing is computed until somebody has been refused."""
+    slow.go.clear()
+
+    def ask(number: int) -> tuple[int, str]:
+        answer = slow.made.client.get(f"/v1/users/u{number % 40}/recommendations?explain=true")
         if answer.status_code == 503:
+            slow.go.set()
             assert answer.headers["retry-after"] == "1"
             assert answer.json()["error"]["code"] == "overloaded"
-            return 503, time.monotonic() - began, ""
-        return answer.status_code, time.monotonic() - began, answer.json()["source"]
+            return 503, ""
+        return answer.status_code, answer.json()["source"]
 
     with ThreadPoolExecutor(12) as pool:
         answers = list(pool.map(ask, range(120)))
-    statuses = {status for status, _, _ in answers}
-    assert statuses == {200, 503}
-    assert {source for status, _, source in answers if status == 200} == {"personal"}
-    assert slow.list("u1")["source"] == "personal"  # all places are free again
-    assert 'recsys_overloads_total{outcome="refused"}' in slow.client.get("/metrics").text
+    assert {status for status, _ in answers} == {200, 503}
+    assert {source for status, source in answers if status == 200} == {"personal"}
+    assert slow.made.list("u1")["source"] == "personal"  # all places are free again
+    assert 'recsys_overloads_total{outcome="refused"}' in slow.made.client.get("/metrics").text
 
 
-def test_sessions_beyond_the_limit_are_refused_and_known_lists_are_not(slow: Running) -> None:
-    slow.list("u1")
+def test_sessions_beyond_the_limit_are_refused_and_known_lists_are_not(slow: Slow) -> None:
+    """Nothing is computed until a session has been refused."""
+    client = slow.made.client
+    slow.made.list("u1")
     session = {"ratings": [{"item_id": "i1", "rating": 4}], "user_id": "new"}
+    slow.go.clear()
 
     def ask(number: int) -> tuple[bool, httpx.Response]:
         known = number % 4 == 0
-        body = {"user_id": "u1"} if known else session
-        return known, slow.client.post("/v1/recommendations", json=body)
+        answer = client.post("/v1/recommendations", json={"user_id": "u1"} if known else session)
+        if answer.status_code == 503:
+            slow.go.set()
+        return known, answer
 
     with ThreadPoolExecutor(12) as pool:
         answers = list(pool.map(ask, range(80)))
@@ -67,18 +95,19 @@ def test_sessions_beyond_the_limit_are_refused_and_known_lists_are_not(slow: Run
     refused = next(answer for _, answer in answers if answer.status_code == 503)
     assert refused.json()["error"]["code"] == "overloaded"
     assert refused.headers["retry-after"] == "1"
-    counted = slow.client.get("/metrics").text
+    counted = client.get("/metrics").text
     assert 'recsys_requests_total{route="/v1/recommendations",status="503"}' in counted
-    assert slow.client.post("/v1/recommendations", json=session).json()["source"] == "folded_in"
+    assert client.post("/v1/recommendations", json=session).json()["source"] == "folded_in"
 
 
-def test_every_list_of_a_batch_is_personal(slow: Running) -> None:
-    """Sixty lists take more than two seconds of computing; no list is late, each has its own deadline."""
+def test_every_list_of_a_batch_is_personal(slow: Slow) -> None:
+    """Sixty lists wait for the one place of batches: each has the whole deadline, from its own turn on."""
     asked = [{"user_id": f"u{number % 40}", "explain": True} for number in range(60)]
-    answer = slow.client.post("/v1/recommendations/batch", json={"requests": asked})
+    answer = slow.made.client.post("/v1/recommendations/batch", json={"requests": asked})
     assert answer.status_code == 200, answer.text
     assert [one["user_id"] for one in answer.json()["answers"]] == [one["user_id"] for one in asked]
     assert {one["source"] for one in answer.json()["answers"]} == {"personal"}
+    assert set(slow.submitted) == {(60.0, 1)}
 
 
 def test_a_batch_leaves_places_for_single_calls() -> None:
