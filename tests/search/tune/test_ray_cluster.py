@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -24,12 +25,13 @@ class FakeRay:
         self.address: str | None = None
         self.lookups: list[str] = []  # how a node's registration is looked up in each start
 
-    def init(self, **options: Any) -> None:
+    def init(self, **options: Any) -> SimpleNamespace:
         self.calls.append(options)
         self.address = os.environ.get("RAY_ADDRESS")
         self.lookups.append(services.get_node.__name__)
         if self.failures:
             raise self.failures.pop(0)
+        return SimpleNamespace(address_info={"session_dir": options.get("_temp_dir")})
 
     def shutdown(self) -> None:
         pass
@@ -42,6 +44,7 @@ def start(monkeypatch: pytest.MonkeyPatch, fake: FakeRay) -> module.Resources:
     monkeypatch.setattr(module, "ray", fake)
     monkeypatch.setattr(local_ray, "ray", fake)
     monkeypatch.setattr(local_ray, "PAUSE_SECONDS", 0)
+    monkeypatch.setattr(local_ray, "keep_session", lambda folder: None)
     monkeypatch.setattr(module.ray_internals, "check_words", lambda: None)
     with module.ray_cluster(concurrency=1, gpus_per_trial=0, data_bytes=0) as resources:
         return resources
