@@ -97,6 +97,7 @@ def test_replicas_come_with_the_load_and_go_without_a_lost_event(
     url, events = f"http://127.0.0.1:{port}", tmp_path / "events.db"
     arguments = {
         "drain_seconds": 2,
+        "deadline_ms": 60_000,  # nothing is refused for being slow
         "autoscaling": {
             "max_replicas": 3,
             "target_busy": 0.1,
