@@ -129,9 +129,9 @@ class ExperimentSettings(SettingsModel):
         """The name of the metric that decides."""
         return metric_set(self.rules).primary
 
-    def measured(self) -> tuple[Metric, ...]:
-        """The metrics that count conversions, the primary one first."""
-        return metric_set(self.rules).metrics
+    def measured(self, own: JsonObject | None = None) -> tuple[Metric, ...]:
+        """The metrics that count conversions, the primary one first; an experiment's ``own`` where given."""
+        return metric_set(self.rules if own is None else own).metrics
 
     def state(self) -> ExperimentState:
         """Revision 0, checked. Raises InputError."""

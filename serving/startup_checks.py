@@ -21,7 +21,7 @@ from serving.domain import ExperimentState
 from serving.events.repeated_erasure import repeat_erasures
 from serving.events.rule_log import newest_rules, save_rules
 from serving.events.store import Conflict, EventStore
-from serving.experiments.experiment_metrics import check_thresholds, metric_set
+from serving.experiments.experiment_metrics import check_thresholds
 from serving.release_registry import pinned, resolve
 from serving.settings import Settings
 
@@ -80,8 +80,7 @@ def check_segments(columns: Sequence[str], first: Path) -> None:
 def check_metrics(settings: Settings, state: ExperimentState, first: Path) -> None:
     """Raises InputError for a threshold that no rating of the first arm's release is on either side of."""
     scale = read_manifest(first).dataset.scale
-    metrics = settings.experiment.measured() if state.metrics is None else metric_set(state.metrics).metrics
-    check_thresholds(metrics, scale.low, scale.high)
+    check_thresholds(settings.experiment.measured(state.metrics), scale.low, scale.high)
 
 
 def resolve_experiment(settings: Settings, *, reset: bool = False) -> ExperimentState:

@@ -32,7 +32,7 @@ from serving.events.event_writer import EventWriter, StoreUnavailable
 from serving.events.rows import JournalEntry
 from serving.events.rule_log import RuleConflict, save_rules
 from serving.events.store import EventStore
-from serving.experiments.experiment_metrics import Metric, check_thresholds, metric_set
+from serving.experiments.experiment_metrics import check_thresholds
 from serving.release_registry import resolve
 from serving.service_metrics import ServiceMetrics
 from serving.settings import Settings
@@ -140,7 +140,7 @@ class Service:
         before = self.deployment
         try:
             prepared = self.release_loader.load(state, before)
-            check_thresholds(self._metrics_of(state), *prepared.scale)
+            check_thresholds(self.settings.experiment.measured(state.metrics), *prepared.scale)
         except InputError:
             self.metrics.loads.labels("refused").inc()
             raise
@@ -155,10 +155,6 @@ class Service:
     def scale(self) -> tuple[float, float]:
         """The lowest and highest rating, in stars."""
         return self.deployment.scale
-
-    def _metrics_of(self, state: ExperimentState) -> tuple[Metric, ...]:
-        own = state.metrics
-        return self.settings.experiment.measured() if own is None else metric_set(own).metrics
 
     @property
     def revision(self) -> int:

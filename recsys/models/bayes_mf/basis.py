@@ -18,7 +18,6 @@ import torch
 from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
-Single = NDArray[np.float32]
 EXACT = 512  # smaller side of a matrix that is decomposed whole
 
 
@@ -26,9 +25,9 @@ EXACT = 512  # smaller side of a matrix that is decomposed whole
 class Basis:
     """``left`` (rows, rank), ``values`` (rank,), ``right`` (columns, rank): matrix = left values right'."""
 
-    left: Single
+    left: NDArray[np.float32]
     values: Array
-    right: Single
+    right: NDArray[np.float32]
 
 
 def history_basis(

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
-from recsys.models.bayes_mf.basis import Array, Single
+from recsys.models.bayes_mf.basis import Array
 from recsys.models.bayes_mf.row_groups import RowGroups
 from recsys.models.bayes_mf.row_prior import RowPrior
 
@@ -24,15 +26,15 @@ class FactorBlock:
     counts: Array
 
     @property
-    def vectors(self) -> Single:
+    def vectors(self) -> NDArray[np.float32]:
         return self.drawn.cpu().numpy()
 
     @property
-    def mean(self) -> Single:
+    def mean(self) -> NDArray[np.float32]:
         return self.conditional.cpu().numpy()
 
     @property
-    def precisions(self) -> Single:
+    def precisions(self) -> NDArray[np.float32]:
         return self.noise_precision.cpu().numpy()
 
     def roots(self) -> Tensor:
