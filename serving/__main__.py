@@ -22,7 +22,7 @@ COMMANDS = {
     "loop": ("serving.commands.loop", "retrain on what people do, gate, compare, roll out, again and again"),
     "items": ("serving.commands.items_load", "load a table of items into the catalogue at run time"),
     "worth": ("serving.commands.worth", "say what retraining now is expected to bring"),
-    "data": ("serving.events.retention", "retention, export, erasure, backup and restore of events"),
+    "data": ("serving.commands.data", "retention, export, erasure, backup and restore of events"),
 }
 
 

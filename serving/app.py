@@ -42,6 +42,7 @@ from serving.startup_checks import (
     named_state,
     resolve_experiment,
 )
+from serving.stop_signals import stop_event
 
 APPLICATION = "recommendations"
 GRACE_SECONDS = 20.0  # for requests in flight and events that wait, after the drain
@@ -123,7 +124,9 @@ def serve_here(settings: Settings, start: Start) -> int:
     ready = time.perf_counter() - start.began
     _print_ready(settings, start.state, ready, ray_seconds)
     follower.start()
-    _wait_for_signal()
+    stop = stop_event(signal.SIGINT, signal.SIGTERM)
+    while not stop.wait(0.5):  # a signal may wake another thread than this one, which handles it
+        pass
     print("stopping: open requests are finished first", flush=True)
     follower.stop()
     _stop(settings)
@@ -228,15 +231,6 @@ def _print_ready(settings: Settings, state: ExperimentState, ready: float, ray_s
     print(f"ready in {ready:.1f} s ({ray_seconds:.1f} s of it Ray's own start)")
     print(f"{where}/  the page      {where}/docs  the API")
     print(f"curl {key}'{where}/v1/users/1/recommendations?count=10'", flush=True)
-
-
-def _wait_for_signal() -> None:
-    ended = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        # Set by another thread: this one may hold the event's lock, just waiting or in a handler already.
-        signal.signal(number, lambda *_: threading.Thread(target=ended.set, daemon=True).start())
-    while not ended.wait(0.5):
-        pass
 
 
 def _stop(settings: Settings) -> None:

@@ -1,6 +1,6 @@
-"""What a deployment is told: the YAML's ``args`` and the command line, as one checked value.
+"""Settings of a deployment, validated: the YAML's ``args`` with the command line's options over them.
 
-Secrets are not in it: RECSYS_API_KEY and RECSYS_ADMIN_TOKEN come from the environment of the processes.
+Secrets are not part of them: RECSYS_API_KEY and RECSYS_ADMIN_TOKEN come from the environment.
 """
 
 from __future__ import annotations
@@ -10,12 +10,10 @@ import os
 import tempfile
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from pydantic import (
     AfterValidator,
-    BaseModel,
-    ConfigDict,
     Field,
     ValidationError,
     field_serializer,
@@ -24,19 +22,11 @@ from pydantic import (
 )
 
 from recsys.errors import InputError
-from recsys.types import JsonObject
 from serving.api.rate_limit import parse_rate
-from serving.assignment import check_shares
 from serving.catalogue.rule_set import RuleSet
-from serving.domain import ArmSpec, ExperimentKind, ExperimentState, FeedbackKind, Number, SettingName, Share
 from serving.events.spool import spool_folder
-from serving.experiments.experiment_metrics import (
-    ACCURACY,
-    HIT_RATE,
-    Metric,
-    metric_set,
-    seconds_of,
-)
+from serving.experiment_settings import ExperimentSettings, SettingsModel, first_fault
+from serving.experiments.experiment_metrics import seconds_of
 from serving.experiments.guardrails import Limits
 from serving.operation_settings import OperationSettings
 
@@ -47,112 +37,11 @@ def _rate(text: str) -> str:
 
 
 Rate = Annotated[str, AfterValidator(_rate)]
-NO_RELEASE = (
-    "no release was named: make one with `python search/breakthrough.py`, then start "
-    "`python -m serving serve --release runs/NAME/release`"
-)
-
-
-SMALLEST_WEIGHT, LARGEST_WEIGHT = 1e-6, 1e6  # squares of outcomes stay far from the ends of floats
-
-
-class SettingsModel(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-
-class EventSettings(SettingsModel):
-    """``weight`` of a conversion, and the value ``at_least`` from which on it is one (a rating's stars)."""
-
-    weight: Annotated[Number, Field(ge=SMALLEST_WEIGHT, le=LARGEST_WEIGHT)] = 1.0
-    at_least: Number | None = None
-
-    @model_validator(mode="before")
-    @classmethod
-    def _a_number_is_the_weight(cls, rule: Any) -> Any:
-        return {"weight": rule} if isinstance(rule, int | float) and not isinstance(rule, bool) else rule
-
-
-class MetricSettings(SettingsModel):
-    """``events`` maps a kind of feedback, your own kinds too, to its weight or its rule. ``exposures`` counts
-    all lists that were served, or those that were seen (by an ``impression`` event or a conversion)."""
-
-    events: dict[FeedbackKind, EventSettings] = Field(min_length=1)
-    exposures: Literal["served", "seen"] = "served"
-
-    @field_validator("events")
-    @classmethod
-    def _only_ratings_have_values(cls, events: dict[str, EventSettings]) -> dict[str, EventSettings]:
-        without = sorted(kind for kind, rule in events.items() if rule.at_least is not None)
-        if without and without != ["rating"]:
-            raise ValueError(
-                f"at_least is for ratings, no other feedback has a value: give {without} a weight alone"
-            )
-        return events
-
-
-class ExperimentSettings(SettingsModel):
-    """``salt`` decides who is where; a new one deals everybody anew. As in ``ExperimentState``. ``metrics``
-    has a ``primary`` (the name that decides) and a rule for each other name; ``hit_rate`` and ``accuracy``
-    are there always. ``kind: interleaved`` merges the lists of all arms with a share for each person.
-    ``segments`` are columns of the users' table that the release was made with: secondary results by them."""
-
-    name: SettingName = "main"
-    kind: ExperimentKind = "split"
-    salt: Annotated[str, Field(max_length=200)] = "main"
-    arms: list[ArmSpec] = Field(default_factory=list)
-    holdout: Share = 0.0
-    overrides: dict[str, str] = Field(default_factory=dict)
-    metrics: dict[SettingName, MetricSettings | str] = Field(default_factory=dict)
-    segments: list[str] = Field(default_factory=list, max_length=10)
-
-    @model_validator(mode="after")
-    def _metrics_are_named(self) -> ExperimentSettings:
-        rules = [name for name, rule in self.metrics.items() if isinstance(rule, MetricSettings)]
-        primary = self.metrics.get("primary", HIT_RATE)
-        words = sorted(self.metrics.keys() - set(rules) - {"primary"})
-        if words or "primary" in rules or ACCURACY in rules:
-            raise ValueError(f"metrics need rules with events, got {words or rules}")
-        if primary not in (*rules, HIT_RATE, ACCURACY):
-            raise ValueError(f"the primary metric {primary!r} is none of {[*rules, HIT_RATE, ACCURACY]}")
-        return self
-
-    @property
-    def rules(self) -> JsonObject:
-        """``metrics`` as plain values, defaults written out."""
-        return {
-            name: rule.model_dump() if isinstance(rule, MetricSettings) else rule
-            for name, rule in self.metrics.items()
-        }
-
-    @property
-    def primary(self) -> str:
-        """The name of the metric that decides."""
-        return metric_set(self.rules).primary
-
-    def measured(self, own: JsonObject | None = None) -> tuple[Metric, ...]:
-        """The metrics that count conversions, the primary one first; an experiment's ``own`` where given."""
-        return metric_set(self.rules if own is None else own).metrics
-
-    def state(self) -> ExperimentState:
-        """Revision 0, checked. Raises InputError."""
-        if not self.arms:
-            raise InputError(NO_RELEASE)
-        made = ExperimentState(
-            self.name,
-            0,
-            self.salt,
-            tuple(self.arms),
-            holdout=self.holdout,
-            overrides=dict(self.overrides),
-            kind=self.kind,
-        )
-        check_shares(made)
-        return made
 
 
 class OperationsArgs(SettingsModel):
-    """``window_seconds`` after a user's first list their outcome counts (seconds, or "36 hours", "7 days");
-    ``notify`` a JSON webhook (Discord's comes from DISCORD_WEBHOOK_URL)."""
+    """``window_seconds``: a user's outcome is final this long after their first list (seconds, or "36 hours",
+    "7 days"); ``notify``: a JSON webhook (Discord's comes from DISCORD_WEBHOOK_URL)."""
 
     window_seconds: Annotated[float, Field(gt=0)] = 86_400.0
     tick_seconds: Annotated[float, Field(gt=0, le=3600)] = 1.0
@@ -161,22 +50,22 @@ class OperationsArgs(SettingsModel):
 
     @field_validator("limits", mode="before")
     @classmethod
-    def _primary_is_the_experiments(cls, limits: Any) -> Any:
+    def _refuse_primary(cls, limits: Any) -> Any:
         if isinstance(limits, dict) and "primary" in limits:
             raise ValueError("the primary metric is the experiment's: name it in experiment.metrics.primary")
         return limits
 
     @field_serializer("limits")
-    def _as_given(self, limits: Limits) -> dict[str, float | None]:
+    def _serialize_limits(self, limits: Limits) -> dict[str, float | None]:
         return {name: value for name, value in asdict(limits).items() if name != "primary"}
 
     @field_validator("window_seconds", mode="before")
     @classmethod
-    def _in_words(cls, window: Any) -> Any:
+    def _parse_window(cls, window: Any) -> Any:
         return seconds_of(window) if isinstance(window, str) else window
 
     def as_settings(self, experiment: ExperimentSettings | None = None) -> OperationSettings:
-        """What the operations process is given; the metrics are the experiment's."""
+        """Settings of the operations process, with the experiment's metrics."""
         experiment = experiment or ExperimentSettings()
         return OperationSettings(
             window_seconds=self.window_seconds,
@@ -188,9 +77,9 @@ class OperationsArgs(SettingsModel):
 
 
 class AutoscalingSettings(SettingsModel):
-    """Replicas that follow the load, from ``replicas`` up to ``max_replicas``: as many as keep each one's
-    requests in flight near ``target_ongoing_requests`` on average and its use of a core near ``target_busy``;
-    ``upscale_seconds`` and ``downscale_seconds`` are how long more or fewer must be asked for."""
+    """Autoscaling from ``replicas`` up to ``max_replicas``: as many replicas as keep each one near
+    ``target_ongoing_requests`` requests in flight and near ``target_busy`` of a core, on average.
+    ``upscale_seconds`` and ``downscale_seconds`` are how long a change must be due before it is made."""
 
     max_replicas: Annotated[int, Field(ge=1, le=64)]
     target_ongoing_requests: Annotated[float, Field(gt=0, le=1024)] = 2.0
@@ -200,17 +89,33 @@ class AutoscalingSettings(SettingsModel):
 
 
 class Settings(SettingsModel):
-    """``deadline_ms`` is when a list falls back to popular items; ``max_in_flight`` how many lists a replica
-    computes at once before it refuses more with 503; ``events`` a file or a database URL;
-    ``spool`` the folder for what waits to be written (default: beside the file); ``metrics_folder`` is
-    shared by the replicas of a machine; ``rate_limit`` what a key (without keys: an address) may ask of one
-    replica, as "100/second"; ``trace`` sends OpenTelemetry spans (extra trace); ``hash_user_ids`` false
-    writes ids into the access log as they are, where an erasure does not reach them; ``cors_origins`` are
-    pages of other sites that may ask (``https://shop.example``); ``allowed_hosts`` names that a service
-    without a key answers to beside addresses; ``lists`` is the folder of stored lists, which a process of
-    the lowest priority makes beside the replicas with at most ``lists_cpu`` of a core (0: only ``precompute``
-    makes them); ``drain_seconds`` is how long /readyz says no before the end, so that balancers notice;
-    ``autoscaling`` lets replicas follow the load, with ``replicas`` as the fewest."""
+    """One deployment: the YAML's ``args``.
+
+    Attributes:
+        host, port: the address that every replica listens on.
+        replicas: processes that answer; with ``autoscaling`` the fewest.
+        experiment: the arms, and how they are compared.
+        events: the event store, a file or a database URL.
+        spool: folder for events that wait to be written; null: beside the event store.
+        rules: hidden items, boosts and diversity, until they are changed over HTTP.
+        deadline_ms: milliseconds after which a list falls back to popular items.
+        max_in_flight: lists that a replica computes at once; further ones are answered with 503.
+        max_body_bytes: largest request body.
+        poll_seconds: between two reads of the event store by a replica.
+        drain_seconds: how long /readyz answers 503 before the end, so that balancers notice.
+        autoscaling: replicas follow the load; null is off.
+        allowed_hosts: host names, besides localhost, that a service without a key answers to.
+        cors_origins: origins whose pages may call the API (``https://shop.example``).
+        access_log: a file with one JSON line a request; null is off.
+        log_file: errors and warnings of all processes; null: beside the event store.
+        rate_limit: requests a key (without keys: an address) may send to one replica, as "100/second".
+        trace: send OpenTelemetry spans (extra ``trace``).
+        hash_user_ids: false writes user ids in the clear into the access log, which no erasure reaches.
+        metrics_folder: shared by the replicas of a machine; null: a temporary folder.
+        lists: folder of stored lists; null: beside the event store.
+        lists_cpu: share of a core for the background process that stores lists; 0 is off.
+        operations: statistics, drift and roll-outs.
+    """
 
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=1, le=65535)] = 8000
@@ -240,7 +145,7 @@ class Settings(SettingsModel):
     @model_validator(mode="before")
     @classmethod
     def _absolute_paths(cls, fields: Any) -> Any:
-        """Replicas run in another folder than the command did."""
+        """Replicas run in another working directory than the command."""
         if isinstance(fields, dict):
             fields = dict(fields)
             for name in ("spool", "access_log", "log_file", "events", "metrics_folder", "lists"):
@@ -250,7 +155,7 @@ class Settings(SettingsModel):
         return fields
 
     @model_validator(mode="after")
-    def _replica_bounds(self) -> Settings:
+    def _check_replicas(self) -> Settings:
         if self.autoscaling is not None and self.autoscaling.max_replicas < self.replicas:
             raise ValueError(
                 f"autoscaling.max_replicas is {self.autoscaling.max_replicas}, expected replicas "
@@ -260,7 +165,7 @@ class Settings(SettingsModel):
 
     @property
     def most_replicas(self) -> int:
-        """Replicas that there may be at once."""
+        """The largest number of replicas."""
         return self.replicas if self.autoscaling is None else self.autoscaling.max_replicas
 
     @property
@@ -286,7 +191,7 @@ class Settings(SettingsModel):
 
     @property
     def lists_path(self) -> Path:
-        """Where ``precompute`` stores lists and the server looks for them."""
+        """The folder of stored lists, shared by ``precompute`` and the server."""
         if self.lists is not None:
             return Path(self.lists)
         file = self.events.removeprefix("sqlite:///")
@@ -298,17 +203,8 @@ class Settings(SettingsModel):
 
 
 def read_settings(fields: Any, *, where: str) -> Settings:
-    """Raises InputError that names the first thing wrong in ``where``."""
+    """The settings of ``fields``. Raises InputError that names the first invalid field of ``where``."""
     try:
         return Settings.model_validate(fields)
     except ValidationError as error:
         raise InputError(f"{where}: {first_fault(error)}") from None
-
-
-def first_fault(error: ValidationError) -> str:
-    """The first thing that is wrong, on one line: where, what was expected, what was got."""
-    first = error.errors()[0]
-    # The branches of a union (a rule of ``metrics``, or a name) are no names that anybody wrote.
-    names = [str(name) for name in first["loc"] if name not in ("MetricSettings", "str", "[key]")]
-    words = first["msg"].removeprefix("Value error, ")
-    return f"{'.'.join(names)}: {words} (got {str(first['input'])[:80]!r})" if names else f"{words}"

@@ -20,7 +20,7 @@ from pydantic import (
 from recsys.types import JsonObject
 from serving.domain import ArmSpec, ExperimentKind, FeedbackKind, Owner, Share
 from serving.engine.requests import split_ids
-from serving.settings import ExperimentSettings, first_fault
+from serving.experiment_settings import ExperimentSettings, first_fault
 
 MAX_ITEMS = 100
 MAX_EXCLUDED = 1_000

@@ -7,7 +7,6 @@ import json
 import logging
 import signal
 import sys
-import threading
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -21,6 +20,7 @@ from serving.loop.loop_lease import LoopLease, read_lease
 from serving.loop.loop_settings import LoopSettings, read_loop_settings
 from serving.loop.loop_steps import LoopSteps
 from serving.settings import Settings, read_settings
+from serving.stop_signals import stop_event
 
 ACTIONS = {
     "run": "retrain, compare, roll out, until Ctrl-C",
@@ -74,9 +74,7 @@ def _run(settings: LoopSettings, *, once: bool) -> int:
         logging.getLogger("serving.loop").info("%s", text)
         notifier.tell(Message(title="Loop", text=text, important=True))
 
-    stop = threading.Event()
-    # Set by another thread: this one may hold the event's lock.
-    signal.signal(signal.SIGTERM, lambda *_: threading.Thread(target=stop.set, daemon=True).start())
+    stop = stop_event(signal.SIGTERM)
     with LoopLease(Path(settings.folder)):
         try:
             LoopController(settings, steps, notify=notify).run(stop, once=once)

@@ -8,8 +8,9 @@ from typing import Any
 
 from recsys.errors import InputError
 from serving.app import check_start, read_yaml, serve_here
+from serving.experiment_settings import NO_RELEASE
 from serving.process_group import run_in_own_group
-from serving.settings import NO_RELEASE, Settings, read_settings
+from serving.settings import Settings, read_settings
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -1,22 +1,10 @@
-"""Care for what users did: retention by age, one user's data out or erased, backup and restore.
-
-    python -m serving data retain --days 180
-    python -m serving data export --user 42 > 42.jsonl
-    python -m serving data erase --user 42
-    python -m serving data backup events-2026-11-23.db
-    python -m serving data restore events-2026-11-23.db
-
-All of them take ``--events URL``. PostgreSQL is backed up by its own pg_dump, which the error names.
-"""
+"""Custody of user data: retention by age, a user's export and erasure, backup and restore."""
 
 from __future__ import annotations
 
-import argparse
 import contextlib
-import json
 import os
 import sqlite3
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -26,7 +14,6 @@ from recsys.errors import InputError
 from recsys.io import atomic_path
 from recsys.pseudonyms import fingerprint, pseudonym, pseudonym_key
 from recsys.types import JsonObject
-from serving.commands.ratings_export import export_ratings
 from serving.events.event_tables import EXPOSURES, FEEDBACK
 from serving.events.repeated_erasure import repeat_erasures
 from serving.events.spool import erase_lines, spool_folder
@@ -116,7 +103,7 @@ def _empty_log(store: EventStore) -> bool:
     return not busy
 
 
-def _sqlite_path(store: EventStore) -> Path:
+def sqlite_path(store: EventStore) -> Path:
     if store.postgres:
         raise InputError(
             "this event store is PostgreSQL: back it up with `pg_dump -Fc` and restore with "
@@ -130,7 +117,7 @@ def backup(store: EventStore, target: Path) -> int:
 
     Returns bytes written. A copy that is cut short leaves nothing at ``target``.
     """
-    source = _sqlite_path(store)
+    source = sqlite_path(store)
     if target.exists():
         raise InputError(f"{target} is there already; name a file that is not")
     with (
@@ -146,7 +133,7 @@ def restore(store: EventStore, source: Path) -> None:
     """Put a backup in the place of the event store. Stop the server first. InputError when ``source`` is
     no sound event store; what was there stays beside it as ``.before-restore``. People who were erased since
     the backup was made are erased from it."""
-    place = _sqlite_path(store)
+    place = sqlite_path(store)
     if not source.is_file():
         raise InputError(f"no backup at {source}; expected a file that `data backup` wrote")
     try:
@@ -181,52 +168,3 @@ def restore(store: EventStore, source: Path) -> None:
             os.replace(place, place.with_name(place.name + ".before-restore"))
         for suffix in ("-wal", "-shm"):
             place.with_name(place.name + suffix).unlink(missing_ok=True)
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
-    for name, words in (
-        ("retain", "delete exposures and feedback older than --days"),
-        ("export", "print one user's rows as JSON lines"),
-        ("erase", "delete one user's rows"),
-        ("backup", "copy the live event store to a file"),
-        ("restore", "put a backup in its place (stop the server first)"),
-        ("ratings", "write a run's ratings with those given since as one Parquet file"),
-    ):
-        action = actions.add_parser(name, help=words, description=words)
-        action.add_argument("--events", default="sqlite:///runs/events.db", help="the event store's URL")
-        if name == "retain":
-            action.add_argument("--days", type=float, required=True, help="days to keep")
-        elif name in ("export", "erase"):
-            action.add_argument("--user", required=True, help="the user's id")
-            action.add_argument(
-                "--spool", type=Path, help="the server's spool folder, where its settings name one"
-            )
-        elif name == "ratings":
-            action.add_argument("--run", type=Path, required=True, help="the run whose data is the base")
-            action.add_argument("--out", type=Path, required=True, help="the Parquet file to write")
-        else:
-            action.add_argument("file", type=Path, help="the backup")
-
-
-def run(options: argparse.Namespace) -> int:
-    """One action; returns the exit code."""
-    store = EventStore(options.events)
-    if options.action != "restore" and not store.postgres and not _sqlite_path(store).exists():
-        raise InputError(f"no event store at {options.events}; give the server's own --events URL")
-    if options.action == "ratings":
-        store.close()
-        print(json.dumps(export_ratings(options.run, options.events, options.out)))
-    elif options.action == "retain":
-        print(json.dumps(retain(store, days=options.days)))
-    elif options.action == "export":
-        for row in export(store, options.user):
-            sys.stdout.write(json.dumps(row) + "\n")
-    elif options.action == "erase":
-        print(json.dumps(erase(store, options.user, spool=options.spool)))
-    elif options.action == "backup":
-        print(f"{backup(store, options.file):,} bytes in {options.file}")
-    else:
-        restore(store, options.file)
-        print(f"restored {options.file}; the store before it lies beside it as .before-restore")
-    return 0

@@ -10,7 +10,7 @@ from pydantic import Field, ValidationError, model_validator
 
 from recsys.errors import InputError
 from serving.domain import ExperimentKind
-from serving.settings import SettingsModel
+from serving.experiment_settings import SettingsModel, first_fault
 
 Hours = Annotated[float, Field(gt=0)]
 
@@ -109,6 +109,4 @@ def read_loop_settings(path: Path) -> LoopSettings:
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise InputError(f"{path} is not YAML ({str(error).splitlines()[0]})") from None
     except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(map(str, first["loc"])) or "the top level"
-        raise InputError(f"{path}: {place}: {first['msg']} (got {str(first['input'])[:80]!r})") from None
+        raise InputError(f"{path}: {first_fault(error)}") from None

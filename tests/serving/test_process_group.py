@@ -27,16 +27,18 @@ def test_two_signals_at_once_end_a_server() -> None:
     """The second comes while the first one's handler holds the lock that waiting for the end uses."""
     body = """
 import signal, threading
-from serving.app import _wait_for_signal
+from serving.stop_signals import stop_event
 notify, again = threading.Condition.notify_all, [signal.SIGTERM]
 def notify_interrupted(condition):
     if again and threading.get_ident() == threading.main_thread().ident:
         signal.raise_signal(again.pop())
     notify(condition)
 def main():
+    stop = stop_event(signal.SIGTERM)
     threading.Timer(0.2, lambda: (setattr(threading.Condition, "notify_all", notify_interrupted),
                                   signal.raise_signal(signal.SIGTERM))).start()
-    _wait_for_signal()
+    while not stop.wait(0.5):
+        pass
     return 0
 sys.exit(run_in_own_group(main))
 """
