@@ -203,7 +203,7 @@ def test_a_replica_killed_under_load_loses_no_event_and_comes_back(served: Serve
 
 
 def test_it_ends_in_order_and_leaves_nothing(served: Served) -> None:
-    """SIGTERM to the whole group, as service managers do: /readyz answers 503 first, no traceback is printed."""
+    """SIGTERM to the whole group, as service managers do: /readyz answers 503 first, no traceback."""
     processes = served.processes
     os.killpg(served.process.pid, signal.SIGTERM)
     ready = []
