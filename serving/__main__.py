@@ -47,9 +47,9 @@ def parse(words: list[str]) -> argparse.Namespace:
 
 def main(words: list[str] | None = None) -> int:
     def run() -> int:
-        given = sys.argv[1:] if words is None else words
-        options = parse(given)
-        check_encoding(given)
+        arguments = sys.argv[1:] if words is None else words
+        options = parse(arguments)
+        check_encoding(arguments)
         use_local_registry()
         code: int = importlib.import_module(COMMANDS[options.command][0]).run(options)
         return code

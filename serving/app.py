@@ -75,8 +75,12 @@ def read_yaml(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     """A Serve config file: the whole, and the ``args`` of our application in it. Raises InputError."""
     try:
         config = yaml.safe_load(path.read_text(encoding="utf-8"))
-        found = [one for one in config["applications"] if one["import_path"] == "serving.app:build"]
-        return config, dict(found[0].get("args") or {})
+        applications = [
+            application
+            for application in config["applications"]
+            if application["import_path"] == "serving.app:build"
+        ]
+        return config, dict(applications[0].get("args") or {})
     except FileNotFoundError:
         raise InputError(f"there is no {path}; serving/serve.yaml is one to start from") from None
     except (yaml.YAMLError, KeyError, TypeError, IndexError, UnicodeDecodeError) as error:
@@ -255,7 +259,7 @@ def _silence() -> Iterator[None]:
     streams = (sys.stdout, sys.stderr)
     for stream in streams:
         stream.flush()
-    kept = [os.dup(number) for number in (1, 2)]
+    saved = [os.dup(number) for number in (1, 2)]
     nowhere = os.open(os.devnull, os.O_WRONLY)
     for number in (1, 2):
         os.dup2(nowhere, number)
@@ -264,7 +268,7 @@ def _silence() -> Iterator[None]:
     finally:
         for stream in streams:
             stream.flush()
-        for number, file in zip((1, 2), kept, strict=True):
+        for number, file in zip((1, 2), saved, strict=True):
             os.dup2(file, number)
             os.close(file)
         os.close(nowhere)

@@ -79,12 +79,12 @@ def check_shares(state: ExperimentState) -> None:
                 f"an interleaved experiment merges the first arm's lists with others': {names[0]!r} and "
                 f"another arm need a share above 0, got {shares}"
             )
-    shown = [arm.name for arm in state.arms if arm.shadow and arm.share > 0]
-    if shown:
-        raise InputError(f"a shadow arm is never shown, so its share must be 0: {shown}")
-    strangers = sorted(set(state.overrides.values()) - set(names))
-    if strangers:
-        raise InputError(f"overrides name arms that are not there: {strangers}; there are {names}")
+    visible = [arm.name for arm in state.arms if arm.shadow and arm.share > 0]
+    if visible:
+        raise InputError(f"a shadow arm is never shown, so its share must be 0: {visible}")
+    unknown = sorted(set(state.overrides.values()) - set(names))
+    if unknown:
+        raise InputError(f"overrides name arms that are not there: {unknown}; there are {names}")
 
 
 def reallocate(state: ExperimentState, before: ExperimentState | None) -> ExperimentState:
@@ -92,7 +92,7 @@ def reallocate(state: ExperimentState, before: ExperimentState | None) -> Experi
     check_shares(state)
     targets = _targets(state.arms)
     control = state.arms[0].name
-    kept: list[SlotRange] = []
+    ranges: list[SlotRange] = []
     free: list[tuple[int, int]] = []
     for arm in dict.fromkeys(piece.arm for piece in before.ranges) if before else ():
         # The first arm gives up its highest slots and the others their lowest, so that a ramp that goes
@@ -101,29 +101,29 @@ def reallocate(state: ExperimentState, before: ExperimentState | None) -> Experi
         for piece in sorted(pieces, key=lambda piece: piece.start, reverse=arm != control):
             stays = min(piece.end - piece.start, targets.get(arm, 0))
             cut = piece.start + stays if arm == control else piece.end - stays
-            mine, other = (piece.start, cut), (cut, piece.end)
+            retained, released = (piece.start, cut), (cut, piece.end)
             if arm != control:
-                mine, other = other, mine
+                retained, released = released, retained
             if stays:
-                kept.append(SlotRange(arm, *mine))
+                ranges.append(SlotRange(arm, *retained))
                 targets[arm] -= stays
-            if other[0] < other[1]:
-                free.append(other)
+            if released[0] < released[1]:
+                free.append(released)
     free = sorted(free) if before and before.ranges else [(0, SLOTS)]
     for spec in state.arms:
         while targets[spec.name]:
             start, end = free.pop(0 if spec.name == control else -1)
-            taken = min(end - start, targets[spec.name])
-            targets[spec.name] -= taken
+            count = min(end - start, targets[spec.name])
+            targets[spec.name] -= count
             if spec.name == control:
-                kept.append(SlotRange(spec.name, start, start + taken))
-                rest = (start + taken, end)
+                ranges.append(SlotRange(spec.name, start, start + count))
+                rest = (start + count, end)
             else:
-                kept.append(SlotRange(spec.name, end - taken, end))
-                rest = (start, end - taken)
+                ranges.append(SlotRange(spec.name, end - count, end))
+                rest = (start, end - count)
             if rest[0] < rest[1]:
                 free.insert(0 if spec.name == control else len(free), rest)
-    return replace(state, ranges=_merge_ranges(kept))
+    return replace(state, ranges=_merge_ranges(ranges))
 
 
 def _targets(arms: tuple[ArmSpec, ...]) -> dict[str, int]:
@@ -131,8 +131,8 @@ def _targets(arms: tuple[ArmSpec, ...]) -> dict[str, int]:
     exact = {arm.name: arm.share * SLOTS for arm in arms}
     targets = {name: int(share + 1e-6) for name, share in exact.items()}
     order = sorted(exact, key=lambda name: targets[name] - exact[name])
-    for place in range(SLOTS - sum(targets.values())):
-        targets[order[place % len(order)]] += 1
+    for index in range(SLOTS - sum(targets.values())):
+        targets[order[index % len(order)]] += 1
     return targets
 
 

@@ -32,19 +32,22 @@ class OnceAMinute(logging.Filter):
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         super().__init__()
         self._clock = clock
-        self._seen: dict[tuple[str, int, str], tuple[float, int]] = {}
+        self._last_written: dict[tuple[str, int, str], tuple[float, int]] = {}
 
     def filter(self, record: logging.LogRecord) -> bool:
         if record.levelno < logging.WARNING:
             return True
         key, now = (record.name, record.levelno, str(record.msg)), self._clock()
-        since, held = self._seen.get(key, (-REPEAT_SECONDS, 0))
+        since, suppressed = self._last_written.get(key, (-REPEAT_SECONDS, 0))
         if now - since < REPEAT_SECONDS:
-            self._seen[key] = (since, held + 1)
+            self._last_written[key] = (since, suppressed + 1)
             return False
-        self._seen[key] = (now, 0)
-        if held:
-            record.msg, record.args = f"{record.getMessage()} (and {held} times more since the last line)", ()
+        self._last_written[key] = (now, 0)
+        if suppressed:
+            record.msg, record.args = (
+                f"{record.getMessage()} (and {suppressed} times more since the last line)",
+                (),
+            )
         return True
 
 
@@ -98,7 +101,7 @@ class ConsoleFollower:
     ) -> None:
         self._path, self._show, self._clock = path, show, clock
         self._offset, self._inode = self._end()
-        self._minute, self._shown = clock(), 0
+        self._minute, self._printed = clock(), 0
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._follow, name="console", daemon=True)
 
@@ -123,20 +126,20 @@ class ConsoleFollower:
                 text = file.read(CHUNK_BYTES)
         except OSError:
             return
-        whole = text[: text.rfind(b"\n") + 1] or (text if len(text) == CHUNK_BYTES else b"")
-        self._offset += len(whole)
-        for line in whole.decode("utf-8", "replace").splitlines():
+        lines = text[: text.rfind(b"\n") + 1] or (text if len(text) == CHUNK_BYTES else b"")
+        self._offset += len(lines)
+        for line in lines.decode("utf-8", "replace").splitlines():
             if RECORD.match(line):
                 self._print(line)
 
     def _print(self, line: str) -> None:
         now = self._clock()
         if now - self._minute >= 60:
-            self._minute, self._shown = now, 0
-        self._shown += 1
-        if self._shown <= CONSOLE_LINES:
+            self._minute, self._printed = now, 0
+        self._printed += 1
+        if self._printed <= CONSOLE_LINES:
             self._show(line)
-        elif self._shown == CONSOLE_LINES + 1:
+        elif self._printed == CONSOLE_LINES + 1:
             self._show(f"more of this is in {self._path}")
 
     def _follow(self) -> None:
@@ -146,7 +149,7 @@ class ConsoleFollower:
 
     def _end(self) -> tuple[int, int]:
         try:
-            found = self._path.stat()
+            status = self._path.stat()
         except OSError:
             return 0, 0
-        return found.st_size, found.st_ino
+        return status.st_size, status.st_ino

@@ -63,7 +63,7 @@ class MetricSnapshots:
     def save(self) -> None:
         """Puts the present values into the folder. Never raises: metrics do not end a process."""
         try:
-            write_atomic(self._path, json.dumps(self._own()).encode(), sync=False)
+            write_atomic(self._path, json.dumps(self._snapshot()).encode(), sync=False)
             self._failed = False
         except OSError as error:
             if not self._failed:
@@ -72,7 +72,7 @@ class MetricSnapshots:
 
     def collect(self) -> Iterator[Metric]:
         """Merged families, as a prometheus_client collector yields them."""
-        snapshots = [self._own(), *self._others()]
+        snapshots = [self._snapshot(), *self._others()]
         families: dict[str, tuple[str, str, list[tuple[dict[str, Any], Samples]]]] = {}
         for snapshot in snapshots:
             for name, kind, documentation, samples in snapshot["families"]:
@@ -84,7 +84,7 @@ class MetricSnapshots:
                 metric.add_sample(sample, dict(labels), value)
             yield metric
 
-    def _own(self) -> dict[str, Any]:
+    def _snapshot(self) -> dict[str, Any]:
         families = [
             [
                 family.name,
@@ -122,7 +122,7 @@ def _merged(name: str, kind: str, parts: list[tuple[dict[str, Any], Samples]]) -
     for _, samples in parts:
         for key, value in samples.items():
             values.setdefault(key, []).append(value)
-    return {key: merge(found) for key, found in values.items()}
+    return {key: merge(collected) for key, collected in values.items()}
 
 
 def _alive(pid: int) -> bool:

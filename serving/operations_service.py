@@ -203,7 +203,7 @@ class Operations:
             "at": now,
             "lost_events": lost,
             "holdout": None if holdout is None else asdict(holdout),
-            "shadows": {name: found.as_json() for name, found in tracked.shadows.by_arm.items()},
+            "shadows": {name: shadow.as_json() for name, shadow in tracked.shadows.by_arm.items()},
         }
 
     def drift(self) -> JsonObject:
@@ -238,28 +238,28 @@ class Operations:
     def _state(self, experiment: str) -> ExperimentState:
         state = self.store.experiment(experiment)
         if state is None:
-            known = ", ".join(found.name for found in self.store.experiments()) or "none"
+            known = ", ".join(other.name for other in self.store.experiments()) or "none"
             raise InputError(f"no experiment {experiment!r}; there are: {known}")
         return state
 
     def _track(self, state: ExperimentState) -> TrackedExperiment:
         """What is kept of this experiment; begun anew when its arms, releases or salt are others."""
-        known = self._followed.get(state.name)
-        if known is not None and known.epoch.states[-1].revision == state.revision:
-            return known
+        tracked = self._followed.get(state.name)
+        if tracked is not None and tracked.epoch.states[-1].revision == state.revision:
+            return tracked
         epoch = current_epoch(self.store, state)
-        if known is not None and known.epoch.first_revision == epoch.first_revision:
-            known.epoch = epoch
-            return known
+        if tracked is not None and tracked.epoch.first_revision == epoch.first_revision:
+            tracked.epoch = epoch
+            return tracked
         shadows = Shadows()
         tally = self._empty(state, arms=frozenset(arm.name for arm in state.arms))
         reader = EventReader(self.store, state.name, tally, revision=epoch.first_revision, also=shadows.add)
         # People held out are stored under a name of their own: they have the first arm's lists and no part
         # in the comparison.
-        apart = self._empty(state, arms=frozenset({state.arms[0].name}))
-        holdout = EventReader(self.store, f"{state.name}:holdout", apart, revision=epoch.first_revision)
-        made = self._followed[state.name] = TrackedExperiment(epoch, reader, shadows, holdout)
-        return made
+        held_out = self._empty(state, arms=frozenset({state.arms[0].name}))
+        holdout = EventReader(self.store, f"{state.name}:holdout", held_out, revision=epoch.first_revision)
+        fresh = self._followed[state.name] = TrackedExperiment(epoch, reader, shadows, holdout)
+        return fresh
 
     def _empty(self, state: ExperimentState, *, arms: frozenset[str]) -> Aggregates:
         settings, measured = self.settings, self._measured(state)

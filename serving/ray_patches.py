@@ -39,7 +39,7 @@ def bind_to_node_address() -> None:
     original = getattr(serve_replica, GRPC_PORT)
     address = ray.util.get_node_ip_address()
 
-    def bound(server: Any, wanted: str) -> Any:
-        return original(server, wanted.replace("[::]", f"[{address}]" if ":" in address else address))
+    def bound(server: Any, requested: str) -> Any:
+        return original(server, requested.replace("[::]", f"[{address}]" if ":" in address else address))
 
     setattr(serve_replica, GRPC_PORT, bound)

@@ -63,11 +63,11 @@ def resolve(release: str) -> Path:
         return _download(version)
     if not re.fullmatch(RELEASE_ID, version.release_id):
         raise InputError(f"{release} has the tag {RELEASE_TAG} {version.release_id!r}, expected a hash")
-    kept = cache_folder() / version.release_id
-    if not (kept / "manifest.json").is_file():
+    cached = cache_folder() / version.release_id
+    if not (cached / "manifest.json").is_file():
         return _download(version)
-    _require_id(kept, version, release)
-    return kept
+    _require_id(cached, version, release)
+    return cached
 
 
 def pinned(release: str) -> str:
@@ -88,9 +88,9 @@ def gate_verdict(release: str) -> GateVerdict:
         version = _version(release)
         name, number = version.name, version.number
         tags = MlflowClient().get_model_version(name, number).tags
-        said = tags.get("gate.verdict")
+        verdict = tags.get("gate.verdict")
         return GateVerdict(
-            None if said is None else said == "promoted", tags.get("gate.reason", ""), name, number
+            None if verdict is None else verdict == "promoted", tags.get("gate.reason", ""), name, number
         )
     results = resolve(release).parent / "results.json"
     try:
@@ -145,13 +145,13 @@ def _version(release: str) -> ModelVersion:
     try:
         client = MlflowClient()
         if "@" in name:
-            found = client.get_model_version_by_alias(*name.split("@", 1))
+            stored = client.get_model_version_by_alias(*name.split("@", 1))
         elif "/" in name:
-            found = client.get_model_version(*name.split("/", 1))
+            stored = client.get_model_version(*name.split("/", 1))
         else:
             raise InputError(f"{release} names no version: write {release}@champion or {release}/1")
-        source = client.get_model_version_download_uri(found.name, found.version)
-        return ModelVersion(found.name, str(found.version), source, found.tags.get(RELEASE_TAG))
+        source = client.get_model_version_download_uri(stored.name, stored.version)
+        return ModelVersion(stored.name, str(stored.version), source, stored.tags.get(RELEASE_TAG))
     except MlflowException as error:
         where = os.environ.get("MLFLOW_TRACKING_URI", "the default store")
         raise InputError(
@@ -163,20 +163,20 @@ def _version(release: str) -> ModelVersion:
 def _release_id(folder: Path) -> str:
     """From a release's manifest. Raises InputError where it has none."""
     try:
-        held = json.loads((folder / "manifest.json").read_text(encoding="utf-8")).get("release_id")
+        release_id = json.loads((folder / "manifest.json").read_text(encoding="utf-8")).get("release_id")
     except (OSError, ValueError, AttributeError) as error:
         raise InputError(f"{folder}/manifest.json cannot be read ({type(error).__name__})") from None
-    if not isinstance(held, str) or not re.fullmatch(RELEASE_ID, held):
-        raise InputError(f"{folder}/manifest.json has the release_id {held!r}, expected a hash")
-    return held
+    if not isinstance(release_id, str) or not re.fullmatch(RELEASE_ID, release_id):
+        raise InputError(f"{folder}/manifest.json has the release_id {release_id!r}, expected a hash")
+    return release_id
 
 
 def _require_id(folder: Path, version: ModelVersion, release: str) -> None:
     """Raises InputError where ``folder`` holds another release than the version says."""
-    held = _release_id(folder)
-    if version.release_id is not None and held != version.release_id:
+    release_id = _release_id(folder)
+    if version.release_id is not None and release_id != version.release_id:
         raise InputError(
-            f"{release} is release {version.release_id}, but what lies at {version.source} is {held}: its "
+            f"{release} is release {version.release_id}, but {version.source} holds {release_id}: its "
             "folder was replaced after it was registered. Register the new release as a version of its own, "
             "or serve its folder"
         )
@@ -190,18 +190,18 @@ def _download(version: ModelVersion) -> Path:
     cache.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=cache, prefix=".new-") as scratch:
         try:
-            got = Path(download_artifacts(artifact_uri=version.source, dst_path=scratch))
+            downloaded = Path(download_artifacts(artifact_uri=version.source, dst_path=scratch))
         except Exception as error:
             raise InputError(f"the release at {version.source} cannot be fetched: {error}") from None
-        found = next(iter(sorted(got.rglob("manifest.json"))), None)
-        if found is None:
+        manifest = next(iter(sorted(downloaded.rglob("manifest.json"))), None)
+        if manifest is None:
             raise InputError(f"{version.source} holds no release: there is no manifest.json in it")
-        _require_id(found.parent, version, f"{SCHEME}{version.name}/{version.number}")
-        kept = cache / _release_id(found.parent)
-        if not kept.exists():
+        _require_id(manifest.parent, version, f"{SCHEME}{version.name}/{version.number}")
+        cached = cache / _release_id(manifest.parent)
+        if not cached.exists():
             # A copy: of a local store MLflow gives the folder where it lies, which is not ours to move.
-            whole = Path(scratch) / ".whole"
-            shutil.copytree(found.parent, whole)
+            complete = Path(scratch) / ".whole"
+            shutil.copytree(manifest.parent, complete)
             with contextlib.suppress(OSError):  # another process kept the same release meanwhile
-                whole.rename(kept)
-        return kept
+                complete.rename(cached)
+        return cached

@@ -38,20 +38,20 @@ def listener(host: str, port: int, *, shared: bool = True) -> socket.socket:
     another service of ours has it."""
     try:
         family, kind, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        made = socket.socket(family, kind)
+        bound = socket.socket(family, kind)
     except OSError as error:
         raise InputError(f"{host} is no address of this machine: {error.strerror}") from None
-    made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     if shared:
-        made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
     try:
-        made.bind(address)
+        bound.bind(address)
     except OSError as error:
-        made.close()
+        bound.close()
         raise InputError(
             f"cannot listen on {host}:{port}: {error.strerror}; stop what is there or choose another --port"
         ) from None
-    return made
+    return bound
 
 
 class Server:

@@ -28,45 +28,47 @@ class ServiceMetrics:
         # PROMETHEUS_MULTIPROC_DIR in the environment would choose memory-mapped files.
         values.ValueClass = values.MutexValue
         self.registry = CollectorRegistry()
-        own: dict[str, Any] = {"registry": self.registry}
-        self.requests = Counter("recsys_requests", "Answers, by route and status", ["route", "status"], **own)
+        options: dict[str, Any] = {"registry": self.registry}
+        self.requests = Counter(
+            "recsys_requests", "Answers, by route and status", ["route", "status"], **options
+        )
         self.seconds = Histogram(
             "recsys_request_seconds",
             "Time inside the service, by route, arm and source of the list",
             ["route", "arm", "source"],
             buckets=BUCKETS,
-            **own,
+            **options,
         )
         self.fallbacks = Counter(
-            "recsys_fallbacks", "Lists that are not what they should have been", ["arm", "stage"], **own
+            "recsys_fallbacks", "Lists that are not what they should have been", ["arm", "stage"], **options
         )
         self.shadows = Counter(
-            "recsys_shadow_answers", "Answers computed and kept back", ["arm", "outcome"], **own
+            "recsys_shadow_answers", "Answers computed and kept back", ["arm", "outcome"], **options
         )
         self.feedback = Counter(
-            "recsys_feedback", "Feedback, by kind and outcome", ["kind", "outcome"], **own
+            "recsys_feedback", "Feedback, by kind and outcome", ["kind", "outcome"], **options
         )
         self.loads = Counter(
-            "recsys_deployments", "Revisions taken into service or refused", ["outcome"], **own
+            "recsys_deployments", "Revisions taken into service or refused", ["outcome"], **options
         )
         self.overloads = Counter(
             "recsys_overloads", "Lists that were refused or taken from storage while too many were computed",
-            ["outcome"], **own,
+            ["outcome"], **options,
         )  # fmt: skip
-        self.lost = Counter("recsys_exposures_lost", "Exposures that could not be kept", **own)
-        self.batches = Counter("recsys_batches", "Turns of the recommender's thread", **own)
-        self.batched = Counter("recsys_batched_queries", "Queries answered in those turns", **own)
-        self.waiting = Gauge("recsys_exposures_waiting", "Exposures not yet committed", **own)
+        self.lost = Counter("recsys_exposures_lost", "Exposures that could not be kept", **options)
+        self.batches = Counter("recsys_batches", "Turns of the recommender's thread", **options)
+        self.batched = Counter("recsys_batched_queries", "Queries answered in those turns", **options)
+        self.waiting = Gauge("recsys_exposures_waiting", "Exposures not yet committed", **options)
         self.store = Gauge(
             "recsys_event_store_available",
             "1 while events can be written",
-            **own,
+            **options,
         )
-        self.replicas = Gauge("recsys_replicas", "Replicas of this machine", **own)
-        self.revision = Gauge("recsys_experiment_revision", "Revision served", ["experiment"], **own)
-        self.share = Gauge("recsys_arm_share", "Share of the users", ["experiment", "arm"], **own)
+        self.replicas = Gauge("recsys_replicas", "Replicas of this machine", **options)
+        self.revision = Gauge("recsys_experiment_revision", "Revision served", ["experiment"], **options)
+        self.share = Gauge("recsys_arm_share", "Share of the users", ["experiment", "arm"], **options)
         self.release = Gauge(
-            "recsys_arm_release", "1 for the release in service", ["arm", "release_id"], **own
+            "recsys_arm_release", "1 for the release in service", ["arm", "release_id"], **options
         )
         self._request_children: dict[tuple[str, int, str, str], tuple[Counter, Histogram]] = {}
         self.replicas.set(1)

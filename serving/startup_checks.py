@@ -64,14 +64,14 @@ def check_releases(folders: list[Path]) -> None:
 def check_segments(columns: Sequence[str], first: Path) -> None:
     """Raises InputError for a column by which the first arm's release tells no groups of its users."""
     groups = UserGroups.load(first / "users") if columns else None
-    known = [] if groups is None else list(groups.names)
+    names = [] if groups is None else list(groups.names)
     for column in columns:
-        if column not in known:
+        if column not in names:
             raise InputError(
                 f"experiment.segments: {first} tells no groups of its users by {column!r}; "
                 + (
-                    f"it knows {', '.join(known)}"
-                    if known
+                    f"it knows {', '.join(names)}"
+                    if names
                     else "it was made without a table of users (--users)"
                 )
             )
@@ -93,30 +93,33 @@ def resolve_experiment(settings: Settings, *, reset: bool = False) -> Experiment
     Raises:
         InputError: shares or releases that cannot be. A store that cannot be reached is only logged.
     """
-    asked = named_state(settings)
+    requested = named_state(settings)
     file = settings.events.removeprefix("sqlite:///")
     if "://" not in file and not Path(file).exists():
-        find_releases(asked)  # a start that cannot be leaves no empty store behind
+        find_releases(requested)  # a start that cannot be leaves no empty store behind
     store = EventStore(settings.events)
     try:
         store.create_tables()
         repeat_erasures(store)
         if reset:
             reset_rules(store, settings.rules)
-        stored = store.experiment(asked.name)
+        stored = store.experiment(requested.name)
         if stored is not None and not reset:
             return stored
-        find_releases(asked)  # never stored where it cannot be served
+        find_releases(requested)  # never stored where it cannot be served
         return store.save_experiment(
-            asked, expected=stored.revision if stored else 0, actor="start", reason="the arms of this start"
+            requested,
+            expected=stored.revision if stored else 0,
+            actor="start",
+            reason="the arms of this start",
         )
     except InputError:
         raise
     except Conflict as conflict:
-        return conflict.current or asked
+        return conflict.current or requested
     except Exception as error:
         log.warning("the event store at %s cannot be reached: %s", settings.events, type(error).__name__)
-        return asked
+        return requested
     finally:
         store.close()
 
@@ -130,17 +133,17 @@ def reset_rules(store: EventStore, rules: RuleSet) -> None:
 
 def named_state(settings: Settings) -> ExperimentState:
     """The arms that the start names, aliases of MLflow as the versions they stand for now."""
-    asked = settings.experiment.state()
-    return replace(asked, arms=tuple(replace(arm, release=pinned(arm.release)) for arm in asked.arms))
+    requested = settings.experiment.state()
+    return replace(requested, arms=tuple(replace(arm, release=pinned(arm.release)) for arm in requested.arms))
 
 
-def difference(asked: ExperimentState, served: ExperimentState) -> str:
+def difference(requested: ExperimentState, served: ExperimentState) -> str:
     """What a start named and is not served, in words; "" where they agree."""
-    if arms_text(asked) == arms_text(served):
+    if arms_text(requested) == arms_text(served):
         return ""
     return (
         f"the event store's revision {served.revision} of {served.name!r} goes on, not the arms of this "
-        f"start ({arms_text(asked)}); --reset serves those"
+        f"start ({arms_text(requested)}); --reset serves those"
     )
 
 

@@ -68,7 +68,7 @@ class RequestTracer:
 
         parent = headers.get(b"traceparent", b"").decode("latin-1")
         context = TraceContextTextMapPropagator().extract({"traceparent": parent} if parent else {})
-        known = {
+        list_attributes = {
             f"recommendations.{name}": fields[name] for name in ("arm", "source", "version") if name in fields
         }
         span = self._tracer.start_span(
@@ -80,7 +80,7 @@ class RequestTracer:
                 "http.request.method": method,
                 "http.route": route,
                 "http.response.status_code": status,
-                **known,
+                **list_attributes,
             },
         )
         at, inside = began_ns, set_span_in_context(span)

@@ -51,10 +51,10 @@ class AccessLog:
     def _flush(self) -> None:
         if not self._lines or self._path is None:
             return
-        taken = [self._lines.popleft() for _ in range(len(self._lines))]
+        lines = [self._lines.popleft() for _ in range(len(self._lines))]
         try:
             with self._path.open("ab") as file:
-                file.write(b"".join([b"%s\n" % to_json(self._safe(line)) for line in taken]))
+                file.write(b"".join([b"%s\n" % to_json(self._safe(line)) for line in lines]))
         except OSError:
             return  # a full disk must not stop the service
 

@@ -1,4 +1,4 @@
-"""The API put together: the list of routers and the gate around them, in one visible place."""
+"""The ASGI application: the list of routers, and the middleware around them."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ from serving.api import (
     rule_routes,
 )
 from serving.api.access_log import AccessLog
+from serving.api.dependencies import ADMIN_TOKEN
 from serving.api.etags import StaticPage
-from serving.api.experiments import ADMIN_TOKEN
 from serving.api.known_lists import GZIP_LEVEL, KnownLists
 from serving.api.middleware import ApiMiddleware
 from serving.api.openapi import describe_security
@@ -41,7 +41,7 @@ STATIC_PAGES = (
     ("/docs", "docs.html", "text/html"),
     ("/favicon.ico", "icon.svg", "image/svg+xml"),
 )
-GZIP_BYTES = 2_048  # smaller answers are not worth the time
+GZIP_BYTES = 2_048  # smaller answers are not compressed
 API_KEY = "RECSYS_API_KEY"
 PAGES = Path(__file__).resolve().parent.parent / "pages"
 ROUTERS = [
@@ -54,7 +54,7 @@ ROUTERS = [
     operations.router,
     health.router,
 ]
-# The pages load nothing from elsewhere and may not be framed.
+# Pages load no third-party content and may not be framed.
 PAGE_HEADERS = {
     "content-security-policy": "default-src 'self'; frame-ancestors 'none'; base-uri 'none'",
     "x-content-type-options": "nosniff",
@@ -64,11 +64,11 @@ PAGE_HEADERS = {
 
 
 def create_app(service: Service, client: OperationsApi | None = None) -> FastAPI:
-    """The routes alone. ``client`` asks the operations process, None where there is none."""
+    """The routes without middleware. ``client`` reaches the operations process, None where none runs."""
     app = FastAPI(
         title="Recommendations",
         version="1",
-        description="Top-10 lists from a release, with A/B traffic splitting. Errors share one JSON shape.",
+        description="Ranked lists from a release, with A/B tests. All errors have one JSON shape.",
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,  # a redirect names the host and scheme that a proxy in front hides
@@ -92,7 +92,7 @@ def _with_gzip(app: ASGIApp) -> ASGIApp:
 
 
 def create_asgi(service: Service, client: OperationsApi | None = None) -> ASGIApp:
-    """What a server runs. The admin token opens what the API key opens."""
+    """The application that a server runs. The admin token is also valid as an API key."""
     settings = service.settings
     api_key = os.environ.get(API_KEY, "")
     keys: list[Any] = [key for key in (api_key, os.environ.get(ADMIN_TOKEN, "")) if key] if api_key else []

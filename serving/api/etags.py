@@ -15,11 +15,11 @@ def conditional(request: Request, response: Response) -> Response:
     tag = f'W/"{hashlib.blake2b(bytes(response.body), digest_size=12).hexdigest()}"'
     response.headers["etag"] = tag
     response.headers.setdefault("cache-control", "no-cache")
-    known = {part.strip().removeprefix("W/") for part in request.headers.get("if-none-match", "").split(",")}
-    if tag.removeprefix("W/") not in known and "*" not in known:
+    cached = {part.strip().removeprefix("W/") for part in request.headers.get("if-none-match", "").split(",")}
+    if tag.removeprefix("W/") not in cached and "*" not in cached:
         return response
-    kept = {name: value for name, value in response.headers.items() if not name.startswith("content-l")}
-    return Response(status_code=304, headers=kept)
+    headers = {name: value for name, value in response.headers.items() if not name.startswith("content-l")}
+    return Response(status_code=304, headers=headers)
 
 
 class StaticPage:

@@ -1,81 +1,60 @@
-"""The experiment, read and changed at run time: audited, by compare-and-set, with the admin token."""
+"""Routes of the experiment: read, and changed by audited compare-and-set with the admin token."""
 
 from __future__ import annotations
 
 import asyncio
-import hmac
-import os
 from dataclasses import asdict, replace
-from typing import Annotated, Any
+from typing import Annotated
 
-from fastapi import APIRouter, Depends, Path, Request, Security
-from fastapi.security import HTTPBearer
+from fastapi import APIRouter, Path, Request
 from starlette.responses import Response
 
 from recsys.errors import InputError
 from recsys.types import JsonObject
-from serving.api.http_errors import HttpError, documented
-from serving.api.middleware import request_key
-from serving.api.recommendations import service_of
+from serving.api.dependencies import ADMIN, call_store, service_of
+from serving.api.http_errors import HttpError, answers
 from serving.api.response_schemas import ExperimentResponse, HistoryResponse
 from serving.api.responses import JsonResponse
 from serving.api.schemas import ArmName, ExperimentBody, ExperimentChange, ExperimentPatch
 from serving.domain import ExperimentState
-from serving.engine.service import STORE_ERRORS, Service
-from serving.events.audit import changed_fields, shares_in
+from serving.engine.service import Service
+from serving.events.audit import changed_fields, newest, shares_in
 from serving.events.rows import JournalEntry
 from serving.release_registry import pinned
 
 router = APIRouter(prefix="/v1/experiments", tags=["experiments"])
-ADMIN_TOKEN = "RECSYS_ADMIN_TOKEN"
 Name = Annotated[ArmName, Path(examples=["main"])]
-
-
-def require_admin(request: Request, _: Any = Security(HTTPBearer(auto_error=False))) -> None:
-    """For routes that change something for everybody."""
-    token = os.environ.get(ADMIN_TOKEN, "")
-    if not token:
-        raise HttpError(
-            403, f"this service was started without {ADMIN_TOKEN}: nothing can be changed over HTTP"
-        )
-    if not hmac.compare_digest(request_key(dict(request.scope["headers"])), token.encode()):
-        raise HttpError(403, "give the admin token as `Authorization: Bearer ...`")
 
 
 @router.get(
     "/{name}",
-    response_model=None,
-    responses={**documented(404), 200: {"model": ExperimentResponse}},
-    summary="The state of an experiment",
+    **answers(ExperimentResponse, 404),
+    summary="State of an experiment",
 )
 async def read(request: Request, name: Name) -> Response:
-    """What this replica serves now: arms, shares, who is where."""
+    """The state that this replica serves now: arms, shares, and the hash slots of each arm."""
     return JsonResponse(asdict(_current_state(service_of(request), name)))
 
 
 @router.get(
     "/{name}/history",
-    response_model=None,
-    responses={**documented(404, 503), 200: {"model": HistoryResponse}},
-    summary="Its earlier states",
+    **answers(HistoryResponse, 404, 503),
+    summary="History of an experiment",
 )
 async def history(request: Request, name: Name) -> Response:
-    """Newest first; at most 100. ``changes`` says for each revision when it was made, by whom and why, and
-    the shares before and after."""
+    """At most 100 revisions, newest first; ``changes`` has the time, actor, reason, and the shares before and
+    after of each."""
     service = service_of(request)
     _current_state(service, name)
-    try:
-        states = await asyncio.to_thread(service.store.experiment_history, name)
-        audits = await asyncio.to_thread(lambda: list(service.store.journal(kind="audit", subject=name)))
-    except STORE_ERRORS:
-        raise HttpError(503, "the event store cannot be read at the moment") from None
+    states = await call_store("read", service.store.experiment_history, name)
+    audits = await call_store("read", newest, service.store, ("audit",), subject=name, count=100)
     return JsonResponse({"revisions": [asdict(state) for state in states], "changes": _changes(audits)})
 
 
 def _changes(audits: list[JournalEntry]) -> list[JsonObject]:
-    """The audit's entries, newest first, with shares and what else changed in place of whole states."""
+    """Audit entries with shares and other changed fields instead of complete states."""
     rows = []
-    for entry in sorted(audits, key=lambda entry: -entry.seq)[:100]:
+    for entry in audits:
         before, after = entry.data.get("before"), entry.data.get("after")
         rows.append(
             {
@@ -94,16 +73,15 @@ def _changes(audits: list[JournalEntry]) -> list[JsonObject]:
 
 @router.put(
     "/{name}",
-    response_model=None,
-    responses={**documented(400, 403, 404, 409, 503), 200: {"model": ExperimentResponse}},
-    dependencies=[Depends(require_admin)],
-    summary="Change arms, releases or shares",
+    **answers(ExperimentResponse, 400, 403, 404, 409, 503),
+    dependencies=ADMIN,
+    summary="Replace an experiment's state",
 )
 async def change(request: Request, name: Name, body: ExperimentBody) -> Response:
-    """Replaces the whole state: what the body does not name is gone, and ``removed`` in the answer says what
-    that was (PATCH changes shares alone). A release is opened and checked before anything changes; requests
-    go on being answered by the state before. The other replicas follow within a second (or once they have
-    opened the release)."""
+    """Replaces arms, releases, shares and the rest of the state: what the body does not name is removed, and
+    listed in ``removed`` (PATCH changes shares alone). New releases are opened and verified first, while
+    requests are answered by the old state. Other replicas follow within a second, or once they have opened
+    the release."""
     service = service_of(request)
     now = _current_state(service, name)
     state = await asyncio.to_thread(_requested_state, now, body)
@@ -113,13 +91,12 @@ async def change(request: Request, name: Name, body: ExperimentBody) -> Response
 
 @router.patch(
     "/{name}",
-    response_model=None,
-    responses={**documented(400, 403, 404, 409, 503), 200: {"model": ExperimentResponse}},
-    dependencies=[Depends(require_admin)],
-    summary="Change shares, holdout or testers, and keep the rest",
+    **answers(ExperimentResponse, 400, 403, 404, 409, 503),
+    dependencies=ADMIN,
+    summary="Change shares, holdout, metrics or testers",
 )
 async def patch(request: Request, name: Name, body: ExperimentPatch) -> Response:
-    """Only what the body names changes: arms, releases, salt, holdout and overrides stay as they are."""
+    """Only what the body names is changed; arms, releases and salt stay."""
     service = service_of(request)
     now = _current_state(service, name)
     strangers = sorted(set(body.shares) - {arm.name for arm in now.arms})
@@ -141,17 +118,14 @@ async def _save(
     service: Service, now: ExperimentState, state: ExperimentState, body: ExperimentChange
 ) -> ExperimentState:
     if now.owner == "rollout" and not body.take_over and body.owner == "manual":
-        raise HttpError(409, "a roll-out owns this experiment; end it, or say take_over")
-    try:
-        return await asyncio.to_thread(
-            service.change, state, expected=body.revision, actor=body.actor, reason=body.reason
-        )
-    except STORE_ERRORS:
-        raise HttpError(503, "the event store cannot be written at the moment") from None
+        raise HttpError(409, "a roll-out owns this experiment; end it, or set take_over")
+    return await call_store(
+        "written", service.change, state, expected=body.revision, actor=body.actor, reason=body.reason
+    )
 
 
 def _answered(saved: ExperimentState, body: ExperimentChange) -> JsonObject:
-    """What is served from now on, with a ``note`` where the body made no new revision of it."""
+    """The state in service, with a ``note`` where the request changed nothing."""
     if saved.revision > body.revision:
         return asdict(saved)
     return asdict(saved) | {"note": f"nothing changed: revision {saved.revision} is already like that"}
@@ -163,21 +137,21 @@ def arms_of(state: ExperimentState) -> list[str]:
 
 
 def _removed(before: ExperimentState, after: ExperimentState) -> JsonObject:
-    """What a replaced state had that the new one has not, {} where nothing is lost."""
-    gone: JsonObject = {}
+    """Fields of the replaced state that the new one does not have."""
+    removed: JsonObject = {}
     if before.kind != after.kind:
-        gone["kind"] = before.kind
+        removed["kind"] = before.kind
     if before.metrics is not None and after.metrics is None:
-        gone["metrics"] = before.metrics
+        removed["metrics"] = before.metrics
     if before.holdout and not after.holdout:
-        gone["holdout"] = before.holdout
+        removed["holdout"] = before.holdout
     overrides = {user: arm for user, arm in before.overrides.items() if user not in after.overrides}
     if overrides:
-        gone["overrides"] = overrides
+        removed["overrides"] = overrides
     arms = sorted(set(arms_of(before)) - set(arms_of(after)))
     if arms:
-        gone["arms"] = arms
-    return gone
+        removed["arms"] = arms
+    return removed
 
 
 def _current_state(service: Service, name: str) -> ExperimentState:

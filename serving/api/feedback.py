@@ -1,4 +1,4 @@
-"""What users did: acknowledged when it is on disk, and part of the next list from then on."""
+"""The route of feedback: acknowledged when it is on disk, and used from the next list on."""
 
 from __future__ import annotations
 
@@ -8,27 +8,26 @@ from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from recsys.errors import InputError
-from serving.api.http_errors import documented
-from serving.api.recommendations import service_of
+from serving.api.dependencies import service_of
+from serving.api.http_errors import answers
 from serving.api.response_schemas import FeedbackResponse
 from serving.api.responses import JsonResponse
 from serving.api.schemas import FeedbackBody
 from serving.domain import Feedback
 
-CLOCK_SLACK = 60.0  # seconds that a sender's clock may run ahead; beyond it, it is not believed
+CLOCK_SLACK = 60.0  # seconds that a sender's clock may run ahead; later times are replaced by now
 
 router = APIRouter(prefix="/v1", tags=["feedback"])
 
 
 @router.post(
     "/feedback",
-    response_model=None,
-    responses={200: {"model": FeedbackResponse}, **documented(400, 409, 503)},
-    summary="Impressions, clicks, ratings, and kinds of your own",
+    **answers(FeedbackResponse, 400, 409, 503),
+    summary="Record impressions, clicks, ratings and custom events",
 )
 async def feedback(request: Request, body: FeedbackBody) -> Response:
-    """All of a body or none of it. 503 means that it may or may not be stored: send it again, an
-    ``event_id`` counts once. 409 names event ids that were used before for something else."""
+    """All events of the body are stored, or none. After a 503 send the body again: an ``event_id`` is stored
+    once. 409 names event ids that were used before with other content."""
     service = service_of(request)
     low, high = service.scale
     now = time.time()

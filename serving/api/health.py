@@ -1,4 +1,4 @@
-"""How the service is: for balancers, for Prometheus, for the page."""
+"""Routes of health, metrics and a description of what is served."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from fastapi import APIRouter, Request
 from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.responses import PlainTextResponse, Response
 
+from serving.api.dependencies import service_of
 from serving.api.etags import conditional
-from serving.api.http_errors import documented
-from serving.api.recommendations import service_of
+from serving.api.http_errors import answers, documented
 from serving.api.response_schemas import About, Health, Readiness
 from serving.api.responses import JsonResponse
 
@@ -23,10 +23,10 @@ EXAMPLE_USERS = 12
     "/healthz",
     response_model=None,
     responses={**documented(), 200: {"model": Health}, 503: {"model": Health}},
-    summary="Is the process alive",
+    summary="Liveness probe",
 )
 async def healthz(request: Request) -> Response:
-    """503 asks for a restart."""
+    """503 where the process needs a restart."""
     wrong = service_of(request).health()
     return JsonResponse({"status": wrong or "ok"}, status_code=503 if wrong else 200)
 
@@ -35,10 +35,10 @@ async def healthz(request: Request) -> Response:
     "/readyz",
     response_model=None,
     responses={**documented(), 200: {"model": Readiness}, 503: {"model": Readiness}},
-    summary="May requests be sent here",
+    summary="Readiness probe",
 )
 async def readyz(request: Request) -> Response:
-    """503 while it shuts down. A missing event store does not stop recommendations: it is only told."""
+    """503 during shutdown. Recommendations do not need the event store: its state is only reported."""
     service = service_of(request)
     ready = not service.closing and not service.health()
     events = "available" if service.writer.available else "away"
@@ -54,7 +54,7 @@ async def readyz(request: Request) -> Response:
     summary="Prometheus metrics",
 )
 async def metrics(request: Request) -> Response:
-    """Of all replicas of this machine."""
+    """Metrics of all replicas on this machine."""
     service = service_of(request)
     text = await asyncio.to_thread(service.metrics.text)
     return Response(text, media_type=CONTENT_TYPE_LATEST)
@@ -62,12 +62,11 @@ async def metrics(request: Request) -> Response:
 
 @router.get(
     "/v1/about",
-    response_model=None,
-    responses={**documented(), 200: {"model": About}},
-    summary="What is served",
+    **answers(About),
+    summary="Describe the deployment",
 )
 async def about(request: Request) -> Response:
-    """Arms with their versions, genres, the rating scale, and a few users to try."""
+    """Arms with their model versions, data set, genres, rating scale, and some user ids to try."""
     service = service_of(request)
     deployment = service.deployment
     release = deployment.control.release

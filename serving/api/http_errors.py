@@ -1,4 +1,4 @@
-"""Everything that goes wrong, in one JSON shape: ``{"error": {"code", "message"}, "request_id"}``."""
+"""Error responses in one JSON shape: ``{"error": {"code", "message"}, "request_id"}``."""
 
 from __future__ import annotations
 
@@ -35,32 +35,39 @@ CODES = {
     503: "unavailable",
 }
 MEANINGS = {
-    400: "The request or its JSON cannot be read, or it names another host",
+    400: "The request or its JSON is malformed, or its Host header is not allowed",
     401: "The API key is missing or wrong",
     403: "The admin token is missing or wrong",
-    404: "There is no such item, experiment or route",
-    405: "The route has no such method",
-    409: "Changed since it was read; an event id taken by other content; an item the release cannot score",
-    413: "The body is larger than may be",
-    415: "The body is not said to be JSON",
+    404: "No such item, experiment or route",
+    405: "The route does not support this method",
+    409: "Changed since it was read, an event id used for other content, or an item the release cannot score",
+    413: "The body is too large",
+    415: "The body's Content-Type is not JSON",
     422: "A value is missing, unknown or out of bounds",
-    429: "More requests than this key may send; Retry-After says when to go on",
-    500: "Our mistake; the log has the reason under the request id",
-    503: "Not possible at the moment; try again",
+    429: "Rate limit exceeded; retry after Retry-After seconds",
+    500: "Internal error, logged under the request id",
+    503: "Temporarily unavailable; try again",
 }
 MAX_DETAILS = 20
 
 
 def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """What FastAPI's ``responses`` takes; 400, 401, 405, 413, 415, 422 and 429 may come from any route."""
+    """FastAPI's ``responses`` of a route; 400, 401, 405, 413, 415, 422 and 429 are common to all."""
     return {
         status: {"model": ErrorResponse, "description": MEANINGS[status]}
         for status in (*statuses, 400, 401, 405, 413, 415, 422, 429)
     }
 
 
+def answers(model: Any, *statuses: int) -> dict[str, Any]:
+    """Keyword arguments of a route that answers with ``model``, or with an error of ``statuses``.
+
+    The model describes the answer to OpenAPI alone: routes return finished responses."""
+    return {"response_model": None, "responses": {200: {"model": model}, **documented(*statuses)}}
+
+
 class HttpError(Exception):
-    """A refusal with its status."""
+    """An error response with its status and code."""
 
     def __init__(self, status: int, message: str, *, code: str | None = None) -> None:
         super().__init__(message)
@@ -72,6 +79,7 @@ class HttpError(Exception):
 def error_response(
     status: int, message: str, request_id: str, *, code: str | None = None, details: Any = None
 ) -> Response:
+    """The response of an error; 503 and 401 carry the headers that clients expect with them."""
     error: dict[str, Any] = {"code": code or CODES.get(status, "refused"), "message": message}
     if details:
         error["details"] = details
@@ -83,11 +91,12 @@ def error_response(
 
 
 def request_id(request: Request) -> str:
+    """The id under which the request is logged."""
     return str(request.scope.get("request_id", ""))
 
 
 def add_error_handlers(app: FastAPI) -> None:
-    """The handlers; what none of them knows ends in the gate as a plain 500."""
+    """Register a handler for each kind of error; any other exception is a plain 500."""
 
     @app.exception_handler(HttpError)
     async def refused(request: Request, error: HttpError) -> Response:
@@ -103,20 +112,20 @@ def add_error_handlers(app: FastAPI) -> None:
 
     @app.exception_handler(RequestValidationError)
     async def invalid(request: Request, error: RequestValidationError) -> Response:
-        found = error.errors()
+        faults = error.errors()
         kind = request.headers.get("content-type", "")
-        if found and found[0]["loc"] == ("body",) and not kind.partition(";")[0].strip().endswith("json"):
-            got = repr(kind[:100]) if kind else "none"
+        if faults and faults[0]["loc"] == ("body",) and not kind.partition(";")[0].strip().endswith("json"):
+            received = repr(kind[:100]) if kind else "none"
             return error_response(
                 415,
-                f"the body must be JSON with `Content-Type: application/json`, got {got}",
+                f"the body must be JSON with `Content-Type: application/json`, got {received}",
                 request_id(request),
             )
-        if any(one["type"] == "json_invalid" for one in found):
+        if any(fault["type"] == "json_invalid" for fault in faults):
             return error_response(400, "the body is not JSON", request_id(request))
         details = [
-            {"where": ".".join(map(str, one["loc"])), "message": one["msg"].removeprefix("Value error, ")}
-            for one in found[:MAX_DETAILS]
+            {"where": ".".join(map(str, fault["loc"])), "message": fault["msg"].removeprefix("Value error, ")}
+            for fault in faults[:MAX_DETAILS]
         ]
         first = details[0]
         return error_response(
@@ -144,12 +153,10 @@ def add_error_handlers(app: FastAPI) -> None:
     @app.exception_handler(StoreUnavailable)
     @app.exception_handler(DeadlineExceeded)
     async def unavailable(request: Request, error: Exception) -> Response:
-        answer = error_response(503, str(error), request_id(request))
-        answer.headers["retry-after"] = "1"
-        return answer
+        return error_response(503, str(error), request_id(request))
 
     @app.exception_handler(Exception)
-    async def ours(request: Request, error: Exception) -> Response:
+    async def internal(request: Request, error: Exception) -> Response:
         return error_response(500, "our mistake; it has been logged", request_id(request))
 
     @app.exception_handler(HTTPException)

@@ -54,9 +54,9 @@ class ItemFields(RequestModel):
 
     @model_validator(mode="after")
     def _other_names(self) -> ItemFields:
-        taken = sorted(self.features.keys() & (set(OWN_NAMES) - {"year"}))
-        if taken:
-            raise ValueError(f"features cannot be named {', '.join(taken)}")
+        reserved = sorted(self.features.keys() & (set(OWN_NAMES) - {"year"}))
+        if reserved:
+            raise ValueError(f"features cannot be named {', '.join(reserved)}")
         return self
 
     def changed_fields(self) -> dict[str, Any]:

@@ -1,21 +1,24 @@
-"""What needs no person: items like one, popular items, titles to choose from."""
+"""Routes of items: similar items, popular items, pages of the catalogue."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Annotated
 
 from fastapi import APIRouter, Path, Query, Request
 from starlette.responses import Response
 
-from serving.api.http_errors import HttpError, documented
+from recsys.release.queries import Recommendation
+from serving.api.dependencies import service_of
+from serving.api.http_errors import HttpError, answers
 from serving.api.id_paths import register_any_id
 from serving.api.item_schemas import ItemPage, ItemPageQuery
-from serving.api.recommendations import service_of
 from serving.api.response_schemas import ItemsResponse
 from serving.api.responses import JsonResponse
 from serving.api.schemas import CountQuery, Id, PopularQuery, SimilarQuery
 from serving.engine import catalogue_answers
 from serving.engine.item_pages import PageRequest, item_page
+from serving.engine.release_loader import Deployment
 
 register_any_id()
 router = APIRouter(prefix="/v1", tags=["items"])
@@ -23,55 +26,58 @@ router = APIRouter(prefix="/v1", tags=["items"])
 
 @router.get(
     "/items/{item_id:any}/similar",
-    response_model=None,
-    responses={200: {"model": ItemsResponse}, **documented(404, 409, 503)},
-    summary="Items like this one",
+    **answers(ItemsResponse, 404, 409, 503),
+    summary="Similar items",
 )
 async def similar(
     request: Request, item_id: Annotated[Id, Path(examples=["1"])], query: Annotated[CountQuery, Query()]
 ) -> Response:
-    """By who rated them, the nearest first; hidden ones left out. Of an item that was added after the release
-    was made, by whom its features suggest; 409 where the release has learned nothing of features."""
+    """Items rated by the same users, nearest first, without hidden ones. For an item added after the release
+    was made its features stand in; 409 where the release has no model of features."""
     return await _similar_to(request, item_id, query)
 
 
 @router.get(
     "/similar",
-    response_model=None,
-    responses={200: {"model": ItemsResponse}, **documented(404, 409, 503)},
-    summary="Items like this one, whatever its id looks like",
+    **answers(ItemsResponse, 404, 409, 503),
+    summary="Similar items, with the id in the query string",
 )
 async def similar_by_query(request: Request, query: Annotated[SimilarQuery, Query()]) -> Response:
-    """The same with the id in the query string."""
+    """As ``/v1/items/{item_id}/similar``, for ids that some proxies do not pass in a path."""
     return await _similar_to(request, query.item_id, query)
 
 
 async def _similar_to(request: Request, item_id: str, query: CountQuery) -> Response:
     service = service_of(request)
     deployment = service.deployment
-    place = deployment.control.view.place(item_id)
-    if place is None or deployment.control.view.is_hidden(place):
+    index = deployment.control.view.place(item_id)
+    if index is None or deployment.control.view.is_hidden(index):
         raise HttpError(404, f"there is no item {item_id!r}", code="unknown_item")
-    found = await catalogue_answers.similar(
+    answer = await catalogue_answers.similar(
         service.computation, deployment.control, item_id=item_id, count=query.count, where=query.where
     )
+    return _items_response(request, deployment, answer)
+
+
+def _items_response(request: Request, deployment: Deployment, answer: Iterable[Recommendation]) -> Response:
+    """Items of the first arm's release."""
     arm = deployment.state.arms[0].name
     request.scope["log_fields"].update(arm=arm)
-    items = deployment.control.listed(found)
+    items = deployment.control.listed(answer)
     return JsonResponse({"arm": arm, "model_version": deployment.control.release_id, "items": items})
 
 
 @router.get(
     "/popular",
-    response_model=None,
-    responses={200: {"model": ItemsResponse}, **documented(503)},
+    **answers(ItemsResponse, 503),
     summary="Popular items",
 )
 async def popular(request: Request, query: Annotated[PopularQuery, Query()]) -> Response:
-    """Overall or of a genre, moving with the ratings that come in; ``trending`` weighs recent ones more."""
+    """The most popular items, overall or of a genre, updated with incoming ratings; ``trending`` weights
+    recent ratings more."""
     service = service_of(request)
     deployment = service.deployment
-    found = await catalogue_answers.popular(
+    answer = await catalogue_answers.popular(
         service.computation,
         deployment.control,
         count=query.count,
@@ -80,21 +86,17 @@ async def popular(request: Request, query: Annotated[PopularQuery, Query()]) -> 
         where=query.where,
         live=service.popularity,
     )
-    arm = deployment.state.arms[0].name
-    request.scope["log_fields"].update(arm=arm)
-    items = deployment.control.listed(found)
-    return JsonResponse({"arm": arm, "model_version": deployment.control.release_id, "items": items})
+    return _items_response(request, deployment, answer)
 
 
 @router.get(
     "/items",
-    response_model=None,
-    responses={200: {"model": ItemPage}, **documented(503)},
-    summary="Items by title or filter, in pages",
+    **answers(ItemPage, 503),
+    summary="Search items by title or filter, in pages",
 )
 async def pages(request: Request, query: Annotated[ItemPageQuery, Query()]) -> Response:
-    """All that can be listed now, in the order of their ids; with ``title`` those whose title holds the text,
-    the most rated first. ``next`` is the ``cursor`` of the page that follows."""
+    """Available items in the order of their ids; with ``title`` those whose title contains the text, most
+    rated first. ``next`` is the ``cursor`` of the next page."""
     service = service_of(request)
-    wanted = PageRequest(**query.model_dump(), explores=service.deployment.explores)
-    return JsonResponse(await service.computation.call(item_page, service.deployment.control, wanted))
+    page = PageRequest(**query.model_dump(), explores=service.deployment.explores)
+    return JsonResponse(await service.computation.call(item_page, service.deployment.control, page))

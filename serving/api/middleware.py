@@ -154,8 +154,8 @@ class ApiMiddleware:
             return error_response(400, text, request_id, code="unknown_host")
         public = path in PUBLIC_PATHS or path.startswith(PUBLIC_FOLDER)
         if self._keys and not public:
-            given = request_key(headers)
-            if not any(hmac.compare_digest(given, key) for key in self._keys):
+            token = request_key(headers)
+            if not any(hmac.compare_digest(token, key) for key in self._keys):
                 return error_response(
                     401, "give the API key as `Authorization: Bearer ...` or X-API-Key", request_id
                 )
@@ -182,24 +182,24 @@ class ApiMiddleware:
         if scope["method"] in ("GET", "HEAD"):
             await self._app(scope, receive, send)
             return
-        left = self._most_bytes
+        remaining = self._most_bytes
 
         async def receive_counted() -> Message:
-            nonlocal left
+            nonlocal remaining
             message = await receive()
             if message["type"] == "http.request":
-                left -= len(message.get("body", b""))
-                if left < 0:
+                remaining -= len(message.get("body", b""))
+                if remaining < 0:
                     raise BodyTooLarge
             return message
 
         async def send_unless_too_large(message: Message) -> None:
-            if left >= 0:  # else it is what the routes make of a body that broke off
+            if remaining >= 0:  # else it is what the routes make of a body that broke off
                 await send(message)
 
         with contextlib.suppress(BodyTooLarge):
             await self._app(scope, receive_counted, send_unless_too_large)
-        if left < 0:
+        if remaining < 0:
             await self._refuse(413, scope, receive, send)
 
     @staticmethod
@@ -222,8 +222,8 @@ class ApiMiddleware:
 
 def _begin(scope: Scope, headers: dict[bytes, bytes]) -> str:
     """The request's id; ``log_fields`` is where routes leave what they answered with: arm, source, user."""
-    given = headers.get(b"x-request-id", b"")
-    request_id = given.decode() if REQUEST_ID.fullmatch(given) else new_request_id()
+    received = headers.get(b"x-request-id", b"")
+    request_id = received.decode() if REQUEST_ID.fullmatch(received) else new_request_id()
     scope["request_id"] = request_id
     scope["log_fields"] = {}
     return request_id

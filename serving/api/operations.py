@@ -1,7 +1,7 @@
-"""What happens in production, to read: results of experiments, drift, and what was done about them.
+"""Routes of operations: results of experiments, drift, and the journal of actions.
 
-Computed in a separate process (serving/operations_service.py): a request for statistics costs the replica a
-message, not the arithmetic.
+The operations process (serving/operations_service.py) computes them: a request for statistics costs a replica
+one message.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from starlette.responses import Response
 
 from recsys.errors import InputError
 from recsys.types import JsonObject
-from serving.api.http_errors import HttpError, documented
+from serving.api.http_errors import HttpError, answers
 from serving.api.responses import JsonResponse
 from serving.api.schemas import ArmName
 
@@ -24,7 +24,7 @@ TIMEOUT_SECONDS = 10.0
 
 
 class OperationsApi(Protocol):
-    """Asks the operations process. Raises InputError for an unknown experiment, OSError when it is away."""
+    """Client of the operations process. InputError: unknown experiment; OSError: it is down."""
 
     async def results(self, experiment: str) -> JsonObject: ...
 
@@ -47,32 +47,30 @@ async def _forward(request: Request, name: str, *arguments: Any) -> Response:
 
 @router.get(
     "/experiments/{name}/results",
-    response_model=None,
-    responses={**documented(404, 503), 200: {"model": JsonObject}},
-    summary="Users, hit rates, online rmse, latency by arm; differences with intervals; a verdict",
+    **answers(JsonObject, 404, 503),
+    summary="Results of an experiment, with a verdict",
 )
 async def results(request: Request, name: Name) -> Response:
-    """Intervals stay valid however often this is read. No verdict while the sample ratio is off or events
-    are missing. Replayed traffic compares predictions on logged behaviour; it is no lift."""
+    """Users, hit rate, online rmse and latency of each arm, differences with intervals, and a verdict.
+    Intervals are valid at any number of looks. There is no verdict while the sample ratio is off or events
+    are missing. Replayed traffic compares predictions on logged behaviour: it does not measure a lift."""
     return await _forward(request, "results", name)
 
 
 @router.get(
     "/drift",
-    response_model=None,
-    responses={**documented(503), 200: {"model": JsonObject}},
+    **answers(JsonObject, 503),
     summary="Drift by release and signal",
 )
 async def drift(request: Request) -> Response:
-    """What drifted, since when, how much, for whom, and the command to run."""
+    """The signals that drifted, since when, by how much and where, and the command that retrains."""
     return await _forward(request, "drift")
 
 
 @router.get(
     "/operations",
-    response_model=None,
-    responses={**documented(503), 200: {"model": JsonObject}},
-    summary="All of it, as the page shows it",
+    **answers(JsonObject, 503),
+    summary="All results, drift and the journal, as the page shows them",
 )
 async def overview(request: Request) -> Response:
     """Results of every experiment, drift, and the newest entries of the journal."""

@@ -1,4 +1,4 @@
-"""Lists for a person: a known user, a session, many at once; and predicted ratings."""
+"""Routes of recommendations: for a user, for a session, in batches; and predicted ratings."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from starlette.types import Scope
 
 from recsys.errors import InputError
 from recsys.types import JsonObject
-from serving.api.http_errors import HttpError, documented
+from serving.api.dependencies import service_of
+from serving.api.http_errors import HttpError, answers
 from serving.api.id_paths import register_any_id
 from serving.api.response_schemas import BatchResponse, ListResponse, PredictionsResponse
 from serving.api.responses import JsonResponse, list_json, list_response, server_timing
@@ -36,13 +37,8 @@ USER_LISTS = "/v1/users/{user_id:any}/recommendations"
 UserId = Annotated[Id, Path(examples=["1"])]
 
 
-def service_of(request: Request) -> Service:
-    service: Service = request.app.state.service
-    return service
-
-
 def set_log_fields(scope: Scope, served: Recommended) -> None:
-    """For the metrics' labels, the log and traces."""
+    """Set what metrics, the access log and traces record of a list."""
     scope["stages"] = served.milliseconds
     scope["log_fields"].update(
         user_id=served.exposure.user_id,
@@ -56,7 +52,7 @@ def set_log_fields(scope: Scope, served: Recommended) -> None:
 def list_answer(
     scope: Scope, served: Recommended, *, explain: bool = False, unknown: list[str] | None = None
 ) -> Response:
-    """The response of a list, and what is logged of it."""
+    """The response of a list; sets its log fields."""
     set_log_fields(scope, served)
     answer = list_json(served, explain=explain, unknown=unknown)
     answer.headers["server-timing"] = server_timing(served.milliseconds)
@@ -65,45 +61,43 @@ def list_answer(
 
 @router.get(
     USER_LISTS.removeprefix(router.prefix),
-    response_model=None,
-    responses={200: {"model": ListResponse}, **documented(503)},
+    **answers(ListResponse, 503),
     summary="Recommendations for a user",
 )
 async def user_recommendations(
     request: Request, user_id: UserId, query: Annotated[ListQuery, Query()]
 ) -> Response:
-    """An unknown user gets popular items; ``source`` says so. ``Server-Timing`` tells where time went.
-    Excluded items that the release does not know are named in ``unknown_items``."""
+    """A list of items, best first. Unknown users get popular items (``source`` is ``popular``). Excluded
+    items that the release does not have are named in ``unknown_items``; the ``Server-Timing`` header has the
+    milliseconds of each stage."""
     return await _list_for(request, user_id, query)
 
 
 @router.get(
     "/recommendations",
-    response_model=None,
-    responses={200: {"model": ListResponse}, **documented(503)},
-    summary="Recommendations for a user, whatever the id looks like",
+    **answers(ListResponse, 503),
+    summary="Recommendations for a user, with the id in the query string",
 )
 async def recommendations(request: Request, query: Annotated[UserListQuery, Query()]) -> Response:
-    """The same with the id in the query string, for ids that a path cannot carry through every proxy."""
+    """As ``/v1/users/{user_id}/recommendations``, for ids that some proxies do not pass in a path."""
     return await _list_for(request, query.user_id, query)
 
 
 async def _list_for(request: Request, user_id: str, query: ListQuery) -> Response:
-    wanted = RecommendationRequest(**{**dict(query), "user_id": user_id, "split": True})
-    served = await service_of(request).lists.recommend(wanted)
-    unknown = unknown_items(served, excluded_ids(served.loaded, wanted)) if query.exclude else []
+    list_request = RecommendationRequest(**{**dict(query), "user_id": user_id, "split": True})
+    served = await service_of(request).lists.recommend(list_request)
+    unknown = unknown_items(served, excluded_ids(served.loaded, list_request)) if query.exclude else []
     return list_answer(request.scope, served, explain=query.explain, unknown=unknown)
 
 
 @router.post(
     "/recommendations",
-    response_model=None,
-    responses={200: {"model": ListResponse}, **documented(400, 503)},
+    **answers(ListResponse, 400, 503),
     summary="Recommendations for a session or a new user",
 )
 async def session_recommendations(request: Request, body: SessionBody) -> Response:
-    """The ratings given here are folded in at once; nothing is trained and nothing of them is stored.
-    Items that the release does not know are left out and named in ``unknown_items``."""
+    """The body's ratings are folded in for this request; they are neither stored nor used for training. Items
+    that the release does not have are ignored and named in ``unknown_items``."""
     service = service_of(request)
     served = await service.lists.recommend(_recommendation_request(service, body))
     set_log_fields(request.scope, served)
@@ -115,49 +109,47 @@ async def session_recommendations(request: Request, body: SessionBody) -> Respon
 
 @router.post(
     "/recommendations/batch",
-    response_model=None,
-    responses={200: {"model": BatchResponse}, **documented(400, 503)},
+    **answers(BatchResponse, 400, 503),
     summary="Many lists in one call",
 )
 async def many_recommendations(request: Request, body: BatchBody) -> Response:
-    """Each in its own arm and with its own exposure, in the order of the requests. Every list has the whole
-    deadline from its own turn on; single calls go first."""
+    """Lists in the order of the requests, each in its user's arm and with an exposure of its own. The
+    deadline of a list starts with its computation; single requests have priority."""
     service = service_of(request)
-    wanted = [_recommendation_request(service, one) for one in body.requests]
-    for one in wanted:  # one bad request refuses the call before any exposure is stored
-        service.lists.validate(one)
+    list_requests = [_recommendation_request(service, session) for session in body.requests]
+    for list_request in list_requests:  # one bad request refuses the call before any exposure is stored
+        service.lists.validate(list_request)
     call = BatchCall()
-    served = await asyncio.gather(*(service.lists.recommend(request, batch=call) for request in wanted))
+    served = await asyncio.gather(
+        *(service.lists.recommend(list_request, batch=call) for list_request in list_requests)
+    )
     answers = [
-        list_response(given, explain=one.explain, unknown=_unknown_items(given, one))
-        for given, one in zip(served, body.requests, strict=True)
+        list_response(served_list, explain=session.explain, unknown=_unknown_items(served_list, session))
+        for served_list, session in zip(served, body.requests, strict=True)
     ]
     return JsonResponse({"answers": answers})
 
 
 @router.get(
     "/users/{user_id:any}/predictions",
-    response_model=None,
-    responses={200: {"model": PredictionsResponse}, **documented(404, 409, 503)},
-    summary="Predicted ratings of given items",
+    **answers(PredictionsResponse, 404, 409, 503),
+    summary="Predicted ratings of items",
 )
 async def predictions(
     request: Request, user_id: UserId, query: Annotated[PredictionsQuery, Query()]
 ) -> Response:
-    """In stars, by the user's arm; ``interval`` holds the rating with a chance of 80%. Items that were added
-    after the release was made have the mean that their features suggest, and the range of usual ratings; 409
-    where the release has learned nothing of features."""
+    """Predictions in stars by the user's arm; ``interval`` is an 80% prediction interval. Items added after
+    the release was made are predicted from their features; 409 where the release has no model of features."""
     return await _predictions_for(request, user_id, query)
 
 
 @router.get(
     "/predictions",
-    response_model=None,
-    responses={200: {"model": PredictionsResponse}, **documented(404, 409, 503)},
-    summary="Predicted ratings, whatever the user's id looks like",
+    **answers(PredictionsResponse, 404, 409, 503),
+    summary="Predicted ratings, with the user's id in the query string",
 )
 async def predictions_by_query(request: Request, query: Annotated[UserPredictionsQuery, Query()]) -> Response:
-    """The same with the id in the query string."""
+    """As ``/v1/users/{user_id}/predictions``, for ids that some proxies do not pass in a path."""
     return await _predictions_for(request, query.user_id, query)
 
 
@@ -190,20 +182,20 @@ async def _predictions_for(request: Request, user_id: str, query: PredictionsQue
 
 def _recommendation_request(service: Service, body: SessionBody) -> RecommendationRequest:
     low, high = service.scale
-    for given in body.ratings:
-        if not low <= given.rating <= high:
+    for row in body.ratings:
+        if not low <= row.rating <= high:
             raise InputError(
-                f"item {given.item_id}: a rating lies between {low:g} and {high:g}, got {given.rating:g}"
+                f"item {row.item_id}: a rating lies between {low:g} and {high:g}, got {row.rating:g}"
             )
-    ratings = {given.item_id: given.rating for given in body.ratings}
+    ratings = {row.item_id: row.rating for row in body.ratings}
     return RecommendationRequest(**{**dict(body), "ratings": ratings})
 
 
 def unknown_items(served: Recommended, item_ids: Iterable[str]) -> list[str]:
-    """Those that the release which answered does not know, each once; an added item is known."""
+    """The distinct ids of ``item_ids`` that neither the release nor the catalogue has."""
     view = served.loaded.view
     return [item for item in dict.fromkeys(item_ids) if view.place(item) is None]
 
 
 def _unknown_items(served: Recommended, body: SessionBody) -> list[str]:
-    return unknown_items(served, [*(given.item_id for given in body.ratings), *body.exclude])
+    return unknown_items(served, [*(row.item_id for row in body.ratings), *body.exclude])

@@ -1,24 +1,22 @@
-"""Rules on lists, read and changed at run time like shares: revisions, compare-and-set, the admin token."""
+"""Routes of the rules on lists: read and changed at run time by compare-and-set, with the admin token."""
 
 from __future__ import annotations
 
-import asyncio
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Request
+from fastapi import APIRouter, Request
 from pydantic import BaseModel, Field
 from starlette.responses import Response
 
 from recsys.types import JsonObject
-from serving.api.experiments import require_admin
-from serving.api.http_errors import HttpError, documented
+from serving.api.dependencies import ADMIN, call_store, service_of
+from serving.api.http_errors import answers
 from serving.api.item_schemas import Actor, Reason
-from serving.api.recommendations import service_of
 from serving.api.responses import JsonResponse
 from serving.api.schemas import Id, RequestModel, Revision
 from serving.catalogue.rule_set import RuleSet, rules_from, rules_json
 from serving.domain import Number, Share
-from serving.engine.service import STORE_ERRORS, Service
+from serving.engine.service import Service
 from serving.events.rule_log import RuleRevision, rules_history
 
 router = APIRouter(prefix="/v1/rules", tags=["rules"])
@@ -27,7 +25,7 @@ Boost = Annotated[Number, Field(ge=-100, le=100)]
 
 
 class RuleBody(RequestModel):
-    """The whole of the rules: what is not named is off. 409 if ``revision`` is no longer the newest."""
+    """A complete rule set: what is not named is off. 409 if ``revision`` is no longer the newest."""
 
     revision: Revision
     hidden: list[Id] = Field(default_factory=list, max_length=MAX_RULES)
@@ -38,7 +36,7 @@ class RuleBody(RequestModel):
 
 
 class RulePatch(RequestModel):
-    """``hide`` and ``show`` items, set ``boosts`` (null takes one out) and ``diversity``; the rest stays."""
+    """A change: items to ``hide`` or ``show``, ``boosts`` (null removes one), ``diversity``."""
 
     revision: Revision
     hide: list[Id] = Field(default_factory=list, max_length=MAX_RULES)
@@ -50,8 +48,8 @@ class RulePatch(RequestModel):
 
 
 class RuleResponse(BaseModel):
-    """``unknown_items`` are named by a rule and known to nobody here: a later release may have them; ``note``
-    says where a change changed nothing."""
+    """The rules in force. ``unknown_items`` are ids in rules that no served release has yet; ``note`` says
+    that a request changed nothing."""
 
     revision: int
     hidden: list[str]
@@ -76,41 +74,34 @@ class RuleHistory(BaseModel):
 
 @router.get(
     "",
-    response_model=None,
-    responses={**documented(), 200: {"model": RuleResponse}},
+    **answers(RuleResponse),
     summary="The rules on lists",
 )
 async def read(request: Request) -> Response:
-    """What this replica obeys now: hidden items, boosts, diversity."""
-    return JsonResponse(_shown(service_of(request)))
+    """The rules that this replica applies now: hidden items, boosts, diversity."""
+    return JsonResponse(_rules_json(service_of(request)))
 
 
 @router.get(
     "/history",
-    response_model=None,
-    responses={**documented(503), 200: {"model": RuleHistory}},
-    summary="Their changes",
+    **answers(RuleHistory, 503),
+    summary="History of the rules",
 )
 async def history(request: Request) -> Response:
-    """Newest first, at most 100: when, by whom and why, the rules before and after."""
+    """At most 100 changes, newest first: time, actor, reason, and the rules before and after."""
     service = service_of(request)
     settings = service.settings.rules
-    try:
-        changes = await asyncio.to_thread(rules_history, service.store, settings)
-    except STORE_ERRORS:
-        raise HttpError(503, "the event store cannot be read at the moment") from None
-    return JsonResponse({"changes": changes})
+    return JsonResponse({"changes": await call_store("read", rules_history, service.store, settings)})
 
 
 @router.put(
     "",
-    response_model=None,
-    responses={**documented(400, 403, 409, 503), 200: {"model": RuleResponse}},
-    dependencies=[Depends(require_admin)],
-    summary="Set all rules",
+    **answers(RuleResponse, 400, 403, 409, 503),
+    dependencies=ADMIN,
+    summary="Replace the rules",
 )
 async def change(request: Request, body: RuleBody) -> Response:
-    """The other replicas follow within a second; no list of before is given any more."""
+    """Stored lists of the old rules are not used any more. Other replicas follow within a second."""
     return await _save(
         service_of(request), RuleSet(frozenset(body.hidden), body.boosts, body.diversity), body
     )
@@ -118,13 +109,12 @@ async def change(request: Request, body: RuleBody) -> Response:
 
 @router.patch(
     "",
-    response_model=None,
-    responses={**documented(400, 403, 409, 503), 200: {"model": RuleResponse}},
-    dependencies=[Depends(require_admin)],
+    **answers(RuleResponse, 400, 403, 409, 503),
+    dependencies=ADMIN,
     summary="Change some rules",
 )
 async def patch(request: Request, body: RulePatch) -> Response:
-    """Only what the body names changes."""
+    """Only what the body names is changed."""
     service = service_of(request)
     now = rules_json(service.catalogue.rules.rules)
     boosts = {**now["boosts"], **body.boosts}
@@ -137,19 +127,21 @@ async def patch(request: Request, body: RulePatch) -> Response:
 
 
 async def _save(service: Service, rules: RuleSet, body: RuleBody | RulePatch) -> Response:
-    try:
-        await asyncio.to_thread(
-            service.change_rules, rules, expected=body.revision, actor=body.actor, reason=body.reason
-        )
-    except STORE_ERRORS:
-        raise HttpError(503, "the event store cannot be written at the moment") from None
-    shown = _shown(service)
-    if shown["revision"] == body.revision:
-        shown["note"] = f"nothing changed: revision {body.revision} is already like that"
-    return JsonResponse(shown)
+    await call_store(
+        "written",
+        service.change_rules,
+        rules,
+        expected=body.revision,
+        actor=body.actor,
+        reason=body.reason,
+    )
+    answer = _rules_json(service)
+    if answer["revision"] == body.revision:
+        answer["note"] = f"nothing changed: revision {body.revision} is already like that"
+    return JsonResponse(answer)
 
 
-def _shown(service: Service) -> JsonObject:
+def _rules_json(service: Service) -> JsonObject:
     now: RuleRevision = service.catalogue.rules
     views = [loaded.view for loaded in service.deployment.arms.values()]
     named = sorted(now.rules.hidden | now.rules.boosts.keys())

@@ -50,17 +50,17 @@ class Column:
         codes = np.zeros(size, dtype=np.int32)
         codes[: len(self.codes)] = self.codes + 1
         values: list[FeatureValue | None] = [None, *self.values]
-        known: dict[tuple[type, object], int] = {}
-        for place, cell in cells.items():
-            code = known.setdefault((type(cell), cell), len(values))
+        code_of: dict[tuple[type, object], int] = {}
+        for index, cell in cells.items():
+            code = code_of.setdefault((type(cell), cell), len(values))
             if code == len(values):
                 values.append(cell)
-            codes[place] = code
+            codes[index] = code
         return Column(values, codes)
 
-    def cell(self, place: int) -> FeatureValue | None:
-        """The value of the item at ``place``."""
-        code = int(self.codes[place])
+    def cell(self, index: int) -> FeatureValue | None:
+        """The value of the item at ``index``."""
+        code = int(self.codes[index])
         return self.values[code]
 
 
@@ -73,11 +73,11 @@ def matching(tree: Filter, column: Callable[[Test], Column]) -> BoolArray:
     if isinstance(tree, Or):
         return reduce(np.logical_or, (matching(part, column) for part in tree.parts))
     tested = column(tree)
-    held = np.fromiter((_holds(tree, value) for value in tested.values), np.bool_, len(tested.values))
-    return np.asarray(held[tested.codes])
+    passes = np.fromiter((_passes(tree, value) for value in tested.values), np.bool_, len(tested.values))
+    return np.asarray(passes[tested.codes])
 
 
-def _holds(test: Test, value: FeatureValue | None) -> bool:
+def _passes(test: Test, value: FeatureValue | None) -> bool:
     if isinstance(test, Presence):
         return bool(value)
     if isinstance(test, Membership):
@@ -92,12 +92,12 @@ def _compares(test: Comparison, value: FeatureValue | None) -> bool:
         return not _equals(value, test.value)
     if isinstance(value, tuple):
         return any(_compares(test, part) for part in value)
-    holds = ORDERS[test.operator]
+    compare = ORDERS[test.operator]
     if isinstance(value, str):
-        return holds(value.casefold(), test.value.text.casefold())
+        return compare(value.casefold(), test.value.text.casefold())
     if value is None or isinstance(value, bool) or test.value.number is None:
         return False
-    return holds(value, test.value.number)
+    return compare(value, test.value.number)
 
 
 def _equals(value: FeatureValue | None, literal: Literal) -> bool:

@@ -223,5 +223,5 @@ class _Parser:
 
     def _unexpected(self, expected: str) -> FilterSyntaxError:
         token = self._next
-        got = token.text if token.kind == "end" else repr(token.text)
-        return FilterSyntaxError(token.place, f"expected {expected}, got {got}")
+        received = token.text if token.kind == "end" else repr(token.text)
+        return FilterSyntaxError(token.place, f"expected {expected}, got {received}")

@@ -22,8 +22,8 @@ class ItemOverlay:
         """After newer revisions have been read; an older one than what is there is ignored."""
         items = dict(self.items)
         for item in changed:
-            known = items.get(item.item_id)
-            if known is None or known.revision < item.revision:
+            present = items.get(item.item_id)
+            if present is None or present.revision < item.revision:
                 items[item.item_id] = item
         return ItemOverlay(items, max(seq, self.seq), at)
 

@@ -32,24 +32,24 @@ def run(options: argparse.Namespace) -> int:
     store = EventStore(options.events)
     store.create_tables()
     users = explored_lists(store, folder, experiment=options.experiment, metric=Metric(), since=options.since)
-    found = estimate_hit_rate(users, alpha=options.alpha)
-    print(estimate_words(found))
+    estimate = estimate_hit_rate(users, alpha=options.alpha)
+    print(estimate_words(estimate))
     if options.json:
-        write_atomic(options.json, json.dumps(asdict(found), indent=1).encode())
+        write_atomic(options.json, json.dumps(asdict(estimate), indent=1).encode())
     return 0
 
 
-def estimate_words(found: OffPolicyEstimate) -> str:
+def estimate_words(estimate: OffPolicyEstimate) -> str:
     """The figures as a person reads them."""
-    if not found.lists:
+    if not estimate.lists:
         return (
             "cannot be told: no list was explored; give an arm `explore: 0.05` in serving/serve.yaml, "
             "and wait for traffic"
         )
-    if found.words:
-        return found.words
-    span = f"{found.low:.4f} to {found.high:.4f}, {1 - found.alpha:.0%} at every look"
+    if estimate.words:
+        return estimate.words
+    span = f"{estimate.low:.4f} to {estimate.high:.4f}, {1 - estimate.alpha:.0%} at every look"
     return (
-        f"{found.doubly_robust:.4f} hits a list ({span}); self-normalised {found.self_normalised:.4f}\n"
-        f"{found.lists:,} lists of {found.users:,} users; {found.support:.0%} of its places can be told"
+        f"{estimate.doubly_robust:.4f} hits a list ({span}); self-normalised {estimate.self_normalised:.4f}\n"
+        f"{estimate.lists:,} lists of {estimate.users:,} users; {estimate.support:.0%} of places have data"
     )

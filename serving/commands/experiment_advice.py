@@ -9,7 +9,7 @@ from recsys.text_table import text_table
 from serving.experiments.sizing import HALF_BY, MOST_BY, ExperimentDesign, control_share, fixed_size
 
 SHARES = (0.01, 0.05, 0.1, 0.2)
-MANY_PEOPLE = 100_000
+MANY_USERS = 100_000
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -35,28 +35,28 @@ def advice(options: argparse.Namespace) -> list[str]:
     count = options.treatments
     best = (1 - control_share(count)) / count if count >= 1 else 0.5
     share = best if options.share is None else options.share
-    asked = ExperimentDesign(options.rate, options.lift, share, count, options.alpha)
+    chosen = ExperimentDesign(options.rate, options.lift, share, count, options.alpha)
     advised = ExperimentDesign(options.rate, options.lift, best, count, options.alpha)
     lines = [
         f"control share {advised.control:.0%}, {best:.0%} for each of {count} treatment{'s' * (count > 1)}: "
         f"1 / (1 + sqrt({count})) tells them apart soonest",
-        f"to find {options.lift:+.0%} of a rate of {options.rate:g} at a share of {asked.share:.0%}: "
-        f"{_people(asked, options.people_a_day)} for a test of fixed size (80% power)",
+        f"to find {options.lift:+.0%} of a rate of {options.rate:g} at a share of {chosen.share:.0%}: "
+        f"{_users_text(chosen, options.people_a_day)} for a test of fixed size (80% power)",
         f"with a look whenever you like, half of such experiments decide by {HALF_BY:g} times that, "
         f"80% by {MOST_BY:g} times",
         "",
     ]
     rows = []
-    shares = sorted({*(share for share in SHARES if count * share < 1), asked.share, best})
+    shares = sorted({*(share for share in SHARES if count * share < 1), chosen.share, best})
     for share in shares:
         design = ExperimentDesign(options.rate, options.lift, share, count, options.alpha)
         size = fixed_size(design)
-        people = [size, round(HALF_BY * size), round(MOST_BY * size)]
-        rows.append([f"{share:.0%}", f"{design.control:.0%}", *(f"{count:,}" for count in people)])
+        users = [size, round(HALF_BY * size), round(MOST_BY * size)]
+        rows.append([f"{share:.0%}", f"{design.control:.0%}", *(f"{count:,}" for count in users)])
     header = ["share", "control", "fixed size", "half decide", "80% decide"]
     lines += text_table(header, rows, right=range(5)).split("\n")
-    if fixed_size(asked) > MANY_PEOPLE:
-        fewer = f"at {best:.0%} it is {fixed_size(advised):,}; " if asked.share != best else ""
+    if fixed_size(chosen) > MANY_USERS:
+        fewer = f"at {best:.0%} it is {fixed_size(advised):,}; " if chosen.share != best else ""
         lines += [
             "",
             f"that is many people, whatever the method: {fewer}a metric with a higher rate needs fewer",
@@ -64,7 +64,7 @@ def advice(options: argparse.Namespace) -> list[str]:
     return lines
 
 
-def _people(design: ExperimentDesign, a_day: float | None) -> str:
+def _users_text(design: ExperimentDesign, a_day: float | None) -> str:
     size = fixed_size(design)
     days = "" if a_day is None else f" ({size / a_day:,.1f} days)"
     return f"about {size:,} people{days}"

@@ -20,7 +20,7 @@ from serving.catalogue.filter_grammar import NUMBER
 from serving.events.item_log import ItemChange, save_items
 from serving.events.store import EventStore
 
-OWN_COLUMNS = ("available_from", "available_to", "hidden")  # the others are features
+FIELD_COLUMNS = ("available_from", "available_to", "hidden")  # the others are features
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -59,13 +59,13 @@ def item_changes_of(table: ItemTable, *, where: str) -> list[ItemChange]:
     ids = list(table.rows)
     columns = table.cells_of(ids)
     changes = []
-    for place, (item_id, title, genres) in enumerate(table.rows.values()):
-        cells = {name: _cell(column[place]) for name, column in columns.items()}
-        given: dict[str, Any] = {name: cell for name, cell in cells.items() if cell is not None}
-        fields: dict[str, Any] = {name: given.pop(name) for name in OWN_COLUMNS if name in given}
+    for index, (item_id, title, genres) in enumerate(table.rows.values()):
+        cells = {name: _cell(column[index]) for name, column in columns.items()}
+        filled: dict[str, Any] = {name: cell for name, cell in cells.items() if cell is not None}
+        fields: dict[str, Any] = {name: filled.pop(name) for name in FIELD_COLUMNS if name in filled}
         fields |= {"title": title} if title else {}
         fields |= {"genres": list(genres)} if genres else {}
-        fields |= {"features": given} if given else {}
+        fields |= {"features": filled} if filled else {}
         try:
             changes.append(ItemChange(item_id, BulkItem(id=item_id, **fields).changed_fields()))
         except ValidationError as error:

@@ -87,8 +87,8 @@ def _run(settings: LoopSettings, *, once: bool) -> int:
 def _status(folder: Path, records: list[LoopRecord]) -> int:
     if not records:
         raise InputError(f"{folder} holds no loop yet: start one with `python -m serving loop`")
-    state, held, paused = state_of(records), read_lease(folder / "lease.json"), read_pause(folder)
-    runs = f"process {held['pid']} on {held['host']}" if held else "no controller runs"
+    state, lease, paused = state_of(records), read_lease(folder / "lease.json"), read_pause(folder)
+    runs = f"process {lease['pid']} on {lease['host']}" if lease else "no controller runs"
     print(f"cycle {state.cycle}, {state.phase}; {runs}{'' if paused is None else '; paused ' + paused}")
     print(f"searches of this month: ${spent_usd(records, datetime.now(UTC).timestamp()):.2f}")
     for record in records:

@@ -67,16 +67,16 @@ def export_ratings(run: Path, events: str, out: Path) -> JsonObject:
 def _begin(run: Path, events: str, out: Path) -> tuple[Path, JsonObject]:
     """The folder of an export's rows, and what it reads: what was begun before, if it is the same export."""
     parts = out.with_name(f".{out.name}.parts")
-    wanted = {"run": str(run.absolute()), "source": events}
+    request = {"run": str(run.absolute()), "source": events}
     about = parts / "about.json"
     try:
         pinned: JsonObject = json.loads(about.read_text(encoding="utf-8"))
-        if wanted.items() <= pinned.items():
+        if request.items() <= pinned.items():
             return parts, pinned
     except (OSError, ValueError):
         pass
     shutil.rmtree(parts, ignore_errors=True)
     parts.mkdir(parents=True, mode=0o700)
-    pinned = wanted | {"events": str(current_marks(events)), "now": time.time()}
+    pinned = request | {"events": str(current_marks(events)), "now": time.time()}
     write_atomic(about, json.dumps(pinned).encode(), private=True)
     return parts, pinned

@@ -56,15 +56,15 @@ def run(options: argparse.Namespace) -> int:
     state = experiment_state(options.url, options.experiment)
     traffic = future_of(resolve(state.arms[0].release), options.data, returning=options.returning)
     traffic = traffic.first(options.events)
-    people = len(set(traffic.users.tolist()))
-    print(f"{len(traffic):,} ratings of {people:,} people at {options.speed:,.0f} a minute; {NOTE}")
+    users = len(set(traffic.users.tolist()))
+    print(f"{len(traffic):,} ratings of {users:,} people at {options.speed:,.0f} a minute; {NOTE}")
     began = time.monotonic()
     driven = replay_traffic(
         options.url.rstrip("/"),
         traffic,
         events_per_minute=options.speed,
         workers=options.workers,
-        progress=_say,
+        progress=_print_progress,
     )
     seconds = time.monotonic() - began
     print(
@@ -119,7 +119,7 @@ def _settled(url: str, experiment: str, sent: int) -> JsonObject:
         time.sleep(0.5)
 
 
-def _say(sent: int, total: int) -> None:
+def _print_progress(sent: int, total: int) -> None:
     print(f"  {sent:,} of {total:,}", file=sys.stderr, flush=True)
 
 

@@ -75,9 +75,9 @@ def _start(store: EventStore, options: argparse.Namespace) -> int:
     load_release(folder)
     verdict = gate_verdict(options.release)
     if verdict.promoted is not True and not options.without_gate:
-        said = "was never asked about it" if verdict.promoted is None else f"kept it back: {verdict.reason}"
+        answer = "was never asked about it" if verdict.promoted is None else f"kept it back: {verdict.reason}"
         raise InputError(
-            f"the gate {said}; a release that beats the champion on gate starts by itself, "
+            f"the gate {answer}; a release that beats the champion on gate starts by itself, "
             "--without-gate starts this one all the same"
         )
     state = store.experiment(options.experiment)
@@ -106,12 +106,12 @@ def _start(store: EventStore, options: argparse.Namespace) -> int:
 
 
 def _status(store: EventStore, experiment: str) -> int:
-    found = rollout_status(store, experiment)
-    if found is None:
+    status = rollout_status(store, experiment)
+    if status is None:
         print(f"no roll-out of {experiment} is under way")
     else:
-        seconds = time.time() - found.since
-        print(f"{found.plan.candidate} has had {found.share:.0%} for {seconds:.0f} s")
+        seconds = time.time() - status.since
+        print(f"{status.plan.candidate} has had {status.share:.0%} for {seconds:.0f} s")
     for row in store.journal(kind=KIND, subject=experiment):
         when = datetime.fromtimestamp(row.at).strftime("%Y-%m-%d %H:%M:%S")
         data = row.data

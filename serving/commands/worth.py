@@ -49,18 +49,18 @@ def run(options: argparse.Namespace) -> int:
         if (point := curve_point(results.parent, dataset=manifest.dataset.name)) is not None
     ]
     new = max(0, served - int(lineage.get("served", 0)))
-    found = expected_gain(points, trained=trained, new_ratings=new)
-    print(gain_words(found))
+    estimate = expected_gain(points, trained=trained, new_ratings=new)
+    print(gain_words(estimate))
     if options.json:
-        write_atomic(options.json, json.dumps(asdict(found), indent=1).encode())
+        write_atomic(options.json, json.dumps(asdict(estimate), indent=1).encode())
     return 0
 
 
-def gain_words(found: RetrainingGain) -> str:
+def gain_words(estimate: RetrainingGain) -> str:
     """The figures as a person reads them."""
-    grown = f"{found.trained:,} ratings in the release that serves, {found.now:,} now"
-    if found.gain is None:
-        return f"{grown}; {found.words}"
-    error = "" if found.error is None else f" (standard error {found.error:.4f})"
-    change = f"{-found.gain:+.4f} stars{error}"
-    return f"{grown}: retraining is expected to change rmse by {change}, from {found.points} runs"
+    grown = f"{estimate.trained:,} ratings in the release that serves, {estimate.now:,} now"
+    if estimate.gain is None:
+        return f"{grown}; {estimate.words}"
+    error = "" if estimate.error is None else f" (standard error {estimate.error:.4f})"
+    change = f"{-estimate.gain:+.4f} stars{error}"
+    return f"{grown}: retraining is expected to change rmse by {change}, from {estimate.points} runs"

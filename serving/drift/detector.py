@@ -101,16 +101,16 @@ class Detector:
             predicted=np.array([missing if row.predicted is None else row.predicted for row in window]),
             inside=np.array([missing if row.inside is None else float(row.inside) for row in window]),
         )
-        seen = window_counts(self.profile, events)
+        observed = window_counts(self.profile, events)
         alarms = []
         for name, reference in self.watched.items():
             if reference["window"] != size:
                 continue
             expected = np.array(reference["shares"]) * reference["weight"]
-            distance = float(distances(name, expected, seen[name][None, :])[0])
+            distance = float(distances(name, expected, observed[name][None, :])[0])
             state = self._next(name, distance, reference, window[0].at)
             if state.windows_over:
-                state = replace(state, largest=_largest(expected, seen[name]))
+                state = replace(state, largest=_largest(expected, observed[name]))
             before = self.signals.get(name)
             self.signals[name] = state
             if state.drifted and not (before and before.drifted):
@@ -133,7 +133,7 @@ class Detector:
         )
 
 
-def _largest(expected: np.ndarray, seen: np.ndarray) -> tuple[tuple[int, float, float], ...]:
-    before, now = expected / max(expected.sum(), 1e-12), seen / max(seen.sum(), 1e-12)
+def _largest(expected: np.ndarray, observed: np.ndarray) -> tuple[tuple[int, float, float], ...]:
+    before, now = expected / max(expected.sum(), 1e-12), observed / max(observed.sum(), 1e-12)
     order = np.argsort(-np.abs(now - before))[:3]
-    return tuple((int(place), float(before[place]), float(now[place])) for place in order)
+    return tuple((int(index), float(before[index]), float(now[index])) for index in order)

@@ -60,26 +60,26 @@ class DriftMonitor:
                 batches.setdefault(watched.release.release_id, []).append(observed(watched.release, event))
         new: list[SignalState] = []
         for release_id, observations in batches.items():
-            found = self.watched[release_id]
-            assert found.detector is not None
-            alarms = found.detector.observe(observations)
-            found.alarms += alarms
+            monitored = self.watched[release_id]
+            assert monitored.detector is not None
+            alarms = monitored.detector.observe(observations)
+            monitored.alarms += alarms
             for alarm in alarms:
-                if self._journal(found, alarm):
+                if self._journal(monitored, alarm):
                     new.append(alarm)
         return new
 
     def release_of(self, spec: str) -> Release | None:
         """The opened release of what an arm names, None while it is not watched."""
         folder = self.resolve(spec)
-        found = (watched.release for watched in self.watched.values() if watched.release.folder == folder)
-        return next(found, None)
+        releases = (watched.release for watched in self.watched.values() if watched.release.folder == folder)
+        return next(releases, None)
 
     def _watch(self, spec: str) -> MonitoredRelease:
         folder = self.resolve(spec)
-        for found in self.watched.values():
-            if found.release.folder == folder:
-                return found
+        for monitored in self.watched.values():
+            if monitored.release.folder == folder:
+                return monitored
         release = load_release(folder, verify=False)
         packed = release.profile()
         profile = None if packed is None else unpack(*packed)
@@ -90,8 +90,8 @@ class DriftMonitor:
         """False for an alarm that the journal has."""
         row = signal_row(watched, alarm)
         release = watched.release.release_id
-        for known in newest(self.store, (KIND,), subject=release, count=1000):
-            if (known.data.get("signal"), known.data.get("since")) == (alarm.name, alarm.since):
+        for entry in newest(self.store, (KIND,), subject=release, count=1000):
+            if (entry.data.get("signal"), entry.data.get("since")) == (alarm.name, alarm.since):
                 return False
         self.store.append(KIND, release, {"event": "alarm", **row})
         self.notify(
@@ -167,28 +167,28 @@ def signal_row(watched: MonitoredRelease, signal: SignalState) -> JsonObject:
         "since": signal.since,
         "drifted": signal.drifted,
         "largest": [
-            {"where": label(watched, signal.name, place), "expected": expected, "seen": seen}
-            for place, expected, seen in signal.largest
+            {"where": label(watched, signal.name, index), "expected": expected, "seen": observed}
+            for index, expected, observed in signal.largest
         ],
     }
 
 
-def label(watched: MonitoredRelease, signal: str, place: int) -> str:
+def label(watched: MonitoredRelease, signal: str, index: int) -> str:
     """What a bin of a signal means."""
     scale = watched.release.manifest.dataset.scale
     if signal == "genre_mix":
-        return watched.release.items.genre_names[place]
+        return watched.release.items.genre_names[index]
     if signal in ("user_activity", "item_popularity"):
-        return "none" if place == 0 else f"{2 ** (place - 1)} to {2**place - 1} ratings"
+        return "none" if index == 0 else f"{2 ** (index - 1)} to {2**index - 1} ratings"
     if signal in ("unknown_users", "unknown_items"):
-        return ("unknown", "known")[place]
+        return ("unknown", "known")[index]
     if signal == "coverage":
-        return ("outside", "inside")[place]
+        return ("outside", "inside")[index]
     if signal == "error":
-        return ("sum of errors", "ratings")[place]
+        return ("sum of errors", "ratings")[index]
     bins = 10 if signal == "ratings" else 20
     width = (scale.high - scale.low) / bins
-    return f"{scale.low + place * width:.2f} to {scale.low + (place + 1) * width:.2f} stars"
+    return f"{scale.low + index * width:.2f} to {scale.low + (index + 1) * width:.2f} stars"
 
 
 def observed(release: Release, event: Feedback) -> Observation:
@@ -201,8 +201,8 @@ def observed(release: Release, event: Feedback) -> Observation:
         deviations = None
         if intervals.scaled:
             deviations = known_user_deviations(release.members, user, np.array([item]), scale)
-        known = len(release.histories(user).items)
-        low, high = intervals.ends(np.array([stars]), known, scale, deviations)
+        ratings = len(release.histories(user).items)
+        low, high = intervals.ends(np.array([stars]), ratings, scale, deviations)
         inside = bool(low[0] <= value <= high[0])
     return Observation(
         at=event.at,

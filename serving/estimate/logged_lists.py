@@ -30,7 +30,7 @@ class _Logged:
     """A list with the items that were hit, and the user's ratings before it."""
 
     exposure: Exposure
-    given: dict[str, float]
+    ratings: dict[str, float]
     hits: set[str] = field(default_factory=set)
 
 
@@ -44,12 +44,14 @@ def explored_lists(
         metric: what counts as a hit; its weights are not used.
     """
     rows = [
-        shown
-        for shown in store.exposures(since=since, experiment=experiment)
-        if not shown.shadow and not shown.user_id.startswith(ANONYMOUS) and shown.propensities
+        exposure
+        for exposure in store.exposures(since=since, experiment=experiment)
+        if not exposure.shadow and not exposure.user_id.startswith(ANONYMOUS) and exposure.propensities
     ]
-    exploring = {shown.arm for shown in rows if min(shown.propensities) < 1}
-    rows = sorted((shown for shown in rows if shown.arm in exploring), key=lambda shown: shown.at)
+    exploring = {exposure.arm for exposure in rows if min(exposure.propensities) < 1}
+    rows = sorted(
+        (exposure for exposure in rows if exposure.arm in exploring), key=lambda exposure: exposure.at
+    )
     if not rows:
         return []
     loaded = ServedRelease("estimate", release, RuleSet())
@@ -57,9 +59,9 @@ def explored_lists(
     largest = _largest_weight(rows)
     users: dict[str, Explored] = {}
     for entry, listed in _lists(loaded, logged):
-        one = _explored(entry, listed, largest)
+        explored = _explored(entry, listed, largest)
         before = users.get(entry.exposure.user_id)
-        users[entry.exposure.user_id] = one if before is None else _added(before, one)
+        users[entry.exposure.user_id] = explored if before is None else _added(before, explored)
     return list(users.values())
 
 
@@ -80,11 +82,11 @@ def _with_feedback(
             hits[event.exposure_id].add(event.item_id)
     return [
         _Logged(
-            shown,
-            {item: value for at, item, value in sorted(ratings[shown.user_id]) if at < shown.at},
-            hits[shown.exposure_id] & set(shown.items),
+            exposure,
+            {item: value for at, item, value in sorted(ratings[exposure.user_id]) if at < exposure.at},
+            hits[exposure.exposure_id] & set(exposure.items),
         )
-        for shown in rows
+        for exposure in rows
     ]
 
 
@@ -95,7 +97,7 @@ def _lists(loaded: ServedRelease, logged: list[_Logged]) -> Iterator[tuple[_Logg
         queries = [
             Query(
                 user=loaded.user(entry.exposure.user_id),
-                history=loaded.history(entry.exposure.user_id, entry.given) if entry.given else None,
+                history=loaded.history(entry.exposure.user_id, entry.ratings) if entry.ratings else None,
                 count=len(entry.exposure.items),
             )
             for entry in batch
@@ -106,16 +108,16 @@ def _lists(loaded: ServedRelease, logged: list[_Logged]) -> Iterator[tuple[_Logg
 
 
 def _explored(entry: _Logged, listed: set[str], largest: float) -> Explored:
-    shown = entry.exposure
+    exposure = entry.exposure
     weights = {
-        item: 1 / _probability(propensity, len(shown.items))
-        for item, propensity in zip(shown.items, shown.propensities, strict=True)
+        item: 1 / _probability(propensity, len(exposure.items))
+        for item, propensity in zip(exposure.items, exposure.propensities, strict=True)
         if item in listed
     }
     return Explored(
         lists=1,
-        places=len(shown.items),
-        shown=float(len(shown.items)),
+        places=len(exposure.items),
+        shown=float(len(exposure.items)),
         hits=float(len(entry.hits)),
         weight=sum(weights.values()),
         weighted_hits=sum(weights[item] for item in entry.hits & weights.keys()),
@@ -138,9 +140,12 @@ def _largest_weight(rows: list[Exposure]) -> float:
     if not shares:
         return float(places)
     explored = [shown for shown in rows if min(shown.propensities) <= MAX_EXPLORE]
-    pools = [(1 - max(one.propensities)) / min(one.propensities) / len(one.items) for one in explored]
+    pools = [
+        (1 - max(exposure.propensities)) / min(exposure.propensities) / len(exposure.items)
+        for exposure in explored
+    ]
     deepest = CANDIDATES_PER_PLACE - 1 + (max(pools, default=0) > CANDIDATES_PER_PLACE - 1 + 1e-6)
-    drawn = max(math.ceil(places * one) * deepest / one for one in shares)
+    drawn = max(math.ceil(places * explored_share) * deepest / explored_share for explored_share in shares)
     return drawn + places / (1 - share)
 
 

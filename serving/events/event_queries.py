@@ -35,16 +35,14 @@ class EventQueries:
             (EXPERIMENTS.c.name == latest.c.name) & (EXPERIMENTS.c.revision == latest.c.revision),
         )
         with self.engine.connect() as connection:
-            return [
-                rows.state_from(found) for found in connection.scalars(query.order_by(EXPERIMENTS.c.name))
-            ]
+            return [rows.state_from(text) for text in connection.scalars(query.order_by(EXPERIMENTS.c.name))]
 
     def experiment_history(self, name: str, *, count: int = 100) -> list[ExperimentState]:
         """Newest first."""
         query = select(EXPERIMENTS.c.state).where(EXPERIMENTS.c.name == name)
         query = query.order_by(EXPERIMENTS.c.revision.desc()).limit(count)
         with self.engine.connect() as connection:
-            return [rows.state_from(found) for found in connection.scalars(query)]
+            return [rows.state_from(text) for text in connection.scalars(query)]
 
     def exposures(
         self,
@@ -78,8 +76,8 @@ class EventQueries:
         after: int = 0,
     ) -> Iterator[Feedback]:
         """Those with since <= at < until, oldest stored first, a chunk at a time."""
-        found = self.numbered_feedback(since=since, until=until, kind=kind, user_id=user_id, after=after)
-        return (row for _, row in found)
+        numbered = self.numbered_feedback(since=since, until=until, kind=kind, user_id=user_id, after=after)
+        return (row for _, row in numbered)
 
     def numbered_feedback(
         self,
@@ -136,11 +134,11 @@ class EventQueries:
         while True:
             page = query.where(table.c.seq > after).order_by(table.c.seq).limit(CHUNK)
             with self.engine.connect() as connection:
-                found = connection.execute(page).all()
-            yield from found
-            if len(found) < CHUNK:
+                chunk = connection.execute(page).all()
+            yield from chunk
+            if len(chunk) < CHUNK:
                 return
-            after = found[-1].seq
+            after = chunk[-1].seq
 
 
 class _Prefixed:

@@ -115,11 +115,11 @@ def item_changes(store: EventStore, *, after: int = 0) -> Iterator[tuple[int, Ca
     while True:
         query = select(ITEMS).where(ITEMS.c.seq > after).order_by(ITEMS.c.seq).limit(CHUNK)
         with store.engine.connect() as connection:
-            found = connection.execute(query).all()
-        yield from ((row.seq, item_from(row.item_id, row.revision, row.state)) for row in found)
-        if len(found) < CHUNK:
+            chunk = connection.execute(query).all()
+        yield from ((row.seq, item_from(row.item_id, row.revision, row.state)) for row in chunk)
+        if len(chunk) < CHUNK:
             return
-        after = found[-1].seq
+        after = chunk[-1].seq
 
 
 def newest_items(store: EventStore) -> tuple[int, list[CatalogueItem]]:
@@ -127,17 +127,17 @@ def newest_items(store: EventStore) -> tuple[int, list[CatalogueItem]]:
     last = select(func.max(ITEMS.c.seq)).group_by(ITEMS.c.item_id)
     query = select(ITEMS).where(ITEMS.c.seq.in_(last)).order_by(ITEMS.c.seq)
     with store.engine.connect() as connection:
-        found = connection.execute(query).all()
-    return (found[-1].seq if found else 0), [item_from(row.item_id, row.revision, row.state) for row in found]
+        rows = connection.execute(query).all()
+    return (rows[-1].seq if rows else 0), [item_from(row.item_id, row.revision, row.state) for row in rows]
 
 
 def item_history(store: EventStore, item_id: str, *, count: int = 100) -> list[JsonObject]:
     """Newest first: when, by whom and why, the item before and after."""
     query = select(ITEMS).where(ITEMS.c.item_id == item_id).order_by(ITEMS.c.revision.desc())
     with store.engine.connect() as connection:
-        found = connection.execute(query.limit(count + 1)).all()
-    states = [fields_of(item_from(item_id, row.revision, row.state)) for row in found]
-    return revision_history(found, states, oldest=None, count=count)
+        rows = connection.execute(query.limit(count + 1)).all()
+    states = [fields_of(item_from(item_id, row.revision, row.state)) for row in rows]
+    return revision_history(rows, states, oldest=None, count=count)
 
 
 def fields_of(item: CatalogueItem) -> JsonObject:

@@ -133,13 +133,15 @@ def restore(store: EventStore, source: Path) -> None:
     """Put a backup in the place of the event store. Stop the server first. InputError when ``source`` is
     no sound event store; what was there stays beside it as ``.before-restore``. People who were erased since
     the backup was made are erased from it."""
-    place = sqlite_path(store)
+    target = sqlite_path(store)
     if not source.is_file():
         raise InputError(f"no backup at {source}; expected a file that `data backup` wrote")
     try:
-        with contextlib.closing(sqlite3.connect(f"file:{source}?mode=ro", uri=True)) as found:
-            verdict = found.execute("PRAGMA integrity_check").fetchone()[0]
-            tables = {row[0] for row in found.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+        with contextlib.closing(sqlite3.connect(f"file:{source}?mode=ro", uri=True)) as connection:
+            verdict = connection.execute("PRAGMA integrity_check").fetchone()[0]
+            tables = {
+                row[0] for row in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")
+            }
     except sqlite3.DatabaseError as error:
         raise InputError(
             f"{source} is no event store ({error}); expected one that `data backup` wrote"
@@ -149,11 +151,11 @@ def restore(store: EventStore, source: Path) -> None:
         raise InputError(
             f"{source} is damaged or no event store ({verdict}; tables missing: {sorted(missing)})"
         )
-    if place.exists():
+    if target.exists():
         store.create_tables()
         repeat_erasures(store)  # the ledger has all that this store knows
     store.close()
-    with atomic_path(place, private=True) as fresh:
+    with atomic_path(target, private=True) as fresh:
         with (
             contextlib.closing(sqlite3.connect(source)) as old,
             contextlib.closing(sqlite3.connect(fresh)) as new,
@@ -164,7 +166,7 @@ def restore(store: EventStore, source: Path) -> None:
         repeat_erasures(restored, events=store.url)
         _empty_log(restored)
         restored.close()
-        if place.exists():
-            os.replace(place, place.with_name(place.name + ".before-restore"))
+        if target.exists():
+            os.replace(target, target.with_name(target.name + ".before-restore"))
         for suffix in ("-wal", "-shm"):
-            place.with_name(place.name + suffix).unlink(missing_ok=True)
+            target.with_name(target.name + suffix).unlink(missing_ok=True)

@@ -44,10 +44,10 @@ def stored_rules(store: EventStore, *, count: int = 100) -> list[RuleRevision]:
     """Newest first."""
     query = select(RULES).order_by(RULES.c.revision.desc()).limit(count)
     with store.engine.connect() as connection:
-        found = connection.execute(query).all()
+        rows = connection.execute(query).all()
     return [
         RuleRevision(row.revision, rules_from(json.loads(row.state)), row.at, row.actor, row.reason)
-        for row in found
+        for row in rows
     ]
 
 
@@ -87,6 +87,6 @@ def save_rules(
 
 def rules_history(store: EventStore, settings: RuleSet, *, count: int = 100) -> list[JsonObject]:
     """Newest first: when, by whom and why, the rules before (first those of ``settings``) and after."""
-    found = stored_rules(store, count=count + 1)
-    states = [rules_json(row.rules) for row in found]
-    return revision_history(found, states, oldest=rules_json(settings), count=count)
+    revisions = stored_rules(store, count=count + 1)
+    states = [rules_json(row.rules) for row in revisions]
+    return revision_history(revisions, states, oldest=rules_json(settings), count=count)

@@ -130,7 +130,7 @@ class Spool:
 @contextlib.contextmanager
 def abandoned(folder: Path) -> Iterator[list[Path]]:
     """The files of dead processes, locked while they are read; the reader deletes what it has stored."""
-    held: dict[int, Path] = {}
+    locked: dict[int, Path] = {}
     try:
         for path in sorted(folder.glob("*.jsonl")):
             try:
@@ -139,12 +139,12 @@ def abandoned(folder: Path) -> Iterator[list[Path]]:
                 continue
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                held[file] = path
+                locked[file] = path
             except OSError:
                 os.close(file)
-        yield [path for path in held.values() if path.exists()]
+        yield [path for path in locked.values() if path.exists()]
     finally:
-        for file in held:
+        for file in locked:
             os.close(file)
 
 
@@ -219,9 +219,9 @@ def erase_lines(folder: Path, user_id: str) -> bool:
     with abandoned(folder) as paths:
         for path in [*paths, *folder.glob("*.broken")]:
             lines = path.read_bytes().splitlines(keepends=True)
-            kept = [line for line in lines if needle not in line]
-            if len(kept) < len(lines):
-                write_atomic(path, b"".join(kept), private=True)
+            remaining = [line for line in lines if needle not in line]
+            if len(remaining) < len(lines):
+                write_atomic(path, b"".join(remaining), private=True)
     return not any(needle in _bytes(path) for path in folder.glob("*.jsonl"))
 
 

@@ -21,9 +21,9 @@ def erase_overrides(store: EventStore, user_id: str) -> int:
     """
     for state in store.experiments():
         if user_id in state.overrides:
-            kept = {user: arm for user, arm in state.overrides.items() if user != user_id}
+            others = {user: arm for user, arm in state.overrides.items() if user != user_id}
             store.save_experiment(
-                replace(state, overrides=kept),
+                replace(state, overrides=others),
                 expected=state.revision,
                 actor="erasure",
                 reason="a person was erased",
@@ -33,8 +33,8 @@ def erase_overrides(store: EventStore, user_id: str) -> int:
         for row in connection.execute(select(EXPERIMENTS)).all():
             state = rows.state_from(row.state)
             if user_id in state.overrides:
-                kept = {user: arm for user, arm in state.overrides.items() if user != user_id}
-                text = rows.state_text(replace(state, overrides=kept))
+                others = {user: arm for user, arm in state.overrides.items() if user != user_id}
+                text = rows.state_text(replace(state, overrides=others))
                 same = (EXPERIMENTS.c.name == row.name) & (EXPERIMENTS.c.revision == row.revision)
                 connection.execute(update(EXPERIMENTS).where(same).values(state=text))
                 erased += 1
@@ -54,5 +54,5 @@ def _drop_override(value: Any, user_id: str) -> bool:
     if not isinstance(value, dict):
         return False
     overrides = value.get("overrides")
-    mine = isinstance(overrides, dict) and overrides.pop(user_id, None) is not None
-    return sum(_drop_override(item, user_id) for item in value.values()) + mine > 0
+    dropped = isinstance(overrides, dict) and overrides.pop(user_id, None) is not None
+    return sum(_drop_override(item, user_id) for item in value.values()) + dropped > 0

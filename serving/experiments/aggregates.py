@@ -85,8 +85,8 @@ class ArmAggregates:
         counts = np.cumsum(self.latency)
         if counts[-1] == 0:
             return None
-        place = int(np.searchsorted(counts, share * counts[-1]))
-        return 0.01 * math.exp((place + 0.5) * BIN_GROWTH)
+        index = int(np.searchsorted(counts, share * counts[-1]))
+        return 0.01 * math.exp((index + 0.5) * BIN_GROWTH)
 
 
 def latency_bin(milliseconds: float) -> int:
@@ -112,116 +112,120 @@ class Aggregates:
     _seen: set[str] = field(default_factory=set)
     latest_at: float = 0.0
 
-    def add_exposure(self, shown: Exposure) -> None:
+    def add_exposure(self, exposure: Exposure) -> None:
         """Add an exposure. From an arm the experiment does not have: counted and left out."""
-        if shown.arm not in self.arms:
+        if exposure.arm not in self.arms:
             self.left_out["unknown arm"] += 1
             return
-        arm = self.by_arm[shown.arm]
-        arm.latency[latency_bin(shown.milliseconds)] += 1
-        arm.items.update(shown.items)
-        slow, fallback = shown.milliseconds > self.slow_milliseconds, shown.source == "popular"
-        arm.add_answer(int(shown.at // self.block_seconds), slow=slow, fallback=fallback)
-        if shown.shadow:
+        arm = self.by_arm[exposure.arm]
+        arm.latency[latency_bin(exposure.milliseconds)] += 1
+        arm.items.update(exposure.items)
+        slow, fallback = exposure.milliseconds > self.slow_milliseconds, exposure.source == "popular"
+        arm.add_answer(int(exposure.at // self.block_seconds), slow=slow, fallback=fallback)
+        if exposure.shadow:
             arm.shadows += 1
-            arm.shadow_fallbacks += shown.source == "popular"
+            arm.shadow_fallbacks += exposure.source == "popular"
             return
-        if shown.user_id.startswith(ANONYMOUS):
+        if exposure.user_id.startswith(ANONYMOUS):
             self.left_out["list for a session without a user id"] += 1
             return
-        if self.interleaved and not shown.teams:
+        if self.interleaved and not exposure.teams:
             self.left_out["list that was not interleaved"] += 1
-        for team in shown.teams:
+        for team in exposure.teams:
             if team in self.arms:
                 self.by_arm[team].brought += 1
         arm.exposures += 1
-        arm.sources[shown.source] += 1
-        user = self.users.get(shown.user_id)
+        arm.sources[exposure.source] += 1
+        user = self.users.get(exposure.user_id)
         if user is None:
-            user = self.users[shown.user_id] = UserAggregates(shown.arm, shown.revision, shown.at)
+            user = self.users[exposure.user_id] = UserAggregates(exposure.arm, exposure.revision, exposure.at)
             user.first_slow, user.first_fallback = slow, fallback
-            arm.add_first_list(shown.items)
-        user.crossed |= user.arm != shown.arm
-        if shown.at < user.first_at and not user.counted:
+            arm.add_first_list(exposure.items)
+        user.crossed |= user.arm != exposure.arm
+        if exposure.at < user.first_at and not user.counted:
             # A clock went back, or a replica's batch came late: the earlier time is the true entry.
             # Its arm and revision are the user's: the share in force must be that of the entry.
             self.left_out["late exposure, entry moved back"] += 1
-            user.first_at, user.arm, user.revision = shown.at, shown.arm, shown.revision
+            user.first_at, user.arm, user.revision = exposure.at, exposure.arm, exposure.revision
             user.first_slow, user.first_fallback = slow, fallback
         if user.counted:
             self.left_out["list of a user already counted"] += 1
-        elif shown.at < user.first_at + self.window_seconds:
+        elif exposure.at < user.first_at + self.window_seconds:
             user.exposures += 1
-            user.merged += bool(shown.teams)
-        self.latest_at = max(self.latest_at, shown.at)
+            user.merged += bool(exposure.teams)
+        self.latest_at = max(self.latest_at, exposure.at)
 
-    def add_feedback(self, done: Feedback, shown: Exposure | None) -> None:
+    def add_feedback(self, feedback: Feedback, exposure: Exposure | None) -> None:
         """Add feedback with the exposure that it answers, None when nobody knows that one."""
-        if done.exposure_id is None:
-            if done.kind != "rating" and any(done.kind in metric.events for metric in self.metrics):
-                self.left_out[f"{done.kind} without an exposure"] += 1
+        if feedback.exposure_id is None:
+            if feedback.kind != "rating" and any(feedback.kind in metric.events for metric in self.metrics):
+                self.left_out[f"{feedback.kind} without an exposure"] += 1
             return
-        if shown is None:
+        if exposure is None:
             self.left_out["unknown exposure"] += 1
             return
-        if shown.shadow or shown.user_id.startswith(ANONYMOUS):
+        if exposure.shadow or exposure.user_id.startswith(ANONYMOUS):
             return
-        if shown.arm not in self.arms:
+        if exposure.arm not in self.arms:
             self.left_out["unknown arm"] += 1
             return
-        if shown.user_id != done.user_id:
+        if exposure.user_id != feedback.user_id:
             self.left_out["another user's exposure"] += 1
             return
-        if done.at < shown.at - CLOCK_SLACK_SECONDS:
+        if feedback.at < exposure.at - CLOCK_SLACK_SECONDS:
             self.left_out["before its exposure"] += 1
             return
-        arm = self.by_arm[shown.arm]
-        user = self.users.get(shown.user_id)
-        if user is not None and done.at >= user.first_at + self.window_seconds:
+        arm = self.by_arm[exposure.arm]
+        user = self.users.get(exposure.user_id)
+        if user is not None and feedback.at >= user.first_at + self.window_seconds:
             user = None
         if user is not None and user.counted:
             self.left_out["late: the user's outcome was already fixed"] += 1
             user = None
-        self._convert(arm, user, done, shown)
-        if done.kind == "rating" and done.value is not None and done.predicted is not None:
-            error = (done.value - done.predicted) ** 2
+        self._convert(arm, user, feedback, exposure)
+        if feedback.kind == "rating" and feedback.value is not None and feedback.predicted is not None:
+            error = (feedback.value - feedback.predicted) ** 2
             arm.squared_error += error
             arm.rated += 1
             if user is not None:
                 user.squared_error += error
                 user.rated += 1
-        self.latest_at = max(self.latest_at, done.at)
+        self.latest_at = max(self.latest_at, feedback.at)
 
     def _convert(
-        self, arm: ArmAggregates, user: UserAggregates | None, done: Feedback, shown: Exposure
+        self, arm: ArmAggregates, user: UserAggregates | None, feedback: Feedback, exposure: Exposure
     ) -> None:
         """Count the conversions of one event; ``user`` is None outside of their window."""
-        seen = done.kind == "impression"
-        for place, metric in enumerate(self.metrics):
-            rule = metric.events.get(done.kind)
-            weight = 0.0 if rule is None or done.item_id not in shown.items else rule.weight_of(done.value)
+        seen = feedback.kind == "impression"
+        for index, metric in enumerate(self.metrics):
+            rule = metric.events.get(feedback.kind)
+            weight = (
+                0.0
+                if rule is None or feedback.item_id not in exposure.items
+                else rule.weight_of(feedback.value)
+            )
             if weight <= 0:
                 continue
             seen = True
-            key = (shown.exposure_id, done.item_id or "")
-            if place == 0 and key not in self._converted:  # an arm's hit rate is that of the primary metric
+            key = (exposure.exposure_id, feedback.item_id or "")
+            if index == 0 and key not in self._converted:  # an arm's hit rate is that of the primary metric
                 self._converted.add(key)
                 arm.conversions += 1
-            if user is not None and shown.teams:
-                self._credit(user, metric.name, shown, done.item_id or "", weight)
-            before = self._worth.get((metric.name, shown.exposure_id), 0.0)
+            if user is not None and exposure.teams:
+                self._credit(user, metric.name, exposure, feedback.item_id or "", weight)
+            before = self._worth.get((metric.name, exposure.exposure_id), 0.0)
             if user is not None and weight > before:
-                self._worth[metric.name, shown.exposure_id] = weight
+                self._worth[metric.name, exposure.exposure_id] = weight
                 user.worth[metric.name] = user.worth.get(metric.name, 0.0) + weight - before
-        if seen and user is not None and shown.exposure_id not in self._seen:
-            self._seen.add(shown.exposure_id)
+        if seen and user is not None and exposure.exposure_id not in self._seen:
+            self._seen.add(exposure.exposure_id)
             user.seen += 1
 
     def _credit(
-        self, user: UserAggregates, metric: str, shown: Exposure, item_id: str, weight: float
+        self, user: UserAggregates, metric: str, exposure: Exposure, item_id: str, weight: float
     ) -> None:
         """Credit the arm that brought an item with its largest conversion, once for each list."""
-        arm, key = shown.teams[shown.items.index(item_id)], (metric, shown.exposure_id, item_id)
+        arm, key = exposure.teams[exposure.items.index(item_id)], (metric, exposure.exposure_id, item_id)
         more = weight - self._credited.get(key, 0.0)
         if arm and more > 0:
             if metric == self.metrics[0].name and key not in self._credited:

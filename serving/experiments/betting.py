@@ -93,8 +93,8 @@ def centres(outcome: FloatArray, covariate: FloatArray | None) -> NDArray[np.flo
     mean = (before + 0.02) / (np.arange(n) + 1)
     if covariate is None or n == 0:
         return np.clip(mean, 0.0, 1.0)
-    known = np.asarray(covariate, dtype=np.float64)
-    xs, xx, xy = (np.concatenate([[0.0], np.cumsum(part)]) for part in (known, known**2, known * outcome))
+    x = np.asarray(covariate, dtype=np.float64)
+    xs, xx, xy = (np.concatenate([[0.0], np.cumsum(part)]) for part in (x, x**2, x * outcome))
     fitted = np.arange(n) // REFIT_EVERY * REFIT_EVERY  # users that the regression at each row has seen
     count = np.maximum(fitted, 1)
     ys = np.concatenate([[0.0], np.cumsum(outcome)])[fitted]
@@ -103,7 +103,7 @@ def centres(outcome: FloatArray, covariate: FloatArray | None) -> NDArray[np.flo
     slope = (
         np.divide(shared, spread, out=np.zeros(n), where=spread > 1e-12) * fitted / (fitted + SHRINK_USERS)
     )
-    expected: NDArray[np.float64] = np.clip(mean + slope * (known - xs[fitted] / count), 0.0, 1.0)
+    expected: NDArray[np.float64] = np.clip(mean + slope * (x - xs[fitted] / count), 0.0, 1.0)
     return expected
 
 

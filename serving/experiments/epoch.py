@@ -54,9 +54,9 @@ def current_epoch(store: EventStore, state: ExperimentState) -> ExperimentEpoch:
 
 
 def _same_epoch(newest_first: Sequence[ExperimentState], key: EpochKey) -> tuple[ExperimentState, ...]:
-    kept: list[ExperimentState] = []
+    states: list[ExperimentState] = []
     for past in newest_first:
         if epoch_key(past) != key:
             break
-        kept.append(past)
-    return tuple(reversed(kept))
+        states.append(past)
+    return tuple(reversed(states))

@@ -41,40 +41,40 @@ class EventReader:
 
     def catch_up(self, now: float) -> Aggregates:
         """Read what is new; ``now`` decides which feedback has waited long enough."""
-        mine = (EXPOSURES.c.experiment == self.experiment, EXPOSURES.c.revision >= self.revision)
-        for row in self._pages(EXPOSURES, "_exposures_seen", *mine):
-            shown = exposure_from(row, scores=False)
-            self.tally.add_exposure(shown)
+        conditions = (EXPOSURES.c.experiment == self.experiment, EXPOSURES.c.revision >= self.revision)
+        for row in self._pages(EXPOSURES, "_exposures_seen", *conditions):
+            exposure = exposure_from(row, scores=False)
+            self.tally.add_exposure(exposure)
             if self.also is not None:
-                self.also(shown)
+                self.also(exposure)
         waiting, self._waiting = self._waiting, []
         for row in self._pages(FEEDBACK, "_feedback_seen"):
-            done = feedback_from(row)
-            if done.exposure_id is None:
-                self.tally.add_feedback(done, None)
+            feedback = feedback_from(row)
+            if feedback.exposure_id is None:
+                self.tally.add_feedback(feedback, None)
             else:
-                waiting.append(done)
+                waiting.append(feedback)
         for start in range(0, len(waiting), 500):
             self._match(waiting[start : start + 500], now)
         return self.tally
 
     def _match(self, rows: list[Feedback], now: float) -> None:
-        wanted = [row.exposure_id for row in rows]
+        ids = [row.exposure_id for row in rows]
         with self.store.engine.connect() as connection:
-            found = connection.execute(select(EXPOSURES).where(EXPOSURES.c.exposure_id.in_(wanted))).all()
-        exposures = {row.exposure_id: row for row in found}
-        for done in rows:
-            row = exposures.get(done.exposure_id)
+            stored = connection.execute(select(EXPOSURES).where(EXPOSURES.c.exposure_id.in_(ids))).all()
+        exposures = {row.exposure_id: row for row in stored}
+        for feedback in rows:
+            row = exposures.get(feedback.exposure_id)
             # An exposure that was stored since this look began is shown at the next, its feedback after it.
             unseen = row is not None and self._counts(row) and row.seq > self._exposures_seen
-            if unseen or (row is None and now - done.at < EXPOSURE_WAIT_SECONDS):
-                self._waiting.append(done)
+            if unseen or (row is None and now - feedback.at < EXPOSURE_WAIT_SECONDS):
+                self._waiting.append(feedback)
             elif row is None or self._counts(row):
-                self.tally.add_feedback(done, None if row is None else exposure_from(row, scores=False))
+                self.tally.add_feedback(feedback, None if row is None else exposure_from(row, scores=False))
 
     def _counts(self, row: Any) -> bool:
-        mine: bool = row.experiment == self.experiment and row.revision >= self.revision
-        return mine and row.at >= self.since
+        counted: bool = row.experiment == self.experiment and row.revision >= self.revision
+        return counted and row.at >= self.since
 
     def _pages(self, table: Any, seen: str, *conditions: Any) -> Iterator[Any]:
         """New rows by ``seq``; what does not count is left out by the database, not read and dropped."""

@@ -74,7 +74,7 @@ class MetricSet:
 def metric_set(rules: Mapping[str, Any]) -> MetricSet:
     """From a YAML's ``metrics`` as plain values: ``primary`` and a rule (events, exposures) for each name."""
     primary = str(rules.get("primary", HIT_RATE))
-    known = [
+    metrics = [
         Metric(
             name,
             {kind: EventRule(event["weight"], event["at_least"]) for kind, event in rule["events"].items()},
@@ -83,9 +83,9 @@ def metric_set(rules: Mapping[str, Any]) -> MetricSet:
         for name, rule in rules.items()
         if name != "primary"
     ] or list(DEFAULT_METRICS)
-    if primary == HIT_RATE and HIT_RATE not in [metric.name for metric in known]:
-        known += DEFAULT_METRICS
-    return MetricSet(tuple(sorted(known, key=lambda metric: metric.name != primary)), primary)
+    if primary == HIT_RATE and HIT_RATE not in [metric.name for metric in metrics]:
+        metrics += DEFAULT_METRICS
+    return MetricSet(tuple(sorted(metrics, key=lambda metric: metric.name != primary)), primary)
 
 
 def check_thresholds(metrics: Sequence[Metric], low: float, high: float) -> None:
@@ -101,10 +101,10 @@ def check_thresholds(metrics: Sequence[Metric], low: float, high: float) -> None
 
 def seconds_of(words: str) -> float:
     """Seconds of "36 hours" or "7 days". Raises ValueError."""
-    found = SPAN.match(words)
-    if found is None:
+    match = SPAN.match(words)
+    if match is None:
         raise ValueError(f"expected a time like 36 hours or 7 days, got {words!r}")
-    return float(found[1]) * UNITS[found[2]]
+    return float(match[1]) * UNITS[match[2]]
 
 
 def words_of(seconds: float) -> str:

@@ -111,8 +111,8 @@ def guardrails(
     slow, fallbacks = _against_control(tally, shares, control, treatment, alpha)
     pairs = list(zip(old.coverage, new.coverage, strict=False))
     fewer = sum(after < limits.coverage_kept * before for before, after in pairs)
-    kept = sum(after for _, after in pairs) / max(1, sum(before for before, _ in pairs))
-    lost = 1 - kept if pairs else None
+    coverage = sum(after for _, after in pairs) / max(1, sum(before for before, _ in pairs))
+    lost = 1 - coverage if pairs else None
     return [
         Guardrail(
             "share of slow answers",
@@ -144,12 +144,12 @@ def guardrails(
 
 def alarms(tally: Aggregates, arms: Sequence[str], limits: Limits) -> list[str]:
     """Absolute limits that an arm is over, in words; they stop nothing by themselves."""
-    said = []
+    texts = []
     for name in arms:
         p99 = tally.by_arm.get(name, ArmAggregates()).percentile(0.99)
         if p99 is not None and p99 > limits.p99_milliseconds:
-            said.append(f"{name}: p99 is {p99:.1f} ms, over {limits.p99_milliseconds:g} ms")
-    return said
+            texts.append(f"{name}: p99 is {p99:.1f} ms, over {limits.p99_milliseconds:g} ms")
+    return texts
 
 
 def _share(arm: ArmAggregates, figure: int) -> float | None:

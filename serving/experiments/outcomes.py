@@ -162,10 +162,12 @@ def compare(
     chosen = analysed
     users = [user for _, _, user, _ in chosen]
     treated = np.array([user.arm == treatment for user in users], dtype=np.bool_)
-    known = None if covariate is None else np.array([covariate.get(name, 0.0) for _, name, _, _ in chosen])
+    covariates = (
+        None if covariate is None else np.array([covariate.get(name, 0.0) for _, name, _, _ in chosen])
+    )
     measured = next((found for found in tally.metrics if found.name == metric), None)
     if measured is None and not rated:
-        raise ValueError(f"no metric {metric!r}; there are {[known.name for known in tally.metrics]}")
+        raise ValueError(f"no metric {metric!r}; there are {[measure.name for measure in tally.metrics]}")
     values = -errors(users) if measured is None else outcomes(users, measured)
     cap = limits.squared_error_cap or SQUARED_ERROR_CAP
     evidence = bet(
@@ -174,7 +176,7 @@ def compare(
         np.array([share for *_, share in chosen], dtype=np.float64),
         bound=measured.bound if measured else cap,
         kind="rate" if measured else "error",
-        covariate=known,
+        covariate=covariates,
         treatments=tests,
         alpha=limits.alpha,
     )
@@ -205,7 +207,7 @@ def compare(
         metric=metric,
         treatment=treatment,
         control=control,
-        difference=difference(values, treated, known) if ready else None,
+        difference=difference(values, treated, covariates) if ready else None,
         interval=span if ready else None,
         verdict=verdict,
         primary=primary,

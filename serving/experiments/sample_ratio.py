@@ -39,19 +39,19 @@ class SampleRatio:
 
 def log_bayes_factor(counts: Sequence[int], shares: Sequence[float]) -> float:
     """Evidence for other shares than ``shares``, in nats, after ``counts`` users an arm."""
-    seen = np.asarray(counts, dtype=np.float64)
+    observed = np.asarray(counts, dtype=np.float64)
     planned = np.asarray(shares, dtype=np.float64)
-    if len(seen) != len(planned) or np.any(planned <= 0):
+    if len(observed) != len(planned) or np.any(planned <= 0):
         raise ValueError(
-            f"expected one positive share for each of {len(seen)} arms, got shares {list(shares)}"
+            f"expected one positive share for each of {len(observed)} arms, got shares {list(shares)}"
         )
     planned = planned / planned.sum()
     prior = CONCENTRATION * planned
-    posterior = prior + seen
+    posterior = prior + observed
     alternative = (
         gammaln(prior.sum()) - gammaln(posterior.sum()) + np.sum(gammaln(posterior) - gammaln(prior))
     )
-    return float(alternative - np.sum(seen * np.log(planned)))
+    return float(alternative - np.sum(observed * np.log(planned)))
 
 
 def check(
@@ -66,11 +66,11 @@ def check(
         return SampleRatio((), (), 1.0, threshold)
     total = 0.0
     counts, expected = np.zeros(len(stages[0][1])), np.zeros(len(stages[0][1]))
-    for seen, shares in stages:
-        part = [(count, share) for count, share in zip(seen, shares, strict=True) if share > 0]
+    for observed, shares in stages:
+        part = [(count, share) for count, share in zip(observed, shares, strict=True) if share > 0]
         total += log_bayes_factor(*zip(*part, strict=True))
-        counts += seen
-        expected += np.asarray(shares) / np.sum(shares) * np.sum(seen)
+        counts += observed
+        expected += np.asarray(shares) / np.sum(shares) * np.sum(observed)
     return SampleRatio(
         counts=tuple(int(count) for count in counts),
         shares=tuple(float(share) for share in expected / max(expected.sum(), 1e-12)),

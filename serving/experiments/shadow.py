@@ -48,23 +48,23 @@ class Shadows:
     """Feed it every exposure in the order of the store; read ``by_arm``."""
 
     by_arm: dict[str, ShadowAggregates] = field(default_factory=lambda: defaultdict(ShadowAggregates))
-    _shown: OrderedDict[str, Exposure] = field(default_factory=OrderedDict)
+    _pending: OrderedDict[str, Exposure] = field(default_factory=OrderedDict)
 
-    def add(self, shown: Exposure) -> None:
-        if not shown.shadow:
-            self._shown[shown.exposure_id] = shown
-            if len(self._shown) > MAX_PENDING:
-                self._shown.popitem(last=False)
+    def add(self, exposure: Exposure) -> None:
+        if not exposure.shadow:
+            self._pending[exposure.exposure_id] = exposure
+            if len(self._pending) > MAX_PENDING:
+                self._pending.popitem(last=False)
             return
-        original = self._shown.get(shown.exposure_id.removesuffix(f"-{shown.arm}"))
+        original = self._pending.get(exposure.exposure_id.removesuffix(f"-{exposure.arm}"))
         if original is None or not original.items:
             return
-        tally = self.by_arm[shown.arm]
-        shared = [item for item in original.items if item in set(shown.items)]
+        tally = self.by_arm[exposure.arm]
+        shared = [item for item in original.items if item in set(exposure.items)]
         tally.pairs += 1
         tally.overlap_sum += len(shared) / len(original.items)
-        tally.extra_milliseconds += shown.milliseconds - original.milliseconds
+        tally.extra_milliseconds += exposure.milliseconds - original.milliseconds
         if len(shared) >= 2:
-            places = [shown.items.index(item) for item in shared]
-            tally.tau_sum += float(kendalltau(range(len(shared)), places).statistic)
+            ranks = [exposure.items.index(item) for item in shared]
+            tally.tau_sum += float(kendalltau(range(len(shared)), ranks).statistic)
             tally.ranked += 1

@@ -50,8 +50,8 @@ def team_draft(lists: Mapping[str, Sequence[str]], count: int, *, seed: str) -> 
         for item, arm in picks[: count - len(items)]:
             items[item] = arm
             chances.append(1 / len(lists))
-    known = tuple(chances) if len(lists) <= 2 else ()
-    return TeamDraft(tuple(items), tuple(items.values()), known)
+    propensities = tuple(chances) if len(lists) <= 2 else ()
+    return TeamDraft(tuple(items), tuple(items.values()), propensities)
 
 
 def _round(
@@ -63,5 +63,5 @@ def _round(
         best = next((item for item in lists[arm] if item not in items and item not in picks), None)
         if best is not None:
             picks[best] = arm
-    whole = len(picks) == len(order)
-    return [(item, arm if whole else SHARED) for item, arm in picks.items()]
+    complete = len(picks) == len(order)
+    return [(item, arm if complete else SHARED) for item, arm in picks.items()]

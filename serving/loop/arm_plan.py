@@ -85,16 +85,16 @@ class ArmPlan:
     def without_candidate(self, state: ExperimentState) -> Arms | None:
         """``state``'s arms with the candidate's share given back to the baseline; None where neither is
         there any more."""
-        gone = next((arm for arm in state.arms if arm.name == self.candidate), None)
+        candidate = next((arm for arm in state.arms if arm.name == self.candidate), None)
         names = {arm.name for arm in state.arms}
-        if gone is None or gone.release != self.release or self.baseline not in names:
+        if candidate is None or candidate.release != self.release or self.baseline not in names:
             return None
         explore = {self.baseline: self.base.explore} if state.kind == "interleaved" else {}
         return Arms(
             tuple(
                 replace(
                     arm,
-                    share=arm.share + gone.share,
+                    share=arm.share + candidate.share,
                     shadow=False,
                     explore=explore.get(arm.name, arm.explore),
                 )
@@ -119,16 +119,16 @@ def busy(state: ExperimentState | None, experiment: str) -> str:
     return f"an experiment is under way: {words}"
 
 
-def same_arms(state: ExperimentState | None, wanted: Arms) -> bool:
+def same_arms(state: ExperimentState | None, target: Arms) -> bool:
     """Whether the arms are those, whatever their order."""
-    if state is None or len(state.arms) != len(wanted.specs) or state.kind != wanted.kind:
+    if state is None or len(state.arms) != len(target.specs) or state.kind != target.kind:
         return False
-    known = {arm.name: arm for arm in state.arms}
+    current = {arm.name: arm for arm in state.arms}
     return all(
-        arm.name in known
-        and replace(known[arm.name], share=arm.share) == arm
-        and abs(known[arm.name].share - arm.share) < CLOSE
-        for arm in wanted.specs
+        arm.name in current
+        and replace(current[arm.name], share=arm.share) == arm
+        and abs(current[arm.name].share - arm.share) < CLOSE
+        for arm in target.specs
     )
 
 

@@ -41,18 +41,18 @@ class LiveSteps:
         self.settings = settings
         self.store = store
         self.measured = measured
-        self._kept: tuple[tuple[int, int], EventReader] | None = None
+        self._cached: tuple[tuple[int, int], EventReader] | None = None
 
     def shadow(self, state: LoopState, now: float) -> JsonObject:
         plan = self._plan(state)
         changed = self._move(plan, plan.shadow(), (plan.before,), "shadow answers", now)
-        wanted = self.settings.comparison
+        settings = self.settings.comparison
         guard = RolloutPlan(
             plan.experiment,
             plan.baseline,
             plan.candidate,
             plan.release,
-            hold_seconds=max(wanted.shadow_hours * HOUR, 60.0),
+            hold_seconds=max(settings.shadow_hours * HOUR, 60.0),
             slow_milliseconds=self.measured.limits.p99_milliseconds,
         )
         serving = self.store.experiment(plan.experiment)
@@ -86,12 +86,12 @@ class LiveSteps:
             if plan.kind == "split"
             else partial(compare_preferences, tally)
         )
-        wanted = self.settings.comparison
+        settings = self.settings.comparison
         row = measured(
             control=plan.baseline,
             treatment=plan.candidate,
             metric=rules.primary,
-            limits=replace(self.measured.limits, alpha=wanted.alpha, primary=rules.primary),
+            limits=replace(self.measured.limits, alpha=settings.alpha, primary=rules.primary),
             now=now,
             lost_events=lost,
         )
@@ -107,8 +107,8 @@ class LiveSteps:
         }
 
     def rollout(self, state: LoopState, now: float) -> JsonObject:
-        plan, wanted = self._plan(state), self.settings.rollout
-        seen: JsonObject = {
+        plan, settings = self._plan(state), self.settings.rollout
+        evidence: JsonObject = {
             "changed": None,
             "ended": None,
             "words": "",
@@ -118,16 +118,20 @@ class LiveSteps:
         }
         under_way = rollout_status(self.store, plan.experiment)
         if under_way is not None and under_way.plan.release == plan.release:
-            return seen | {"share": under_way.share}
+            return evidence | {"share": under_way.share}
         steps = newest(self.store, (ROLLOUT,), subject=plan.experiment, since=state.entered, count=50)
-        mine = [row.data for row in steps if row.data.get("release") == plan.release]
-        if mine and mine[0]["event"] in ("done", "roll back"):
-            return seen | {"ended": mine[0]["event"], "words": mine[0]["reason"], "share": mine[0]["to"]}
+        steps_taken = [row.data for row in steps if row.data.get("release") == plan.release]
+        if steps_taken and steps_taken[0]["event"] in ("done", "roll back"):
+            return evidence | {
+                "ended": steps_taken[0]["event"],
+                "words": steps_taken[0]["reason"],
+                "share": steps_taken[0]["to"],
+            }
         # A roll-out is of users: interleaved lists are split again first.
         split = plan.with_share(plan.share)
         changed = self._move(plan, split, (plan.compare(),), "roll-out", now)
         if changed:
-            return seen | {"changed": changed}
+            return evidence | {"changed": changed}
         start_rollout(
             self.store,
             RolloutPlan(
@@ -135,14 +139,14 @@ class LiveSteps:
                 plan.baseline,
                 plan.candidate,
                 plan.release,
-                stages=tuple(wanted.stages),
-                hold_seconds=wanted.hold_hours * HOUR,
-                minimum_exposures=wanted.minimum_exposures,
+                stages=tuple(settings.stages),
+                hold_seconds=settings.hold_hours * HOUR,
+                minimum_exposures=settings.minimum_exposures,
                 slow_milliseconds=self.measured.limits.p99_milliseconds,
             ),
             now=now,
         )
-        return seen | {"share": wanted.stages[0]}
+        return evidence | {"share": settings.stages[0]}
 
     def promote(self, state: LoopState, now: float) -> JsonObject:
         plan = self._plan(state)
@@ -151,14 +155,14 @@ class LiveSteps:
 
     def back(self, state: LoopState, now: float) -> JsonObject:
         plan = self._plan(state)
-        seen: JsonObject = {"because": state.reason, "left_alone": False}
+        evidence: JsonObject = {"because": state.reason, "left_alone": False}
         under_way = rollout_status(self.store, plan.experiment)
         if under_way is not None and under_way.plan.release == plan.release:
             abort(self.store, plan.experiment, reason=f"loop: {state.reason}", now=now)
         serving = self.store.experiment(plan.experiment)
         arms = None if serving is None or serving.owner != "manual" else plan.without_candidate(serving)
         if serving is None or arms is None:
-            return seen | {"left_alone": True}
+            return evidence | {"left_alone": True}
         self.store.save_experiment(
             replace(serving, arms=arms.specs, kind=arms.kind),
             expected=serving.revision,
@@ -166,7 +170,7 @@ class LiveSteps:
             reason=state.reason,
             at=now,
         )
-        return seen
+        return evidence
 
     def _plan(self, state: LoopState) -> ArmPlan:
         return ArmPlan.of(state.start, cycle=state.cycle, release=state.search["release"])
@@ -186,15 +190,15 @@ class LiveSteps:
         """What decides: the loop's metric, else the experiment's own primary one, else the deployment's.
 
         Raises InputError for a metric that is not measured."""
-        own = metric_set(serving.metrics) if serving.metrics is not None else None
-        rules = own or MetricSet(self.measured.metrics, self.measured.limits.primary)
+        stored = metric_set(serving.metrics) if serving.metrics is not None else None
+        rules = stored or MetricSet(self.measured.metrics, self.measured.limits.primary)
         rules = replace(rules, primary=self.settings.comparison.metric or rules.primary)
         kind = self.settings.comparison.kind
-        known = [metric.name for metric in rules.metrics] + [ACCURACY] * (kind == "split")
-        if rules.primary not in known:
+        names = [metric.name for metric in rules.metrics] + [ACCURACY] * (kind == "split")
+        if rules.primary not in names:
             raise InputError(
                 f"comparison.metric: a comparison of kind {kind} cannot use {rules.primary!r}; "
-                f"{serving.name!r} has: {', '.join(known)}"
+                f"{serving.name!r} has: {', '.join(names)}"
             )
         return rules
 
@@ -213,7 +217,7 @@ class LiveSteps:
     ) -> EventReader:
         """Of the events since the phase's own revision; kept between looks."""
         key = (state.cycle, serving.revision)
-        if self._kept is None or self._kept[0] != key:
-            made = EventReader(self.store, serving.name, tally(), revision=serving.revision)
-            self._kept = (key, made)
-        return self._kept[1]
+        if self._cached is None or self._cached[0] != key:
+            reader = EventReader(self.store, serving.name, tally(), revision=serving.revision)
+            self._cached = (key, reader)
+        return self._cached[1]

@@ -55,7 +55,7 @@ class LoopController:
     def run(self, stop: threading.Event, *, once: bool = False) -> LoopState:
         """Until ``stop``; ``once``: until the cycle under way, or begun now, has ended."""
         while not stop.is_set():
-            moved = self.look()
+            moved = self.step()
             idle = self.journal.state.phase is Phase.IDLE
             if once and idle and not self._fault:
                 break
@@ -63,13 +63,13 @@ class LoopController:
                 stop.wait(self.settings.poll_seconds)
         return self.journal.state
 
-    def look(self) -> bool:
+    def step(self) -> bool:
         """One evidence and one decision; False where there is nothing more to do at the moment."""
         try:
             moved = self._decide()
             self._steps.mirror(self.journal.records)
         except Exception as error:  # whatever a store or a disk raises: the next look may do better
-            self._tell_fault(error)
+            self._report_fault(error)
             return False
         self._fault = ""
         return moved
@@ -110,7 +110,7 @@ class LoopController:
             return state.phase is Phase.IDLE
         return decisions[-1].moves or _kind(decisions[-1].reason) != _kind(decision.reason)
 
-    def _tell_fault(self, error: Exception) -> None:
+    def _report_fault(self, error: Exception) -> None:
         line = str(error).splitlines()
         words = f"{type(error).__name__}: {line[0] if line else ''}"
         if _kind(words) == self._fault:

@@ -83,16 +83,16 @@ def read_journal(path: Path) -> list[LoopRecord]:
     """Raises InputError for a line, other than one cut short by a kill, that is not as it was written."""
     records: list[LoopRecord] = []
     lines = path.read_bytes().split(b"\n") if path.is_file() else []
-    for place, line in enumerate(lines):
+    for index, line in enumerate(lines):
         try:
             frame = json.loads(line)
             row = frame["row"]
-            whole = frame["crc"] == _checksum(row)
+            intact = frame["crc"] == _checksum(row)
         except (ValueError, KeyError, TypeError):
             continue  # cut short; a gap in the numbers shows any other loss
-        if not whole or row["number"] != len(records) + 1:
+        if not intact or row["number"] != len(records) + 1:
             raise InputError(
-                f"{path}, line {place + 1}: record {row['number']} is damaged, or one before it is missing; "
+                f"{path}, line {index + 1}: record {row['number']} is damaged, or one before it is missing; "
                 "put the file back from a backup, or move the folder away to begin anew"
             )
         records.append(_record(row))
@@ -133,20 +133,20 @@ def comparisons_since(records: Sequence[LoopRecord], since: float) -> int:
 
 def last_cycle(records: Sequence[LoopRecord]) -> LoopRecord | None:
     """The trigger of the newest cycle."""
-    found = [row for row in records if row.moves and row.phase is Phase.IDLE]
-    return found[-1] if found else None
+    triggers = [row for row in records if row.moves and row.phase is Phase.IDLE]
+    return triggers[-1] if triggers else None
 
 
 def replay(records: Sequence[LoopRecord]) -> list[tuple[LoopRecord, LoopDecision]]:
     """Each recorded decision with the one that its evidence gives today, under the settings of then."""
     settings = LoopSettings()
-    found = []
+    decisions = []
     for record in records:
         if record.kind == "settings":
             settings = LoopSettings.model_validate(record.evidence)
         elif record.kind == "decision":
-            found.append((record, decide(record.phase, record.evidence, settings)))
-    return found
+            decisions.append((record, decide(record.phase, record.evidence, settings)))
+    return decisions
 
 
 def _month(at: float) -> tuple[int, int]:

@@ -38,14 +38,14 @@ class LoopLease:
 
     def __enter__(self) -> LoopLease:
         """Raises InputError where another controller holds it."""
-        held = read_lease(self._path)
+        lease = read_lease(self._path)
         if not self._lock.acquire():
-            raise InputError(f"a controller (process {held.get('pid', '?')}) has this loop already")
-        if held and held["host"] != self._host and held["expires"] > self._clock():
+            raise InputError(f"a controller (process {lease.get('pid', '?')}) has this loop already")
+        if lease and lease["host"] != self._host and lease["expires"] > self._clock():
             self._lock.release()
             raise InputError(
-                f"a controller on {held['host']} has this loop; its lease ends in "
-                f"{held['expires'] - self._clock():.0f} s unless it is renewed"
+                f"a controller on {lease['host']} has this loop; its lease ends in "
+                f"{lease['expires'] - self._clock():.0f} s unless it is renewed"
             )
         self._renew()
         self._thread.start()
@@ -72,7 +72,7 @@ class LoopLease:
 def read_lease(path: Path) -> JsonObject:
     """{} where nobody holds it."""
     try:
-        found: JsonObject = json.loads(path.read_text())
-        return found if {"host", "pid", "expires"} <= found.keys() else {}
+        lease: JsonObject = json.loads(path.read_text())
+        return lease if {"host", "pid", "expires"} <= lease.keys() else {}
     except (OSError, ValueError):
         return {}

@@ -49,14 +49,14 @@ class LoopSteps:
     ) -> JsonObject:
         """What the decision in ``state.phase`` is made from. Raises what the store and the search raise."""
         if state.phase is Phase.IDLE:
-            seen = self._training.idle(records, now, paused)
+            idle_evidence = self._training.idle(records, now, paused)
             serving = self.store.experiment(self.experiment)
-            if serving is not None and not seen["busy"]:
+            if serving is not None and not idle_evidence["busy"]:
                 try:
                     self._live.rules(serving)
                 except InputError as error:  # better now than after a search that was paid for
-                    seen["busy"] = str(error)
-            return seen
+                    idle_evidence["busy"] = str(error)
+            return idle_evidence
         try:
             return self._phases[state.phase](state, now)
         except InputError as error:  # a release or a metric that is gone: no candidate stays for that
@@ -73,8 +73,8 @@ def mirror_records(
 ) -> None:
     """Copies to the event store's journal what it does not have of the loop in ``folder``; the operations
     page reads it there."""
-    known = newest(store, ("loop",), subject=experiment, count=1)
-    last = known[0].data if known and known[0].data.get("folder") == str(folder) else {}
+    mirrored = newest(store, ("loop",), subject=experiment, count=1)
+    last = mirrored[0].data if mirrored and mirrored[0].data.get("folder") == str(folder) else {}
     for record in records:
         if record.kind != "settings" and record.number > last.get("number", 0):
             row = asdict(record) | {"folder": str(folder), "moves": record.moves}

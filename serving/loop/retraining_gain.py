@@ -43,12 +43,12 @@ class RetrainingGain:
 def curve_point(run: Path, *, dataset: str) -> CurvePoint | None:
     """From a run's results.json; None where it is of other data, or has no test figure."""
     try:
-        found: JsonObject = json.loads((run / "results.json").read_text(encoding="utf-8"))
-        if found["dataset"]["name"] != dataset:
+        results: JsonObject = json.loads((run / "results.json").read_text(encoding="utf-8"))
+        if results["dataset"]["name"] != dataset:
             return None
-        model = found.get("recommender") or found.get("ensemble") or found.get("best") or {}
+        model = results.get("recommender") or results.get("ensemble") or results.get("best") or {}
         rmse = (model.get("test") or {}).get("rmse")
-        return None if rmse is None else CurvePoint(int(found["dataset"]["ratings"]), float(rmse))
+        return None if rmse is None else CurvePoint(int(results["dataset"]["ratings"]), float(rmse))
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
 

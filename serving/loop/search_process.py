@@ -81,8 +81,8 @@ class SearchProcess:
     def results(self) -> JsonObject:
         """results.json of the run, {} where there is none."""
         try:
-            found: JsonObject = json.loads((self.run / "results.json").read_text(encoding="utf-8"))
-            return found
+            results: JsonObject = json.loads((self.run / "results.json").read_text(encoding="utf-8"))
+            return results
         except (OSError, ValueError):
             return {}
 

@@ -62,7 +62,7 @@ class TrainingSteps:
         serving = self.store.experiment(self.experiment)
         why = busy(serving, self.experiment)
         spent = spent_usd(records, now)
-        seen: JsonObject = {
+        evidence: JsonObject = {
             "paused": paused,
             "busy": why,
             "hours_since": (now - last.at) / HOUR if last else None,
@@ -75,11 +75,11 @@ class TrainingSteps:
             "comparisons": comparisons_since(records, now - YEAR_SECONDS),
         }
         if serving is None or why:
-            return seen
+            return evidence
         baseline = next(arm for arm in serving.arms if arm.share > 0)
         folder = resolve(baseline.release)
         run = self._data_run(Path(self.settings.run or folder.parent).absolute(), records)
-        return seen | {
+        return evidence | {
             "experiment": self.experiment,
             "share": self.settings.comparison.share,
             "kind": self.settings.comparison.kind,
@@ -113,29 +113,29 @@ class TrainingSteps:
         return (merged.lineage or {}) | {"ratings": len(merged.ratings), "sha256": merged.sha256}
 
     def search(self, state: LoopState, now: float) -> JsonObject:
-        process, wanted = self._process(state), self.settings.search
+        process, settings = self._process(state), self.settings.search
         cap = float(state.start["cap_usd"])
         command = search_command(
             process,
             data=self._data(state),
             start_from=Path(state.start["start_from"]),
-            plan=wanted.plan,
+            plan=settings.plan,
             usd=cap,
-            hours=wanted.max_hours,
-            price_usd=wanted.price_usd,
-            cluster=wanted.cluster,
-            options=wanted.options,
+            hours=settings.max_hours,
+            price_usd=settings.price_usd,
+            cluster=settings.cluster,
+            options=settings.options,
         )
         process.start(command, number=state.tries)
         hours, code = (now - state.entered) / HOUR, process.exit_code(state.tries)
         if code is None:
-            if hours > wanted.max_hours + GRACE_HOURS:
+            if hours > settings.max_hours + GRACE_HOURS:
                 process.end(state.tries)
             return {"exit_code": None, "hours": hours}
         results = process.results()
         release = process.run / "release"
         # A failed search on a cluster counts with its whole cap: what it cost is not known.
-        unknown = cap if wanted.cluster else 0.0
+        unknown = cap if settings.cluster else 0.0
         return {
             "exit_code": code,
             "tries": state.tries,
@@ -175,8 +175,8 @@ class TrainingSteps:
     def _data_run(self, run: Path, records: list[LoopRecord]) -> str:
         """The run whose data lie under the events: of a run that this loop made, that of its own cycle."""
         for row in records:
-            ours = self._folder_of(row.cycle) / "run"
-            if row.moves and row.phase is Phase.IDLE and run.resolve() == ours.resolve():
+            made_here = self._folder_of(row.cycle) / "run"
+            if row.moves and row.phase is Phase.IDLE and run.resolve() == made_here.resolve():
                 return str(row.evidence["run"])
         return str(run)
 

@@ -44,7 +44,7 @@ def offline_metrics(
         arm.name: ServedRelease(arm.release, Path(resolve(arm.release)), RuleSet(), verify=False)
         for arm in state.arms
     }
-    found = {name: OfflineMetrics() for name in arms}
+    metrics = {name: OfflineMetrics() for name in arms}
     scale = arms[state.arms[0].name].release.manifest.dataset.scale
     liked = Metric().on_scale(scale.low, scale.high).events["rating"]
     history_of: dict[str, dict[str, float]] = {}
@@ -52,18 +52,18 @@ def offline_metrics(
         traffic.users.tolist(), traffic.items.tolist(), traffic.values.tolist(), strict=True
     ):
         arm = assigner.assign(user).arm
-        loaded, figures = arms[arm], found[arm]
+        loaded, figures = arms[arm], metrics[arm]
         history: History | None = loaded.history(user, history_of[user]) if user in history_of else None
         query = Query(user=loaded.user(user), history=history, count=count)
         row = loaded.item(item)
         listed = loaded.recommender.recommend([query], loaded.rules)[0]
         figures.answers += 1
         if row is not None:
-            listed_rows = {one.item for one in listed.recommendations}
+            listed_rows = {recommendation.item for recommendation in listed.recommendations}
             figures.hits += liked.weight_of(value) > 0 and row in listed_rows
             stars = float(loaded.recommender.predict(query, loaded.items([item]))[0])
             figures.squared_error += (value - stars) ** 2
             figures.rated += 1
         # Replaced, never changed: LoadedRelease.history tells by identity what it has seen.
         history_of[user] = {**history_of.get(user, {}), item: value}
-    return found
+    return metrics

@@ -50,10 +50,10 @@ def future_of(release: Path, data: str | None, *, returning: bool = False) -> Tr
         )
     rows = split.future
     if returning:
-        known = np.zeros(dataset.ratings.user_count, dtype=np.bool_)
+        has_past = np.zeros(dataset.ratings.user_count, dtype=np.bool_)
         past = np.setdiff1d(np.arange(len(dataset.ratings)), rows)
-        known[dataset.ratings.users[past]] = True
-        rows = rows[known[dataset.ratings.users[rows]]]
+        has_past[dataset.ratings.users[past]] = True
+        rows = rows[has_past[dataset.ratings.users[rows]]]
     ratings = dataset.ratings.take(rows)
     if ratings.times is None:
         raise InputError(f"{dataset.name} has no timestamps, so it has no future to replay")

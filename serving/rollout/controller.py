@@ -27,8 +27,8 @@ SETTLED_SECONDS = 10.0
 def abort(store: EventStore, experiment: str, *, reason: str, now: float) -> bool:
     """Take the candidate back to nothing by hand; False when no roll-out is under way."""
     controller = RolloutController(store, experiment, notify=lambda _: None, clock=lambda: now)
-    while (found := rollout_status(store, experiment)) is not None:
-        if controller.act(found, RolloutDecision(RolloutStep.BACK, 0.0, reason)):
+    while (status := rollout_status(store, experiment)) is not None:
+        if controller.act(status, RolloutDecision(RolloutStep.BACK, 0.0, reason)):
             return True
     return False
 
@@ -81,34 +81,34 @@ class RolloutController:
             self._reader = (now.state.revision, reader)
         return self._reader[1]
 
-    def act(self, now: RolloutStatus, decision: RolloutDecision) -> bool:
-        """Take the step; False when somebody else changed the experiment since ``now`` was read."""
-        arms = shares_of(now.state, now.plan, decision.share)
+    def act(self, status: RolloutStatus, decision: RolloutDecision) -> bool:
+        """Take the step; False when somebody else changed the experiment since ``status`` was read."""
+        arms = shares_of(status.state, status.plan, decision.share)
         over = decision.step in (RolloutStep.BACK, RolloutStep.DONE)
         if decision.step is RolloutStep.BACK:
             # Back is back: the candidate answers nobody, not even in shadow.
             arms = tuple(
-                replace(arm, shadow=False) if arm.name == now.plan.candidate else arm for arm in arms
+                replace(arm, shadow=False) if arm.name == status.plan.candidate else arm for arm in arms
             )
-        wanted = replace(now.state, arms=arms, owner="manual" if over else "rollout")
+        target = replace(status.state, arms=arms, owner="manual" if over else "rollout")
         promoted = (
-            self.set_champion(now.plan.release)
+            self.set_champion(status.plan.release)
             if decision.step is RolloutStep.DONE and self.set_champion
             else ""
         )
         reason = f"{decision.reason}; {promoted}" if promoted else decision.reason
         try:
             saved = self.store.save_experiment(
-                wanted, expected=now.state.revision, actor=ACTOR, reason=reason, at=self.clock()
+                target, expected=status.state.revision, actor=ACTOR, reason=reason, at=self.clock()
             )
         except Conflict:
             return False  # the next tick reads what they did
         self._record(
             {
                 "event": decision.step.value,
-                "candidate": now.plan.candidate,
-                "release": now.plan.release,
-                "from": now.share,
+                "candidate": status.plan.candidate,
+                "release": status.plan.release,
+                "from": status.share,
                 "to": decision.share,
                 "revision": saved.revision,
                 "reason": reason,

@@ -97,19 +97,19 @@ def _counts(arm: ArmAggregates, figure: int) -> tuple[int, int]:
 def worse_error(tally: Aggregates, plan: RolloutPlan, state: ExperimentState, *, now: float) -> str | None:
     """Whether the candidate's squared error is above the baseline's, over users who rated, in words."""
     shares = planned_shares([state])
-    found = []
+    raters = []
     for name, user in tally.users.items():
         planned = shares.get(user.revision, {})
         pair = (planned.get(plan.baseline, 0.0), planned.get(plan.candidate, 0.0))
         inside = user.arm in (plan.baseline, plan.candidate) and min(pair) > 0
         if inside and user.rated and matured(user, tally, now):
-            found.append((user.first_at, name, user, pair[1] / sum(pair)))
-    found.sort(key=lambda row: row[:2])
-    users = [user for _, _, user, _ in found]
+            raters.append((user.first_at, name, user, pair[1] / sum(pair)))
+    raters.sort(key=lambda row: row[:2])
+    users = [user for _, _, user, _ in raters]
     evidence = bet(
         SQUARED_ERROR_CAP - errors(users),
         np.array([user.arm == plan.candidate for user in users], dtype=np.bool_),
-        np.array([share for *_, share in found], dtype=np.float64),
+        np.array([share for *_, share in raters], dtype=np.float64),
         bound=SQUARED_ERROR_CAP,
         kind="error",
         alpha=ALPHA / RAILS,

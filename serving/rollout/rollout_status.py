@@ -69,13 +69,13 @@ def start_rollout(store: EventStore, plan: RolloutPlan, *, now: float) -> Rollou
     arms = tuple(arm for arm in state.arms if arm.name != plan.candidate)
     explore = next(arm.explore for arm in state.arms if arm.name == plan.baseline)
     arms += (ArmSpec(plan.candidate, plan.release, 0.0, shadow=True, explore=explore),)
-    wanted = replace(state, arms=arms, owner="rollout")
-    wanted = replace(wanted, arms=shares_of(wanted, plan, plan.stages[0]))
+    target = replace(state, arms=arms, owner="rollout")
+    target = replace(target, arms=shares_of(target, plan, plan.stages[0]))
     token = secrets.token_hex(4)
     store.append(KIND, plan.experiment, {"event": "started", "token": token, "plan": asdict(plan)}, at=now)
     reason = f"start [{token}] {plan.release}"
     try:
-        saved = store.save_experiment(wanted, expected=state.revision, actor=ACTOR, reason=reason, at=now)
+        saved = store.save_experiment(target, expected=state.revision, actor=ACTOR, reason=reason, at=now)
     except Conflict as conflict:
         if conflict.current is not None and conflict.current.owner == "rollout":
             raise _under_way(plan) from None
@@ -109,7 +109,7 @@ def rollout_status(store: EventStore, experiment: str) -> RolloutStatus | None:
 def _plan(store: EventStore, experiment: str, changes: list[JournalEntry]) -> RolloutPlan | None:
     """The plan of the newest start that was stored; None where somebody else took the name "rollout"."""
     tokens = (TOKEN.match(row.data["reason"]) for row in changes if row.data["actor"] == ACTOR)
-    token = next((found[1] for found in tokens if found), None)
+    token = next((match[1] for match in tokens if match), None)
     for row in newest(store, (KIND,), subject=experiment, count=1000):
         if token is not None and row.data.get("token") == token:
             fields: JsonObject = row.data["plan"]

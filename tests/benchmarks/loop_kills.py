@@ -115,7 +115,7 @@ def cycle(folder: Path, release: str, *, candidate: Behaviour, kills: bool) -> C
                     loop_journal.append_line = _half_a_line  # type: ignore[assignment]
                 with LoopLease(loop_folder):
                     loop = LoopController(settings, steps, notify=lambda _: None, clock=lambda: world.now)
-                    loop.look()
+                    loop.step()
                 os._exit(0)
             finally:
                 os._exit(1)

@@ -91,7 +91,7 @@ class LoopWorld:
         }
         return phases[state.phase](state, self.now)
 
-    def look(self) -> LoopDecision:
+    def step(self) -> LoopDecision:
         first = decide(self.state.phase, self.evidence(self.state), self.settings)
         decision = decide(self.state.phase, self.evidence(self.state), self.settings)
         assert decision.next is first.next  # killed before it was written down, it is made again
@@ -113,7 +113,7 @@ class LoopWorld:
     def live(self) -> list[Phase]:
         """Until the cycle has ended; the phases that it went through."""
         for _ in range(200):
-            self.look()
+            self.step()
             if self.state.phase is Phase.IDLE:
                 return [phase for phase, _ in self.decisions]
             self.traffic()

@@ -49,7 +49,7 @@ def test_a_candidate_that_turns_bad_in_the_roll_out_goes_back(tmp_path: Path, re
     world = LoopWorld(tmp_path, release, candidate=Behaviour(hit=0.5))
     before = world.serving().arms
     while world.state.phase is not Phase.ROLLOUT:
-        world.look()
+        world.step()
         world.traffic()
         world.now += 0.1 * HOUR
     world.candidate = Behaviour(hit=0.5, slow=0.6)
@@ -64,11 +64,11 @@ def test_what_a_person_changes_meanwhile_stays_and_ends_the_cycle(
 ) -> None:
     world = LoopWorld(tmp_path, release, candidate=Behaviour(hit=0.5))
     while world.state.phase is not phase:
-        world.look()
+        world.step()
         world.traffic()
         world.now += 0.1 * HOUR
     if phase is not Phase.ROLLOUT:
-        world.look()
+        world.step()
     now = world.serving()
     theirs = (ArmSpec("main", "by hand", 1.0),)
     world.store.save_experiment(
@@ -83,7 +83,7 @@ def test_nothing_is_promoted_on_holes_in_the_data(tmp_path: Path, release: str) 
     world = LoopWorld(tmp_path, release, candidate=Behaviour(hit=0.5))
     before = world.serving().arms
     while world.state.phase is not Phase.COMPARE:
-        world.look()
+        world.step()
         world.traffic()
         world.now += 0.1 * HOUR
     world.store.append("gap", "writer", {"lost": 3}, at=world.now)

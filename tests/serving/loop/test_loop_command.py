@@ -61,7 +61,7 @@ def test_pause_status_resume_and_replay(tmp_path: Path, capsys: pytest.CaptureFi
     controller(folder, PlannedSteps()).run(threading.Event(), once=True)
     assert main(["loop", "pause", "--reason", "holiday", *words]) == 0
     loop = controller(folder, PlannedSteps())
-    assert not loop.look()
+    assert not loop.step()
     assert loop.journal.records[-1].reason == "paused: holiday"
     capsys.readouterr()
     assert main(["loop", "status", *words]) == 0
@@ -70,7 +70,7 @@ def test_pause_status_resume_and_replay(tmp_path: Path, capsys: pytest.CaptureFi
     assert "promote -> idle: promoted" in shown
     assert main(["loop", "resume", *words]) == 0
     assert read_pause(folder) is None
-    assert controller(folder, PlannedSteps()).look()
+    assert controller(folder, PlannedSteps()).step()
     capsys.readouterr()
     assert main(["loop", "replay", *words]) == 0
     assert capsys.readouterr().out == "10 decisions, 0 of them different\n"

@@ -116,7 +116,7 @@ def test_why_nothing_begins_is_written_once(tmp_path: Path) -> None:
     loop = controller(tmp_path, steps)
     for reason in ("", "", "an experiment is under way", ""):
         steps.change = {Phase.IDLE: {"new_ratings": next(counts), "busy": reason}}
-        assert not loop.look()
+        assert not loop.step()
     reasons = [row[3] for row in decisions(tmp_path)]
     assert reasons == ["no trigger", "an experiment is under way", "no trigger"]
 
@@ -126,14 +126,14 @@ def test_a_fault_is_told_once_and_nothing_is_decided_meanwhile(
 ) -> None:
     told: list[str] = []
     loop = controller(tmp_path, PlannedSteps(), told)
-    assert loop.look()
+    assert loop.step()
 
     def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
     with monkeypatch.context() as patch:
         patch.setattr(loop_journal, "append_line", full)
-        assert [loop.look() for _ in range(5)] == [False] * 5
+        assert [loop.step() for _ in range(5)] == [False] * 5
         assert loop.journal.state.phase is Phase.DATASET
     assert sum("No space left on device" in words for words in told) == 1
     loop.run(threading.Event(), once=True)
@@ -150,10 +150,10 @@ def test_a_store_that_is_away_is_told_once_and_waited_for(tmp_path: Path) -> Non
         raise ConnectionError("connection refused, port 5432")
 
     for _ in range(3):
-        assert loop.look()
+        assert loop.step()
     steps.evidence = away  # type: ignore[method-assign]
     for _ in range(60):
-        assert not loop.look()
+        assert not loop.step()
     steps.evidence = here  # type: ignore[method-assign]
     loop.run(threading.Event(), once=True)
     assert [words for words in told if "refused" in words] == [

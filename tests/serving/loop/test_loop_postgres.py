@@ -59,12 +59,12 @@ def test_a_store_that_is_away_is_told_once_and_nothing_is_half_promoted(tmp_path
                 before = world.serving()
                 said.clear()
                 server.stop()
-                assert not any(loop.look() for _ in range(3))
+                assert not any(loop.step() for _ in range(3))
                 assert len(said) == 1
                 assert said[0].startswith(f"cycle 1, {phase} waits: OperationalError")
                 server.start()
                 assert (loop.journal.state.phase, world.serving()) == (phase, before)
-            moved = loop.look()
+            moved = loop.step()
             if not moved:
                 world.traffic()
                 world.now += 0.1 * HOUR
