@@ -1,82 +1,89 @@
 """The hybrid VAE's list head beside ALS and EASE, alone and added to their sum.
 
-    python -m tests.benchmarks.list_head --data ml-100k --seeds 2
+    python -m tests.benchmarks.list_head --data ml-100k --seeds 2 --json head.json
+    python -m tests.benchmarks.list_head --data ml-1m --protocol strong:1000 --at-least 4 --at 100,10,20
 
-NDCG@10 of two protocols: a quarter of each person's ratings held out (``quarter``), and people whom nothing
-was fitted on, found by 80% of their ratings (``strong``).
+Each family has two settings and is judged by the better one on a quarter of what is learned from. The file
+is for ``tests.benchmarks.peers --ours``, which sets the same rows' peers beside it.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 from collections.abc import Sequence
-
-import numpy as np
+from pathlib import Path
+from typing import Any
 
 from recsys.data.loading import load_dataset
-from recsys.data.ratings import Ratings
-from recsys.metrics.ranking import best_of, evaluate_lists, pair_matrix
 from recsys.ranking.als import AlsConfig
 from recsys.ranking.hybrid_vae_lists import NAME, HybridVaeListsConfig
-from recsys.ranking.item_regression import EaseTrialConfig
 from recsys.ranking.list_data import ListData
 from recsys.ranking.list_families import LIST_FAMILIES
-from recsys.ranking.list_holdout import hold_out
-from recsys.ranking.list_validation import unseen_scores
+from recsys.ranking.list_validation import ListValidation, unseen_scores
 from recsys.ranking.ranker_sum import sum_rankers
-from tests.benchmarks.list_protocol import cut_lists
+from recsys.types import JsonObject
+from tests.benchmarks.list_protocol import ListCut, cut_lists
+from tests.benchmarks.lists import judged, part_of
 
-MOST_USERS = 3_000
-CONFIGS = {
-    "als": AlsConfig(factors=48, unobserved=0.3, ridge=0.015),
-    "ease": EaseTrialConfig(),
-    NAME: HybridVaeListsConfig(unobserved=0.3, ridge=0.015),
+RIDGES = (0.015, 0.0067)  # of ML-100K and of ML-1M, at unobserved 0.3
+SETTINGS: dict[str, tuple[Any, ...]] = {
+    "als": tuple(AlsConfig(factors=48, unobserved=0.3, ridge=ridge) for ridge in RIDGES),
+    "ease": LIST_FAMILIES["ease"].starts,
+    NAME: tuple(HybridVaeListsConfig(unobserved=0.3, ridge=ridge) for ridge in RIDGES),
 }
 BLENDS = (("als", "ease"), ("als", "ease", NAME))
 
 
-def ladder(train: Ratings, histories: Ratings, test: Ratings, *, known: bool, seed: int) -> dict[str, float]:
-    """NDCG@10 of each family and blend; in a blend a member counts by its mean best score."""
-    data, read = ListData(train), ListData(histories)
-    users = np.unique(test.users).astype(np.int64)[:MOST_USERS]
-    relevant = pair_matrix(test)[users]
-    rankers = {name: LIST_FAMILIES[name].fit(data, config, seed=seed) for name, config in CONFIGS.items()}
-    scores = {name: unseen_scores(one, read, users, known=known) for name, one in rankers.items()}
-    shares = {name: 1 / float(own.max(axis=1).mean()) for name, own in scores.items()}
+def ladder(cut: ListCut, *, at: Sequence[int], seed: int) -> dict[str, JsonObject]:
+    """Figures of each family and blend; in a blend a member counts by its mean best score.
+
+    Args:
+        cut: What is known and what is to be found.
+        at: Lengths of a list.
+        seed: Of the holdout that chooses the settings, and of every fit.
+    """
+    validation = ListValidation.of(cut.train, shape=cut.shape, seed=seed, draws=1)
+    data, histories = ListData(cut.train), ListData(cut.histories)
+    rankers, shares, figures = {}, {}, {}
+    for name, settings in SETTINGS.items():
+        config = max(settings, key=lambda one: validation.judge(name, one).ndcg)
+        rankers[name] = LIST_FAMILIES[name].fit(data, config, seed=seed)
+        scores = unseen_scores(rankers[name], histories, cut.users, known=not cut.fold_in)
+        shares[name] = 1 / float(scores.max(axis=1).mean())
+        figures[name] = judged(rankers[name], cut, at)
     for names in BLENDS:
         blend = sum_rankers([(rankers[name], shares[name]) for name in names], family="blend")
-        scores["+".join(names)] = unseen_scores(blend, read, users, known=known)
-    return {name: evaluate_lists(best_of(own, 10), relevant).ndcg for name, own in scores.items()}
+        figures[" + ".join(names)] = judged(blend, cut, at)
+    return figures
 
 
 def main(words: Sequence[str] | None = None) -> int:
-    """Prints a line a protocol and seed."""
+    """Prints a line a seed and family."""
     made = argparse.ArgumentParser(prog="python -m tests.benchmarks.list_head", description=__doc__)
     made.formatter_class = argparse.RawDescriptionHelpFormatter
     made.add_argument("--data", default="ml-100k", help="as --data of the search (default ml-100k)")
-    made.add_argument("--seeds", type=int, default=2, help="seeds 0 to N - 1 (default 2)")
-    made.add_argument("--users", type=int, default=200, help="people held out whole (default 200)")
+    made.add_argument("--protocol", default="per-user", help="as tests.benchmarks.lists (default per-user)")
+    made.add_argument("--at", default="10,20,100", help="lengths of a list; the first is compared in pairs")
+    made.add_argument("--at-least", type=float, help="only ratings of so many stars count, as likes")
+    made.add_argument("--seeds", type=int, default=1, help="so many seeds (default 1)")
+    made.add_argument("--first-seed", type=int, default=0, help="the first of them (default 0)")
+    made.add_argument("--json", type=Path, help="write the figures to this file, too")
     options = made.parse_args(words)
-    dataset = load_dataset(options.data)
-    ratings = dataset.ratings
-    for seed in range(options.seeds):
-        quarter = hold_out(ratings, shape="random", seed=seed, most_users=MOST_USERS)
-        gone = np.isin(
-            ratings.users * np.int64(ratings.item_count) + ratings.items,
-            quarter.known.users * np.int64(ratings.item_count) + quarter.known.items,
-            invert=True,
-        )
-        strong = cut_lists(dataset, f"strong:{options.users}", seed=seed)
-        for name, figures in (
-            (
-                "quarter",
-                ladder(
-                    quarter.known, quarter.known, ratings.take(np.flatnonzero(gone)), known=True, seed=seed
-                ),
-            ),
-            ("strong", ladder(strong.train, strong.histories, strong.test, known=False, seed=seed)),
-        ):
-            print(name, seed, "  ".join(f"{key} {value:.4f}" for key, value in figures.items()), flush=True)
+    dataset = part_of(load_dataset(options.data), options.at_least, None)
+    at = [int(word) for word in options.at.split(",")]
+    rows: list[JsonObject] = []
+    for seed in range(options.first_seed, options.first_seed + options.seeds):
+        cut = cut_lists(dataset, options.protocol, seed=seed)
+        found = ladder(cut, at=at, seed=seed)
+        rows.append({"seed": seed, "fingerprint": cut.fingerprint, "k": at[0], "alone": found})
+        for name, one in found.items():
+            shown = "  ".join(
+                f"{kind}@{k} {one[f'{kind}_at_{k}']:.4f}" for k in at for kind in ("ndcg", "recall")
+            )
+            print(f"{options.protocol} {seed}: {name}: {shown}", flush=True)
+    if options.json:
+        options.json.write_text(json.dumps(rows))
     return 0
 
 

@@ -7,7 +7,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,6 +30,7 @@ class ListCut:
         users: (n,) rows of the judged people, ascending.
         shape: Of the holdout that a ranker should be chosen by.
         fold_in: Whether the judged people are no part of train.
+        fingerprint: Of the split; "" for ``newest``.
     """
 
     train: Ratings
@@ -38,6 +39,7 @@ class ListCut:
     users: NDArray[np.int64]
     shape: HoldoutShape
     fold_in: bool
+    fingerprint: str = ""
 
 
 def cut_lists(dataset: Dataset, protocol: str, *, seed: int) -> ListCut:
@@ -57,8 +59,8 @@ def cut_lists(dataset: Dataset, protocol: str, *, seed: int) -> ListCut:
     test, shape = ratings.take(split.test), holdout_shape(protocol, known)
     if len(split.fold_in):
         users = np.unique(test.users).astype(np.int64)
-        return ListCut(known, ratings.take(split.fold_in), test, users, shape, fold_in=True)
-    return _of_known(known, test, shape, protocol)
+        return ListCut(known, ratings.take(split.fold_in), test, users, shape, True, split.fingerprint)
+    return replace(_of_known(known, test, shape, protocol), fingerprint=split.fingerprint)
 
 
 def _of_known(known: Ratings, test: Ratings, shape: HoldoutShape, protocol: str) -> ListCut:

@@ -74,7 +74,13 @@ def compare(
         "searched": selection.fit(cut.train, seed=seed),
         "fixed": fit_ranker(train, valid, seed=seed)[0],
     }
-    row: JsonObject = {"seed": seed, "families": selection.family, "people": len(cut.users), "k": at[0]}
+    row: JsonObject = {
+        "seed": seed,
+        "fingerprint": cut.fingerprint,
+        "families": selection.family,
+        "people": len(cut.users),
+        "k": at[0],
+    }
     for name, ranker in rankers.items():
         row[name] = judged(ranker, cut, at)
     row["difference"] = _paired(row["searched"]["by_user"], row["fixed"]["by_user"], cut.users, seed)
@@ -166,7 +172,7 @@ def parser() -> argparse.ArgumentParser:
 def main(words: Sequence[str] | None = None) -> int:
     """Prints a row a seed as it is measured, then the means and the paired interval."""
     options = parser().parse_args(words)
-    dataset = _part(load_dataset(options.data), options.at_least, options.people)
+    dataset = part_of(load_dataset(options.data), options.at_least, options.people)
     at = [int(word) for word in options.at.split(",")]
     rows: list[JsonObject] = []
     if options.fits_only:
@@ -190,7 +196,7 @@ def main(words: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _part(dataset: Dataset, at_least: float | None, people: int | None) -> Dataset:
+def part_of(dataset: Dataset, at_least: float | None, people: int | None) -> Dataset:
     """Ratings of ``at_least`` stars, of a sample of ``people``."""
     ratings = dataset.ratings
     keep = np.ones(len(ratings), dtype=np.bool_)

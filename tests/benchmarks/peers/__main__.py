@@ -19,14 +19,15 @@ from recsys.data.split import SliceName, Split
 from recsys.data.splits import make_split
 from recsys.errors import InputError
 from recsys.types import JsonObject
+from tests.benchmarks.lists import part_of
 from tests.benchmarks.peers.bench import Bench
 from tests.benchmarks.peers.measure import Measurer
 from tests.benchmarks.peers.ours import our_rows
-from tests.benchmarks.peers.peer import Task, chosen
+from tests.benchmarks.peers.peer import Task, chosen, only_settings
 from tests.benchmarks.peers.process import Failed, Interpreters, NotInstalled
 from tests.benchmarks.peers.record import Record
 from tests.benchmarks.peers.roster import PEERS
-from tests.benchmarks.peers.table import Row, markdown
+from tests.benchmarks.peers.table import Row, markdown, paired
 
 SHOWN: tuple[SliceName, ...] = ("train", "valid", "test")
 
@@ -35,7 +36,8 @@ def parser() -> argparse.ArgumentParser:
     arguments = argparse.ArgumentParser(prog="python -m tests.benchmarks.peers", description=__doc__)
     add = arguments.add_argument
     add("--data", default="ml-100k", help="a release's name, a folder, a file, synthetic:...")
-    add("--split", default="folds:u1", help="folds:u1, random,gate=off, ...: stars; per-user: top-10 lists")
+    add("--split", default="folds:u1", help="folds:u1, random, ...: stars; per-user, strong:USERS: lists")
+    add("--at-least", type=float, help="only ratings of so many stars count, as likes")
     add("--split-seed", type=int, default=0)
     add("--out", type=Path, default=Path("runs/peers"))
     add(
@@ -43,6 +45,9 @@ def parser() -> argparse.ArgumentParser:
         type=int,
         default=4,
         help="settings that a peer may try on valid, its own first (at most 4)",
+    )
+    add(
+        "--settings", help="numbers of the settings to try instead, e.g. 1,3: what a machine has the time for"
     )
     add("--seeds", type=int, default=3, help="trainings on train and valid, each with one look at test")
     add("--only", default="", help="parts of names of peers or libraries, comma separated")
@@ -53,7 +58,14 @@ def parser() -> argparse.ArgumentParser:
         metavar="[LIBRARY=]PATH",
         help="the Python that has the peers",
     )
-    add("--ours", action="append", default=[], type=Path, metavar="DIR", help="a run's folder, or a ladder's")
+    add(
+        "--ours",
+        action="append",
+        default=[],
+        type=Path,
+        metavar="DIR",
+        help="a run's folder, a ladder's, or a file of tests.benchmarks.lists",
+    )
     add("--limit", type=float, default=900, help="seconds a training may take")
     return arguments
 
@@ -75,9 +87,11 @@ def run(options: argparse.Namespace) -> int:
     if options.seeds < 1 or options.tries < 1 or options.limit <= 0:
         raise InputError("--seeds and --tries must be 1 or more, --limit more than 0")
     pythons = Interpreters.parse(options.python, default=sys.executable)
-    task: Task = "rank" if parse_protocol(options.split).name == "per-user" else "rate"
+    task: Task = "rank" if parse_protocol(options.split).name in ("per-user", "strong") else "rate"
     peers = chosen(PEERS, task, options.only)
-    dataset = load_dataset(options.data)
+    if options.settings:
+        peers = [only_settings(peer, options.settings) for peer in peers]
+    dataset = part_of(load_dataset(options.data), options.at_least, None)
     split = make_split(dataset, options.split, seed=options.split_seed)
     ours = [row for folder in options.ours for row in our_rows(folder, split.fingerprint, task)]
     facts: JsonObject = {
@@ -100,7 +114,7 @@ def run(options: argparse.Namespace) -> int:
                 rows.append(Row(peer.name, problem=f"failed: {error}"))
                 broken = True
             (options.out / "peers.md").write_text(
-                f"{title(dataset, split)}\n\n{markdown([*rows, *ours], task)}"
+                f"{title(dataset, split)}\n\n{markdown([*rows, *ours], task)}{paired(rows, ours)}"
             )
     print((options.out / "peers.md").read_text(), end="")
     return 1 if broken else 0

@@ -1,11 +1,13 @@
 """One split as the peers meet it: train for trying on valid; train and valid for the one look at test.
 
 Answers are judged by the project's own metrics: stars clipped to the scale; lists over the full catalogue
-without what was learned from, every rating of the judged slice relevant.
+without what is known of a person, every rating of the judged slice relevant. Of ``strong:USERS`` the people
+of test are folded in: nothing was learned from them.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -18,9 +20,21 @@ from recsys.metrics.ranking import evaluate_lists, pair_matrix, rank_all
 from recsys.metrics.rating import mae, rmse
 from tests.benchmarks.peers.peer import Task
 from tests.benchmarks.peers.problem import Array, Problem
+from tests.benchmarks.peers.table import COLUMNS
 
 Part = Literal["try", "seed"]  # learned from train, judged on valid; from train and valid, on test
+ByPerson = dict[str, list[float]]
+LENGTHS = (10, 20, 100)
 JUDGED_BY = {"rate": "rmse", "rank": "ndcg_at_10"}
+
+
+@dataclass(frozen=True, eq=False)
+class Judgement:
+    """``known`` is learned from, ``asked`` judges, ``histories`` are what is known of the judged people."""
+
+    known: Ratings
+    asked: Ratings
+    histories: Ratings
 
 
 class BadAnswer(ValueError):
@@ -34,16 +48,20 @@ class Bench:
         ratings = dataset.ratings
         train, valid, test = (ratings.take(split.rows(name)) for name in ("train", "valid", "test"))
         self.task = task
-        self.slices: dict[Part, tuple[Ratings, Ratings]] = {
-            "try": (train, valid),
-            "seed": (train.joined(valid), test),
+        known = train.joined(valid)
+        histories = ratings.take(split.fold_in) if len(split.fold_in) else known
+        self.judgements: dict[Part, Judgement] = {
+            "try": Judgement(train, valid, train),
+            "seed": Judgement(known, test, histories),
         }
         self.problems = {
-            part: self._problem(dataset, *self.slices[part]).save(folder / f"{part}.npz")
-            for part in self.slices
+            part: self._problem(dataset, one).save(folder / f"{part}.npz")
+            for part, one in self.judgements.items()
         }
 
-    def _problem(self, dataset: Dataset, known: Ratings, asked: Ratings) -> Problem:
+    def _problem(self, dataset: Dataset, judgement: Judgement) -> Problem:
+        known, asked = judgement.known, judgement.asked
+        strangers = slice(0) if judgement.histories is known else slice(None)
         pairs = slice(None) if self.task == "rate" else slice(0)
         features = [
             np.zeros((rows, 0), dtype=np.float32) if found is None else np.asarray(found)
@@ -56,6 +74,9 @@ class Bench:
             users=known.users,
             items=known.items,
             values=known.values,
+            fold_in_users=judgement.histories.users[strangers],
+            fold_in_items=judgement.histories.items[strangers],
+            fold_in_values=judgement.histories.values[strangers],
             pair_users=asked.users[pairs],
             pair_items=asked.items[pairs],
             counts=np.array([known.user_count, known.item_count]),
@@ -64,9 +85,9 @@ class Bench:
             item_features=features[1],
         )
 
-    def judge(self, part: Part, answer: Array) -> dict[str, float]:
-        """``rmse`` and ``mae`` in stars, or ``precision_at_10`` and ``ndcg_at_10``."""
-        known, asked = self.slices[part]
+    def judge(self, part: Part, answer: Array) -> tuple[dict[str, float], ByPerson]:
+        """Figures named as in table.COLUMNS, and each NDCG by person (none of stars)."""
+        known, asked = self.judgements[part].known, self.judgements[part].asked
         shape = (len(asked),) if self.task == "rate" else (known.user_count, known.item_count)
         if answer.shape != shape:
             raise BadAnswer(f"answered {answer.shape} where {shape} was asked")
@@ -74,11 +95,13 @@ class Bench:
             if not np.isfinite(answer).all():
                 raise BadAnswer("predicted stars that are no finite numbers")
             stars = np.clip(answer, known.scale.low, known.scale.high)
-            return {"rmse": rmse(stars, asked.values), "mae": mae(stars, asked.values)}
-        users = np.arange(known.user_count)
-        lists = rank_all(lambda rows: answer[rows], users, pair_matrix(known), count=10)
-        figures = evaluate_lists(lists, pair_matrix(asked)).figures()
-        return {name: figures[name] for name in ("precision_at_10", "ndcg_at_10")}
+            return {"rmse": rmse(stars, asked.values), "mae": mae(stars, asked.values)}, {}
+        seen, relevant = pair_matrix(self.judgements[part].histories), pair_matrix(asked)
+        lists = rank_all(lambda rows: answer[rows], np.arange(known.user_count), seen, count=max(LENGTHS))
+        judged = [evaluate_lists(lists[:, :count], relevant) for count in LENGTHS]
+        figures = {name: value for one in judged for name, value in one.figures().items()}
+        by_person = {f"ndcg_at_{one.count}": one.ndcg_by_user.tolist() for one in judged}
+        return {name: figures[name] for name in COLUMNS["rank"]}, by_person
 
     def better(self, one: dict[str, float], other: dict[str, float]) -> bool:
         key = JUDGED_BY[self.task]

@@ -53,6 +53,10 @@ class Measurer:
             budget=f"{len(settings)} settings, {spent:.0f} s" if best else "none",
             seconds=float(np.mean([look.seconds for look in looks])),
             version=looks[0].version,
+            by_person={
+                name: np.mean([look.by_person[name] for look in looks], axis=0).tolist()
+                for name in looks[0].by_person
+            },
         )
 
     def _training(
@@ -69,15 +73,17 @@ class Measurer:
             limit=self.limit,
         )
         try:
-            figures = self.bench.judge(part, answer)
+            figures, by_person = self.bench.judge(part, answer)
         except BadAnswer as error:
             raise Failed(str(error)) from None
-        one = Training(peer.name, part, number, settings, figures, seconds, version)
+        if part == "try":
+            by_person = {}
+        one = Training(peer.name, part, number, settings, figures, seconds, version, by_person)
         self.record.add(one)
-        told = ", ".join(f"{name} {value:.4f}" for name, value in figures.items())
+        measured = ", ".join(f"{name} {value:.4f}" for name, value in figures.items())
         slice_name = "valid" if part == "try" else "test"
         print(
-            f"{peer.name}, {part} {number}: {slice_name} {told} ({seconds:.1f} s)",
+            f"{peer.name}, {part} {number}: {slice_name} {measured} ({seconds:.1f} s)",
             file=sys.stderr,
             flush=True,
         )

@@ -1,4 +1,5 @@
-"""Our rows: figures that a run's results.json or a ladder's measures.jsonl already hold, of the same split.
+"""Our rows: figures that a run's results.json, a ladder's measures.jsonl or the file of
+``tests.benchmarks.lists --json`` already hold, of the same split.
 
 Nothing is trained or predicted here, so nothing looks at test again.
 """
@@ -10,6 +11,7 @@ from pathlib import Path
 
 from recsys.errors import InputError
 from recsys.metrics.rating import loss
+from recsys.ranking.hybrid_vae_lists import NAME
 from search.results import Results, read_results
 from search.results.metrics import Metrics, ModelResult
 from tests.benchmarks.ablation.rungs import LADDER
@@ -17,10 +19,14 @@ from tests.benchmarks.peers.peer import Task
 from tests.benchmarks.peers.table import COLUMNS, Row
 
 SUBJECT = "hybrid_vae"
+SEARCHED = "searched blend"
 
 
 def our_rows(folder: Path, fingerprint: str, task: Task) -> list[Row]:
-    """InputError where ``folder`` holds neither, or is of another split."""
+    """Of a run's or a ladder's folder, or of a file of tests.benchmarks.lists. InputError where it is none of
+    them, or is of another split."""
+    if folder.suffix == ".json" and folder.is_file():
+        return list_rows(folder, fingerprint) if task == "rank" else []
     if (folder / "results.json").is_file():
         results = read_results(folder)
         same_split(results.split.fingerprint, fingerprint, folder, results.split.protocol)
@@ -29,8 +35,35 @@ def our_rows(folder: Path, fingerprint: str, task: Task) -> list[Row]:
     if ladder.is_file():
         return ladder_rows(ladder, fingerprint) if task == "rate" else []
     raise InputError(
-        f"--ours {folder}: expected a run's folder (results.json) or a ladder's (measures.jsonl)"
+        f"--ours {folder}: expected a run's folder (results.json) or a ladder's (measures.jsonl), or the "
+        "file of tests.benchmarks.lists --json"
     )
+
+
+def list_rows(path: Path, fingerprint: str) -> list[Row]:
+    """The searched blend and each family's best trial by validation, or the list head's ladder, of the seed
+    that cut this split; the blend and the head by person."""
+    try:
+        rows = [row for row in json.loads(path.read_text()) if "seed" in row]
+        cuts = [row["fingerprint"] for row in rows]
+    except (json.JSONDecodeError, KeyError, TypeError):
+        raise InputError(f"--ours {path}: expected the file of tests.benchmarks.lists --json") from None
+    if fingerprint not in cuts:
+        same_split(", ".join(cut[:12] for cut in cuts), fingerprint, path, "lists")
+    row = rows[cuts.index(fingerprint)]
+    by_person = f"ndcg_at_{row['k']}"
+    found = {SEARCHED: row["searched"]} if "searched" in row else {}
+    found |= row["alone"]
+    return [
+        Row(
+            name=f"**ours**: {name}",
+            test={column: [figures[column]] for column in COLUMNS["rank"] if column in figures},
+            trained_on="train, valid",
+            budget="list search",
+            by_person={by_person: figures["by_user"]} if name in (SEARCHED, NAME) else {},
+        )
+        for name, figures in found.items()
+    ]
 
 
 def same_split(found: str, wanted: str, folder: Path, named: str) -> None:
@@ -47,7 +80,7 @@ def run_rows(results: Results, task: Task) -> list[Row]:
 
     def row(name: str, model: ModelResult) -> Row:
         test, valid = model.test or Metrics(), model.valid or Metrics()
-        found = {column: getattr(test, column) for column in COLUMNS[task]}
+        found = {column: getattr(test, column, None) for column in COLUMNS[task]}
         return Row(
             name=f"**ours**: {name}",
             test={column: [value] for column, value in found.items() if value is not None},

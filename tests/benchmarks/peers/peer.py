@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from recsys.errors import InputError
@@ -43,3 +43,15 @@ def chosen(peers: Sequence[Peer], task: Task, only: str) -> list[Peer]:
             raise InputError(f"--only {word}: no peer of that name for this split; there are: {names}")
         found += [peer for peer in meant if peer not in found]
     return found
+
+
+def only_settings(peer: Peer, numbers: str) -> Peer:
+    """``peer`` with those of its settings alone, from 0, comma separated; those that it has."""
+    try:
+        wanted = {int(number) for number in numbers.split(",")}
+    except ValueError:
+        raise InputError(f"--settings {numbers}: expected numbers from 0, e.g. 1,3") from None
+    kept = tuple(one for number, one in enumerate(peer.settings) if number in wanted)
+    if not kept:
+        raise InputError(f"--settings {numbers}: {peer.name} has settings 0 to {len(peer.settings) - 1}")
+    return replace(peer, settings=kept)

@@ -1,4 +1,4 @@
-"""What a peer gets: ratings to learn from, and the pairs whose stars it shall predict. No answers.
+"""What a peer gets: ratings to learn from, and the pairs or people to predict for. No answers.
 
 A file (.npz without pickles) carries it into the peer's process, which may have another numpy than ours.
 """
@@ -18,13 +18,18 @@ Array = NDArray[Any]
 
 @dataclass(frozen=True)
 class Problem:
-    """Rows as in the dataset: ``users``, ``items``, ``values`` (n,) to learn from; ``pair_users``,
-    ``pair_items`` (pairs,) to predict, empty where lists are asked for; ``counts`` (2,) users and items;
-    ``scale`` (2,) lowest and highest stars; features (rows, columns), of no columns where unknown."""
+    """Rows as in the dataset: ``users``, ``items``, ``values`` (n,) to learn from; ``fold_in_users``,
+    ``fold_in_items``, ``fold_in_values`` (m,) of the people whose lists are asked for, empty where these are
+    the people learned from; ``pair_users``, ``pair_items`` (pairs,) to predict, empty where lists are asked
+    for; ``counts`` (2,) users and items; ``scale`` (2,) lowest and highest stars; features (rows, columns),
+    of no columns where unknown."""
 
     users: Array
     items: Array
     values: Array
+    fold_in_users: Array
+    fold_in_items: Array
+    fold_in_values: Array
     pair_users: Array
     pair_items: Array
     counts: Array
@@ -42,8 +47,17 @@ class Problem:
 
     def rated(self, *, binary: bool) -> sparse.csr_matrix:
         """(users, items): stars, or 1 for every rating."""
-        values = np.ones(len(self.values)) if binary else self.values.astype(np.float64)
-        return sparse.csr_matrix((values, (self.users, self.items)), shape=self.shape)
+        return self._matrix(self.users, self.items, self.values, binary)
+
+    def histories(self, *, binary: bool) -> sparse.csr_matrix:
+        """(users, items) as ``rated``, of the people whose lists are asked for; others have empty rows."""
+        if not len(self.fold_in_users):
+            return self.rated(binary=binary)
+        return self._matrix(self.fold_in_users, self.fold_in_items, self.fold_in_values, binary)
+
+    def _matrix(self, users: Array, items: Array, values: Array, binary: bool) -> sparse.csr_matrix:
+        cells = np.ones(len(values)) if binary else values.astype(np.float64)
+        return sparse.csr_matrix((cells, (users, items)), shape=self.shape)
 
     def of_pairs(self, scores: Array) -> Array:
         """(pairs,) from (users, items) scores; the mean rating where a score is NaN."""

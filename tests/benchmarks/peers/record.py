@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from recsys.errors import InputError
 from recsys.types import JsonObject
-from tests.benchmarks.peers.bench import Part
+from tests.benchmarks.peers.bench import ByPerson, Part
 from tests.benchmarks.peers.peer import Settings
 
 
 @dataclass(frozen=True)
 class Training:
-    """``number`` is that of the setting tried, or the seed; ``figures`` are on valid, or on test."""
+    """``number`` is that of the setting tried, or the seed; ``figures`` are on valid, or on test;
+    ``by_person`` on test alone."""
 
     peer: str
     part: Part
@@ -23,6 +24,7 @@ class Training:
     figures: dict[str, float]
     seconds: float
     version: str
+    by_person: ByPerson = field(default_factory=dict)
 
 
 class Record:

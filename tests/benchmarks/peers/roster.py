@@ -120,6 +120,18 @@ PEERS = (
         ),
     ),
     Peer(
+        "cornac Mult-VAE",
+        "cornac",
+        "rank",
+        grid(
+            {"model": "VAECF", "likelihood": "mult", "act_fn": "tanh"},
+            k=(10, 50, 100, 200),
+            autoencoder_structure=([20], [100], [200], [600]),
+            beta=(1.0, 0.2, 0.2, 0.2),
+            n_epochs=(100, 100, 50, 50),
+        ),
+    ),
+    Peer(
         "cornac RecVAE",
         "cornac",
         "rank",

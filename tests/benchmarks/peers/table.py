@@ -6,16 +6,25 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from recsys.metrics.significance import mean_difference
 from tests.benchmarks.peers.peer import Task
 
-COLUMNS = {"rate": ("loss", "rmse", "mae"), "rank": ("precision_at_10", "ndcg_at_10")}
-TITLES = {"precision_at_10": "P@10", "ndcg_at_10": "NDCG@10"}
+COLUMNS = {
+    "rate": ("loss", "rmse", "mae"),
+    "rank": ("precision_at_10", "ndcg_at_10", "recall_at_20", "ndcg_at_100"),
+}
+TITLES = {
+    "precision_at_10": "P@10",
+    "ndcg_at_10": "NDCG@10",
+    "recall_at_20": "recall@20",
+    "ndcg_at_100": "NDCG@100",
+}
 
 
 @dataclass(frozen=True)
 class Row:
     """``test`` holds (seeds,) figures by name, ``valid`` is the chosen setting's; ``problem`` says why there
-    are none; ``seconds`` are of one training."""
+    are none; ``seconds`` are of one training; ``by_person`` NDCG by its name in ``test``, mean over seeds."""
 
     name: str
     test: dict[str, list[float]] = field(default_factory=dict)
@@ -26,6 +35,7 @@ class Row:
     seconds: float | None = None
     version: str = ""
     problem: str = ""
+    by_person: dict[str, list[float]] = field(default_factory=dict)
 
     def order(self, task: Task) -> tuple[bool, float]:
         found = self.test.get("rmse" if task == "rate" else "ndcg_at_10")
@@ -40,6 +50,20 @@ def figure(values: list[float] | None) -> str:
         return "-"
     spread = f" ± {np.std(values, ddof=1):.4f}" if len(values) > 1 else ""
     return f"{np.mean(values):.4f}{spread}"
+
+
+def paired(rows: list[Row], ours: list[Row]) -> str:
+    """A line for each of ``ours`` and each of ``rows`` that have NDCG by person: ours minus theirs."""
+    lines = []
+    for one in ours:
+        for name, values in one.by_person.items():
+            for row in (row for row in rows if name in row.by_person):
+                found = mean_difference(np.array(values), np.array(row.by_person[name]), seed=0)
+                lines.append(
+                    f"{one.name} minus {row.name}, {TITLES[name]} paired over {len(values):,} people: "
+                    f"{found.value:+.4f} ({found.low:+.4f} to {found.high:+.4f})\n"
+                )
+    return "".join(["\n", *lines]) if lines else ""
 
 
 def markdown(rows: list[Row], task: Task) -> str:

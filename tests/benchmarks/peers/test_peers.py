@@ -11,9 +11,14 @@ import pytest
 
 from recsys.data.loading import load_dataset
 from recsys.data.splits import make_split
+from recsys.metrics.ranking import pair_matrix
 from recsys.types import JsonObject
+from tests.benchmarks.list_protocol import cut_lists
+from tests.benchmarks.lists import part_of
 from tests.benchmarks.peers.__main__ import main
+from tests.benchmarks.peers.bench import Bench
 from tests.benchmarks.peers.peer import chosen
+from tests.benchmarks.peers.problem import Problem
 from tests.benchmarks.peers.roster import PEERS
 
 DATA = "synthetic:users=40,items=30,ratings=560,seed=1"
@@ -79,6 +84,12 @@ def test_a_cut_off_run_goes_on_where_it_was(tmp_path: Path) -> None:
     assert json.loads(again[3])["figures"] == json.loads(whole[3])["figures"]
 
 
+def test_chosen_settings_alone_are_tried(tmp_path: Path) -> None:
+    assert run(tmp_path, "--settings", "1,3") == 0
+    tried = [json.loads(line) for line in lines(tmp_path)[1:]]
+    assert [one["settings"] for one in tried if one["part"] == "try"] == [{"damping": 2.0}, {"damping": 0.0}]
+
+
 def test_lists_are_asked_for_on_the_ranking_split(tmp_path: Path) -> None:
     only = ("--only", "popularity")
     assert run(tmp_path, *only, split="per-user") == 0
@@ -93,6 +104,46 @@ def test_lists_are_asked_for_on_the_ranking_split(tmp_path: Path) -> None:
         found.append(np.isin([item for item in order if item not in seen][:10], wanted).sum() / 10)
     assert one["figures"]["precision_at_10"] == pytest.approx(np.mean(found))
     assert f"| popularity | {np.mean(found):.4f} |" in (tmp_path / "peers.md").read_text()
+
+
+def test_held_out_people_are_folded_in_from_their_histories_and_known_items_are_not_listed(
+    tmp_path: Path,
+) -> None:
+    dataset = load_dataset(DATA)
+    split = make_split(dataset, "strong:8", seed=0)
+    ratings, bench = dataset.ratings, Bench(dataset, split, "rank", tmp_path)
+    problem = Problem.load(bench.problems["seed"])
+    fold_in, test = ratings.take(split.fold_in), ratings.take(split.test)
+    assert not set(problem.users) & set(test.users)
+    assert (problem.histories(binary=True) != pair_matrix(fold_in)).nnz == 0
+    learned = Problem.load(bench.problems["try"])
+    assert (learned.histories(binary=False) != learned.rated(binary=False)).nnz == 0
+
+    scores = np.zeros((ratings.user_count, ratings.item_count), dtype=np.float32)
+    scores[fold_in.users, fold_in.items] = 2  # known: never listed
+    scores[test.users, test.items] = 1
+    figures, by_person = bench.judge("seed", scores)
+    assert figures["ndcg_at_10"] == figures["ndcg_at_100"] == figures["recall_at_20"] == 1
+    assert by_person["ndcg_at_100"] == [1.0] * 8
+
+
+def test_our_searched_blend_is_paired_with_each_peer_over_people(tmp_path: Path) -> None:
+    strong = ("--only", "popularity", "--at-least", "3")
+    dataset = part_of(load_dataset(DATA), 3, None)
+    split = make_split(dataset, "strong:8", seed=0)
+    cut = cut_lists(dataset, "strong:8", seed=0)
+    ours = {"ndcg_at_10": 0.9, "by_user": [0.9] * len(cut.users)}
+    lists = tmp_path / "lists.json"
+    lists.write_text(
+        json.dumps([{"seed": 0, "fingerprint": cut.fingerprint, "k": 10, "searched": ours, "alone": {}}])
+    )
+    assert run(tmp_path / "out", *strong, "--ours", str(lists), split="strong:8") == 0
+    table = (tmp_path / "out" / "peers.md").read_text()
+    theirs = json.loads(lines(tmp_path / "out")[1])["by_person"]["ndcg_at_10"]
+    assert len(theirs) == len(np.unique(dataset.ratings.users[split.test])) == 8
+    line = "**ours**: searched blend minus popularity, NDCG@10 paired over 8 people: "
+    assert f"{line}{0.9 - np.mean(theirs):+.4f} (" in table
+    assert run(tmp_path / "other", *strong, "--ours", str(lists), split="strong:7") == 2
 
 
 def test_a_peer_that_is_not_installed_has_a_row_that_says_so(tmp_path: Path) -> None:
@@ -118,6 +169,8 @@ def test_a_peer_that_breaks_has_a_row_and_the_exit_status_tells(tmp_path: Path) 
         (["--only", "netflix"], "--only netflix: no peer of that name"),
         (["--ours", "/nowhere/run"], "expected a run's folder (results.json) or a ladder's"),
         (["--tries", "0"], "--seeds and --tries must be 1 or more"),
+        (["--settings", "first"], "--settings first: expected numbers from 0"),
+        (["--settings", "7"], "damped means has settings 0 to 3"),
     ],
 )
 def test_bad_input_is_refused_in_a_line(

@@ -17,7 +17,13 @@ def rank(problem: Problem, *, seed: int, model: str, **settings: Any) -> Array:
         "als": implicit.cpu.als.AlternatingLeastSquares,
         "bpr": implicit.cpu.bpr.BayesianPersonalizedRanking,
     }
+    if model == "bpr" and len(problem.fold_in_users):
+        raise ValueError("BPR has no factors for people whom it did not learn from")
     fitted = build[model](random_state=seed, **settings)
     fitted.fit(problem.rated(binary=True).astype(np.float32), show_progress=False)
-    scores: Array = fitted.user_factors @ fitted.item_factors.T
+    factors = fitted.user_factors
+    if len(problem.fold_in_users):
+        histories = problem.histories(binary=True).astype(np.float32)
+        factors = fitted.recalculate_user(np.arange(len(factors)), histories)
+    scores: Array = factors @ fitted.item_factors.T
     return scores
