@@ -53,8 +53,8 @@ class BlockLists:
         for first in range(0, len(histories), block):
             rows = slice(first, first + block)
             parts.append(self.block(histories[rows], None if users is None else users[rows], count=count))
-        found = torch.cat(parts).cpu().numpy() if parts else np.empty((0, count), dtype=np.int32)
-        return found.astype(np.int32, copy=False)
+        lists = torch.cat(parts).cpu().numpy() if parts else np.empty((0, count), dtype=np.int32)
+        return lists.astype(np.int32, copy=False)
 
     def block(
         self, histories: Sequence[History], users: Sequence[int | None] | None, *, count: int

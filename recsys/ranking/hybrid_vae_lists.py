@@ -32,7 +32,7 @@ class HybridVaeListsConfig:
     latent: Annotated[int, Field(ge=1, le=largest("latent"))] = 48
     hidden: Annotated[int, Field(ge=1, le=widest(0))] = 64  # of the residual layer
     kl_weight: Annotated[float, Field(ge=0, le=HIGHEST_KL_WEIGHT)] = 0.01
-    dropped: Annotated[float, Field(gt=0, lt=1)] = 0.5  # share of a history to be told from the rest
+    dropped: Annotated[float, Field(gt=0, lt=1)] = 0.5  # share of a history to be predicted from the rest
     learning_rate: PositiveFloat = 0.003
     epochs: PositiveInt = 30
     batch_size: Literal[2048, 1536] = 2048  # people

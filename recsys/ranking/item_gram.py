@@ -23,7 +23,7 @@ def item_gram(seen: sp.csr_matrix, weights: NDArray[np.float32], device: torch.d
     Args:
         seen: (users, items) 1 where rated.
         weights: (users,) of a user.
-        device: where the products are taken.
+        device: where the products are computed.
     """
     if device.type == "cpu":
         product = (seen.T @ sp.diags(weights) @ seen).toarray()

@@ -49,8 +49,15 @@ def choose_list_blend(
     *,
     seed: int,
 ) -> ListBlend:
-    """``on_train`` was fitted on train alone; ``rate(user, items)`` gives predicted stars by members that
-    learned from train alone."""
+    """Chooses the weight of predicted stars and the number of candidates by NDCG@10 on valid.
+
+    Args:
+        on_train: Fitted on train alone.
+        rate: (user, items) to (len(items),) predicted stars, of models that learned from train alone.
+        train: What is known; not listed.
+        valid: What the lists should hold.
+        seed: Of who is judged.
+    """
     users = np.unique(valid.users)
     users = np.random.default_rng(derive_seed(seed, "mix")).permutation(users)[:USERS]
     if not len(users):

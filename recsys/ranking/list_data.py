@@ -64,7 +64,7 @@ class ListData:
     def pages(self) -> sp.csr_matrix:
         """(pages, items) as ``rated``: runs of a user's ratings with gaps of at most PAGE_GAP_SECONDS.
 
-        Runs of one rating say nothing about which items go together and are left out."""
+        Runs of one rating, which hold no pair of items, are dropped."""
         ratings = self.ratings
         if ratings.times is None or not len(ratings):
             return sp.csr_matrix((0, ratings.item_count), dtype=np.float32)

@@ -117,17 +117,17 @@ def best_trials(trials: Sequence[ListTrial], *, max_milliseconds: float | None =
     if max_milliseconds is not None:
         fast = [trial for trial in ranked if trial.figures.milliseconds <= max_milliseconds]
         ranked = fast or [min(ranked, key=lambda trial: trial.figures.milliseconds)]
-    taken: dict[str, int] = {}
+    counts: dict[str, int] = {}
     kinds: dict[tuple[str, tuple[Any, ...]], int] = {}
     firsts: list[ListTrial] = []
     others: list[ListTrial] = []
     for trial in ranked:
-        count, kind = taken.get(trial.family, 0), _kind(trial)
+        count, kind = counts.get(trial.family, 0), _kind(trial)
         kinds[kind] = kinds.get(kind, 0) + 1
         if kinds[kind] > PER_KIND:
             continue
         if count < PER_FAMILY and trial.figures.ndcg > 0.8 * ranked[0].figures.ndcg:
-            taken[trial.family] = count + 1
+            counts[trial.family] = count + 1
             (others if count else firsts).append(trial)
     return sorted((firsts[:4] + others)[:POOL] or ranked[:1], key=lambda trial: trial.number)
 

@@ -157,13 +157,13 @@ class ListValidation:
 
     def milliseconds(self, ranker: Ranker) -> float:
         """Of a list for one person, their vector solved anew: the median of TIMED_LISTS."""
-        scale, taken = self.data.ratings.scale, []
+        scale, measured = self.data.ratings.scale, []
         for user in self.holdout.users[:TIMED_LISTS]:
             history = history_of(self.data.rated, int(user), scale)
             began = time.perf_counter()
             best_of(ranker.scores([history]), 10)
-            taken.append(1000 * (time.perf_counter() - began))
-        return float(np.median(taken)) if taken else 0.0
+            measured.append(1000 * (time.perf_counter() - began))
+        return float(np.median(measured)) if measured else 0.0
 
 
 def unseen_scores(

@@ -1,8 +1,8 @@
-"""Items that nobody has rated: what a ranker would say of them, mapped from their features.
+"""Cold-start items: the parameters that a ranker lacks for them, mapped from their features.
 
 Attribute-to-latent mapping (Gantner et al. 2010, "Learning attribute-to-feature mappings for cold-start
-recommendations", ICDM): a ridge regression from the features of rated items to what a fitted ranker knows of
-them, here to every part of it that is linear in the item (factors, columns of item-to-item weights, base
+recommendations", ICDM): a ridge regression from the features of rated items to a fitted ranker's parameters
+of them, here to every part of it that is linear in the item (factors, columns of item-to-item weights, base
 scores). An item counts n / (n + ``FEW``) with n ratings. The ridge has the least leave-one-out error of the
 item vectors, which the closed form gives without refitting.
 """
@@ -22,8 +22,8 @@ from recsys.types import Arrays, FloatArray, IntArray
 
 FEW = 10.0  # ratings of an item with which it counts half in the regression
 RIDGES = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)  # in shares of the features' mean squared singular value
-TRUST = 3.0  # ratings of an item at which its own part counts half
-MIN_SHARE = 0.05  # of the mapped part; below it an item keeps its own
+TRUST = 3.0  # ratings of an item at which its fitted parameters count half
+MIN_SHARE = 0.05  # of the mapped parameters; below it an item keeps its fitted ones
 KEPT_LINKS = 200  # entries of a new item's column of sparse weights
 TARGETS = 64  # columns of the vectors that the ridge is chosen by
 
@@ -37,7 +37,7 @@ class FeatureMap:
         weighted: (n, columns) their features with a constant, each times its item's weight.
         inverse: (columns, columns) of the regularised Gram matrix.
         ridge: Chosen share of the mean squared singular value.
-        explained: Share of the item vectors' variance that is explained on items left out.
+        explained: Share of the item vectors' variance that is explained, leave-one-out.
     """
 
     items: NDArray[np.int64]
@@ -57,7 +57,7 @@ def fit_feature_map(features: FloatArray, counts: IntArray, vectors: FloatArray)
     Args:
         features: (items, columns).
         counts: (items,) ratings; those with none are not learned from.
-        vectors: (items, k) that should be told from the features.
+        vectors: (items, k) to be predicted from the features.
 
     Returns:
         The regression, of items with a rating.
@@ -93,10 +93,10 @@ def with_constant(features: FloatArray) -> NDArray[np.float64]:
 
 
 def with_new_items(ranker: Ranker, *, features: FloatArray, counts: IntArray, vectors: FloatArray) -> Ranker:
-    """``ranker`` with items of no or few ratings drawn towards what their features say.
+    """Shrinks the parameters of items with no or few ratings towards those mapped from their features.
 
-    With n ratings an item's own part counts n / (n + ``TRUST``) and the mapped one the rest, so a new item is
-    told by its features alone and leaves them as ratings come in.
+    With n ratings an item's fitted parameters count n / (n + ``TRUST``) and the mapped ones the rest, so a
+    new item is scored by its features alone and less by them as ratings come in.
 
     Args:
         ranker: Fitted on the ratings that ``counts`` counts.
@@ -114,27 +114,27 @@ def with_new_items(ranker: Ranker, *, features: FloatArray, counts: IntArray, ve
         return ranker
     learned = fit_feature_map(features, counts, vectors)
     inputs: NDArray[np.float64] = shares[rows, None] * with_constant(features)[rows]
-    own = np.ones(len(shares), dtype=np.float32)
-    own[rows] = 1 - shares[rows]
+    fitted = np.ones(len(shares), dtype=np.float32)
+    fitted[rows] = 1 - shares[rows]
 
-    def drawn(part: FloatArray) -> NDArray[np.float32]:
-        """``part`` (items, k) with ``rows`` drawn towards what is mapped."""
-        moved = np.array(part, dtype=np.float32)
-        mapped = inputs @ learned.coefficients(moved[learned.items])
-        moved[rows] = own[rows, None] * moved[rows] + mapped.astype(np.float32)
-        return moved
+    def shrunk(part: FloatArray) -> NDArray[np.float32]:
+        """``part`` (items, k) with ``rows`` shrunk towards what is mapped."""
+        made = np.array(part, dtype=np.float32)
+        mapped = inputs @ learned.coefficients(made[learned.items])
+        made[rows] = fitted[rows, None] * made[rows] + mapped.astype(np.float32)
+        return made
 
     arrays: Arrays = dict(ranker.arrays)
     if ranker.has("factors"):
-        arrays["factors"] = drawn(ranker.arrays["factors"])
+        arrays["factors"] = shrunk(ranker.arrays["factors"])
     if ranker.has("base"):
-        arrays["base"] = drawn(ranker.arrays["base"][:, None])[:, 0]
+        arrays["base"] = shrunk(ranker.arrays["base"][:, None])[:, 0]
     if ranker.has("weights"):
-        arrays["weights"] = np.ascontiguousarray(drawn(ranker.arrays["weights"].T).T)
+        arrays["weights"] = np.ascontiguousarray(shrunk(ranker.arrays["weights"].T).T)
     if ranker.has("links_ends"):
         # A mapped column is a combination of those of (links @ weighted features), (items, columns).
         combined = np.asarray(ranker.links[:, learned.items] @ learned.weighted) @ learned.inverse
-        arrays |= link_arrays(_with_columns(ranker.links @ sp.diags(own), rows, combined, inputs))
+        arrays |= link_arrays(_with_columns(ranker.links @ sp.diags(fitted), rows, combined, inputs))
     return Ranker(ranker.family, ranker.settings, arrays)
 
 
@@ -146,9 +146,9 @@ def vectors_with_new_items(
     if len(new) in (0, len(vectors)):
         return vectors
     learned = fit_feature_map(features, counts, vectors)
-    told = np.array(vectors)
-    told[new] = unit_rows(with_constant(features)[new] @ learned.coefficients(vectors[learned.items]))
-    return told
+    mapped = np.array(vectors)
+    mapped[new] = unit_rows(with_constant(features)[new] @ learned.coefficients(vectors[learned.items]))
+    return mapped
 
 
 def _with_columns(

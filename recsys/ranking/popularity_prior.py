@@ -1,9 +1,9 @@
 """A popularity prior for people with few ratings.
 
-From one rating a ranker knows little, and says it as loudly as from a hundred: its lists are worse than the
-popular items. So popularity is added, by weight / n for somebody with n ratings, in shares of the ranker's
-best score: shrinkage towards what holds for everybody, as a prior worth ``weight`` ratings would. The
-weight is chosen on validation, where users are cut to their first few ratings.
+A ranker's scores from one rating vary as much as those from a hundred, so its lists for newcomers are worse
+than the popular items. So popularity is added, by weight / n for somebody with n ratings, in shares of the
+ranker's best score: shrinkage towards what holds for everybody, as a prior worth ``weight`` ratings would.
+The weight is chosen on validation, where users are cut to a few of their ratings.
 """
 
 from __future__ import annotations
@@ -34,9 +34,19 @@ def choose_popularity_prior(
     seed: int,
     scale: RatingScale,
 ) -> tuple[float, JsonObject]:
-    """The weight with the best NDCG@10 over all of ``GIVEN``, and the NDCG of each.
+    """Chooses the weight by NDCG@10 of people cut to each of HISTORY_LENGTHS.
 
-    ``ranker`` was fitted on ``rated`` (users, items) alone; ``relevant`` (len(users), items)."""
+    Args:
+        ranker: Fitted on ``rated`` alone.
+        users: Rows of the people to judge by, ascending.
+        rated: (users, items) as ``rating_matrix.rated_matrix``.
+        relevant: (len(users), items) what their lists should hold.
+        seed: Of who is judged, and of the ratings kept.
+        scale: The ratings' scale.
+
+    Returns:
+        The weight with the best mean, in ratings, and a report with the mean of each.
+    """
     random = np.random.default_rng(seed)
     chosen = np.sort(random.permutation(len(users))[:USERS])
     users, relevant = users[chosen], relevant[chosen]
@@ -45,12 +55,12 @@ def choose_popularity_prior(
     for given in HISTORY_LENGTHS:
         histories = [_some(history_of(rated, int(user), scale), given, random) for user in users]
         plain = ranker.scores(histories)
-        for weight, found in ndcg.items():
+        for weight, figures in ndcg.items():
             scores = plain.copy()
             add_popularity(scores, histories, prior, weight)
             lists = rank_all(partial(_rows_of, scores, users), users, rated)
-            found.append(evaluate_lists(lists, relevant).ndcg)
-    means = {weight: float(np.mean(found)) for weight, found in ndcg.items()}
+            figures.append(evaluate_lists(lists, relevant).ndcg)
+    means = {weight: float(np.mean(figures)) for weight, figures in ndcg.items()}
     return max(means, key=means.__getitem__), {"given": list(HISTORY_LENGTHS), "ndcg_at_10_by_weight": means}
 
 

@@ -12,10 +12,10 @@ score(history, item) is the sum of the parts that a ranker has:
     network_{n}_{items,gram,w1,b1,w2} of a block with a network: u is solved with q its rows of ``items`` and
                                       its ``gram``, then u + tanh(u w1 + b1) w2, and a last 1, is the
                                       person's vector for ``factors`` (see hybrid_vae_lists.py);
-    prior (items,)                    popularity, at most 1: all that a ranker of it alone says; beside
-                                      others, what people of few ratings are told (see popularity_prior.py).
+    prior (items,)                    popularity, at most 1: the score of a ranker without other parts;
+                                      beside others, added for people of few ratings (popularity_prior.py).
 ``users`` (users, k) keeps u of the users that training knew, so that their requests solve nothing.
-Stars only say how much an item of the history weighs (``liking``).
+Stars only decide how much an item of the history weighs (``liking``).
 """
 
 from __future__ import annotations
@@ -71,9 +71,9 @@ class RankerFactors:
         pulled = rated * weights[:, None]
         if self.ridge is None:
             return np.asarray(self.share * pulled.sum(axis=0), dtype=np.float32)
-        left = gram + pulled.T @ rated
-        left[np.diag_indices_from(left)] += self.ridge["fixed"] + self.ridge["per_rating"] * weights.sum()
-        return np.asarray(self.share * np.linalg.solve(left, pulled.sum(axis=0)), dtype=np.float32)
+        system = gram + pulled.T @ rated
+        system[np.diag_indices_from(system)] += self.ridge["fixed"] + self.ridge["per_rating"] * weights.sum()
+        return np.asarray(self.share * np.linalg.solve(system, pulled.sum(axis=0)), dtype=np.float32)
 
     def _weights(self, history: History) -> NDArray[np.float32]:
         """(n,) how much each rating of a history counts."""
@@ -113,7 +113,7 @@ class Ranker:
 
     @property
     def folds_in(self) -> bool:
-        """Whether it tells one user from another at all."""
+        """Whether its scores depend on the user at all."""
         return self.has("weights") or self.has("factors") or self.has("links_ends")
 
     @property
@@ -123,7 +123,7 @@ class Ranker:
 
     @cached_property
     def links(self) -> sp.csr_matrix:
-        """(items, items) sparse weights: row j is what item j of a history says of every item."""
+        """(items, items) sparse weights: row j is what item j of a history adds to every item's score."""
         ends, items, values = (self.arrays[name] for name in LINKS)
         return sp.csr_matrix((values, items, ends), shape=(len(ends) - 1, len(ends) - 1))
 
