@@ -23,8 +23,8 @@ import httpx
 import numpy as np
 
 from tests.releases import make_dataset, make_release, with_features
-from tests.serving.postgres import free_port
 from tests.serving.running import ADMIN, AS_ADMIN, running
+from tests.waiting import free_port
 
 POLL_SECONDS = 0.01
 REPLICAS = 2

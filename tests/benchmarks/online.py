@@ -31,7 +31,7 @@ from recsys.metrics.ranking import NO_ITEM, evaluate_lists, pair_matrix
 from recsys.metrics.rating import mse
 from search.results.results_file import read_results
 from tests.benchmarks.serving.programs import Program
-from tests.serving.postgres import free_port
+from tests.waiting import free_port
 
 COUNT = 10
 PAIRS = 100  # predictions in a request

@@ -38,7 +38,7 @@ from recsys.release.load import load_release
 from tests.benchmarks.serving.closed_loop import RATING, Load, Turn, measure
 from tests.benchmarks.serving.peer import asked_of_peer, peer
 from tests.benchmarks.serving.programs import EMPTY_APP, EMPTY_DEFAULT, EMPTY_OURS, Program
-from tests.serving.postgres import free_port
+from tests.waiting import free_port
 
 KEY = "benchmark-key"
 SHAPES = {"ml-100k": (943, 1_682, 100_000), "ml-32m": (200_948, 84_432, 32_000_204)}

@@ -18,6 +18,7 @@ from clusters.existing_ray import joining_environment
 from clusters.spec import AddressSpec
 from recsys.release.load import load_release
 from tests.clusters.played.stage import ROOT
+from tests.waiting import free_port
 
 SPEC = AddressSpec(kind="address", address="head:6379")
 SIZE = "synthetic:users=60,items=40,ratings=1100"
@@ -41,12 +42,6 @@ def test_a_token_that_is_found_is_sent(tmp_path: Path, given: str) -> None:
 def test_without_a_token_none_is_asked_for(tmp_path: Path) -> None:
     joined = joining_environment(SPEC, {"HOME": str(tmp_path)})
     assert joined == {"HOME": str(tmp_path), "RECSYS_RAY_ADDRESS": "head:6379"}
-
-
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
 
 
 def environment_of(home: Path) -> dict[str, str]:
@@ -110,4 +105,4 @@ def test_a_plain_head_is_joined_with_its_token_and_refused_without(head: int, tm
     assert done.returncode == 0, done.stdout + done.stderr
     assert "on the Ray cluster (1 nodes)" in done.stdout
     load_release(tmp_path / "run" / "release")
-    assert socket.create_connection(("127.0.0.1", head), timeout=5).close() is None  # it is somebody's
+    assert socket.create_connection(("127.0.0.1", head), timeout=120).close() is None  # it is somebody's

@@ -14,7 +14,7 @@ from tests.clusters.played.playing import Play, a_spec
 @pytest.mark.failure("API trouble on a read: {kind}", "the first two answers", seen="")
 @pytest.mark.parametrize("kind", ["status", "cut", "drop", "hang"])
 def test_a_read_is_tried_again(play: Play, kind: str) -> None:
-    play.cloud.faults.append(Fault("GET", "/v2/pods", kind, times=2, seconds=1.2))
+    play.fault("GET", "/v2/pods", kind, times=2)
     assert play.provider.client.pods() == []
     assert len(play.slept) == 2
 
@@ -61,7 +61,7 @@ def test_an_empty_account_is_told_as_such(play: Play) -> None:
 
 @pytest.mark.parametrize("kind", ["status", "drop", "hang", "cut", "rent_then_error"])
 def test_a_create_without_clean_answer_is_never_tried_again_blindly(play: Play, kind: str) -> None:
-    play.cloud.faults.append(Fault("POST", "/v2/pods", kind, seconds=1.2))
+    play.fault("POST", "/v2/pods", kind)
     with pytest.raises(CreateUnknown):
         play.provider.client.create({"name": "x", "image": "y", "gpu": {"id": "NVIDIA RTX A6000"}})
     assert [call[:2] for call in play.cloud.calls].count(("POST", "/v2/pods")) <= 1

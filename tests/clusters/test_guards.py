@@ -20,8 +20,10 @@ from clusters.budget_args import saving_seconds, teardown_seconds, with_limits
 from clusters.cluster_info import ClusterInfo
 from clusters.state import ClusterState, Node
 from clusters.watchdog import alive, end, fetch_until, margin_seconds, reason_to_end, start_watchdog
+from recsys.io import write_atomic
 from tests.clusters.played.cloud import Fault
 from tests.clusters.played.playing import Play, a_spec
+from tests.waiting import wait_for
 
 NOW = 1_800_000_000.0
 SPEC = a_spec(max_usd=2.0, max_hours=4.0, idle_minutes=10)
@@ -127,17 +129,14 @@ def test_the_watchdog_does_not_give_up(play: Play, monkeypatch: pytest.MonkeyPat
 def test_the_watchdog_is_a_process_that_outlives_its_parent_and_ends_the_pods(play: Play) -> None:
     spec = a_spec(max_hours=0.001)  # 3.6 s
     state = play.state(spec)
+    states.update(state.name, created=state.created + 3600)  # they begin when the pod is there
     code = f"from clusters.watchdog import start_watchdog; print(start_watchdog({state.name!r}))"
     parent = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     play.provider.rent(spec, states.load(state.name), log=play.said.append)
     assert len(play.cloud.living()) == 1
-    until = time.monotonic() + 30
-    while play.cloud.living() and time.monotonic() < until:
-        time.sleep(0.1)
-    assert play.cloud.living() == []
-    while alive(int(parent.stdout)) and time.monotonic() < until:
-        time.sleep(0.1)
-    assert not alive(int(parent.stdout))  # and then it is gone itself
+    states.update(state.name, created=time.time())
+    wait_for(lambda: play.cloud.living() == [])
+    wait_for(lambda: not alive(int(parent.stdout)))  # and then it is gone itself
     assert states.load(state.name).phase == "ended"
     log = states.folder(state.name) / "watchdog.log"
     assert "ending cluster" in log.read_text()
@@ -287,25 +286,27 @@ def test_a_guard_saves_before_its_deadline_and_ends_its_pod_at_it(play: Play, tm
     (base / "code/runs/first/plan.yaml").write_text("plan")
     (base / "heartbeat").touch()
     guard = settings(
-        deadline=time.time() + 6,
-        save_seconds=5.5,
+        deadline=time.time() + 3600,
+        save_seconds=3600.0,  # saving begins at once
+        look_seconds=0.05,
         save_to=str(tmp_path / "kept"),
         end=dataclasses.asdict(play.provider.self_termination()),
     )
-    (base / "guard.json").write_text(json.dumps(guard))
+    write_atomic(base / "guard.json", json.dumps(guard).encode())
     environment = os.environ | {"HOME": str(tmp_path), "RUNPOD_API_KEY": rented.key}
     environment["RUNPOD_POD_ID"] = rented.id
-    child = subprocess.Popen(
-        [sys.executable, inside.__file__], env=environment, stdout=subprocess.PIPE, text=True
-    )
+    log = tmp_path / "guard.log"
+    with log.open("w") as file:
+        child = subprocess.Popen([sys.executable, inside.__file__], env=environment, stdout=file)
     try:
-        until = time.monotonic() + 60
-        while rented.ended is None:
-            assert time.monotonic() < until
-            time.sleep(0.05)
+        wait_for(lambda: "saved 1 files" in log.read_text())
+        assert rented.ended is None
+        write_atomic(base / "guard.json", json.dumps(guard | {"deadline": time.time()}).encode())
+        wait_for(lambda: rented.ended is not None)
     finally:
         child.kill()
-        said = child.communicate()[0]
+        child.wait()
+    said = log.read_text()
     assert (tmp_path / "kept/first/plan.yaml").read_text() == "plan"
     assert rented.ended_by == "itself"
     assert said.index("saving the run") < said.index("saved 1 files") < said.index("ending this pod")

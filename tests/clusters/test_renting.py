@@ -70,7 +70,7 @@ def test_no_capacity_at_all_leaves_nothing(play: Play) -> None:
 )
 @pytest.mark.parametrize("kind", ["rent_then_error", "rent_then_hang", "cut"])
 def test_a_create_that_failed_but_rented_is_found_by_name(play: Play, kind: str) -> None:
-    play.cloud.faults.append(Fault("POST", "/v2/pods", kind, seconds=1.2))
+    play.fault("POST", "/v2/pods", kind)
     state = play.rent(a_spec())
     assert [pod.id for pod in play.cloud.living()] == [state.head.id]
     assert len(play.cloud.pods) == 1
@@ -81,7 +81,7 @@ def test_a_create_that_failed_but_rented_is_found_by_name(play: Play, kind: str)
 )
 @pytest.mark.parametrize("kind", ["status", "drop", "hang"])
 def test_a_create_that_failed_and_rented_nothing_is_made_again(play: Play, kind: str) -> None:
-    play.cloud.faults.append(Fault("POST", "/v2/pods", kind, seconds=1.2))
+    play.fault("POST", "/v2/pods", kind)
     state = play.rent(a_spec())
     assert [pod.request.name for pod in play.cloud.living()] == [state.head.name]
     assert state.head.name.endswith("-2")  # no name is used twice

@@ -10,8 +10,9 @@ import pytest
 
 from clusters.runpod.lifecycle import dead_mans_switch, pod_deadline
 from tests.clusters.played.playing import Play, a_spec
+from tests.waiting import wait_for
 
-GUARD = "import pathlib, time; pathlib.Path({trace!r}).touch(); time.sleep(20)"
+GUARD = "import pathlib, time; pathlib.Path({trace!r}).touch(); time.sleep(300)"
 
 
 def start(folder: Path, *, deadline: float) -> subprocess.Popen[bytes]:
@@ -19,7 +20,7 @@ def start(folder: Path, *, deadline: float) -> subprocess.Popen[bytes]:
     tools = folder / "tools"
     tools.mkdir(exist_ok=True)
     (tools / "curl").write_text(f'#!/bin/sh\necho "$@" >> {folder}/curl\n')
-    (tools / "start").write_text("#!/bin/sh\nexec sleep 20\n")
+    (tools / "start").write_text("#!/bin/sh\nexec sleep 300\n")
     for tool in ("curl", "start"):
         (tools / tool).chmod(0o755)
     spec = a_spec(image_start=f"{tools}/start")
@@ -29,11 +30,8 @@ def start(folder: Path, *, deadline: float) -> subprocess.Popen[bytes]:
     return subprocess.Popen(["bash", "-c", words], env=environment, start_new_session=True)
 
 
-def wait_for(path: Path) -> None:
-    until = time.monotonic() + 15
-    while not (path.exists() and path.read_text() is not None):
-        assert time.monotonic() < until, f"{path} did not come"
-        time.sleep(0.02)
+def written(path: Path) -> str:
+    return path.read_text() if path.exists() else ""
 
 
 @pytest.fixture
@@ -54,7 +52,7 @@ def test_at_its_deadline_a_container_without_a_guard_ends_its_pod(container: Pat
     (container / "breakthrough" / "guarded").touch()  # a guard had come, and went with the restart
     child = start(container, deadline=time.time() - 5)
     try:
-        wait_for(container / "curl")
+        wait_for(lambda: "\n" in written(container / "curl"))
     finally:
         end(child)
     assert "-X DELETE" in (container / "curl").read_text()
@@ -69,7 +67,7 @@ def test_the_deadline_in_the_guards_settings_holds_over_the_first_one(container:
     (base / "guarded").touch()
     child = start(container, deadline=time.time() + 3600)
     try:
-        wait_for(container / "curl")
+        wait_for(lambda: "\n" in written(container / "curl"))
     finally:
         end(child)
     assert "https://api.example/v2/pods/p1" in (container / "curl").read_text()
@@ -85,7 +83,7 @@ def test_a_restarted_container_starts_its_guard_again(container: Path) -> None:
     (base / "guarded").touch()
     child = start(container, deadline=time.time() + 3600)
     try:
-        wait_for(trace)
+        wait_for(trace.exists)
     finally:
         end(child)
     assert not (container / "curl").exists()

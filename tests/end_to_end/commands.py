@@ -60,6 +60,11 @@ def log_of(out: Path) -> str:
     return Path(f"{out}.log").read_text()
 
 
+def log_has(out: Path, *words: str) -> bool:
+    """Whether one line of the log holds all of ``words``: Ray may write after the command's last line."""
+    return any(all(word in line for word in words) for line in log_of(out).splitlines())
+
+
 def wait_for(ready: Callable[[], Any], process: subprocess.Popen[str]) -> None:
     """Until ``ready()``. Fails where the process ends before, or nothing comes."""
     end = time.monotonic() + PATIENCE_S

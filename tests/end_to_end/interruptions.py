@@ -20,6 +20,7 @@ from tests.end_to_end.commands import (
     TINY,
     ended,
     figures_of,
+    log_has,
     log_of,
     next_rating_trial,
     results_of,
@@ -72,7 +73,7 @@ def disk_full_under_a_checkpoint(out: Path, process: Popen[str]) -> int:
     process.wait()
     with tiny_disk(next_rating_trial(out)):
         assert run(out, "--resume") == 1
-    assert "No space left on device" in log_of(out).splitlines()[-1]
+    assert log_has(out, "No space left on device")
     return run(out, "--resume")
 
 

@@ -17,7 +17,7 @@ import pytest
 
 from tests.end_to_end.bare_machine import USER, start_bare
 from tests.end_to_end.commands import ROOT, ended, results_of
-from tests.serving.postgres import free_port
+from tests.waiting import free_port
 
 pytestmark = pytest.mark.system  # needs root: mount namespaces, another user
 SMALLEST = [
@@ -69,7 +69,7 @@ def other_ray() -> Iterator[str]:
     address = next(line.split()[1] for line in process.stdout if line.startswith("address"))
     yield address
     process.stdin.close()
-    assert process.wait(60) == 0  # it was not touched
+    assert process.wait(120) == 0  # it was not touched
 
 
 @pytest.fixture(scope="module")
@@ -126,9 +126,9 @@ def test_its_release_is_served_beside_another_ray_with_a_home_that_cannot_be_wri
             assert process.poll() is None, log.read_text()
             assert time.monotonic() < end, log.read_text()
             time.sleep(0.1)
-        answer = httpx.get(f"http://127.0.0.1:{port}/v1/users/josé3/recommendations?count=5", timeout=20)
+        answer = httpx.get(f"http://127.0.0.1:{port}/v1/users/josé3/recommendations?count=5", timeout=120)
         assert len(answer.json()["items"]) == 5
     finally:
         process.terminate()
-    assert process.wait(60) == 0, log.read_text()
+    assert process.wait(120) == 0, log.read_text()
     assert "Traceback" not in log.read_text()

@@ -16,6 +16,7 @@ from tests.end_to_end.commands import (
     TINY,
     ended,
     figures_of,
+    log_has,
     log_of,
     next_rating_trial,
     results_of,
@@ -80,9 +81,7 @@ def test_killed_then_a_full_disk_then_resumed_it_comes_to_the_same(whole: Path, 
     kept = (out / "events.jsonl").rename(out / "events.kept")
     (out / "events.jsonl").symlink_to("/dev/full")
     assert run(out, "--resume") == 1
-    last = log_of(out).splitlines()[-1]
-    assert "No space left on device" in last
-    assert "--resume" in last
+    assert log_has(out, "No space left on device", "--resume")
 
     (out / "events.jsonl").unlink()
     kept.rename(out / "events.jsonl")
@@ -137,9 +136,7 @@ def test_a_disk_that_fills_up_in_mid_checkpoint_ends_the_run_and_costs_nothing(
     with tiny_disk(folder):
         assert run(out, "--resume") == 1
         assert not list(folder.glob("checkpoint/*"))  # no half of one
-    last = log_of(out).splitlines()[-1]
-    assert "the disk is full: [Errno 28] No space left on device" in last
-    assert "--resume" in last
+    assert log_has(out, "the disk is full: [Errno 28] No space left on device", "--resume")
 
     assert run(out, "--resume") == 0, log_of(out)
     assert trial_rows(out) == trial_rows(whole)

@@ -50,7 +50,7 @@ def test_a_message_reaches_every_messenger_that_is_named(receiver: Receiver) -> 
     url = f"json://127.0.0.1:{receiver.server_port}"
     notifier = Notifier.from_environment(f"{url}/first", environment={"APPRISE_URLS": f"{url}/a {url}/b"})
     notifier.tell(Message("Title", "Text", fields={"Seen": "3"}))
-    assert notifier.close(10) == 0
+    assert notifier.close(120) == 0
     assert len(receiver.bodies) == 3
     for body in receiver.bodies:
         assert body["title"] == "Title"
@@ -64,7 +64,7 @@ def test_a_messenger_that_refuses_counts_as_lost_and_is_not_named(
     receiver.status = 500
     notifier = Notifier.from_environment(f"json://user:secret@127.0.0.1:{receiver.server_port}/place")
     notifier.tell(Message("Title"))
-    assert notifier.close(20) == 1
+    assert notifier.close(120) == 1
     assert "secret" not in caplog.text
     assert "--notify did not take" in caplog.text
 

@@ -12,19 +12,14 @@ import time
 import urllib.request
 from pathlib import Path
 
+from tests.waiting import free_port
+
 SERVE = """
 import sys
 from werkzeug.serving import make_server
 from mlflow.server import app
 make_server("127.0.0.1", int(sys.argv[1]), app, threaded=True).serve_forever()
 """
-
-
-def free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port: int = free.getsockname()[1]
-        return port
 
 
 class MlflowServer:

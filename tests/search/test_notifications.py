@@ -14,6 +14,7 @@ from recsys.errors import InputError
 from recsys.notifications import Message, Notifier, Webhook, without_webhook
 from recsys.training.trial_types import EventKind, RunEvent
 from tests.search.webhooks import SILENCE, WebhookServer
+from tests.waiting import wait_for
 
 PNG = b"\x89PNG\r\n\x1a\nnot really, but bytes"
 
@@ -32,7 +33,7 @@ def test_a_json_webhook_gets_the_event_whole() -> None:
     with WebhookServer() as server:
         told = notifier(server.url)
         told.event(event)
-        assert told.close() == 0
+        assert told.close(120) == 0
         body = json.loads(server.bodies()[0])
     assert body["event"]["kind"] == "train_valid_gap"
     assert body["event"]["value"] == 0.21
@@ -45,7 +46,7 @@ def test_discord_gets_an_embed_and_the_plot_as_an_attachment() -> None:
         told = notifier(server.url, discord=True)
         told.event(RunEvent(EventKind.NEW_BEST, at=1.0, trial=2, value=0.9, message="rmse 0.9"))
         told.finish("loss 0.81, rmse 0.90", PNG)
-        assert told.close() == 0
+        assert told.close(120) == 0
         (_, _, _, first), (_, _, headers, last) = server.requests
     embed = json.loads(first)["embeds"][0]
     assert embed["title"] == "New best in trial 2"
@@ -63,7 +64,7 @@ def test_a_chat_room_hears_of_a_sign_once_a_trial_and_a_program_every_time() -> 
             told.event(RunEvent(EventKind.GRADIENT, at=1.0, trial=trial, epoch=epoch, value=20.0))
         told.event(RunEvent(EventKind.NEW_BEST, at=1.0, trial=0))
         told.event(RunEvent(EventKind.NEW_BEST, at=2.0, trial=0))
-        assert told.close() == 0
+        assert told.close(120) == 0
         assert len(chat.requests) == 4
         assert len(program.requests) == 6
 
@@ -73,7 +74,7 @@ def test_a_failing_server_is_tried_again(status: int) -> None:
     with WebhookServer(lambda n: (status, {}) if n < 2 else (200, {})) as server:
         told = notifier(server.url)
         told.tell(Message("hello"))
-        assert told.close() == 0
+        assert told.close(120) == 0
         assert len(server.requests) == 3
 
 
@@ -81,7 +82,7 @@ def test_retry_after_is_honoured() -> None:
     with WebhookServer(lambda n: (429, {"Retry-After": "0.4"}) if n == 0 else (200, {})) as server:
         told = notifier(server.url)
         told.tell(Message("hello"))
-        assert told.close() == 0
+        assert told.close(120) == 0
         (first, *_), (second, *_) = server.requests
     assert second - first >= 0.4
 
@@ -91,7 +92,7 @@ def test_a_final_refusal_is_not_repeated(status: int) -> None:
     with WebhookServer(lambda _: (status, {})) as server:
         told = notifier(server.url)
         told.tell(Message("hello"))
-        told.close()
+        told.close(120)
         assert len(server.requests) == 1
 
 
@@ -102,9 +103,9 @@ def test_a_server_that_says_nothing_never_holds_up_the_caller(monkeypatch: pytes
         before = time.monotonic()
         for number in range(1000):
             told.tell(Message(f"message {number}"))
-        assert time.monotonic() - before < 2.0  # a thousand posts at the time-out would be hours
+        assert time.monotonic() - before < 25.0  # a single post would be 30
         lost = told.close(deadline_s=0.2)
-        assert time.monotonic() - before < 5.0
+        assert time.monotonic() - before < 25.0
     assert lost == 1000
 
 
@@ -112,8 +113,7 @@ def test_a_full_queue_keeps_what_is_important() -> None:
     with WebhookServer(lambda n: (SILENCE, {}) if n == 0 else (200, {})) as server:
         told = Notifier([Webhook("hook", server.url)], pause_s=0.0)
         told.tell(Message("stuck"))
-        while not server.requests:
-            time.sleep(0.005)
+        wait_for(lambda: server.requests)
         told.tell(Message("start", important=True))
         for number in range(notifications.QUEUE * 2):
             told.tell(Message(f"chatter {number}"))
@@ -129,8 +129,8 @@ def test_one_dead_webhook_does_not_hold_up_the_other() -> None:
         told = Notifier([Webhook("dead", dead.url), Webhook("alive", alive.url)], pause_s=0.0)
         for number in range(5):
             told.tell(Message(f"message {number}"))
+        wait_for(lambda: len(alive.requests) == 5)
         assert told.close(deadline_s=2.0) == 5
-        assert len(alive.requests) == 5
 
 
 def test_nobody_listening_is_counted_and_said_without_the_url(caplog: pytest.LogCaptureFixture) -> None:
@@ -140,7 +140,7 @@ def test_nobody_listening_is_counted_and_said_without_the_url(caplog: pytest.Log
         with caplog.at_level(logging.DEBUG):
             told = notifier(url)
             told.tell(Message("hello"))
-            assert told.close() == 1
+            assert told.close(120) == 1
     assert "hook did not take the message 'hello' (ConnectionError)" in caplog.text
     assert "planted-secret-token" not in caplog.text
 
@@ -150,7 +150,7 @@ def test_no_log_line_at_any_level_holds_the_url(status: int, caplog: pytest.LogC
     with WebhookServer(lambda _: (status, {})) as server, caplog.at_level(logging.DEBUG):
         told = notifier(server.url)
         told.tell(Message("hello"))
-        told.close()
+        told.close(120)
         assert server.requests
     assert "planted-secret-token" not in caplog.text
     assert "planted-secret-token" not in repr(told._senders[0]._webhook)

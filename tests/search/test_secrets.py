@@ -57,7 +57,7 @@ def test_planted_secrets_are_nowhere(
         tracker.finish(run.results)
         notifier.finish(summary_text(read_results(folder), folder), progress_png(run.trials))
         left = tracker.close(60)
-        assert notifier.close(20) == 0
+        assert notifier.close(120) == 0
         told = b"".join(hook.bodies())
     server.stop()
     assert left == ""

@@ -7,7 +7,7 @@ import contextlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from time import monotonic, sleep, time
+from time import time
 from typing import Any
 from unittest.mock import patch
 
@@ -19,7 +19,7 @@ from serving.operations_service import Operations
 from serving.release_registry import resolve
 from serving.server import Server
 from serving.settings import Settings, read_settings
-from tests.serving.postgres import free_port
+from tests.waiting import free_port
 
 ADMIN = "the-admin-token"
 AS_ADMIN = {"authorization": f"Bearer {ADMIN}"}
@@ -124,10 +124,3 @@ def running(
     finally:
         server.stop()
         service.close()
-
-
-def wait_for(done: Callable[[], bool], seconds: float = 20.0) -> None:
-    end = monotonic() + seconds
-    while not done():
-        assert monotonic() < end, "it did not come to be in time"
-        sleep(0.02)

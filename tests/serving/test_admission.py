@@ -39,7 +39,7 @@ def slow(releases: dict[str, Path], tmp_path: Path) -> Iterator[Slow]:
         compute, submit = recommender.recommend, computation.batcher.submit
 
         def recommend(queries: list[Any], rules: Any, **more: Any) -> Any:
-            assert slow.go.wait(60)
+            assert slow.go.wait(120)
             return compute(queries, rules, **more)
 
         def submitted(loaded: Any, query: Any, *, seconds: float) -> Any:

@@ -23,9 +23,8 @@ from serving.app import build
 from serving.autoscaling import DEMAND, LoadMeter, ReplicaLoad, desired_replicas
 from serving.events.store import EventStore
 from serving.settings import AutoscalingSettings, read_settings
-from tests.serving.postgres import free_port
-from tests.serving.running import wait_for
 from tests.serving.sockets import listening, tree
+from tests.waiting import free_port, wait_for
 
 SETTINGS = AutoscalingSettings(max_replicas=4, target_ongoing_requests=2.0, target_busy=0.5)
 
@@ -116,7 +115,7 @@ def test_replicas_come_with_the_load_and_go_without_a_lost_event(
     stop, exposed, failed = threading.Event(), list[str](), list[str]()
 
     def load() -> None:
-        with httpx.Client(base_url=url, timeout=30, transport=httpx.HTTPTransport(retries=2)) as client:
+        with httpx.Client(base_url=url, timeout=120, transport=httpx.HTTPTransport(retries=2)) as client:
             while not stop.is_set():
                 answer = client.get("/v1/users/u1/recommendations?explain=true")
                 if answer.status_code == 200:
@@ -136,24 +135,24 @@ def test_replicas_come_with_the_load_and_go_without_a_lost_event(
         assert replicas() == 1
         for thread in threads:
             thread.start()
-        wait_for(lambda: replicas() == 3, 120)
+        wait_for(lambda: replicas() == 3)
         stop.set()
         for thread in threads:
-            thread.join(30)
-        with httpx.Client(base_url=url, timeout=30) as quiet:
+            thread.join(120)
+        with httpx.Client(base_url=url, timeout=120) as quiet:
             # Somebody who stays while replicas go.
             def asked() -> bool:
                 exposed.append(quiet.get("/v1/users/u2/recommendations").json()["exposure_id"])
                 time.sleep(0.2)
                 return replicas() == 1
 
-            wait_for(asked, 120)
+            wait_for(asked)
         assert failed == []
-        wait_for(lambda: set(exposed) <= {row.exposure_id for row in EventStore(str(events)).exposures()}, 20)
+        wait_for(lambda: set(exposed) <= {row.exposure_id for row in EventStore(str(events)).exposures()})
     finally:
         stop.set()
         process.send_signal(signal.SIGTERM)
-        process.communicate(timeout=60)
+        process.communicate(timeout=120)
 
 
 def test_the_application_asks_serve_for_the_policy(

@@ -13,7 +13,8 @@ from recsys.data.ratings import RatingScale
 from recsys.errors import InputError
 from serving.startup_checks import check_metrics
 from tests.releases import make_dataset, make_release
-from tests.serving.running import AS_ADMIN, Running, arms_of, running, settings_for, wait_for
+from tests.serving.running import AS_ADMIN, Running, arms_of, running, settings_for
+from tests.waiting import wait_for
 
 PURCHASES = {"primary": "bought", "bought": {"events": {"purchase": 5, "click": 1}, "exposures": "served"}}
 

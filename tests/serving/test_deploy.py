@@ -17,8 +17,8 @@ import httpx
 import pytest
 import yaml
 
-from tests.serving.postgres import free_port
 from tests.serving.sockets import listening, tree
+from tests.waiting import free_port
 
 pytestmark = pytest.mark.system
 ROOT = Path(__file__).resolve().parents[2]
@@ -65,7 +65,7 @@ def test_it_brings_the_replicas_up(cluster: str, releases: dict[str, Path], tmp_
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=SECONDS)
     assert done.returncode == 0, done.stdout + done.stderr
     assert f"2 replicas listen on port {port}" in done.stdout
-    answer = httpx.get(f"http://127.0.0.1:{port}/v1/users/u1/recommendations?count=3", timeout=20)
+    answer = httpx.get(f"http://127.0.0.1:{port}/v1/users/u1/recommendations?count=3", timeout=120)
     assert answer.status_code == 200
     assert len(answer.json()["items"]) == 3
     everybody = {int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit()}

@@ -21,7 +21,7 @@ from serving.api.asgi import ROUTERS
 from serving.commands.serve import settings_of
 from serving.settings import read_settings
 from tests.serving.image_steps import command, health_command, instructions
-from tests.serving.postgres import free_port
+from tests.waiting import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / "serving" / "deployment"

@@ -13,7 +13,8 @@ from serving.events import spool
 from serving.events.retention import erase, export, retain
 from serving.events.store import EventStore
 from tests.serving.events.checks import exposure
-from tests.serving.running import Running, arms_of, running, wait_for
+from tests.serving.running import Running, arms_of, running
+from tests.waiting import wait_for
 
 PERSON = "person-zq7x-5531"
 
@@ -64,7 +65,7 @@ def test_no_byte_names_an_erased_person(made: Running, releases: dict[str, Path]
     assert deleted["feedback"] == 30
     assert deleted["overrides"] >= 4
     wait_for(lambda: (tmp_path / "logs" / "access.jsonl").exists())
-    wait_for(lambda: holding(tmp_path, PERSON) == [], 5)
+    wait_for(lambda: holding(tmp_path, PERSON) == [])
     assert spool.encode({"user_id": "u1"}) == dead.read_bytes()
     assert list(export(made.service.store, PERSON)) == []
     wait_for(lambda: PERSON not in made.service.deployment.state.overrides)

@@ -15,7 +15,7 @@ from starlette.types import Receive, Scope, Send
 from serving.error_log import CONSOLE_LINES, ConsoleFollower, LogFileHandler, OnceAMinute, log_to_file
 from serving.server import Server
 from serving.settings import read_settings
-from tests.serving.postgres import free_port
+from tests.waiting import free_port
 
 
 class Clock:
@@ -62,7 +62,7 @@ def test_processes_append_to_one_file_that_only_the_owner_reads(tmp_path: Path) 
         "[log.error('%s line %d: ' + str(n), sys.argv[2], n) for n in range(200)]"
     )
     started = [subprocess.Popen([sys.executable, "-c", code, str(path), name]) for name in "ab"]
-    assert [process.wait(60) for process in started] == [0, 0]
+    assert [process.wait(120) for process in started] == [0, 0]
     lines = path.read_text().splitlines()
     assert sorted(line.split(": ", 1)[1] for line in lines) == sorted(
         f"{name} line {n}: {n}" for name in "ab" for n in range(200)

@@ -10,7 +10,8 @@ import pytest
 from recsys.release.queries import Recommendation
 from serving.engine.exploration import candidate_count, explored
 from tests.releases import make_dataset, make_release, without_ratings
-from tests.serving.running import running, wait_for
+from tests.serving.running import running
+from tests.waiting import wait_for
 
 RANKED = [Recommendation(item, 1.0 - item / 100, 4.0) for item in range(30)]
 

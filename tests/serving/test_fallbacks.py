@@ -12,7 +12,8 @@ from unittest.mock import patch
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.serving.running import Running, running, wait_for
+from tests.serving.running import Running, running
+from tests.waiting import wait_for
 
 
 @pytest.fixture
@@ -74,12 +75,12 @@ def hanging(made: Running) -> Iterator[None]:
 
     def hang() -> None:
         began.set()
-        ended.wait(60)
+        ended.wait(120)
 
     with ThreadPoolExecutor(1) as pool:
         stuck = pool.submit(asyncio.run, made.service.batcher.call(hang, seconds=60))
         try:
-            assert began.wait(60)
+            assert began.wait(120)
             with patch.multiple(made.service.computation, _deadline_ms=150, _deadline=0.15):
                 yield
         finally:

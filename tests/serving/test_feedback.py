@@ -15,7 +15,8 @@ from serving.engine.recent_ratings import RecentRatings
 from serving.engine.requests import RecommendationRequest, to_query
 from serving.events.retention import erase
 from serving.events.store import EventStore
-from tests.serving.running import Running, running, wait_for
+from tests.serving.running import Running, running
+from tests.waiting import wait_for
 
 
 @pytest.fixture
@@ -62,7 +63,7 @@ def test_every_replica_learns_it_and_so_does_a_restart(
 ) -> None:
     with running(tmp_path, {"a": releases["a"]}) as other:
         made.rate("newcomer", "i3", 5.0, "e1")
-        wait_for(lambda: other.list("newcomer")["source"] == "folded_in", 5)
+        wait_for(lambda: other.list("newcomer")["source"] == "folded_in")
         assert ids(other.list("newcomer")) == ids(made.list("newcomer"))
     with running(tmp_path, {"a": releases["a"]}) as later:
         assert ids(later.list("newcomer")) == ids(made.list("newcomer"))
@@ -161,7 +162,7 @@ def test_erased_users_are_forgotten(made: Running) -> None:
     person = loaded.recommender.person(query)
     assert loaded.recommender.person(query) is person
     erase(made.service.store, "newcomer")
-    wait_for(lambda: made.list("newcomer")["source"] == "popular", 5)
+    wait_for(lambda: made.list("newcomer")["source"] == "popular")
     assert loaded.recommender.person(query) is not person
 
 

@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from tests.serving.running import AS_ADMIN, Running, running, wait_for
+from tests.serving.running import AS_ADMIN, Running, running
+from tests.waiting import wait_for
 
 pytestmark = pytest.mark.system
 

@@ -109,7 +109,7 @@ def test_other_sites_names_are_refused_without_a_key(shared: Running) -> None:
     for host in ("localhost", "LOCALHOST:80", "[::1]:8000", "127.0.0.1"):
         assert shared.client.get("/v1/about", headers={"host": host}).status_code == 200
     address = (shared.service.settings.host, shared.service.settings.port)
-    with socket.create_connection(address, timeout=10) as speaker:
+    with socket.create_connection(address, timeout=120) as speaker:
         speaker.sendall(b"GET /v1/about HTTP/1.1\r\nHost: evil.example\r\nHost: localhost\r\n\r\n")
         assert speaker.recv(12) == b"HTTP/1.1 400"
     assert is_allowed_host(b"shop.example:8443", ["Shop.example"])
@@ -149,18 +149,18 @@ def _healthz(line: socket.socket) -> bytes:
 def test_a_slow_client_is_cut_off_and_a_quick_one_is_not(
     releases: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("serving.read_timeouts.READ_SECONDS", 1.0)
+    monkeypatch.setattr("serving.read_timeouts.READ_SECONDS", 0.3)
     head = b"POST /v1/feedback HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\n"
     with running(tmp_path, {"a": releases["a"]}) as made:
         address = ("127.0.0.1", made.service.settings.port)
         for part in (b"GET /healthz HT", b"GET /healthz HTTP/1.1\r\nHost: loc", head, head + b"{"):
-            with socket.create_connection(address, timeout=10) as line:
+            with socket.create_connection(address, timeout=120) as line:
                 line.sendall(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
                 assert _healthz(line).startswith(b"HTTP/1.1 200")
                 line.sendall(part)
                 assert line.recv(65_536) == b""  # closed, within the time-out
-        with socket.create_connection(address, timeout=10) as line:
+        with socket.create_connection(address, timeout=120) as line:
             for _ in range(3):  # longer in all than one request may take, each of them whole
                 line.sendall(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
                 assert _healthz(line).startswith(b"HTTP/1.1 200")
-                time.sleep(0.4)
+                time.sleep(0.15)

@@ -13,7 +13,8 @@ from serving.engine.admission import Overloaded
 from serving.engine.micro_batcher import MicroBatcher
 from serving.engine.pending_work import DeadlineExceeded
 from serving.experiments.team_draft import SHARED, team_draft
-from tests.serving.running import Running, arms_of, running, wait_for
+from tests.serving.running import Running, arms_of, running
+from tests.waiting import wait_for
 
 INTERLEAVED = {"kind": "interleaved"}
 

@@ -8,7 +8,6 @@ import re
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -16,7 +15,7 @@ import pytest
 from serving.events.event_writer import EventWriter
 from serving.events.store import EventStore
 from tests.serving.events.checks import told
-from tests.serving.postgres import free_port
+from tests.waiting import free_port, wait_for
 
 SERVER = """
 import sys, time
@@ -69,7 +68,7 @@ async def load_until_killed(port: int, process: int) -> tuple[list[str], int]:
         except (OSError, asyncio.IncompleteReadError):
             writer.close()
 
-    await asyncio.wait_for(asyncio.gather(*(ask(number) for number in range(CONNECTIONS))), 120)
+    await asyncio.wait_for(asyncio.gather(*(ask(number) for number in range(CONNECTIONS))), 300)
     return answered, looked_up
 
 
@@ -91,10 +90,7 @@ def test_no_answer_is_without_its_row(releases: dict[str, Path], tmp_path: Path)
     spooled = sum(path.stat().st_size for path in Path(f"{events}.spool").glob("*.jsonl"))
     assert spooled > 0 or set(answered) <= stored
     writer = EventWriter(store, folder=Path(f"{events}.spool"))
-    writer.add_feedback([told("later")]).result(timeout=60)  # what was left behind is brought in first
-    ends = time.monotonic() + 60
-    while not set(answered) <= (stored := {row.exposure_id for row in store.exposures()}):
-        assert time.monotonic() < ends, f"{len(set(answered) - stored)} of {len(answered)} are missing"
-        time.sleep(0.1)
+    writer.add_feedback([told("later")]).result(timeout=120)  # what was left behind is brought in first
+    wait_for(lambda: set(answered) <= {row.exposure_id for row in store.exposures()})
     writer.close()
     assert len(set(answered)) == len(answered)

@@ -8,12 +8,14 @@ import socket
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
 
 from serving.api.known_lists import KnownLists
-from tests.serving.running import Running, running, wait_for
+from tests.serving.running import Running, running
+from tests.waiting import wait_for
 
 KEY = "the-api-key"
 ROUTE = "/v1/users/{}/recommendations{}"
@@ -129,8 +131,14 @@ def test_every_known_list_is_logged_counted_and_stored(
     short, long = both_ways(made, monkeypatch, "GET", ROUTE.format("u7", ""), {"x-api-key": KEY})
     ids = [answer.headers["x-request-id"] for answer in (short, long)]
     log_file = Path(str(made.service.settings.access_log))
-    wait_for(lambda: all(name in log_file.read_text() for name in ids))
-    lines = {line["request_id"]: line for line in map(json.loads, log_file.read_text().splitlines())}
+    lines: dict[str, dict[str, Any]] = {}
+
+    def logged() -> bool:
+        whole = log_file.read_text().split("\n")[:-1] if log_file.exists() else []
+        lines.update({line["request_id"]: line for line in map(json.loads, whole)})
+        return lines.keys() >= set(ids)
+
+    wait_for(logged)
     first, second = (lines[name] for name in ids)
     varying = {"at", "request_id", "milliseconds", "exposure_id"}
     assert {name: first[name] for name in first if name not in varying} == {
@@ -152,7 +160,7 @@ def test_every_known_list_is_logged_counted_and_stored(
 def spoken(made: Running, data: bytes) -> list[tuple[bytes, bytes]]:
     """Status and body of every answer to ``data`` on one connection, which the last request closes."""
     address = (made.service.settings.host, made.service.settings.port)
-    with socket.create_connection(address, timeout=20) as speaker:
+    with socket.create_connection(address, timeout=120) as speaker:
         speaker.sendall(data)
         got = b"".join(iter(lambda: speaker.recv(65_536), b""))
     answers = []
@@ -188,7 +196,7 @@ def test_a_connection_that_was_answered_directly_stays_open(
     monkeypatch.setattr("serving.read_timeouts.READ_SECONDS", 0.2)
     known = request(ROUTE.format("u2", ""))
     address = (made.service.settings.host, made.service.settings.port)
-    with socket.create_connection(address, timeout=20) as speaker:
+    with socket.create_connection(address, timeout=120) as speaker:
         for _ in range(2):
             speaker.sendall(known)
             assert speaker.recv(12) == b"HTTP/1.1 200"

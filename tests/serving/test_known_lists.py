@@ -17,7 +17,8 @@ from serving.engine import list_precomputation as making
 from serving.engine.list_precomputation import lists_folder, precompute
 from serving.engine.served_release import ServedRelease
 from serving.engine.stored_lists import LENGTH, open_lists
-from tests.serving.running import Running, running, wait_for
+from tests.serving.running import Running, running
+from tests.waiting import wait_for
 
 USERS = [f"u{row}" for row in range(60)]
 RULES = {"hidden": ["i0", "i7"], "boosts": {"i5": 0.5}, "diversity": 0.3}

@@ -3,7 +3,9 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
+from collections.abc import Coroutine, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -32,15 +34,26 @@ def rows(answer: RecommendationList) -> list[int]:
     return [one.item for one in answer.recommendations]
 
 
+async def behind_a_call(
+    batcher: MicroBatcher, asked: Sequence[Coroutine[Any, Any, RecommendationList]]
+) -> list[RecommendationList]:
+    """The answers; the thread is held by another call until everybody has asked."""
+    go = threading.Event()
+    hold = asyncio.create_task(batcher.call(lambda: go.wait(60), seconds=60))
+    await asyncio.sleep(0)
+    answers = [asyncio.create_task(ask) for ask in asked]
+    await asyncio.sleep(0)  # each has begun
+    go.set()
+    await hold
+    return list(await asyncio.gather(*answers))
+
+
 def test_what_waits_is_answered_together_and_as_if_alone(loaded: ServedRelease) -> None:
     batcher = MicroBatcher()
 
     async def ask() -> list[RecommendationList]:
-        hold = asyncio.create_task(batcher.call(lambda: time.sleep(0.1), seconds=5))
-        await asyncio.sleep(0.02)
-        answers = await asyncio.gather(*(batcher.submit(loaded, query, seconds=10) for query in queries()))
-        await hold
-        return list(answers)
+        asked = [batcher.submit(loaded, query, seconds=60) for query in queries()]
+        return await behind_a_call(batcher, asked)
 
     together = asyncio.run(ask())
     assert batcher.batched == 40
@@ -53,13 +66,8 @@ def test_what_waits_is_answered_together_and_as_if_alone(loaded: ServedRelease) 
 def test_queries_of_one_kind_share_a_turn(loaded: ServedRelease) -> None:
     batcher = MicroBatcher()
 
-    async def ask() -> None:
-        hold = asyncio.create_task(batcher.call(lambda: time.sleep(0.1), seconds=5))
-        await asyncio.sleep(0.02)
-        await asyncio.gather(*(batcher.submit(loaded, Query(user=n), seconds=10) for n in range(30)))
-        await hold
-
-    asyncio.run(ask())
+    asked = [batcher.submit(loaded, Query(user=n), seconds=60) for n in range(30)]
+    asyncio.run(behind_a_call(batcher, asked))
     assert batcher.batched == 30
     assert batcher.batches < 15
     batcher.close()
@@ -70,13 +78,10 @@ def test_two_arms_take_turns(loaded: ServedRelease, releases: dict[str, Path]) -
     other = ServedRelease("b", releases["b"], RuleSet())
 
     async def ask() -> list[RecommendationList]:
-        hold = asyncio.create_task(batcher.call(lambda: time.sleep(0.1), seconds=5))
-        await asyncio.sleep(0.02)
         arms = (loaded, other)
-        asked = [batcher.submit(arms[n % 2], Query(user=n), seconds=10) for n in range(30)]
-        answers = await asyncio.gather(*asked)
-        await hold
-        return list(answers)
+        return await behind_a_call(
+            batcher, [batcher.submit(arms[n % 2], Query(user=n), seconds=60) for n in range(30)]
+        )
 
     for n, answer in enumerate(asyncio.run(ask())):
         arm = (loaded, other)[n % 2]
@@ -90,12 +95,14 @@ def test_what_nobody_waits_for_is_not_computed(loaded: ServedRelease) -> None:
     batcher = MicroBatcher()
 
     async def ask() -> list[BaseException | RecommendationList]:
-        hold = asyncio.create_task(batcher.call(lambda: time.sleep(0.3), seconds=5))
-        await asyncio.sleep(0.02)
+        go = threading.Event()
+        hold = asyncio.create_task(batcher.call(lambda: go.wait(60), seconds=60))
+        await asyncio.sleep(0)
         late = [batcher.submit(loaded, Query(user=n), seconds=0.05) for n in range(5)]
         found = await asyncio.gather(*late, return_exceptions=True)
+        go.set()
         await hold
-        await batcher.submit(loaded, Query(user=1), seconds=10)
+        await batcher.submit(loaded, Query(user=1), seconds=60)
         return list(found)
 
     assert [type(answer) for answer in asyncio.run(ask())] == [DeadlineExceeded] * 5
@@ -110,7 +117,7 @@ def test_who_cannot_be_answered_in_time_is_told_at_once_and_nobody_for_good(load
     async def ask() -> type[BaseException] | type[RecommendationList]:
         asked = batcher.submit(loaded, Query(user=1), seconds=20)
         try:
-            return type(await asyncio.wait_for(asked, 10))
+            return type(await asyncio.wait_for(asked, 19))
         except DeadlineExceeded:
             return DeadlineExceeded
 
@@ -130,7 +137,7 @@ def test_short_queries_are_computed_on_the_event_loop(loaded: ServedRelease) -> 
         await batcher.submit(loaded, Query(user=1), seconds=60)
         assert rule._cost is not None
         rule._cost = 0.0  # whatever this machine makes of it
-        hold = asyncio.create_task(batcher.call(lambda: hung.wait(60), seconds=60))
+        hold = asyncio.create_task(batcher.call(lambda: hung.wait(120), seconds=60))
         answers = await asyncio.gather(*(batcher.submit(loaded, query, seconds=60) for query in queries()))
         assert not hold.done()
         hung.set()

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from tests.serving.running import Running, running, wait_for
+from tests.serving.running import Running, running
+from tests.waiting import wait_for
 
 pytestmark = pytest.mark.system
 CHROMIUM = "/usr/bin/chromium"
@@ -38,7 +39,7 @@ def page(browser: Any, made: Running) -> Iterator[Any]:
     """A page that fails its test on any error in it and on any request that leaves the service."""
     wrong: list[str] = []
     opened = browser.new_page(viewport=DESKTOP)
-    opened.set_default_timeout(10_000)
+    opened.set_default_timeout(120_000)
     opened.on("pageerror", lambda error: wrong.append(str(error)))
     opened.on("console", lambda line: wrong.append(line.text) if line.type == "error" else None)
     opened.on("request", lambda one: wrong.append(one.url) if not one.url.startswith(made.url) else None)
@@ -186,7 +187,7 @@ def test_both_pages_ask_for_the_key_by_one_form_and_share_it(
     monkeypatch.setenv("RECSYS_API_KEY", "the key")
     with running(tmp_path, releases) as made:
         opened = browser.new_page(viewport=DESKTOP)
-        opened.set_default_timeout(10_000)
+        opened.set_default_timeout(120_000)
         dialogs: list[str] = []
         opened.on("dialog", lambda dialog: (dialogs.append(dialog.message), dialog.dismiss()))
         opened.goto(f"{made.url}/operations")

@@ -9,7 +9,7 @@ import sys
 def run(body: str) -> subprocess.CompletedProcess[str]:
     program = f"import sys\nfrom serving.process_group import run_in_own_group\n{body}"
     command = [sys.executable, "-c", program]
-    return subprocess.run(command, capture_output=True, text=True, timeout=30)
+    return subprocess.run(command, capture_output=True, text=True, timeout=120)
 
 
 def test_what_ray_raises_for_sigterm_while_it_starts_is_no_traceback() -> None:

@@ -15,8 +15,8 @@ import pytest
 
 from serving.api.asgi import create_asgi
 from serving.server import Server
-from tests.serving.postgres import free_port
-from tests.serving.running import Running, running, wait_for
+from tests.serving.running import Running, running
+from tests.waiting import free_port, wait_for
 
 pytestmark = pytest.mark.system
 CONFIG = Path(__file__).resolve().parents[2] / "serving" / "proxy" / "nginx.conf"
@@ -65,12 +65,12 @@ def proxy(made: Running, tmp_path: Path) -> Iterator[httpx.Client]:
     )
     trusted = ssl.create_default_context(cafile=folder / "tls" / "certificate.pem")
     try:
-        with httpx.Client(base_url=f"https://127.0.0.1:{port}", verify=trusted, timeout=30) as client:
+        with httpx.Client(base_url=f"https://127.0.0.1:{port}", verify=trusted, timeout=120) as client:
             wait_for(lambda: _answers(client))
             yield client
     finally:
         nginx.terminate()
-        nginx.wait(10)
+        nginx.wait(120)
 
 
 def _answers(client: httpx.Client) -> bool:
@@ -125,12 +125,12 @@ def test_a_replica_that_dies_is_not_noticed(proxy: httpx.Client, made: Running) 
     threads = [threading.Thread(target=ask) for _ in range(4)]
     for thread in threads:
         thread.start()
-    time.sleep(0.5)
+    wait_for(lambda: statuses[200] > 50)
     other._server.force_exit = True
     other.stop()
-    time.sleep(0.5)
+    before = statuses.total()
+    wait_for(lambda: statuses.total() > before + 50)
     stop.set()
     for thread in threads:
         thread.join()
     assert set(statuses) == {200}
-    assert statuses[200] > 20

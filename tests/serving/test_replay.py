@@ -18,8 +18,8 @@ from serving.replay.http_client import FAILURES, ApiConnection
 from serving.replay.offline import offline_metrics
 from serving.replay.traffic import Traffic
 from serving.startup_checks import resolve_experiment
-from tests.serving.postgres import free_port
-from tests.serving.running import running, wait_for
+from tests.serving.running import running
+from tests.waiting import free_port, wait_for
 
 pytestmark = pytest.mark.slow
 
@@ -85,7 +85,7 @@ def test_a_connection_that_was_closed_between_requests_is_made_anew() -> None:
         connection = ApiConnection(f"http://127.0.0.1:{server.getsockname()[1]}/behind", key="a-key")
         assert connection.request("GET", "/v1/popular") == (200, b"ok")
         assert connection.request("GET", "/v1/popular") == (200, b"ok")
-        thread.join(5)
+        thread.join(120)
     assert all(request.startswith(b"GET /behind/v1/popular ") for request in asked)
     assert all(b"X-API-Key: a-key" in request for request in asked)
     with pytest.raises(FAILURES):

@@ -36,7 +36,7 @@ from tests.benchmarks.serving.programs import (
     memory,
     serve,
 )
-from tests.serving.postgres import free_port
+from tests.waiting import free_port
 
 # What `python -m serving serve` starts Ray with; the default stack is measured as Ray comes.
 OURS = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0", "RAY_worker_niceness": "0"}

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from tests.benchmarks.serving.programs import Program
-from tests.serving.postgres import free_port
+from tests.waiting import free_port
 
 WORKERS, THREADS = 2, 8  # gunicorn's: a process a core
 RATINGS = 400_000  # enough that every user and item has one; the factors' values do not change the time

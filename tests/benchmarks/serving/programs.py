@@ -15,8 +15,8 @@ from pathlib import Path
 import httpx
 
 from tests.benchmarks.serving.client import Figures, load
-from tests.serving.postgres import free_port
 from tests.serving.sockets import listening, tree
+from tests.waiting import free_port
 
 PATH = "/v1/users/1/recommendations"  # a server is ready once it answers this
 ADMIN = {"authorization": "Bearer benchmark"}

@@ -19,7 +19,7 @@ from clusters.runpod.runpod_provider import RunpodProvider
 from clusters.runpod.runpod_spec import RunpodSpec
 from clusters.state import ClusterState
 from tests.clusters.played.api import PlayedApi
-from tests.clusters.played.cloud import Cloud
+from tests.clusters.played.cloud import Cloud, Fault
 from tests.clusters.played.standin import StandIns
 
 FIELDS: dict[str, Any] = {
@@ -46,6 +46,12 @@ class Play:
     provider: RunpodProvider
     slept: list[float]
     said: list[str] = field(default_factory=list)
+
+    def fault(self, method: str, path: str, kind: str, *, times: int = 1) -> None:
+        """What calls meet next; a call that hangs is given up after a second."""
+        if kind.endswith("hang"):
+            self.provider.client.timeout = (10, 1)
+        self.cloud.faults.append(Fault(method, path, kind, times=times, seconds=1.2))
 
     def state(self, spec: RunpodSpec) -> ClusterState:
         """A fresh cluster's state with a public key; no ssh-keygen needed."""
@@ -76,6 +82,6 @@ def playing(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Play]:
             slept.append(seconds)
             time.sleep(0.001)
 
-        client = RunpodClient(cloud.account_key, timeout=(2, 1), sleep=nap)
+        client = RunpodClient(cloud.account_key, sleep=nap)
         provider = RunpodProvider(client, pace=Pace(poll_seconds=0.02, lost_create_seconds=0.4))
         yield Play(cloud, api, provider, slept)

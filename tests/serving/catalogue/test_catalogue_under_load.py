@@ -9,14 +9,15 @@ from typing import Any
 
 import httpx
 
-from tests.serving.running import AS_ADMIN, running, wait_for
+from tests.serving.running import AS_ADMIN, running
+from tests.waiting import wait_for
 
 CLIENTS, LISTS, CHANGES = 8, 40, 6
 
 
 def ask(url: str, client: int, began_after: dict[str, float], failures: list[Any]) -> None:
     """Lists for changing users; ``failures`` gets what is no list or shows what was hidden before."""
-    with httpx.Client(base_url=url, timeout=30) as session:
+    with httpx.Client(base_url=url, timeout=120) as session:
         for number in range(LISTS):
             gone = {item for item, at in list(began_after.items()) if at < perf_counter()}
             answer = session.get(f"/v1/users/u{(client + 7 * number) % 59}/recommendations?count=30")

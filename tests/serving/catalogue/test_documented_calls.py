@@ -33,7 +33,7 @@ def call(made: Running, line: str) -> str:
     """What the line prints, its address that of ``made``. Raises where the server refuses."""
     words = [os.path.expandvars(word) for word in shlex.split(line.replace(ADDRESS, made.url))]
     done = subprocess.run(
-        [*words, "--fail-with-body", "--silent", "--show-error", "--max-time", "30"],
+        [*words, "--fail-with-body", "--silent", "--show-error", "--max-time", "120"],
         capture_output=True,
         text=True,
         check=False,

@@ -14,7 +14,8 @@ from serving.engine.list_precomputation import lists_folder, precompute
 from serving.engine.served_release import ServedRelease
 from serving.engine.unreleased_items import NO_MAP
 from serving.events.item_log import newest_items
-from tests.serving.running import AS_ADMIN, Running, running, wait_for
+from tests.serving.running import AS_ADMIN, Running, running
+from tests.waiting import wait_for
 
 USERS = [f"u{row}" for row in range(0, 60, 6)]
 

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from serving.startup_checks import resolve_experiment
-from tests.serving.running import AS_ADMIN, Running, running, wait_for
+from tests.serving.running import AS_ADMIN, Running, running
+from tests.waiting import wait_for
 
 OWN = {"hidden": ["i0"], "boosts": {"i5": 0.5}}
 

@@ -10,7 +10,8 @@ import pytest
 
 from recsys.release.load import load_release
 from tests.releases import make_dataset, make_release, with_features
-from tests.serving.running import AS_ADMIN, Running, running, wait_for
+from tests.serving.running import AS_ADMIN, Running, running
+from tests.waiting import wait_for
 
 CELLS = {
     "price": [float(row) for row in range(40)],

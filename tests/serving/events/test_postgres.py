@@ -28,7 +28,7 @@ from tests.serving.events.checks import (
     told,
 )
 from tests.serving.postgres import Postgres, postgres
-from tests.serving.running import wait_for
+from tests.waiting import wait_for
 
 pytestmark = pytest.mark.system
 
@@ -82,15 +82,15 @@ def test_feedback_is_committed_in_the_order_of_its_numbers(store: EventStore, se
 
 def test_the_server_goes_away_and_comes_back(store: EventStore, server: Postgres, tmp_path: Path) -> None:
     writer = EventWriter(store, folder=tmp_path / "spool")
-    writer.add_feedback([told("before")]).result(timeout=10)
+    writer.add_feedback([told("before")]).result(timeout=120)
     server.stop()
     with pytest.raises(StoreUnavailable):
-        writer.add_feedback([told("during")]).result(timeout=30)
+        writer.add_feedback([told("during")]).result(timeout=120)
     for n in range(100):
         writer.add_exposure(exposure(f"x{n}"))
     server.start()
     wait_for(lambda: writer.available and len(list(store.exposures())) == 100)
-    assert writer.add_feedback([told("after")]).result(timeout=10) == {"after"}
+    assert writer.add_feedback([told("after")]).result(timeout=120) == {"after"}
     assert {row.event_id for row in store.feedback()} == {"before", "after"}
     with store.engine.connect() as connection:
         assert connection.scalar(text("SELECT count(*) FROM exposures")) == 100

@@ -15,7 +15,7 @@ from serving.events.event_writer import EventWriter
 from serving.events.store import EventStore
 from serving.metric_snapshots import MARK, clear_metrics
 from tests.serving.events.checks import exposure, told
-from tests.serving.running import wait_for
+from tests.waiting import wait_for
 
 
 def test_a_file_cut_at_every_byte_gives_the_whole_records_before_the_cut(tmp_path: Path) -> None:
@@ -65,7 +65,7 @@ def test_a_damaged_abandoned_file_does_not_stop_the_writer(tmp_path: Path) -> No
     (folder / "dead.jsonl").write_bytes(b"{half a li\nrubbish\n")
     store = EventStore(str(tmp_path / "events.db"))
     writer = EventWriter(store, folder=folder)
-    assert writer.add_feedback([told("e1")]).result(timeout=20) == {"e1"}
+    assert writer.add_feedback([told("e1")]).result(timeout=120) == {"e1"}
     assert [entry.data["lost"] for entry in store.journal(kind="gap")] == [2]
     assert writer.lost == 2
     writer.close()
@@ -85,7 +85,7 @@ def test_a_whole_record_that_is_no_exposure_does_not_stop_the_writer(tmp_path: P
     (folder / "dead.jsonl").write_bytes(b"".join(lines))
     store = EventStore(str(tmp_path / "events.db"))
     writer = EventWriter(store, folder=folder)
-    assert writer.add_feedback([told("e1")]).result(timeout=20) == {"e1"}
+    assert writer.add_feedback([told("e1")]).result(timeout=120) == {"e1"}
     assert [row.exposure_id for row in store.exposures()] == ["x1"]
     assert writer.lost == len(wrong) + 1
     assert list(folder.glob("dead.jsonl")) == []
@@ -95,7 +95,7 @@ def test_a_whole_record_that_is_no_exposure_does_not_stop_the_writer(tmp_path: P
 def test_a_full_disk_under_the_spool_keeps_answers_going(tmp_path: Path) -> None:
     store = EventStore(str(tmp_path / "events.db"))
     writer = EventWriter(store, folder=tmp_path / "spool", queue=5)
-    writer.add_feedback([told("e1")]).result(timeout=20)
+    writer.add_feedback([told("e1")]).result(timeout=120)
     full = OSError(errno.ENOSPC, "No space left on device")
     with mock.patch("os.write", side_effect=full), mock.patch.object(store, "add_rows", side_effect=full):
         for n in range(8):
@@ -160,7 +160,7 @@ def test_rows_of_the_file_alone_are_stored_while_more_come(tmp_path: Path) -> No
         return add_rows(exposures, feedback)
 
     with mock.patch.object(store, "add_rows", add_while_more_come):
-        writer.add_feedback([told("start")]).result(timeout=20)
+        writer.add_feedback([told("start")]).result(timeout=120)
         wait_for(lambda: number >= 2_000 and writer.waiting == 0 and writer._spool.size == 0)
     assert {row.exposure_id for row in store.exposures()} == {f"x{n}" for n in range(number)}
     assert writer.lost == 0

@@ -12,14 +12,14 @@ import pytest
 from serving.events.event_writer import EventWriter, StoreUnavailable
 from serving.events.store import EventConflict, EventStore
 from tests.serving.events.checks import exposure, told
-from tests.serving.running import wait_for
+from tests.waiting import wait_for
 
 
 def test_feedback_is_acknowledged_after_its_commit(tmp_path: Path) -> None:
     store = EventStore(str(tmp_path / "events.db"))
     writer = EventWriter(store, folder=tmp_path / "spool")
     futures = [writer.add_feedback([told(f"e{n}"), told("same")]) for n in range(50)]
-    new = [future.result(timeout=10) for future in futures]
+    new = [future.result(timeout=120) for future in futures]
     assert [f"e{n}" in found for n, found in enumerate(new)] == [True] * 50
     assert sum("same" in found for found in new) == 1
     assert len(list(EventStore(str(tmp_path / "events.db")).feedback())) == 51
@@ -35,10 +35,10 @@ def test_a_conflict_refuses_its_body_and_no_other(tmp_path: Path) -> None:
         writer.add_feedback([replace(first, item_id="another"), told("alone")]),
         writer.add_feedback([told("other"), first]),
     ]
-    assert futures[0].result(timeout=10) == {"same"}
+    assert futures[0].result(timeout=120) == {"same"}
     with pytest.raises(EventConflict, match="event_id same:"):
-        futures[1].result(timeout=10)
-    assert futures[2].result(timeout=10) == {"other"}
+        futures[1].result(timeout=120)
+    assert futures[2].result(timeout=120) == {"other"}
     assert {row.event_id for row in store.feedback()} == {"same", "other"}
     assert writer.available
     writer.close()
@@ -58,17 +58,17 @@ def test_a_store_that_is_away_loses_no_exposure_and_acknowledges_nothing(tmp_pat
     path = tmp_path / "events.db"
     store = EventStore(str(path))
     writer = EventWriter(store, folder=tmp_path / "spool", queue=10)
-    writer.add_feedback([told("before")]).result(timeout=10)
+    writer.add_feedback([told("before")]).result(timeout=120)
     path.rename(tmp_path / "away.db")
     with pytest.raises(StoreUnavailable):
-        writer.add_feedback([told("lost?")]).result(timeout=10)
+        writer.add_feedback([told("lost?")]).result(timeout=120)
     assert not writer.available
     for n in range(100):  # ten times what the queue holds
         writer.add_exposure(exposure(f"x{n}"))
     assert writer.waiting == 10
     (tmp_path / "away.db").rename(path)
     wait_for(lambda: writer.available and len(list(store.exposures())) == 100)
-    assert writer.add_feedback([told("after")]).result(timeout=10) == {"after"}
+    assert writer.add_feedback([told("after")]).result(timeout=120) == {"after"}
     assert [row.event_id for row in store.feedback()] == ["before", "after"]
     assert writer.lost == 0
     writer.close()
@@ -78,12 +78,12 @@ def test_a_store_that_is_away_loses_no_exposure_and_acknowledges_nothing(tmp_pat
 def test_what_the_store_cannot_take_does_not_hold_up_the_rest(tmp_path: Path) -> None:
     store = EventStore(str(tmp_path / "events.db"))
     writer = EventWriter(store, folder=tmp_path / "spool")
-    writer.add_feedback([told("warm")]).result(timeout=10)
+    writer.add_feedback([told("warm")]).result(timeout=120)
     bad = writer.add_feedback([told("bad", user_id="\ud800")])
     good = writer.add_feedback([told("good")])
-    assert good.result(timeout=10) == {"good"}
+    assert good.result(timeout=120) == {"good"}
     with pytest.raises(UnicodeError):
-        bad.result(timeout=10)
+        bad.result(timeout=120)
     writer.close()
 
 
@@ -93,13 +93,13 @@ from pathlib import Path
 from serving.events.store import EventStore
 from serving.events.event_writer import EventWriter
 from tests.serving.events.checks import exposure, told
-from tests.serving.running import wait_for
+from tests.waiting import wait_for
 writer = EventWriter(EventStore(sys.argv[1]), folder=Path(sys.argv[2]), flush_seconds=0.05)
 for n in range(10**9):
     writer.add_exposure(exposure(f"x{n}"))
     print(f"x{n}", flush=True)
     if n % 20 == 0:
-        writer.add_feedback([told(f"e{n}")]).result(timeout=30)
+        writer.add_feedback([told(f"e{n}")]).result(timeout=120)
         print(f"e{n}", flush=True)
 """
 
@@ -115,7 +115,7 @@ def test_kill_9_loses_nothing_that_was_answered_or_acknowledged(tmp_path: Path) 
     process.wait()
     store = EventStore(url)
     writer = EventWriter(store, folder=folder)
-    writer.add_feedback([told("later")]).result(timeout=20)
+    writer.add_feedback([told("later")]).result(timeout=120)
     stored = {row.exposure_id for row in store.exposures()} | {row.event_id for row in store.feedback()}
     assert set(answered) - stored == set()
     assert sum(name.startswith("e") for name in answered) > 10

@@ -11,7 +11,7 @@ import pytest
 
 from search.breakthrough import parser
 from serving.loop.search_process import SearchProcess, search_command
-from tests.serving.running import wait_for
+from tests.waiting import wait_for
 
 
 def ended(process: SearchProcess, number: int = 1) -> int:

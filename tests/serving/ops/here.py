@@ -57,11 +57,11 @@ def operating(folder: Path, releases: Mapping[str, Path], *shares: float, **fiel
     server.start()
     url = f"http://127.0.0.1:{settings.port}"
     try:
-        with httpx.Client(base_url=url, timeout=30) as client:
+        with httpx.Client(base_url=url, timeout=120) as client:
             yield Running(service, server, url, client)
     finally:
         server.stop()
         service.close()
         stop.set()
-        thread.join(10)
+        thread.join(120)
     assert failures == []

@@ -20,7 +20,8 @@ from tests.benchmarks.simulations.behaviour import Behaviour, answers
 from tests.releases import make_release
 from tests.serving.loop.test_loop_controller import PlannedSteps, controller
 from tests.serving.ops.here import operating
-from tests.serving.running import Running, wait_for
+from tests.serving.running import Running
+from tests.waiting import wait_for
 
 pytestmark = pytest.mark.system
 CHROMIUM = "/usr/bin/chromium"
@@ -69,7 +70,7 @@ def page(made: Running) -> Iterator[Any]:
     with sync_playwright() as driver:
         chromium = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
         opened = chromium.new_page(viewport=DESKTOP)
-        opened.set_default_timeout(20_000)
+        opened.set_default_timeout(120_000)
         opened.on("pageerror", lambda error: wrong.append(str(error)))
         opened.on("console", lambda line: wrong.append(line.text) if line.type == "error" else None)
         opened.on("request", lambda one: wrong.append(one.url) if not one.url.startswith(made.url) else None)
