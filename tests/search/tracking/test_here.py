@@ -8,13 +8,15 @@ import pytest
 from mlflow import MlflowClient
 
 from clusters.cluster_info import VARIABLE, ClusterInfo
+from recsys.release.load import read_manifest
 from recsys.training.trial_types import EventKind, RunEvent
 from search.storage.run_dir import RunFolder
-from search.tracking import Tracker
+from search.tracking import Tracker, forwarding
 from search.tracking.forwarding import TrackingForwarder
 from search.tracking.mlflow_writer import EXPERIMENT, MlflowWriter
 from search.tracking.sender import NullSender
 from tests.empty_mlflow import place_empty_mlflow
+from tests.releases import make_release
 from tests.search.made_runs import make_run, make_trial
 from tests.search.webhooks import WebhookServer
 
@@ -66,20 +68,26 @@ def test_each_fetch_tells_what_is_new_and_nothing_twice(rented: Path) -> None:
     assert nested(rented) == 1 + 3
 
 
-def test_the_release_is_judged_here_once_all_of_it_has_come(rented: Path) -> None:
+def test_the_release_is_judged_here_once_all_of_it_has_come(
+    rented: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     run = make_run(rented, trials=2)
     tracker = Tracker.open(rented, name="rented", params={}, resume=True)
-    promotion = tracker.promote(run.results, rented / "release", gate=run.gate, release_id="r1")
+    release = make_release(rented / "release")
+    name = read_manifest(release).release_id
+    promotion = tracker.promote(run.results, release, gate=run.gate, release_id=name)
     assert promotion is not None
     assert promotion["promoted"] is None
     assert "the machine that rented this one" in promotion["reason"]
     speaker = TrackingForwarder(rented)
     speaker(rented)
-    speaker.close()
+    with monkeypatch.context() as patch:
+        patch.setattr(forwarding, "CLOSE_S", 1.0)  # the release is waited for in vain
+        speaker.close()
     client = MlflowClient(f"sqlite:///{rented.parent / 'mlflow.db'}")
     assert client.search_registered_models() == []  # no results.json: the last fetch did not come
     run.having(promotion=promotion).write()
-    TrackingForwarder(rented).close()
+    assert " version 1: promoted, " in TrackingForwarder(rented).close()
     assert len(client.search_registered_models()) == 1
 
 
