@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -25,3 +26,8 @@ def release(folder: Path) -> Release:
 @pytest.fixture(scope="session")
 def recommender(release: Release) -> Recommender:
     return Recommender(release)
+
+
+@pytest.fixture
+def copy(folder: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(folder, tmp_path / "copy"))
