@@ -21,7 +21,8 @@ from search.report.svg import Axis, Plot, nice_ticks
 from search.results import read_results
 from search.results.model_comparisons import compare_models
 from search.results.run_info import SampleItem
-from tests.search.made_runs import MadeRun, make_run, make_trial
+from tests.search.made_runs import MadeRun, make_run
+from tests.search.made_trials import make_trial
 
 VOID = {"meta", "br", "link", "img", "input", "hr"}
 

@@ -28,7 +28,8 @@ from search.results.metrics import JudgedListsResult
 from search.results.schema import SCHEMA_VERSION
 from search.results.summary import label_of
 from search.results.targets import ML_32M_RATINGS, judge
-from tests.search.made_runs import make_run, make_trial
+from tests.search.made_runs import make_run
+from tests.search.made_trials import make_trial
 
 
 @pytest.fixture

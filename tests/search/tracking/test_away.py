@@ -14,7 +14,8 @@ from mlflow.artifacts import download_artifacts
 from search.tracking import Tracker
 from search.tracking import sender as sending
 from search.tracking.__main__ import main as resend
-from tests.search.made_runs import make_run, make_trial
+from tests.search.made_runs import make_run
+from tests.search.made_trials import make_trial
 from tests.search.mlflow_server import MlflowServer
 from tests.search.tracking.mlflow_runs import NAME, client_of, make_release, runs_of, tell_all
 

@@ -17,7 +17,8 @@ from search.tracking.mlflow_writer import EXPERIMENT, MlflowWriter
 from search.tracking.sender import NullSender
 from tests.empty_mlflow import place_empty_mlflow
 from tests.releases import make_release
-from tests.search.made_runs import make_run, make_trial
+from tests.search.made_runs import make_run
+from tests.search.made_trials import make_trial
 from tests.search.webhooks import WebhookServer
 
 pytestmark = pytest.mark.slow

@@ -10,7 +10,8 @@ import pytest
 from recsys.training.trial_types import EventKind, RunEvent
 from search.tracking import Tracker, default_uri
 from search.tracking.outbox import Outbox, SendPosition
-from tests.search.made_runs import make_run, make_trial
+from tests.search.made_runs import make_run
+from tests.search.made_trials import make_trial
 from tests.search.tracking.mlflow_runs import client_of, runs_of, tell_all
 
 
