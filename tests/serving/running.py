@@ -19,8 +19,9 @@ from serving.operations_service import Operations
 from serving.release_registry import resolve
 from serving.server import Server
 from serving.settings import Settings, read_settings
-from tests.waiting import free_port
+from tests.waiting import free_port, wait_for
 
+__all__ = ["ADMIN", "AS_ADMIN", "Running", "arms_of", "running", "settings_for", "wait_for"]
 ADMIN = "the-admin-token"
 AS_ADMIN = {"authorization": f"Bearer {ADMIN}"}
 
