@@ -1,8 +1,8 @@
-"""One JSON line a request, written behind the request's back.
+"""Access log: one JSON line a request, written by a background thread.
 
-A line says when, which request, route, status, milliseconds, and where they apply user, arm, source and
-model version; nothing else of a person. The user is the start of a keyed hash (``recsys.pseudonyms``): lines
-of one user can be told together, but not whose they are, so an erasure need not rewrite logs.
+A line has time, request id, route, status and milliseconds, and where they apply user, arm, source and model
+version; nothing else about a user. The user is the start of a keyed hash (``recsys.pseudonyms``): it groups
+the lines of a user without naming them, so an erasure need not rewrite logs.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ from pydantic_core import to_json
 
 from recsys.pseudonyms import pseudonym
 
-LONGEST = 50_000  # lines waiting; older ones give way
+MAX_LINES = 50_000  # waiting; beyond them the oldest are dropped
 FLUSH_SECONDS = 0.5
 
 
 class AccessLog:
-    """``path`` None keeps no log; ``key`` None keeps ids as they are."""
+    """``path`` None writes no log; ``key`` None writes user ids in the clear."""
 
     def __init__(self, path: Path | None, *, key: bytes | None = None) -> None:
-        self._lines: deque[dict[str, Any]] = deque(maxlen=LONGEST)
+        self._lines: deque[dict[str, Any]] = deque(maxlen=MAX_LINES)
         self._key = key
         self._stop = threading.Event()
         self._path = path
@@ -35,10 +35,12 @@ class AccessLog:
             self._thread.start()
 
     def note(self, **line: Any) -> None:
+        """Queue a line."""
         if self._path is not None:
             self._lines.append(line)
 
     def close(self) -> None:
+        """Write what waits, and end the thread."""
         self._stop.set()
         if self._thread is not None:
             self._thread.join(2.0)

@@ -97,7 +97,7 @@ def _details(request: Request, item_id: str) -> Response:
 async def put(request: Request, item_id: ItemId, body: ItemBody) -> Response:
     """Fields that the body does not name are reset to the release's values. Other replicas follow within a
     second; a new release keeps the changes."""
-    change = ItemChange(item_id, body.changed_fields(), whole=True, expected=body.revision)
+    change = ItemChange(item_id, body.changed_fields(), reset=True, expected=body.revision)
     return await _changed(request, change, body.actor, body.reason)
 
 

@@ -1,4 +1,4 @@
-"""Answers that a client may keep: an ETag, and 304 where the client has that answer already."""
+"""Conditional requests: ETags, and 304 for an answer that the client has cached."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from starlette.responses import Response
 
 
 def conditional(request: Request, response: Response) -> Response:
-    """``response`` with an ETag of its body, or 304 without a body."""
+    """``response`` with a weak ETag of its body, or 304 where ``If-None-Match`` has that tag."""
     tag = f'W/"{hashlib.blake2b(bytes(response.body), digest_size=12).hexdigest()}"'
     response.headers["etag"] = tag
     response.headers.setdefault("cache-control", "no-cache")
@@ -23,7 +23,7 @@ def conditional(request: Request, response: Response) -> Response:
 
 
 class StaticPage:
-    """A file that is read once."""
+    """A file served from memory."""
 
     def __init__(self, path: Path, media_type: str, headers: Mapping[str, str]) -> None:
         self._body = path.read_bytes()
@@ -31,4 +31,5 @@ class StaticPage:
         self._headers = dict(headers)
 
     async def response(self, request: Request) -> Response:
+        """The file, or 304."""
         return conditional(request, Response(self._body, media_type=self._media_type, headers=self._headers))

@@ -1,4 +1,4 @@
-"""Paths with any id in them: Starlette's ``path`` convertor stops at a line feed, this one at nothing."""
+"""Path parameters for arbitrary ids: Starlette's ``path`` convertor stops at a line feed."""
 
 from __future__ import annotations
 
@@ -18,5 +18,5 @@ class AnyIdConvertor(Convertor[str]):
 
 
 def register_any_id() -> None:
-    """Makes ``any`` known to routes; needed before the first of them is defined."""
+    """Register the convertor ``any``; to be called before routes that use it are defined."""
     register_url_convertor("any", AnyIdConvertor())

@@ -1,4 +1,4 @@
-"""Items of the catalogue over HTTP: what may be set of one, pages of them, and what comes back."""
+"""Schemas of the catalogue's routes: item fields, pages of items, and their answers."""
 
 from __future__ import annotations
 
@@ -42,8 +42,8 @@ Moment = Annotated[datetime, AfterValidator(_with_zone)]
 
 
 class ItemFields(RequestModel):
-    """What may be set. A feature may be a number, a text, true or false, several texts, or a vector of
-    numbers; null takes it out. Times are ISO 8601, UTC where they name no zone."""
+    """Fields of an item. A feature is a number, a text, a boolean, a list of texts or a vector of numbers;
+    null removes it. Times are ISO 8601, UTC without a zone."""
 
     title: Text | None = None
     genres: list[Annotated[Text, Field(min_length=1)]] | None = Field(None, max_length=50)
@@ -53,14 +53,14 @@ class ItemFields(RequestModel):
     hidden: bool = False
 
     @model_validator(mode="after")
-    def _other_names(self) -> ItemFields:
+    def _check_names(self) -> ItemFields:
         reserved = sorted(self.features.keys() & (set(OWN_NAMES) - {"year"}))
         if reserved:
             raise ValueError(f"features cannot be named {', '.join(reserved)}")
         return self
 
     def changed_fields(self) -> dict[str, Any]:
-        """The fields that were named, as ``CatalogueItem`` has them."""
+        """The fields that the request named, as ``CatalogueItem`` has them."""
         fields = {
             name: getattr(self, name) for name in self.model_fields_set & ItemFields.model_fields.keys()
         }
@@ -78,26 +78,26 @@ class ItemFields(RequestModel):
 
 
 class ItemPageQuery(RequestModel):
-    """Pages are in the order of ids; with ``title`` the most rated come first."""
+    """A page of items in the order of ids; with ``title`` most rated first."""
 
     title: Annotated[str, StringConstraints(min_length=1, max_length=100)] | None = Field(
-        None, description="a text that the title holds"
+        None, description="a text that the title contains"
     )
     where: Where = None
     count: Count = 10
-    cursor: Id | None = Field(None, description="`next` of the page before")
-    unavailable: bool = Field(False, description="also items outside their window")
+    cursor: Id | None = Field(None, description="`next` of the previous page")
+    unavailable: bool = Field(False, description="include items outside of their availability")
 
 
 class ItemChangeQuery(RequestModel):
-    """Who and why, for a DELETE, which has no body."""
+    """Actor and reason of a change."""
 
     actor: Actor = "admin"
     reason: Reason = ""
 
 
 class ItemBody(ItemFields):
-    """``revision`` is the one this change was made from (409 if it is no longer the newest); null for any."""
+    """A change made from ``revision`` (409 if that is no longer the newest); null: from any."""
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -118,11 +118,13 @@ class ItemBody(ItemFields):
 
 
 class BulkItem(ItemFields):
+    """The fields of one item."""
+
     id: Id
 
 
 class BulkItemsBody(ItemChangeQuery):
-    """Many items in one change, all or none; what a row does not name stays as it is."""
+    """Many items in one change, all or none; fields that a row does not name stay."""
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -132,21 +134,21 @@ class BulkItemsBody(ItemChangeQuery):
     items: list[BulkItem] = Field(min_length=1, max_length=MAX_CHANGES)
 
     @model_validator(mode="after")
-    def _once(self) -> BulkItemsBody:
+    def _check_unique(self) -> BulkItemsBody:
         ids = [item.id for item in self.items]
         if len(set(ids)) < len(ids):
-            twice = next(item_id for item_id in ids if ids.count(item_id) > 1)
-            raise ValueError(f"item {twice!r} is there more than once")
+            repeated = next(item_id for item_id in ids if ids.count(item_id) > 1)
+            raise ValueError(f"item {repeated!r} is there more than once")
         return self
 
 
-# -- answers, described ----------------------------------------------------------------------------
+# -- answers ---------------------------------------------------------------------------------------
 
 
 class ItemDetails(BaseModel):
-    """``listed`` says whether lists may hold the item now, and ``reason`` why not; ``new`` items have no
-    ratings yet; ``notes`` say what the release makes no use of in an item that was added; ``revision`` counts
-    the changes at run time."""
+    """An item. ``listed``: whether lists may contain it now, and ``reason`` why not; ``new``: without
+    ratings; ``notes``: fields of an added item that the release does not use; ``revision`` counts run-time
+    changes."""
 
     id: str
     title: str
@@ -164,7 +166,8 @@ class ItemDetails(BaseModel):
 
 
 class ItemPage(BaseModel):
-    """``next`` is the cursor of the page that follows, null on the last; ``total`` counts all pages."""
+    """A page. ``next`` is the cursor of the next page, null on the last; ``total`` counts items of all
+    pages."""
 
     items: list[ItemDetails]
     next: str | None
@@ -172,16 +175,20 @@ class ItemPage(BaseModel):
 
 
 class ChangedItem(ItemDetails):
+    """An item after a change."""
+
     hidden: bool
 
 
 class BulkResponse(BaseModel):
+    """The number of items, and the revision of each by id."""
+
     items: int
     revisions: dict[str, int]
 
 
 class ItemRevision(BaseModel):
-    """One change: what was set of the item before and after."""
+    """A change: the fields set before and after."""
 
     revision: int
     at: float
@@ -192,5 +199,7 @@ class ItemRevision(BaseModel):
 
 
 class ItemHistory(BaseModel):
+    """Changes of an item, newest first."""
+
     id: str
     changes: list[ItemRevision]

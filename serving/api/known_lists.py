@@ -1,12 +1,12 @@
-"""Plain lists answered, and lists beyond capacity refused, before the framework: the same without its work.
+"""Fast path for memoised lists, and for refusals under overload, in front of the framework.
 
-``GET /v1/users/{user_id}/recommendations`` with nothing but ``count`` is most of a service's traffic, and its
+``GET /v1/users/{user_id}/recommendations`` with at most ``count`` is most of a service's traffic, and its
 list is mostly looked up. Routing, validation and dependency injection cost several times the look-up, so such
-a request is recognised by its shape here. Whatever is not exactly that shape goes on to the framework; key,
-rate limit, metrics and log lie outside and see no difference.
+requests are recognised here; any other request goes on to the framework. Authentication, rate limit, metrics
+and log wrap both paths.
 
-A list that would be refused because too many are being computed is refused here: hundreds of refusals that
-each cost as much as a request would make those late that are admitted.
+Overload is refused here as well: hundreds of refusals that each cost as much as a request would delay the
+requests that are admitted.
 """
 
 from __future__ import annotations
@@ -33,16 +33,17 @@ GZIP_LEVEL = 4
 SESSIONS = "/v1/recommendations"
 PREFIX, SUFFIX = USER_LISTS.split("{user_id:any}")
 COUNT = re.compile(rb"count=([1-9][0-9]{0,2})")
-# What no stored list answers: in a query string, in a session's body.
+# Options that need a computed list, in a query string and in a session's body.
 COMPUTED_QUERY = re.compile(rb"(^|&)(include_seen|explain)=(true|t|yes|y|on|1)(&|$)", re.IGNORECASE)
 COMPUTED_BODY = re.compile(rb'"ratings"\s*:\s*\[\s*\{|"(include_seen|explain)"\s*:\s*true')
 DEFAULT_COUNT: int = ListQuery.model_fields["count"].default
 
 
 class KnownLists:
-    """``app`` with a short way for plain lists that need no computing.
+    """``app`` with a fast path for lists that need no computing.
 
-    ``compress`` wraps an application as ``app`` is wrapped; bodies below ``compress_from`` bytes need not be.
+    ``compress`` adds compression to an application; bodies below ``compress_from`` bytes are sent as they
+    are.
     """
 
     def __init__(
@@ -71,7 +72,7 @@ class KnownLists:
         await self._app(scope, receive, send)
 
     def direct_answer(self, scope: Scope) -> DirectAnswer | None:
-        """The answer where the list is known, or must be computed and cannot."""
+        """The answer where the list is memoised, or where it must be computed and capacity is exhausted."""
         plain = _plain_list(scope)
         if plain is None:
             return self._direct_refusal(scope)
@@ -97,7 +98,7 @@ class KnownLists:
             return False
         user_id, count = plain
         scope["route"] = self._route
-        try:  # what is known is looked up there
+        try:  # memoised lists are looked up there
             served = await self._service.lists.recommend(RecommendationRequest(user_id=user_id, count=count))
         except Overloaded:
             await _overloaded(scope)(scope, receive, send)
@@ -113,7 +114,7 @@ class KnownLists:
         return True
 
     async def _must_compute(self, scope: Scope, receive: Receive) -> tuple[bool, Receive]:
-        """Whether a request is for a list that cannot be looked up, and what its body is received by now."""
+        """Whether the request needs a computed list, and a ``receive`` that has its body."""
         path: str = scope["path"]
         if scope["method"] == "POST" and path == SESSIONS:
             body, receive = await _read_ahead(receive)
@@ -124,7 +125,7 @@ class KnownLists:
         return self._is_computed(scope), receive
 
     def _is_computed(self, scope: Scope) -> bool:
-        """Whether a request is for a user's list that cannot be looked up; it has its route then."""
+        """Whether the request needs a computed user list; sets its route then."""
         path: str = scope["path"]
         lists = scope["method"] == "GET" and path.startswith(PREFIX) and path.endswith(SUFFIX)
         if not lists or not COMPUTED_QUERY.search(scope["query_string"]):
@@ -134,7 +135,7 @@ class KnownLists:
 
 
 class KnownAnswer:
-    """The messages of a Starlette response with this JSON and timing, without making one."""
+    """A minimal ASGI response with JSON and a Server-Timing header."""
 
     def __init__(self, body: bytes, timing: str) -> None:
         self.body = body
@@ -155,7 +156,7 @@ def _known_answer(scope: Scope, served: Recommended, known: KnownList) -> KnownA
 
 
 def compressed(answer: KnownAnswer, scope: Scope) -> tuple[list[tuple[bytes, bytes]], bytes]:
-    """Headers and body as GZipMiddleware sends them, compressed where the client can take that."""
+    """Headers and body as GZipMiddleware sends them, compressed if the client accepts gzip."""
     accepts = any(name == b"accept-encoding" and b"gzip" in value for name, value in scope["headers"])
     vary = (b"vary", b"Accept-Encoding")
     if not accepts:
@@ -166,7 +167,7 @@ def compressed(answer: KnownAnswer, scope: Scope) -> tuple[list[tuple[bytes, byt
 
 
 async def _read_ahead(receive: Receive) -> tuple[bytes, Receive]:
-    """A request's body, and a ``receive`` that gives it again."""
+    """A request's body, and a ``receive`` that returns it again."""
     parts: list[bytes] = []
     message: Message = await receive()
     while message["type"] == "http.request":
@@ -202,7 +203,7 @@ def _plain_list(scope: Scope) -> tuple[str, int] | None:
 
 
 def _count(query: bytes) -> int | None:
-    """The length that a query string asks for, None where it asks for anything else."""
+    """``count`` of a query string with no other parameter, else None."""
     if not query:
         return DEFAULT_COUNT
     match = COUNT.fullmatch(query)

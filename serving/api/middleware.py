@@ -1,8 +1,8 @@
-"""What every request passes before its route: request id, API key, rate limit, body size, count and log.
+"""ASGI middleware around every request: request id, API key, rate limit, body size, metrics and access log.
 
-Wraps everything, also what the framework itself answers, so that each request is counted and logged once
-and none ends in a traceback. A body that is too large is read to its end and thrown away (up to a limit)
-before 413 is sent: a client that is still sending would otherwise see a broken connection, not the answer.
+It wraps the framework's own answers too, so that each request is counted and logged once and none ends in a
+traceback. A body that is too large is read and discarded (up to a limit) before 413 is sent: a client that is
+still sending would see a broken connection instead of the answer.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ log = logging.getLogger(__name__)
 REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 PUBLIC_PATHS = ("/", "/docs", "/operations", "/openapi.json", "/healthz", "/readyz", "/favicon.ico")
 PUBLIC_FOLDER = "/pages/"
-MAX_DISCARDED_BYTES = 256 << 20  # bytes of a refused body that are read before the connection is cut
-DISCARD_SECONDS = 15.0  # seconds for the same
+MAX_DISCARDED_BYTES = 256 << 20  # of a refused body, before the connection is closed
+DISCARD_SECONDS = 15.0
 
 
 # Status, headers, body.
@@ -44,8 +44,8 @@ class BodyTooLarge(Exception):
 
 
 class ApiMiddleware:
-    """``keys`` are the tokens that open the API; none means that it is open (loopback only). ``hosts`` are
-    names that it answers to beside addresses and ``localhost``, None for any."""
+    """``keys`` are the valid API keys; without any the API is open (loopback only). ``hosts`` are accepted
+    host names besides IP addresses and ``localhost``, None for any."""
 
     def __init__(
         self,
@@ -110,8 +110,8 @@ class ApiMiddleware:
             )
 
     def direct_answer(self, scope: Scope) -> DirectAnswer | None:
-        """The whole answer to a request without a body, where it needs no waiting and no framework: as
-        ``__call__`` gives it, counted and logged. None leaves the request to ``__call__``."""
+        """The answer to a GET request that needs neither waiting nor the framework, counted and logged as
+        ``__call__`` does; None leaves the request to ``__call__``."""
         if self._direct is None or self._tracer is not None:
             return None
         began = perf_counter()
@@ -130,7 +130,7 @@ class ApiMiddleware:
         return answer
 
     def _count(self, scope: Scope, method: str, status: int, began: float) -> str:
-        """Counts and logs an answered request. Returns the route's path."""
+        """Count and log an answered request; returns the route's path."""
         seconds, fields = perf_counter() - began, scope["log_fields"]
         route: str = getattr(scope.get("route"), "path", "unknown").replace(":any}", "}")
         self._metrics.count_request(
@@ -143,7 +143,8 @@ class ApiMiddleware:
         return route
 
     def _refusal(self, scope: Scope, headers: dict[bytes, bytes]) -> Response | None:
-        """The answer to who may not pass: another site's name, no key, too many requests."""
+        """The error response of a request with a foreign host, without a key, or over the rate limit; or
+        None."""
         path, request_id = scope["path"], scope["request_id"]
         host = headers.get(b"host", b"")
         if self._hosts is not None and not self._is_for_us(scope, self._hosts):
@@ -194,7 +195,7 @@ class ApiMiddleware:
             return message
 
         async def send_unless_too_large(message: Message) -> None:
-            if remaining >= 0:  # else it is what the routes make of a body that broke off
+            if remaining >= 0:  # else the routes answer a truncated body
                 await send(message)
 
         with contextlib.suppress(BodyTooLarge):
@@ -221,7 +222,7 @@ class ApiMiddleware:
 
 
 def _begin(scope: Scope, headers: dict[bytes, bytes]) -> str:
-    """The request's id; ``log_fields`` is where routes leave what they answered with: arm, source, user."""
+    """Set and return the request id; routes put arm, source and user into ``log_fields``."""
     received = headers.get(b"x-request-id", b"")
     request_id = received.decode() if REQUEST_ID.fullmatch(received) else new_request_id()
     scope["request_id"] = request_id
@@ -230,6 +231,6 @@ def _begin(scope: Scope, headers: dict[bytes, bytes]) -> str:
 
 
 def request_key(headers: dict[bytes, bytes]) -> bytes:
-    """The token that a request carries, b"" where it carries none."""
+    """The bearer token or API key of a request, b"" without one."""
     kind, _, token = headers.get(b"authorization", b"").partition(b" ")
     return token.strip() if kind.lower() == b"bearer" else headers.get(b"x-api-key", b"")

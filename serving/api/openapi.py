@@ -1,4 +1,4 @@
-"""The OpenAPI description: what FastAPI makes of the routes, and how the key is given."""
+"""The OpenAPI description: FastAPI's schema of the routes, with the security schemes."""
 
 from __future__ import annotations
 
@@ -11,19 +11,20 @@ KEY_SCHEMES = {
         "type": "apiKey",
         "in": "header",
         "name": "X-API-Key",
-        "description": "RECSYS_API_KEY, where the server has one",
+        "description": "RECSYS_API_KEY, if the server has one",
     },
     "HTTPBearer": {
         "type": "http",
         "scheme": "bearer",
-        "description": "The API key, or RECSYS_ADMIN_TOKEN, which opens everything",
+        "description": "The API key, or RECSYS_ADMIN_TOKEN, which is valid for all routes",
     },
 }
 OPEN_PATHS = ("/healthz", "/readyz")
 
 
 def describe_security(app: FastAPI) -> None:
-    """Routes need the key in either form, or none on a server without one; admin routes need the token."""
+    """Add security to every operation: the key as header or bearer token, or none on a server without a
+    key."""
     generate = app.openapi
 
     def openapi() -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Rate limits by API key, or by address where the API has no key: a sliding window in a replica's memory."""
+"""Rate limits by API key, or by client address without keys: a sliding window in each replica's memory."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ EXAMPLE = "100/second"
 
 
 def parse_rate(text: str) -> limits.RateLimitItem:
-    """``100/second``, ``5000 per minute``, ``20000/5 minutes``. Raises ValueError for anything else."""
+    """Parse ``100/second``, ``5000 per minute``, ``20000/5 minutes``. Raises ValueError for anything else."""
     try:
         rate = limits.parse(text)
     except ValueError:
@@ -25,18 +25,18 @@ def parse_rate(text: str) -> limits.RateLimitItem:
 
 
 class RateLimiter:
-    """Counts requests by caller. A key is remembered by its hash alone."""
+    """Counts requests by caller; keys are kept as hashes."""
 
     def __init__(self, rate: limits.RateLimitItem) -> None:
         self.rate = rate
         self._limiter = SlidingWindowCounterRateLimiter(MemoryStorage())
 
     def retry_after(self, key: bytes, address: str) -> int | None:
-        """None where the request may pass, which counts it; else whole seconds until the next may.
+        """Count a request; None where it is admitted, else the whole seconds to wait.
 
         Args:
-            key: the API key that the request carries, b"" for none.
-            address: the caller's address, which counts where there is no key.
+            key: the API key of the request, b"" for none.
+            address: the client's address, used without a key.
         """
         caller = hashlib.blake2b(key, digest_size=16).hexdigest() if key else address
         if self._limiter.hit(self.rate, caller):

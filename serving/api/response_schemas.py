@@ -1,4 +1,4 @@
-"""What goes out over HTTP, described for OpenAPI: answers are plain dicts, and a test holds them to these."""
+"""Response schemas for OpenAPI. Routes answer with plain dicts; a test validates them by these."""
 
 from __future__ import annotations
 
@@ -10,25 +10,32 @@ from serving.domain import ArmSpec, ExperimentKind, Owner, SlotRange
 
 
 class ItemCard(BaseModel):
+    """An item as lists show it."""
+
     id: str
     title: str
     genres: list[str]
-    new: bool = Field(False, description="nobody has rated it: it is scored from its features")
+    new: bool = Field(False, description="not rated yet: scored by its features")
 
 
 class RecommendationReason(BaseModel):
+    """A rated item that contributes to a recommendation."""
+
     id: str
     title: str
 
 
 class ListedItem(ItemCard):
+    """An item of a list, with its score and its predicted rating in stars."""
+
     score: float
     predicted_rating: float
     because: list[RecommendationReason] | None = None
 
 
 class ListResponse(BaseModel):
-    """``source`` says how the list came about, ``fallback`` why it is not what it should have been."""
+    """A list. ``source`` is how it was made; ``fallback`` is the stage that failed, null for a full
+    answer."""
 
     exposure_id: str
     user_id: str
@@ -44,17 +51,22 @@ class ListResponse(BaseModel):
 
 
 class BatchResponse(BaseModel):
+    """Lists in the order of the requests."""
+
     answers: list[ListResponse]
 
 
 class ItemsResponse(BaseModel):
+    """Items that are the same for every user."""
+
     arm: str
     model_version: str
     items: list[ListedItem]
 
 
 class Prediction(BaseModel):
-    """``interval`` holds the rating with the release's confidence (80%); null where it carries none."""
+    """A predicted rating in stars. ``interval`` is the release's 80% prediction interval, null without
+    one."""
 
     id: str
     predicted_rating: float
@@ -62,6 +74,8 @@ class Prediction(BaseModel):
 
 
 class PredictionsResponse(BaseModel):
+    """Predicted ratings of a user."""
+
     user_id: str
     arm: str
     model_version: str
@@ -69,19 +83,27 @@ class PredictionsResponse(BaseModel):
 
 
 class Health(BaseModel):
+    """``ok``, or what is wrong."""
+
     status: str
 
 
 class Readiness(Health):
+    """``ready`` or ``not ready``, and the state of the event store."""
+
     events: Literal["available", "away"]
 
 
 class ScaleBounds(BaseModel):
+    """The smallest and the largest rating."""
+
     low: float
     high: float
 
 
 class ServedArm(BaseModel):
+    """An arm with the release that it serves."""
+
     name: str
     share: float
     shadow: bool
@@ -90,7 +112,7 @@ class ServedArm(BaseModel):
 
 
 class About(BaseModel):
-    """``example_users`` are ids to try."""
+    """The deployment; ``example_users`` are ids to try."""
 
     experiment: str
     revision: int
@@ -104,8 +126,8 @@ class About(BaseModel):
 
 
 class ExperimentResponse(BaseModel):
-    """``ranges`` are slots of a million that users are hashed to; ``removed`` is what a PUT took out;
-    ``note`` says where a change changed nothing."""
+    """An experiment's state. ``ranges`` are the arms' ranges of the million hash slots; ``removed`` is what a
+    PUT removed; ``note`` says that a request changed nothing."""
 
     name: str
     kind: ExperimentKind
@@ -122,8 +144,8 @@ class ExperimentResponse(BaseModel):
 
 
 class RevisionChange(BaseModel):
-    """Shares by arm before and after; ``changed`` is what else did, field to [before, after]; ``metrics`` as
-    they then were, null for the deployment's."""
+    """A change: shares by arm before and after; ``changed`` has the other fields as [before, after];
+    ``metrics`` are those after it, null for the deployment's."""
 
     at: float
     actor: str
@@ -136,30 +158,36 @@ class RevisionChange(BaseModel):
 
 
 class HistoryResponse(BaseModel):
+    """States and changes of an experiment, newest first."""
+
     revisions: list[ExperimentResponse]
     changes: list[RevisionChange]
 
 
 class FeedbackResponse(BaseModel):
-    """``duplicates`` had been stored before; both are safe on disk."""
+    """Ids of events stored now, and of ``duplicates`` stored before; both are on disk."""
 
     stored: list[str]
     duplicates: list[str]
 
 
 class ErrorDetail(BaseModel):
+    """An invalid field."""
+
     where: str
     message: str
 
 
 class ErrorBody(BaseModel):
+    """A stable code, a message for people, and the invalid fields."""
+
     code: str
     message: str
     details: list[ErrorDetail] | None = None
 
 
 class ErrorResponse(BaseModel):
-    """Every answer that is not 200 has this shape."""
+    """The body of every error."""
 
     error: ErrorBody
     request_id: str

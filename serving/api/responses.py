@@ -1,4 +1,4 @@
-"""Lists as JSON. Built as dicts and written by pydantic's serializer, without a model in between."""
+"""JSON responses of lists: dicts written by pydantic's serializer, without a model in between."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ from serving.engine.requests import Recommended
 
 
 class JsonResponse(Response):
+    """A response rendered by pydantic's serializer."""
+
     media_type = "application/json"
 
     def render(self, content: Any) -> bytes:
@@ -20,14 +22,14 @@ class JsonResponse(Response):
 
 
 def list_json(served: Recommended, *, explain: bool, unknown: list[str] | None = None) -> Response:
-    """A list's answer; that of a known list is put together from its parts."""
+    """The response of a list; that of a memoised list is joined from encoded parts."""
     if served.known is None or unknown:
         return JsonResponse(list_response(served, explain=explain, unknown=unknown))
     return Response(known_list_body(served, served.known), media_type="application/json")
 
 
 def known_list_body(served: Recommended, known: KnownList) -> bytes:
-    """The same bytes as ``list_response``'s."""
+    """The bytes of ``list_response``, joined from encoded parts."""
     exposure = served.exposure
     repeated = known.answer_json(
         (served.experiment, exposure.arm, exposure.revision, served.assignment.reason),
@@ -42,24 +44,19 @@ def known_list_body(served: Recommended, known: KnownList) -> bytes:
 
 
 def list_response(served: Recommended, *, explain: bool, unknown: list[str] | None = None) -> JsonObject:
-    answer = _head(served)
-    answer["items"] = served.listed(explain=explain)
-    if unknown:
-        answer["unknown_items"] = unknown
-    return answer
-
-
-def _head(served: Recommended) -> JsonObject:
+    """The body of a list's answer (``ListResponse``)."""
     exposure = served.exposure
     return {
         "exposure_id": exposure.exposure_id,
         "user_id": exposure.user_id,
         **_repeated_head(served),
+        "items": served.listed(explain=explain),
+        **({"unknown_items": unknown} if unknown else {}),
     }
 
 
 def _repeated_head(served: Recommended) -> JsonObject:
-    """What all answers with the same list in the same revision and arm have in common."""
+    """The fields that all answers of one list in one revision and arm share."""
     exposure = served.exposure
     return {
         "experiment": served.experiment,
@@ -73,5 +70,5 @@ def _repeated_head(served: Recommended) -> JsonObject:
 
 
 def server_timing(milliseconds: dict[str, float]) -> str:
-    """The header's value: ``retrieve;dur=0.41, ...``."""
+    """The Server-Timing header: ``retrieve;dur=0.41, ...``."""
     return ", ".join([f"{name};dur={value:.2f}" for name, value in milliseconds.items()])

@@ -1,4 +1,4 @@
-"""What comes in over HTTP, as pydantic models: limits, examples, the OpenAPI description.
+"""Request schemas of the API: query strings and bodies, with limits, examples and OpenAPI descriptions.
 
 Unknown fields are refused, so that a misspelt one is not silently ignored.
 """
@@ -29,7 +29,7 @@ MAX_EVENTS = 1_000
 MAX_LISTS = 100
 
 MAX_FILTER = 2_000  # characters
-MAX_ID = 4_096  # characters; a release may hold ids as long as its data has them
+MAX_ID = 4_096  # characters
 
 # No zero byte: PostgreSQL's text cannot hold one, nor can a release.
 Id = Annotated[str, StringConstraints(min_length=1, max_length=MAX_ID, pattern=r"^[^\x00]+$")]
@@ -38,11 +38,11 @@ IdValues = Annotated[
     list[Annotated[str, StringConstraints(max_length=40_000)]], Field(max_length=MAX_EXCLUDED)
 ]
 ArmName = Annotated[str, StringConstraints(min_length=1, max_length=64)]
-Count = Annotated[int, Field(ge=1, le=MAX_ITEMS, description="how many items")]
+Count = Annotated[int, Field(ge=1, le=MAX_ITEMS, description="number of items")]
 # In a body: neither true nor "5".
 BodyCount = Annotated[Count, Field(strict=True)]
 Revision = Annotated[
-    int, Field(strict=True, ge=0, le=2**31 - 1, description="the one this change was made from")
+    int, Field(strict=True, ge=0, le=2**31 - 1, description="the revision that this change was made from")
 ]
 Where = Annotated[
     str | None,
@@ -60,22 +60,22 @@ class RequestModel(BaseModel):
 
 
 class ListQuery(RequestModel):
-    """The query string of a list."""
+    """Query string of a list."""
 
     count: Count = 10
     genres: list[Annotated[str, StringConstraints(max_length=1_000)]] = Field(
-        default=[], max_length=10, description="an item has any of them; repeated or comma-separated"
+        default=[], max_length=10, description="items with any of these genres; repeated or comma-separated"
     )
     exclude: IdValues = Field(
         default=[], description=f"item ids, repeated or comma-separated, at most {MAX_EXCLUDED}"
     )
-    include_seen: bool = Field(False, description="also items that the user has rated")
-    explain: bool = Field(False, description="name the rated items that speak most for each")
-    arm: ArmName | None = Field(None, description="ask for an arm by name; does not count in the experiment")
+    include_seen: bool = Field(False, description="include items that the user has rated")
+    explain: bool = Field(False, description="name the rated items that contribute most to each")
+    arm: ArmName | None = Field(None, description="request an arm by name; not counted in the experiment")
     where: Where = None
 
     @model_validator(mode="after")
-    def _bounded(self) -> ListQuery:
+    def _check_count(self) -> ListQuery:
         count = max(len(self.exclude), *(len(split_ids(value)) for value in self.exclude), 0)
         if count > MAX_EXCLUDED:
             raise ValueError(f"at most {MAX_EXCLUDED} items can be excluded, got {count}")
@@ -94,7 +94,7 @@ class CountQuery(RequestModel):
 class PopularQuery(RequestModel):
     count: Count = 10
     genre: str | None = Field(None, max_length=MAX_ID)
-    trending: bool = Field(False, description="with decay: a rating halves in weight with every half-life")
+    trending: bool = Field(False, description="with exponential decay of older ratings")
     where: Where = None
 
 
@@ -110,7 +110,7 @@ class PredictionsQuery(RequestModel):
     items: IdValues = Field(description=f"item ids, repeated or comma-separated, at most {MAX_ITEMS}")
 
     @model_validator(mode="after")
-    def _bounded(self) -> PredictionsQuery:
+    def _check_count(self) -> PredictionsQuery:
         count = max(len(self.items), *(len(split_ids(value)) for value in self.items), 0)
         if not any(map(split_ids, self.items)) or count > MAX_ITEMS:
             raise ValueError(f"1 to {MAX_ITEMS} item ids are expected, got {count}")
@@ -121,13 +121,13 @@ class UserPredictionsQuery(PredictionsQuery):
     user_id: Id
 
 
-class GivenRating(RequestModel):
+class SessionRating(RequestModel):
     item_id: Id
     rating: float = Field(description="in stars", strict=True)
 
 
 class SessionBody(RequestModel):
-    """One list for a session: ``ratings`` count on top of what is known of ``user_id``, if that is given."""
+    """A list for a session: ``ratings`` are added to those known of ``user_id``, if given."""
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -141,7 +141,7 @@ class SessionBody(RequestModel):
         }
     )
     user_id: Id | None = None
-    ratings: list[GivenRating] = Field(default_factory=list, max_length=MAX_RATINGS)
+    ratings: list[SessionRating] = Field(default_factory=list, max_length=MAX_RATINGS)
     count: BodyCount = 10
     genres: list[Genre] = Field(default_factory=list, max_length=50)
     exclude: list[Id] = Field(default_factory=list, max_length=MAX_EXCLUDED)
@@ -161,20 +161,21 @@ class BatchBody(RequestModel):
 
 
 class FeedbackEvent(RequestModel):
-    """What a user did. A rating needs ``item_id`` and ``rating``, a click ``item_id``."""
+    """An event of a user. A rating needs ``item_id`` and ``rating``; any other kind except ``impression``
+    needs ``item_id``."""
 
-    event_id: Id = Field(description="chosen by the sender; sent again, it is stored once")
+    event_id: Id = Field(description="chosen by the sender; an id is stored once, however often it is sent")
     kind: FeedbackKind
     user_id: Id
     item_id: Id | None = None
-    exposure_id: Id | None = Field(None, description="the answer that this came of")
+    exposure_id: Id | None = Field(None, description="the list that the event responds to")
     rating: float | None = Field(None, description="in stars", strict=True)
     at: float | None = Field(
-        None, strict=True, ge=0, le=4_102_444_800, description="Unix seconds; now if left out"
+        None, strict=True, ge=0, le=4_102_444_800, description="Unix seconds; the default is now"
     )
 
     @model_validator(mode="after")
-    def _whole(self) -> FeedbackEvent:
+    def _check_fields(self) -> FeedbackEvent:
         if self.kind != "impression" and self.item_id is None:
             raise ValueError(f"a {self.kind} needs an item_id")
         if (self.kind == "rating") != (self.rating is not None):
@@ -198,17 +199,17 @@ class FeedbackBody(RequestModel):
 
 
 class ExperimentChange(RequestModel):
-    """``revision`` is the one this change was made from (409 if it is no longer the newest)."""
+    """A change made from ``revision`` (409 if that is no longer the newest)."""
 
     revision: Revision
     owner: Owner = "manual"
-    take_over: bool = Field(False, description="take the experiment out of a roll-out's hands")
+    take_over: bool = Field(False, description="change it although a roll-out owns the experiment")
     actor: Annotated[str, StringConstraints(min_length=1, max_length=100)] = "admin"
     reason: Annotated[str, StringConstraints(max_length=1_000)] = ""
 
 
 def _metric_rules(metrics: JsonObject | None) -> JsonObject | None:
-    """``metrics`` of an experiment with defaults written out. Raises ValueError as a YAML's would."""
+    """An experiment's ``metrics`` with defaults filled in. Raises ValueError."""
     if metrics is None:
         return None
     try:
@@ -220,23 +221,23 @@ def _metric_rules(metrics: JsonObject | None) -> JsonObject | None:
 MetricRules = Annotated[
     dict[str, Any] | None,
     AfterValidator(_metric_rules),
-    Field(description="as `metrics` in serve.yaml; null is the deployment's. Other rules count anew"),
+    Field(description="as `metrics` in serve.yaml; null: the deployment's. New rules restart the counts"),
 ]
 
 
 class ExperimentBody(ExperimentChange):
-    """A whole state: what is not named here is removed."""
+    """A complete state: what is not named is removed."""
 
     arms: list[ArmSpec] = Field(min_length=1, max_length=20)
-    kind: ExperimentKind = Field("split", description="interleaved merges the arms' lists for each person")
-    salt: str | None = Field(None, max_length=200, description="a new one deals all users anew")
+    kind: ExperimentKind = Field("split", description="interleaved: merge the arms' lists for each user")
+    salt: str | None = Field(None, max_length=200, description="a new salt reassigns all users")
     metrics: MetricRules = None
     holdout: Share = 0.0
     overrides: dict[Id, ArmName] = Field(default_factory=dict, max_length=1_000)
 
 
 class ExperimentPatch(ExperimentChange):
-    """A change of shares: arms that are not named keep theirs; what is null stays as it is."""
+    """A change of shares; arms that are not named and fields that are null stay."""
 
     shares: dict[ArmName, Share] = Field(default_factory=dict, max_length=20)
     metrics: MetricRules = None

@@ -1,8 +1,8 @@
-"""Who may speak to an open service: the names that its Host header may carry, and origins of other pages.
+"""Host header and CORS checks.
 
-A page on another site can make its own name resolve to 127.0.0.1 (DNS rebinding) and then read an open
-service as if it were its own. Its requests still carry that name, so a service without a key answers only to
-IP addresses, ``localhost`` and names that its settings list.
+With DNS rebinding a foreign page resolves its own host name to 127.0.0.1 and reads a local service as its own
+origin. Its requests still carry that name, so a service without a key accepts only IP addresses,
+``localhost`` and the host names of its settings.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ CORS_EXPOSED = ("x-request-id", "server-timing", "retry-after")
 
 
 def host_name(header: bytes) -> str:
-    """The name in a Host header, without its port and brackets."""
+    """The host name of a Host header, without port and brackets."""
     text = header.decode("latin-1").strip().casefold()
     if text.startswith("["):
         return text[1:].partition("]")[0]
@@ -27,7 +27,7 @@ def host_name(header: bytes) -> str:
 
 
 def is_allowed_host(header: bytes, allowed: Sequence[str]) -> bool:
-    """Whether an open service answers to this Host header. HTTP/1.0 requests have none."""
+    """Whether a service without a key accepts this Host header; HTTP/1.0 requests have none."""
     name = host_name(header).rstrip(".")
     if not name or name == "localhost" or name.endswith(".localhost"):
         return True
@@ -39,7 +39,7 @@ def is_allowed_host(header: bytes, allowed: Sequence[str]) -> bool:
 
 
 def with_cors(app: ASGIApp, origins: Sequence[str]) -> ASGIApp:
-    """``app`` open to pages of ``origins``; as it is where there are none."""
+    """``app`` with CORS for pages of ``origins``, unchanged without any."""
     if not origins:
         return app
     return CORSMiddleware(

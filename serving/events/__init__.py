@@ -1,1 +1,1 @@
-"""What happened, kept: exposures, feedback, experiments and a journal, in SQLite or PostgreSQL."""
+"""The event store: exposures, feedback, experiments and a journal, in SQLite or PostgreSQL."""

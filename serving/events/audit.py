@@ -1,15 +1,14 @@
-"""The newest of the journal, without reading the rest of it: it grows for years and is asked every second."""
+"""The newest journal entries, without reading the others: the journal grows for years."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 
 from sqlalchemy import select
 
 from recsys.types import JsonObject
 from serving.events.event_tables import JOURNAL
-from serving.events.rows import JournalEntry
+from serving.events.rows import JournalEntry, entry_from
 from serving.events.store import EventStore
 
 
@@ -21,7 +20,7 @@ def newest(
     since: float | None = None,
     count: int = 200,
 ) -> list[JournalEntry]:
-    """At most ``count`` entries of ``kinds``, at or after ``since``, newest first."""
+    """At most ``count`` entries of ``kinds`` at or after ``since``, newest first."""
     query = select(JOURNAL).where(JOURNAL.c.kind.in_(list(kinds)))
     if subject is not None:
         query = query.where(JOURNAL.c.subject == subject)
@@ -29,16 +28,16 @@ def newest(
         query = query.where(JOURNAL.c.at >= since)
     with store.engine.connect() as connection:
         rows = connection.execute(query.order_by(JOURNAL.c.seq.desc()).limit(count)).all()
-    return [JournalEntry(row.at, row.kind, row.subject, json.loads(row.data), row.seq) for row in rows]
+    return [entry_from(row) for row in rows]
 
 
 def shares_in(state: JsonObject | None) -> JsonObject | None:
-    """Arm to share of an experiment's state as an audit keeps it, None before the first."""
+    """Arm to share of a state in an audit entry, None for no state."""
     return None if state is None else {arm["name"]: arm["share"] for arm in state["arms"]}
 
 
 def changed_fields(before: JsonObject | None, after: JsonObject | None) -> JsonObject:
-    """What a revision changed beside shares: field to [before, after]; {} for the first one."""
+    """Fields other than shares that a revision changed, as [before, after]; {} for the first revision."""
     if before is None or after is None:
         return {}
     rows = [dict(state) | {"releases": _by_arm(state, "release")} for state in (before, after)]
@@ -53,8 +52,8 @@ def _by_arm(state: JsonObject, field: str) -> JsonObject:
 
 
 def lost_events(store: EventStore, since: float) -> int:
-    """Exposures that no disk could hold, by the writers' own count, in gaps that reach past ``since``.
+    """Exposures that the writers counted as lost, in gaps that end after ``since``.
 
-    A gap is journalled when the store is back, so its entry is never older than the gap."""
+    A gap is journalled when the store is available again, so its entry is never older than the gap."""
     gaps = newest(store, ("gap",), since=since, count=1000)
     return sum(int(gap.data.get("lost", 0)) for gap in gaps)

@@ -1,8 +1,8 @@
-"""An engine for an event store's URL.
+"""SQLAlchemy engines for an event store's URL.
 
-SQLite (the default, one machine) runs in WAL mode, where readers never wait for the writer, and with
-``synchronous=FULL``, so that a commit is on disk before it returns; what is deleted is overwritten
-(``secure_delete``), and only the owner reads the file. PostgreSQL is for several machines.
+SQLite (the default, for one machine) runs in WAL mode, where readers never wait for the writer, with
+``synchronous=FULL``, so that a commit is on disk before it returns, and with ``secure_delete``, which
+overwrites deleted rows; only the owner can read the file. PostgreSQL is for several machines.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from sqlalchemy.exc import ArgumentError, NoSuchModuleError
 
 from recsys.errors import InputError
 
-BUSY_SECONDS = 2.0  # how long a writer waits for another's lock, and a connection for its server
+BUSY_SECONDS = 2.0  # timeout of a lock, and of a connection
 
 
 def connect(url: str) -> Engine:
@@ -46,11 +46,11 @@ def connect(url: str) -> Engine:
 
 
 class StoreGone(OSError):
-    """The SQLite file is no longer where it was opened. Writing on would go to a file without a name."""
+    """The SQLite file was moved or deleted; further writes would go to an unlinked file."""
 
 
 class FileWatch:
-    """Tells whether a SQLite file is still the one that was opened."""
+    """Detects that a SQLite file was replaced, moved or deleted."""
 
     def __init__(self, engine: Engine) -> None:
         self._path = engine.url.database if engine.dialect.name == "sqlite" else None
@@ -60,7 +60,7 @@ class FileWatch:
             event.listen(engine, "do_connect", self._no_new_file)
 
     def check(self) -> bool:
-        """True if the file is new to us (its tables must be made); raises ``Gone`` where there is none."""
+        """True for a new file, whose tables must be created. Raises ``StoreGone`` where it is missing."""
         if not self._path or self._path == ":memory:":
             return False
         try:
@@ -79,7 +79,7 @@ class FileWatch:
         return True
 
     def _no_new_file(self, *_: object) -> None:
-        """SQLite would make an empty file where the events were, and the next write would go there."""
+        """Refuse to connect to a missing file: SQLite would create an empty one."""
         if self._path == ":memory:":
             return
         if self._inode is None:
@@ -89,8 +89,8 @@ class FileWatch:
 
 
 def _make_private(path: Path) -> None:
-    """What users did is for the owner's eyes; SQLite gives the files beside it the same mode."""
-    with contextlib.suppress(OSError):  # somebody else's file, or a full disk: whoever writes will say so
+    """Restrict the file to its owner; SQLite gives its companion files the same mode."""
+    with contextlib.suppress(OSError):  # another owner's file, or a full disk: the next write reports it
         if path.exists():
             path.chmod(path.stat().st_mode & 0o770)
         else:
@@ -98,7 +98,7 @@ def _make_private(path: Path) -> None:
 
 
 def _without_password(url: str) -> str:
-    """``url`` without what may be a password."""
+    """``url`` without user and password."""
     return url.split("@")[-1] if "@" in url else url
 
 

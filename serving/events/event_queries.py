@@ -1,8 +1,7 @@
-"""Reads of the event store: experiments, exposures, feedback, the journal; in chunks, oldest first."""
+"""Queries of the event store: experiments, exposures, feedback and the journal, in chunks."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from typing import Any
 
@@ -22,12 +21,12 @@ class EventQueries:
     engine: Engine
 
     def experiment(self, name: str) -> ExperimentState | None:
-        """Its latest revision."""
+        """The latest revision of an experiment."""
         history = self.experiment_history(name, count=1)
         return history[0] if history else None
 
     def experiments(self) -> list[ExperimentState]:
-        """The latest revision of each, by name."""
+        """The latest revision of each experiment, by name."""
         newest = select(EXPERIMENTS.c.name, func.max(EXPERIMENTS.c.revision).label("revision"))
         latest = newest.group_by(EXPERIMENTS.c.name).subquery()
         query = select(EXPERIMENTS.c.state).join(
@@ -38,7 +37,7 @@ class EventQueries:
             return [rows.state_from(text) for text in connection.scalars(query.order_by(EXPERIMENTS.c.name))]
 
     def experiment_history(self, name: str, *, count: int = 100) -> list[ExperimentState]:
-        """Newest first."""
+        """Revisions of an experiment, newest first."""
         query = select(EXPERIMENTS.c.state).where(EXPERIMENTS.c.name == name)
         query = query.order_by(EXPERIMENTS.c.revision.desc()).limit(count)
         with self.engine.connect() as connection:
@@ -53,18 +52,9 @@ class EventQueries:
         user_id: str | None = None,
         after: int = 0,
     ) -> Iterator[Exposure]:
-        """Those with since <= at < until, oldest stored first, a chunk at a time."""
-        query = _between(select(EXPOSURES), EXPOSURES, since, until)
-        if experiment is not None:
-            query = query.where(EXPOSURES.c.experiment == experiment)
-        if user_id is not None:
-            query = query.where(EXPOSURES.c.user_id == user_id)
-        return (rows.exposure_from(row) for row in self._chunks(query, EXPOSURES, after))
-
-    def exposure(self, exposure_id: str) -> Exposure | None:
-        with self.engine.connect() as connection:
-            row = connection.execute(select(EXPOSURES).where(EXPOSURES.c.exposure_id == exposure_id)).first()
-        return None if row is None else rows.exposure_from(row)
+        """Exposures with since <= at < until and ``seq`` > ``after``, in the order of ``seq``."""
+        selected = self._filtered(EXPOSURES, since, until, after, experiment=experiment, user_id=user_id)
+        return map(rows.exposure_from, selected)
 
     def feedback(
         self,
@@ -75,36 +65,17 @@ class EventQueries:
         user_id: str | None = None,
         after: int = 0,
     ) -> Iterator[Feedback]:
-        """Those with since <= at < until, oldest stored first, a chunk at a time."""
-        numbered = self.numbered_feedback(since=since, until=until, kind=kind, user_id=user_id, after=after)
-        return (row for _, row in numbered)
+        """Feedback with since <= at < until and ``seq`` > ``after``, in the order of ``seq``."""
+        return map(
+            rows.feedback_from, self._filtered(FEEDBACK, since, until, after, kind=kind, user_id=user_id)
+        )
 
     def numbered_feedback(
-        self,
-        *,
-        since: float | None = None,
-        until: float | None = None,
-        kind: str | None = None,
-        user_id: str | None = None,
-        after: int = 0,
+        self, *, since: float | None = None, kind: str | None = None, after: int = 0
     ) -> Iterator[tuple[int, Feedback]]:
-        """As ``feedback``, each with its ``seq``: what a poller remembers."""
-        query = _between(select(FEEDBACK), FEEDBACK, since, until)
-        if kind is not None:
-            query = query.where(FEEDBACK.c.kind == kind)
-        if user_id is not None:
-            query = query.where(FEEDBACK.c.user_id == user_id)
-        return ((row.seq, rows.feedback_from(row)) for row in self._chunks(query, FEEDBACK, after))
-
-    def joined(
-        self, *, experiment: str, since: float | None = None, until: float | None = None, after: int = 0
-    ) -> Iterator[tuple[Feedback, Exposure]]:
-        """Feedback with the exposure that it answers, for one experiment; times are the feedback's."""
-        columns = [*FEEDBACK.c, *(column.label(f"x_{column.name}") for column in EXPOSURES.c)]
-        query = select(*columns).join(EXPOSURES, EXPOSURES.c.exposure_id == FEEDBACK.c.exposure_id)
-        query = _between(query, FEEDBACK, since, until).where(EXPOSURES.c.experiment == experiment)
-        for row in self._chunks(query, FEEDBACK, after):
-            yield rows.feedback_from(row), rows.exposure_from(_Prefixed(row))
+        """As ``feedback``, each with its ``seq`` for the next poll."""
+        for row in self._filtered(FEEDBACK, since, None, after, kind=kind):
+            yield row.seq, rows.feedback_from(row)
 
     def newest_entry(self) -> int:
         """``seq`` of the journal's last entry, 0 for none."""
@@ -112,25 +83,27 @@ class EventQueries:
             return connection.execute(select(func.max(JOURNAL.c.seq))).scalar() or 0
 
     def journal(
-        self,
-        *,
-        kind: str | None = None,
-        subject: str | None = None,
-        since: float | None = None,
-        until: float | None = None,
-        after: int = 0,
+        self, *, kind: str | None = None, subject: str | None = None, after: int = 0
     ) -> Iterator[JournalEntry]:
-        """Oldest first, a chunk at a time."""
-        query = _between(select(JOURNAL), JOURNAL, since, until)
-        if kind is not None:
-            query = query.where(JOURNAL.c.kind == kind)
-        if subject is not None:
-            query = query.where(JOURNAL.c.subject == subject)
-        for row in self._chunks(query, JOURNAL, after):
-            yield JournalEntry(row.at, row.kind, row.subject, json.loads(row.data), row.seq)
+        """Journal entries in the order of ``seq``."""
+        return map(rows.entry_from, self._filtered(JOURNAL, None, None, after, kind=kind, subject=subject))
 
-    def _chunks(self, query: Select[Any], table: Table, after: int) -> Iterator[Any]:
-        """Rows by ``seq``, a new short query for each chunk, so that no reader holds a snapshot open."""
+    def _filtered(
+        self, table: Table, since: float | None, until: float | None, after: int, **equal: str | None
+    ) -> Iterator[Any]:
+        """Rows with since <= at < until and the columns of ``equal`` at their values; None does not
+        filter."""
+        query = select(table).where(
+            *(table.c[name] == value for name, value in equal.items() if value is not None)
+        )
+        if since is not None:
+            query = query.where(table.c.at >= since)
+        if until is not None:
+            query = query.where(table.c.at < until)
+        return self.chunks(query, table, after)
+
+    def chunks(self, query: Select[Any], table: Table, after: int) -> Iterator[Any]:
+        """Rows of ``query`` by ``seq``, a short query for each chunk, so that no reader holds a snapshot."""
         while True:
             page = query.where(table.c.seq > after).order_by(table.c.seq).limit(CHUNK)
             with self.engine.connect() as connection:
@@ -139,19 +112,3 @@ class EventQueries:
             if len(chunk) < CHUNK:
                 return
             after = chunk[-1].seq
-
-
-class _Prefixed:
-    """A joined row seen as its exposure half."""
-
-    def __init__(self, row: Any) -> None:
-        self._row = row
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._row, f"x_{name}")
-
-
-def _between(query: Select[Any], table: Table, since: float | None, until: float | None) -> Select[Any]:
-    if since is not None:
-        query = query.where(table.c.at >= since)
-    return query if until is None else query.where(table.c.at < until)

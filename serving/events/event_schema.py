@@ -1,8 +1,7 @@
-"""The event store's schema version: older stores are brought up, newer ones are refused.
+"""The event store's schema version: older stores are upgraded, newer ones refused.
 
-The version is Alembic's (``alembic_version``); a store made before versions were kept has the tables of
-revision 0001 and no version. Columns are only ever added, and nullable: a server of the version before goes
-on writing while another brings the store up.
+The version is Alembic's (``alembic_version``); a store without one has the tables of revision 0001. Columns
+are only added, and nullable: servers of the previous version keep writing while another upgrades the store.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ SCRIPTS = Path(__file__).resolve().parent / "migrations"
 
 
 def stored_version(connection: Connection) -> str | None:
-    """The revision that a store is at; None for an empty store, or one of before versions were kept."""
+    """The revision of a store; None for an empty store, or one without a version."""
     if not inspect(connection).has_table("alembic_version"):
         return None
     version: str | None = connection.scalar(text("SELECT version_num FROM alembic_version"))
@@ -26,24 +25,24 @@ def stored_version(connection: Connection) -> str | None:
 
 
 def needs_upgrade(connection: Connection) -> bool:
-    """Whether revisions are missing in a store.
+    """Whether a store needs an upgrade.
 
     Raises:
-        InputError: the store was made or brought up by a newer program.
+        InputError: the store has a newer schema.
     """
     version = stored_version(connection)
     if version is None or version < HEAD:
         return True
     if version > HEAD:
         raise InputError(
-            f"the event store has schema {version}, this program knows up to {HEAD}: it is of a newer "
-            "version; upgrade this one, or name another --events"
+            f"the event store has schema {version}, this program supports up to {HEAD}: upgrade the program, "
+            "or name another --events"
         )
     return False
 
 
 def upgrade(connection: Connection) -> None:
-    """Bring a store up to ``HEAD``, in the caller's transaction."""
+    """Upgrade a store to ``HEAD``, in the caller's transaction."""
     from alembic import command
     from alembic.config import Config
 

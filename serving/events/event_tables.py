@@ -1,12 +1,11 @@
-"""The event store's tables, as SQLAlchemy knows them; the same in SQLite and in PostgreSQL.
+"""The event store's tables, the same in SQLite and PostgreSQL.
 
-``migrations/`` makes them: a change here needs a revision there (tests/serving/events/test_migrations.py
+``migrations/`` creates them: a change here needs a revision there (tests/serving/events/test_migrations.py
 compares the two).
 
-Everything is appended, nothing is updated: an experiment's state is a new row with the next revision,
-so that the primary key itself is the compare-and-set and the old rows are its history. ``seq`` grows
-with every commit (see ``store.py`` for how PostgreSQL is held to that), so a reader that remembers the
-last one it saw misses nothing. Lists are JSON text: they are read whole or not at all.
+Rows are appended, never updated: a new state of an experiment is a row with the next revision, so that the
+primary key is the compare-and-set and older rows are the history. ``seq`` grows with every commit (see
+``store.py`` for PostgreSQL), so a reader that remembers the last one misses nothing. Lists are JSON text.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Changes of items in the event store: a row for each revision of an item, which is its audit as well."""
+"""Revisions of items in the event store: one row each, which are their audit as well."""
 
 from __future__ import annotations
 
@@ -13,12 +13,11 @@ from sqlalchemy.exc import IntegrityError
 
 from recsys.types import JsonObject
 from serving.catalogue.item_records import CatalogueItem, item_from, item_text
-from serving.events.event_queries import CHUNK
-from serving.events.event_tables import ITEMS, JOURNAL
-from serving.events.rows import revision_history
-from serving.events.store import LOOK_UP_ROWS, EventStore
+from serving.events.event_tables import ITEMS
+from serving.events.rows import JournalEntry, revision_history
+from serving.events.store import QUERY_IDS, EventStore, insert_entry
 
-ATTEMPTS = 5  # of a change that another writer was quicker with
+ATTEMPTS = 5  # at a change while other writers change the same items
 
 
 class ItemConflict(RuntimeError):
@@ -30,12 +29,12 @@ class ItemConflict(RuntimeError):
 
 @dataclass(frozen=True)
 class ItemChange:
-    """The fields of an item that change; ``whole`` puts the rest back to the release's own. ``expected`` is
-    the revision that the change was made from, None for any."""
+    """A change of an item's ``fields``; ``reset`` sets all others back to the release's values. ``expected``
+    is the revision that the change was made from, None for any."""
 
     item_id: str
     fields: Mapping[str, Any]
-    whole: bool = False
+    reset: bool = False
     expected: int | None = None
 
     def apply(self, before: CatalogueItem | None) -> CatalogueItem:
@@ -47,7 +46,7 @@ class ItemChange:
         start = before or CatalogueItem(self.item_id)
         if self.expected is not None and self.expected != start.revision:
             raise ItemConflict(self.item_id, start.revision)
-        base = CatalogueItem(self.item_id, start.revision) if self.whole else start
+        base = CatalogueItem(self.item_id, start.revision) if self.reset else start
         changed = base.merged(self.fields)
         if before is not None and changed == before:
             return before
@@ -57,13 +56,13 @@ class ItemChange:
 def save_items(
     store: EventStore, changes: Sequence[ItemChange], *, actor: str, reason: str = "", at: float | None = None
 ) -> list[CatalogueItem]:
-    """All of ``changes`` (each item once) or none; changes that change nothing store nothing.
+    """Store all of ``changes`` (each item once) or none; an item that stays the same gets no revision.
 
     Returns:
-        The items as they are now, in the order of ``changes``.
+        The items after the changes, in their order.
 
     Raises:
-        ItemConflict: an item is not at the revision that was expected, or is being changed all the time.
+        ItemConflict: an item is not at the expected revision, or other writers keep changing it.
     """
     for _ in range(ATTEMPTS):
         try:
@@ -94,16 +93,15 @@ def _save(
                 old = before.get(new[0].item_id)
                 entry |= {"before": None if old is None else fields_of(old), "after": fields_of(new[0])}
             subject = new[0].item_id if len(new) == 1 else "many"
-            journal = {"at": at, "kind": "catalogue", "subject": subject, "data": json.dumps(entry)}
-            connection.execute(insert(JOURNAL), journal)
+            insert_entry(connection, JournalEntry(at, "catalogue", subject, entry))
     return after
 
 
 def _stored(connection: Connection, item_ids: Sequence[str]) -> dict[str, CatalogueItem]:
-    """The newest revision of those that have one."""
+    """The newest revision of each of ``item_ids`` that has one."""
     stored: dict[str, CatalogueItem] = {}
-    for first in range(0, len(item_ids), LOOK_UP_ROWS):
-        names = item_ids[first : first + LOOK_UP_ROWS]
+    for first in range(0, len(item_ids), QUERY_IDS):
+        names = item_ids[first : first + QUERY_IDS]
         query = select(ITEMS).where(ITEMS.c.item_id.in_(names)).order_by(ITEMS.c.revision)
         for row in connection.execute(query):
             stored[row.item_id] = item_from(row.item_id, row.revision, row.state)
@@ -111,15 +109,9 @@ def _stored(connection: Connection, item_ids: Sequence[str]) -> dict[str, Catalo
 
 
 def item_changes(store: EventStore, *, after: int = 0) -> Iterator[tuple[int, CatalogueItem]]:
-    """Every stored revision with its ``seq``, oldest first, a chunk at a time: what a replica polls."""
-    while True:
-        query = select(ITEMS).where(ITEMS.c.seq > after).order_by(ITEMS.c.seq).limit(CHUNK)
-        with store.engine.connect() as connection:
-            chunk = connection.execute(query).all()
-        yield from ((row.seq, item_from(row.item_id, row.revision, row.state)) for row in chunk)
-        if len(chunk) < CHUNK:
-            return
-        after = chunk[-1].seq
+    """Every stored revision with its ``seq``, in that order: what a replica polls."""
+    for row in store.chunks(select(ITEMS), ITEMS, after):
+        yield row.seq, item_from(row.item_id, row.revision, row.state)
 
 
 def newest_items(store: EventStore) -> tuple[int, list[CatalogueItem]]:
@@ -132,7 +124,7 @@ def newest_items(store: EventStore) -> tuple[int, list[CatalogueItem]]:
 
 
 def item_history(store: EventStore, item_id: str, *, count: int = 100) -> list[JsonObject]:
-    """Newest first: when, by whom and why, the item before and after."""
+    """Changes of an item, newest first: time, actor, reason, and the fields before and after."""
     query = select(ITEMS).where(ITEMS.c.item_id == item_id).order_by(ITEMS.c.revision.desc())
     with store.engine.connect() as connection:
         rows = connection.execute(query.limit(count + 1)).all()
@@ -141,6 +133,6 @@ def item_history(store: EventStore, item_id: str, *, count: int = 100) -> list[J
 
 
 def fields_of(item: CatalogueItem) -> JsonObject:
-    """What was set of an item, as JSON."""
+    """The fields set of an item, as JSON."""
     fields: JsonObject = json.loads(item_text(item))
     return fields

@@ -1,7 +1,7 @@
-"""Erases people again from an event store that was restored from a backup of before their erasure.
+"""Repeats erasures in an event store that was restored from an older backup.
 
-The store's own journal of erasures is as old as its rows then; the ledger beside it
-(``recsys.erasure_ledger``) knows better.
+The store's own journal of erasures is as old as the backup; the ledger next to the store
+(``recsys.erasure_ledger``) has the later ones.
 """
 
 from __future__ import annotations
@@ -22,24 +22,24 @@ log = logging.getLogger(__name__)
 
 
 def journal_erasures(store: EventStore) -> list[Erasure]:
-    """What the store itself knows, oldest first."""
+    """Erasures in the store's journal, oldest first."""
     return [
         Erasure(entry.subject, entry.at, entry.data.get("key", "")) for entry in store.journal(kind="erasure")
     ]
 
 
 def repeat_erasures(store: EventStore, *, events: str | None = None) -> dict[str, int]:
-    """Bring a store and its ledger to the same erasures; to be called at a server's start.
+    """Synchronise the erasures of a store and its ledger; called when a server starts.
 
     Args:
-        store: with its tables made.
-        events: the address whose ledger and key count, where it is not the store's own.
+        store: an event store with its tables.
+        events: the store whose ledger and key are used, by default ``store`` itself.
 
     Returns:
-        Rows deleted by table; {} where the store knows of every erasure.
+        Rows deleted by table; {} where no erasure was missing.
 
     Raises:
-        InputError: people were erased under another key, so that they cannot be found.
+        InputError: users were erased under another key, so that they cannot be found.
     """
     events = events or store.url
     journalled, recorded = journal_erasures(store), read_ledger(events)
@@ -48,20 +48,20 @@ def repeat_erasures(store: EventStore, *, events: str | None = None) -> dict[str
     try:
         append_to_ledger(events, [erasure for erasure in journalled if erasure not in recorded])
     except OSError as error:
-        log.error("erasures cannot be kept beside the event store: %s", error.strerror)
+        log.error("the erasure ledger cannot be written: %s", error.strerror)
     return deleted
 
 
 def erase_again(store: EventStore, missing: Sequence[Erasure], key: bytes) -> dict[str, int]:
-    """Deletes what the people of ``missing`` gave up to their erasure, and the journal says so.
+    """Delete the rows of ``missing`` erasures up to their time, and journal it.
 
     Raises:
         InputError: as ``repeat_erasures``.
     """
     if any(erasure.key not in ("", fingerprint(key)) for erasure in missing):
         raise InputError(
-            "the event store is older than erasures that were named with another key, and whom they concern "
-            f"cannot be found: give the key file of then beside the store, or its {KEY_VARIABLE}"
+            "the event store is older than erasures under another key, whose users cannot be found: restore "
+            f"the key file of that time next to the store, or set {KEY_VARIABLE}"
         )
     until: dict[str, float] = {}
     for erasure in missing:
@@ -84,5 +84,5 @@ def erase_again(store: EventStore, missing: Sequence[Erasure], key: bytes) -> di
     for erasure in missing:
         data = {"deleted": deleted, "key": erasure.key, "again": True}
         store.append("erasure", erasure.subject, data, at=erasure.at)
-    log.warning("%d people were erased again from a store that was restored: %s", len(users), deleted)
+    log.warning("%d users were erased again from a restored store: %s", len(users), deleted)
     return deleted

@@ -25,7 +25,7 @@ ERASE_SECONDS = 10.0
 
 
 def retain(store: EventStore, *, days: float, now: float | None = None) -> dict[str, int]:
-    """Delete exposures and feedback older than ``days``; returns the rows deleted by table."""
+    """Delete exposures and feedback older than ``days``; returns the deleted rows by table."""
     if days <= 0:
         raise InputError(f"expected a positive number of days to keep, got {days:g}")
     before = (time.time() if now is None else now) - days * DAY
@@ -36,7 +36,7 @@ def retain(store: EventStore, *, days: float, now: float | None = None) -> dict[
 
 
 def export(store: EventStore, user_id: str) -> Iterator[JsonObject]:
-    """All that is kept about one user, oldest first, each row with the table it lies in."""
+    """All stored data of a user, oldest first, each row with its table."""
     for exposure in store.exposures(user_id=user_id):
         yield {"table": "exposures", **exposure.__dict__}
     for feedback in store.feedback(user_id=user_id):
@@ -49,25 +49,25 @@ def export(store: EventStore, user_id: str) -> Iterator[JsonObject]:
 def erase(
     store: EventStore, user_id: str, *, spool: Path | None = None, now: float | None = None
 ) -> dict[str, int]:
-    """Delete all that is kept about one user, also while a server runs on the store.
+    """Delete all data of a user, also while a server uses the store.
 
-    Rows go, and with them their traces: test overrides in every revision and audit entry, rows that wait in
-    spool files, SQLite's write-ahead log (``secure_delete`` overwrites the rest). The journal keeps that it
-    was done under a keyed hash of the id; replicas drop the user's ratings when they read that entry, and
-    what the user does afterwards counts again.
+    Besides rows that is: test overrides in every revision and audit entry, rows in spool files, and SQLite's
+    write-ahead log (``secure_delete`` overwrites the rest). The journal records the erasure under a keyed
+    hash of the id; replicas drop the user's ratings when they read that entry. Later events count again.
 
     Args:
         store: the server's event store.
-        user_id: the outside world's id.
+        user_id: the external id.
         spool: the server's spool folder where its settings name one.
         now: Unix seconds of the erasure.
 
     Returns:
-        Rows deleted by table, and overrides.
+        Deleted rows by table, and overrides.
 
     Raises:
-        InputError: traces are still in use after ``ERASE_SECONDS``; all rows are deleted, and a second call
-            takes out the rest.
+        InputError: the log or a spool file is still in use after ``ERASE_SECONDS``; all rows are deleted, and
+            a
+            second call removes the rest.
     """
     deleted = {table.name: 0 for table in (EXPOSURES, FEEDBACK)}
     _delete_user(store, user_id, deleted)
@@ -85,7 +85,7 @@ def erase(
                 "is still in use and may hold the id; run this again in a moment"
             )
         time.sleep(0.1)
-        _delete_user(store, user_id, deleted)  # lists given before the erasure and committed since
+        _delete_user(store, user_id, deleted)  # exposures of before the erasure that were committed since
     return deleted
 
 
@@ -95,7 +95,8 @@ def _delete_user(store: EventStore, user_id: str, deleted: dict[str, int]) -> No
 
 
 def _empty_log(store: EventStore) -> bool:
-    """Empties SQLite's write-ahead log, which still holds deleted rows; False while somebody reads it."""
+    """Empty SQLite's write-ahead log, which still holds deleted rows; False while another process reads
+    it."""
     if store.postgres:
         return True
     with store.engine.connect() as connection:
@@ -107,19 +108,19 @@ def sqlite_path(store: EventStore) -> Path:
     if store.postgres:
         raise InputError(
             "this event store is PostgreSQL: back it up with `pg_dump -Fc` and restore with "
-            "`pg_restore --clean`; a server's next start erases again whoever was erased since"
+            "`pg_restore --clean`; the next start of a server repeats later erasures"
         )
     return Path(str(store.engine.url.database))
 
 
 def backup(store: EventStore, target: Path) -> int:
-    """Copy a live SQLite store to ``target`` (which must not be there), consistent at one moment.
+    """Copy a live SQLite store to ``target``, which must not exist, as one consistent snapshot.
 
-    Returns bytes written. A copy that is cut short leaves nothing at ``target``.
+    Returns the bytes written. An interrupted copy leaves nothing at ``target``.
     """
     source = sqlite_path(store)
     if target.exists():
-        raise InputError(f"{target} is there already; name a file that is not")
+        raise InputError(f"{target} exists already; name a new file")
     with (
         atomic_path(target, private=True) as partial,
         contextlib.closing(sqlite3.connect(source)) as live,
@@ -130,9 +131,13 @@ def backup(store: EventStore, target: Path) -> int:
 
 
 def restore(store: EventStore, source: Path) -> None:
-    """Put a backup in the place of the event store. Stop the server first. InputError when ``source`` is
-    no sound event store; what was there stays beside it as ``.before-restore``. People who were erased since
-    the backup was made are erased from it."""
+    """Replace the event store by a backup; the server must be stopped.
+
+    The old store is kept as ``.before-restore``. Erasures since the backup was made are repeated in it.
+
+    Raises:
+        InputError: ``source`` is not an intact event store.
+    """
     target = sqlite_path(store)
     if not source.is_file():
         raise InputError(f"no backup at {source}; expected a file that `data backup` wrote")
@@ -144,16 +149,16 @@ def restore(store: EventStore, source: Path) -> None:
             }
     except sqlite3.DatabaseError as error:
         raise InputError(
-            f"{source} is no event store ({error}); expected one that `data backup` wrote"
+            f"{source} is not an event store ({error}); expected one that `data backup` wrote"
         ) from None
     missing = {"exposures", "feedback", "experiments", "journal"} - tables
     if verdict != "ok" or missing:
         raise InputError(
-            f"{source} is damaged or no event store ({verdict}; tables missing: {sorted(missing)})"
+            f"{source} is damaged, or not an event store ({verdict}; tables missing: {sorted(missing)})"
         )
     if target.exists():
         store.create_tables()
-        repeat_erasures(store)  # the ledger has all that this store knows
+        repeat_erasures(store)  # completes the ledger
     store.close()
     with atomic_path(target, private=True) as fresh:
         with (

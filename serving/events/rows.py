@@ -1,4 +1,4 @@
-"""Records as rows and back: the one place that knows how a dataclass lies in a table."""
+"""Conversion of records to table rows and back."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ EXPOSURE_COLUMNS = tuple(column.name for column in EXPOSURES.c if column.name !=
 
 @dataclass(frozen=True)
 class JournalEntry:
-    """Something that was done or seen. ``kind`` is its family ("audit", "rollout", "drift", "gap"),
-    ``subject`` what it is about, ``at`` Unix seconds; ``seq`` is 0 until it is stored."""
+    """An entry of the journal. ``kind`` is "audit", "rollout", "drift", "gap" and the like, ``subject`` what
+    it is about, ``at`` Unix seconds; ``seq`` is 0 until it is stored."""
 
     at: float
     kind: str
@@ -30,7 +30,7 @@ class JournalEntry:
 
 
 def exposure_row(exposure: Exposure) -> dict[str, Any]:
-    """The table's row."""
+    """An exposure as a row of its table."""
     row = dict(exposure.__dict__)
     row["items"] = json.dumps(exposure.items)
     row["predicted"] = json.dumps([round(stars, 4) for stars in exposure.predicted])
@@ -41,15 +41,15 @@ def exposure_row(exposure: Exposure) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class RepeatedExposure:
-    """What all exposures of one list in one revision share: ``columns`` and their JSON, without braces.
-
-    A list that is looked up a thousand times a second is encoded once."""
+    """The columns that all exposures of one list in one revision share, and their JSON without braces: a list
+    that is looked up a thousand times a second is encoded once."""
 
     columns: dict[str, Any]
     json: bytes
 
     @classmethod
     def of(cls, exposure: Exposure) -> RepeatedExposure:
+        """The shared columns of ``exposure``."""
         columns = {name: value for name, value in exposure_row(exposure).items() if name not in VARYING}
         return cls(columns, json.dumps(columns)[1:-1].encode())
 
@@ -73,7 +73,7 @@ class RepeatedExposure:
 
 
 def is_exposure_row(row: dict[str, Any]) -> bool:
-    """Whether a spooled row can be stored: every column has a value of its type, or may lack one."""
+    """Whether a spooled row can be stored: every column has a value of its type, or null where allowed."""
     for column in EXPOSURES.c:
         value, kind = row.get(column.name), column.type.python_type
         if column.name == "seq" or (value is None and column.nullable):
@@ -86,13 +86,13 @@ def is_exposure_row(row: dict[str, Any]) -> bool:
     return True
 
 
-def known_columns(row: dict[str, Any]) -> dict[str, Any]:
-    """A spooled exposure of any version with exactly this version's columns, missing ones null."""
+def current_columns(row: dict[str, Any]) -> dict[str, Any]:
+    """A spooled exposure of any version with this version's columns, missing ones null."""
     return {name: row.get(name) for name in EXPOSURE_COLUMNS}
 
 
 def exposure_from(row: Any, *, scores: bool = True) -> Exposure:
-    """The record of a row; without ``scores`` no predictions and propensities (half of the time it takes)."""
+    """The record of a row; without ``scores`` predictions and propensities are left out, in half the time."""
     return Exposure(
         exposure_id=row.exposure_id,
         at=row.at,
@@ -112,11 +112,17 @@ def exposure_from(row: Any, *, scores: bool = True) -> Exposure:
 
 
 def feedback_from(row: Any) -> Feedback:
+    """The record of a row."""
     return Feedback(**{name: getattr(row, name) for name in FEEDBACK_FIELDS})
 
 
+def entry_from(row: Any) -> JournalEntry:
+    """The record of a journal row."""
+    return JournalEntry(row.at, row.kind, row.subject, json.loads(row.data), row.seq)
+
+
 def state_text(state: ExperimentState) -> str:
-    """JSON; what is at its default and newer than the rest is left out, so that older programs read it."""
+    """A state as JSON; newer fields at their defaults are left out, so that older programs can read it."""
     fields = asdict(state)
     if state.kind == "split":
         del fields["kind"]
@@ -126,6 +132,7 @@ def state_text(state: ExperimentState) -> str:
 
 
 def state_from(text: str) -> ExperimentState:
+    """The state that ``state_text`` wrote."""
     fields = json.loads(text)
     fields["arms"] = tuple(ArmSpec(**arm) for arm in fields["arms"])
     fields["ranges"] = tuple(SlotRange(**piece) for piece in fields["ranges"])
@@ -135,13 +142,13 @@ def state_from(text: str) -> ExperimentState:
 def revision_history(
     rows: Sequence[Any], states: Sequence[JsonObject], *, oldest: JsonObject | None, count: int
 ) -> list[JsonObject]:
-    """Newest first: when, by whom and why, the state before and after.
+    """Changes, newest first: time, actor, reason, and the state before and after.
 
     Args:
-        rows: Revisions, newest first, with ``revision``, ``at``, ``actor`` and ``reason``.
-        states: Theirs.
-        oldest: The state before the last of ``rows``.
-        count: Revisions at most.
+        rows: revisions, newest first, with ``revision``, ``at``, ``actor`` and ``reason``.
+        states: the state of each revision.
+        oldest: the state before the last of ``rows``.
+        count: largest number of changes.
     """
     return [
         {

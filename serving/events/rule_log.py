@@ -1,4 +1,4 @@
-"""The rules on lists in the event store: a row for each revision, changed by compare-and-set like shares."""
+"""Revisions of the rules on lists in the event store, changed by compare-and-set."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from sqlalchemy.exc import IntegrityError
 
 from recsys.types import JsonObject
 from serving.catalogue.rule_set import RuleSet, rules_from, rules_json
-from serving.events.event_tables import JOURNAL, RULES
-from serving.events.rows import revision_history
-from serving.events.store import EventStore
+from serving.events.event_tables import RULES
+from serving.events.rows import JournalEntry, revision_history
+from serving.events.store import EventStore, insert_entry
 
 
 @dataclass(frozen=True)
 class RuleRevision:
-    """``rules`` as somebody stored them; revision 0 are those of the settings."""
+    """A revision of the rules; revision 0 is the settings' rules."""
 
     revision: int
     rules: RuleSet
@@ -28,20 +28,20 @@ class RuleRevision:
 
 
 class RuleConflict(RuntimeError):
-    """Somebody else changed the rules since they were read."""
+    """The rules were changed since they were read."""
 
     def __init__(self, revision: int) -> None:
         super().__init__(f"the rules are at revision {revision} by now; read them again and retry")
 
 
 def newest_rules(store: EventStore) -> RuleRevision | None:
-    """None where the settings' rules were never changed."""
+    """The newest revision, None where the settings' rules were never changed."""
     history = stored_rules(store, count=1)
     return history[0] if history else None
 
 
 def stored_rules(store: EventStore, *, count: int = 100) -> list[RuleRevision]:
-    """Newest first."""
+    """Stored revisions, newest first."""
     query = select(RULES).order_by(RULES.c.revision.desc()).limit(count)
     with store.engine.connect() as connection:
         rows = connection.execute(query).all()
@@ -54,10 +54,10 @@ def stored_rules(store: EventStore, *, count: int = 100) -> list[RuleRevision]:
 def save_rules(
     store: EventStore, rules: RuleSet, *, before: RuleRevision, actor: str, reason: str = ""
 ) -> RuleRevision:
-    """``rules`` become the revision after ``before``, or stay ``before`` where they are the same.
+    """Store ``rules`` as the revision after ``before``; ``before`` itself where they are the same.
 
     Raises:
-        RuleConflict: ``before`` is not the newest any more.
+        RuleConflict: ``before`` is no longer the newest revision.
     """
     if rules == before.rules:
         newest = newest_rules(store)
@@ -77,8 +77,7 @@ def save_rules(
             if (newest or 0) != before.revision:
                 raise RuleConflict(newest or 0)
             connection.execute(insert(RULES), row)
-            journal = {"at": saved.at, "kind": "rules", "subject": "rules", "data": json.dumps(entry)}
-            connection.execute(insert(JOURNAL), journal)
+            insert_entry(connection, JournalEntry(saved.at, "rules", "rules", entry))
     except IntegrityError:
         newest_now = newest_rules(store)
         raise RuleConflict(newest_now.revision if newest_now else 0) from None
@@ -86,7 +85,7 @@ def save_rules(
 
 
 def rules_history(store: EventStore, settings: RuleSet, *, count: int = 100) -> list[JsonObject]:
-    """Newest first: when, by whom and why, the rules before (first those of ``settings``) and after."""
+    """Changes of the rules, newest first: time, actor, reason, and the rules before and after."""
     revisions = stored_rules(store, count=count + 1)
     states = [rules_json(row.rules) for row in revisions]
     return revision_history(revisions, states, oldest=rules_json(settings), count=count)

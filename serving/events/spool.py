@@ -1,15 +1,14 @@
-"""A write-ahead file for exposures: an answer that was given is not lost when its process is killed.
+"""Write-ahead spool of exposures: they survive when their process is killed.
 
-Exposures are committed in batches after the answer has gone out. Until then their row lies here: one
-appended line (a ``write`` without ``fsync``: the page cache outlives a killed process, though not a
-power cut). Each process has two files and holds locks on them: one takes rows, the other is emptied once all
-of it is committed;
-a file whose lock is free belonged to a dead one, and whoever finds it brings its rows in. Inserting is
-idempotent, so a row that was committed and also recovered counts once. The same file carries what an
-unreachable store makes wait beyond the queue in memory.
+Exposures are committed in batches after the response was sent. Until then they are lines of a spool file (a
+``write`` without ``fsync``: the page cache survives a killed process, though not a power cut). Each process
+has two locked files: one is appended to, the other is truncated once all its rows are committed. A file whose
+lock is free belonged to a dead process, and the next process recovers its rows. Inserts are idempotent, so a
+row that was both committed and recovered counts once. The spool also holds what exceeds the queue in memory
+while the store is unavailable.
 
-A record is one line: its length and CRC-32 in hexadecimal, then JSON. A record that was torn or damaged is
-set aside in ``NAME.broken`` and counted; the records around it are read.
+A record is one line: its length and CRC-32 in hexadecimal, then JSON. A torn or damaged record is moved to
+``NAME.broken`` and counted; the records around it are read.
 """
 
 from __future__ import annotations
@@ -28,17 +27,17 @@ from recsys.io import write_atomic
 
 Accept = Callable[[dict[str, Any]], bool]
 CHUNK = 1_000  # rows
-MAX_BYTES = 1 << 30  # bytes; beyond it rows are refused rather than the disk filled
+MAX_BYTES = 1 << 30  # beyond them rows are refused rather than the disk filled
 
 
 def spool_folder(events: str) -> Path:
-    """The folder for an event store's file or URL, where none is named."""
+    """The default spool folder of an event store's file or URL."""
     file = events.removeprefix("sqlite:///")
     return Path("runs/spool").absolute() if "://" in file else Path(f"{file}.spool")
 
 
 class SpoolFile:
-    """One locked file of a process."""
+    """A locked spool file."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -48,8 +47,8 @@ class SpoolFile:
         fcntl.flock(self._file, fcntl.LOCK_EX)
 
     def append(self, line: bytes) -> bool:
-        """Whether the line is there whole; a piece of it is taken back."""
-        if self._torn:  # ends what a failed write left behind
+        """Append a line; False where it could not be written completely, and a partial one is removed."""
+        if self._torn:  # a partial line precedes
             line = b"\n" + line
         try:
             written = os.write(self._file, line)
@@ -73,15 +72,15 @@ class SpoolFile:
             self._torn = False
 
     def close(self) -> None:
-        """Removes the file if nothing waits in it."""
+        """Close the file, and remove it if it is empty."""
         if self.size == 0:
             self.path.unlink(missing_ok=True)
         os.close(self._file)
 
 
 class Spool:
-    """This process's two files in ``folder``: one takes rows while those of the other are committed, so that
-    disk space comes back under a load that never pauses."""
+    """The two spool files of a process: one is appended to while the rows of the other are committed, so that
+    disk space is freed under continuous load."""
 
     def __init__(self, folder: Path, *, largest: int = MAX_BYTES) -> None:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -100,12 +99,12 @@ class Spool:
         return self._active.size
 
     def append(self, row: bytes) -> bool:
-        """Appends one record of JSON; False where it cannot be kept (size limit, full disk, short write)."""
+        """Append a JSON record; False where it cannot be stored (size limit, full disk, short write)."""
         line = frame(row)
         return self.size + len(line) < self._largest and self._active.append(line)
 
     def rotate(self) -> bool:
-        """Rows go to the other file from now on; False while that still holds some."""
+        """Append to the other file from now on; False while that still has rows."""
         if self._older.size:
             return False
         self._active, self._older = self._older, self._active
@@ -119,7 +118,7 @@ class Spool:
         self._older.clear()
 
     def older_rows(self, accept: Accept = bool) -> Iterator[list[dict[str, Any]]]:
-        """Rows of the file that takes none; those that ``accept`` refuses are damaged."""
+        """Rows of the file that is not appended to; those that ``accept`` refuses are damaged."""
         yield from read(self._older.path, self, accept)
 
     def close(self) -> None:
@@ -129,7 +128,7 @@ class Spool:
 
 @contextlib.contextmanager
 def abandoned(folder: Path) -> Iterator[list[Path]]:
-    """The files of dead processes, locked while they are read; the reader deletes what it has stored."""
+    """The files of dead processes, locked within the block; the caller deletes those that it has stored."""
     locked: dict[int, Path] = {}
     try:
         for path in sorted(folder.glob("*.jsonl")):
@@ -148,18 +147,13 @@ def abandoned(folder: Path) -> Iterator[list[Path]]:
             os.close(file)
 
 
-def encode(row: dict[str, Any]) -> bytes:
-    """One record as a line."""
-    return frame(json.dumps(row).encode())
-
-
 def frame(body: bytes) -> bytes:
-    """The line of a record's JSON: its length and CRC-32 (8 hexadecimal digits each), then the JSON."""
+    """A record's line: length and CRC-32 (8 hexadecimal digits each), then its JSON ``body``."""
     return b"%08x %08x %s\n" % (len(body), zlib.crc32(body), body)
 
 
 def decode(line: bytes) -> dict[str, Any] | None:
-    """The record of a line, None where it is damaged. Lines of plain JSON (older versions) are read too."""
+    """The record of a line, None for a damaged one. Plain JSON lines of older versions are accepted."""
     body = line.rstrip(b"\n")
     try:
         if not body.startswith(b"{"):
@@ -180,8 +174,8 @@ class Damage:
 
 
 def read(path: Path, damage: Spool | Damage, accept: Accept = bool) -> Iterator[list[dict[str, Any]]]:
-    """Rows in chunks. Damaged lines, and rows that ``accept`` refuses, are set aside in ``NAME.broken`` and
-    counted in ``damage``."""
+    """Rows in chunks. Damaged lines and rows that ``accept`` refuses are moved to ``NAME.broken`` and counted
+    in ``damage``."""
     rows: list[dict[str, Any]] = []
     with path.open("rb") as lines:
         for line in lines:
@@ -200,7 +194,7 @@ def read(path: Path, damage: Spool | Damage, accept: Accept = bool) -> Iterator[
 
 
 def _set_aside(path: Path, line: bytes) -> None:
-    """Keeps a damaged line for an operator; a full disk does not stop the recovery."""
+    """Save a damaged line for an operator; a full disk does not stop the recovery."""
     with contextlib.suppress(OSError):
         file = os.open(path, os.O_CREAT | os.O_WRONLY | os.O_APPEND, 0o600)
         try:
@@ -210,10 +204,10 @@ def _set_aside(path: Path, line: bytes) -> None:
 
 
 def erase_lines(folder: Path, user_id: str) -> bool:
-    """Takes a person's rows out of the files of dead processes and of damaged records.
+    """Remove a user's rows from the files of dead processes and of damaged records.
 
     Returns:
-        Whether no file holds one any more. A live process's file empties when its rows are committed.
+        Whether no file has one any more. A live process's file is truncated when its rows are committed.
     """
     needle = json.dumps(user_id).encode()
     with abandoned(folder) as paths:

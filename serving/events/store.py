@@ -1,10 +1,10 @@
-"""The event store: a batch written in one transaction, everything read back in chunks.
+"""The event store: batches are written in one transaction and read in chunks.
 
-Calls block: a server writes through ``writer.EventWriter`` and reads from threads.
+Calls block: a server writes through ``event_writer.EventWriter`` and reads from threads.
 
-A PostgreSQL sequence is drawn before the commit, so two writers could commit out of order and a reader
-that polls by ``seq`` would skip a row; writers therefore take one advisory lock for their (grouped,
-short) transaction. SQLite has one writer at a time anyway.
+PostgreSQL draws ``seq`` before the commit, so two writers could commit out of order and a reader that polls
+by ``seq`` would skip a row; writers therefore take an advisory lock for their (short) transaction. SQLite has
+one writer at a time anyway.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ from serving.events.event_schema import needs_upgrade, upgrade
 from serving.events.event_tables import EXPERIMENTS, EXPOSURES, FEEDBACK, JOURNAL
 from serving.events.rows import JournalEntry
 
-CONTENT_FIELDS = ("exposure_id", "user_id", "kind", "item_id", "value")  # what makes two events the same
-LOOK_UP_ROWS = 500  # event ids in one query
+CONTENT_FIELDS = ("exposure_id", "user_id", "kind", "item_id", "value")  # equal in two copies of an event
+QUERY_IDS = 500  # ids in one query
 DELETED_ROWS = 5_000  # in one transaction
-LOCK = 72_179_001  # an arbitrary number that our PostgreSQL writers agree on
+LOCK = 72_179_001  # key of the PostgreSQL writers' advisory lock
 
 
 class Conflict(RuntimeError):
-    """Somebody else changed the experiment since it was read. ``current`` is what it is now."""
+    """The experiment was changed since it was read; ``current`` is its state now."""
 
     def __init__(self, current: ExperimentState | None) -> None:
         super().__init__("the experiment has changed since it was read; read it again and retry")
@@ -45,7 +45,7 @@ class Conflict(RuntimeError):
 
 
 class EventConflict(RuntimeError):
-    """Event ids that are taken by other content. ``indices`` are the refused events' places."""
+    """Event ids that are stored with other content; ``indices`` are the positions of the refused events."""
 
     def __init__(self, event_ids: Sequence[str], indices: Sequence[int]) -> None:
         names = ", ".join(dict.fromkeys(event_ids))
@@ -54,7 +54,7 @@ class EventConflict(RuntimeError):
 
 
 class EventStore(EventQueries):
-    """Reads and writes what happened. Safe to use from several threads and processes."""
+    """Reads and writes events. Safe to use from several threads and processes."""
 
     def __init__(self, url: str) -> None:
         self.url = url
@@ -64,7 +64,7 @@ class EventStore(EventQueries):
         self._insert: Any = postgresql.insert if self.postgres else sqlite.insert
 
     def create_tables(self) -> None:
-        """Make the tables, or bring an older store's up. Once, before anything is read or written.
+        """Create the tables, or upgrade an older store; to be called before anything is read or written.
 
         Raises:
             InputError: the store was opened by a newer program.
@@ -73,7 +73,7 @@ class EventStore(EventQueries):
             behind = needs_upgrade(connection)
         if behind:
             with self.engine.begin() as connection:
-                # Two replicas that start together would both try: the second waits, and finds it done.
+                # Of two replicas that start together the second waits, and has nothing left to do.
                 if self.postgres:
                     connection.execute(select(func.pg_advisory_xact_lock(LOCK)))
                 else:
@@ -83,7 +83,7 @@ class EventStore(EventQueries):
         self._watch.check()
 
     def ping(self) -> None:
-        """Raises when the store cannot be reached."""
+        """Raise what a store that cannot be reached raises."""
         self.require_tables()
         with self.engine.connect() as connection:
             connection.execute(text("SELECT 1"))
@@ -91,17 +91,15 @@ class EventStore(EventQueries):
     def close(self) -> None:
         self.engine.dispose()
 
-    # -- writing -----------------------------------------------------------------------------------
-
     def add(self, *, exposures: Sequence[Exposure] = (), feedback: Sequence[Feedback] = ()) -> set[str]:
-        """Both in one transaction; returns the event ids that were new (the rest were there already)."""
+        """Add both in one transaction; returns the event ids that were not stored before."""
         return self.add_rows([rows.exposure_row(row) for row in exposures], feedback)
 
     def add_rows(self, exposures: Sequence[dict[str, Any]], feedback: Sequence[Feedback]) -> set[str]:
-        """As ``add``, with exposures already as rows of their table.
+        """As ``add``, with exposures as rows of their table.
 
         Raises:
-            EventConflict: an event id is there already with other content; nothing is stored.
+            EventConflict: an event id is stored with other content; nothing is added.
         """
         new: set[str] = set()
         self.require_tables()
@@ -119,30 +117,30 @@ class EventStore(EventQueries):
         return new
 
     def _insert_exposures(self, connection: Connection, exposures: Sequence[dict[str, Any]]) -> None:
-        """Those of any version, compiled once: they come by the thousand a second."""
+        """Insert rows of any version by a statement that is compiled once: there are thousands a second."""
         text, names = self._exposure_insert
         if names is None:
-            connection.exec_driver_sql(text, [rows.known_columns(row) for row in exposures])
+            connection.exec_driver_sql(text, [rows.current_columns(row) for row in exposures])
         else:
             connection.exec_driver_sql(text, [tuple([row.get(name) for name in names]) for row in exposures])
 
     @cached_property
     def _exposure_insert(self) -> tuple[str, tuple[str, ...] | None]:
-        """The statement, and the order of its parameters where they are not named."""
+        """The SQL, and the order of its parameters where they are positional."""
         skip = self._insert(EXPOSURES).on_conflict_do_nothing(index_elements=["exposure_id"])
         compiled = skip.compile(dialect=self.engine.dialect, column_keys=list(rows.EXPOSURE_COLUMNS))
         names = compiled.positiontup if compiled.positional else None
         return str(compiled), None if names is None else tuple(names)
 
     def append(self, kind: str, subject: str, data: dict[str, Any], *, at: float | None = None) -> None:
-        """One line in the journal."""
+        """Append an entry to the journal."""
         self.require_tables()
         with self.engine.begin() as connection:
             self.lock_writers(connection)
-            _insert_journal(connection, JournalEntry(time.time() if at is None else at, kind, subject, data))
+            insert_entry(connection, JournalEntry(time.time() if at is None else at, kind, subject, data))
 
     def delete(self, table: Table, condition: ColumnElement[bool]) -> int:
-        """Deletes rows of ``table``, some at a time so that no writer waits for it; returns how many."""
+        """Delete rows of ``table`` in small transactions, which hold up no writer; returns their number."""
         total = 0
         while True:
             chosen = select(table.c.seq).where(condition).limit(DELETED_ROWS)
@@ -155,11 +153,15 @@ class EventStore(EventQueries):
     def save_experiment(
         self, state: ExperimentState, *, expected: int, actor: str, reason: str = "", at: float | None = None
     ) -> ExperimentState:
-        """``state`` becomes revision ``expected`` + 1 (0 + 1 for a new one), or raises ``Conflict``.
+        """Store ``state`` as revision ``expected`` + 1 (``expected`` 0 for a new experiment), with an "audit"
+        entry in the same transaction.
 
-        Ranges of users are laid out here, from the revision before: whoever writes, as few users move as
-        can be. The journal gets an "audit" entry in the same transaction. InputError for shares that
-        cannot be.
+        The slot ranges are derived here from the previous revision, so that as few users as possible change
+        arms.
+
+        Raises:
+            Conflict: the newest revision is not ``expected``.
+            InputError: invalid shares.
         """
         now = time.time() if at is None else at
         before = self.experiment(state.name)
@@ -173,35 +175,33 @@ class EventStore(EventQueries):
                 connection.execute(insert(EXPERIMENTS), row | {"state": rows.state_text(state)})
                 change = {"actor": actor, "reason": reason, "revision": state.revision}
                 change |= {"before": asdict(before) if before else None, "after": asdict(state)}
-                _insert_journal(connection, JournalEntry(now, "audit", state.name, change))
+                insert_entry(connection, JournalEntry(now, "audit", state.name, change))
         except IntegrityError:
             raise Conflict(self.experiment(state.name)) from None
         return state
 
     def require_tables(self) -> None:
-        """Raises ``Gone`` for a vanished SQLite file; one that was put in its place gets its tables."""
+        """Create the tables of a replaced SQLite file. Raises ``StoreGone`` where the file is missing."""
         if self._watch.check():
             self.create_tables()
 
     def lock_writers(self, connection: Connection) -> None:
-        """Commits in the order of ``seq``: PostgreSQL's writers take turns, SQLite's do anyway."""
+        """Serialize PostgreSQL's writers, so that rows are committed in the order of ``seq``."""
         if self.postgres:
             connection.execute(select(func.pg_advisory_xact_lock(LOCK)))
 
-    # -- reading -----------------------------------------------------------------------------------
-
 
 def _check_duplicates(connection: Connection, feedback: Sequence[Feedback], new: set[str]) -> None:
-    """Compares every event with what is stored under its id by now, except those that were just stored once.
+    """Compare events that were not newly stored exactly once with the stored ones of the same id.
 
-    ``at`` may differ (where the sender leaves it out it is the time of each try), ``predicted`` is ours.
+    ``at`` may differ (by default it is the time of each attempt), as may ``predicted``, which we compute.
     """
     counts = Counter(event.event_id for event in feedback)
     doubtful = [name for name, count in counts.items() if count > 1 or name not in new]
     stored: dict[str, tuple[Any, ...]] = {}
     columns = [FEEDBACK.c[name] for name in CONTENT_FIELDS]
-    for first in range(0, len(doubtful), LOOK_UP_ROWS):
-        names = doubtful[first : first + LOOK_UP_ROWS]
+    for first in range(0, len(doubtful), QUERY_IDS):
+        names = doubtful[first : first + QUERY_IDS]
         query = select(FEEDBACK.c.event_id, *columns).where(FEEDBACK.c.event_id.in_(names))
         stored |= {row[0]: tuple(row[1:]) for row in connection.execute(query)}
     refused = [
@@ -214,6 +214,7 @@ def _check_duplicates(connection: Connection, feedback: Sequence[Feedback], new:
         raise EventConflict([feedback[index].event_id for index in refused], refused)
 
 
-def _insert_journal(connection: Connection, entry: JournalEntry) -> None:
+def insert_entry(connection: Connection, entry: JournalEntry) -> None:
+    """Append ``entry`` to the journal in the caller's transaction."""
     row = {"at": entry.at, "kind": entry.kind, "subject": entry.subject, "data": json.dumps(entry.data)}
     connection.execute(insert(JOURNAL), row)

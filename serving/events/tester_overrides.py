@@ -1,4 +1,4 @@
-"""A person's test overrides, taken out of every revision of every experiment and of the audit of changes."""
+"""Removes a user's test overrides from every revision of every experiment, and from the audit."""
 
 from __future__ import annotations
 
@@ -8,33 +8,29 @@ from typing import Any
 
 from sqlalchemy import select, update
 
+from serving.domain import ExperimentState
 from serving.events import rows
 from serving.events.event_tables import EXPERIMENTS, JOURNAL
 from serving.events.store import EventStore
 
 
 def erase_overrides(store: EventStore, user_id: str) -> int:
-    """Removes them all; an experiment that has one now gets a next revision, which replicas follow.
+    """Remove all overrides of a user; an experiment that has one now gets a new revision, for its replicas.
 
     Returns:
-        Stored values that named the person.
+        Number of stored values that named the user.
     """
     for state in store.experiments():
         if user_id in state.overrides:
-            others = {user: arm for user, arm in state.overrides.items() if user != user_id}
             store.save_experiment(
-                replace(state, overrides=others),
-                expected=state.revision,
-                actor="erasure",
-                reason="a person was erased",
+                _without(state, user_id), expected=state.revision, actor="erasure", reason="a user was erased"
             )
     erased = 0
     with store.engine.begin() as connection:
         for row in connection.execute(select(EXPERIMENTS)).all():
             state = rows.state_from(row.state)
             if user_id in state.overrides:
-                others = {user: arm for user, arm in state.overrides.items() if user != user_id}
-                text = rows.state_text(replace(state, overrides=others))
+                text = rows.state_text(_without(state, user_id))
                 same = (EXPERIMENTS.c.name == row.name) & (EXPERIMENTS.c.revision == row.revision)
                 connection.execute(update(EXPERIMENTS).where(same).values(state=text))
                 erased += 1
@@ -47,8 +43,12 @@ def erase_overrides(store: EventStore, user_id: str) -> int:
     return erased
 
 
+def _without(state: ExperimentState, user_id: str) -> ExperimentState:
+    return replace(state, overrides={user: arm for user, arm in state.overrides.items() if user != user_id})
+
+
 def _drop_override(value: Any, user_id: str) -> bool:
-    """Takes the person out of every ``overrides`` mapping within ``value``."""
+    """Remove the user from every ``overrides`` mapping within ``value``; whether there was one."""
     if isinstance(value, list):
         return sum(_drop_override(item, user_id) for item in value) > 0
     if not isinstance(value, dict):

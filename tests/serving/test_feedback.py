@@ -107,8 +107,9 @@ def test_feedback_is_stored_with_what_was_predicted_before(made: Running, releas
 def test_feedback_finds_its_arm_by_the_exposure(made: Running) -> None:
     answer = made.list("u7")
     made.rate("u7", ids(answer)[2], 4.0, "e1", exposure_id=answer["exposure_id"])
-    wait_for(lambda: len(list(made.service.store.joined(experiment="main"))) == 1)
-    told, shown = next(made.service.store.joined(experiment="main"))
+    wait_for(lambda: len(list(made.service.store.exposures())) == 1)
+    (shown,), (told,) = made.service.store.exposures(), made.service.store.feedback()
+    assert told.exposure_id == shown.exposure_id
     assert (shown.arm, shown.release_id, list(shown.items)) == ("a", answer["model_version"], ids(answer))
     assert told.item_id == shown.items[2]
 

@@ -90,7 +90,7 @@ def test_a_backup_put_back_by_other_means_is_erased_from_at_the_next_start(tmp_p
     _kept_key.cache_clear()
     with again.engine.begin() as connection:
         connection.exec_driver_sql("DELETE FROM journal WHERE kind = 'erasure'")
-    with pytest.raises(InputError, match="give the key file of then beside the store"):
+    with pytest.raises(InputError, match="restore the key file of that time next to the store"):
         repeat_erasures(again)
 
 
