@@ -1,1 +1,1 @@
-"""Arms compared so that the result can be trusted, and looked at every minute."""
+"""Comparison of an experiment's arms by anytime-valid tests."""

@@ -1,12 +1,11 @@
-"""Exposures and feedback added up for each user and arm, as they arrive: memory grows with users only.
+"""Running aggregates of exposures and feedback by user and arm: memory grows with the number of users.
 
-The unit is the user, because the user is what was randomised. A user belongs to the arm of their first
-exposure for good, also when a change of shares later shows them another: dropping those who come back would
-take the active people out of the arm that shrinks. A conversion is feedback that counts (``metrics``) on
-an item that the exposure had shown, once for each exposure and item. A user's outcome is fixed
-``window_seconds`` after their first exposure: only then do they enter the comparison, and what arrives late
-does not rewrite them, so the sequence that the test sees is one fixed value a user.
-Sessions without a user id belong to nobody and are left out.
+The unit is the user, who was randomised. A user stays in the arm of their first exposure, also when changed
+shares later show them another: dropping returning users would remove the active ones from a shrinking arm. A
+conversion is feedback that counts (``metrics``) on an item of the exposure, once for each exposure and item.
+A user's outcome is final ``window_seconds`` after their first exposure: only then do they enter the
+comparison, and late events do not change them, so the test sees one fixed value a user. Sessions without a
+user id are excluded.
 """
 
 from __future__ import annotations
@@ -20,16 +19,18 @@ import numpy as np
 from serving.domain import Exposure, Feedback
 from serving.experiments.experiment_metrics import DEFAULT_METRICS, Metric
 
-# Latencies in bins of 2%, from 0.01 ms: p99 to within 1%, in 1,000 numbers an arm.
+# Latencies in logarithmic bins of 2% from 0.01 ms: p99 to within 1%, with 1,000 counters an arm.
 BIN_GROWTH = math.log(1.02)
 LATENCY_BINS = 1000
 ANONYMOUS = "anonymous-"  # user ids that the server gives to sessions without one
 COVERAGE_USERS = 50
-CLOCK_SLACK_SECONDS = 10.0  # feedback may carry a time that much before its exposure's
+CLOCK_SLACK_SECONDS = 10.0  # that feedback may precede its exposure
 
 
 @dataclass(slots=True)
 class UserAggregates:
+    """One user of an experiment."""
+
     arm: str
     revision: int
     first_at: float
@@ -37,17 +38,19 @@ class UserAggregates:
     exposures: int = 0
     seen: int = 0  # exposures with an impression or a conversion
     worth: dict[str, float] = field(default_factory=dict)  # by metric, added up over exposures
-    counted: bool = False  # a comparison has used the outcome: it stays
+    counted: bool = False  # used by a comparison: the outcome is final
     merged: int = 0  # interleaved lists
     credit: dict[tuple[str, str], float] = field(default_factory=dict)  # by metric and arm
     squared_error: float = 0.0
     rated: int = 0
-    first_slow: bool = False  # whether the first list was: known at entry and never changed by what follows
+    first_slow: bool = False  # of the first list: known at entry, never changed by later events
     first_fallback: bool = False
 
 
 @dataclass(slots=True)
 class ArmAggregates:
+    """One arm of an experiment."""
+
     exposures: int = 0
     shadows: int = 0
     shadow_fallbacks: int = 0
@@ -59,21 +62,21 @@ class ArmAggregates:
     sources: Counter[str] = field(default_factory=Counter)
     items: set[str] = field(default_factory=set)
     latency: list[int] = field(default_factory=lambda: [0] * LATENCY_BINS)
-    # By stretch of time: answers, slow ones, fallbacks. By COVERAGE_USERS users: items in their first lists.
+    # By block of time: answers, slow ones, fallbacks. By COVERAGE_USERS users: items in their first lists.
     blocks: dict[int, list[int]] = field(default_factory=dict)
     coverage: list[int] = field(default_factory=list)
     _first_items: set[str] = field(default_factory=set)
     _first_users: int = 0
 
     def add_answer(self, block: int, *, slow: bool, fallback: bool) -> None:
-        """Count an answer in its stretch of time."""
+        """Count an answer in its block of time."""
         counts = self.blocks.setdefault(block, [0, 0, 0])
         counts[0] += 1
         counts[1] += slow
         counts[2] += fallback
 
     def add_first_list(self, items: tuple[str, ...]) -> None:
-        """Count a user's first list in the coverage of the users who entered beside them."""
+        """Count a user's first list in the coverage of its group of COVERAGE_USERS users."""
         self._first_items.update(items)
         self._first_users += 1
         if self._first_users == COVERAGE_USERS:
@@ -81,7 +84,7 @@ class ArmAggregates:
             self._first_items, self._first_users = set(), 0
 
     def percentile(self, share: float) -> float | None:
-        """Milliseconds that ``share`` of the answers stayed under, None before any."""
+        """The latency in milliseconds at quantile ``share``, None without answers."""
         counts = np.cumsum(self.latency)
         if counts[-1] == 0:
             return None
@@ -90,12 +93,13 @@ class ArmAggregates:
 
 
 def latency_bin(milliseconds: float) -> int:
+    """The bin of a latency."""
     return min(LATENCY_BINS - 1, max(0, int(math.log(max(milliseconds, 0.01) / 0.01) / BIN_GROWTH)))
 
 
 @dataclass
 class Aggregates:
-    """One experiment. ``left_out`` counts, by reason, what no comparison may use."""
+    """One experiment. ``left_out`` counts, by reason, events that no comparison may use."""
 
     arms: frozenset[str]
     window_seconds: float
@@ -112,8 +116,12 @@ class Aggregates:
     _seen: set[str] = field(default_factory=set)
     latest_at: float = 0.0
 
+    def matured(self, user: UserAggregates, now: float) -> bool:
+        """Whether the user's window is over, which makes their outcome final."""
+        return now >= user.first_at + self.window_seconds
+
     def add_exposure(self, exposure: Exposure) -> None:
-        """Add an exposure. From an arm the experiment does not have: counted and left out."""
+        """Add an exposure; one of an unknown arm is counted in ``left_out``."""
         if exposure.arm not in self.arms:
             self.left_out["unknown arm"] += 1
             return
@@ -143,8 +151,8 @@ class Aggregates:
             arm.add_first_list(exposure.items)
         user.crossed |= user.arm != exposure.arm
         if exposure.at < user.first_at and not user.counted:
-            # A clock went back, or a replica's batch came late: the earlier time is the true entry.
-            # Its arm and revision are the user's: the share in force must be that of the entry.
+            # A clock went back, or a batch came late: the earlier time is the entry, with its arm and
+            # revision, since the share in force must be that of the entry.
             self.left_out["late exposure, entry moved back"] += 1
             user.first_at, user.arm, user.revision = exposure.at, exposure.arm, exposure.revision
             user.first_slow, user.first_fallback = slow, fallback
@@ -156,7 +164,7 @@ class Aggregates:
         self.latest_at = max(self.latest_at, exposure.at)
 
     def add_feedback(self, feedback: Feedback, exposure: Exposure | None) -> None:
-        """Add feedback with the exposure that it answers, None when nobody knows that one."""
+        """Add feedback with its exposure, None for an unknown one."""
         if feedback.exposure_id is None:
             if feedback.kind != "rating" and any(feedback.kind in metric.events for metric in self.metrics):
                 self.left_out[f"{feedback.kind} without an exposure"] += 1
@@ -195,7 +203,7 @@ class Aggregates:
     def _convert(
         self, arm: ArmAggregates, user: UserAggregates | None, feedback: Feedback, exposure: Exposure
     ) -> None:
-        """Count the conversions of one event; ``user`` is None outside of their window."""
+        """Count the conversions of one event; ``user`` is None outside of the window."""
         seen = feedback.kind == "impression"
         for index, metric in enumerate(self.metrics):
             rule = metric.events.get(feedback.kind)
@@ -224,7 +232,7 @@ class Aggregates:
     def _credit(
         self, user: UserAggregates, metric: str, exposure: Exposure, item_id: str, weight: float
     ) -> None:
-        """Credit the arm that brought an item with its largest conversion, once for each list."""
+        """Credit the arm that contributed an item with its largest conversion, once for each list."""
         arm, key = exposure.teams[exposure.items.index(item_id)], (metric, exposure.exposure_id, item_id)
         more = weight - self._credited.get(key, 0.0)
         if arm and more > 0:

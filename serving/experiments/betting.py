@@ -1,18 +1,19 @@
-"""A test by betting: is the treatment better or worse, valid at every look, any sample size, rate and share.
+"""Anytime-valid test by betting of a difference of two arms' means, for any sample size, rate and share.
 
 Waudby-Smith and Ramdas, "Estimating means of bounded random variables by betting" (JRSS-B 2024), on the
-inverse-propensity contrast of a randomised experiment. Users are added once, in the order in which they
-entered. For a user with outcome y in [0, 1], T = 1 in the treatment and p the chance of that at their entry,
+inverse-propensity contrast of a randomised experiment. Users are added once, in the order of their entry. For
+a user with outcome y in [0, 1], T = 1 in the treatment and p the probability of that at their entry,
 
     x = (T - p) (y - m),   E[x] = p (1 - p) (mean of treatment - mean of control),
 
-whatever m is, as long as it was known before y. So under equal means prod(1 + k x) is a martingale for every
-bet k known before, and a mixture over bets that reaches 1/alpha is a reason to reject (Ville's inequality):
-no minimum sample, no planned size, no variance that could be zero by chance. p comes from the shares that
-were in force, never from counts, so changed shares and trends over time do no harm.
+for any m that does not depend on y. So under equal means prod(1 + k x) is a martingale for every bet k chosen
+before, and a mixture over bets that reaches 1/alpha rejects (Ville's inequality): no minimum or planned
+sample size, no estimate of the variance. p comes from the shares in force, never from counts, so changed
+shares and trends over time do no harm.
 
-The centre m is the running mean, or a regression on what was known of a user before (CUPED): any centre is
-exact, a good one is quicker. Bets are z s for 16 z, a mixture that needs no guess at the effect's size.
+The centre m is the running mean, or a regression on earlier data of the user (CUPED): the test is exact for
+any centre, and faster with a good one. Bets are z s for 16 values of z, a mixture that needs no expected
+effect.
 """
 
 from __future__ import annotations
@@ -30,9 +31,9 @@ from recsys.types import BoolArray, FloatArray
 Z = np.arange(0.1, 3.2, 0.2)  # 16 bets, in units of the scale
 WEIGHTS = np.exp(-(Z**2) / 2) / np.exp(-(Z**2) / 2).sum()
 RATE_SCALE = 0.25
-WORTH_SEEING = 0.05  # of the mean squared error: the effect that bets on accuracy are made for
-PRIOR_USERS = 20.0  # pseudo-users of the running variance, with the largest variance there can be
-SAFE = 0.95  # of the largest bet that cannot lose everything
+DESIGN_EFFECT = 0.05  # of the mean squared error: bets on accuracy are best at this effect
+PRIOR_USERS = 20.0  # pseudo-users of the running variance, with the largest possible variance
+SAFE = 0.95  # of the largest bet that cannot lose all wealth
 REFIT_EVERY = 50  # users between fits of the regression
 SHRINK_USERS = 50.0
 CHUNK = 8192
@@ -41,10 +42,10 @@ Kind = Literal["rate", "error"]
 
 @dataclass(frozen=True)
 class Evidence:
-    """What the bets came to. Outcomes are on their own scale; larger is better.
+    """Result of the bets, on the outcomes' own scale; larger is better.
 
-    ``better`` and ``worse`` are the largest values that the two e-processes ever had (natural logarithms);
-    ``threshold`` is the logarithm that decides. ``low`` <= difference <= ``high`` at all looks at once.
+    ``better`` and ``worse`` are the running maxima of the two e-processes (natural logarithms); ``threshold``
+    is the logarithm at which they reject. ``low`` <= difference <= ``high`` at all looks simultaneously.
     """
 
     estimate: float
@@ -67,17 +68,17 @@ class Evidence:
 
     @property
     def standard_error(self) -> float:
-        """Of the estimate, at this number of users; for planning only, the interval does not use it."""
+        """Standard error of the estimate; for planning only, the interval does not use it."""
         return math.sqrt(self.variance / max(self.users * self.weight, 1e-12))
 
 
 def users_needed(effect: float, variance: float, weight: float, *, power: float = 0.8) -> int:
-    """Users in all at which ``power`` (0.5 or 0.8) of the runs have decided on a difference of ``effect``.
+    """Total users at which a difference of ``effect`` is detected with ``power``.
 
     Args:
         effect: the difference of the arms' means.
-        variance: of an outcome around its centre, on the same scale.
-        weight: p (1 - p), p the treatment's share of the two arms' users.
+        variance: variance of an outcome around its centre, on the same scale.
+        weight: p (1 - p), with p the treatment's share of the two arms' users.
         power: 0.5 or 0.8.
     """
     if effect == 0 or weight <= 0:
@@ -87,7 +88,7 @@ def users_needed(effect: float, variance: float, weight: float, *, power: float 
 
 
 def centres(outcome: FloatArray, covariate: FloatArray | None) -> NDArray[np.float64]:
-    """(n,) what each outcome in [0, 1] was expected to be, from the users before it alone."""
+    """(n,) expected value of each outcome in [0, 1], from the users before it alone."""
     n = len(outcome)
     before = np.concatenate([[0.0], np.cumsum(outcome)[:-1]])
     mean = (before + 0.02) / (np.arange(n) + 1)
@@ -95,7 +96,7 @@ def centres(outcome: FloatArray, covariate: FloatArray | None) -> NDArray[np.flo
         return np.clip(mean, 0.0, 1.0)
     x = np.asarray(covariate, dtype=np.float64)
     xs, xx, xy = (np.concatenate([[0.0], np.cumsum(part)]) for part in (x, x**2, x * outcome))
-    fitted = np.arange(n) // REFIT_EVERY * REFIT_EVERY  # users that the regression at each row has seen
+    fitted = np.arange(n) // REFIT_EVERY * REFIT_EVERY  # number of users in the regression of each row
     count = np.maximum(fitted, 1)
     ys = np.concatenate([[0.0], np.cumsum(outcome)])[fitted]
     spread = xx[fitted] - xs[fitted] ** 2 / count
@@ -118,7 +119,7 @@ def bet(
     treatments: int = 1,
     alpha: float = 0.05,
 ) -> Evidence:
-    """Compare two arms over users in the order of their entry.
+    """Compare two arms; users are in the order of their entry.
 
     Args:
         outcome: (n,) in [0, ``bound``]; clipped to it. Larger is better.
@@ -126,9 +127,9 @@ def bet(
         share: (n,) the treatment's share of the two arms when the user entered, strictly between 0 and 1.
         bound: the largest outcome.
         kind: "rate", or "error" for ``bound`` minus a squared error: decides the scale of the bets.
-        covariate: (n,) what was known of the user before their entry.
-        treatments: compared with the same control: ``alpha`` is divided over them (Bonferroni).
-        alpha: of any false verdict, both directions together.
+        covariate: (n,) a figure of the user from before their entry.
+        treatments: number of arms compared with this control; ``alpha`` is divided over them (Bonferroni).
+        alpha: probability of a false verdict in either direction.
 
     Raises:
         ValueError: a share that is not strictly between 0 and 1.
@@ -143,8 +144,8 @@ def bet(
     variance = np.cumsum(np.concatenate([[PRIOR_USERS / 4], (y - m) ** 2]))[:-1] / (
         PRIOR_USERS + np.arange(n)
     )
-    scale = np.full(n, RATE_SCALE) if kind == "rate" else WORTH_SEEING * (1 - m) / variance
-    # The most that may be bet without losing everything at the worst outcome there can be.
+    scale = np.full(n, RATE_SCALE) if kind == "rate" else DESIGN_EFFECT * (1 - m) / variance
+    # The largest bets that cannot lose all wealth at the worst possible outcome.
     highest = SAFE / np.maximum(np.maximum((1 - p) * m, p * (1 - m)), 1e-9)
     lowest = SAFE / np.maximum(np.maximum((1 - p) * (1 - m), p * m), 1e-9)
     return _evidence(
@@ -153,12 +154,13 @@ def bet(
 
 
 def bet_on_preference(preference: FloatArray, *, treatments: int = 1, alpha: float = 0.05) -> Evidence:
-    """Is the mean of (n,) users' preferences, each in [-1, 1], in the order of their entry, other than 0?
+    """Test whether the mean of (n,) preferences in [-1, 1] differs from 0; users are in the order of their
+    entry.
 
     The bets of ``bet`` on the preferences themselves: under a mean of 0 prod(1 + k x) is a martingale.
     """
     x = np.clip(np.asarray(preference, dtype=np.float64), -1.0, 1.0)
-    limit = np.full(len(x), SAFE / 2)  # x - t, for any mean t that the interval is asked about, is below 2
+    limit = np.full(len(x), SAFE / 2)  # |x - t| is below 2 for every mean t in the interval
     scale = np.full(len(x), RATE_SCALE)
     return _evidence(
         x, np.ones(len(x)), scale, (limit, limit), bound=1.0, variances=x**2, tests=treatments, alpha=alpha
@@ -178,7 +180,7 @@ def _evidence(
 ) -> Evidence:
     """Both e-processes over (n,) increments ``x`` whose expectation is ``w`` times the difference.
 
-    ``scale`` is the unit of the bets, ``limits`` the most that may be bet upwards and downwards."""
+    ``scale`` is the unit of the bets, ``limits`` the largest bets upwards and downwards."""
     threshold, n = math.log(2 * tests / alpha), len(x)
     best, sums = [], []
     for sign, limit in zip((1.0, -1.0), limits, strict=True):
@@ -234,7 +236,7 @@ def _end(sums: tuple[FloatArray, FloatArray, FloatArray], threshold: float, *, b
         return _log_mixture(wealth - slopes * at - curves * at * at / 2) - threshold
 
     start = max(-1.0, below - 2.0)
-    # The second-order form is a parabola in t: only its falling branch, right of the top, means anything.
+    # The second-order form is a parabola in t: only its falling branch, right of the top, is valid.
     grid = np.linspace(below, start, 81)
     over = excess(grid) >= 0
     ends = np.flatnonzero(over[1:] & ~over[:-1])

@@ -1,8 +1,8 @@
-"""The difference of two arms' means over users, sharpened by what was known before (CUPED).
+"""The difference of two arms' means over users, with variance reduction by CUPED.
 
-CUPED (Deng, Xu, Kohavi, Walker, WSDM 2013): subtract theta * (x - mean x) from the outcome, where x
-was known before the user entered, so that no arm can have moved it. theta is the pooled regression
-within arms, which stays right when arms are of unequal size.
+CUPED (Deng, Xu, Kohavi, Walker, WSDM 2013): subtract theta * (x - mean x) from the outcome, where x is
+measured before the user entered and therefore independent of the arm. theta is the pooled regression within
+arms, which is unbiased for arms of unequal size.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from recsys.types import BoolArray, FloatArray
 
 @dataclass(frozen=True)
 class Difference:
-    """Treatment minus control. ``variance_kept`` is the share of variance that the covariate left."""
+    """Treatment minus control. ``variance_kept`` is the share of variance that remains after CUPED."""
 
     estimate: float
     standard_error: float
@@ -30,7 +30,7 @@ class Difference:
 
 
 def adjust(outcome: FloatArray, covariate: FloatArray, treated: BoolArray) -> FloatArray:
-    """(n,) outcomes with the part that ``covariate`` explains taken out; means over all users stay."""
+    """(n,) outcomes without the part that ``covariate`` explains; the mean over all users stays."""
     centred = np.array(covariate, dtype=np.float64)
     residual = np.array(outcome, dtype=np.float64)
     for side in (treated, ~treated):
@@ -43,7 +43,7 @@ def adjust(outcome: FloatArray, covariate: FloatArray, treated: BoolArray) -> Fl
 
 
 def difference(outcome: FloatArray, treated: BoolArray, covariate: FloatArray | None = None) -> Difference:
-    """Compare (n,) user outcomes; each arm needs two users at least (ValueError)."""
+    """Compare (n,) outcomes of users. Raises ValueError where an arm has fewer than two."""
     treatment, control = int(treated.sum()), int((~treated).sum())
     if min(treatment, control) < 2:
         raise ValueError(f"expected two users in each arm, got {control} and {treatment}")

@@ -1,10 +1,9 @@
-"""Since when an experiment has been the one that it is: what may be counted together.
+"""Epochs of an experiment: the revisions whose events may be counted together.
 
-Shares may change while people are counted (the stages of the sample-ratio test take care of it), but the arms
-that take part in an interleaved experiment may not. Another release behind an arm, another share of
-exploration, another set of arms or another salt is another experiment: what was seen of the one before says
-nothing about it, and is left where it lies. So are other metrics: rules that were chosen with the outcomes
-in sight must not be judged on those outcomes.
+Shares may change within an epoch (the sample-ratio test works by stage), but not the arms of an interleaved
+experiment. Another release, share of exploration, set of arms or salt is another experiment, whose earlier
+events do not count. So are other metrics: rules chosen with the outcomes in sight must not be judged on those
+outcomes.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ EpochKey = tuple[str, str, str, tuple[str, ...], frozenset[tuple[str, str, float
 
 @dataclass(frozen=True)
 class ExperimentEpoch:
-    """``states`` are its revisions, oldest first; ``began`` is when the first was made, Unix seconds."""
+    """Consecutive revisions with one key, oldest first; ``began`` is the time of the first, Unix seconds."""
 
     key: EpochKey
     states: tuple[ExperimentState, ...]
@@ -36,13 +35,14 @@ class ExperimentEpoch:
 
 
 def epoch_key(state: ExperimentState) -> EpochKey:
+    """What must be equal in all revisions of an epoch."""
     arms = frozenset((arm.name, arm.release, arm.explore) for arm in state.arms)
     metrics = json.dumps(state.metrics, sort_keys=True)
     return state.salt, metrics, state.kind, state.interleaved_arms, arms
 
 
 def current_epoch(store: EventStore, state: ExperimentState) -> ExperimentEpoch:
-    """The unbroken run of revisions up to ``state`` with its salt, arms and releases."""
+    """The epoch of ``state``."""
     history = store.experiment_history(state.name, count=10_000)
     states = _same_epoch([past for past in history if past.revision <= state.revision], epoch_key(state))
     first = states[0].revision

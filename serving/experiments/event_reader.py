@@ -1,7 +1,7 @@
-"""The event store read into tallies, a little at a time: only rows that are new since the last look.
+"""Incremental reader of the event store: adds the rows that are new since the last call to aggregates.
 
-An answer's exposure may be stored a moment after the feedback on it (two replicas, two batches), so
-feedback whose exposure is not there yet waits ``PATIENCE`` seconds before it counts as unknown.
+An exposure may be stored a moment after the feedback on it (two replicas, two batches), so feedback without
+an exposure waits ``EXPOSURE_WAIT_SECONDS`` before it counts as unknown.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ EXPOSURE_WAIT_SECONDS = 60.0
 
 @dataclass
 class EventReader:
-    """Keeps one experiment's tally up to date. Not safe for two threads at once.
+    """Keeps one experiment's aggregates up to date. Not thread-safe.
 
-    Only exposures of ``revision`` or later, made at ``since`` or later, are looked at. ``also`` hears of
-    every one of them, shadows too."""
+    Reads exposures of ``revision`` or later, made at ``since`` or later; ``also`` is called with each of
+    them, shadow exposures included."""
 
     store: EventStore
     experiment: str
@@ -40,7 +40,7 @@ class EventReader:
     _waiting: list[Feedback] = field(default_factory=list)
 
     def catch_up(self, now: float) -> Aggregates:
-        """Read what is new; ``now`` decides which feedback has waited long enough."""
+        """Read new rows; ``now`` decides which feedback has waited long enough."""
         conditions = (EXPOSURES.c.experiment == self.experiment, EXPOSURES.c.revision >= self.revision)
         for row in self._pages(EXPOSURES, "_exposures_seen", *conditions):
             exposure = exposure_from(row, scores=False)
@@ -65,7 +65,7 @@ class EventReader:
         exposures = {row.exposure_id: row for row in stored}
         for feedback in rows:
             row = exposures.get(feedback.exposure_id)
-            # An exposure that was stored since this look began is shown at the next, its feedback after it.
+            # An exposure stored since this call began is read by the next, before its feedback.
             unseen = row is not None and self._counts(row) and row.seq > self._exposures_seen
             if unseen or (row is None and now - feedback.at < EXPOSURE_WAIT_SECONDS):
                 self._waiting.append(feedback)
@@ -77,7 +77,7 @@ class EventReader:
         return counted and row.at >= self.since
 
     def _pages(self, table: Any, seen: str, *conditions: Any) -> Iterator[Any]:
-        """New rows by ``seq``; what does not count is left out by the database, not read and dropped."""
+        """New rows by ``seq``; the database filters those that do not count."""
         while True:
             query = select(table).where(table.c.seq > getattr(self, seen), table.c.at >= self.since)
             query = query.where(*conditions).order_by(table.c.seq).limit(PAGE_ROWS)

@@ -1,8 +1,7 @@
-"""What an experiment measures: which feedback converts a list, from which value on, how much it is worth.
+"""Metrics of an experiment: which feedback is a conversion, from which value on, with which weight.
 
-A list is worth the largest weight among the conversions on it, so a click repeated fifty times is one. A
-user's outcome is the mean worth of their lists: of all that were served, or of those that they saw (an
-``impression`` or a conversion says so).
+A list is worth the largest weight among its conversions, so a repeated click counts once. A user's outcome is
+the mean worth of their lists: of all served, or of those seen (with an ``impression`` or a conversion).
 """
 
 from __future__ import annotations
@@ -23,15 +22,15 @@ SPAN = re.compile(r"^\s*([0-9]+(?:\.[0-9]+)?)\s*(second|minute|hour|day|week)s?\
 
 @dataclass(frozen=True)
 class EventRule:
-    """``weight`` of a conversion; ``at_least`` is the value from which on it is one (None: any); ``liked``
-    puts ``LIKED`` of the release's scale there."""
+    """A conversion's ``weight``; ``at_least`` is the smallest value that counts (None: any); ``liked`` sets
+    it to ``LIKED`` of the release's scale."""
 
     weight: float = 1.0
     at_least: float | None = None
     liked: bool = False
 
     def weight_of(self, value: float | None) -> float:
-        """0 where ``value`` is too small, or missing where one is asked for."""
+        """The weight of a conversion with ``value``; 0 where it is below ``at_least``, or missing."""
         if self.at_least is None:
             return self.weight
         return self.weight if value is not None and value >= self.at_least else 0.0
@@ -39,7 +38,7 @@ class EventRule:
 
 @dataclass(frozen=True)
 class Metric:
-    """``events`` maps a kind of feedback to its rule. An outcome lies between 0 and ``bound``."""
+    """A metric. ``events`` maps kinds of feedback to rules; outcomes lie between 0 and ``bound``."""
 
     name: str = HIT_RATE
     events: Mapping[str, EventRule] = field(
@@ -52,7 +51,7 @@ class Metric:
         return max(rule.weight for rule in self.events.values())
 
     def on_scale(self, low: float, high: float) -> Metric:
-        """With ``at_least`` of rules on liked ratings on a release's scale."""
+        """With ``at_least`` of ``liked`` rules for ratings from ``low`` to ``high``."""
         liked = low + LIKED * (high - low)
         events = {
             kind: replace(rule, at_least=liked) if rule.liked else rule for kind, rule in self.events.items()
@@ -65,14 +64,14 @@ DEFAULT_METRICS = (Metric(),)
 
 @dataclass(frozen=True)
 class MetricSet:
-    """What an experiment measures; ``primary`` decides, and stands first where conversions count for it."""
+    """The metrics of an experiment; ``primary`` decides, and is the first unless it is accuracy."""
 
     metrics: tuple[Metric, ...] = DEFAULT_METRICS
     primary: str = HIT_RATE
 
 
 def metric_set(rules: Mapping[str, Any]) -> MetricSet:
-    """From a YAML's ``metrics`` as plain values: ``primary`` and a rule (events, exposures) for each name."""
+    """The metrics of JSON values: ``primary``, and a rule (events, exposures) for each further name."""
     primary = str(rules.get("primary", HIT_RATE))
     metrics = [
         Metric(
@@ -89,7 +88,7 @@ def metric_set(rules: Mapping[str, Any]) -> MetricSet:
 
 
 def check_thresholds(metrics: Sequence[Metric], low: float, high: float) -> None:
-    """Raises InputError for an ``at_least`` outside of a release's ratings, ``low`` to ``high``."""
+    """Raises InputError for an ``at_least`` outside of the rating scale, ``low`` to ``high``."""
     for metric in metrics:
         for kind, rule in metric.events.items():
             if rule.at_least is not None and not low <= rule.at_least <= high:
@@ -108,7 +107,7 @@ def seconds_of(words: str) -> float:
 
 
 def words_of(seconds: float) -> str:
-    """A span in the largest unit that it is a whole number of, or has at least two of."""
+    """A duration in its largest unit that gives a whole number, or at least two."""
     for unit in ("day", "hour", "minute", "second"):
         count = seconds / UNITS[unit]
         if (count == int(count) and count >= 1) or count >= 2:

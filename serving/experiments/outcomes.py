@@ -1,4 +1,4 @@
-"""From a tally to an answer: what each arm did, the differences, the verdict."""
+"""Results of an experiment: each arm's figures, the differences between arms, the verdict."""
 
 from __future__ import annotations
 
@@ -15,15 +15,17 @@ from serving.experiments import sample_ratio
 from serving.experiments.aggregates import Aggregates, ArmAggregates, UserAggregates
 from serving.experiments.betting import Evidence, bet
 from serving.experiments.difference import Difference, difference
+from serving.experiments.entrants import Entrants, entrants, planned_shares
 from serving.experiments.experiment_metrics import ACCURACY, Metric, words_of
-from serving.experiments.guardrails import SQUARED_ERROR_CAP, Limits, alarms, chances_of, guardrails
+from serving.experiments.guardrails import SQUARED_ERROR_CAP, Limits, alarms, guardrails
 from serving.experiments.segments import Segment
 from serving.experiments.verdict import ExperimentDecision, Verdict, decide_experiment
 
 
 @dataclass(frozen=True)
 class Interval:
-    """``low`` <= true value <= ``high`` at all times at once, with probability 1 - ``alpha``."""
+    """A confidence sequence: ``low`` <= true value <= ``high`` at all times, with probability 1 -
+    ``alpha``."""
 
     estimate: float
     low: float
@@ -33,8 +35,8 @@ class Interval:
 
 @dataclass(frozen=True)
 class ArmResult:
-    """``hit_rate`` is conversions an exposure; ``rmse`` in stars on what users really rated. Of interleaved
-    lists ``brought`` are the items that the arm brought, ``credited`` the conversions on those."""
+    """One arm. ``hit_rate`` is conversions per exposure, ``rmse`` is in stars on users' ratings. In
+    interleaved lists ``brought`` counts the arm's items, ``credited`` the conversions on them."""
 
     arm: str
     users: int
@@ -54,7 +56,7 @@ class ArmResult:
 
 @dataclass(frozen=True)
 class PreferenceCounts:
-    """People whose conversions favour the treatment, the control, or neither (``ties``)."""
+    """Users whose conversions favour the treatment, the control, or neither (``ties``)."""
 
     treatment: int
     control: int
@@ -63,8 +65,8 @@ class PreferenceCounts:
 
 @dataclass(frozen=True)
 class ArmComparison:
-    """A treatment against the first arm, on ``metric`` (larger is better): the difference of the arms' means,
-    or of ``kind`` "interleaved" the mean of people's preferences (see ``preference``)."""
+    """A treatment against the first arm on ``metric`` (larger is better): the difference of the arms' means,
+    or for ``kind`` "interleaved" the users' mean preference (see ``preference``)."""
 
     metric: str
     treatment: str
@@ -81,13 +83,14 @@ class ArmComparison:
 
 
 def arm_result(name: str, tally: Aggregates, now: float) -> ArmResult:
+    """The figures of one arm at ``now``, Unix seconds."""
     arm = tally.by_arm.get(name, ArmAggregates())
     users = [user for user in tally.users.values() if user.arm == name]
     fallbacks = arm.sources["popular"]
     return ArmResult(
         arm=name,
         users=len(users),
-        users_matured=sum(matured(user, tally, now) for user in users),
+        users_matured=sum(tally.matured(user, now) for user in users),
         exposures=arm.exposures,
         conversions=arm.conversions,
         hit_rate=arm.conversions / arm.exposures if arm.exposures else None,
@@ -102,17 +105,13 @@ def arm_result(name: str, tally: Aggregates, now: float) -> ArmResult:
     )
 
 
-def matured(user: UserAggregates, tally: Aggregates, now: float) -> bool:
-    return now >= user.first_at + tally.window_seconds
-
-
 def errors(users: Sequence[UserAggregates]) -> FloatArray:
-    """(n,) mean squared errors of users who rated."""
+    """(n,) mean squared error of each user; all of them have rated."""
     return np.array([user.squared_error / user.rated for user in users], dtype=np.float64)
 
 
 def outcomes(users: Sequence[UserAggregates], metric: Metric) -> FloatArray:
-    """(n,) mean worth of a user's lists, those served or those seen, between 0 and the metric's bound."""
+    """(n,) mean worth of each user's lists, served or seen, between 0 and the metric's bound."""
     lists = [user.exposures if metric.exposures == "served" else user.seen for user in users]
     worth = [user.worth.get(metric.name, 0.0) for user in users]
     return np.array([w / max(1, n) for w, n in zip(worth, lists, strict=True)]).clip(0.0, metric.bound)
@@ -132,48 +131,45 @@ def compare(
     treatments: int = 1,
     segment: Segment | None = None,
 ) -> ArmComparison:
-    """A treatment against the control, by the bets of ``betting``.
+    """Compare a treatment with the control by the bets of ``betting``.
 
-    Users count once, in the order of their entry, in their first arm, with the shares that were in force at
-    the revision at which they entered. A revision that gave one of the two arms nobody says nothing.
+    Users count once, in the order of their entry, in their first arm, with the shares of the revision at
+    which they entered.
 
     Args:
-        tally: what was shown and done.
+        tally: exposures and feedback.
         history: the experiment's revisions, for the shares.
-        covariate: what was known of a user before (0 for others).
-        lost_events: events known to be lost.
-        treatments: how many are compared with this control; alpha is divided over them.
-        segment: only these users, as a secondary figure.
+        covariate: a figure of each user from before their entry (0 for others).
+        lost_events: number of events known to be lost.
+        treatments: number of arms compared with this control; alpha is divided over them.
+        segment: compare these users alone, as a secondary result.
     """
-    shares = planned_shares(history)
-    chances = chances_of(treatment, control, shares)
     tests = treatments * (segment.of if segment else 1)
-    chosen = []
-    for user_id, user in tally.users.items():
-        chance = chances.get(user.revision)
-        inside = segment is None or user_id in segment.users
-        if user.arm in (control, treatment) and chance and inside and matured(user, tally, now):
-            user.counted = True
-            chosen.append((user.first_at, user_id, user, chance))
-    chosen.sort(key=lambda row: row[:2])
+
+    def include(user_id: str, user: UserAggregates) -> bool:
+        return (segment is None or user_id in segment.users) and tally.matured(user, now)
+
+    shares = planned_shares(history)
+    entered = entrants(tally, shares, control=control, treatment=treatment, include=include)
+    for user in entered.users:
+        user.counted = True
     rated = metric == ACCURACY
-    differ = rated and _who_rates(chosen, treatment)
-    analysed = [row for row in chosen if not rated or row[2].rated]
-    chosen = analysed
-    users = [user for _, _, user, _ in chosen]
-    treated = np.array([user.arm == treatment for user in users], dtype=np.bool_)
+    differ = rated and _rating_differs(entered)
+    if rated:
+        entered = entered.rated()
+    treated = entered.treated
     covariates = (
-        None if covariate is None else np.array([covariate.get(name, 0.0) for _, name, _, _ in chosen])
+        None if covariate is None else np.array([covariate.get(name, 0.0) for name in entered.user_ids])
     )
-    measured = next((found for found in tally.metrics if found.name == metric), None)
+    measured = next((candidate for candidate in tally.metrics if candidate.name == metric), None)
     if measured is None and not rated:
         raise ValueError(f"no metric {metric!r}; there are {[measure.name for measure in tally.metrics]}")
-    values = -errors(users) if measured is None else outcomes(users, measured)
+    values = -errors(entered.users) if measured is None else outcomes(entered.users, measured)
     cap = limits.squared_error_cap or SQUARED_ERROR_CAP
     evidence = bet(
         values if measured else cap + values,
         treated,
-        np.array([share for *_, share in chosen], dtype=np.float64),
+        entered.shares,
         bound=measured.bound if measured else cap,
         kind="rate" if measured else "error",
         covariate=covariates,
@@ -182,7 +178,7 @@ def compare(
     )
     ready = min(int(treated.sum()), int((~treated).sum())) >= 2
     everybody = list(tally.users.values())
-    fixed = [user for user in everybody if matured(user, tally, now)]
+    fixed = [user for user in everybody if tally.matured(user, now)]
     parts = [everybody] if len(fixed) == len(everybody) else [everybody, fixed]
     ratio = min(  # of all who entered, and of those whose outcome is fixed
         (sample_ratio.check(users_assigned(history, part)) for part in parts),
@@ -217,12 +213,12 @@ def compare(
     )
 
 
-def _who_rates(rows: Sequence[tuple[float, str, UserAggregates, float]], treatment: str) -> bool:
-    """Whether an arm's users rate more often than the other's: then who rated was chosen after treatment."""
+def _rating_differs(entered: Entrants) -> bool:
+    """Whether users of one arm rate more often, so that who rated was selected after the treatment."""
     evidence = bet(
-        np.array([bool(user.rated) for _, _, user, _ in rows], dtype=np.float64),
-        np.array([user.arm == treatment for _, _, user, _ in rows], dtype=np.bool_),
-        np.array([share for *_, share in rows], dtype=np.float64),
+        np.array([user.rated > 0 for user in entered.users], dtype=np.float64),
+        entered.treated,
+        entered.shares,
         alpha=sample_ratio.BLOCK_BELOW,
     )
     return evidence.ships or evidence.stops
@@ -232,16 +228,11 @@ def _mean(values: FloatArray) -> float | None:
     return float(values.mean()) if len(values) else None
 
 
-def planned_shares(history: Sequence[ExperimentState]) -> dict[int, dict[str, float]]:
-    """Revision -> arm -> share."""
-    return {state.revision: {arm.name: arm.share for arm in state.arms} for state in history}
-
-
 def users_assigned(
     history: Sequence[ExperimentState], users: Sequence[UserAggregates]
 ) -> list[tuple[tuple[int, ...], tuple[float, ...]]]:
-    """Those of ``users`` who entered each arm at each revision, with the shares that then held; the arms are
-    those of all revisions, in the order of the newest."""
+    """Users who entered each arm at each revision, with the planned shares; arms of all revisions, in the
+    order of the newest."""
     counts = Counter((user.revision, user.arm) for user in users)
     entries = {revision for revision, _ in counts}
     stages = []
@@ -266,7 +257,7 @@ def as_json(
     *,
     segments: Sequence[ArmComparison] = (),
 ) -> JsonObject:
-    """The body of ``GET /v1/experiments/{name}/results``, times and shares as plain numbers."""
+    """The body of ``GET /v1/experiments/{name}/results``."""
 
     def row(comparison: ArmComparison) -> JsonObject:
         body = asdict(comparison)

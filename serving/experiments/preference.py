@@ -1,9 +1,9 @@
-"""Interleaved experiments: which arm's items people convert on, person by person.
+"""Results of interleaved experiments: the arm whose items each user converts on.
 
-Everybody sees both arms' items, so each person is a comparison of their own, and what makes people differ
-(how often they come, how readily they click) drops out: it takes a fraction of the people of a split. A
-person's preference is the sign of the treatment's credit minus the control's within the window: +1, -1, or 0
-without a difference. Its mean is a preference, no lift.
+Every user sees the items of both arms, so each is a paired comparison, which removes differences between
+users (how often they visit, how readily they click): it takes a fraction of the users of a split. A user's
+preference is the sign of the treatment's credit minus the control's within the window: +1, -1, or 0 for a
+tie. The mean is a preference, not a lift.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from serving.experiments import sample_ratio
 from serving.experiments.aggregates import Aggregates, UserAggregates
 from serving.experiments.betting import bet_on_preference
 from serving.experiments.guardrails import Limits
-from serving.experiments.outcomes import ArmComparison, Interval, PreferenceCounts, matured
+from serving.experiments.outcomes import ArmComparison, Interval, PreferenceCounts
 from serving.experiments.segments import Segment
 from serving.experiments.verdict import decide_experiment
 
 
 def preferences(users: Sequence[UserAggregates], metric: str, *, control: str, treatment: str) -> FloatArray:
-    """(n,) the sign of the treatment's credit minus the control's of each user: 1, 0 or -1."""
+    """(n,) sign of the treatment's credit minus the control's, by user."""
     credits = [
         user.credit.get((metric, treatment), 0.0) - user.credit.get((metric, control), 0.0) for user in users
     ]
@@ -43,19 +43,15 @@ def compare_preferences(
     treatments: int = 1,
     segment: Segment | None = None,
 ) -> ArmComparison:
-    """A treatment against the control in interleaved lists, by the bets of ``betting``.
+    """Compare a treatment with the control in interleaved lists by the bets of ``betting``.
 
-    Args:
-        tally: what was shown and done while the same arms took part.
-        lost_events: events known to be lost.
-        treatments: how many are compared with this control; alpha is divided over them.
-        segment: only these users, as a secondary figure.
+    Args: as ``outcomes.compare``; ``tally`` covers the time in which the same arms took part.
     """
     tests = treatments * (segment.of if segment else 1)
     chosen = []
     for user_id, user in tally.users.items():
         inside = segment is None or user_id in segment.users
-        if inside and user.merged and matured(user, tally, now):
+        if inside and user.merged and tally.matured(user, now):
             user.counted = True
             chosen.append((user.first_at, user_id, user))
     chosen.sort(key=lambda row: row[:2])

@@ -1,8 +1,8 @@
-"""Did each arm get the share of users that it was meant to get? Asked first: if not, nothing else counts.
+"""Sample ratio test: did each arm get its planned share of users? Without that no result is valid.
 
-An anytime-valid multinomial test (Lindon and Malek, "Anytime-valid inference for multinomial count
-data", NeurIPS 2022): the Bayes factor of a Dirichlet around the planned shares against the shares
-themselves is a martingale without a mismatch, so it may be looked at after every user.
+An anytime-valid multinomial test (Lindon and Malek, "Anytime-valid inference for multinomial count data",
+NeurIPS 2022): the Bayes factor of a Dirichlet around the planned shares against the shares themselves is a
+martingale under the planned shares, so it may be evaluated after every user.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import gammaln
 
-# Weight of the Dirichlet prior: how tightly the alternative sits around the planned shares.
+# Concentration of the Dirichlet prior around the planned shares.
 CONCENTRATION = 100.0
 WARN_BELOW = 0.05
 BLOCK_BELOW = 0.01
@@ -21,7 +21,7 @@ BLOCK_BELOW = 0.01
 
 @dataclass(frozen=True)
 class SampleRatio:
-    """``p_value`` is valid at every look; ``suspect`` is worth a warning, ``mismatch`` blocks a verdict."""
+    """``p_value`` is anytime-valid; ``suspect`` gives a warning, ``mismatch`` blocks a verdict."""
 
     counts: tuple[int, ...]
     shares: tuple[float, ...]
@@ -38,7 +38,7 @@ class SampleRatio:
 
 
 def log_bayes_factor(counts: Sequence[int], shares: Sequence[float]) -> float:
-    """Evidence for other shares than ``shares``, in nats, after ``counts`` users an arm."""
+    """Log Bayes factor (nats) of other shares against ``shares``, given ``counts`` of users by arm."""
     observed = np.asarray(counts, dtype=np.float64)
     planned = np.asarray(shares, dtype=np.float64)
     if len(observed) != len(planned) or np.any(planned <= 0):
@@ -57,10 +57,10 @@ def log_bayes_factor(counts: Sequence[int], shares: Sequence[float]) -> float:
 def check(
     stages: Sequence[tuple[Sequence[int], Sequence[float]]], *, threshold: float = BLOCK_BELOW
 ) -> SampleRatio:
-    """Test users who entered while each set of shares held: ``stages`` of (counts, shares), arm by arm.
+    """Test ``stages`` of (counts, shares) by arm, one for each set of shares that was in force.
 
-    A ramp changes the shares; a user counts in the stage of their first exposure. An arm without a share has
-    no part in a stage's test. Evidence adds up; without any user there is none.
+    A user counts in the stage of their first exposure. Arms without a share are not part of a stage. The
+    evidence of the stages adds up; without any user there is none.
     """
     if not stages:
         return SampleRatio((), (), 1.0, threshold)

@@ -1,7 +1,7 @@
-"""Users told apart by what the first arm's release knew of them: their activity, and columns of their table.
+"""User segments by activity and by columns of the user table, as the first arm's release has them.
 
-All of it is older than their first list, so no arm can have moved it, and the segments are those of the
-release, not of who came: alpha is divided over them all from the start.
+They precede the first list, so that no arm can have changed them. All segments of the release count, whether
+or not their users came: alpha is divided over all of them from the start.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ NOTHING_RATED, LESS_ACTIVE, MORE_ACTIVE = "without ratings before", "less active
 
 @dataclass(frozen=True)
 class Segment:
-    """Some of the users. ``of`` is how many segments there are: alpha is divided over them; none decides."""
+    """A group of users. Alpha is divided over ``of``, the number of segments; none of them decides."""
 
     name: str
     users: AbstractSet[str]
@@ -28,10 +28,10 @@ class Segment:
 
 
 class UserSegments:
-    """The segments of an experiment's users, and ``activity``: the logarithm of their earlier ratings."""
+    """The segments of an experiment's users, and their ``activity``: log(1 + earlier ratings)."""
 
     def __init__(self, release: Release, columns: Sequence[str] = ()) -> None:
-        """``columns`` that the release does not know make no segment."""
+        """``columns`` that the release does not have are ignored."""
         self.activity: dict[str, float] = {}
         self._users, self._ends = release.users, release.histories.ends
         lengths = np.diff(self._ends)
@@ -46,7 +46,7 @@ class UserSegments:
         self._members: dict[str, set[str]] = {name: set() for name in names}
 
     def add(self, users: Iterable[str]) -> None:
-        """Put users where they belong; those who were put before stay."""
+        """Assign users to segments; users added before stay."""
         for user in users:
             if user in self.activity:
                 continue
@@ -60,5 +60,5 @@ class UserSegments:
                 self._members[f"{column}: {self._groups.group_of(column, row)}"].add(user)
 
     def segments(self) -> list[Segment]:
-        """All of them, those that nobody is in too."""
+        """All segments, empty ones included."""
         return [Segment(name, users, len(self._members)) for name, users in self._members.items()]

@@ -1,7 +1,7 @@
-"""A shadow arm's lists beside those that were shown: how alike they are, at what cost.
+"""Similarity of a shadow arm's lists to the shown ones, and their cost.
 
-Overlap is the share of the shown items that the shadow lists too; the order of the shared ones is
-compared by Kendall's tau (scipy). A shadow exposure carries the id of the shown one and its arm's name.
+Overlap is the share of shown items that the shadow list has too; the order of the shared items is compared by
+Kendall's tau. The id of a shadow exposure is that of the shown one with the arm's name.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from scipy.stats import kendalltau
 
 from serving.domain import Exposure
 
-MAX_PENDING = 20_000  # shown lists kept for the shadow answers still to come
+MAX_PENDING = 20_000  # shown lists that wait for their shadow answers
 
 
 @dataclass
 class ShadowAggregates:
-    """Means so far, None before any pair."""
+    """Means over pairs of lists, None without any."""
 
     pairs: int = 0
     overlap_sum: float = 0.0
@@ -45,12 +45,13 @@ class ShadowAggregates:
 
 @dataclass
 class Shadows:
-    """Feed it every exposure in the order of the store; read ``by_arm``."""
+    """``add`` every exposure in the order of the store; ``by_arm`` has the results."""
 
     by_arm: dict[str, ShadowAggregates] = field(default_factory=lambda: defaultdict(ShadowAggregates))
     _pending: OrderedDict[str, Exposure] = field(default_factory=OrderedDict)
 
     def add(self, exposure: Exposure) -> None:
+        """Keep a shown list, or compare a shadow list with its shown one."""
         if not exposure.shadow:
             self._pending[exposure.exposure_id] = exposure
             if len(self._pending) > MAX_PENDING:

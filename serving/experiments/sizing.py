@@ -1,9 +1,8 @@
-"""How many people an experiment needs, said before it starts.
+"""Sample size of an experiment, before it starts.
 
-``fixed_size`` is the textbook's two-sided z-test of two rates at one look, with each arm's own variance: the
-least that any method needs. The bets of the verdict may be looked at always, and pay for it: in the
-benchmark (``tests.benchmarks.verdicts``) half of the runs have decided by ``HALF_BY`` times that size, four
-fifths by ``MOST_BY`` times.
+``fixed_size`` is the two-sided z-test of two rates with unpooled variances. The bets of the verdict are valid
+at every look, and pay for it: in the benchmark (``tests.benchmarks.verdicts``) half of the runs decide by
+``HALF_BY`` times that size, four fifths by ``MOST_BY`` times.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ POWER = 0.8
 
 @dataclass(frozen=True)
 class ExperimentDesign:
-    """``share`` is one treatment's, the control's what ``treatments`` of them leave; ``lift`` is relative."""
+    """``share`` is that of each of ``treatments``, the control has the rest; ``lift`` is relative."""
 
     rate: float
     lift: float
@@ -53,12 +52,13 @@ class ExperimentDesign:
 
 
 def control_share(treatments: int) -> float:
-    """The control's share among itself and K treatments that tells them apart soonest: 1 / (1 + sqrt(K))."""
+    """The control's share that minimises the variance with K treatments: 1 / (1 + sqrt(K))."""
     return 1 / (1 + math.sqrt(treatments))
 
 
 def fixed_size(design: ExperimentDesign) -> int:
-    """People in all arms at which a z-test of one treatment has a power of 80%; alpha is divided."""
+    """Users of all arms at which a z-test of one treatment has 80% power; alpha is divided over
+    treatments."""
     treated = design.rate * (1 + design.lift)
     variance = treated * (1 - treated) / design.share + design.rate * (1 - design.rate) / design.control
     z = float(norm.isf(design.alpha / design.treatments / 2) + norm.ppf(POWER))

@@ -1,14 +1,13 @@
-"""Interleaving by team draft: the lists of several arms merged for one person, who compares them.
+"""Team-draft interleaving: the lists of several arms merged into one for each user.
 
 Radlinski, Kurup and Joachims, "How does clickthrough data reflect retrieval quality?" (CIKM 2008); for more
 than two arms team-draft multileaving (Schuth et al., CIKM 2014). In each round the arms, in random order,
-each bring their best item that is not in the list yet, and what people do with an item is credited to the
-arm that brought it. Two deviations, both without a preference for anybody: where all arms would bring the
-same item it stands there for nobody (what all agree on tells them apart in nothing and only adds noise), and
-so does what is brought once an arm has run out of items.
+each contribute their best item that is not in the list yet, and conversions on an item are credited to its
+arm. Two deviations, both neutral between arms: an item that all arms would contribute next is credited to
+none (it cannot distinguish them and only adds noise), and so are items contributed after an arm has run out.
 
-Each round's items stand in random order, so an arm's item is at each of their places as often as another's:
-people who convert by position alone prefer no arm. The draw is seeded by the exposure's id.
+Each round's items are in random order, so position bias favours no arm. The draw is seeded by the exposure's
+id.
 """
 
 from __future__ import annotations
@@ -17,13 +16,13 @@ import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-SHARED = ""  # the team of an item that no arm is credited with
+SHARED = ""  # team of an item that is credited to no arm
 
 
 @dataclass(frozen=True)
 class TeamDraft:
-    """(n,) item ids best first, the arm that brought each (``SHARED``: none), and the probability with which
-    each stood in its place; () for three arms and more, whose rounds depend on one another."""
+    """(n,) item ids best first, the arm of each (``SHARED``: none), and the propensity of each at its
+    position; () for three or more arms, whose rounds depend on one another."""
 
     items: tuple[str, ...]
     teams: tuple[str, ...]
@@ -36,10 +35,10 @@ def team_draft(lists: Mapping[str, Sequence[str]], count: int, *, seed: str) -> 
     items: dict[str, str] = {}
     chances: list[float] = []
     while len(items) < count:
-        wishes = {
+        candidates = {
             arm: next((item for item in ranked if item not in items), None) for arm, ranked in lists.items()
         }
-        offered = [item for item in wishes.values() if item is not None]
+        offered = [item for item in candidates.values() if item is not None]
         if not offered:
             break
         if len(offered) < len(lists) or len(set(offered)) == 1:
@@ -57,7 +56,7 @@ def team_draft(lists: Mapping[str, Sequence[str]], count: int, *, seed: str) -> 
 def _round(
     lists: Mapping[str, Sequence[str]], items: Mapping[str, str], order: Sequence[str]
 ) -> list[tuple[str, str]]:
-    """What each arm brings in turn; credited to nobody where an arm has nothing left to bring."""
+    """One item of each arm in turn; credited to none where an arm has run out."""
     picks: dict[str, str] = {}
     for arm in order:
         best = next((item for item in lists[arm] if item not in items and item not in picks), None)

@@ -1,4 +1,4 @@
-"""What to do about an experiment, in words: ship, stop, not yet, or no verdict at all."""
+"""The verdict on an experiment: ship, stop, not yet, or none."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from serving.experiments.sample_ratio import SampleRatio
 
 
 class ExperimentDecision(Enum):
+    """``SECONDARY`` is a result that decides nothing."""
+
     SHIP = "ship"
     STOP = "stop"
     NOT_YET = "not yet"
@@ -20,9 +22,8 @@ class ExperimentDecision(Enum):
 
 @dataclass(frozen=True)
 class Guardrail:
-    """A figure that may exceed the control's by ``limit`` at most. ``value`` and ``control`` are as measured,
-    ``excess`` the treatment's beyond the control's, None before any; ``certain`` is False while it may be
-    over the limit by chance."""
+    """A figure that may exceed the control's by at most ``limit``. ``value`` and ``control`` are as measured,
+    ``excess`` is their difference, None without data; ``certain`` is False while it may be chance."""
 
     name: str
     value: float | None
@@ -44,7 +45,7 @@ class Guardrail:
 
 @dataclass(frozen=True)
 class Verdict:
-    """``more_users`` is how many further users it would take at the effect seen so far, None if moot."""
+    """``more_users``: further users needed at the effect seen so far, None where that is not known."""
 
     decision: ExperimentDecision
     words: str
@@ -61,16 +62,16 @@ def decide_experiment(
     control_mean: float | None = None,
     preference: bool = False,
 ) -> Verdict:
-    """The verdict, strictest reason first.
+    """The verdict; the strictest reason comes first.
 
     Args:
-        ratio: did each arm get its share of the users who entered?
-        evidence: what the bets came to; larger outcomes are better.
-        guardrails: of the primary metric alone.
-        primary: whether this metric decides. A secondary one is reported, without a decision.
-        lost_events: events known to be missing.
-        control_mean: the control's mean outcome, for what a difference of 20% would take.
-        preference: the evidence is on which arm's items people convert on more, in interleaved lists.
+        ratio: the sample ratio test.
+        evidence: result of the bets; larger outcomes are better.
+        guardrails: given for the primary metric alone.
+        primary: whether this metric decides; a secondary one is only reported.
+        lost_events: number of events known to be missing.
+        control_mean: the control's mean outcome, to size a difference of 20%.
+        preference: the evidence is a preference in interleaved lists.
     """
     if lost_events:
         return Verdict(
@@ -110,7 +111,7 @@ def decide_experiment(
 
 
 def _undecided(evidence: Evidence, span: str, control_mean: float | None, warning: str) -> Verdict:
-    """What it would take, where that can be known: an effect within its own error says nothing about it."""
+    """Not yet, with the number of users that would decide; an effect within its error does not tell it."""
     effect, more = abs(evidence.estimate), None
     if effect > 2 * evidence.standard_error:
         needed = users_needed(effect, evidence.variance, evidence.weight)

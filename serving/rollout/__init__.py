@@ -1,1 +1,1 @@
-"""A release that rolls out, and back, by itself."""
+"""Staged roll-outs of a release, with automatic roll-back."""

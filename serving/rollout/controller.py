@@ -1,9 +1,9 @@
-"""The controller: reads, decides, changes the shares, writes down why. Everything it knows is stored.
+"""The roll-out controller: reads guardrails, decides, changes shares and journals the step.
 
-A controller killed anywhere goes on from the store (``standing``), and of two controllers one loses the
-compare-and-set and reads again: they cannot fight. What a kill can leave undone is the line in the
-journal after a step was stored: the next controller writes it. The champion's alias is moved before the
-last step is stored, so a kill repeats that instead of forgetting it.
+All of its state is in the event store: after a kill it continues from there (``rollout_status``), and of two
+concurrent controllers one loses the compare-and-set. A kill after a step was stored can leave its journal
+entry unwritten: the next controller writes it. The champion's alias is moved before the last step is stored,
+so that a kill repeats it.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ SETTLED_SECONDS = 10.0
 
 
 def abort(store: EventStore, experiment: str, *, reason: str, now: float) -> bool:
-    """Take the candidate back to nothing by hand; False when no roll-out is under way."""
+    """Roll back now; False without an active roll-out."""
     controller = RolloutController(store, experiment, notify=lambda _: None, clock=lambda: now)
     while (status := rollout_status(store, experiment)) is not None:
         if controller.act(status, RolloutDecision(RolloutStep.BACK, 0.0, reason)):
@@ -34,8 +34,8 @@ def abort(store: EventStore, experiment: str, *, reason: str, now: float) -> boo
 
 
 class RolloutController:
-    """Ticks one experiment's roll-out. ``tell`` hears every step (a webhook, a log); ``crown`` makes the
-    release the champion when the roll-out is done, and says what it did."""
+    """Moves one experiment's roll-out. ``notify`` is called with every step; ``set_champion`` makes the
+    release the champion when the roll-out is done, and returns what it did."""
 
     def __init__(
         self,
@@ -55,7 +55,7 @@ class RolloutController:
         self._checked = False
 
     def tick(self) -> RolloutDecision | None:
-        """One look and at most one step; None when no roll-out is under way (any more)."""
+        """Read, decide, and take at most one step; None without an active roll-out."""
         if not self._checked:
             self._checked = self._finish_journal()
         now = rollout_status(self.store, self.experiment)
@@ -65,7 +65,7 @@ class RolloutController:
         reading = read_guardrails(
             tally, now.plan, now.state, now=self.clock(), lost_events=lost_events(self.store, now.since)
         )
-        # A clock that went back has not made a stage longer.
+        # A clock that went back does not lengthen a stage.
         seconds = max(0.0, self.clock() - now.since)
         decision = decide_stage(now.plan, now.share, seconds=seconds, reading=reading)
         if decision.step is not RolloutStep.HOLD:
@@ -73,7 +73,7 @@ class RolloutController:
         return decision
 
     def _tally(self, now: RolloutStatus) -> EventReader:
-        """A reader that starts where the stage did."""
+        """The reader of the stage's events."""
         if self._reader is None or self._reader[0] != now.state.revision:
             arms = frozenset(arm.name for arm in now.state.arms)
             fresh = stage_tally(now.plan, arms)
@@ -82,11 +82,11 @@ class RolloutController:
         return self._reader[1]
 
     def act(self, status: RolloutStatus, decision: RolloutDecision) -> bool:
-        """Take the step; False when somebody else changed the experiment since ``status`` was read."""
+        """Take the step; False where the experiment has changed since ``status`` was read."""
         arms = shares_of(status.state, status.plan, decision.share)
         over = decision.step in (RolloutStep.BACK, RolloutStep.DONE)
         if decision.step is RolloutStep.BACK:
-            # Back is back: the candidate answers nobody, not even in shadow.
+            # After a roll-back the candidate does not answer in shadow either.
             arms = tuple(
                 replace(arm, shadow=False) if arm.name == status.plan.candidate else arm for arm in arms
             )
@@ -102,7 +102,7 @@ class RolloutController:
                 target, expected=status.state.revision, actor=ACTOR, reason=reason, at=self.clock()
             )
         except Conflict:
-            return False  # the next tick reads what they did
+            return False  # the next tick reads the change
         self._record(
             {
                 "event": decision.step.value,
@@ -124,7 +124,8 @@ class RolloutController:
         )
 
     def _finish_journal(self) -> bool:
-        """Tell the newest step if whoever made it was killed before they could; True when that is settled."""
+        """Journal the newest step if its controller was killed before it could; True when nothing is
+        missing."""
         steps = newest(self.store, ("audit",), subject=self.experiment, count=1)
         if not steps or steps[0].data["actor"] != ACTOR or TOKEN.match(steps[0].data["reason"]):
             return True
@@ -149,7 +150,7 @@ class RolloutController:
                 "from": share["before"],
                 "to": share["after"],
                 "revision": step["revision"],
-                "reason": f"{step['reason']} (told late: the controller was killed)",
+                "reason": f"{step['reason']} (recorded late: the controller was killed)",
             }
         )
         return True

@@ -1,36 +1,33 @@
-"""The guardrails' figures of one stage, from what was stored since it began.
+"""Guardrails of one roll-out stage, from the events stored since it began.
 
-The candidate is held against the baseline of the same stage by the bets of the verdicts: users in the arm
-of their first list in the stage, with the stage's shares. Where there is no other arm to compare with (shadow
-answers, everybody moved) the same minutes and the absolute limit have to do.
+The candidate is compared with the baseline in the same stage by the bets of the verdicts: users in the arm of
+their first list of the stage, with the stage's shares. Without a second arm to compare with, shadow answers
+are compared with the baseline's of the same time, and the last stage by the absolute limit.
 """
 
 from __future__ import annotations
 
-import numpy as np
-
 from serving.domain import ExperimentState
 from serving.experiments.aggregates import Aggregates, ArmAggregates
 from serving.experiments.betting import bet
+from serving.experiments.entrants import entrants, planned_shares
 from serving.experiments.guardrails import (
     ALPHA,
     FALLBACK,
     RAILS,
     SLOW,
+    SQUARED_ERROR_CAP,
     Limits,
     guardrails,
     too_many,
     worse_in_time,
 )
-from serving.experiments.outcomes import errors, matured, planned_shares
+from serving.experiments.outcomes import errors
 from serving.rollout.policy import GuardrailReading, RolloutPlan
-
-SQUARED_ERROR_CAP = 4.0
 
 
 def stage_tally(plan: RolloutPlan, arms: frozenset[str]) -> Aggregates:
-    """Empty. A user's outcome is fixed a twelfth of a stage after their first list; bursts are told apart by
-    sixtieths of it."""
+    """Empty aggregates. A user's window is a twelfth of the stage, a block of time a sixtieth."""
     return Aggregates(
         arms=arms,
         window_seconds=plan.hold_seconds / 12,
@@ -42,7 +39,8 @@ def stage_tally(plan: RolloutPlan, arms: frozenset[str]) -> Aggregates:
 def read_guardrails(
     tally: Aggregates, plan: RolloutPlan, state: ExperimentState, *, now: float, lost_events: int = 0
 ) -> GuardrailReading:
-    """``lost_events`` counts events known to be lost since the stage began, ``now`` is Unix seconds."""
+    """The candidate's guardrails at ``now`` (Unix seconds); ``lost_events`` were lost since the stage
+    began."""
     new = tally.by_arm.get(plan.candidate, ArmAggregates())
     answers = new.exposures + new.shadows
     slow = sum(counts[SLOW] for counts in new.blocks.values())
@@ -76,7 +74,7 @@ def _against_baseline(tally: Aggregates, plan: RolloutPlan, state: ExperimentSta
 
 
 def _in_shadow(tally: Aggregates, plan: RolloutPlan) -> str | None:
-    """Every shadow answer stands beside a shown one of the same moment: shares and stretches of time."""
+    """Compare shadow answers with the shown ones of the same time, by shares and by blocks of time."""
     old, new = (tally.by_arm.get(name, ArmAggregates()) for name in (plan.baseline, plan.candidate))
     for figure, extra, words in (
         (SLOW, plan.slow_share, f"took over {plan.slow_milliseconds:g} ms"),
@@ -95,21 +93,19 @@ def _counts(arm: ArmAggregates, figure: int) -> tuple[int, int]:
 
 
 def worse_error(tally: Aggregates, plan: RolloutPlan, state: ExperimentState, *, now: float) -> str | None:
-    """Whether the candidate's squared error is above the baseline's, over users who rated, in words."""
-    shares = planned_shares([state])
-    raters = []
-    for name, user in tally.users.items():
-        planned = shares.get(user.revision, {})
-        pair = (planned.get(plan.baseline, 0.0), planned.get(plan.candidate, 0.0))
-        inside = user.arm in (plan.baseline, plan.candidate) and min(pair) > 0
-        if inside and user.rated and matured(user, tally, now):
-            raters.append((user.first_at, name, user, pair[1] / sum(pair)))
-    raters.sort(key=lambda row: row[:2])
-    users = [user for _, _, user, _ in raters]
+    """Whether the candidate's squared error is above the baseline's, over users who rated; as text, or
+    None."""
+    raters = entrants(
+        tally,
+        planned_shares([state]),
+        control=plan.baseline,
+        treatment=plan.candidate,
+        include=lambda _, user: user.rated > 0 and tally.matured(user, now),
+    )
     evidence = bet(
-        SQUARED_ERROR_CAP - errors(users),
-        np.array([user.arm == plan.candidate for user in users], dtype=np.bool_),
-        np.array([share for *_, share in raters], dtype=np.float64),
+        SQUARED_ERROR_CAP - errors(raters.users),
+        raters.treated,
+        raters.shares,
         bound=SQUARED_ERROR_CAP,
         kind="error",
         alpha=ALPHA / RAILS,

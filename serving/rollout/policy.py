@@ -1,7 +1,7 @@
-"""When a roll-out goes on, holds or goes back: pure rules over what was read from the event store.
+"""The policy of a roll-out: pure rules that raise the share, hold it, or roll back.
 
-A stage lasts until it has held for ``hold_seconds`` with ``minimum_exposures`` answers. A guardrail that is
-broken against the baseline goes back at once, at any stage; an absolute limit holds the stage.
+A stage ends after ``hold_seconds`` with ``minimum_exposures`` answers. A guardrail broken against the
+baseline rolls back at once, at any stage; an exceeded absolute limit holds the stage.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ STAGES = (0.0, 0.01, 0.05, 0.25, 0.5, 1.0)
 
 @dataclass(frozen=True)
 class RolloutPlan:
-    """``stages`` are the candidate's shares in turn, 0 being shadow. ``slow_share`` of the answers may
-    take longer than ``slow_milliseconds``; ``fallback_share`` of the answers may be fallbacks beyond
-    the baseline's; a rise of mean squared error (stars squared) beyond ``error_margin`` goes back."""
+    """``stages`` are the candidate's shares in turn; 0 is shadow. Beyond the baseline's, ``slow_share`` of
+    the answers may take longer than ``slow_milliseconds`` and ``fallback_share`` may be fallbacks; the mean
+    squared error (stars squared) may rise by ``error_margin``."""
 
     experiment: str
     baseline: str
@@ -38,9 +38,9 @@ class RolloutPlan:
 
 @dataclass(frozen=True)
 class GuardrailReading:
-    """The candidate since its stage began, over ``exposures`` answers. ``broken`` says which guardrail is
-    broken against the baseline, ``over_limit`` which absolute limit is exceeded (perhaps by both arms, on a
-    busy machine); None where none is."""
+    """The candidate since its stage began, over ``exposures`` answers. ``broken`` names a guardrail broken
+    against the baseline, ``over_limit`` an exceeded absolute limit (perhaps of both arms, on a busy
+    machine)."""
 
     exposures: int
     broken: str | None = None
@@ -49,6 +49,8 @@ class GuardrailReading:
 
 
 class RolloutStep(Enum):
+    """What happens to the candidate's share."""
+
     HOLD = "hold"
     RAISE = "raise"
     BACK = "roll back"
@@ -57,6 +59,8 @@ class RolloutStep(Enum):
 
 @dataclass(frozen=True)
 class RolloutDecision:
+    """A step, with the candidate's share after it."""
+
     step: RolloutStep
     share: float
     reason: str
@@ -65,7 +69,7 @@ class RolloutDecision:
 def decide_stage(
     plan: RolloutPlan, share: float, *, seconds: float, reading: GuardrailReading
 ) -> RolloutDecision:
-    """What to do after ``seconds`` at ``share``. A share between two stages counts as the lower one."""
+    """The decision after ``seconds`` at ``share``; a share between two stages counts as the lower one."""
     if reading.broken is not None:
         return RolloutDecision(RolloutStep.BACK, 0.0, reading.broken)
     if share >= plan.stages[-1] and seconds >= plan.hold_seconds:

@@ -1,9 +1,9 @@
-"""Where a roll-out stands, told by the event store alone.
+"""The state of a roll-out, derived from the event store alone.
 
-The experiment's own state is the roll-out's state: the candidate's share is the stage, the time of that
-revision when the stage began, ``owner`` "rollout" that it is ours. The plan lies in the journal ("rollout",
-event "started") under the token that the first revision's reason carries: of two starts at once only one
-revision is stored, and the other's plan is never found.
+The experiment's state is the roll-out's state: the candidate's share is the stage, the revision's time is
+when it began, and ``owner`` is "rollout". The plan is in the journal ("rollout", event "started") under a
+token that the first revision's reason carries: of two concurrent starts only one revision is stored, and the
+other plan is never used.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ TOKEN = re.compile(r"^start \[([0-9a-f]+)\]")
 
 @dataclass(frozen=True)
 class RolloutStatus:
-    """A roll-out under way. ``since`` is when the stage began, Unix seconds."""
+    """An active roll-out. ``since`` is when the stage began, Unix seconds."""
 
     plan: RolloutPlan
     state: ExperimentState
@@ -36,7 +36,7 @@ class RolloutStatus:
 
 
 def shares_of(state: ExperimentState, plan: RolloutPlan, share: float) -> tuple[ArmSpec, ...]:
-    """The arms with the candidate at ``share``; the baseline gives and takes, others stay."""
+    """The arms with the candidate at ``share`` of its and the baseline's users; others stay."""
     fixed = sum(arm.share for arm in state.arms if arm.name not in (plan.baseline, plan.candidate))
     free = 1.0 - fixed
     sizes = {plan.candidate: free * share, plan.baseline: free * (1.0 - share)}
@@ -48,8 +48,11 @@ def shares_of(state: ExperimentState, plan: RolloutPlan, share: float) -> tuple[
 
 
 def start_rollout(store: EventStore, plan: RolloutPlan, *, now: float) -> RolloutStatus:
-    """Put the candidate in as its first stage. InputError when the experiment or baseline is not there,
-    or somebody else's roll-out is under way."""
+    """Start the first stage.
+
+    Raises:
+        InputError: there is no such experiment or baseline, or a roll-out is active already.
+    """
     state = store.experiment(plan.experiment)
     if state is None:
         known = ", ".join(found.name for found in store.experiments()) or "none"
@@ -58,7 +61,7 @@ def start_rollout(store: EventStore, plan: RolloutPlan, *, now: float) -> Rollou
         raise _under_way(plan)
     if state.kind == "interleaved":
         raise InputError(
-            f"{plan.experiment!r} is interleaved: everybody would be shown the candidate's items; set its "
+            f"{plan.experiment!r} is interleaved: all users would be shown the candidate's items; set its "
             f"kind to split first (PUT /v1/experiments/{plan.experiment})"
         )
     if plan.baseline not in {arm.name for arm in state.arms}:
@@ -91,7 +94,7 @@ def _under_way(plan: RolloutPlan) -> InputError:
 
 
 def rollout_status(store: EventStore, experiment: str) -> RolloutStatus | None:
-    """The roll-out under way, None when there is none."""
+    """The active roll-out, None without one."""
     state = store.experiment(experiment)
     if state is None or state.owner != "rollout":
         return None
@@ -107,7 +110,7 @@ def rollout_status(store: EventStore, experiment: str) -> RolloutStatus | None:
 
 
 def _plan(store: EventStore, experiment: str, changes: list[JournalEntry]) -> RolloutPlan | None:
-    """The plan of the newest start that was stored; None where somebody else took the name "rollout"."""
+    """The plan of the newest stored start; None where the owner is no controller of ours."""
     tokens = (TOKEN.match(row.data["reason"]) for row in changes if row.data["actor"] == ACTOR)
     token = next((match[1] for match in tokens if match), None)
     for row in newest(store, (KIND,), subject=experiment, count=1000):

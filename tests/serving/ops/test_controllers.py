@@ -109,7 +109,7 @@ def test_a_step_that_was_stored_but_not_told_is_told_by_the_next_controller(tmp_
     assert messages == []  # whoever made the step may be about to tell it
     RolloutController(store, "home", notify=messages.append, clock=lambda: at + SETTLED_SECONDS).tick()
     assert "raise new 0% -> 1%" in messages[0]
-    assert "told late" in messages[0]
+    assert "recorded late" in messages[0]
     assert steps(store)[:2] == STEPS[:2]
     store.close()
 
