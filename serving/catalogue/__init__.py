@@ -1,1 +1,1 @@
-"""What the items are at run time: added, changed, hidden, filtered; and the rules on lists."""
+"""The run-time catalogue: added, changed and hidden items, filters, and rules on lists."""

@@ -1,8 +1,8 @@
-"""Filters applied to columns of items: a test is asked of each distinct value once, then taken to all items.
+"""Evaluation of filters on dictionary-encoded columns: each distinct value is tested once.
 
-Values are compared by the kind of the item's value: numbers with numbers, text without regard to case, of
-several values (genres) any. ``=`` and the orders are false of an item without the value; ``!=`` and
-``not in`` are the opposites of ``=`` and ``in``.
+Values are compared by the type of the item's value: numbers with numbers, text case-insensitively, and of
+several values (genres) any. ``=`` and the orders are false for an item without the value; ``!=`` and ``not
+in`` are the negations of ``=`` and ``in``.
 """
 
 from __future__ import annotations
@@ -40,13 +40,13 @@ ORDERS: dict[str, Callable[[Any, Any], bool]] = {
 
 @dataclass(frozen=True)
 class Column:
-    """One value an item, dictionary-encoded: ``values[codes[i]]`` is item i's, None where it has none."""
+    """One value per item, dictionary-encoded: item i has ``values[codes[i]]``, None for no value."""
 
     values: Sequence[FeatureValue | None]
     codes: NDArray[np.int32]
 
     def patched(self, cells: dict[int, FeatureValue | None], size: int) -> Column:
-        """``size`` items, those of ``cells`` with these values, further new ones without."""
+        """A column of ``size`` items, with the values of ``cells``; other new items have none."""
         codes = np.zeros(size, dtype=np.int32)
         codes[: len(self.codes)] = self.codes + 1
         values: list[FeatureValue | None] = [None, *self.values]
@@ -65,7 +65,7 @@ class Column:
 
 
 def matching(tree: Filter, column: Callable[[Test], Column]) -> BoolArray:
-    """(items,) mask of what ``tree`` holds for; ``column`` gives the column that a test names."""
+    """(items,) mask of the items that pass ``tree``; ``column`` returns the column of a test."""
     if isinstance(tree, Not):
         return ~matching(tree.part, column)
     if isinstance(tree, And):

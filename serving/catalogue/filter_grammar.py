@@ -1,4 +1,4 @@
-"""The filter language of ``where=``: parsed into a tree, never evaluated as code.
+"""Parser of the filter language of ``where=``: a filter becomes a tree and is never evaluated as code.
 
     filter     = conjunction { "or" conjunction }
     conjunction = negation { "and" negation }
@@ -7,8 +7,9 @@
     comparison = "=" | "!=" | "<" | "<=" | ">" | ">="
     value      = number | word | 'text' | "text"
 
-A name alone asks for a value that is there and not false, zero or empty. Words and names are letters, digits
-and ``_ . : + -`` (other spellings in quotes, a quote inside doubled); keywords are read in any case.
+A name alone tests for a value that is present and not false, zero or empty. Words and names consist of
+letters, digits and ``_ . : + -`` (others are quoted, with inner quotes doubled); keywords are
+case-insensitive.
 """
 
 from __future__ import annotations
@@ -36,16 +37,16 @@ COMPARISONS: tuple[Operator, ...] = ("=", "!=", "<", "<=", ">", ">=")
 
 
 class FilterSyntaxError(InputError):
-    """A filter that does not parse. ``place`` counts characters from 1."""
+    """A filter that does not parse. ``position`` counts characters from 1."""
 
-    def __init__(self, place: int, problem: str) -> None:
-        super().__init__(f"where: at character {place}: {problem}")
-        self.place = place
+    def __init__(self, position: int, problem: str) -> None:
+        super().__init__(f"where: at character {position}: {problem}")
+        self.position = position
 
 
 @dataclass(frozen=True)
 class Literal:
-    """A value as it was written; ``number`` where it is an unquoted number."""
+    """A value as written; ``number`` where it is an unquoted number."""
 
     text: str
     number: float | None = None
@@ -53,12 +54,12 @@ class Literal:
 
 @dataclass(frozen=True)
 class Comparison:
-    """``place`` is the name's, for messages."""
+    """A comparison with a value. ``position`` is that of the name, for messages."""
 
     name: str
     operator: Operator
     value: Literal
-    place: int = 0
+    position: int = 0
 
 
 @dataclass(frozen=True)
@@ -67,7 +68,7 @@ class Membership:
 
     name: str
     values: tuple[Literal, ...]
-    place: int = 0
+    position: int = 0
 
 
 @dataclass(frozen=True)
@@ -75,7 +76,7 @@ class Presence:
     """The name has a value that is not false, zero or empty."""
 
     name: str
-    place: int = 0
+    position: int = 0
 
 
 @dataclass(frozen=True)
@@ -101,14 +102,14 @@ Filter = Test | Not | And | Or
 class Token:
     kind: OneOf["operator", "quoted", "word", "keyword", "end"]
     text: str
-    place: int
+    position: int
 
 
 def parse_filter(text: str) -> Filter:
     """The tree of a filter.
 
     Raises:
-        FilterSyntaxError: where it does not parse, with the place.
+        FilterSyntaxError: the filter does not parse.
     """
     if len(text) > MAX_LENGTH:
         raise FilterSyntaxError(MAX_LENGTH + 1, f"a filter has at most {MAX_LENGTH} characters")
@@ -124,20 +125,24 @@ def _tokens(text: str) -> list[Token]:
     while at < end:
         match = TOKEN.match(text, at)
         if match is None or match.lastgroup is None:
-            place = at + len(text[at:]) - len(text[at:].lstrip())
+            position = at + len(text[at:]) - len(text[at:].lstrip())
             problem = (
-                "a quote that is not closed" if text[place] in "'\"" else f"{text[place]!r} is unexpected"
+                "a quote that is not closed"
+                if text[position] in "'\""
+                else f"{text[position]!r} is unexpected"
             )
-            raise FilterSyntaxError(place + 1, problem)
+            raise FilterSyntaxError(position + 1, problem)
         kind, word = match.lastgroup, match[match.lastgroup]
-        place = match.start(kind) + 1
+        position = match.start(kind) + 1
         if kind == "quoted":
-            tokens.append(Token("quoted", word[1:-1].replace(word[0] * 2, word[0]), place))
+            tokens.append(Token("quoted", word[1:-1].replace(word[0] * 2, word[0]), position))
         elif kind == "operator":
-            tokens.append(Token("operator", "=" if word == "==" else word, place))
+            tokens.append(Token("operator", "=" if word == "==" else word, position))
         else:
             keyword = word.casefold() in KEYWORDS
-            tokens.append(Token("keyword", word.casefold(), place) if keyword else Token("word", word, place))
+            tokens.append(
+                Token("keyword", word.casefold(), position) if keyword else Token("word", word, position)
+            )
         at = match.end()
     return [*tokens, Token("end", "the end", end + 1)]
 
@@ -167,7 +172,7 @@ class _Parser:
 
     def _negation(self, depth: int) -> Filter:
         if depth > MAX_DEPTH:
-            raise FilterSyntaxError(self._next.place, f"brackets are nested more than {MAX_DEPTH} deep")
+            raise FilterSyntaxError(self._next.position, f"brackets are nested more than {MAX_DEPTH} deep")
         if self._accept("not"):
             return Not(self._negation(depth + 1))
         if self._accept("("):
@@ -189,8 +194,8 @@ class _Parser:
             return Not(self._membership(name))
         for operator in COMPARISONS:
             if self._accept(operator):
-                return Comparison(name.text, operator, self._value(), name.place)
-        return Presence(name.text, name.place)
+                return Comparison(name.text, operator, self._value(), name.position)
+        return Presence(name.text, name.position)
 
     def _membership(self, name: Token) -> Membership:
         self._expect("(")
@@ -198,7 +203,7 @@ class _Parser:
         while self._accept(","):
             values.append(self._value())
         self._expect(")")
-        return Membership(name.text, tuple(values), name.place)
+        return Membership(name.text, tuple(values), name.position)
 
     def _value(self) -> Literal:
         token = self._next
@@ -224,4 +229,4 @@ class _Parser:
     def _unexpected(self, expected: str) -> FilterSyntaxError:
         token = self._next
         received = token.text if token.kind == "end" else repr(token.text)
-        return FilterSyntaxError(token.place, f"expected {expected}, got {received}")
+        return FilterSyntaxError(token.position, f"expected {expected}, got {received}")

@@ -1,4 +1,4 @@
-"""Every changed item of the run-time catalogue, as one replica knows them at one moment."""
+"""Snapshot of all changed items of the run-time catalogue in one replica."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from serving.catalogue.item_records import CatalogueItem
 
 @dataclass(frozen=True)
 class ItemOverlay:
-    """``items`` by id, as far as revision ``seq`` of the event store; availability is judged at ``at`` (Unix
-    seconds). Replaced, never changed."""
+    """``items`` by id up to ``seq`` of the event store, with availability at ``at`` (Unix seconds).
+    Immutable."""
 
     items: dict[str, CatalogueItem] = field(default_factory=dict)
     seq: int = 0
     at: float = 0.0
 
     def with_changes(self, changed: Iterable[CatalogueItem], *, seq: int, at: float) -> ItemOverlay:
-        """After newer revisions have been read; an older one than what is there is ignored."""
+        """The snapshot with newer revisions; older ones than present are ignored."""
         items = dict(self.items)
         for item in changed:
             present = items.get(item.item_id)
@@ -28,17 +28,17 @@ class ItemOverlay:
         return ItemOverlay(items, max(seq, self.seq), at)
 
     def shows(self, item: CatalogueItem) -> bool:
-        """Whether lists may hold ``item`` now."""
+        """Whether lists may contain ``item`` now."""
         return not item.hidden and item.is_available(self.at)
 
     @cached_property
     def unlisted(self) -> tuple[str, ...]:
-        """Ids of items that no list may hold now: hidden, or outside their window."""
+        """Ids of items that no list may contain now: hidden or unavailable."""
         return tuple(item.item_id for item in self.items.values() if not self.shows(item))
 
     @cached_property
     def next_change(self) -> float:
-        """When the next window opens or closes (Unix seconds), infinity for never."""
+        """When the next availability window opens or closes (Unix seconds), infinity for never."""
         ends = (
             end
             for item in self.items.values()

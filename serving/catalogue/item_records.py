@@ -1,6 +1,6 @@
-"""One item of the run-time catalogue: what differs from the release, or an item that no release has.
+"""Items of the run-time catalogue: changes to a release's item, or an item that no release has.
 
-By item id, so that it outlives a release; what is None is the release's own.
+They are keyed by item id, so that they outlive a release; a None field has the release's value.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ FeatureValue = bool | float | str | tuple[str, ...] | tuple[float, ...]
 
 @dataclass(frozen=True)
 class CatalogueItem:
-    """``available_from`` <= now < ``available_to`` (Unix seconds) is when lists may hold it; ``hidden`` items
-    are in none. ``revision`` counts the changes of this item."""
+    """An item. Lists may contain it while ``available_from`` <= now < ``available_to`` (Unix seconds) unless
+    it is ``hidden``. ``revision`` counts its changes."""
 
     item_id: str
     revision: int = 0
@@ -36,13 +36,13 @@ class CatalogueItem:
             raise InputError(f"item {self.item_id!r}: available_to must be later than available_from")
 
     def is_available(self, now: float) -> bool:
-        """Whether ``now`` (Unix seconds) lies in its window."""
+        """Whether the item is available at ``now`` (Unix seconds)."""
         return (self.available_from is None or self.available_from <= now) and (
             self.available_to is None or now < self.available_to
         )
 
     def merged(self, change: Mapping[str, Any]) -> CatalogueItem:
-        """With the fields that ``change`` names; a feature that is None there is taken out."""
+        """The item with the fields of ``change``; a feature that is None there is removed."""
         fields = dict(change)
         features = fields.pop("features", None)
         if features is not None:
@@ -52,14 +52,14 @@ class CatalogueItem:
 
 
 def item_text(item: CatalogueItem) -> str:
-    """As the event store keeps it."""
+    """An item as the event store's JSON."""
     fields = asdict(item)
     del fields["item_id"], fields["revision"]
     return json.dumps(fields)
 
 
 def item_from(item_id: str, revision: int, text: str) -> CatalogueItem:
-    """What ``item_text`` wrote."""
+    """The item that ``item_text`` wrote."""
     fields: JsonObject = json.loads(text)
     genres = fields.pop("genres")
     features = {

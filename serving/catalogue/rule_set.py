@@ -1,4 +1,4 @@
-"""The rules that a deployment has for every list, by item id: they outlive a release."""
+"""The rules of a deployment on all lists, by item id, so that they outlive a release."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from serving.domain import CHECKED, Number, Share
 
 @dataclass(frozen=True)
 class RuleSet:
-    """``recsys.release.queries.Rules`` by item id: ``hidden`` never appear; ``boosts`` add to an item's score
-    (lists are ordered by a score of about 0 to 1); ``diversity`` 0 is off, 1 all variety and no relevance."""
+    """``recsys.release.queries.Rules`` by item id: ``hidden`` items never appear; ``boosts`` are added to
+    scores (which are about 0 to 1); ``diversity`` 0 is off, 1 ignores relevance."""
 
     __pydantic_config__: ClassVar[ConfigDict] = CHECKED
     hidden: frozenset[str] = frozenset()
@@ -23,12 +23,12 @@ class RuleSet:
 
 
 def rules_json(rules: RuleSet) -> JsonObject:
-    """As it is stored and shown."""
+    """Rules as JSON."""
     return {name: _plain(value) for name, value in vars(rules).items()}
 
 
 def rules_from(fields: JsonObject) -> RuleSet:
-    """What ``rules_json`` gave."""
+    """The rules that ``rules_json`` wrote."""
     typed: JsonObject = {
         name: frozenset(value) if isinstance(value, list) else value for name, value in fields.items()
     }

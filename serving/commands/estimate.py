@@ -43,7 +43,7 @@ def estimate_words(estimate: OffPolicyEstimate) -> str:
     """The figures as a person reads them."""
     if not estimate.lists:
         return (
-            "cannot be told: no list was explored; give an arm `explore: 0.05` in serving/serve.yaml, "
+            "no estimate: no list was explored; give an arm `explore: 0.05` in serving/serve.yaml, "
             "and wait for traffic"
         )
     if estimate.words:

@@ -1,1 +1,1 @@
-"""Live events against the profile that the release was packed with."""
+"""Drift detection: live events against the profile packed with the release."""

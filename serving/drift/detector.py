@@ -1,10 +1,9 @@
-"""Drift, seen in a stream of rating events.
+"""Drift detection in a stream of rating events.
 
-Each signal has a window of its own (``recsys.release.drift_thresholds``): a full window is held against
-the release's profile, and a signal alarms when it is over its calibrated threshold in ``CONSECUTIVE``
-windows running. The error is held against that on ratings which no model had seen, so a release that is
-bad from its first day is seen like one that turned bad. Signals that can see nothing worth seeing are not
-watched. Pure: no clock, no store; whoever feeds it tells the time.
+Each signal has its own window (``recsys.release.drift_thresholds``): a full window is compared with the
+release's profile, and a signal alarms when it exceeds its calibrated threshold in ``CONSECUTIVE`` windows.
+The error is compared with that on held-out ratings, so that a release which is bad from its first day is
+detected too. Signals without enough power are not watched. Pure: no clock and no store.
 """
 
 from __future__ import annotations
@@ -22,9 +21,9 @@ from recsys.types import JsonObject
 
 @dataclass(frozen=True)
 class Observation:
-    """One rating event. ``user``, ``item`` are the release's rows, -1 for unknown; ``predicted`` None
-    where no prediction was made before ``value`` was known; ``inside`` whether ``value`` lies in the interval
-    around it, None without one."""
+    """A rating event. ``user`` and ``item`` are the release's rows, -1 for unknown; ``predicted`` is None
+    where no prediction was made before the rating; ``inside``: whether ``value`` is in the prediction
+    interval, None without one."""
 
     at: float
     user: int
@@ -36,7 +35,7 @@ class Observation:
 
 @dataclass(frozen=True)
 class SignalState:
-    """How one signal stands: ``distance`` of the latest window, ``since`` when it first went over."""
+    """A signal: ``distance`` of the latest window, ``since`` when it first exceeded its threshold."""
 
     name: str
     distance: float
@@ -45,16 +44,16 @@ class SignalState:
     windows_over: int
     since: float | None
     drifted: bool
-    # (label index, expected share, share seen): where most of the distance comes from.
+    # (bin, expected share, observed share) of the bins with the largest differences.
     largest: tuple[tuple[int, float, float], ...] = ()
 
 
 @dataclass
 class Detector:
-    """Feed it events in time order with ``observe``; read ``signals``. One for each release.
+    """Detector of one release: ``observe`` events in the order of time, read ``signals``.
 
-    ``error_sum`` and ``error_count`` add up the absolute error of known users on known items, in stars;
-    ``covered`` counts those inside their interval, ``interval_count`` those that have one."""
+    ``error_sum`` and ``error_count`` accumulate the absolute error of known users on known items, in stars;
+    ``covered`` counts ratings inside their prediction interval, ``interval_count`` those that have one."""
 
     profile: Profile
     events: int = 0
@@ -71,11 +70,11 @@ class Detector:
 
     @property
     def watched(self) -> JsonObject:
-        """The signals of the profile that can see the change which they are there to see."""
+        """The signals of the profile with enough power."""
         return {name: signal for name, signal in self.profile.signals.items() if signal["watched"]}
 
     def observe(self, observations: Iterable[Observation]) -> list[SignalState]:
-        """Take in events; gives the signals that alarm now and did not before."""
+        """Add events; returns the signals that began to alarm."""
         alarms: list[SignalState] = []
         for observation in observations:
             self.events += 1

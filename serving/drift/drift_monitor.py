@@ -1,4 +1,4 @@
-"""Ratings out of the event store into the detectors of the releases that serve, and the report on them."""
+"""Drift monitor: feeds ratings of the event store to the detectors of the releases in service."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ KIND = "drift"
 
 @dataclass
 class MonitoredRelease:
-    """One release under watch; ``detector`` is None where it was packed without a profile of today's form."""
+    """A monitored release; ``detector`` is None where it was packed without a current profile."""
 
     release: Release
     detector: Detector | None
@@ -35,11 +35,11 @@ class MonitoredRelease:
 
 @dataclass
 class DriftMonitor:
-    """Detectors by release. A user's ratings are judged by the release of the arm they are in.
+    """Detectors by release; a user's ratings go to the release of their arm.
 
-    ``resolve`` finds the folder of what an arm names; ``tell`` hears each new alarm; ratings before
-    ``since`` are no business of these releases. After a restart the same ratings are read again: an alarm
-    that the journal has is not told twice."""
+    ``resolve`` returns the folder of an arm's release; ``notify`` is called with each new alarm; ratings
+    before ``since`` are ignored. After a restart the same ratings are read again: an alarm that is in the
+    journal is not repeated."""
 
     store: EventStore
     resolve: Callable[[str], Path]
@@ -49,7 +49,7 @@ class DriftMonitor:
     _last: int = 0
 
     def catch_up(self, state: ExperimentState) -> list[SignalState]:
-        """Take in ratings stored since the last look; gives the new alarms, which are journalled too."""
+        """Read ratings stored since the last call; returns new alarms, which are journalled too."""
         assigner = Assigner(state)
         by_arm = {arm.name: self._watch(arm.release) for arm in state.arms if arm.share > 0}
         batches: dict[str, list[Observation]] = {}
@@ -70,7 +70,7 @@ class DriftMonitor:
         return new
 
     def release_of(self, spec: str) -> Release | None:
-        """The opened release of what an arm names, None while it is not watched."""
+        """The loaded release of an arm's specification, None while it is not monitored."""
         folder = self.resolve(spec)
         releases = (watched.release for watched in self.watched.values() if watched.release.folder == folder)
         return next(releases, None)
@@ -87,7 +87,7 @@ class DriftMonitor:
         return self.watched.setdefault(release.release_id, MonitoredRelease(release, detector))
 
     def _journal(self, watched: MonitoredRelease, alarm: SignalState) -> bool:
-        """False for an alarm that the journal has."""
+        """Journal an alarm; False for one that is in the journal already."""
         row = signal_row(watched, alarm)
         release = watched.release.release_id
         for entry in newest(self.store, (KIND,), subject=release, count=1000):
@@ -101,14 +101,12 @@ class DriftMonitor:
         return True
 
     def report(self) -> JsonObject:
-        """What drifted, since when, how much, for whom; and what to do."""
+        """The signals by release, and advice where one drifted."""
         releases = []
         for release_id, watched in self.watched.items():
             row: JsonObject = {"release_id": release_id, "folder": str(watched.release.folder)}
             if watched.detector is None:
-                row |= {
-                    "note": "packed without a profile of today's form: make the release again to watch it"
-                }
+                row |= {"note": "packed without a current profile: make the release again to monitor it"}
             else:
                 row |= _watched_row(watched, watched.detector)
                 if watched.alarms:
@@ -128,9 +126,9 @@ def _watched_row(watched: MonitoredRelease, detector: Detector) -> JsonObject:
         "ordered_by": profile.error["ordered_by"],
         "signals": [signal_row(watched, signal) for signal in detector.signals.values()],
         "drifted": sorted({alarm.name for alarm in watched.alarms}),
-        # What each signal can see, and within how many ratings; None: too few to watch.
+        # The change that each signal detects, and within how many ratings; None: too few ratings.
         "power": {name: signal["power"] for name, signal in profile.signals.items()},
-        "not_watched": [f"{name}: too few to watch ({CHANGES[name]} would not be seen)" for name in blind],
+        "not_watched": [f"{name}: too few ratings to detect {CHANGES[name]}" for name in blind],
         "error": {
             "online": detector.error_sum / detector.error_count if detector.error_count else None,
             "ratings": detector.error_count,
@@ -143,12 +141,12 @@ def _watched_row(watched: MonitoredRelease, detector: Detector) -> JsonObject:
         },
     }
     if not detector.watched:
-        row["note"] = "too few to watch: no signal would see a change worth seeing, so nothing is retrained"
+        row["note"] = "too few ratings: no signal has the power to detect a relevant change"
     return row
 
 
 def advice(release: Release) -> str:
-    """The command that learns the new ratings, starting from what this release's run found."""
+    """The command that retrains on the new ratings, starting from the release's run."""
     run = release.folder.parent
     return (
         "retrain on newer ratings: `python -m serving loop` does, or python search/breakthrough.py "
@@ -157,7 +155,7 @@ def advice(release: Release) -> str:
 
 
 def signal_row(watched: MonitoredRelease, signal: SignalState) -> JsonObject:
-    """A signal as JSON; ``largest`` names the bins that moved most."""
+    """A signal as JSON; ``largest`` names the bins that changed most."""
     return {
         "signal": signal.name,
         "distance": signal.distance,
@@ -174,7 +172,7 @@ def signal_row(watched: MonitoredRelease, signal: SignalState) -> JsonObject:
 
 
 def label(watched: MonitoredRelease, signal: str, index: int) -> str:
-    """What a bin of a signal means."""
+    """The text of a signal's bin."""
     scale = watched.release.manifest.dataset.scale
     if signal == "genre_mix":
         return watched.release.items.genre_names[index]
@@ -192,6 +190,7 @@ def label(watched: MonitoredRelease, signal: str, index: int) -> str:
 
 
 def observed(release: Release, event: Feedback) -> Observation:
+    """A rating as the release's rows, with whether it is inside its prediction interval."""
     user = release.users.row(event.user_id)
     item = None if event.item_id is None else release.items.ids.row(event.item_id)
     inside = None

@@ -198,7 +198,7 @@ class ItemView:
     def _tested(self, test: Test) -> Column:
         if test.name not in self.names:
             known = ", ".join(self.names)
-            raise FilterSyntaxError(test.place, f"no item has {test.name!r}; there are {known}")
+            raise FilterSyntaxError(test.position, f"no item has {test.name!r}; there are {known}")
         return self.column(test.name)
 
     def _build(self, name: str) -> Column:

@@ -1,1 +1,1 @@
-"""Estimates for releases that have never been served, from logged traffic with exploration."""
+"""Off-policy estimates for releases that were never served, from logged traffic with exploration."""

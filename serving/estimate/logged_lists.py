@@ -1,7 +1,7 @@
-"""The logged lists of exploring arms beside the lists that another release would have given then.
+"""Logged lists of exploring arms, joined with the lists that another release would have served.
 
-A user is known to the release by its own histories and by what they had rated through the service before the
-list was shown, as the server would have had it.
+The release sees a user's history in its own data, and their ratings through the service before the list, as a
+server would have.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ BATCH = 200  # lists computed at once
 
 @dataclass
 class _Logged:
-    """A list with the items that were hit, and the user's ratings before it."""
+    """A logged list with its converted items, and the user's earlier ratings."""
 
     exposure: Exposure
     ratings: dict[str, float]
@@ -37,11 +37,11 @@ class _Logged:
 def explored_lists(
     store: EventStore, release: Path, *, experiment: str, metric: Metric, since: float = 0.0
 ) -> list[Explored]:
-    """One entry for each user of an exploring arm, in the order of their first list; [] without exploration.
+    """One entry for each user of an exploring arm, by the time of their first list; [] without exploration.
 
     Args:
         release: the folder of the release to estimate.
-        metric: what counts as a hit; its weights are not used.
+        metric: defines a hit; its weights are not used.
     """
     rows = [
         exposure
@@ -91,7 +91,7 @@ def _with_feedback(
 
 
 def _lists(loaded: ServedRelease, logged: list[_Logged]) -> Iterator[tuple[_Logged, set[str]]]:
-    """Each logged list with the ids that the release would have listed."""
+    """Each logged list with the ids of the release's list."""
     for start in range(0, len(logged), BATCH):
         batch = logged[start : start + BATCH]
         queries = [
@@ -126,13 +126,14 @@ def _explored(entry: _Logged, listed: set[str], largest: float) -> Explored:
 
 
 def _probability(propensity: float, places: int) -> float:
-    """That an item stands anywhere in the list: a kept item has one place, a drawn one may have any."""
+    """Probability of an item anywhere in the list: an explored item may be at any position, others have
+    one."""
     return propensity if propensity > MAX_EXPLORE else propensity * places
 
 
 def _largest_weight(rows: list[Exposure]) -> float:
-    """The most that a list's weights can sum to, by the exploration's own rules: each explored place has one
-    of (CANDIDATES_PER_PLACE - 1) n pool items, n more where new items are explored, every other an item of
+    """The largest sum of a list's weights under the exploration policy: each explored position shows one of
+    (CANDIDATES_PER_PLACE - 1) n pool items, n more where new items are explored, every other one an item of
     the list."""
     share = max(1 - max(shown.propensities) for shown in rows)
     shares = {round(1 - max(shown.propensities), 9) for shown in rows} - {0.0}

@@ -100,7 +100,7 @@ def decide_experiment(
         )
     span = f"{evidence.estimate:+.4g} ({evidence.low:+.4g} to {evidence.high:+.4g})"
     if not primary:
-        sure = "differs" if evidence.ships or evidence.stops else "cannot be told apart"
+        sure = "differs" if evidence.ships or evidence.stops else "no difference"
         return Verdict(ExperimentDecision.SECONDARY, f"Secondary, decides nothing: {sure}, {span}.{warning}")
     worse, better = ("is preferred less,", "is preferred,") if preference else ("is worse by", "is better by")
     if evidence.stops:

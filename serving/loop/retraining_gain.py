@@ -57,7 +57,7 @@ def expected_gain(points: Sequence[CurvePoint], *, trained: int, new_ratings: in
     """Of retraining a release of ``trained`` ratings with ``new_ratings`` more."""
     now, sizes = trained + new_ratings, [point.ratings for point in points]
     if len(points) < 2 or max(sizes) < FEWEST_GROWTH * min(sizes):
-        words = f"cannot be told: {len(points)} earlier releases of one size; the next one gives a slope"
+        words = f"no estimate: {len(points)} earlier releases of one size, and a slope needs two sizes"
         return RetrainingGain(trained, now, len(points), words=words)
     x = np.log(np.array(sizes, dtype=np.float64))
     y = np.array([point.rmse for point in points])

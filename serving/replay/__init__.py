@@ -1,1 +1,1 @@
-"""The newest ratings, which no model has seen, as live traffic: what people did, not made-up clicks."""
+"""Replay of the newest held-out ratings as live traffic."""

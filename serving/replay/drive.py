@@ -1,9 +1,9 @@
-"""Traffic sent to a running service: for each rating a list is asked for, then the rating is told.
+"""Sends traffic to a running service: for each rating a request for a list, then the rating as feedback.
 
-A user's ratings keep their order (all of them go through one of the workers); across users the order is
-that of time, up to the requests under way. Pace is events a minute. With one replica the online figures are
-those of serving/replay/offline.py; several learn each other's ratings a poll later (``poll_seconds``), so a
-prediction may now and then be made without the user's newest rating.
+A user's ratings keep their order (one worker sends all of them); across users the order is that of time, up
+to concurrent requests. With one replica the online figures equal those of serving/replay/offline.py; with
+several a rating reaches the other replicas after ``poll_seconds``, so a prediction may miss the user's newest
+rating.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ from serving.replay.traffic import Traffic
 
 @dataclass
 class ReplayResult:
-    """``seconds`` of every list request; ``failed`` counts requests without a good answer, by reason."""
+    """``seconds`` of each list request; ``failed`` counts failed requests by reason."""
 
     sent: int = 0
     seconds: list[float] = field(default_factory=list)
     failed: dict[str, int] = field(default_factory=dict)
 
     def percentile(self, share: float) -> float:
-        """Milliseconds."""
+        """Latency in milliseconds at quantile ``share``."""
         ordered = sorted(self.seconds)
         return 1000 * ordered[min(len(ordered) - 1, int(share * len(ordered)))] if ordered else 0.0
 
@@ -45,7 +45,7 @@ def replay_traffic(
     progress: Callable[[int, int], None] | None = None,
     stop: threading.Event | None = None,
 ) -> ReplayResult:
-    """Send all of ``traffic``; returns when the last answer is in. ``stop`` ends it early."""
+    """Send ``traffic``; returns after the last response. ``stop`` ends it early."""
     stop = stop or threading.Event()
     driven, lock = ReplayResult(), threading.Lock()
     lanes: list[list[int]] = [[] for _ in range(workers)]
@@ -78,7 +78,7 @@ def replay_traffic(
 
 
 def _replay_row(connection: ApiConnection, traffic: Traffic, row: int, event_id: str) -> tuple[float, str]:
-    """Seconds that the list took, and why it failed, "" when it did not."""
+    """Seconds of the list request, and the reason of a failure or ""."""
     user, item = str(traffic.users[row]), str(traffic.items[row])
     began = time.perf_counter()
     try:

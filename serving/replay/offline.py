@@ -1,4 +1,4 @@
-"""The same ratings, in the same order, asked of the releases directly: what the service should come to."""
+"""Offline replay: the same ratings in the same order against the releases directly, without a service."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class OfflineMetrics:
 def offline_metrics(
     state: ExperimentState, traffic: Traffic, *, count: int = 10
 ) -> dict[str, OfflineMetrics]:
-    """By arm. Each rating is predicted before it is learned, each list made before its rating."""
+    """Metrics by arm. Each list and prediction is made before its rating is added to the history."""
     assigner = Assigner(state)
     arms = {
         arm.name: ServedRelease(arm.release, Path(resolve(arm.release)), RuleSet(), verify=False)
@@ -64,6 +64,6 @@ def offline_metrics(
             stars = float(loaded.recommender.predict(query, loaded.items([item]))[0])
             figures.squared_error += (value - stars) ** 2
             figures.rated += 1
-        # Replaced, never changed: LoadedRelease.history tells by identity what it has seen.
+        # Replaced, never mutated: ServedRelease.history caches by identity.
         history_of[user] = {**history_of.get(user, {}), item: value}
     return metrics

@@ -16,8 +16,8 @@ from recsys.release.load import read_manifest
 
 @dataclass(frozen=True)
 class Traffic:
-    """Ratings by the outside world's ids, oldest first: ``users``, ``items`` (n,) ids, ``values`` (n,)
-    stars, ``times`` (n,) Unix seconds when they were really given."""
+    """Ratings by external ids, oldest first: ``users``, ``items`` (n,) ids, ``values`` (n,) stars, ``times``
+    (n,) Unix seconds."""
 
     users: NDArray[np.str_]
     items: NDArray[np.str_]
@@ -28,25 +28,32 @@ class Traffic:
         return len(self.users)
 
     def first(self, count: int | None) -> Traffic:
+        """The first ``count`` ratings, None for all."""
         return Traffic(self.users[:count], self.items[:count], self.values[:count], self.times[:count])
 
 
 def future_of(release: Path, data: str | None, *, returning: bool = False) -> Traffic:
-    """The ratings that the release's split kept apart. ``data`` is the run's own ``--data``, the
-    release's dataset name by default; ``returning`` keeps only people with a rating before the future.
-    InputError where there is no future or it is another split's."""
+    """The ``future`` slice of the release's split.
+
+    Args:
+        data: the run's ``--data``; by default the release's dataset name.
+        returning: only users with an earlier rating.
+
+    Raises:
+        InputError: the split has no future, or the data give another split.
+    """
     manifest = read_manifest(release)
     if manifest.split.counts.get("future", 0) == 0:
         raise InputError(
-            f"{release} was split by {manifest.split.protocol!r}, which keeps no future apart; make one with "
+            f"{release} was split by {manifest.split.protocol!r}, which has no future slice; make one with "
             "`python search/breakthrough.py --split future-holdout`"
         )
     dataset = load_dataset(data or manifest.dataset.name)
     split = make_split(dataset, manifest.split.protocol, seed=manifest.split.seed)
     if split.fingerprint != manifest.split.fingerprint:
         raise InputError(
-            f"{data or manifest.dataset.name} gives another split than the release's: it is other data, or "
-            "it has changed; name with --data what the run was made from"
+            f"{data or manifest.dataset.name} gives another split than the release's: the data differ or have "
+            "changed; give the run's own --data"
         )
     rows = split.future
     if returning:

@@ -68,7 +68,7 @@ def test_precedence_brackets_and_quotes() -> None:
 def test_what_does_not_parse_is_told_with_its_place(text: str, place: int, words: str) -> None:
     with pytest.raises(FilterSyntaxError, match=re.escape(words)) as told:
         parse_filter(text)
-    assert told.value.place == place
+    assert told.value.position == place
     assert str(told.value).startswith(f"where: at character {place}: ")
 
 
@@ -83,7 +83,7 @@ def place_of_error(text: str) -> int:
     try:
         parse_filter(text)
     except FilterSyntaxError as error:
-        return error.place
+        return error.position
     return 1
 
 

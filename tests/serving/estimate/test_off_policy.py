@@ -1,4 +1,4 @@
-"""The hit rate of a release that was never served: what is covered, what cannot be told, the real log."""
+"""The hit rate of a release that was never served: what is covered, when there is no estimate, the real log."""
 
 from __future__ import annotations
 
@@ -51,10 +51,10 @@ def test_the_interval_narrows_and_holds_at_every_look() -> None:
 
 def test_too_few_users_and_items_that_exploration_cannot_show_cannot_be_told() -> None:
     few = estimate_hit_rate([Explored(1, 10, 10.0, 1.0, 10.0, 1.0, 220.0)] * 99)
-    assert few.words == "cannot be told: 99 users have explored lists, 100 are needed"
+    assert few.words == "no estimate: 99 users have explored lists, 100 are needed"
     assert few.low is None
     foreign = estimate_hit_rate([Explored(1, 10, 10.0, 1.0, 3.0, 0.0, 220.0)] * 200)
-    assert foreign.words == "cannot be told: exploration shows 30% of its places, 50% needed"
+    assert foreign.words == "no estimate: exploration covers 30% of its list positions, 50% are needed"
 
 
 @pytest.fixture(scope="module")
@@ -118,7 +118,7 @@ def test_without_exploration_nothing_can_be_told(
     log_lists(store, release, explore=0.0)
     words = ["estimate", "--release", str(release), "--events", str(tmp_path / "events.db")]
     assert main(words) == 0
-    assert capsys.readouterr().out.startswith("cannot be told: no list was explored; give an arm `explore")
+    assert capsys.readouterr().out.startswith("no estimate: no list was explored; give an arm `explore")
 
 
 def test_the_command_prints_and_writes_the_figures(
