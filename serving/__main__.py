@@ -1,4 +1,4 @@
-"""``python -m serving``: every command, each in a module that adds its arguments and runs."""
+"""``python -m serving``: the command line; each command is a module with ``add_arguments`` and ``run``."""
 
 from __future__ import annotations
 
@@ -10,37 +10,39 @@ from pathlib import Path
 
 from recsys.errors import check_encoding, exit_code
 
-# Name: (module with add_arguments(parser) and run(options) -> exit code, what it does).
+# Name: (module, help).
 COMMANDS = {
     "serve": ("serving.commands.serve", "serve releases over HTTP on this machine"),
-    "deploy": ("serving.commands.deploy", "serve them on a Ray cluster that is already there"),
-    "experiment": ("serving.commands.experiment_advice", "say what an experiment takes before it starts"),
-    "precompute": ("serving.commands.precompute", "compute every known user's list ahead, resumably"),
-    "replay": ("serving.commands.replay", "turn the newest ratings into live traffic"),
-    "rollout": ("serving.commands.rollout", "roll a release out in stages, and back when it fails"),
+    "deploy": ("serving.commands.deploy", "serve releases on an existing Ray cluster"),
+    "experiment": ("serving.commands.experiment_advice", "size an experiment before it starts"),
+    "precompute": ("serving.commands.precompute", "compute the lists of all known users ahead (resumable)"),
+    "replay": ("serving.commands.replay", "replay the newest ratings as live traffic"),
+    "rollout": ("serving.commands.rollout", "roll a release out in stages, with automatic roll-back"),
     "estimate": ("serving.commands.estimate", "estimate a release's hit rate from explored traffic"),
-    "loop": ("serving.commands.loop", "retrain on what people do, gate, compare, roll out, again and again"),
-    "items": ("serving.commands.items_load", "load a table of items into the catalogue at run time"),
-    "worth": ("serving.commands.worth", "say what retraining now is expected to bring"),
+    "loop": ("serving.commands.loop", "retrain on live data, gate, compare and roll out, continuously"),
+    "items": ("serving.commands.items_load", "load a table of items into the run-time catalogue"),
+    "worth": ("serving.commands.worth", "estimate the gain of retraining now"),
     "data": ("serving.commands.data", "retention, export, erasure, backup and restore of events"),
 }
 
 
 def use_local_registry() -> None:
-    """Searches on this machine register their releases in runs/mlflow.db: look there unless
-    MLFLOW_TRACKING_URI says otherwise. Replicas inherit it."""
+    """Use runs/mlflow.db, where searches on this machine register releases, unless MLFLOW_TRACKING_URI is
+    set.
+
+    Replicas inherit the variable."""
     if not os.environ.get("MLFLOW_TRACKING_URI", "").strip():
         os.environ["MLFLOW_TRACKING_URI"] = f"sqlite:///{Path('runs/mlflow.db').absolute()}"
 
 
 def parse(words: list[str]) -> argparse.Namespace:
-    """The command line, checked; only the command that is asked for is imported."""
+    """Parse the command line; only the module of the given command is imported."""
     parser = argparse.ArgumentParser(prog="python -m serving", description="Serve recommenders.")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     chosen = next((word for word in words if word in COMMANDS), None)
     for name, (module, words_about) in COMMANDS.items():
         command = commands.add_parser(name, help=words_about, description=words_about)
-        if name == chosen:  # importing only what is asked for keeps --help quick
+        if name == chosen:
             importlib.import_module(module).add_arguments(command)
     return parser.parse_args(words)
 

@@ -1,1 +1,1 @@
-"""The command line's parts: each module adds its arguments and runs."""
+"""The commands of ``python -m serving``: each module has ``add_arguments(parser)`` and ``run(options)``."""

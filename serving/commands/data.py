@@ -29,8 +29,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         ("export", "print one user's rows as JSON lines"),
         ("erase", "delete one user's rows"),
         ("backup", "copy the live event store to a file"),
-        ("restore", "put a backup in its place (stop the server first)"),
-        ("ratings", "write a run's ratings with those given since as one Parquet file"),
+        ("restore", "replace the event store by a backup (stop the server first)"),
+        ("ratings", "write a run's ratings merged with those from the service as one Parquet file"),
     ):
         action = actions.add_parser(name, help=words, description=words)
         action.add_argument("--events", default="sqlite:///runs/events.db", help="the event store's URL")
@@ -39,17 +39,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         elif name in ("export", "erase"):
             action.add_argument("--user", required=True, help="the user's id")
             action.add_argument(
-                "--spool", type=Path, help="the server's spool folder, where its settings name one"
+                "--spool", type=Path, help="the server's spool folder, if its settings name one"
             )
         elif name == "ratings":
-            action.add_argument("--run", type=Path, required=True, help="the run whose data is the base")
+            action.add_argument("--run", type=Path, required=True, help="the run with the base data")
             action.add_argument("--out", type=Path, required=True, help="the Parquet file to write")
         else:
             action.add_argument("file", type=Path, help="the backup")
 
 
 def run(options: argparse.Namespace) -> int:
-    """One action; returns the exit code."""
+    """Run one action."""
     store = EventStore(options.events)
     if options.action != "restore" and not store.postgres and not sqlite_path(store).exists():
         raise InputError(f"no event store at {options.events}; give the server's own --events URL")

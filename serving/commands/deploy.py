@@ -1,4 +1,4 @@
-"""``python -m serving deploy``: the same application on a Ray cluster that is already there."""
+"""``python -m serving deploy``: the application on an existing Ray cluster."""
 
 from __future__ import annotations
 
@@ -9,11 +9,13 @@ from serving.app import deploy
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("config", type=Path, help="a Serve config file, as serving/serve.yaml")
+    parser.add_argument("config", type=Path, help="a Serve config file like serving/serve.yaml")
     parser.add_argument(
-        "--reset", action="store_true", help="serve the YAML's arms although the event store has a state"
+        "--reset", action="store_true", help="serve the YAML's arms, not the event store's state"
     )
-    parser.add_argument("--address", default="auto", help="the cluster's, as for ray.init; default auto")
+    parser.add_argument(
+        "--address", default="auto", help="the cluster's address, as for ray.init (default auto)"
+    )
 
 
 def run(options: argparse.Namespace) -> int:

@@ -1,4 +1,4 @@
-"""``python -m serving estimate``: the hit rate of a release that was never served, from explored traffic."""
+"""``python -m serving estimate``: off-policy estimate of the hit rate of a release that was never served."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--release", required=True, help="a release folder, or models:/name@alias")
     parser.add_argument("--events", default="runs/events.db", help="the server's event store")
     parser.add_argument("--experiment", default="main", help="default: main")
-    parser.add_argument("--since", type=float, default=0.0, metavar="UNIX", help="lists from then on")
+    parser.add_argument("--since", type=float, default=0.0, metavar="UNIX", help="use lists since this time")
     parser.add_argument("--alpha", type=float, default=0.05, help="1 - the interval's level (default 0.05)")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there too")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="also write the figures to this file")
 
 
 def run(options: argparse.Namespace) -> int:
@@ -40,7 +40,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def estimate_words(estimate: OffPolicyEstimate) -> str:
-    """The figures as a person reads them."""
+    """The estimate as text."""
     if not estimate.lists:
         return (
             "no estimate: no list was explored; give an arm `explore: 0.05` in serving/serve.yaml, "

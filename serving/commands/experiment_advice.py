@@ -1,4 +1,4 @@
-"""``python -m serving experiment``: what an experiment takes, before anybody is shown anything."""
+"""``python -m serving experiment``: the users that an experiment needs, before it starts."""
 
 from __future__ import annotations
 
@@ -13,25 +13,25 @@ MANY_USERS = 100_000
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--rate", type=float, required=True, help="the control's hit rate, say 0.05")
+    parser.add_argument("--rate", type=float, required=True, help="the control's hit rate, e.g. 0.05")
     parser.add_argument("--lift", type=float, default=0.2, help="relative (default 0.2: +20%%)")
-    parser.add_argument("--treatments", type=int, default=1, help="arms beside the control (default 1)")
-    parser.add_argument("--share", type=float, help="of each treatment (default: what is advised)")
-    parser.add_argument("--alpha", type=float, default=0.05, help="of any false verdict (default 0.05)")
-    parser.add_argument("--people-a-day", type=float, help="new people a day, to say days as well")
+    parser.add_argument("--treatments", type=int, default=1, help="arms besides the control (default 1)")
+    parser.add_argument("--share", type=float, help="of each treatment (default: recommended)")
+    parser.add_argument("--alpha", type=float, default=0.05, help="for any false verdict (default 0.05)")
+    parser.add_argument("--people-a-day", type=float, help="new users a day, to give days as well")
 
 
 def run(options: argparse.Namespace) -> int:
-    """Prints the advice; returns the exit code."""
+    """Print the advice."""
     for line in advice(options):
         print(line)
     return 0
 
 
 def advice(options: argparse.Namespace) -> list[str]:
-    """The lines of the advice. Raises InputError for a design that cannot be."""
+    """The lines of the advice. Raises InputError for an invalid design."""
     if options.people_a_day is not None and not options.people_a_day > 0:
-        raise InputError(f"--people-a-day is above 0, got {options.people_a_day:g}")
+        raise InputError(f"--people-a-day must be above 0, got {options.people_a_day:g}")
     count = options.treatments
     best = (1 - control_share(count)) / count if count >= 1 else 0.5
     share = best if options.share is None else options.share

@@ -1,7 +1,7 @@
-"""``python -m serving items load FILE``: a table of items into the catalogue of a running service.
+"""``python -m serving items load FILE``: loads a table of items into the run-time catalogue.
 
-The event store is written; every replica follows within a second. A row changes what it names and nothing
-else, so that the same file can be loaded again: rows that change nothing store nothing.
+The table goes to the event store, and every replica follows within a second. A row changes only what it
+names, so a file can be loaded again: unchanged items get no revision.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     load = actions.add_parser("load", help=words + "hidden, features", description=words + "hidden, features")
     load.add_argument("file", type=Path, help="CSV, Parquet, u.item or movies.dat")
     load.add_argument("--events", default="sqlite:///runs/events.db", help="the server's event store")
-    load.add_argument("--actor", default="items load", help="who, for the items' history")
-    load.add_argument("--reason", default="", help="why, for the items' history (default: the file's name)")
+    load.add_argument("--actor", default="items load", help="actor in the items' history")
+    load.add_argument("--reason", default="", help="reason in the items' history (default: the file's name)")
 
 
 def run(options: argparse.Namespace) -> int:
-    """All rows are stored or none: each is checked before, and one transaction holds them."""
+    """Store all rows in one transaction after validating each."""
     changes = item_changes_of(read_items(options.file), where=str(options.file))
     store = EventStore(options.events)
     try:
@@ -51,10 +51,10 @@ def run(options: argparse.Namespace) -> int:
 
 
 def item_changes_of(table: ItemTable, *, where: str) -> list[ItemChange]:
-    """A change for each row; empty cells change nothing.
+    """One change per row; empty cells change nothing.
 
     Raises:
-        InputError: a row that cannot be, by its id.
+        InputError: an invalid row, named by its id.
     """
     ids = list(table.rows)
     columns = table.cells_of(ids)
@@ -76,7 +76,7 @@ def item_changes_of(table: ItemTable, *, where: str) -> list[ItemChange]:
 
 
 def _cell(value: object) -> object:
-    """A number where the text is one; None for an empty cell."""
+    """A cell as boolean, number, list or text; None where it is empty."""
     if isinstance(value, list | tuple):
         numbers = all(isinstance(part, int | float) for part in value)
         return list(value) if numbers else [str(part) for part in value]

@@ -1,4 +1,4 @@
-"""``python -m serving loop``: retraining that closes the loop, its state, and its pause."""
+"""``python -m serving loop``: continuous retraining; its state, pause and replay."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ from serving.stop_signals import stop_event
 
 ACTIONS = {
     "run": "retrain, compare, roll out, until Ctrl-C",
-    "status": "where it stands, and every decision",
-    "pause": "begin no further cycle; the one under way goes on",
+    "status": "print the phase and all decisions",
+    "pause": "begin no further cycle; an active one continues",
     "resume": "begin cycles again",
-    "replay": "decide again from the journal's evidence; exit code 1 where a decision differs",
+    "replay": "repeat the decisions from the journal's evidence; exit code 1 if one differs",
 }
 
 
@@ -36,9 +36,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("action", nargs="?", choices=list(ACTIONS), default="run", help=words)
     parser.add_argument("--config", type=Path, default=Path("serving/loop.yaml"), metavar="YAML")
     parser.add_argument(
-        "--once", action="store_true", help="one cycle (or none where no trigger holds), then end"
+        "--once", action="store_true", help="end after one cycle, or at once without a trigger"
     )
-    parser.add_argument("--reason", default="", help="of the pause")
+    parser.add_argument("--reason", default="", help="reason of the pause")
 
 
 def run(options: argparse.Namespace) -> int:
@@ -46,7 +46,7 @@ def run(options: argparse.Namespace) -> int:
     folder = Path(settings.folder)
     if options.action == "pause":
         write_atomic(folder / PAUSE_FILE, json.dumps({"reason": options.reason}).encode())
-        print("paused: no further cycle begins; the one under way goes on")
+        print("paused: no further cycle begins; an active one continues")
         return 0
     if options.action == "resume":
         (folder / PAUSE_FILE).unlink(missing_ok=True)
@@ -59,7 +59,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def served_settings(settings: LoopSettings) -> Settings:
-    """Of the server that the loop works for. Raises InputError."""
+    """The settings of the server that the loop works for. Raises InputError."""
     from serving.app import read_yaml  # brings Ray
 
     return read_settings(read_yaml(Path(settings.serve))[1], where=settings.serve)
@@ -79,14 +79,14 @@ def _run(settings: LoopSettings, *, once: bool) -> int:
         try:
             LoopController(settings, steps, notify=notify).run(stop, once=once)
         except KeyboardInterrupt:
-            print("stopped; a search under way goes on, and the next start finds it", file=sys.stderr)
+            print("stopped; a running search continues, and the next start picks it up", file=sys.stderr)
             return 130
     return 0
 
 
 def _status(folder: Path, records: list[LoopRecord]) -> int:
     if not records:
-        raise InputError(f"{folder} holds no loop yet: start one with `python -m serving loop`")
+        raise InputError(f"there is no loop in {folder}: start one with `python -m serving loop`")
     state, lease, paused = state_of(records), read_lease(folder / "lease.json"), read_pause(folder)
     runs = f"process {lease['pid']} on {lease['host']}" if lease else "no controller runs"
     print(f"cycle {state.cycle}, {state.phase}; {runs}{'' if paused is None else '; paused ' + paused}")
@@ -100,11 +100,10 @@ def _status(folder: Path, records: list[LoopRecord]) -> int:
 
 
 def _replay(records: list[LoopRecord]) -> int:
-    different = 0
-    for record, again in replay(records):
-        same = (again.next, again.reason, again.again) == (record.next, record.reason, record.again)
-        different += not same
-        if not same:
+    decisions, different = replay(records), 0
+    for record, again in decisions:
+        if (again.next, again.reason, again.again) != (record.next, record.reason, record.again):
+            different += 1
             print(f"record {record.number}: {Phase(record.next)} then, {again.next} now ({again.reason})")
-    print(f"{len(replay(records))} decisions, {different} of them different")
+    print(f"{len(decisions)} decisions, {different} of them different")
     return 1 if different else 0

@@ -1,4 +1,4 @@
-"""``python -m serving precompute``: every known user's list, to be looked up and as a Parquet file."""
+"""``python -m serving precompute``: the lists of all known users, for the server and as a Parquet file."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from recsys.errors import InputError
+from recsys.io import atomic_path
 from serving.app import read_yaml
 from serving.catalogue.rule_set import RuleSet
 from serving.engine.list_precomputation import lists_folder, precompute, table
@@ -35,18 +36,18 @@ SCHEMA = pa.schema(
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--release", required=True, metavar="FOLDER", help="a folder, or models:/name@alias")
     parser.add_argument("--config", type=Path, metavar="YAML", help="the server's settings, for its rules")
-    parser.add_argument("--lists", type=Path, help="where the server looks (default: beside the event store)")
+    parser.add_argument("--lists", type=Path, help="folder of stored lists (default: beside the event store)")
     parser.add_argument("--out", type=Path, metavar="PARQUET", help="also write the lists to this file")
-    parser.add_argument("--count", type=int, default=10, help="items of a list in the file (default 10)")
+    parser.add_argument("--count", type=int, default=10, help="items per list in the file (default 10)")
 
 
 def run(options: argparse.Namespace) -> int:
-    """Compute what is missing, then write the file. Ctrl-C keeps what is stored; the same command goes on."""
+    """Compute missing lists, then write the file. After Ctrl-C the same command resumes."""
     if not 1 <= options.count <= LENGTH:
         raise InputError(f"--count {options.count}: expected 1 to {LENGTH}")
     fields = read_yaml(options.config)[1] if options.config else {}
     settings = read_settings(fields, where=str(options.config or "the defaults"))
-    rules = stored_or_own(settings)
+    rules = current_rules(settings)
     loaded = ServedRelease(options.release, resolve(options.release), rules)
     folder = lists_folder(options.lists or settings.lists_path, loaded.release_id, rules)
     began = time.perf_counter()
@@ -54,7 +55,7 @@ def run(options: argparse.Namespace) -> int:
         stored = precompute(loaded, folder, progress=_print_progress)
     except BlockingIOError:
         raise InputError(
-            f"a running server is making these lists in {folder}: wait for it, or set its lists_cpu to 0"
+            f"a running server is computing these lists in {folder}: wait for it, or set its lists_cpu to 0"
         ) from None
     print(f"{len(stored.items):,} lists of {LENGTH} in {folder} ({time.perf_counter() - began:.1f} s)")
     if options.out is not None:
@@ -63,8 +64,8 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
-def stored_or_own(settings: Settings) -> RuleSet:
-    """The rules that a server with these settings obeys: the event store's newest, or their own."""
+def current_rules(settings: Settings) -> RuleSet:
+    """The rules of a server with these settings: the event store's newest, else the settings'."""
     file = settings.events.removeprefix("sqlite:///")
     if "://" not in file and not Path(file).exists():
         return settings.rules
@@ -78,19 +79,13 @@ def stored_or_own(settings: Settings) -> RuleSet:
 
 
 def write_parquet(loaded: ServedRelease, stored: StoredLists, out: Path, count: int) -> int:
-    """One row an item of a list; nothing is left at ``out`` where it could not be written whole."""
-    part = out.with_name(f".{out.name}.part")
+    """Write one row per item of a list, completely or not at all; returns the number of rows."""
     rows = 0
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        with pq.ParquetWriter(part, SCHEMA) as writer:
-            for columns in table(loaded, stored, count):
-                batch = pa.table(columns, schema=SCHEMA)
-                writer.write_table(batch)
-                rows += batch.num_rows
-        part.replace(out)
-    finally:
-        part.unlink(missing_ok=True)
+    with atomic_path(out) as part, pq.ParquetWriter(part, SCHEMA) as writer:
+        for columns in table(loaded, stored, count):
+            batch = pa.table(columns, schema=SCHEMA)
+            writer.write_table(batch)
+            rows += batch.num_rows
     return rows
 
 

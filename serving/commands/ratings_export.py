@@ -1,6 +1,6 @@
-"""``python -m serving data ratings``: a run's ratings with those given through the service, as Parquet.
+"""``python -m serving data ratings``: a run's ratings merged with those from the service, as Parquet.
 
-The same merge as ``python search/breakthrough.py --data RUN+EVENTS``, written out with each rating's origin.
+The merge of ``python search/breakthrough.py --data RUN+EVENTS``, with the origin of each rating.
 """
 
 from __future__ import annotations
@@ -23,18 +23,18 @@ from recsys.types import JsonObject
 
 
 def export_ratings(run: Path, events: str, out: Path) -> JsonObject:
-    """Writes ``out`` (user_id, item_id, rating, timestamp, origin), whole or not at all; returns the lineage.
+    """Write ``out`` (user_id, item_id, rating, timestamp, origin) atomically; returns the lineage.
 
-    Rows are kept in a hidden folder beside ``out`` while they are read: called again after a kill it goes on
-    there, up to the events that there were when it began, and writes the same bytes.
+    Rows are collected in a hidden folder next to ``out``: after a kill the same call resumes there, up to the
+    events at its first start, and writes the same bytes.
 
     Args:
         run: a run's folder; its recorded source is the base.
         events: the event store's URL.
-        out: a Parquet file; what was there is replaced, so that an export can be repeated.
+        out: a Parquet file, which is replaced.
 
     Raises:
-        InputError: there is no run, no event store, or ``out`` cannot be written.
+        InputError: no such run or event store, or ``out`` cannot be written.
     """
     base = base_source(run, events).load()
     try:
@@ -65,7 +65,8 @@ def export_ratings(run: Path, events: str, out: Path) -> JsonObject:
 
 
 def _begin(run: Path, events: str, out: Path) -> tuple[Path, JsonObject]:
-    """The folder of an export's rows, and what it reads: what was begun before, if it is the same export."""
+    """The folder of an export's rows and its pinned input, those of an interrupted export if it is the
+    same."""
     parts = out.with_name(f".{out.name}.parts")
     request = {"run": str(run.absolute()), "source": events}
     about = parts / "about.json"

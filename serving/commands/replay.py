@@ -1,4 +1,4 @@
-"""``python -m serving replay``: the newest ratings as live traffic against a running service."""
+"""``python -m serving replay``: sends the newest ratings as live traffic to a running service."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ from serving.replay.offline import offline_metrics
 from serving.replay.traffic import future_of
 
 NOTE = (
-    "these people never saw our lists: replay compares predictions on what they did. It is no lift, and "
-    "no verdict on it says that users would behave differently"
+    "these users never saw our lists: replay compares predictions on logged behaviour. It measures no "
+    "lift, and its verdicts do not tell that users would behave differently"
 )
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--url", default="http://127.0.0.1:8000", help="the running service")
     parser.add_argument("--experiment", default="main", help="default: main")
-    parser.add_argument("--data", help="what the run's --data was (default: the release's dataset name)")
+    parser.add_argument("--data", help="the run's --data (default: the release's dataset name)")
     parser.add_argument(
         "--speed", type=float, default=10_000.0, metavar="EVENTS", help="events a minute (default 10,000)"
     )
@@ -38,17 +38,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--returning",
         action="store_true",
-        help="only people whom the first arm's release knows (of a new person there is nothing to compare)",
+        help="only users that the first arm's release knows (new users have nothing to compare)",
     )
-    parser.add_argument("--workers", type=int, default=8, help="requests under way at once (default 8)")
+    parser.add_argument("--workers", type=int, default=8, help="concurrent requests (default 8)")
     parser.add_argument(
-        "--no-offline", action="store_true", help="do not compute the same figures from the releases directly"
+        "--no-offline", action="store_true", help="do not compute the figures offline as well"
     )
-    parser.add_argument("--out", type=Path, help="also write the figures here, as JSON")
+    parser.add_argument("--out", type=Path, help="also write the figures to this JSON file")
 
 
 def run(options: argparse.Namespace) -> int:
-    """Drive, then print online beside offline figures. Exit code 1 when a request failed."""
+    """Replay, then print online and offline figures; exit code 1 if a request failed."""
     if options.speed <= 0 or options.workers < 1:
         raise InputError(
             f"expected a positive --speed and --workers, got {options.speed:g}, {options.workers}"
@@ -57,7 +57,7 @@ def run(options: argparse.Namespace) -> int:
     traffic = future_of(resolve(state.arms[0].release), options.data, returning=options.returning)
     traffic = traffic.first(options.events)
     users = len(set(traffic.users.tolist()))
-    print(f"{len(traffic):,} ratings of {users:,} people at {options.speed:,.0f} a minute; {NOTE}")
+    print(f"{len(traffic):,} ratings of {users:,} users at {options.speed:,.0f} a minute; {NOTE}")
     began = time.monotonic()
     driven = replay_traffic(
         options.url.rstrip("/"),
@@ -88,7 +88,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def experiment_state(url: str, name: str) -> ExperimentState:
-    """The state that the service serves now. InputError when it cannot be asked."""
+    """The state in service. Raises InputError where it cannot be read."""
     body = _get(url, f"/v1/experiments/{name}")
     arms = tuple(ArmSpec(**arm) for arm in body.pop("arms"))
     ranges = tuple(SlotRange(**piece) for piece in body.pop("ranges"))
@@ -110,7 +110,7 @@ def _get(url: str, path: str) -> Any:
 
 
 def _settled(url: str, experiment: str, sent: int) -> JsonObject:
-    """Results once every exposure is counted; exposures are written behind the answers."""
+    """The results once all exposures are counted: they are stored after the responses."""
     deadline = time.monotonic() + 30
     while True:
         body: JsonObject = _get(url, f"/v1/experiments/{experiment}/results")

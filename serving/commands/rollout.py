@@ -1,4 +1,4 @@
-"""``python -m serving rollout``: start, follow or end a roll-out, which the server's operations move."""
+"""``python -m serving rollout``: starts, follows or aborts a roll-out, which the operations process moves."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
     for name, words in (
         ("start", "begin with shadow answers, then raise the share stage by stage"),
-        ("status", "where it stands, and every step so far"),
-        ("abort", "take the candidate back to nothing now"),
+        ("status", "print the share and all steps so far"),
+        ("abort", "roll back now"),
     ):
         action = actions.add_parser(name, help=words, description=words)
         action.add_argument(
@@ -34,15 +34,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def _start_arguments(action: argparse.ArgumentParser) -> None:
     action.add_argument("--release", required=True, help="a release folder, or models:/name@candidate")
     action.add_argument("--candidate", default="candidate", help="name of the new arm (default: candidate)")
-    action.add_argument("--baseline", help="the arm that gives way (default: the experiment's first)")
+    action.add_argument("--baseline", help="the arm to replace (default: the experiment's first)")
     action.add_argument(
         "--hold",
         type=float,
         default=3600.0,
         metavar="SECONDS",
-        help="how long a stage must hold (default 3600)",
+        help="duration of a stage (default 3600)",
     )
-    action.add_argument("--exposures", type=int, default=200, help="answers a stage needs (default 200)")
+    action.add_argument("--exposures", type=int, default=200, help="answers that a stage needs (default 200)")
     action.add_argument("--slow-ms", type=float, default=50.0, help="answers over this are slow (default 50)")
     action.add_argument(
         "--stages",
@@ -52,19 +52,19 @@ def _start_arguments(action: argparse.ArgumentParser) -> None:
     action.add_argument(
         "--without-gate",
         action="store_true",
-        help="start although the gate kept the release back or was never asked",
+        help="start although the gate did not promote the release",
     )
 
 
 def run(options: argparse.Namespace) -> int:
-    """One action; returns the exit code."""
+    """Run one action."""
     store = EventStore(options.events)
     store.create_tables()
     if options.action == "start":
         return _start(store, options)
     if options.action == "abort":
         if not abort(store, options.experiment, reason="aborted by hand", now=time.time()):
-            raise InputError(f"no roll-out of {options.experiment!r} is under way")
+            raise InputError(f"no roll-out of {options.experiment!r} is active")
         print(f"the candidate of {options.experiment} is back at 0")
         return 0
     return _status(store, options.experiment)
@@ -75,10 +75,10 @@ def _start(store: EventStore, options: argparse.Namespace) -> int:
     load_release(folder)
     verdict = gate_verdict(options.release)
     if verdict.promoted is not True and not options.without_gate:
-        answer = "was never asked about it" if verdict.promoted is None else f"kept it back: {verdict.reason}"
+        gate = "has no verdict on it" if verdict.promoted is None else f"did not promote it: {verdict.reason}"
         raise InputError(
-            f"the gate {answer}; a release that beats the champion on gate starts by itself, "
-            "--without-gate starts this one all the same"
+            f"the gate {gate}; a release that beats the champion on gate needs no option, "
+            "--without-gate starts this one anyway"
         )
     state = store.experiment(options.experiment)
     baseline = options.baseline or (state.arms[0].name if state else "main")
@@ -99,7 +99,7 @@ def _start(store: EventStore, options: argparse.Namespace) -> int:
         raise InputError(f"--stages {options.stages!r}: {error}") from None
     start_rollout(store, plan, now=time.time())
     print(
-        f"{options.candidate} ({options.release}) answers beside {baseline}, unseen; follow it with "
+        f"{options.candidate} ({options.release}) answers in shadow of {baseline}; follow it with "
         f"`python -m serving rollout status --events {options.events}` or on the page /operations"
     )
     return 0
@@ -108,7 +108,7 @@ def _start(store: EventStore, options: argparse.Namespace) -> int:
 def _status(store: EventStore, experiment: str) -> int:
     status = rollout_status(store, experiment)
     if status is None:
-        print(f"no roll-out of {experiment} is under way")
+        print(f"no roll-out of {experiment} is active")
     else:
         seconds = time.time() - status.since
         print(f"{status.plan.candidate} has had {status.share:.0%} for {seconds:.0f} s")

@@ -1,4 +1,4 @@
-"""``python -m serving serve``: an embedded Ray with one application, until Ctrl-C."""
+"""``python -m serving serve``: serves releases on an embedded Ray, until Ctrl-C."""
 
 from __future__ import annotations
 
@@ -20,35 +20,35 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="NAME=RELEASE:SHARE",
-        help="an arm of the experiment, e.g. new=runs/new/release:0.1; with --release, which is arm `main`, "
-        "what the arms leave of 1 is its share; share `shadow` answers unseen",
+        help="an arm of the experiment, e.g. new=runs/new/release:0.1; --release is the arm `main` with the "
+        "remaining share; share `shadow` answers in shadow",
     )
     parser.add_argument(
         "--interleave",
         action="store_true",
-        help="merge the arms' lists for each person (team draft) instead of splitting people over the arms: "
-        "a preference takes a fraction of the people",
+        help="merge the arms' lists for each user (team draft) instead of splitting users over the arms: "
+        "a preference needs a fraction of the users",
     )
     parser.add_argument(
         "--segments",
         metavar="COLUMNS",
-        help="columns of the users' table that the release was made with, e.g. age,gender: secondary results "
-        "by them",
+        help="columns of the release's user table, e.g. age,gender: secondary results by segment",
     )
     parser.add_argument("--config", type=Path, metavar="YAML", help="settings, as in serving/serve.yaml")
-    parser.add_argument("--host", help="127.0.0.1 by default; another needs RECSYS_API_KEY to be set")
-    parser.add_argument("--port", type=int, help="8000 by default")
+    parser.add_argument("--host", help="default 127.0.0.1; any other requires RECSYS_API_KEY")
+    parser.add_argument("--port", type=int, help="default 8000")
     parser.add_argument(
-        "--replicas", type=int, help="processes that answer (default 1); one a core answers the most requests"
+        "--replicas",
+        type=int,
+        help="number of processes (default 1); one per core has the highest throughput",
     )
     parser.add_argument("--events", metavar="URL", help="a file or postgresql://...; default runs/events.db")
     parser.add_argument(
         "--reset",
         action="store_true",
-        help="serve the arms named here although the event store has a state of the experiment (which "
-        "otherwise goes on, a finished roll-out too)",
+        help="serve the given arms instead of the experiment's state in the event store",
     )
-    parser.add_argument("--access-log", metavar="FILE", help="one JSON line a request")
+    parser.add_argument("--access-log", metavar="FILE", help="write one JSON line per request to this file")
 
 
 def run(options: argparse.Namespace) -> int:
@@ -58,7 +58,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def settings_of(options: argparse.Namespace) -> Settings:
-    """The YAML's settings with the command line's over them. Raises InputError."""
+    """The YAML's settings, overridden by the command line. Raises InputError."""
     fields: dict[str, Any] = read_yaml(options.config)[1] if options.config else {}
     for name in ("host", "port", "replicas", "events", "access_log"):
         if getattr(options, name) is not None:

@@ -1,4 +1,4 @@
-"""``python -m serving worth``: what retraining now is expected to bring, by the curve of earlier releases."""
+"""``python -m serving worth``: the expected gain of retraining, by the learning curve of earlier releases."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         default=[Path("runs")],
         metavar="FOLDER",
-        help="earlier runs are looked for in and under these (default: runs)",
+        help="folders that are searched for earlier runs (default: runs)",
     )
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there too")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="also write the figures to this file")
 
 
 def run(options: argparse.Namespace) -> int:
@@ -57,7 +57,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def gain_words(estimate: RetrainingGain) -> str:
-    """The figures as a person reads them."""
+    """The expected gain as text."""
     grown = f"{estimate.trained:,} ratings in the release that serves, {estimate.now:,} now"
     if estimate.gain is None:
         return f"{grown}; {estimate.words}"

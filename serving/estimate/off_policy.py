@@ -85,7 +85,7 @@ def estimate_hit_rate(users: list[Explored], *, alpha: float = 0.05) -> OffPolic
     per_list, total = weight / count, float(weight.sum())
     support = min(1.0, float(per_list.sum() / places.sum()))
     if support < MIN_SUPPORT:
-        words = f"no estimate: exploration covers {support:.0%} of its list positions, {MIN_SUPPORT:.0%} are needed"
+        words = f"no estimate: exploration covers {support:.0%} of its positions, of {MIN_SUPPORT:.0%} needed"
         return OffPolicyEstimate(len(users), lists, support, alpha=alpha, words=words)
     rate = running_rate(hits, shown)
     outcome = places * rate + (weighted_hits - rate * weight) / count

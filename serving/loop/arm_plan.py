@@ -1,7 +1,7 @@
-"""The arms of a cycle in service: what the experiment must look like in each phase, and what changed it.
+"""The experiment's arms in each phase of a cycle, and the transitions between them.
 
-The loop changes an experiment only from a state that it knows (the trigger's, or its own) to the next one, by
-compare-and-set: whatever a person did meanwhile stays, and ends the cycle.
+The loop changes an experiment only from an expected state (the trigger's, or its own) to the next one, by
+compare-and-set: a change made by hand stays, and ends the cycle.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ CLOSE = 1e-9
 
 @dataclass(frozen=True)
 class Arms:
-    """The arms of an experiment and how their lists are shown."""
+    """The arms of an experiment, and its kind."""
 
     specs: tuple[ArmSpec, ...]
     kind: ExperimentKind = "split"
@@ -26,8 +26,8 @@ class Arms:
 
 @dataclass(frozen=True)
 class ArmPlan:
-    """``before`` are the arms as the cycle found them, where ``baseline`` answers alone; ``share`` is the
-    candidate's part of its users in the comparison, which is of ``kind``."""
+    """The plan of a cycle. ``before`` are the arms at its trigger, where ``baseline`` answers alone;
+    ``share`` is the candidate's share of the baseline's users in the comparison, which is of ``kind``."""
 
     experiment: str
     before: Arms
@@ -39,7 +39,7 @@ class ArmPlan:
 
     @classmethod
     def of(cls, start: JsonObject, *, cycle: int, release: str) -> ArmPlan:
-        """From the trigger's evidence."""
+        """The plan from the evidence of the trigger."""
         return cls(
             experiment=start["experiment"],
             before=Arms(tuple(ArmSpec(**arm) for arm in start["arms"])),
@@ -52,15 +52,16 @@ class ArmPlan:
 
     @property
     def base(self) -> ArmSpec:
+        """The baseline's arm at the trigger."""
         return next(arm for arm in self.before.specs if arm.name == self.baseline)
 
     def shadow(self) -> Arms:
-        """The candidate unseen; it explores as the baseline does, or their lists could not be compared."""
+        """The candidate in shadow; it explores like the baseline, so that their lists are comparable."""
         arm = replace(self.base, name=self.candidate, release=self.release, share=0.0, shadow=True)
         return Arms((*self.before.specs, arm))
 
     def compare(self) -> Arms:
-        """Both answer: each its own users, or merged lists for all of them, which do not explore."""
+        """Both answer: each its own users, or all users with merged lists, which do not explore."""
         arms = self.with_share(self.share)
         if self.kind == "split":
             return arms
@@ -69,12 +70,13 @@ class ArmPlan:
         return Arms(specs, "interleaved")
 
     def with_share(self, share: float) -> Arms:
-        """The candidate answers ``share`` of the baseline's users."""
+        """The candidate with ``share`` of the baseline's users."""
         sizes = {self.baseline: self.base.share * (1 - share), self.candidate: self.base.share * share}
         specs = self.shadow().specs
         return Arms(tuple(replace(arm, share=sizes.get(arm.name, arm.share), shadow=False) for arm in specs))
 
     def promoted(self) -> Arms:
+        """The baseline's arm with the candidate's release."""
         return Arms(
             tuple(
                 replace(arm, release=self.release) if arm.name == self.baseline else arm
@@ -83,8 +85,8 @@ class ArmPlan:
         )
 
     def without_candidate(self, state: ExperimentState) -> Arms | None:
-        """``state``'s arms with the candidate's share given back to the baseline; None where neither is
-        there any more."""
+        """``state``'s arms with the candidate's share back at the baseline; None where one of them is
+        missing."""
         candidate = next((arm for arm in state.arms if arm.name == self.candidate), None)
         names = {arm.name for arm in state.arms}
         if candidate is None or candidate.release != self.release or self.baseline not in names:
@@ -107,7 +109,7 @@ class ArmPlan:
 
 
 def busy(state: ExperimentState | None, experiment: str) -> str:
-    """Why no cycle may begin now; "" where one may."""
+    """Why no cycle can begin now; "" where one can."""
     if state is None:
         return f"the event store has no experiment {experiment!r}: start the server once"
     if state.owner != "manual":
@@ -120,7 +122,7 @@ def busy(state: ExperimentState | None, experiment: str) -> str:
 
 
 def same_arms(state: ExperimentState | None, target: Arms) -> bool:
-    """Whether the arms are those, whatever their order."""
+    """Whether the state has the arms of ``target``, in any order."""
     if state is None or len(state.arms) != len(target.specs) or state.kind != target.kind:
         return False
     current = {arm.name: arm for arm in state.arms}
@@ -135,34 +137,35 @@ def same_arms(state: ExperimentState | None, target: Arms) -> bool:
 def move_arms(
     store: EventStore,
     experiment: str,
-    wanted: Arms,
+    target: Arms,
     *,
-    known: tuple[Arms, ...],
+    expected: tuple[Arms, ...],
     reason: str,
     at: float,
 ) -> str | None:
-    """Make the arms ``wanted`` where they are one of ``known``; None, or what they are instead, in words."""
+    """Change the arms from one of ``expected`` to ``target``; None, or a text of what they are instead."""
     for _ in range(3):
         state = store.experiment(experiment)
-        if same_arms(state, wanted):
+        if same_arms(state, target):
             return None
-        if state is None or state.owner != "manual" or not any(same_arms(state, arms) for arms in known):
+        if state is None or state.owner != "manual" or not any(same_arms(state, arms) for arms in expected):
             return changed_words(state)
         try:
             store.save_experiment(
-                replace(state, arms=wanted.specs, kind=wanted.kind),
+                replace(state, arms=target.specs, kind=target.kind),
                 expected=state.revision,
                 actor=ACTOR,
                 reason=reason,
                 at=at,
             )
         except Conflict:
-            continue  # somebody was quicker: look at what they did
+            continue  # changed meanwhile: read it again
         return None
     return "others keep changing it"
 
 
 def changed_words(state: ExperimentState | None) -> str:
+    """A changed state as text."""
     if state is None:
         return "the experiment is gone"
     arms = ", ".join(f"{arm.name} {arm.share:.0%}{' in shadow' if arm.shadow else ''}" for arm in state.arms)

@@ -1,6 +1,6 @@
-"""The phases of a release in service: shadow answers, comparison, roll-out, promotion, or back.
+"""The phases of a candidate in service: shadow answers, comparison, roll-out, promotion, roll-back.
 
-Everything here may be done again after a kill: what is done already is found and left as it is.
+All actions are idempotent, so that they can be repeated after a kill.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ HOUR = 3600.0
 
 
 class LiveSteps:
-    """``measured`` are the metrics and limits of the server."""
+    """``measured`` are the server's metrics and limits."""
 
     def __init__(self, settings: LoopSettings, store: EventStore, measured: OperationSettings) -> None:
         self.settings = settings
@@ -44,6 +44,7 @@ class LiveSteps:
         self._cached: tuple[tuple[int, int], EventReader] | None = None
 
     def shadow(self, state: LoopState, now: float) -> JsonObject:
+        """The candidate answers in shadow; evidence is its guardrails."""
         plan = self._plan(state)
         changed = self._move(plan, plan.shadow(), (plan.before,), "shadow answers", now)
         settings = self.settings.comparison
@@ -71,6 +72,7 @@ class LiveSteps:
         }
 
     def compare(self, state: LoopState, now: float) -> JsonObject:
+        """Both releases answer; evidence is the verdict."""
         plan = self._plan(state)
         changed = self._move(plan, plan.compare(), (plan.shadow(),), "comparison", now)
         if changed:
@@ -79,7 +81,7 @@ class LiveSteps:
         assert serving is not None
         lost = lost_events(self.store, state.entered)
         rules = self.rules(serving)
-        # Users enter with their first list of the comparison: those whom the shadow stage saw are in it too.
+        # Users enter with their first list of the comparison, also those of the shadow phase.
         tally = self._reader(state, serving, lambda: self._tally(plan, rules)).catch_up(now)
         measured: partial[ArmComparison] = (
             partial(compare, tally, [serving])
@@ -107,6 +109,7 @@ class LiveSteps:
         }
 
     def rollout(self, state: LoopState, now: float) -> JsonObject:
+        """Start the roll-out; evidence is its share, or how it ended."""
         plan, settings = self._plan(state), self.settings.rollout
         evidence: JsonObject = {
             "changed": None,
@@ -127,7 +130,7 @@ class LiveSteps:
                 "words": steps_taken[0]["reason"],
                 "share": steps_taken[0]["to"],
             }
-        # A roll-out is of users: interleaved lists are split again first.
+        # A roll-out splits users, so interleaved lists end first.
         split = plan.with_share(plan.share)
         changed = self._move(plan, split, (plan.compare(),), "roll-out", now)
         if changed:
@@ -149,11 +152,13 @@ class LiveSteps:
         return evidence | {"share": settings.stages[0]}
 
     def promote(self, state: LoopState, now: float) -> JsonObject:
+        """The baseline's arm gets the candidate's release."""
         plan = self._plan(state)
         changed = self._move(plan, plan.promoted(), (plan.with_share(1.0),), "promoted", now)
         return {"changed": changed, "release": plan.release}
 
     def back(self, state: LoopState, now: float) -> JsonObject:
+        """The candidate's users go back to the baseline, unless the arms were changed by hand."""
         plan = self._plan(state)
         evidence: JsonObject = {"because": state.reason, "left_alone": False}
         under_way = rollout_status(self.store, plan.experiment)
@@ -176,18 +181,13 @@ class LiveSteps:
         return ArmPlan.of(state.start, cycle=state.cycle, release=state.search["release"])
 
     def _move(
-        self,
-        plan: ArmPlan,
-        wanted: Arms,
-        known: tuple[Arms, ...],
-        words: str,
-        now: float,
+        self, plan: ArmPlan, target: Arms, expected: tuple[Arms, ...], text: str, now: float
     ) -> str | None:
-        reason = f"loop: {words} of {plan.release}"
-        return move_arms(self.store, plan.experiment, wanted, known=known, reason=reason, at=now)
+        reason = f"loop: {text} of {plan.release}"
+        return move_arms(self.store, plan.experiment, target, expected=expected, reason=reason, at=now)
 
     def rules(self, serving: ExperimentState) -> MetricSet:
-        """What decides: the loop's metric, else the experiment's own primary one, else the deployment's.
+        """The metrics; primary is the loop's, else the experiment's, else the deployment's.
 
         Raises InputError for a metric that is not measured."""
         stored = metric_set(serving.metrics) if serving.metrics is not None else None
@@ -215,7 +215,7 @@ class LiveSteps:
     def _reader(
         self, state: LoopState, serving: ExperimentState, tally: Callable[[], Aggregates]
     ) -> EventReader:
-        """Of the events since the phase's own revision; kept between looks."""
+        """The reader of events since the phase's revision, cached between steps."""
         key = (state.cycle, serving.revision)
         if self._cached is None or self._cached[0] != key:
             reader = EventReader(self.store, serving.name, tally(), revision=serving.revision)

@@ -1,8 +1,8 @@
-"""The loop itself: evidence, decision, journal, next phase; killed anywhere, it goes on from the journal.
+"""The controller of the retraining loop: evidence, decision, journal, next phase.
 
-What a phase does is done before its decision is written down, and may be done twice without harm
-(``live_steps``). A fault (a store that is away, a full disk) changes nothing: it is told once, and the phase
-is tried again.
+A phase acts before its decision is journalled, and its actions are idempotent (``live_steps``): after a kill
+the controller continues from the journal. A fault (an unavailable store, a full disk) changes nothing: it is
+reported once, and the phase is retried.
 """
 
 from __future__ import annotations
@@ -25,18 +25,21 @@ PAUSE_FILE, STATUS_FILE = "paused.json", "status.json"
 
 
 class Steps(Protocol):
-    """What a phase does and sees."""
+    """The phases' actions."""
 
     def evidence(
         self, state: LoopState, records: list[LoopRecord], *, now: float, paused: str | None
-    ) -> JsonObject: ...
+    ) -> JsonObject:
+        """Act in the state's phase, and return the evidence of its decision."""
 
     def mirror(self, records: list[LoopRecord]) -> None:
-        """Show the records to the operations page."""
+        """Copy the records to the operations page."""
 
 
 class LoopController:
-    """``notify`` hears every decision that moves the loop, and every fault once. Hold a ``LoopLease``."""
+    """``notify`` is called with each decision that changes the phase, and with each fault once.
+
+    Run it under a ``LoopLease``."""
 
     def __init__(
         self,
@@ -50,10 +53,10 @@ class LoopController:
         self.folder = Path(settings.folder)
         self.journal = LoopJournal(self.folder)
         self._steps, self._notify, self._clock = steps, notify, clock
-        self._fault = ""
+        self._fault = ""  # kind of the last fault that was reported
 
     def run(self, stop: threading.Event, *, once: bool = False) -> LoopState:
-        """Until ``stop``; ``once``: until the cycle under way, or begun now, has ended."""
+        """Step until ``stop``; with ``once`` until the active cycle, or one that begins now, has ended."""
         while not stop.is_set():
             moved = self.step()
             idle = self.journal.state.phase is Phase.IDLE
@@ -64,11 +67,11 @@ class LoopController:
         return self.journal.state
 
     def step(self) -> bool:
-        """One evidence and one decision; False where there is nothing more to do at the moment."""
+        """Collect evidence and decide once; False where the phase stays."""
         try:
             moved = self._decide()
             self._steps.mirror(self.journal.records)
-        except Exception as error:  # whatever a store or a disk raises: the next look may do better
+        except Exception as error:  # whatever a store or a disk raises: the next step retries
             self._report_fault(error)
             return False
         self._fault = ""
@@ -80,7 +83,7 @@ class LoopController:
         if state.settings != settings:
             self.journal.append("settings", at=now, evidence=settings)
         evidence = self._steps.evidence(state, self.journal.records, now=now, paused=read_pause(self.folder))
-        evidence = json.loads(json.dumps(evidence))  # as it will be read again
+        evidence = json.loads(json.dumps(evidence))  # as the journal will return it
         decision = decide(state.phase, evidence, self.settings)
         moved = decision.next is not state.phase or decision.again
         begins = moved and state.phase is Phase.IDLE
@@ -104,7 +107,7 @@ class LoopController:
         return moved
 
     def _is_news(self, state: LoopState, decision: LoopDecision) -> bool:
-        """Why no cycle begins is written once, until the reason is another one, whatever its figures."""
+        """While idle: whether the reason differs from the journalled one by more than its figures."""
         decisions = [row for row in self.journal.records if row.kind == "decision"]
         if state.phase is not Phase.IDLE or not decisions:
             return state.phase is Phase.IDLE
@@ -121,11 +124,11 @@ class LoopController:
         try:
             self.journal.append("fault", at=self._clock(), cycle=state.cycle, phase=state.phase, reason=words)
         except OSError:
-            return  # a full disk: it was told
+            return  # a full disk, which was reported
 
 
 def read_pause(folder: Path) -> str | None:
-    """Why the loop is paused; None where it is not."""
+    """The reason of a pause, None without one."""
     try:
         return str(json.loads((folder / PAUSE_FILE).read_text())["reason"])
     except FileNotFoundError:
@@ -135,4 +138,5 @@ def read_pause(folder: Path) -> str | None:
 
 
 def _kind(reason: str) -> str:
+    """``reason`` without its figures."""
     return re.sub(r"[\d.,]+", "#", reason)

@@ -1,7 +1,7 @@
-"""What the loop does next: pure functions from a phase and its evidence to a decision.
+"""Decisions of the loop: pure functions of a phase and its evidence.
 
-The journal keeps each decision's evidence, so the same journal gives the same decisions
-(``loop_journal.replay``). Nothing here reads a clock, a file or a store.
+The journal records the evidence, so its decisions can be replayed (``loop_journal.replay``). Nothing here
+reads a clock, a file or a store.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from serving.loop.loop_settings import LoopSettings
 
 
 class Phase(StrEnum):
-    """A cycle goes from IDLE to PROMOTE and back to IDLE, or ends on the way; BACK removes the candidate."""
+    """Phases of a cycle, from IDLE to PROMOTE and back to IDLE; BACK removes the candidate."""
 
     IDLE = "idle"
     DATASET = "dataset"
@@ -30,7 +30,7 @@ class Phase(StrEnum):
 
 @dataclass(frozen=True)
 class LoopDecision:
-    """``next`` is the phase that follows; the same phase means to wait. ``again`` starts the phase anew."""
+    """``next`` is the following phase; the same phase waits, or with ``again`` restarts."""
 
     next: Phase
     reason: str
@@ -38,7 +38,7 @@ class LoopDecision:
 
 
 def decide(phase: Phase, evidence: JsonObject, settings: LoopSettings) -> LoopDecision:
-    """The decision in ``phase``."""
+    """The decision in ``phase`` on ``evidence``."""
     return _RULES[phase](evidence, settings)
 
 
@@ -111,11 +111,11 @@ def _gate(evidence: JsonObject, _: LoopSettings) -> LoopDecision:
 
 
 def _stopped(evidence: JsonObject) -> LoopDecision | None:
-    """What ends every phase in service."""
+    """The roll-back that ends any phase in service, or None."""
     if evidence["changed"]:
         return LoopDecision(Phase.BACK, f"changed by hand meanwhile: {evidence['changed']}")
     if evidence["lost_events"]:
-        words = f"{evidence['lost_events']} events are missing: nothing is promoted on holes in the data"
+        words = f"{evidence['lost_events']} events are missing: nothing is promoted on incomplete data"
         return LoopDecision(Phase.BACK, words)
     return None
 

@@ -1,7 +1,7 @@
-"""The loop's journal: appended, synced, one framed JSON line a decision, and the state that follows from it.
+"""The loop's journal: a synced JSON line for each decision, and the state derived from them.
 
-A line holds its number and a checksum: one that was cut short by a kill at the end of the file is passed
-over (its decision is made again), any other damage is refused.
+A line has a number and a checksum: one that a kill truncated is skipped (its decision is made again), any
+other damage is refused.
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ YEAR_SECONDS = 365 * 86_400.0
 
 @dataclass(frozen=True)
 class LoopRecord:
-    """``kind`` is "settings" (``evidence`` holds them whole), "decision" or "fault"; ``at`` Unix seconds."""
+    """A journal line. ``kind`` is "settings" (in ``evidence``), "decision" or "fault"; ``at`` is Unix
+    seconds."""
 
     number: int
     at: float
@@ -38,14 +39,15 @@ class LoopRecord:
 
     @property
     def moves(self) -> bool:
-        """Whether a phase begins with it."""
+        """Whether a phase begins with this record."""
         return self.kind == "decision" and (self.next != self.phase or self.again)
 
 
 @dataclass(frozen=True)
 class LoopState:
-    """What follows from the journal. ``cycle`` counts from 1; ``start`` is the evidence of its trigger,
-    ``search`` of its ended search; ``entered`` when the phase began, ``tries`` the searches of the cycle."""
+    """State derived from the journal. ``cycle`` counts from 1; ``start`` is the evidence of its trigger and
+    ``search`` that of its finished search; ``entered`` is when the phase began, Unix seconds; ``tries``
+    counts the searches of the cycle."""
 
     phase: Phase = Phase.IDLE
     cycle: int = 0
@@ -58,7 +60,7 @@ class LoopState:
 
 
 class LoopJournal:
-    """The journal in ``folder``; one process writes it (``loop_lease``)."""
+    """The journal in ``folder``, with a single writer (``loop_lease``)."""
 
     def __init__(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
@@ -66,7 +68,7 @@ class LoopJournal:
         self.records = read_journal(self.path)
 
     def append(self, kind: str, *, at: float, **fields: object) -> LoopRecord:
-        """Synced before it returns. Raises OSError; then nothing was decided."""
+        """Append a record, synced to disk. Raises OSError, after which nothing was decided."""
         number = self.records[-1].number + 1 if self.records else 1
         row: JsonObject = {"number": number, "at": at, "kind": kind, **fields}
         append_line(self.path, {"row": row, "crc": _checksum(row)})
@@ -76,11 +78,12 @@ class LoopJournal:
 
     @property
     def state(self) -> LoopState:
+        """The state after the last record."""
         return state_of(self.records)
 
 
 def read_journal(path: Path) -> list[LoopRecord]:
-    """Raises InputError for a line, other than one cut short by a kill, that is not as it was written."""
+    """The records of a journal; a truncated line is skipped. Raises InputError for other damage."""
     records: list[LoopRecord] = []
     lines = path.read_bytes().split(b"\n") if path.is_file() else []
     for index, line in enumerate(lines):
@@ -89,18 +92,18 @@ def read_journal(path: Path) -> list[LoopRecord]:
             row = frame["row"]
             intact = frame["crc"] == _checksum(row)
         except (ValueError, KeyError, TypeError):
-            continue  # cut short; a gap in the numbers shows any other loss
+            continue  # truncated; a gap in the numbers reveals any other loss
         if not intact or row["number"] != len(records) + 1:
             raise InputError(
                 f"{path}, line {index + 1}: record {row['number']} is damaged, or one before it is missing; "
-                "put the file back from a backup, or move the folder away to begin anew"
+                "restore the file from a backup, or move the folder away to start over"
             )
         records.append(_record(row))
     return records
 
 
 def state_of(records: Sequence[LoopRecord]) -> LoopState:
-    """The fold of the journal."""
+    """The state after ``records``."""
     phase, cycle, entered, reason, tries = Phase.IDLE, 0, 0.0, "", 1
     start: JsonObject = {}
     search: JsonObject = {}
@@ -120,25 +123,25 @@ def state_of(records: Sequence[LoopRecord]) -> LoopState:
 
 
 def spent_usd(records: Sequence[LoopRecord], now: float) -> float:
-    """Dollars of the searches that ended in the calendar month (UTC) of ``now``."""
+    """Cost in dollars of the searches that ended in the calendar month (UTC) of ``now``."""
     month = _month(now)
     ended = [row for row in records if row.moves and row.phase is Phase.SEARCH and _month(row.at) == month]
     return sum(float(row.evidence["usd"]) for row in ended)
 
 
 def comparisons_since(records: Sequence[LoopRecord], since: float) -> int:
-    """Comparisons with users that were begun at ``since`` or later."""
+    """Number of comparisons that began at ``since`` or later."""
     return sum(row.moves and row.next is Phase.COMPARE and row.at >= since for row in records)
 
 
 def last_cycle(records: Sequence[LoopRecord]) -> LoopRecord | None:
-    """The trigger of the newest cycle."""
+    """The record that began the newest cycle."""
     triggers = [row for row in records if row.moves and row.phase is Phase.IDLE]
     return triggers[-1] if triggers else None
 
 
 def replay(records: Sequence[LoopRecord]) -> list[tuple[LoopRecord, LoopDecision]]:
-    """Each recorded decision with the one that its evidence gives today, under the settings of then."""
+    """Each recorded decision with the one that its evidence gives now, under the settings of its time."""
     settings = LoopSettings()
     decisions = []
     for record in records:

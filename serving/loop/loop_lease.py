@@ -1,4 +1,4 @@
-"""One controller at a time: a lock that ends with its process, a heartbeat where hosts share the folder."""
+"""The lease of a loop's controller: a file lock within a host, a heartbeat between hosts."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ HEARTBEAT_SECONDS = 10.0
 
 
 class LoopLease:
-    """Held in a ``with`` block. flock decides between processes of one host; between hosts, where a network
-    file system may not carry it, the newest heartbeat does, which expires after LEASE_SECONDS."""
+    """Held in a ``with`` block. ``flock`` excludes processes of one host; between hosts, where a network file
+    system may not support it, the newest heartbeat does, which expires after LEASE_SECONDS."""
 
     def __init__(
         self,
@@ -37,7 +37,7 @@ class LoopLease:
         self._thread = threading.Thread(target=self._beat, daemon=True)
 
     def __enter__(self) -> LoopLease:
-        """Raises InputError where another controller holds it."""
+        """Acquire the lease. Raises InputError where another controller holds it."""
         lease = read_lease(self._path)
         if not self._lock.acquire():
             raise InputError(f"a controller (process {lease.get('pid', '?')}) has this loop already")
@@ -70,7 +70,7 @@ class LoopLease:
 
 
 def read_lease(path: Path) -> JsonObject:
-    """{} where nobody holds it."""
+    """Host, process and expiry of the holder, {} without one."""
     try:
         lease: JsonObject = json.loads(path.read_text())
         return lease if {"host", "pid", "expires"} <= lease.keys() else {}

@@ -1,4 +1,4 @@
-"""serving/loop.yaml as one checked value: when to retrain, on what budget, and what a release must show."""
+"""Settings of the loop (serving/loop.yaml): triggers, search budget, comparison and roll-out."""
 
 from __future__ import annotations
 
@@ -16,10 +16,14 @@ Hours = Annotated[float, Field(gt=0)]
 
 
 class TriggerSettings(SettingsModel):
-    """A cycle begins when one of these holds, but at most once in ``at_least_hours``.
+    """A cycle begins when any trigger holds, but at most once in ``at_least_hours``.
 
-    ``every_hours`` since the last cycle began, null is off; ``new_ratings`` since the last dataset, null is
-    off; ``drift``: a signal with power has drifted since the last cycle began."""
+    Attributes:
+        every_hours: hours since the last cycle began; null is off.
+        new_ratings: ratings since the last cycle's data; null is off.
+        drift: a signal has drifted since the last cycle began.
+        at_least_hours: between the beginnings of two cycles.
+    """
 
     every_hours: Hours | None = 168.0
     new_ratings: Annotated[int, Field(gt=0)] | None = 10_000
@@ -28,10 +32,17 @@ class TriggerSettings(SettingsModel):
 
 
 class SearchSettings(SettingsModel):
-    """``plan`` is a file or name of search/plans; ``max_usd`` and ``max_hours`` cap one search, ``month_usd``
-    all searches of a calendar month (UTC); ``price_usd`` an hour of this machine; ``cluster`` a YAML of
-    clusters/, null is this machine; ``retries`` of a search that failed while running; ``options`` are
-    further options of search/breakthrough.py."""
+    """The search of a cycle.
+
+    Attributes:
+        plan: a file, or a name in search/plans.
+        max_usd, max_hours: caps of one search.
+        month_usd: cap of all searches in a calendar month (UTC).
+        price_usd: price of an hour of this machine.
+        cluster: a YAML of clusters/; null is this machine.
+        retries: of a search that failed while running.
+        options: further options of search/breakthrough.py.
+    """
 
     plan: str = "quick"
     max_usd: Annotated[float, Field(gt=0)] = 5.0
@@ -44,12 +55,17 @@ class SearchSettings(SettingsModel):
 
 
 class ComparisonSettings(SettingsModel):
-    """Shadow answers first (``shadow_hours`` with ``shadow_answers``), then of ``kind`` "split" ``share`` of
-    the users get the candidate, of "interleaved" all get lists merged of both, until ``metric`` (null: the
-    experiment's primary one) decides or ``longest_hours`` are over.
+    """The comparison of a candidate with the release in service: shadow answers first, then shown ones.
 
-    ``alpha_a_year`` is the chance of any false verdict in a year: each of at most ``comparisons_a_year`` is
-    given an equal part of it."""
+    Attributes:
+        kind: "split": ``share`` of the users get the candidate; "interleaved": all get merged lists.
+        shadow_hours, shadow_answers: both must be reached before the candidate is shown.
+        share: of the baseline's users.
+        metric: the metric that decides; null: the experiment's primary one.
+        alpha_a_year: probability of any false verdict in a year, divided over ``comparisons_a_year``.
+        comparisons_a_year: largest number of comparisons in a year.
+        longest_hours: a comparison without a verdict ends after it.
+    """
 
     kind: ExperimentKind = "split"
     shadow_hours: Annotated[float, Field(ge=0)] = 1.0
@@ -62,13 +78,13 @@ class ComparisonSettings(SettingsModel):
 
     @property
     def alpha(self) -> float:
-        """Of one comparison."""
+        """The alpha of one comparison."""
         return self.alpha_a_year / self.comparisons_a_year
 
 
 class LastStageSettings(SettingsModel):
-    """From the comparison's share to everybody: ``stages`` rise to 1, each holds ``hold_hours`` with
-    ``minimum_exposures`` answers; not done within ``longest_hours``, it goes back."""
+    """The roll-out after the comparison: ``stages`` rise to 1, each holds for ``hold_hours`` with
+    ``minimum_exposures`` answers; a roll-out not done within ``longest_hours`` is rolled back."""
 
     stages: list[float] = Field(default_factory=lambda: [0.5, 1.0])
     hold_hours: Annotated[float, Field(ge=0)] = 1.0
@@ -83,10 +99,16 @@ class LastStageSettings(SettingsModel):
 
 
 class LoopSettings(SettingsModel):
-    """``serve`` is the server's own YAML: its event store, experiment and metrics; ``events`` replaces its
-    event store; ``run`` is the run whose data is the base, null is that of the release in service;
-    ``folder`` holds journal, lease and the runs; ``poll_seconds`` between two looks;
-    ``notify`` a JSON webhook (Discord's comes from DISCORD_WEBHOOK_URL)."""
+    """The loop.
+
+    Attributes:
+        serve: the server's YAML, for its event store, experiment and metrics.
+        events: replaces the server's event store.
+        run: the run whose data are the base; null: that of the release in service.
+        folder: of journal, lease and runs.
+        poll_seconds: between two steps.
+        notify: a JSON webhook (Discord's comes from DISCORD_WEBHOOK_URL).
+    """
 
     serve: str = "serving/serve.yaml"
     events: str | None = None
@@ -101,7 +123,7 @@ class LoopSettings(SettingsModel):
 
 
 def read_loop_settings(path: Path) -> LoopSettings:
-    """Raises InputError that names the first thing wrong in ``path``."""
+    """The settings in ``path``. Raises InputError that names the first invalid field."""
     try:
         return LoopSettings.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")) or {})
     except FileNotFoundError:

@@ -1,4 +1,4 @@
-"""A phase's evidence, by the phase; and the copy of the journal that the operations page reads."""
+"""The actions of all phases; and the copy of the journal that the operations page reads."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from serving.settings import Settings
 
 
 class LoopSteps:
-    """``served`` are the server's settings: its event store, experiment and metrics."""
+    """``served`` are the server's settings: event store, experiment and metrics."""
 
     def __init__(self, settings: LoopSettings, served: Settings) -> None:
         url = settings.events or served.events
@@ -47,32 +47,33 @@ class LoopSteps:
     def evidence(
         self, state: LoopState, records: list[LoopRecord], *, now: float, paused: str | None
     ) -> JsonObject:
-        """What the decision in ``state.phase`` is made from. Raises what the store and the search raise."""
+        """Act in ``state.phase`` and return its evidence. Raises what the store and the search raise."""
         if state.phase is Phase.IDLE:
             idle_evidence = self._training.idle(records, now, paused)
             serving = self.store.experiment(self.experiment)
             if serving is not None and not idle_evidence["busy"]:
                 try:
                     self._live.rules(serving)
-                except InputError as error:  # better now than after a search that was paid for
+                except InputError as error:  # before a search is paid for
                     idle_evidence["busy"] = str(error)
             return idle_evidence
         try:
             return self._phases[state.phase](state, now)
-        except InputError as error:  # a release or a metric that is gone: no candidate stays for that
+        except InputError as error:  # a release or a metric is missing: the candidate is removed
             if state.phase not in (Phase.SHADOW, Phase.COMPARE, Phase.ROLLOUT):
                 raise
             return {"changed": str(error), "lost_events": 0, "ended": None}
 
     def mirror(self, records: list[LoopRecord]) -> None:
+        """Copy the journal to the event store."""
         mirror_records(self.store, records, experiment=self.experiment, folder=self.folder)
 
 
 def mirror_records(
     store: EventStore, records: Sequence[LoopRecord], *, experiment: str, folder: Path
 ) -> None:
-    """Copies to the event store's journal what it does not have of the loop in ``folder``; the operations
-    page reads it there."""
+    """Copy records of the loop in ``folder`` that the event store's journal lacks; the operations page reads
+    them there."""
     mirrored = newest(store, ("loop",), subject=experiment, count=1)
     last = mirrored[0].data if mirrored and mirrored[0].data.get("folder") == str(folder) else {}
     for record in records:
@@ -82,7 +83,7 @@ def mirror_records(
 
 
 def _without_password(events: str) -> str:
-    """The store's address as command lines and journals may show it; the password goes to PGPASSWORD."""
+    """The store's address without its password, which is put into PGPASSWORD."""
     if "://" not in events:
         return str(Path(events).absolute())
     url = make_url(events)

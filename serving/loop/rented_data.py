@@ -1,4 +1,4 @@
-"""The data of a search on rented machines, which cannot read the event store: merged and written as files."""
+"""Data files for a search on rented machines, which cannot read the event store."""
 
 from __future__ import annotations
 
@@ -14,26 +14,26 @@ from recsys.data.merged_ratings import merge_served
 from recsys.io import atomic_path
 from serving.commands.ratings_export import export_ratings
 
-HERE = ("local", "address")  # kinds of clusters/ whose search is a process of this machine
+LOCAL_KINDS = ("local", "address")  # kinds of clusters/ whose search runs on this machine
 
 
 def is_rented(cluster: str | None) -> bool:
-    """Whether the YAML ``cluster`` rents machines. Raises OSError and ValueError for one that is none."""
+    """Whether the YAML ``cluster`` rents machines. Raises OSError and ValueError for an invalid file."""
     if cluster is None:
         return False
     content = yaml.safe_load(Path(cluster).read_text(encoding="utf-8"))
-    return isinstance(content, dict) and content.get("kind") not in HERE
+    return isinstance(content, dict) and content.get("kind") not in LOCAL_KINDS
 
 
 def rented_data(run: Path, events: str, folder: Path) -> list[str]:
-    """Options of search/breakthrough.py that name the merged ratings and the items' titles and genres.
+    """Options of search/breakthrough.py for the merged ratings and the items' titles and genres.
 
-    Both are written into ``folder`` unless they are there. Features of items and clicks stay here.
+    Both are written into ``folder`` unless they exist. Features of items and clicks are not included.
 
     Args:
-        run: whose data is the base.
-        events: the event store with its marks.
-        folder: of the cycle.
+        run: the run with the base data.
+        events: the event store with its watermarks.
+        folder: the cycle's folder.
 
     Raises:
         InputError: as ``export_ratings``.

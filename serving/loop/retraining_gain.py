@@ -1,7 +1,8 @@
-"""What retraining now is expected to bring: the learning curve of earlier releases, read at today's ratings.
+"""Expected gain of retraining, by the learning curve of earlier releases.
 
 The curve is rmse = a + b log(ratings), by least squares over the runs' test figures: over the few octaves
-that a deployment's releases span, a power law is not told from it. Releases of one size give no slope.
+that a deployment's releases span it is indistinguishable from a power law. Releases of one size give no
+slope.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import numpy as np
 
 from recsys.types import JsonObject
 
-FEWEST_GROWTH = 1.01  # the largest run's ratings over the smallest's, for a slope
+MIN_GROWTH = 1.01  # the largest run's ratings over the smallest's, for a slope
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,7 @@ class RetrainingGain:
 
 
 def curve_point(run: Path, *, dataset: str) -> CurvePoint | None:
-    """From a run's results.json; None where it is of other data, or has no test figure."""
+    """The point of a run's results.json; None for other data, or without a test figure."""
     try:
         results: JsonObject = json.loads((run / "results.json").read_text(encoding="utf-8"))
         if results["dataset"]["name"] != dataset:
@@ -54,9 +55,9 @@ def curve_point(run: Path, *, dataset: str) -> CurvePoint | None:
 
 
 def expected_gain(points: Sequence[CurvePoint], *, trained: int, new_ratings: int) -> RetrainingGain:
-    """Of retraining a release of ``trained`` ratings with ``new_ratings`` more."""
+    """The gain of retraining a release of ``trained`` ratings with ``new_ratings`` more."""
     now, sizes = trained + new_ratings, [point.ratings for point in points]
-    if len(points) < 2 or max(sizes) < FEWEST_GROWTH * min(sizes):
+    if len(points) < 2 or max(sizes) < MIN_GROWTH * min(sizes):
         words = f"no estimate: {len(points)} earlier releases of one size, and a slope needs two sizes"
         return RetrainingGain(trained, now, len(points), words=words)
     x = np.log(np.array(sizes, dtype=np.float64))

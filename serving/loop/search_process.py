@@ -1,8 +1,8 @@
-"""The search as a process of its own, which a killed controller finds again.
+"""The search as a process that outlives its controller.
 
-It runs in its own session and holds a lock for as long as it lives, so that none is started beside it,
-wherever its controller was killed; the shell around it leaves its exit code in a file's name, so that whoever
-comes next knows how it ended. A run folder that is there already is gone on with (``--resume``).
+It runs in its own session and holds a lock while it lives, so that no second one is started, wherever the
+controller was killed; a shell around it records its exit code in a file name, for the next controller. An
+existing run folder is resumed (``--resume``).
 """
 
 from __future__ import annotations
@@ -23,23 +23,24 @@ from recsys.types import JsonObject
 
 ENTRY = Path(__file__).resolve().parents[2] / "search" / "breakthrough.py"
 LAST_LINES, LINE_BYTES = 5, 4_000
-# $0.process holds the session's id and is renamed at the end: the exit code needs no room on a full disk,
-# where nothing is started either. A signal is the search's, not the shell's.
+# $0.process contains the session's id and is renamed at the end: a rename works on a full disk. The shell
+# ignores SIGTERM, which is for the search.
 SHELL = 'echo $$ > "$0.process" || exit 1; trap : TERM; "$@"; code=$?; mv "$0.process" "$0.ended-$code"'
 
 
 @dataclass(frozen=True)
 class SearchProcess:
-    """One cycle's search in ``folder``: ``run/`` is its run folder, ``search.log`` what it printed."""
+    """A cycle's search in ``folder``: ``run/`` is its run folder, ``search.log`` its output."""
 
     folder: Path
 
     @property
     def run(self) -> Path:
+        """The run folder."""
         return self.folder / "run"
 
     def start(self, command: Sequence[str], *, number: int) -> None:
-        """Start ``command`` as the ``number``-th try unless that one runs or has ended."""
+        """Start ``command`` as try ``number`` unless that try runs or has ended."""
         if self.exit_code(number) is not None:
             return
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -53,23 +54,23 @@ class SearchProcess:
                 stderr=log,
                 start_new_session=True,
                 cwd=ENTRY.parents[1],
-                pass_fds=[lock.fileno()],  # the lock goes with it
+                pass_fds=[lock.fileno()],  # the process inherits the lock
             )
 
     def exit_code(self, number: int) -> int | None:
-        """Of the ``number``-th try; None while it runs, or where it never started."""
+        """The exit code of try ``number``; None while it runs, or where it never started."""
         for path in self.folder.glob(f"{self._try(number).name}.ended-*"):
             return int(path.name.rpartition("-")[2])
         return None
 
     def end(self, number: int) -> None:
-        """Ask it to end (SIGTERM to its session): it leaves what it has."""
+        """Send SIGTERM to the session of try ``number``; the search saves what it has."""
         if self.alive(number):
-            with contextlib.suppress(OSError, ValueError):  # it has not named itself yet, or has just ended
+            with contextlib.suppress(OSError, ValueError):  # its id is not written yet, or it has just ended
                 os.killpg(int(self.process_file(number).read_text()), signal.SIGTERM)
 
     def last_lines(self) -> str:
-        """Of what it printed, on one line."""
+        """The last lines of its output, joined to one."""
         try:
             with (self.folder / "search.log").open("rb") as log:
                 log.seek(max(0, log.seek(0, os.SEEK_END) - LINE_BYTES))
@@ -79,7 +80,7 @@ class SearchProcess:
         return " | ".join([line.strip() for line in lines if line.strip()][-LAST_LINES:])
 
     def results(self) -> JsonObject:
-        """results.json of the run, {} where there is none."""
+        """results.json of the run, {} without one."""
         try:
             results: JsonObject = json.loads((self.run / "results.json").read_text(encoding="utf-8"))
             return results
@@ -90,14 +91,14 @@ class SearchProcess:
         return self.folder / f"search-{number}"
 
     def process_file(self, number: int) -> Path:
-        """Holds the id of the ``number``-th try's session."""
+        """The file with the session id of try ``number``."""
         return self._try(number).with_suffix(".process")
 
     def _lock(self, number: int) -> Path:
         return self._try(number).with_suffix(".lock")
 
     def alive(self, number: int) -> bool:
-        """Whether the ``number``-th try runs."""
+        """Whether try ``number`` runs."""
         try:
             with self._lock(number).open("rb") as lock:
                 return not _locked(lock)
@@ -117,26 +118,18 @@ def search_command(
     cluster: str | None = None,
     options: Sequence[str] = (),
 ) -> list[str]:
-    """The command line of search/breakthrough.py: a new run, or on with the one that is there."""
+    """The command line of search/breakthrough.py for a new run, or to resume an existing one."""
     words = [sys.executable, str(ENTRY), "--out", str(process.run.absolute())]
     if (process.run / "run.json").is_file():
         words += ["--resume"]
     else:
-        words += [*data, "--start-from", str(start_from), "--plan", plan]
-        words += [
-            "--max-cost",
-            f"{usd:g}",
-            "--max-hours",
-            f"{hours:g}",
-            "--price",
-            f"{price_usd:g}",
-            *options,
-        ]
+        words += [*data, "--start-from", str(start_from), "--plan", plan, "--max-cost", f"{usd:g}"]
+        words += ["--max-hours", f"{hours:g}", "--price", f"{price_usd:g}", *options]
     return words if cluster is None else [*words, "--cluster", str(Path(cluster).absolute()), "--yes"]
 
 
 def _locked(lock: IO[bytes]) -> bool:
-    """Whether the lock could be had; it is held until every copy of the open file is closed."""
+    """Whether the lock was acquired; it is held until every copy of the open file is closed."""
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

@@ -1,6 +1,6 @@
-"""The phases before a release is in service: the trigger, the data set, the search, the gate.
+"""The phases before a candidate is in service: trigger, dataset, search, gate.
 
-Everything here may be done again after a kill: what is done already is found and left as it is.
+All actions are idempotent, so that they can be repeated after a kill.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from serving.loop.search_process import SearchProcess, search_command
 from serving.release_registry import gate_verdict, release_id_of, resolve
 
 HOUR = 3600.0
-GRACE_HOURS = 1.0  # a search may take so much longer than its cap to end by itself
+GRACE_HOURS = 1.0  # beyond its cap, for a search to end by itself
 
 
 class TrainingSteps:
@@ -48,6 +48,7 @@ class TrainingSteps:
         self.folder = Path(settings.folder).absolute()
 
     def idle(self, records: list[LoopRecord], now: float, paused: str | None) -> JsonObject:
+        """Evidence for the triggers."""
         last = last_cycle(records)
         watermark = last.evidence["watermark"] if last else 0
         rated = (FEEDBACK.c.kind == "rating", FEEDBACK.c.seq > watermark)
@@ -56,7 +57,7 @@ class TrainingSteps:
                 select(func.count(), func.max(FEEDBACK.c.seq)).where(*rated)
             ).one()
             items = connection.scalar(select(func.max(ITEMS.c.seq)))
-            if last and not new:  # a backup that was restored counts from lower numbers again
+            if last and not new:  # a restored backup counts from lower numbers
                 new, highest = self._rated_since(connection, last, watermark)
         drift = newest(self.store, ("drift",), since=last.at if last else None)
         serving = self.store.experiment(self.experiment)
@@ -87,15 +88,15 @@ class TrainingSteps:
             "baseline": baseline.name,
             "served_release": read_manifest(folder).release_id,
             "run": run,
-            # The configs that won last; the data under the events are those of ``run``.
+            # The best configurations of the last run; the data below the events are those of ``run``.
             "start_from": str(folder.parent if (folder.parent / "run.json").is_file() else run),
         }
 
     def _rated_since(
         self, connection: Connection, last: LoopRecord, watermark: int
     ) -> tuple[int, int | None]:
-        """Ratings since the last cycle's trigger in a store whose numbers end before its watermark, and the
-        last number; (0, None) in any other."""
+        """In a store whose numbers end below the watermark: the ratings since the last trigger, and the last
+        number; (0, None) in any other."""
         newest_seq = connection.scalar(select(func.max(FEEDBACK.c.seq))) or 0
         if newest_seq >= watermark:
             return 0, None
@@ -104,15 +105,17 @@ class TrainingSteps:
         return int(new), highest
 
     def dataset(self, state: LoopState, _: float) -> JsonObject:
-        self.store.ping()  # one that is away is waited for
+        """Evidence on the merged data."""
+        self.store.ping()  # an unavailable one is a fault, which is retried
         try:
             base = base_source(Path(state.start["run"]), self.events).load()
             merged = merge_served(base, read_served(self._pinned(state), base.ratings.scale))
-        except InputError as error:  # another catalogue, a run that is gone: waiting does not help
+        except InputError as error:  # another catalogue or a missing run, where a retry does not help
             return {"served": 0, "ratings": 0, "refused": str(error)}
         return (merged.lineage or {}) | {"ratings": len(merged.ratings), "sha256": merged.sha256}
 
     def search(self, state: LoopState, now: float) -> JsonObject:
+        """Start or follow the search; evidence is how it ended, and its cost."""
         process, settings = self._process(state), self.settings.search
         cap = float(state.start["cap_usd"])
         command = search_command(
@@ -134,7 +137,7 @@ class TrainingSteps:
             return {"exit_code": None, "hours": hours}
         results = process.results()
         release = process.run / "release"
-        # A failed search on a cluster counts with its whole cap: what it cost is not known.
+        # A failed search on a cluster counts with its full cap: its cost is unknown.
         unknown = cap if settings.cluster else 0.0
         return {
             "exit_code": code,
@@ -148,10 +151,11 @@ class TrainingSteps:
         }
 
     def gate(self, state: LoopState, _: float) -> JsonObject:
+        """Evidence of the promotion gate."""
         release = state.search["release"]
         try:
             load_release(Path(release))
-        except InputError as error:  # what no server could open
+        except InputError as error:  # no server could load it
             return {"promoted": None, "reason": str(error)}
         verdict = gate_verdict(release)
         figures = self._process(state).results().get("promotion") or {}
@@ -166,14 +170,14 @@ class TrainingSteps:
         }
 
     def _data(self, state: LoopState) -> list[str]:
-        """The options that name the data of the cycle's search; once its run is there they are not used."""
+        """The data options of the cycle's search; not used once its run exists."""
         run, events, process = Path(state.start["run"]), self._pinned(state), self._process(state)
         if is_rented(self.settings.search.cluster) and not (process.run / "run.json").is_file():
             return rented_data(run, events, process.folder)
         return ["--data", f"{run}+{events}"]
 
     def _data_run(self, run: Path, records: list[LoopRecord]) -> str:
-        """The run whose data lie under the events: of a run that this loop made, that of its own cycle."""
+        """The run with the base data: for a run that this loop made, the base of its cycle."""
         for row in records:
             made_here = self._folder_of(row.cycle) / "run"
             if row.moves and row.phase is Phase.IDLE and run.resolve() == made_here.resolve():
@@ -184,8 +188,8 @@ class TrainingSteps:
         return self.folder / f"cycle-{cycle:04d}"
 
     def _pinned(self, state: LoopState) -> str:
-        """The event store up to the rows of the trigger: a search that goes on reads the same data."""
-        # Journals of before items were read name the feedback alone.
+        """The event store up to the trigger's rows, so that a resumed search reads the same data."""
+        # Older journals have no watermark of items.
         marks = [state.start[name] for name in ("watermark", "items_watermark") if name in state.start]
         return f"{self.events}#{','.join(map(str, marks))}"
 

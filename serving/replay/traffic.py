@@ -45,7 +45,7 @@ def future_of(release: Path, data: str | None, *, returning: bool = False) -> Tr
     manifest = read_manifest(release)
     if manifest.split.counts.get("future", 0) == 0:
         raise InputError(
-            f"{release} was split by {manifest.split.protocol!r}, which has no future slice; make one with "
+            f"{release} was split by {manifest.split.protocol!r}, which has no future; make one with "
             "`python search/breakthrough.py --split future-holdout`"
         )
     dataset = load_dataset(data or manifest.dataset.name)

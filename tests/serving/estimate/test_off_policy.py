@@ -54,7 +54,7 @@ def test_too_few_users_and_items_that_exploration_cannot_show_cannot_be_told() -
     assert few.words == "no estimate: 99 users have explored lists, 100 are needed"
     assert few.low is None
     foreign = estimate_hit_rate([Explored(1, 10, 10.0, 1.0, 3.0, 0.0, 220.0)] * 200)
-    assert foreign.words == "no estimate: exploration covers 30% of its list positions, 50% are needed"
+    assert foreign.words == "no estimate: exploration covers 30% of its positions, of 50% needed"
 
 
 @pytest.fixture(scope="module")

@@ -57,7 +57,7 @@ def test_pause_status_resume_and_replay(tmp_path: Path, capsys: pytest.CaptureFi
     config.write_text(json.dumps({"folder": str(folder), "poll_seconds": 0.01}))
     words = ["--config", str(config)]
     assert main(["loop", "status", *words]) == 2
-    assert "holds no loop yet" in capsys.readouterr().err
+    assert "there is no loop in" in capsys.readouterr().err
     controller(folder, PlannedSteps()).run(threading.Event(), once=True)
     assert main(["loop", "pause", "--reason", "holiday", *words]) == 0
     loop = controller(folder, PlannedSteps())

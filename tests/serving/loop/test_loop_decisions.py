@@ -59,7 +59,7 @@ SETTINGS = LoopSettings()
         (Phase.COMPARE, {"verdict": "not yet", "words": "Not yet."}, Phase.COMPARE, "Not yet."),
         (Phase.COMPARE, {"verdict": "not yet", "hours": 336.0}, Phase.BACK, "no verdict in 336 hours"),
         (Phase.COMPARE, {"verdict": "no verdict", "words": "Sample ratio"}, Phase.COMPARE, "Sample ratio"),
-        (Phase.COMPARE, {"lost_events": 1}, Phase.BACK, "nothing is promoted on holes in the data"),
+        (Phase.COMPARE, {"lost_events": 1}, Phase.BACK, "nothing is promoted on incomplete data"),
         (Phase.ROLLOUT, {}, Phase.PROMOTE, "the roll-out is done: held"),
         (Phase.ROLLOUT, {"ended": "roll back", "words": "slow"}, Phase.BACK, "went back: slow"),
         (Phase.ROLLOUT, {"ended": None, "share": 0.5}, Phase.ROLLOUT, "the candidate has 50%"),

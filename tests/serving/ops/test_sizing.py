@@ -59,7 +59,7 @@ def test_the_command_says_that_a_small_share_of_a_low_rate_takes_half_a_million(
         (["--rate", "0.2", "--share", "0.5", "--treatments", "2"], "leave the control 0"),
         (["--rate", "0.2", "--treatments", "0"], "1 to 19 treatments"),
         (["--rate", "0.9", "--lift", "0.5"], "give one other than 0"),
-        (["--rate", "0.2", "--people-a-day", "0"], "--people-a-day is above 0"),
+        (["--rate", "0.2", "--people-a-day", "0"], "--people-a-day must be above 0"),
     ],
 )
 def test_designs_that_cannot_be_are_refused(
