@@ -52,8 +52,8 @@ def future_of(release: Path, data: str | None, *, returning: bool = False) -> Tr
     split = make_split(dataset, manifest.split.protocol, seed=manifest.split.seed)
     if split.fingerprint != manifest.split.fingerprint:
         raise InputError(
-            f"{data or manifest.dataset.name} gives another split than the release's: the data differ or have "
-            "changed; give the run's own --data"
+            f"{data or manifest.dataset.name} gives another split than the release's: the data differ or "
+            "have changed; give the run's own --data"
         )
     rows = split.future
     if returning:

@@ -1,4 +1,4 @@
-"""The hit rate of a release that was never served: what is covered, when there is no estimate, the real log."""
+"""The hit rate of a release that was never served: coverage, missing support, the real log."""
 
 from __future__ import annotations
 
