@@ -1,1 +1,1 @@
-"""Ray Serve hosts a release: recommendations, experiments, drift, roll-outs. Imports only recsys."""
+"""Serves releases with Ray Serve: recommendations, experiments, drift, roll-outs. Imports only recsys."""

@@ -1,9 +1,9 @@
-"""Ray Serve, embedded or a cluster's: the one file that starts things.
+"""The Ray Serve application, on an embedded Ray or on a cluster.
 
-``build`` is what a YAML's ``import_path`` names. ``serve_here`` runs an embedded Ray that keeps to
-127.0.0.1: RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER=0 is the switch by which Ray binds all of its ports to
-loopback (its default on a Mac), and it must be set before Ray is imported. Serve's own HTTP proxies are
-off: replicas listen themselves (``server.py``).
+``build`` is the ``import_path`` of the YAML. ``serve_here`` runs an embedded Ray on 127.0.0.1:
+RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER=0, which must be set before Ray is imported, makes Ray bind all of its ports
+to loopback (its default on macOS). Serve's own HTTP proxies are off: replicas listen themselves
+(``server.py``).
 """
 
 from __future__ import annotations
@@ -45,14 +45,14 @@ from serving.startup_checks import (
 from serving.stop_signals import stop_event
 
 APPLICATION = "recommendations"
-GRACE_SECONDS = 20.0  # for requests in flight and events that wait, after the drain
-STOP_SECONDS = 90.0  # after the drain: open requests, events that wait, and Ray's own end
+GRACE_SECONDS = 20.0  # after the drain, for open requests and queued events of a replica
+STOP_SECONDS = 90.0  # after the drain, for all replicas and Ray itself
 OBJECT_STORE_BYTES = 100_000_000  # nothing of ours passes through it
 RAY_TOKEN = Path("~/.ray/auth_token")
 
 
 def build(args: dict[str, Any]) -> Any:
-    """The Serve application for ``args`` (``serving.settings.Settings`` as JSON)."""
+    """The Serve application of ``args``, which are ``serving.settings.Settings`` as JSON."""
     from serving.operations_replica import OperationsReplica
     from serving.recommender_replica import RecommenderReplica
 
@@ -72,7 +72,7 @@ def build(args: dict[str, Any]) -> Any:
 
 
 def read_yaml(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
-    """A Serve config file: the whole, and the ``args`` of our application in it. Raises InputError."""
+    """A Serve config file, and the ``args`` of our application in it. Raises InputError."""
     try:
         config = yaml.safe_load(path.read_text(encoding="utf-8"))
         applications = [
@@ -85,13 +85,13 @@ def read_yaml(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
         raise InputError(f"there is no {path}; serving/serve.yaml is one to start from") from None
     except (yaml.YAMLError, KeyError, TypeError, IndexError, UnicodeDecodeError) as error:
         raise InputError(
-            f"{path} is no Serve config with an application whose import_path is serving.app:build ({error})"
+            f"{path} is not a Serve config with an application of import_path serving.app:build ({error})"
         ) from None
 
 
 @dataclass(frozen=True)
 class Start:
-    """A start whose settings have been checked: the state to serve and the folders of its releases."""
+    """A validated start: the state to serve, the folders of its releases, and when it ``began``."""
 
     state: ExperimentState
     folders: list[Path]
@@ -99,7 +99,7 @@ class Start:
 
 
 def check_start(settings: Settings, *, reset: bool = False) -> Start:
-    """What can be found out in a moment. Raises InputError where the server cannot start."""
+    """The quick checks of a start. Raises InputError where the server cannot start."""
     began = time.perf_counter()
     check_exposure(settings)
     listener(settings.host, settings.port, shared=False).close()
@@ -111,12 +111,12 @@ def check_start(settings: Settings, *, reset: bool = False) -> Start:
 
 
 def serve_here(settings: Settings, start: Start) -> int:
-    """Start, say where, wait for Ctrl-C or SIGTERM, end in order."""
+    """Start Ray and the application, wait for Ctrl-C or SIGTERM, and shut down gracefully."""
     clear_metrics(settings.metrics_path)
     follower = ConsoleFollower(settings.log_path)
     _environment()
     with ThreadPoolExecutor(1) as pool:
-        # Hashing releases and starting Ray mostly wait for different things.
+        # Hashing releases overlaps with starting Ray.
         checked = pool.submit(check_releases, start.folders)
         ray_seconds = _start_ray(settings)
         try:
@@ -131,19 +131,19 @@ def serve_here(settings: Settings, start: Start) -> int:
     stop = stop_event(signal.SIGINT, signal.SIGTERM)
     while not stop.wait(0.5):  # a signal may wake another thread than this one, which handles it
         pass
-    print("stopping: open requests are finished first", flush=True)
+    print("stopping: finishing open requests", flush=True)
     follower.stop()
     _stop(settings)
     return 0
 
 
 def deploy(path: Path, *, address: str, reset: bool = False) -> int:
-    """Bring a cluster that is there to what the YAML says. Returns when it is running."""
+    """Deploy the YAML on an existing cluster; returns when the application runs."""
     config, args = read_yaml(path)
     settings = read_settings(args, where=str(path))
-    if RAY_TOKEN.expanduser().exists():  # `ray start` makes it, and lets nobody in without
+    if RAY_TOKEN.expanduser().exists():  # `ray start` creates it, and then requires it
         os.environ.setdefault("RAY_AUTH_MODE", "token")
-    os.environ.setdefault("RAY_NUM_REDIS_GET_RETRIES", "3")  # tries; some take half a minute
+    os.environ.setdefault("RAY_NUM_REDIS_GET_RETRIES", "3")  # attempts of up to half a minute
     import ray
     from ray import serve
 
@@ -155,7 +155,7 @@ def deploy(path: Path, *, address: str, reset: bool = False) -> int:
         ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
     except OSError as problem:
         raise InputError(
-            f"no Ray cluster lets us in at {address}: {problem}; is it up, and is its token here "
+            f"cannot connect to a Ray cluster at {address}: {problem}; is it up, and is its token here "
             f"(RAY_AUTH_MODE=token with {RAY_TOKEN} or RAY_AUTH_TOKEN_PATH)?"
         ) from None
     serve.start(proxy_location=config.get("proxy_location", "Disabled"), logging_config=_log_level())
@@ -170,7 +170,7 @@ def deploy(path: Path, *, address: str, reset: bool = False) -> int:
 
 
 def _check_reachable(address: str) -> None:
-    """Raises OSError at once where nothing listens at a plain host:port; Ray would wait for minutes."""
+    """Raises OSError where nothing listens at a host:port, since Ray would wait for minutes."""
     host, _, port = address.rpartition(":")
     if host and "/" not in address and port.isdigit():
         socket.create_connection((host.strip("[]"), int(port)), timeout=5).close()
@@ -180,15 +180,15 @@ def _environment() -> None:
     os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-    # Ray gives its workers nice 15: right for batch work, wrong for who has 40 ms to answer.
+    # Ray runs workers at nice 15, for batch work; a replica has 40 ms to answer.
     os.environ.setdefault("RAY_worker_niceness", "0")
-    # One request is answered by one core; more threads would only fight over it.
+    # A request is computed on one core.
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ.setdefault(name, "1")
 
 
 def _start_ray(settings: Settings) -> float:
-    """Seconds that Ray itself took."""
+    """Start the embedded Ray; returns the seconds it took."""
     began = time.perf_counter()
     from ray import serve
 
@@ -197,7 +197,7 @@ def _start_ray(settings: Settings) -> float:
 
     check_names()
     logging.getLogger("ray.serve").setLevel(logging.WARNING)
-    os.environ.pop("RAY_ADDRESS", None)  # somebody else's cluster: this server's Ray is its own
+    os.environ.pop("RAY_ADDRESS", None)  # of another cluster
     start_local_ray(cpus=settings.most_replicas + 3, store_bytes=OBJECT_STORE_BYTES, name="ray-recsys")
     serve.start(proxy_location="Disabled", logging_config=_log_level())
     return time.perf_counter() - began
@@ -219,7 +219,7 @@ def _log_level() -> dict[str, Any]:
 
 
 def _print_served(settings: Settings, state: ExperimentState) -> None:
-    """The state that answers, and what the start named beside it."""
+    """Print the state in service, and how it differs from the command line."""
     notice = difference(named_state(settings), state)
     if notice:
         print(f"note: {notice}")
@@ -231,14 +231,14 @@ def _print_ready(settings: Settings, state: ExperimentState, ready: float, ray_s
     where = f"http://{host}:{settings.port}"
     key = "" if settings.loopback else "-H 'X-API-Key: ...' "
     _print_served(settings, state)
-    print(f"errors are shown here and kept in {settings.log_path}")
-    print(f"ready in {ready:.1f} s ({ray_seconds:.1f} s of it Ray's own start)")
+    print(f"errors are shown here and logged to {settings.log_path}")
+    print(f"ready in {ready:.1f} s ({ray_seconds:.1f} s of it to start Ray)")
     print(f"{where}/  the page      {where}/docs  the API")
     print(f"curl {key}'{where}/v1/users/1/recommendations?count=10'", flush=True)
 
 
 def _stop(settings: Settings) -> None:
-    """Ends Serve and Ray; ``STOP_SECONDS`` after the drain the whole process group, whatever still waits."""
+    """Shut down Serve and Ray; ``STOP_SECONDS`` after the drain the process group is killed."""
     import ray
     from ray import serve
 
@@ -255,14 +255,14 @@ def _stop(settings: Settings) -> None:
 
 @contextlib.contextmanager
 def _silence() -> Iterator[None]:
-    """Ray prints what it thinks of actors that end on purpose, some of it from threads and to stdout."""
+    """Discard output: Ray reports actors that end on purpose, partly from threads and to stdout."""
     streams = (sys.stdout, sys.stderr)
     for stream in streams:
         stream.flush()
     saved = [os.dup(number) for number in (1, 2)]
-    nowhere = os.open(os.devnull, os.O_WRONLY)
+    devnull = os.open(os.devnull, os.O_WRONLY)
     for number in (1, 2):
-        os.dup2(nowhere, number)
+        os.dup2(devnull, number)
     try:
         yield
     finally:
@@ -271,4 +271,4 @@ def _silence() -> Iterator[None]:
         for number, file in zip((1, 2), saved, strict=True):
             os.dup2(file, number)
             os.close(file)
-        os.close(nowhere)
+        os.close(devnull)

@@ -1,12 +1,12 @@
-"""Which arm a user is in: the same in every replica and after a restart, and changed for as few as can be.
+"""Assignment of users to arms: the same in every replica and after a restart, with minimal moves.
 
-A hash of (salt, user id) puts a user on one of a million slots for good. The arms own ranges of slots; the
-ranges are stored with the experiment's state. When shares change, ``relaid`` lets every arm that shrinks
-give up an end of its ranges and every arm that grows take what was given up: who moves is exactly the
-sum of the growths (90/10 to 80/20: 10% of the users, all from the first arm to the second), the least that
-can be. Ranges worked out from the shares alone could not do that for three arms or more.
+A hash of (salt, user id) maps a user to one of a million slots. Each arm has ranges of slots, which are
+stored with the experiment's state. When shares change, ``reallocate`` releases ends of the ranges of arms
+that shrink, and gives them to those that grow: the users who move are exactly the sum of the growths (90/10
+to 80/20: 10% of the users, all from the first arm to the second), the minimum. Ranges derived from the shares
+alone could not do that for three or more arms.
 
-The holdout is drawn by a second hash, so that changing it leaves everybody else where they are.
+The holdout is drawn by a second hash, so that changing it moves nobody else.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ AssignmentReason = Literal["share", "holdout", "override"]
 
 @dataclass(frozen=True)
 class Assignment:
-    """The arm, and why: only users that are in it by its ``share`` count in the experiment."""
+    """An arm and the reason: only users assigned by ``share`` count in the experiment."""
 
     arm: str
     reason: AssignmentReason
 
 
 class Assigner:
-    """``assign`` for one state of an experiment."""
+    """Assigns users in one state of an experiment."""
 
     def __init__(self, state: ExperimentState) -> None:
         check_shares(state)
@@ -48,6 +48,7 @@ class Assigner:
         self._overrides = {user: Assignment(arm, "override") for user, arm in state.overrides.items()}
 
     def assign(self, user_id: str) -> Assignment:
+        """The arm of a user."""
         if self._overrides and user_id in self._overrides:
             return self._overrides[user_id]
         name = user_id.encode("utf-8", "surrogatepass")
@@ -61,7 +62,7 @@ def _slot(key: bytes) -> int:
 
 
 def check_shares(state: ExperimentState) -> None:
-    """Raises InputError for a state that cannot be served."""
+    """Raises InputError for an invalid state."""
     names = [arm.name for arm in state.arms]
     shares = [arm.share for arm in state.arms]
     if not names or len(set(names)) != len(names):
@@ -88,15 +89,15 @@ def check_shares(state: ExperimentState) -> None:
 
 
 def reallocate(state: ExperimentState, before: ExperimentState | None) -> ExperimentState:
-    """``state`` with ranges for its shares that move as few users as possible from ``before``."""
+    """``state`` with ranges for its shares that move as few users as possible since ``before``."""
     check_shares(state)
     targets = _targets(state.arms)
     control = state.arms[0].name
     ranges: list[SlotRange] = []
     free: list[tuple[int, int]] = []
     for arm in dict.fromkeys(piece.arm for piece in before.ranges) if before else ():
-        # The first arm gives up its highest slots and the others their lowest, so that a ramp that goes
-        # back takes out first who came in last.
+        # The first arm releases its highest slots and the others their lowest: a reverted ramp removes the
+        # users who came last.
         pieces = [piece for piece in before.ranges if piece.arm == arm] if before else []
         for piece in sorted(pieces, key=lambda piece: piece.start, reverse=arm != control):
             stays = min(piece.end - piece.start, targets.get(arm, 0))
@@ -127,7 +128,7 @@ def reallocate(state: ExperimentState, before: ExperimentState | None) -> Experi
 
 
 def _targets(arms: tuple[ArmSpec, ...]) -> dict[str, int]:
-    """Slots an arm, summing to all of them: rounded down, the rest to the largest remainders."""
+    """Slots of each arm by the largest-remainder method; they sum to ``SLOTS``."""
     exact = {arm.name: arm.share * SLOTS for arm in arms}
     targets = {name: int(share + 1e-6) for name, share in exact.items()}
     order = sorted(exact, key=lambda name: targets[name] - exact[name])

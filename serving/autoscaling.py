@@ -1,8 +1,8 @@
-"""Replicas that follow the load: what each measures of itself, and the rule that Ray Serve's autoscaler asks.
+"""Autoscaling: the load that each replica reports, and the policy for Ray Serve's autoscaler.
 
 Requests go from the socket straight into a replica (``server.py``), so Serve's own count of ongoing requests
-is always 0. A replica reports its own: requests in flight on average (seconds of requests a second, Little's
-law) and the share of a core that it used.
+is always 0. A replica reports its mean requests in flight (request seconds per second, Little's law) and the
+share of a core that it used.
 """
 
 from __future__ import annotations
@@ -19,26 +19,26 @@ from serving.settings import AutoscalingSettings
 
 POLICY = "serving.autoscaling:desired_replicas"
 DEMAND = "demand"  # what a replica reports: ``ReplicaLoad.demand``
-LOOK_BACK_SECONDS = 10.0  # over which Serve averages what replicas report
+AVERAGE_SECONDS = 10.0  # over which Serve averages the reports
 CONNECTION_CLOSE = (b"connection", b"close")
 
 
 @dataclass(frozen=True)
 class ReplicaLoad:
-    """A replica's load between two readings: mean requests in flight, and seconds of CPU a second."""
+    """A replica's load between two readings: mean requests in flight, and CPU seconds per second."""
 
     ongoing: float
     busy: float
 
     def demand(self, settings: AutoscalingSettings) -> float:
-        """Replicas that this load is worth, each used as far as the targets say."""
+        """The number of replicas that would carry this load at the target utilisation."""
         return max(self.ongoing / settings.target_ongoing_requests, self.busy / settings.target_busy)
 
 
 class LoadMeter:
     """ASGI middleware that integrates requests in flight over time.
 
-    While ``closing`` it asks clients to connect anew: those whose connection is kept alive would stay with a
+    While ``closing`` it sends ``Connection: close``: clients with a keep-alive connection would stay with a
     replica that is about to end.
     """
 
@@ -74,7 +74,7 @@ class LoadMeter:
             self._change(-1)
 
     def direct_answer(self, scope: Scope) -> Any:
-        """The application's, without waiting; None where it has none."""
+        """The application's direct answer, None without one."""
         if self._direct is None or self._closing():
             return None
         self._change(1)
@@ -84,7 +84,7 @@ class LoadMeter:
             self._change(-1)
 
     def read(self) -> ReplicaLoad:
-        """The load since the last reading (since the start, the first time)."""
+        """The load since the last reading, at first since the start."""
         self._change(0)
         now, cpu = self._changed_at, self._cpu()
         seconds = max(now - self._read_at, 1e-9)
@@ -100,22 +100,22 @@ class LoadMeter:
 
 
 def autoscaling_config(settings: AutoscalingSettings, least: int) -> dict[str, Any]:
-    """What ``serve.deployment`` takes as ``autoscaling_config``: never fewer replicas than ``least``."""
+    """``autoscaling_config`` of the deployment, with at least ``least`` replicas."""
     return {
         "min_replicas": least,
         "initial_replicas": least,
         "max_replicas": settings.max_replicas,
         "upscale_delay_s": settings.upscale_seconds,
         "downscale_delay_s": settings.downscale_seconds,
-        "look_back_period_s": LOOK_BACK_SECONDS,
+        "look_back_period_s": AVERAGE_SECONDS,
         "policy": {"policy_function": POLICY},
     }
 
 
 def desired_replicas(context: Any) -> tuple[int, dict[str, Any]]:
-    """Serve's autoscaling policy: the replicas' demands together, and no state.
+    """Serve's autoscaling policy: the sum of the replicas' demands, and no state.
 
-    Serve averages the reports of ``LOOK_BACK_SECONDS`` and keeps the result inside its bounds and delays.
+    Serve averages the reports of ``AVERAGE_SECONDS`` and applies its bounds and delays to the result.
 
     Args:
         context: ray.serve.config.AutoscalingContext.

@@ -1,6 +1,6 @@
-"""The records of serving: exposures, feedback, arms, the state of an experiment.
+"""The domain types of serving: exposures, feedback, arms, the state of an experiment.
 
-Where a record is part of a YAML or of a request body, pydantic checks it by the bounds at its fields.
+Where a type is part of a YAML or of a request body, pydantic validates it by the bounds of its fields.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ def _absolute(release: str) -> str:
     return release if release.startswith(SCHEME) else str(Path(release).absolute())
 
 
-# Neither true nor "4": those are mistakes of whoever wrote them.
+# Strict: neither true nor "4".
 Number = Annotated[float, Field(strict=True)]
 Share = Annotated[Number, Field(ge=0, le=1)]
 ReleaseName = Annotated[str, Field(min_length=1, max_length=4096), AfterValidator(_absolute)]
-# impression, click, rating, and kinds of the user's own: what each is worth stands in the experiment.
+# impression, click, rating, and custom kinds; the experiment's metrics give them weights.
 FeedbackKind = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,31}$")]
 Owner = Literal["manual", "rollout"]
 ExperimentKind = Literal["split", "interleaved"]
@@ -36,11 +36,11 @@ ExperimentKind = Literal["split", "interleaved"]
 
 @dataclass(frozen=True)
 class Exposure:
-    """One answer given (or, ``shadow``, computed and kept back). ``at`` is Unix seconds, ``items`` the
-    outside world's ids, best first; ``predicted`` the predicted ratings beside them,
-    ``propensities`` the probability with which each item stood in its place: 1 in a deterministic list, ()
-    where none was logged. ``teams`` names the arm that brought each item of an interleaved list, "" where
-    all of them did; () of any other list."""
+    """A list that was shown, or of a ``shadow`` arm computed and not shown. ``at`` is Unix seconds, ``items``
+    are external ids, best first, ``predicted`` their predicted ratings. ``propensities`` are the
+    probabilities of the items at their positions: 1 in a deterministic list, () where none were logged.
+    ``teams`` names the arm of each item of an interleaved list, "" for an item of all arms; () for any other
+    list."""
 
     exposure_id: str
     at: float
@@ -60,9 +60,8 @@ class Exposure:
 
 @dataclass(frozen=True)
 class Feedback:
-    """What a user did. ``value`` is the rating in stars, None for impressions and clicks.
-
-    ``predicted`` is what the arm that the user is in predicted before it learned ``value``."""
+    """An event of a user. ``value`` is the rating in stars, None for other kinds; ``predicted`` is the rating
+    that the user's arm predicted before it received ``value``."""
 
     event_id: str
     exposure_id: str | None
@@ -78,9 +77,9 @@ class Feedback:
 class ArmSpec:
     """One release in an experiment: a folder, or ``models:/name@alias`` in MLflow.
 
-    ``share`` in [0, 1] of the users; ``shadow`` arms answer beside the chosen one, unseen. ``explore`` is the
-    share of a list's places that are drawn at random from further candidates, at most MAX_EXPLORE: what is
-    not drawn at random keeps a high propensity."""
+    ``share`` in [0, 1] of the users; ``shadow`` arms compute lists that are not shown. ``explore`` is the
+    share of a list's positions that are drawn at random from further candidates, at most MAX_EXPLORE, so that
+    all other positions keep a high propensity."""
 
     __pydantic_config__: ClassVar[ConfigDict] = CHECKED
     name: SettingName
@@ -101,11 +100,16 @@ class SlotRange:
 
 @dataclass(frozen=True)
 class ExperimentState:
-    """Changed by compare-and-set on ``revision``; ``owner`` is the one writer. ``holdout`` is the share
-    of users kept out (they get the first arm and are not counted); ``overrides`` maps testers to arms.
-    ``ranges`` says who is where; the store works it out from the shares and the revision before.
-    ``kind`` "split" shows each user one arm's lists; "interleaved" merges those of all arms with a share.
-    ``metrics`` are the rules of what is measured as a YAML's ``metrics``, None: those of the deployment."""
+    """A revision of an experiment, changed by compare-and-set on ``revision``.
+
+    Attributes:
+        owner: who may write it.
+        holdout: share of users who get the first arm and are not counted.
+        overrides: testers' arms, by user id.
+        ranges: the arms' slots, which the store derives from the shares and the previous revision.
+        kind: "split" shows each user one arm's lists, "interleaved" merges those of all arms with a share.
+        metrics: as a YAML's ``metrics``, None for the deployment's.
+    """
 
     name: str
     revision: int

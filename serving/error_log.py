@@ -1,7 +1,7 @@
-"""One log file for all processes of a server, and the command's console that shows what goes wrong in it.
+"""The log file of all processes of a server, and a console that follows its warnings and errors.
 
-A record is one line (``2026-11-28 10:00:00 ERROR serving.events 4711: text``), a traceback follows indented.
-The same complaint is written once a minute at most, with how often it came since.
+A record is one line (``2026-11-28 10:00:00 ERROR serving.events 4711: text``), followed by an indented
+traceback. A repeated message is written at most once a minute, with the number of repetitions.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from typing import IO
 FORMAT = "%(asctime)s %(levelname)s %(name)s %(process)d: %(message)s"
 DATES = "%Y-%m-%d %H:%M:%S"
 RECORD = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d (WARNING|ERROR|CRITICAL) ")
-REPEAT_SECONDS = 60.0  # between two records of the same complaint of a process
-CONSOLE_LINES = 20  # a minute; beyond them the file has the rest
+REPEAT_SECONDS = 60.0  # between two records of one message of a process
+CONSOLE_LINES = 20  # a minute; the file has the others
 POLL_SECONDS = 0.5
 CHUNK_BYTES = 1 << 20
 
 
 class OnceAMinute(logging.Filter):
-    """Passes a complaint once in ``REPEAT_SECONDS``, with the number that was held back since."""
+    """Passes a message once in ``REPEAT_SECONDS``, with the number of those suppressed since."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         super().__init__()
@@ -52,8 +52,8 @@ class OnceAMinute(logging.Filter):
 
 
 class LogFileHandler(logging.handlers.WatchedFileHandler):
-    """Appends to a file that other processes append to as well and that may be rotated away; only its owner
-    reads it. What cannot be written is dropped: a full disk ends no request."""
+    """Appends to a file that other processes share and that may be rotated; only its owner can read it.
+    Records that cannot be written are dropped: a full disk fails no request."""
 
     def __init__(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -74,10 +74,8 @@ class LogFileHandler(logging.handlers.WatchedFileHandler):
 
 
 def log_to_file(path: Path) -> None:
-    """Sends this process's warnings and errors, and what serving itself reports, to ``path``.
-
-    A file that cannot be opened is left out: stderr has the records then, as without it.
-    """
+    """Log this process's warnings and errors, and serving's own messages, to ``path``; to stderr where the
+    file cannot be opened."""
     root = logging.getLogger()
     root.setLevel(logging.WARNING)
     logging.getLogger("serving").setLevel(logging.INFO)
@@ -90,7 +88,7 @@ def log_to_file(path: Path) -> None:
 
 
 class ConsoleFollower:
-    """Prints the first line of each warning and error that reaches the log file, so many a minute."""
+    """Prints the first line of new warnings and errors in the log file, at most CONSOLE_LINES a minute."""
 
     def __init__(
         self,
@@ -106,15 +104,16 @@ class ConsoleFollower:
         self._thread = threading.Thread(target=self._follow, name="console", daemon=True)
 
     def start(self) -> None:
+        """Follow the file in a thread."""
         self._thread.start()
 
     def stop(self) -> None:
-        """Ends after a last reading."""
+        """End after a last poll."""
         self._stop.set()
         self._thread.join(5)
 
     def poll(self) -> None:
-        """Prints what is new. Never raises: a log that cannot be read is no reason to end a server."""
+        """Print new records. Never raises: an unreadable log does not stop a server."""
         try:
             end, inode = self._end()
             if inode != self._inode or end < self._offset:  # rotated away, or emptied

@@ -1,7 +1,4 @@
-"""Random identifiers without a system call each: a generator seeded by the operating system in every process.
-
-They are unique, not secret.
-"""
+"""Random identifiers from a generator that the operating system seeds in each process: unique, not secret."""
 
 from __future__ import annotations
 
@@ -14,7 +11,7 @@ os.register_at_fork(after_in_child=_random.seed)
 
 
 def new_exposure_id() -> str:
-    """32 hex digits that grow with time, so that rows made together lie together."""
+    """32 hex digits that increase with time, so that an index on them stays local."""
     return f"{time.time_ns() // 1_000_000:012x}{_random.getrandbits(80):020x}"
 
 

@@ -1,9 +1,9 @@
-"""Metrics of several processes in one answer, without shared memory.
+"""Prometheus metrics of several processes in one scrape.
 
-Every replica counts in its own memory and keeps a copy of all values in one file of a shared folder, put in
-place by a rename. A scrape merges the answering process's values with the files of the others. A full or
-vanished folder makes the others' values stale and nothing else: prometheus_client's own multiprocess mode
-writes to memory-mapped files, and there the kernel ends the process (SIGBUS) when the disk is full.
+Each replica counts in memory and saves a snapshot of its values to a file in a shared folder, by an atomic
+rename. A scrape merges the answering process's values with the files of the others. With a full disk or a
+missing folder the others' values become stale. (prometheus_client's multiprocess mode writes to memory-mapped
+files, where a full disk kills the process by SIGBUS.)
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ from recsys.io import write_atomic
 
 log = logging.getLogger(__name__)
 MARK = ".recsys-metrics"
-# Ours, and the memory-mapped files of older versions.
+# Our snapshots, and the memory-mapped files of older versions.
 VALUE_FILE = re.compile(
     r"\.?process_\d+\.json(\.\d+)?(\.part)?|(counter|histogram|summary|gauge_[a-z]+)_\d+\.db"
 )
 
-# Gauges that describe a process and end with it, and how they merge; other gauges are the newest process's.
+# Gauges of live processes, with how they are merged; of other gauges the newest process's values are used.
 LIVE_GAUGES: dict[str, Callable[[list[float]], float]] = {
     "recsys_exposures_waiting": sum,
     "recsys_replicas": sum,
@@ -40,7 +40,7 @@ Samples = dict[tuple[str, tuple[tuple[str, str], ...]], float]
 
 
 def clear_metrics(folder: Path) -> None:
-    """Removes the value files of an earlier start from a folder that carries our mark, nothing else."""
+    """Remove the snapshots of an earlier start from a folder with our mark, and nothing else."""
     if not (folder / MARK).is_file():
         return
     for path in folder.iterdir():
@@ -49,7 +49,7 @@ def clear_metrics(folder: Path) -> None:
 
 
 class MetricSnapshots:
-    """This process's file in ``folder``, and what lies beside it."""
+    """This process's snapshot in ``folder``, merged with those of the other processes."""
 
     def __init__(self, folder: Path, registry: CollectorRegistry) -> None:
         self._path = folder / f"process_{os.getpid()}.json"
@@ -61,17 +61,17 @@ class MetricSnapshots:
             (folder / MARK).touch()
 
     def save(self) -> None:
-        """Puts the present values into the folder. Never raises: metrics do not end a process."""
+        """Save the current values. Never raises."""
         try:
             write_atomic(self._path, json.dumps(self._snapshot()).encode(), sync=False)
             self._failed = False
         except OSError as error:
             if not self._failed:
-                log.error("metrics cannot be kept in %s: %s", self._path.parent, error.strerror)
+                log.error("metrics cannot be saved in %s: %s", self._path.parent, error.strerror)
             self._failed = True
 
     def collect(self) -> Iterator[Metric]:
-        """Merged families, as a prometheus_client collector yields them."""
+        """Merged metric families (the interface of a prometheus_client collector)."""
         snapshots = [self._snapshot(), *self._others()]
         families: dict[str, tuple[str, str, list[tuple[dict[str, Any], Samples]]]] = {}
         for snapshot in snapshots:
@@ -130,6 +130,6 @@ def _alive(pid: int) -> bool:
         os.kill(pid, 0)
     except ProcessLookupError:
         return False
-    except PermissionError:
+    except PermissionError:  # another user's process
         return True
     return True

@@ -1,4 +1,4 @@
-"""How results, drift and roll-outs are judged beside a service."""
+"""Settings of the operations process: results, drift and roll-outs."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from serving.experiments.guardrails import Limits
 
 @dataclass(frozen=True)
 class OperationSettings:
-    """``window_seconds`` after a user's first exposure their outcome is fixed. ``metrics`` say what counts as
-    a conversion (accuracy is there always); the first is an arm's hit rate. ``segments`` are columns of the
-    users' table that results are shown by, beside activity."""
+    """A user's outcome is final ``window_seconds`` after their first exposure. ``metrics`` define conversions
+    (accuracy is always measured); the first is an arm's hit rate. ``segments`` are columns of the user table
+    that results are broken down by, besides activity."""
 
     window_seconds: float = 86_400.0
     tick_seconds: float = 1.0

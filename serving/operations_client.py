@@ -1,4 +1,4 @@
-"""The client of the operations deployment that the HTTP routes use."""
+"""Client of the operations deployment, for the HTTP routes."""
 
 from __future__ import annotations
 

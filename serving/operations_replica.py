@@ -1,7 +1,7 @@
-"""The second deployment: one process for statistics, drift and roll-outs, which no request waits for.
+"""The operations deployment: one process for statistics, drift and roll-outs, off the request path.
 
-The replicas ask it for what ``GET /v1/experiments/{name}/results`` and its neighbours answer, by a Serve
-handle; all it knows can be read again from the event store, so Serve may restart it at any time.
+Replicas call it by a Serve handle for ``GET /v1/experiments/{name}/results`` and the like. All of its state
+can be read again from the event store, so Serve may restart it at any time.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ log = logging.getLogger("serving.operations_service")
 
 @serve.deployment(name="Operations", num_replicas=1, ray_actor_options={"num_cpus": 1})
 class OperationsReplica:
-    """``settings`` are those of ``serving.settings``, as plain JSON."""
+    """``settings`` are ``serving.settings.Settings`` as JSON."""
 
     def __init__(self, settings: dict[str, Any]) -> None:
         bind_to_node_address()

@@ -1,7 +1,7 @@
-"""What runs beside the service and never in a request: results, drift, roll-outs, one journal to read.
+"""The operations service: results of experiments, drift, roll-outs and the journal, off the request path.
 
-Plain Python over the event store; serving/app.py gives it a process of its own. All it knows can be
-read again from the store, so it may die and come back at any time.
+Plain Python over the event store, in a process of its own (``operations_replica.py``). All of its state can
+be read again from the store, so it may be restarted at any time.
 """
 
 from __future__ import annotations
@@ -36,13 +36,12 @@ JOURNAL_KINDS = (
 )  # fmt: skip
 RESULTS_SECONDS = 1.0
 LOOP_ENTRIES = 200
-# Whoever runs this beside a service steps back by so much: a request never waits for a statistic.
-NICE = 10
+NICE = 10  # lowered priority: requests do not wait for statistics
 
 
 @dataclass
 class TrackedExperiment:
-    """What is kept of one experiment between looks; all of it can be read again from the store."""
+    """Cached state of one experiment; all of it can be read again from the store."""
 
     epoch: ExperimentEpoch
     reader: EventReader
@@ -54,7 +53,7 @@ class TrackedExperiment:
 
 
 class Operations:
-    """``tick`` brings everything up to date; the rest reads. Safe to call from several threads."""
+    """``tick`` updates everything, the other methods read. Thread-safe."""
 
     def __init__(
         self,
@@ -78,11 +77,11 @@ class Operations:
         self._drift: dict[str, DriftMonitor] = {}
 
     def tick(self) -> None:
-        """Move roll-outs on, read what is new, look for drift. One of them failing (a release that cannot
-        be opened, say) keeps none of the others from its turn; the first failure is raised at the end."""
+        """Advance roll-outs, read new events, check for drift. A failure of one (a release that cannot be
+        opened) does not keep the others from running; the first is raised at the end."""
         failed: list[Exception] = []
         for state in self.store.experiments():
-            # A roll-out that must go back comes first, and waits for nobody.
+            # First, so that nothing delays a roll-back.
             for part in (self._roll_out, self._read, self._check_drift):
                 try:
                     with self._lock:
@@ -118,7 +117,7 @@ class Operations:
         watch.catch_up(state)
 
     def run(self, stop: threading.Event, *, failed: Callable[[str], None]) -> None:
-        """Tick until ``stop``; a store that is away is waited for and told once."""
+        """Tick until ``stop``; ``failed`` is called once while the store is unavailable."""
         away = False
         while not stop.wait(self.settings.tick_seconds):
             try:
@@ -132,8 +131,7 @@ class Operations:
     def results(self, experiment: str) -> JsonObject:
         """The body of ``GET /v1/experiments/{name}/results``. InputError for an unknown experiment.
 
-        Worked out again when a second has passed, or ten times what it took: many who look cost as
-        little as one."""
+        Cached for a second, or for ten times its computation, so that many readers cost no more than one."""
         with self._lock:
             state = self._state(experiment)
             tracked = self._track(state)
@@ -174,7 +172,7 @@ class Operations:
             lost_events=lost,
             treatments=len(treatments),
         )
-        # How well ratings are predicted compares people in interleaved lists, too: by the arm they are in.
+        # Accuracy is compared by the users' arms, in interleaved experiments too.
         converted = preferred if state.kind == "interleaved" else measured
         names, primary = [metric.name for metric in tally.metrics], limits.primary
         comparisons = [
@@ -212,7 +210,7 @@ class Operations:
             return {name: watch.report() for name, watch in self._drift.items()}
 
     def overview(self) -> JsonObject:
-        """The body of ``GET /v1/operations``: everything that the page shows."""
+        """The body of ``GET /v1/operations``."""
         return {
             "at": self._clock(),
             "experiments": [self.results(state.name) for state in self.store.experiments()],
@@ -222,8 +220,8 @@ class Operations:
         }
 
     def journal(self, *, count: int = 200) -> list[JsonObject]:
-        """What was done and seen, newest first. Of an audit's two states the shares and what else changed are
-        kept, of testers how many."""
+        """Journal entries, newest first; audits with shares and changed fields instead of states, and with
+        the number of testers instead of their ids."""
         rows = [asdict(row) for row in newest(self.store, JOURNAL_KINDS, count=count)]
         for row in rows:
             if row["kind"] == "audit":
@@ -243,7 +241,7 @@ class Operations:
         return state
 
     def _track(self, state: ExperimentState) -> TrackedExperiment:
-        """What is kept of this experiment; begun anew when its arms, releases or salt are others."""
+        """The tracked state of an experiment; restarted at a new epoch."""
         tracked = self._followed.get(state.name)
         if tracked is not None and tracked.epoch.states[-1].revision == state.revision:
             return tracked
@@ -254,8 +252,7 @@ class Operations:
         shadows = Shadows()
         tally = self._empty(state, arms=frozenset(arm.name for arm in state.arms))
         reader = EventReader(self.store, state.name, tally, revision=epoch.first_revision, also=shadows.add)
-        # People held out are stored under a name of their own: they have the first arm's lists and no part
-        # in the comparison.
+        # Exposures of the holdout are stored under another experiment name, outside of the comparison.
         held_out = self._empty(state, arms=frozenset({state.arms[0].name}))
         holdout = EventReader(self.store, f"{state.name}:holdout", held_out, revision=epoch.first_revision)
         fresh = self._followed[state.name] = TrackedExperiment(epoch, reader, shadows, holdout)
@@ -278,7 +275,7 @@ class Operations:
         return MetricSet(self.settings.metrics, self.settings.limits.primary)
 
     def _scale(self, state: ExperimentState) -> tuple[float, float]:
-        """Of the first arm's ratings; 1 to 5 where its release cannot be read."""
+        """The rating scale of the first arm's release; 1 to 5 where it cannot be read."""
         try:
             manifest = json.loads((self._resolve(state.arms[0].release) / "manifest.json").read_text())
             scale = manifest["dataset"]["scale"]
@@ -287,7 +284,7 @@ class Operations:
             return 1.0, 5.0
 
     def _segments(self, state: ExperimentState, tracked: TrackedExperiment) -> UserSegments | None:
-        """What was known of the users before, from the first arm's release; None before that is opened."""
+        """The segments by the first arm's release, None before it is loaded."""
         if tracked.segments is None:
             watch = self._drift.get(state.name)
             release = watch.release_of(state.arms[0].release) if watch else None

@@ -1,8 +1,8 @@
-"""A server in a process group of its own, so that a signal to the whole group reaches it once and alone.
+"""Runs a server in a process group of its own, so that group signals do not reach Ray's processes.
 
-Service managers and terminals send SIGTERM or SIGINT to every process of a group. Ray's own processes would
-then die under the server that is still finishing its requests: it waits for them in vain and prints errors.
-The parent stays in the caller's group, passes each signal on to the server, and ends with its exit code.
+Service managers and terminals send SIGTERM or SIGINT to every process of a group. Ray's processes would end
+while the server is still finishing requests, which then fail with errors. The parent stays in the caller's
+group, forwards each signal to the server, and ends with its exit code.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import sys
 import traceback
 from collections.abc import Callable
 
-PASSED_ON = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+FORWARDED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 SET_DEATH_SIGNAL = 1  # prctl's PR_SET_PDEATHSIG
 
 
@@ -24,13 +24,13 @@ def run_in_own_group(serve: Callable[[], int]) -> int:
         return serve()
     sys.stdout.flush()
     sys.stderr.flush()
-    signal.pthread_sigmask(signal.SIG_BLOCK, PASSED_ON)  # none is lost between fork and handlers
+    signal.pthread_sigmask(signal.SIG_BLOCK, FORWARDED)  # none is lost between fork and handlers
     parent = os.getpid()
     child = os.fork()
     if child == 0:
         os.setpgid(0, 0)
         end_with_parent(parent)
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, PASSED_ON)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, FORWARDED)
         code = 1
         try:
             code = _run(serve)
@@ -39,10 +39,10 @@ def run_in_own_group(serve: Callable[[], int]) -> int:
         except BaseException:
             traceback.print_exc()
         finally:
-            os._exit(code)  # never back into the parent's stack
-    for number in PASSED_ON:
-        signal.signal(number, lambda number, _: _pass_on(child, number))
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, PASSED_ON)
+            os._exit(code)  # never return into the parent's stack
+    for number in FORWARDED:
+        signal.signal(number, lambda number, _: _forward(child, number))
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, FORWARDED)
     _, status = os.waitpid(child, 0)
     code = os.waitstatus_to_exitcode(status)
     return 128 - code if code < 0 else code
@@ -58,10 +58,10 @@ def _run(serve: Callable[[], int]) -> int:
             try:
                 stream.flush()
             except (OSError, ValueError):
-                continue  # nobody reads any more
+                continue  # the reader is gone
 
 
-def _pass_on(child: int, number: int) -> None:
+def _forward(child: int, number: int) -> None:
     try:
         os.kill(child, number)
     except ProcessLookupError:
@@ -69,8 +69,7 @@ def _pass_on(child: int, number: int) -> None:
 
 
 def end_with_parent(parent: int) -> None:
-    """This process gets SIGTERM when ``parent`` dies without passing one on, or the thread of it that started
-    this process (Linux)."""
+    """Send SIGTERM to this process when ``parent``, or its thread that started this process, dies (Linux)."""
     try:
         ctypes.CDLL(None).prctl(SET_DEATH_SIGNAL, signal.SIGTERM)
     except (OSError, AttributeError):

@@ -1,6 +1,6 @@
-"""What Ray Serve has no setting for: its private names stand here and nowhere else in serving.
+"""Patches of Ray Serve's private names, the only uses of them in serving.
 
-``check_names`` runs before Ray is started: the promise that nothing listens wider than it must hangs on them.
+``check_names`` runs before Ray is started, since binding to loopback alone depends on them.
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ import ray.util
 
 from recsys.errors import InputError
 
-GRPC_PORT = "add_port_to_grpc_server"  # of ``serve_replica``: opens a replica's port for other deployments
+GRPC_PORT = "add_port_to_grpc_server"  # in ``serve_replica``: opens a replica's port for other deployments
 
 
 def check_names() -> None:
     """Refuse a Ray whose replicas would listen on all interfaces.
 
     Raises:
-        InputError: the name that is gone, and the version that has it.
+        InputError: a name is missing.
     """
     if not callable(getattr(serve_replica, GRPC_PORT, None)):
         raise InputError(
@@ -31,10 +31,11 @@ def check_names() -> None:
 
 
 def bind_to_node_address() -> None:
-    """Serve 2.60 opens a port for calls between deployments on all interfaces, which nothing of ours uses
-    and no setting turns off. It is opened after this constructor: bind it to the address that the rest
-    of Ray keeps to (127.0.0.1 for the embedded one). tests/serving/test_listening.py, test_served.py and
-    test_deploy.py look at the result."""
+    """Bind a replica's gRPC port to the node's address (127.0.0.1 for the embedded Ray).
+
+    Serve 2.60 opens it on all interfaces, for calls between deployments that we do not use, and has no
+    setting to turn it off. tests/serving/test_listening.py, test_served.py and test_deploy.py check the
+    result."""
     check_names()
     original = getattr(serve_replica, GRPC_PORT)
     address = ray.util.get_node_ip_address()

@@ -1,11 +1,11 @@
-"""uvicorn's HTTP protocol with a deadline for reading a request, and a short way for what needs no waiting.
+"""uvicorn's HTTP protocol with a read timeout, and a fast path for answers that need no waiting.
 
-A slow client does not hold a connection. Requests that arrive whole, which is nearly all, cost nothing: the
-timer starts only when a piece of data ends in the middle of one.
+A slow client cannot occupy a connection. The timer starts only when data end within a request, so requests
+that arrive in one piece, nearly all, cost nothing.
 
-An application may have ``direct_answer(scope)``: a whole answer, or None to be called as usual. It is asked
-first for a GET without a body on a connection that is kept alive and has nothing else in flight, and spares
-such a request its task, its messages and its middleware, which cost as much as a look-up.
+An application may have ``direct_answer(scope)``, which returns an answer, or None to be called as usual. It
+is called first for a GET without a body on an idle keep-alive connection, which saves the task, messages and
+middleware of the request: they cost as much as a look-up.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 READ_SECONDS = 20.0  # from a request's first byte to its last
 BODY_HEADERS = (b"content-length", b"transfer-encoding")
-FIRST_BYTE_SECONDS = 75.0  # a new connection that asks nothing, as long as one that is kept alive
+FIRST_BYTE_SECONDS = 75.0  # for a new connection, as long as keep-alive
 
 
 class TimedHttpProtocol(HttpToolsProtocol):
-    """Closes a connection whose request is not there whole in time."""
+    """Closes a connection whose request is incomplete after a timeout."""
 
     _reading = False
-    _answered = False  # the present request, directly
-    _used = False  # any request of this connection has been answered directly
+    _answered = False  # the current request was answered directly
+    _used = False  # some request of the connection was answered directly
     _timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -61,7 +61,7 @@ class TimedHttpProtocol(HttpToolsProtocol):
         self.scope["query_string"] = url.query or b""
         try:
             answer = direct(self.scope)
-        except Exception:  # the usual way answers and logs it
+        except Exception:  # the usual path answers and logs it
             answer = None
         if answer is None:
             super().on_headers_complete()
@@ -95,7 +95,7 @@ class TimedHttpProtocol(HttpToolsProtocol):
             super().on_message_complete()
 
     def send_400_response(self, msg: str) -> None:
-        """What is no HTTP, or has a URL beyond 65,535 bytes, is answered in the shape of all other errors."""
+        """Answer malformed HTTP, or a URL beyond 65,535 bytes, in the API's error shape."""
         body = json.dumps({"error": {"code": "malformed_request", "message": msg}, "request_id": ""}).encode()
         self.transport.write(
             b"HTTP/1.1 400 Bad Request\r\ncontent-type: application/json\r\n"
@@ -104,7 +104,7 @@ class TimedHttpProtocol(HttpToolsProtocol):
         self.transport.close()
 
     def _incomplete(self) -> bool:
-        """Whether the data ended within a request (or within the line before it)."""
+        """Whether the data ended within a request or its request line."""
         return self._reading or (self.cycle is None and not self._used)
 
     def _start(self, seconds: float) -> None:

@@ -1,8 +1,8 @@
-"""The Ray Serve deployment: one process that holds a whole service and its own listener.
+"""The Ray Serve deployment of recommendations: one process with a complete service and its own listener.
 
-Serve's part is the process's life: start, health, restart, scaling, rolling updates. Requests do not pass
-through it (see ``server.py`` for why and what was measured). A replica ends gracefully: it stops accepting,
-finishes what is open, writes what waits, and only then lets go.
+Serve manages the process: start, health, restart, scaling, rolling updates. Requests do not pass through it
+(see ``server.py`` for why, with measurements). A replica shuts down gracefully: it stops accepting
+connections, finishes open requests and writes queued events.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from serving.settings import read_settings
     graceful_shutdown_timeout_s=20,
 )
 class RecommenderReplica:
-    """``settings`` are those of ``serving.settings``, as plain JSON; ``operations`` a handle or None."""
+    """``settings`` are ``serving.settings.Settings`` as JSON; ``operations`` is a Serve handle or None."""
 
     def __init__(self, settings: dict[str, Any], operations: Any = None) -> None:
         bind_to_node_address()
@@ -53,12 +53,12 @@ class RecommenderReplica:
         return create_asgi(self._service, None if operations is None else OperationsClient(operations))
 
     async def record_autoscaling_stats(self) -> dict[str, float]:
-        """What Ray Serve's autoscaler is told of this replica (``autoscaling.desired_replicas``)."""
+        """This replica's demand, for Ray Serve's autoscaler (``autoscaling.desired_replicas``)."""
         load = self._load.read()
         return {} if self._autoscaling is None else {DEMAND: load.demand(self._autoscaling)}
 
     def check_health(self) -> None:
-        """Raises what is wrong: Serve then puts another replica in this one's place."""
+        """Raises RuntimeError where the replica is unhealthy: Serve then replaces it."""
         wrong = self._service.health() or ("" if self._server.alive else "the HTTP server has stopped")
         if wrong:
             raise RuntimeError(wrong)
@@ -67,7 +67,7 @@ class RecommenderReplica:
         if hasattr(self, "_background_lists"):
             self._background_lists.stop()
         if hasattr(self, "_server"):
-            self._service.closing = True  # /readyz says no from here on
+            self._service.closing = True  # /readyz answers 503 from now on
             time.sleep(self._drain_seconds)
             self._server.stop()
             self._service.close()

@@ -1,8 +1,8 @@
-"""Where a release lies: a folder, or a model version of MLflow's registry (``models:/name@champion``).
+"""Location of a release: a folder, or a model version in MLflow's registry (``models:/name@champion``).
 
-A version's artifacts are downloaded once into a cache, under the release's id (the hash of its files):
-registries with the same names and numbers never share an entry, and what was downloaded must be that release.
-MLflow is imported only for a name that needs it (it takes seconds). MLFLOW_TRACKING_URI says which registry.
+A version's artifacts are downloaded once into a cache, under the release id (the hash of its files), which is
+verified: registries with equal names and numbers never share an entry. MLflow takes seconds to import and is
+imported only for such a name; MLFLOW_TRACKING_URI selects the registry.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from recsys.errors import InputError
 
 SCHEME = "models:/"
 RELEASE_TAG = "release_id"
-RELEASE_ID = r"[A-Za-z0-9][A-Za-z0-9._-]*"  # no path
+RELEASE_ID = r"[A-Za-z0-9][A-Za-z0-9._-]*"  # not a path
 
 
 @dataclass(frozen=True)
 class ModelVersion:
-    """A version in MLflow; ``source`` is where its artifacts are, ``release_id`` its tag (None without)."""
+    """A version in MLflow; ``source`` is the URI of its artifacts, ``release_id`` its tag or None."""
 
     name: str
     number: str
@@ -35,7 +35,8 @@ class ModelVersion:
 
 @dataclass(frozen=True)
 class GateVerdict:
-    """``promoted`` is None where the gate was never asked; ``model`` and ``version`` are MLflow's."""
+    """The promotion gate's verdict; ``promoted`` is None without one. ``model`` and ``version`` are
+    MLflow's."""
 
     promoted: bool | None
     reason: str
@@ -44,22 +45,23 @@ class GateVerdict:
 
 
 def cache_folder() -> Path:
+    """The folder of downloaded releases."""
     base = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
     return Path(base) / "movielens-breakthrough" / "releases"
 
 
 def resolve(release: str) -> Path:
-    """The folder of a release. Raises InputError that says how to make one."""
+    """The folder of a release, downloaded if necessary. Raises InputError where there is none."""
     if not release.startswith(SCHEME):
         folder = Path(release)
         if not folder.is_dir():
             raise InputError(
                 f"there is no release at {release}: make one with `python search/breakthrough.py`, which "
-                "leaves it under runs/NAME/release"
+                "writes it to runs/NAME/release"
             )
         return folder
     version = _version(release)
-    if version.release_id is None:  # registered by hand: only the download says which release it is
+    if version.release_id is None:  # registered by hand: the download has the id
         return _download(version)
     if not re.fullmatch(RELEASE_ID, version.release_id):
         raise InputError(f"{release} has the tag {RELEASE_TAG} {version.release_id!r}, expected a hash")
@@ -71,8 +73,7 @@ def resolve(release: str) -> Path:
 
 
 def pinned(release: str) -> str:
-    """``release`` with an alias replaced by the version that it stands for now, so that every replica
-    opens the same one."""
+    """``release`` with an alias replaced by its current version, so that all replicas open the same one."""
     if not release.startswith(SCHEME):
         return release
     version = _version(release)
@@ -80,8 +81,9 @@ def pinned(release: str) -> str:
 
 
 def gate_verdict(release: str) -> GateVerdict:
-    """What the gate said of a release when it was made: from its run's results.json, or from the tags of
-    its version in MLflow. Raises InputError where the release cannot be found."""
+    """The gate's verdict on a release, from its run's results.json or from its version's tags in MLflow.
+
+    Raises InputError where the release cannot be found."""
     if release.startswith(SCHEME):
         from mlflow.tracking import MlflowClient
 
@@ -106,7 +108,7 @@ def gate_verdict(release: str) -> GateVerdict:
 
 
 def release_id_of(version: str) -> str | None:
-    """Of a version as the gate names it ("NAME version 3"); None where MLflow does not know it or is away."""
+    """The release id of a version as the gate names it ("NAME version 3"); None where MLflow has none."""
     name, _, number = version.rpartition(" version ")
     try:
         return _version(f"{SCHEME}{name}/{number}").release_id
@@ -115,8 +117,9 @@ def release_id_of(version: str) -> str | None:
 
 
 def set_champion(release: str) -> str:
-    """Give the release's version the alias ``champion``; what was done, in words. Never raises: a
-    roll-out that is done stays done when MLflow is away."""
+    """Give the release's version the alias ``champion``; returns what was done, as text.
+
+    Never raises: a finished roll-out does not depend on MLflow."""
     try:
         verdict = gate_verdict(release)
         if verdict.model is None or verdict.version is None:
@@ -130,7 +133,7 @@ def set_champion(release: str) -> str:
 
 
 def _version(release: str) -> ModelVersion:
-    """The version that a name with an alias or a number stands for now."""
+    """The version of a name with an alias or a number."""
     from mlflow.exceptions import MlflowException
     from mlflow.tracking import MlflowClient
 
@@ -161,7 +164,7 @@ def _version(release: str) -> ModelVersion:
 
 
 def _release_id(folder: Path) -> str:
-    """From a release's manifest. Raises InputError where it has none."""
+    """The release id in a manifest. Raises InputError without one."""
     try:
         release_id = json.loads((folder / "manifest.json").read_text(encoding="utf-8")).get("release_id")
     except (OSError, ValueError, AttributeError) as error:
@@ -172,7 +175,7 @@ def _release_id(folder: Path) -> str:
 
 
 def _require_id(folder: Path, version: ModelVersion, release: str) -> None:
-    """Raises InputError where ``folder`` holds another release than the version says."""
+    """Raises InputError where ``folder`` has another release than the version's tag."""
     release_id = _release_id(folder)
     if version.release_id is not None and release_id != version.release_id:
         raise InputError(
@@ -183,7 +186,7 @@ def _require_id(folder: Path, version: ModelVersion, release: str) -> None:
 
 
 def _download(version: ModelVersion) -> Path:
-    """The version's release, checked against its tag and kept in the cache under its own id."""
+    """Download a version's release, verify it by its tag, and cache it under its id."""
     from mlflow.artifacts import download_artifacts
 
     cache = cache_folder()
@@ -192,16 +195,16 @@ def _download(version: ModelVersion) -> Path:
         try:
             downloaded = Path(download_artifacts(artifact_uri=version.source, dst_path=scratch))
         except Exception as error:
-            raise InputError(f"the release at {version.source} cannot be fetched: {error}") from None
+            raise InputError(f"the release at {version.source} cannot be downloaded: {error}") from None
         manifest = next(iter(sorted(downloaded.rglob("manifest.json"))), None)
         if manifest is None:
-            raise InputError(f"{version.source} holds no release: there is no manifest.json in it")
+            raise InputError(f"{version.source} is not a release: it has no manifest.json")
         _require_id(manifest.parent, version, f"{SCHEME}{version.name}/{version.number}")
         cached = cache / _release_id(manifest.parent)
         if not cached.exists():
-            # A copy: of a local store MLflow gives the folder where it lies, which is not ours to move.
+            # A copy, since MLflow returns the original folder of a local store.
             complete = Path(scratch) / ".whole"
             shutil.copytree(manifest.parent, complete)
-            with contextlib.suppress(OSError):  # another process kept the same release meanwhile
+            with contextlib.suppress(OSError):  # another process cached it meanwhile
                 complete.rename(cached)
         return cached

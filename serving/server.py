@@ -1,14 +1,14 @@
-"""One replica's HTTP server: uvicorn on its own thread and event loop, on a port that replicas share.
+"""A replica's HTTP server: uvicorn on its own thread and event loop, on a port that all replicas share.
 
-Each replica binds the API's address itself with SO_REUSEPORT and the kernel deals out new connections, so
-a request goes from the socket straight into the process that answers it. Ray Serve still starts, watches,
-restarts and scales the replicas; what it would have put before them is left out. An empty FastAPI route
-at concurrency 1 and 8, p50 ms, on two busy cores in one run of tests/benchmarks/serving: Serve's default
-proxy 12.7 and 87, this 0.14 and 1.3. Serve with HAProxy is quick too, but HAProxy's statistics and metrics
-ports and every replica's own port listen on all interfaces, whatever the API's host is.
+Each replica binds the API's address with SO_REUSEPORT and the kernel distributes new connections, so a
+request goes from the socket straight into the process that answers it. Ray Serve starts, watches, restarts
+and scales the replicas; its proxies are not used. Median latency of an empty FastAPI route at concurrency 1
+and 8, on two busy cores in one run of tests/benchmarks/serving: Serve's default proxy 12.7 and 87 ms, this
+0.14 and 1.3 ms. Serve with HAProxy is fast too, but HAProxy's statistics and metrics ports and every
+replica's own port listen on all interfaces, whatever the API's host is.
 
-The price: connections, not requests, are spread (a client with one keep-alive connection stays with one
-replica), and a killed replica takes its open requests with it: a proxy in front tries those again
+The price: connections, not requests, are distributed (a client with one keep-alive connection stays with one
+replica), and the open requests of a killed replica fail: a proxy in front retries them
 (serving/proxy/nginx.conf).
 """
 
@@ -26,21 +26,21 @@ from recsys.errors import InputError
 from serving.read_timeouts import TimedHttpProtocol
 
 BACKLOG = 2048
-# uvloop accepts one connection of a socket in a pass of its loop, and a pass may hold a turn of computing: of
-# 128 clients that connect at once the last was accepted after half a second. Each duplicate accepts one more.
+# uvloop accepts one connection per socket in an iteration of its loop, which may include a computation: of
+# 128 simultaneous clients the last was accepted after half a second. Each duplicate socket accepts one more.
 ACCEPTS = 16
 DRAIN_SECONDS = 10
-SWITCH_SECONDS = 0.001  # the recommender's thread gives way to the event loop at least this often
+SWITCH_SECONDS = 0.001  # the recommender's thread yields to the event loop at least this often
 
 
 def listener(host: str, port: int, *, shared: bool = True) -> socket.socket:
-    """A bound socket. Raises InputError where the address cannot be had; not ``shared``, also where
-    another service of ours has it."""
+    """A bound socket. Raises InputError where the address is not available; unless ``shared``, also where
+    another service of ours uses it."""
     try:
         family, kind, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         bound = socket.socket(family, kind)
     except OSError as error:
-        raise InputError(f"{host} is no address of this machine: {error.strerror}") from None
+        raise InputError(f"{host} is not an address of this machine: {error.strerror}") from None
     bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     if shared:
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
@@ -55,7 +55,7 @@ def listener(host: str, port: int, *, shared: bool = True) -> socket.socket:
 
 
 class Server:
-    """``start`` returns when connections are accepted; ``stop`` lets open requests end first."""
+    """``start`` returns when connections are accepted; ``stop`` finishes open requests first."""
 
     def __init__(self, app: ASGIApp, *, host: str, port: int) -> None:
         self._socket = listener(host, port)
@@ -66,7 +66,7 @@ class Server:
             lifespan="off",
             access_log=False,
             log_level="warning",
-            log_config=None,  # its records go where ours go (``error_log.py``)
+            log_config=None,  # logged as ours (``error_log.py``)
             server_header=False,
             backlog=BACKLOG,
             timeout_keep_alive=75,

@@ -1,8 +1,8 @@
-"""What Prometheus reads, one set for all replicas of a machine.
+"""Prometheus metrics, one set for all replicas of a machine.
 
-Every replica listens on the same port, so a scrape reaches any one of them, which answers for all
-(``metric_snapshots.py``). Latency buckets lie around the promise of 50 ms. Names are stable: alerts and
-dashboards are written against them.
+All replicas listen on one port, so a scrape reaches any of them, which answers for all
+(``metric_snapshots.py``). Latency buckets surround the target of 50 ms. Names are stable: alerts and
+dashboards depend on them.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ BUCKETS = (
 
 
 class ServiceMetrics:
-    """``folder`` is shared by the replicas of a machine; None (a test) counts in this process alone."""
+    """``folder`` is shared by the replicas of a machine; None counts in this process alone."""
 
     def __init__(self, folder: Path | None = None) -> None:
-        # PROMETHEUS_MULTIPROC_DIR in the environment would choose memory-mapped files.
+        # Even if PROMETHEUS_MULTIPROC_DIR is set, which selects memory-mapped files.
         values.ValueClass = values.MutexValue
         self.registry = CollectorRegistry()
         options: dict[str, Any] = {"registry": self.registry}
@@ -40,24 +40,22 @@ class ServiceMetrics:
             **options,
         )
         self.fallbacks = Counter(
-            "recsys_fallbacks", "Lists that are not what they should have been", ["arm", "stage"], **options
+            "recsys_fallbacks", "Lists that fell back to popular or stored items", ["arm", "stage"], **options
         )
         self.shadows = Counter(
-            "recsys_shadow_answers", "Answers computed and kept back", ["arm", "outcome"], **options
+            "recsys_shadow_answers", "Answers computed in shadow", ["arm", "outcome"], **options
         )
         self.feedback = Counter(
             "recsys_feedback", "Feedback, by kind and outcome", ["kind", "outcome"], **options
         )
-        self.loads = Counter(
-            "recsys_deployments", "Revisions taken into service or refused", ["outcome"], **options
-        )
+        self.loads = Counter("recsys_deployments", "Revisions deployed or refused", ["outcome"], **options)
         self.overloads = Counter(
-            "recsys_overloads", "Lists that were refused or taken from storage while too many were computed",
+            "recsys_overloads", "Lists refused or answered from storage at capacity",
             ["outcome"], **options,
         )  # fmt: skip
-        self.lost = Counter("recsys_exposures_lost", "Exposures that could not be kept", **options)
-        self.batches = Counter("recsys_batches", "Turns of the recommender's thread", **options)
-        self.batched = Counter("recsys_batched_queries", "Queries answered in those turns", **options)
+        self.lost = Counter("recsys_exposures_lost", "Exposures that could not be stored", **options)
+        self.batches = Counter("recsys_batches", "Batches of the recommender's thread", **options)
+        self.batched = Counter("recsys_batched_queries", "Queries in those batches", **options)
         self.waiting = Gauge("recsys_exposures_waiting", "Exposures not yet committed", **options)
         self.store = Gauge(
             "recsys_event_store_available",
@@ -77,7 +75,7 @@ class ServiceMetrics:
         self.save()
 
     def count_request(self, route: str, status: int, arm: str, source: str, *, seconds: float) -> None:
-        """One answer. Its labels are resolved once: they are few, requests are many."""
+        """Count an answer; metric children are cached by their labels."""
         key = (route, status, arm, source)
         children = self._request_children.get(key)
         if children is None:
@@ -90,18 +88,18 @@ class ServiceMetrics:
         children[1].observe(seconds)
 
     def save(self) -> None:
-        """Lets the other replicas answer for this one."""
+        """Save a snapshot for the other replicas."""
         if self.snapshots is not None:
             self.snapshots.save()
 
     def deployment_changed(self) -> None:
-        """Revision, shares and releases are this process's from now on, where several have set them."""
+        """Save the gauges of revision, shares and releases as the newest of all replicas."""
         if self.snapshots is not None:
             self.snapshots.changed_at = time.time()
             self.save()
 
     def text(self) -> bytes:
-        """The exposition format, for all replicas."""
+        """The metrics of all replicas in the exposition format."""
         if self.snapshots is None:
             return generate_latest(self.registry)
         merged = CollectorRegistry()

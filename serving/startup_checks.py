@@ -1,7 +1,7 @@
-"""What must hold before anything is started, and which state of the experiment a start means.
+"""Checks before a start, and the state of the experiment that it serves.
 
-What is stored wins: shares, releases and roll-outs outlive a restart, whatever the command line or the YAML
-names. Only a start with ``--reset`` replaces a stored state, as its next revision.
+A stored state has precedence over the command line and the YAML: shares, releases and roll-outs survive a
+restart. Only ``--reset`` replaces it, as its next revision.
 """
 
 from __future__ import annotations
@@ -29,16 +29,16 @@ log = logging.getLogger(__name__)
 
 
 def check_exposure(settings: Settings) -> None:
-    """Raises InputError for an address that others reach while no key is set."""
+    """Raises InputError for an address that other machines can reach while no API key is set."""
     if not settings.loopback and not os.environ.get(API_KEY):
         raise InputError(
-            f"--host {settings.host} can be reached by others: set {API_KEY} in the environment first (every "
-            "request must then carry it), or keep to 127.0.0.1 and put a proxy in front"
+            f"--host {settings.host} can be reached by others: set {API_KEY} in the environment (every "
+            "request must then carry it), or use 127.0.0.1 behind a proxy"
         )
 
 
 def find_releases(state: ExperimentState) -> list[Path]:
-    """The folders of the arms' releases, at a glance. Raises InputError for one that is not there."""
+    """The folders of the arms' releases, not verified. Raises InputError for a missing one."""
     folders = []
     for arm in state.arms:
         try:
@@ -56,21 +56,21 @@ def find_releases(state: ExperimentState) -> list[Path]:
 
 
 def check_releases(folders: list[Path]) -> None:
-    """Opens each as a replica would. Raises InputError for the first that is not sound."""
+    """Load each release as a replica would. Raises InputError for the first invalid one."""
     for folder in folders:
         load_release(folder)
 
 
 def check_segments(columns: Sequence[str], first: Path) -> None:
-    """Raises InputError for a column by which the first arm's release tells no groups of its users."""
+    """Raises InputError for a column that the first arm's release does not have."""
     groups = UserGroups.load(first / "users") if columns else None
     names = [] if groups is None else list(groups.names)
     for column in columns:
         if column not in names:
             raise InputError(
-                f"experiment.segments: {first} tells no groups of its users by {column!r}; "
+                f"experiment.segments: {first} has no user column {column!r}; "
                 + (
-                    f"it knows {', '.join(names)}"
+                    f"it has {', '.join(names)}"
                     if names
                     else "it was made without a table of users (--users)"
                 )
@@ -78,25 +78,25 @@ def check_segments(columns: Sequence[str], first: Path) -> None:
 
 
 def check_metrics(settings: Settings, state: ExperimentState, first: Path) -> None:
-    """Raises InputError for a threshold that no rating of the first arm's release is on either side of."""
+    """Raises InputError for a threshold outside of the rating scale of the first arm's release."""
     scale = read_manifest(first).dataset.scale
     check_thresholds(settings.experiment.measured(state.metrics), scale.low, scale.high)
 
 
 def resolve_experiment(settings: Settings, *, reset: bool = False) -> ExperimentState:
-    """The state that this start serves, stored: what the store has, or the settings' where it has none.
+    """The state to serve: the stored one, or the settings' where none is stored, which is stored then.
 
     Args:
-        settings: the arms that the start names.
-        reset: the settings' arms become the next revision, whatever is stored.
+        settings: with the arms of the command line or YAML.
+        reset: store the settings' arms as the next revision.
 
     Raises:
-        InputError: shares or releases that cannot be. A store that cannot be reached is only logged.
+        InputError: invalid shares or releases. An unavailable store is only logged.
     """
     requested = named_state(settings)
     file = settings.events.removeprefix("sqlite:///")
     if "://" not in file and not Path(file).exists():
-        find_releases(requested)  # a start that cannot be leaves no empty store behind
+        find_releases(requested)  # a failed start leaves no empty store
     store = EventStore(settings.events)
     try:
         store.create_tables()
@@ -106,7 +106,7 @@ def resolve_experiment(settings: Settings, *, reset: bool = False) -> Experiment
         stored = store.experiment(requested.name)
         if stored is not None and not reset:
             return stored
-        find_releases(requested)  # never stored where it cannot be served
+        find_releases(requested)  # only a servable state is stored
         return store.save_experiment(
             requested,
             expected=stored.revision if stored else 0,
@@ -125,24 +125,24 @@ def resolve_experiment(settings: Settings, *, reset: bool = False) -> Experiment
 
 
 def reset_rules(store: EventStore, rules: RuleSet) -> None:
-    """``rules`` become the next revision where others were stored over HTTP."""
+    """Store ``rules`` as the next revision where others are stored."""
     newest = newest_rules(store)
     if newest is not None and newest.rules != rules:
         save_rules(store, rules, before=newest, actor="start", reason="--reset")
 
 
 def named_state(settings: Settings) -> ExperimentState:
-    """The arms that the start names, aliases of MLflow as the versions they stand for now."""
+    """The settings' state, with MLflow aliases replaced by versions."""
     requested = settings.experiment.state()
     return replace(requested, arms=tuple(replace(arm, release=pinned(arm.release)) for arm in requested.arms))
 
 
 def difference(requested: ExperimentState, served: ExperimentState) -> str:
-    """What a start named and is not served, in words; "" where they agree."""
+    """A note where the served state is not the requested one, else ""."""
     if arms_text(requested) == arms_text(served):
         return ""
     return (
-        f"the event store's revision {served.revision} of {served.name!r} goes on, not the arms of this "
+        f"the event store's revision {served.revision} of {served.name!r} is served, not the arms of this "
         f"start ({arms_text(requested)}); --reset serves those"
     )
 

@@ -1,8 +1,8 @@
-"""OpenTelemetry traces, an extra (``trace``): a span a request, and under it one a stage of its work.
+"""OpenTelemetry traces (extra ``trace``): a span for each request, with a child for each stage.
 
-Spans are made when the answer has gone out, from the times that were taken anyway, so that tracing costs a
-request nothing but its report. Where they go is said by OpenTelemetry's own environment variables
-(OTEL_EXPORTER_OTLP_ENDPOINT, default http://localhost:4318). A caller's ``traceparent`` is continued.
+Spans are created after the response was sent, from times that are measured anyway, so that tracing does not
+delay requests. OpenTelemetry's environment variables select the exporter (OTEL_EXPORTER_OTLP_ENDPOINT,
+default http://localhost:4318). A caller's ``traceparent`` is continued.
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ from typing import Any
 from recsys.errors import InputError
 
 SERVICE = "recommendations"
-TOTAL = "total"  # of a list's stages: the request's own span says it
+TOTAL = "total"  # a stage that the request's own span covers
 
 
 class RequestTracer:
-    """Makes and exports the spans of finished requests."""
+    """Exports the spans of finished requests."""
 
     def __init__(self, exporter: Any = None) -> None:
-        """``exporter`` is an OpenTelemetry span exporter; OTLP over HTTP where none is given.
+        """``exporter`` is an OpenTelemetry span exporter, by default OTLP over HTTP.
 
         Raises:
             InputError: OpenTelemetry is not installed.
@@ -54,14 +54,14 @@ class RequestTracer:
         stages: Mapping[str, float],
         fields: Mapping[str, Any],
     ) -> None:
-        """One request.
+        """Record a request.
 
         Args:
             headers: of the request.
             method, route, status: of the request and its answer.
             began_ns, ended_ns: Unix nanoseconds.
             stages: milliseconds by stage, in the order that they ran.
-            fields: what the access log says of the answer: arm, source, version. Ids of people stay out.
+            fields: the access log's fields: arm, source, version. User ids are not exported.
         """
         from opentelemetry.trace import SpanKind, Status, StatusCode, set_span_in_context
         from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
@@ -94,5 +94,5 @@ class RequestTracer:
         span.end(max(ended_ns, at))
 
     def flush(self) -> None:
-        """Export what is waiting."""
+        """Export waiting spans."""
         self._provider.force_flush(5_000)

@@ -110,5 +110,5 @@ def test_a_cluster_that_is_not_there_is_said_in_one_line(releases: dict[str, Pat
     ]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=SECONDS)
     assert done.returncode == 2
-    assert f"no Ray cluster lets us in at {nobody}" in done.stderr
+    assert f"cannot connect to a Ray cluster at {nobody}" in done.stderr
     assert "Traceback" not in done.stderr

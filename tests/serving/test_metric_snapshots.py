@@ -75,7 +75,7 @@ def test_a_damaged_folder_costs_only_the_others(
     metrics.save()
     metrics.save()
     assert samples(metrics)["recsys_requests_total[/x][200]"] == 1
-    assert len([record for record in caplog.records if "cannot be kept" in record.message]) == (
+    assert len([record for record in caplog.records if "cannot be saved" in record.message]) == (
         1 if damage == "gone" else 0
     )
 

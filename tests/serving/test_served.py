@@ -83,7 +83,7 @@ def served(releases: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) 
 
 def test_it_says_how_long_it_took_and_one_line_to_paste(served: Served) -> None:
     assert any(
-        re.search(r"ready in [\d.]+ s \([\d.]+ s of it Ray's own start\)", line) for line in served.said
+        re.search(r"ready in [\d.]+ s \([\d.]+ s of it to start Ray\)", line) for line in served.said
     )
     curl = next(line for line in served.said if line.startswith("curl "))
     url = curl.split("'")[1]
@@ -216,7 +216,7 @@ def test_it_ends_in_order_and_leaves_nothing(served: Served) -> None:
     said, _ = served.process.communicate(timeout=120)
     assert set(ready) <= {200, 503}
     assert ready[-1] == 503
-    assert "stopping: open requests are finished first\n" in said
+    assert "stopping: finishing open requests\n" in said
     assert "Traceback" not in said
     assert served.process.returncode == 0
     wait_for(lambda: not any(Path(f"/proc/{process}/exe").exists() for process in processes))

@@ -62,7 +62,7 @@ def test_release_and_arms_on_the_command_line() -> None:
         (["serve", "--release", "a", "--port", "99999"], "port"),
         (["serve", "--config", "nowhere.yaml"], "there is no nowhere.yaml"),
         (["serve", "--release", ".", "--host", "0.0.0.0"], "set RECSYS_API_KEY"),
-        (["deploy", __file__], "is no Serve config"),
+        (["deploy", __file__], "is not a Serve config"),
     ],
 )
 def test_bad_starts_say_what_to_do_and_exit_with_2(
@@ -117,7 +117,7 @@ def test_a_port_that_is_taken_is_named() -> None:
         port = other.getsockname()[1]
         with pytest.raises(InputError, match=f"cannot listen on 127.0.0.1:{port}"):
             listener("127.0.0.1", port)
-    with pytest.raises(InputError, match="no address of this machine"):
+    with pytest.raises(InputError, match="is not an address of this machine"):
         listener("not.a.host.invalid", port)
 
 
