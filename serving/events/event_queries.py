@@ -83,10 +83,16 @@ class EventQueries:
             return connection.execute(select(func.max(JOURNAL.c.seq))).scalar() or 0
 
     def journal(
-        self, *, kind: str | None = None, subject: str | None = None, after: int = 0
+        self,
+        *,
+        kind: str | None = None,
+        subject: str | None = None,
+        since: float | None = None,
+        until: float | None = None,
+        after: int = 0,
     ) -> Iterator[JournalEntry]:
-        """Journal entries in the order of ``seq``."""
-        return map(rows.entry_from, self._filtered(JOURNAL, None, None, after, kind=kind, subject=subject))
+        """Journal entries with since <= at < until and ``seq`` > ``after``, in the order of ``seq``."""
+        return map(rows.entry_from, self._filtered(JOURNAL, since, until, after, kind=kind, subject=subject))
 
     def _filtered(
         self, table: Table, since: float | None, until: float | None, after: int, **equal: str | None

@@ -1,5 +1,5 @@
 "use strict";
-// The OpenAPI description as a page: routes, parameters, examples as curl, answers. No outside scripts.
+// The OpenAPI description as a page: routes, parameters, curl examples, answers. No third-party scripts.
 
 const put = (tag, text, kind) => {
   const node = document.createElement(tag);
@@ -9,17 +9,17 @@ const put = (tag, text, kind) => {
 };
 
 function limits(schema) {
-  const one = schema.anyOf ? schema.anyOf.find((part) => part.type !== "null") || {} : schema;
-  const said = [one.type || (one.enum ? one.enum.join(" | ") : "")];
-  if (one.minimum !== undefined || one.maximum !== undefined) said.push(`${one.minimum ?? ""}..${one.maximum ?? ""}`);
-  if (schema.default !== undefined && schema.default !== "") said.push(`default ${JSON.stringify(schema.default)}`);
-  return said.filter(Boolean).join(", ");
+  const type = schema.anyOf ? schema.anyOf.find((part) => part.type !== "null") || {} : schema;
+  const parts = [type.type || (type.enum ? type.enum.join(" | ") : "")];
+  if (type.minimum !== undefined || type.maximum !== undefined) parts.push(`${type.minimum ?? ""}..${type.maximum ?? ""}`);
+  if (schema.default !== undefined && schema.default !== "") parts.push(`default ${JSON.stringify(schema.default)}`);
+  return parts.filter(Boolean).join(", ");
 }
 
 function curl(path, method, route, description) {
-  const where = path.replace("{user_id}", "1").replace("{item_id}", "1").replace("{name}", "main");
+  const url = path.replace("{user_id}", "1").replace("{item_id}", "1").replace("{name}", "main");
   const body = route.requestBody && route.requestBody.content["application/json"];
-  const lines = [`curl ${method === "get" ? "" : `-X ${method.toUpperCase()} `}'${location.origin}${where}'`];
+  const lines = [`curl ${method === "get" ? "" : `-X ${method.toUpperCase()} `}'${location.origin}${url}'`];
   if (route.security) lines.push(`  -H "Authorization: Bearer $RECSYS_ADMIN_TOKEN"`);
   if (body) {
     const name = (body.schema.$ref || "").split("/").pop();
@@ -36,12 +36,12 @@ function described(path, method, route, description) {
   box.append(head, put("p", route.description || ""), put("pre", curl(path, method, route, description)));
   if (route.parameters && route.parameters.length) {
     const list = put("dl");
-    for (const one of route.parameters) {
-      list.append(put("dt", one.name), put("dd", [limits(one.schema), one.description].filter(Boolean).join(": ")));
+    for (const entry of route.parameters) {
+      list.append(put("dt", entry.name), put("dd", [limits(entry.schema), entry.description].filter(Boolean).join(": ")));
     }
     box.append(list);
   }
-  const answers = Object.entries(route.responses).map(([status, one]) => `${status} ${one.description}`);
+  const answers = Object.entries(route.responses).map(([status, entry]) => `${status} ${entry.description}`);
   box.append(put("p", answers.join(" · "), "soft"));
   return box;
 }

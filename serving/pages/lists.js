@@ -1,8 +1,8 @@
 "use strict";
-// Recommendations as a person sees them. Everything shown is put in as text, never as markup.
+// The recommendation page. Content is only inserted as text, never as markup.
 
 const at = (id) => document.getElementById(id);
-const UNDO_SECONDS = 5; // a rating is sent this long after it was given, unless it is taken back
+const UNDO_SECONDS = 5; // delay before a rating is sent, during which it can be undone
 const state = { about: null, ratings: new Map(), turn: 0, waiting: null };
 
 function make(tag, text, kind) {
@@ -18,10 +18,10 @@ async function ask(path, body, more) {
   if (key) headers["X-API-Key"] = key;
   if (body) headers["Content-Type"] = "application/json";
   const answer = await fetch(path, body ? { method: "POST", headers, body: JSON.stringify(body), ...more } : { headers });
-  const told = await answer.json();
+  const reply = await answer.json();
   if (answer.status === 401) at("key-form").hidden = false;
-  if (!answer.ok) throw new Error(told.error ? told.error.message : `the service said ${answer.status}`);
-  return told;
+  if (!answer.ok) throw new Error(reply.error ? reply.error.message : `the service answered ${answer.status}`);
+  return reply;
 }
 
 function say(text, bad) {
@@ -29,7 +29,7 @@ function say(text, bad) {
   at("said").className = bad ? "bad" : "soft";
 }
 
-// What the data are about: films where they are MovieLens's, else items.
+// The noun for items: films for MovieLens, else items.
 function noun(count) {
   const films = state.about && /^ml-|movielens/i.test(state.about.dataset);
   return (films ? ["film", "films"] : ["item", "items"])[count === 1 ? 0 : 1];
@@ -43,23 +43,23 @@ function stars(value) {
   return shown;
 }
 
-// Choosing stores nothing (an arrow key passes over every value on its way): the button does.
+// The button stores a rating, not the selection: arrow keys pass over other values.
 function rater(title, chosen, onChosen) {
   const pick = make("select");
-  const give = make("button", "Rate", "rate");
-  give.type = "button";
-  give.hidden = true;
-  give.setAttribute("aria-label", `store your rating of ${title}`);
+  const button = make("button", "Rate", "rate");
+  button.type = "button";
+  button.hidden = true;
+  button.setAttribute("aria-label", `store your rating of ${title}`);
   pick.setAttribute("aria-label", `your rating of ${title}`);
   pick.append(new Option("rate", ""));
   const { low, high } = state.about.scale;
   const step = (high - low) % 0.5 === 0 && high - low <= 5 ? 0.5 : (high - low) / 10;
   for (let value = high; value >= low - 1e-9; value -= step) pick.append(new Option(`${value} ★`, value));
   if (chosen !== undefined) pick.value = chosen;
-  pick.addEventListener("change", () => { give.hidden = !pick.value || Number(pick.value) === chosen; });
-  give.addEventListener("click", () => { give.hidden = true; onChosen(Number(pick.value)); });
+  pick.addEventListener("change", () => { button.hidden = !pick.value || Number(pick.value) === chosen; });
+  button.addEventListener("click", () => { button.hidden = true; onChosen(Number(pick.value)); });
   const both = make("span", undefined, "rater");
-  both.append(pick, give);
+  both.append(pick, button);
   return both;
 }
 
@@ -78,7 +78,7 @@ function show(answers) {
   at("lists").replaceChildren(...answers.map((answer) => {
     const list = make("section", undefined, "list");
     const source = { personal: "personal", folded_in: "from the ratings just given", popular: "popular with all" };
-    const assigned = { share: "assigned by the experiment", holdout: "outside the experiment", override: "asked for" };
+    const assigned = { share: "assigned by the experiment", holdout: "outside the experiment", override: "requested" };
     list.setAttribute("aria-label", `arm ${answer.arm}`);
     list.append(make("h2", `Arm ${answer.arm}`));
     const how = make("p", `${source[answer.source]} · ${assigned[answer.assignment] || answer.assignment}`, "soft");
@@ -91,7 +91,7 @@ function show(answers) {
       items.append(film(item, [stars(item.predicted_rating), rate]));
     }
     list.append(items);
-    if (!answer.items.length) list.append(make("p", "Nothing is left to recommend.", "soft"));
+    if (!answer.items.length) list.append(make("p", "No items to recommend.", "soft"));
     return list;
   }));
 }
@@ -102,7 +102,7 @@ async function rated(item, value, answer) {
     event_id: crypto.randomUUID ? crypto.randomUUID() : `${Date.now()}-${Math.random()}`,
     kind: "rating", user_id: answer.user_id, item_id: item.id, rating: value, exposure_id: answer.exposure_id,
   };
-  await send(); // one that still waits goes first
+  await send(); // a pending rating goes first
   const title = item.title || item.id;
   const undo = make("button", "Undo", "plain");
   undo.type = "button";
@@ -117,7 +117,7 @@ async function rated(item, value, answer) {
   state.waiting = { event, title, value, timer: setTimeout(send, 1000 * UNDO_SECONDS) };
 }
 
-// Store the rating that waits. A page that is left sends it at once.
+// Store the pending rating; leaving the page sends it at once.
 async function send(leaving) {
   const waiting = state.waiting;
   if (!waiting) return;
@@ -125,7 +125,7 @@ async function send(leaving) {
   clearTimeout(waiting.timer);
   try {
     await ask("/v1/feedback", { events: [waiting.event] }, leaving === true ? { keepalive: true } : {});
-    if (leaving !== true) await refresh(`${waiting.title}: ${waiting.value} stars noted`);
+    if (leaving !== true) await refresh(`${waiting.title}: ${waiting.value} stars stored`);
   } catch (error) {
     say(error.message, true);
   }
@@ -140,9 +140,9 @@ function remember(item, value) {
 function drawRated() {
   at("rated-head").hidden = state.ratings.size === 0;
   at("rated").replaceChildren(...[...state.ratings.values()].map(({ item, value }) => {
-    const away = make("button", "take out", "plain");
+    const away = make("button", "remove", "plain");
     away.type = "button";
-    away.setAttribute("aria-label", `take out ${item.title || item.id}`);
+    away.setAttribute("aria-label", `remove ${item.title || item.id}`);
     away.addEventListener("click", () => { state.ratings.delete(item.id); drawRated(); refresh(); });
     return film({ ...item, because: null }, [rater(item.title, value, (next) => remember(item, next)), away]);
   }));
@@ -163,7 +163,7 @@ async function refresh(first) {
   const began = performance.now();
   try {
     const { answers } = await ask("/v1/recommendations/batch", { requests });
-    if (turn !== state.turn) return; // a newer question is on its way
+    if (turn !== state.turn) return; // superseded by a newer request
     show(answers);
     const took = `${answers[0].items.length} ${noun(answers[0].items.length)} in ${(performance.now() - began).toFixed(0)} ms`;
     say(first ? `${first}; ${took}` : took);
@@ -180,7 +180,7 @@ async function find(event) {
     const { items } = await ask(`/v1/items?count=8&title=${encodeURIComponent(text)}`);
     at("found").replaceChildren(...items.map((item) =>
       film(item, [rater(item.title || item.id, undefined, (value) => remember(item, value))])));
-    say(items.length ? `${items.length} ${noun(items.length)} found` : "No title holds that.");
+    say(items.length ? `${items.length} ${noun(items.length)} found` : "No title contains that.");
   } catch (error) {
     say(error.message, true);
   }
@@ -190,7 +190,7 @@ async function begin() {
   try {
     const about = state.about = await ask("/v1/about");
     at("key-form").hidden = true;
-    at("about").textContent = `${about.dataset}: ${about.users.toLocaleString("en")} people, `
+    at("about").textContent = `${about.dataset}: ${about.users.toLocaleString("en")} users, `
       + `${about.items.toLocaleString("en")} ${noun(about.items)}; experiment ${about.experiment}, revision ${about.revision}`;
     for (const word of document.querySelectorAll("[data-noun]")) word.textContent = noun(Number(word.dataset.noun));
     at("genre").replaceChildren(new Option("any", ""), ...about.genres.map((name) => new Option(name, name)));

@@ -1,5 +1,5 @@
 "use strict";
-// What the service does now, out of /metrics: the difference of two readings a minute apart at most.
+// Live figures from /metrics: the difference of two readings at most a minute apart.
 const LISTS = /^\/v1\/(users\/[^/]+\/)?recommendations$/, MINUTE = 60, PLACES = 150;
 const readings = [], curves = {rate: [], p99: []};
 
@@ -35,7 +35,7 @@ function quantile(before, now, share) {
 
 function live(text) {
   const now = counted(text), newest = readings[readings.length - 1];
-  if (newest && now.requests < newest.requests) readings.length = 0;  // the service has started anew
+  if (newest && now.requests < newest.requests) readings.length = 0;  // the service was restarted
   readings.push(now);
   while (readings.length > 2 && now.at - readings[0].at > MINUTE) readings.shift();
   const before = readings[0], last = readings[readings.length - 2] || now, seconds = Math.max(0.1, now.at - last.at);
@@ -46,9 +46,9 @@ function live(text) {
   const fallbacks = now.answers - before.answers ? (now.fallbacks - before.fallbacks) / (now.answers - before.answers) : null;
   put("now",
     tile("lists", missing(rate) ? NONE : number(rate, rate < 10 ? 1 : 0), "a second", curve("lists a second", curves.rate, PLACES)),
-    tile("p99, last minute", number(p99, 1), "ms of 50", curve("p99 in milliseconds, the promise is 50", curves.p99, PLACES, 50), p99 > 50 ? "bad" : ""),
+    tile("p99, last minute", number(p99, 1), "ms of 50", curve("p99 in milliseconds, the target is 50", curves.p99, PLACES, 50), p99 > 50 ? "bad" : ""),
     tile("p50, last minute", number(quantile(before, now, 0.5), 1), "ms"),
     tile("errors, last minute", percent(errors), "of requests", null, errors > 0.001 ? "bad" : ""),
     tile("fallbacks, last minute", percent(fallbacks), "of lists", null, fallbacks > 0.05 ? "bad" : ""),
-    tile("event store", now.store === null ? NONE : now.store ? "available" : "away", now.lost ? `${number(now.lost, 0)} exposures lost` : `${number(now.replicas, 0)} replica${now.replicas === 1 ? "" : "s"}`, null, now.store === 0 || now.lost ? "bad" : ""));
+    tile("event store", now.store === null ? NONE : now.store ? "available" : "unavailable", now.lost ? `${number(now.lost, 0)} exposures lost` : `${number(now.replicas, 0)} replica${now.replicas === 1 ? "" : "s"}`, null, now.store === 0 || now.lost ? "bad" : ""));
 }

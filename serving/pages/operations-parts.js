@@ -1,6 +1,6 @@
 "use strict";
-// Building blocks: numbers as words, elements, small drawings. Text only ever goes in as text.
-const NONE = "–", LEFT = new Set(["segment", "difference", "change", "signal", "state", "what moved most", "cycle", "began because", "comparison", "outcome"]);
+// Formatting of numbers, DOM elements and small charts. Text is only inserted as text nodes.
+const NONE = "–", LEFT = new Set(["segment", "difference", "change", "signal", "state", "largest changes", "cycle", "began because", "comparison", "outcome"]);
 const missing = value => value === null || value === undefined || Number.isNaN(value);
 const number = (value, digits = 3) => missing(value) ? NONE : Number(value).toLocaleString("en", {maximumFractionDigits: digits});
 const fixed = (value, digits) => missing(value) ? NONE : Number(value).toLocaleString("en", {minimumFractionDigits: digits, maximumFractionDigits: digits});
@@ -23,7 +23,7 @@ function table(caption, heads, rows) {
     node("tbody", {}, rows.map(row => node("tr", {}, row.map(cell))))));
 }
 
-const opened = new Set();  // what was unfolded stays so when the page is drawn again
+const opened = new Set();  // sections that stay open when the page is redrawn
 function details(key, summary, ...content) {
   const made = node("details", {open: opened.has(key) ? "" : null}, node("summary", {}, summary), content);
   made.addEventListener("toggle", () => made.open ? opened.add(key) : opened.delete(key));
@@ -31,7 +31,7 @@ function details(key, summary, ...content) {
 }
 
 function curve(name, values, most, limit = null) {
-  // `values` oldest first; the newest stands at the right edge of `most` places.
+  // `values`, oldest first; the newest is at the right edge of `most` positions.
   const known = values.filter(value => !missing(value));
   const top = Math.max(1e-9, limit === null ? 0 : limit * 1.1, ...known);
   const y = value => 39 - 36 * value / top;
@@ -51,7 +51,7 @@ function tile(name, value, unit, drawing = null, tone = "") {
 }
 
 function put(id, ...children) {
-  // Replaces only what has changed, and leaves a reader where they have scrolled to.
+  // Replaces only what has changed, and keeps scroll positions.
   const place = document.getElementById(id), wanted = node("div", {}, ...children);
   if (place.innerHTML === wanted.innerHTML) return;
   const at = [...place.querySelectorAll(".scroll, .log")].map(box => [box.scrollLeft, box.scrollTop]);

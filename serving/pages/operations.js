@@ -1,11 +1,11 @@
 "use strict";
-// Experiments, roll-outs, drift and the journal, as GET /v1/operations tells them.
+// Experiments, roll-outs, drift and the journal, from GET /v1/operations.
 const EVERY = 2000, TONES = {"ship": "good", "stop": "bad", "not yet": "wait", "no verdict": "bad", "secondary": "wait"};
 const measure = name => METRICS[name] || [name.replace(/_/g, " "), 4, "a list"];
 const METRICS = {hit_rate: ["hit rate", 4, "of lists"], accuracy: ["accuracy (− squared error)", 3, "stars²"]};
 
 function verdict(row) {
-  // The words begin with the decision: that much of them carries the colour.
+  // The text begins with the decision, which has its colour.
   const {words, decision} = row.verdict, begins = words.toLowerCase().startsWith(decision) ? decision.length : 0;
   return node("div", {class: `verdict ${TONES[decision]}`}, node("span", {class: "soft"}, `${row.treatment} against ${row.control}, ${measure(row.metric)[0]}`),
     node("p", {}, node("b", {class: TONES[decision]}, words.slice(0, begins)), words.slice(begins)));
@@ -13,12 +13,12 @@ function verdict(row) {
 
 function intervals(comparisons) {
   const shown = comparisons.filter(row => row.interval);
-  if (!shown.length) return node("p", {class: "soft"}, "No interval yet: no two users of each arm have a fixed outcome.");
+  if (!shown.length) return node("p", {class: "soft"}, "No interval yet: each arm needs two users with a final outcome.");
   return shown.map(row => {
     const {low, high, estimate} = row.interval, [name, digits, unit] = measure(row.metric);
     const reach = 1.15 * Math.max(Math.abs(low), Math.abs(high), 1e-9), x = value => 50 + 50 * value / reach;
     const people = row.preferences, words = `${signed(estimate, digits)} (${signed(low, digits)} to ${signed(high, digits)}) ` +
-      (people ? `of people: ${number(people.treatment, 0)} prefer ${row.treatment}, ${number(people.control, 0)} ${row.control}, ${number(people.ties, 0)} neither` : unit);
+      (people ? `of users: ${number(people.treatment, 0)} prefer ${row.treatment}, ${number(people.control, 0)} ${row.control}, ${number(people.ties, 0)} neither` : unit);
     return node("div", {class: "interval"}, node("span", {}, people ? `${row.treatment} preferred to ${row.control}, ${name}` : `${row.treatment} − ${row.control}, ${name}`),
       node("svg:svg", {viewBox: "0 0 100 20", preserveAspectRatio: "none", role: "img", "aria-label": words},
         node("svg:line", {class: "zero", x1: 50, x2: 50, y1: 0, y2: 20}),
@@ -37,18 +37,18 @@ function experiment(results) {
     number(row.preferences ? row.preferences.treatment + row.preferences.control + row.preferences.ties : row.difference.control_users + row.difference.treatment_users, 0),
     node("td", {class: "words"}, row.verdict.words.replace(/^Secondary, decides nothing: /, ""))]);
   const left = Object.entries(results.left_out).map(([reason, count]) => `${number(count, 0)} × ${reason}`);
-  const notes = [results.kind === "interleaved" ? `Interleaved: each person's list holds all arms' items. ${results.arms.map(arm => `${arm.arm} brought ${number(arm.brought, 0)} items, credited with ${number(arm.credited, 0)} conversions`).join("; ")}. A preference, no lift.` : "", `Outcomes are fixed ${results.window} after a user's first list.`, results.comparisons.length ? `Sample ratio: p = ${number(Math.min(...results.comparisons.map(row => row.sample_ratio_p)), 3)}.` : "",
-    results.alarms.length ? `Over a limit: ${results.alarms.join("; ")}.` : "",
+  const notes = [results.kind === "interleaved" ? `Interleaved: each user's list has items of all arms. ${results.arms.map(arm => `${arm.arm} brought ${number(arm.brought, 0)} items, credited with ${number(arm.credited, 0)} conversions`).join("; ")}. A preference, no lift.` : "", `Outcomes are final ${results.window} after a user's first list.`, results.comparisons.length ? `Sample ratio: p = ${number(Math.min(...results.comparisons.map(row => row.sample_ratio_p)), 3)}.` : "",
+    results.alarms.length ? `Above a limit: ${results.alarms.join("; ")}.` : "",
     results.holdout ? `Held out: ${number(results.holdout.users, 0)} users, ${number(results.holdout.exposures, 0)} lists, hit rate ${percent(results.holdout.hit_rate)}.` : "",
-    results.crossed_users ? `${number(results.crossed_users, 0)} users were shown another arm later and stay in their first.` : "",
+    results.crossed_users ? `${number(results.crossed_users, 0)} users were shown another arm later and count in their first.` : "",
     left.length ? `Left out: ${left.join(", ")}.` : "", results.lost_events ? `${number(results.lost_events, 0)} events were lost: no verdict.` : "",
-    "Replayed traffic compares predictions on what people did without seeing these lists; it is no lift."];
+    "Replayed traffic compares predictions on logged behaviour: it measures no lift."];
   return node("section", {}, node("h2", {}, `Experiment ${results.experiment} `, node("small", {}, `revision ${results.revision}, these arms since ${day(results.since)}`)),
     node("div", {class: "verdicts"}, results.comparisons.map(verdict)),
     table(`arms of ${results.experiment}`, ["arm", "share", "users", "outcome fixed", "lists", "hits", "hit rate", "online rmse", "ratings", "p50 / p99 ms", "popular", "items shown"], arms),
-    results.comparisons.length ? [node("h3", {}, "Differences, with intervals that hold at every look"), intervals(results.comparisons)] : [],
-    parts.length ? details(`segments ${results.experiment}`, `${parts.length} segments of people, secondary`, table("segments", ["arm", "segment", "people", "difference"], parts)) : [],
-    shadows.length ? [node("h3", {}, "Shadow lists beside the shown ones"), table("shadow lists", ["arm", "pairs", "overlap", "rank correlation", "slower by ms"], shadows)] : [],
+    results.comparisons.length ? [node("h3", {}, "Differences, with intervals that are valid at every look"), intervals(results.comparisons)] : [],
+    parts.length ? details(`segments ${results.experiment}`, `${parts.length} segments of users, secondary`, table("segments", ["arm", "segment", "users", "difference"], parts)) : [],
+    shadows.length ? [node("h3", {}, "Shadow lists compared with shown ones"), table("shadow lists", ["arm", "pairs", "overlap", "rank correlation", "slower by ms"], shadows)] : [],
     node("p", {class: "note"}, notes.filter(Boolean).join(" ")));
 }
 
@@ -77,13 +77,13 @@ function drift(watches, arms) {
   const power = releases.filter(release => !release.note).flatMap(release => [...Object.values(release.power).filter(Boolean).map(sees => [mine(release), node("td", {class: "words"}, sees.change), number(sees.within, 0)]),
     ...release.not_watched.map(words => [mine(release), node("td", {class: "words"}, words), NONE])]);
   return node("section", {}, node("h2", {}, "Drift ", node("small", {}, "against each release's own reference")), advice,
-    rows.length ? table("drift signals", ["release", "signal", "state", "distance", "threshold", "false alarms", "since", "what moved most"], rows) : node("p", {class: "soft"}, "No full window of ratings yet."),
-    power.length ? details("drift power", "How soon a change is seen", table("power", ["release", "change", "ratings"], power)) : [],
-    read ? node("p", {class: "note"}, `${read}. A signal has drifted when it is over its threshold in two windows running.`) : []);
+    rows.length ? table("drift signals", ["release", "signal", "state", "distance", "threshold", "false alarms", "since", "largest changes"], rows) : node("p", {class: "soft"}, "No full window of ratings yet."),
+    power.length ? details("drift power", "Ratings until a change is detected", table("power", ["release", "change", "ratings"], power)) : [],
+    read ? node("p", {class: "note"}, `${read}. A signal has drifted when it exceeds its threshold in two consecutive windows.`) : []);
 }
 
 function loop(entries) {
-  // One row a cycle: what began it, what each step came to, how it ended. Entries are newest first.
+  // One row per cycle: its trigger, the result of each phase, and how it ended. Entries are newest first.
   if (!entries.length) return [];
   const cycles = new Map(), last = entries[0].data, moves = entries.map(entry => ({at: entry.at, ...entry.data})).filter(row => row.moves).reverse();
   for (const row of moves) cycles.set(row.cycle, [...(cycles.get(row.cycle) || []), row]);
@@ -96,7 +96,7 @@ function loop(entries) {
     return [node("td", {class: "left"}, `${cycle}`, node("small", {}, day(begun.at))), node("td", {class: "words"}, begun.reason), searched.length ? `$${fixed(usd, 2)}` : NONE, won,
       said(steps, "compare"), node("td", {class: "left"}, node("span", {class: `pill ${tone}`}, over ? (tone === "good" ? "promoted" : "ended") : end.next)), node("td", {class: "words"}, over ? end.reason : `since ${clock(end.at)}`)];
   });
-  const wait = last.kind === "fault" ? node("p", {class: "bad"}, `${last.phase} waits: ${last.reason}`) : last.next === "idle" && !last.moves ? node("p", {class: "soft"}, `No cycle is under way: ${last.reason}.`) : [];
+  const wait = last.kind === "fault" ? node("p", {class: "bad"}, `${last.phase} waits: ${last.reason}`) : last.next === "idle" && !last.moves ? node("p", {class: "soft"}, `No active cycle: ${last.reason}.`) : [];
   return node("section", {}, node("h2", {}, "Loop ", node("small", {}, last.folder)), wait,
     rows.length ? table("cycles of the loop", ["cycle", "began because", "search", "gate, rmse", "comparison", "state", "outcome"], rows) : []);
 }
@@ -113,8 +113,8 @@ function words({kind, data, subject}) {
   if (kind === "rules") return `${data.actor} made revision ${data.revision} of the rules${data.reason ? `, ${data.reason}` : ""}`;
   if (kind === "drift") return `${data.signal.replace(/_/g, " ")} at ${number(data.distance)} is over ${number(data.threshold)}`;
   if (kind === "loop") return `cycle ${data.cycle}, ${data.phase}${data.moves ? ` → ${data.next}` : " waits"}: ${data.reason}`;
-  if (kind === "gap") return `${number(data.lost, 0)} exposures could not be kept`;
-  if (kind === "erasure") return `one person's events were erased (${Object.values(data.deleted).reduce((sum, count) => sum + count, 0)} rows)`;
+  if (kind === "gap") return `${number(data.lost, 0)} exposures could not be stored`;
+  if (kind === "erasure") return `one user's events were erased (${Object.values(data.deleted).reduce((sum, count) => sum + count, 0)} rows)`;
   if (kind === "retention") return `events older than ${data.days} days were deleted (${Object.values(data.deleted).reduce((sum, count) => sum + count, 0)} rows)`;
   return `${subject}: ${data.command || JSON.stringify(data)}`;
 }
@@ -125,7 +125,7 @@ function draw(state) {
   put("rollouts", state.experiments.map(row => rollout(row, state.journal)));
   put("drift", drift(state.drift, arms));
   put("loop", loop(state.loop));
-  put("log", node("section", {}, node("h2", {}, "What happened"), state.journal.length ? node("ol", {class: "log", tabindex: 0, "aria-label": "journal, newest first"},
+  put("log", node("section", {}, node("h2", {}, "Journal"), state.journal.length ? node("ol", {class: "log", tabindex: 0, "aria-label": "journal, newest first"},
     state.journal.map(entry => node("li", {}, node("span", {class: "soft", title: day(entry.at)}, clock(entry.at)), node("span", {class: "soft"}, entry.kind), node("span", {}, words(entry))))) : node("p", {class: "soft"}, "Nothing yet.")));
   document.getElementById("when").textContent = `as of ${clock(state.at)}`;
 }
@@ -140,12 +140,12 @@ async function ask(path) {
 }
 
 async function refresh() {
-  const wrong = document.getElementById("offline"), told = [];
+  const wrong = document.getElementById("offline"), failures = [];
   if (!document.hidden) {
-    await ask("/metrics").then(answer => answer.text()).then(live).catch(error => told.push(error.message));
-    await ask("/v1/operations").then(answer => answer.json()).then(draw).catch(error => told.push(error.message));
-    wrong.hidden = !told.length;
-    wrong.textContent = told.length ? `What is shown is the last that was told: ${[...new Set(told)].join("; ")}.` : "";
+    await ask("/metrics").then(answer => answer.text()).then(live).catch(error => failures.push(error.message));
+    await ask("/v1/operations").then(answer => answer.json()).then(draw).catch(error => failures.push(error.message));
+    wrong.hidden = !failures.length;
+    wrong.textContent = failures.length ? `These figures may be out of date: ${[...new Set(failures)].join("; ")}.` : "";
   }
 }
 

@@ -9,10 +9,9 @@ from pathlib import Path
 import pytest
 
 from recsys.pseudonyms import pseudonym, pseudonym_key
-from serving.events import spool
 from serving.events.retention import erase, export, retain
 from serving.events.store import EventStore
-from tests.serving.events.checks import exposure
+from tests.serving.events.checks import exposure, spool_line
 from tests.serving.running import Running, arms_of, running
 from tests.waiting import wait_for
 
@@ -51,10 +50,10 @@ def test_no_byte_names_an_erased_person(made: Running, releases: dict[str, Path]
         made.list("u1")
         made.rate(PERSON, f"i{number % 9}", 1.0 + number % 4, f"e{number}", at=1_700_000_000.0 + number)
     folder = made.service.settings.spool_folder
-    torn = spool.encode({"user_id": PERSON, "items": []})[:-4]
-    (folder / "old.broken").write_bytes(torn + b"\n" + spool.encode({"user_id": "u1"}))
+    torn = spool_line({"user_id": PERSON, "items": []})[:-4]
+    (folder / "old.broken").write_bytes(torn + b"\n" + spool_line({"user_id": "u1"}))
     dead = folder / "dead.jsonl"
-    dead.write_bytes(spool.encode({"user_id": PERSON}) + spool.encode({"user_id": "u1"}))
+    dead.write_bytes(spool_line({"user_id": PERSON}) + spool_line({"user_id": "u1"}))
     assert holding(tmp_path, PERSON)
     rows = list(export(made.service.store, PERSON))
     assert {row["table"] for row in rows} == {"exposures", "feedback", "experiments"}
@@ -66,7 +65,7 @@ def test_no_byte_names_an_erased_person(made: Running, releases: dict[str, Path]
     assert deleted["overrides"] >= 4
     wait_for(lambda: (tmp_path / "logs" / "access.jsonl").exists())
     wait_for(lambda: holding(tmp_path, PERSON) == [])
-    assert spool.encode({"user_id": "u1"}) == dead.read_bytes()
+    assert spool_line({"user_id": "u1"}) == dead.read_bytes()
     assert list(export(made.service.store, PERSON)) == []
     wait_for(lambda: PERSON not in made.service.deployment.state.overrides)
     assert made.service.deployment.state.overrides == {"u2": "b"}

@@ -83,7 +83,7 @@ def test_a_known_user_rates_and_the_list_changes(page: Any, made: Running) -> No
     assert "taken back" in page.locator("#said").inner_text()
     first.locator("select").select_option("1")
     first.get_by_role("button").click()
-    page.wait_for_function("() => document.querySelector('#said').textContent.includes('stars noted')")
+    page.wait_for_function("() => document.querySelector('#said').textContent.includes('stars stored')")
     assert expected[0] not in titles(page, arm)
     assert [row.value for row in made.service.store.feedback(user_id="u9")] == [1.0]
 

@@ -82,9 +82,7 @@ def served(releases: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) 
 
 
 def test_it_says_how_long_it_took_and_one_line_to_paste(served: Served) -> None:
-    assert any(
-        re.search(r"ready in [\d.]+ s \([\d.]+ s of it to start Ray\)", line) for line in served.said
-    )
+    assert any(re.search(r"ready in [\d.]+ s \([\d.]+ s of it to start Ray\)", line) for line in served.said)
     curl = next(line for line in served.said if line.startswith("curl "))
     url = curl.split("'")[1]
     assert httpx.get(url).json()["source"] == "popular"  # user "1" is nobody here

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from dataclasses import replace
 
@@ -10,6 +11,7 @@ import pytest
 from serving.assignment import reallocate
 from serving.catalogue.rule_set import RuleSet
 from serving.domain import ArmSpec, ExperimentState, Exposure, Feedback
+from serving.events import spool
 from serving.events.item_log import (
     ItemChange,
     ItemConflict,
@@ -45,6 +47,11 @@ def exposure(name: str, at: float = 1.0, **changes: object) -> Exposure:
         milliseconds=2.5,
     )
     return replace(made, **changes)  # type: ignore[arg-type]
+
+
+def spool_line(row: dict[str, object]) -> bytes:
+    """A record as a line of a spool file."""
+    return spool.frame(json.dumps(row).encode())
 
 
 def told(name: str, at: float = 2.0, **changes: object) -> Feedback:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import json
 import os
 from pathlib import Path
 from typing import Any
@@ -15,21 +14,17 @@ from serving.events import rows, spool
 from serving.events.event_writer import EventWriter
 from serving.events.store import EventStore
 from serving.metric_snapshots import MARK, clear_metrics
-from tests.serving.events.checks import exposure, told
+from tests.serving.events.checks import exposure, spool_line, told
 from tests.waiting import wait_for
 
 
-def encode(row: dict[str, object]) -> bytes:
-    return spool.frame(json.dumps(row).encode())
-
-
 def test_a_file_cut_at_every_byte_gives_the_whole_records_before_the_cut(tmp_path: Path) -> None:
-    records = [encode({"n": n, "text": "é"}) for n in range(3)]
+    records = [spool_line({"n": n, "text": "é"}) for n in range(3)]
     whole = b"".join(records)
     ends = [sum(map(len, records[: n + 1])) for n in range(3)]
     path = tmp_path / "x.jsonl"
     for cut in range(len(whole) + 1):
-        path.write_bytes(whole[:cut] + b"\n" + encode({"n": "after"}))
+        path.write_bytes(whole[:cut] + b"\n" + spool_line({"n": "after"}))
         damage = spool.Damage()
         rows = [row["n"] for chunk in spool.read(path, damage) for row in chunk]
         # A record that lacks only its line end is whole: the next write's line end completes it.
@@ -39,7 +34,7 @@ def test_a_file_cut_at_every_byte_gives_the_whole_records_before_the_cut(tmp_pat
 
 
 def test_a_damaged_byte_costs_its_record_only(tmp_path: Path) -> None:
-    records = [encode({"n": n}) for n in range(3)]
+    records = [spool_line({"n": n}) for n in range(3)]
     for index in range(len(records[1]) - 1):
         damaged = bytearray(records[1])
         damaged[index] ^= 0x41
@@ -86,7 +81,7 @@ def test_a_whole_record_that_is_no_exposure_does_not_stop_the_writer(tmp_path: P
         *({"arm": None}, {"exposure_id": "\ud800"}),
     ]
     wrong = [{}, {"user_id": {}}, *(good | change for change in changes)]
-    lines = [encode(row) for row in (*wrong, good)] + [b'{"of": "an older version"}\n']
+    lines = [spool_line(row) for row in (*wrong, good)] + [b'{"of": "an older version"}\n']
     (folder / "dead.jsonl").write_bytes(b"".join(lines))
     store = EventStore(str(tmp_path / "events.db"))
     writer = EventWriter(store, folder=folder)

@@ -104,7 +104,7 @@ def test_arms_verdicts_rollout_and_journal_are_shown_as_the_api_has_them(page: A
     assert "no lift" in page.locator(".note").first.inner_text()
     page.wait_for_function("() => /[0-9]/.test(document.querySelectorAll('.tile b')[1].textContent)")
     picture(page, "operations-desktop")
-    page.locator("summary", has_text="segments of people").click()
+    page.locator("summary", has_text="segments of users").click()
     page.evaluate("refresh()")  # drawn again, what was unfolded stays so
     listed = [row["segment"] for row in results["segments"] if row["interval"]]
     assert page.locator("[aria-label=segments] td:nth-child(2):visible").all_text_contents() == listed

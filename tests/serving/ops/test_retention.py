@@ -65,7 +65,7 @@ def test_a_backup_of_a_live_store_is_restored_whole(tmp_path: Path) -> None:
     assert list(export(again, "bob")) == []  # was erased since, and stays so
     assert len(list(again.journal(kind="erasure"))) == 1
     assert (tmp_path / "events.db.before-restore").exists()
-    with pytest.raises(InputError, match="there already"):
+    with pytest.raises(InputError, match="exists already"):
         backup(again, copy)
 
 
@@ -109,7 +109,7 @@ def test_a_damaged_backup_is_refused_and_the_store_stays(tmp_path: Path) -> None
     store = filled(tmp_path / "events.db")
     broken = tmp_path / "broken.db"
     broken.write_bytes(b"not a database at all" * 100)
-    with pytest.raises(InputError, match="no event store"):
+    with pytest.raises(InputError, match="not an event store"):
         restore(store, broken)
     with pytest.raises(InputError, match="no backup at"):
         restore(store, tmp_path / "none.db")
