@@ -49,6 +49,17 @@ MEANINGS = {
     503: "Temporarily unavailable; try again",
 }
 MAX_DETAILS = 20
+# Status and code of exceptions whose text is the message; the code None is that of the status.
+STATUSES: dict[type[Exception], tuple[int, str | None]] = {
+    InputError: (422, None),
+    UnscoredItem: (409, "unscored_item"),
+    ItemConflict: (409, None),
+    RuleConflict: (409, None),
+    EventConflict: (409, "event_conflict"),
+    Overloaded: (503, "overloaded"),
+    StoreUnavailable: (503, None),
+    DeadlineExceeded: (503, None),
+}
 
 
 def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
@@ -102,13 +113,12 @@ def add_error_handlers(app: FastAPI) -> None:
     async def refused(request: Request, error: HttpError) -> Response:
         return error_response(error.status, error.message, request_id(request), code=error.code)
 
-    @app.exception_handler(InputError)
-    async def bad_input(request: Request, error: InputError) -> Response:
-        return error_response(422, str(error), request_id(request))
+    async def mapped(request: Request, error: Exception) -> Response:
+        status, code = next(STATUSES[kind] for kind in type(error).__mro__ if kind in STATUSES)
+        return error_response(status, str(error), request_id(request), code=code)
 
-    @app.exception_handler(UnscoredItem)
-    async def unscored(request: Request, error: Exception) -> Response:
-        return error_response(409, str(error), request_id(request), code="unscored_item")
+    for kind in STATUSES:
+        app.add_exception_handler(kind, mapped)
 
     @app.exception_handler(RequestValidationError)
     async def invalid(request: Request, error: RequestValidationError) -> Response:
@@ -136,24 +146,6 @@ def add_error_handlers(app: FastAPI) -> None:
     async def conflict(request: Request, error: Conflict) -> Response:
         newest = error.current.revision if error.current else 0
         return error_response(409, f"{error}; the newest revision is {newest}", request_id(request))
-
-    @app.exception_handler(ItemConflict)
-    @app.exception_handler(RuleConflict)
-    async def changed_meanwhile(request: Request, error: Exception) -> Response:
-        return error_response(409, str(error), request_id(request))
-
-    @app.exception_handler(EventConflict)
-    async def event_conflict(request: Request, error: EventConflict) -> Response:
-        return error_response(409, str(error), request_id(request), code="event_conflict")
-
-    @app.exception_handler(Overloaded)
-    async def overloaded(request: Request, error: Overloaded) -> Response:
-        return error_response(503, str(error), request_id(request), code="overloaded")
-
-    @app.exception_handler(StoreUnavailable)
-    @app.exception_handler(DeadlineExceeded)
-    async def unavailable(request: Request, error: Exception) -> Response:
-        return error_response(503, str(error), request_id(request))
 
     @app.exception_handler(Exception)
     async def internal(request: Request, error: Exception) -> Response:

@@ -6,7 +6,7 @@ an exposure waits ``EXPOSURE_WAIT_SECONDS`` before it counts as unknown.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,7 +18,6 @@ from serving.events.rows import exposure_from, feedback_from
 from serving.events.store import EventStore
 from serving.experiments.aggregates import Aggregates
 
-PAGE_ROWS = 5_000
 EXPOSURE_WAIT_SECONDS = 60.0
 
 
@@ -42,13 +41,17 @@ class EventReader:
     def catch_up(self, now: float) -> Aggregates:
         """Read new rows; ``now`` decides which feedback has waited long enough."""
         conditions = (EXPOSURES.c.experiment == self.experiment, EXPOSURES.c.revision >= self.revision)
-        for row in self._pages(EXPOSURES, "_exposures_seen", *conditions):
+        exposures = select(EXPOSURES).where(EXPOSURES.c.at >= self.since, *conditions)
+        for row in self.store.chunks(exposures, EXPOSURES, self._exposures_seen):
+            self._exposures_seen = row.seq
             exposure = exposure_from(row, scores=False)
             self.tally.add_exposure(exposure)
             if self.also is not None:
                 self.also(exposure)
         waiting, self._waiting = self._waiting, []
-        for row in self._pages(FEEDBACK, "_feedback_seen"):
+        events = select(FEEDBACK).where(FEEDBACK.c.at >= self.since)
+        for row in self.store.chunks(events, FEEDBACK, self._feedback_seen):
+            self._feedback_seen = row.seq
             feedback = feedback_from(row)
             if feedback.exposure_id is None:
                 self.tally.add_feedback(feedback, None)
@@ -75,16 +78,3 @@ class EventReader:
     def _counts(self, row: Any) -> bool:
         counted: bool = row.experiment == self.experiment and row.revision >= self.revision
         return counted and row.at >= self.since
-
-    def _pages(self, table: Any, seen: str, *conditions: Any) -> Iterator[Any]:
-        """New rows by ``seq``; the database filters those that do not count."""
-        while True:
-            query = select(table).where(table.c.seq > getattr(self, seen), table.c.at >= self.since)
-            query = query.where(*conditions).order_by(table.c.seq).limit(PAGE_ROWS)
-            with self.store.engine.connect() as connection:
-                rows = connection.execute(query).all()
-            if rows:
-                setattr(self, seen, rows[-1].seq)
-            yield from rows
-            if len(rows) < PAGE_ROWS:
-                return

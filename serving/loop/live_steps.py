@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from recsys.errors import InputError
 from recsys.release.load import read_manifest
@@ -29,7 +30,7 @@ from serving.rollout.controller import abort
 from serving.rollout.guardrail_readings import read_guardrails, stage_tally
 from serving.rollout.policy import RolloutPlan
 from serving.rollout.rollout_status import KIND as ROLLOUT
-from serving.rollout.rollout_status import rollout_status, start_rollout
+from serving.rollout.rollout_status import RolloutStatus, rollout_status, start_rollout
 
 HOUR = 3600.0
 
@@ -48,14 +49,7 @@ class LiveSteps:
         plan = self._plan(state)
         changed = self._move(plan, plan.shadow(), (plan.before,), "shadow answers", now)
         settings = self.settings.comparison
-        guard = RolloutPlan(
-            plan.experiment,
-            plan.baseline,
-            plan.candidate,
-            plan.release,
-            hold_seconds=max(settings.shadow_hours * HOUR, 60.0),
-            slow_milliseconds=self.measured.limits.p99_milliseconds,
-        )
+        guard = self._rollout_plan(plan, hold_seconds=max(settings.shadow_hours * HOUR, 60.0))
         serving = self.store.experiment(plan.experiment)
         if changed or serving is None:
             return {"changed": changed or "the experiment is gone", "lost_events": 0}
@@ -119,17 +113,14 @@ class LiveSteps:
             "hours": (now - state.entered) / HOUR,
             "lost_events": 0,
         }
-        under_way = rollout_status(self.store, plan.experiment)
-        if under_way is not None and under_way.plan.release == plan.release:
-            return evidence | {"share": under_way.share}
+        active = self._active_rollout(plan)
+        if active is not None:
+            return evidence | {"share": active.share}
         steps = newest(self.store, (ROLLOUT,), subject=plan.experiment, since=state.entered, count=50)
         steps_taken = [row.data for row in steps if row.data.get("release") == plan.release]
         if steps_taken and steps_taken[0]["event"] in ("done", "roll back"):
-            return evidence | {
-                "ended": steps_taken[0]["event"],
-                "words": steps_taken[0]["reason"],
-                "share": steps_taken[0]["to"],
-            }
+            ended = steps_taken[0]
+            return evidence | {"ended": ended["event"], "words": ended["reason"], "share": ended["to"]}
         # A roll-out splits users, so interleaved lists end first.
         split = plan.with_share(plan.share)
         changed = self._move(plan, split, (plan.compare(),), "roll-out", now)
@@ -137,15 +128,11 @@ class LiveSteps:
             return evidence | {"changed": changed}
         start_rollout(
             self.store,
-            RolloutPlan(
-                plan.experiment,
-                plan.baseline,
-                plan.candidate,
-                plan.release,
+            self._rollout_plan(
+                plan,
                 stages=tuple(settings.stages),
                 hold_seconds=settings.hold_hours * HOUR,
                 minimum_exposures=settings.minimum_exposures,
-                slow_milliseconds=self.measured.limits.p99_milliseconds,
             ),
             now=now,
         )
@@ -161,8 +148,7 @@ class LiveSteps:
         """The candidate's users go back to the baseline, unless the arms were changed by hand."""
         plan = self._plan(state)
         evidence: JsonObject = {"because": state.reason, "left_alone": False}
-        under_way = rollout_status(self.store, plan.experiment)
-        if under_way is not None and under_way.plan.release == plan.release:
+        if self._active_rollout(plan) is not None:
             abort(self.store, plan.experiment, reason=f"loop: {state.reason}", now=now)
         serving = self.store.experiment(plan.experiment)
         arms = None if serving is None or serving.owner != "manual" else plan.without_candidate(serving)
@@ -179,6 +165,15 @@ class LiveSteps:
 
     def _plan(self, state: LoopState) -> ArmPlan:
         return ArmPlan.of(state.start, cycle=state.cycle, release=state.search["release"])
+
+    def _rollout_plan(self, plan: ArmPlan, **fields: Any) -> RolloutPlan:
+        names = (plan.experiment, plan.baseline, plan.candidate, plan.release)
+        return RolloutPlan(*names, slow_milliseconds=self.measured.limits.p99_milliseconds, **fields)
+
+    def _active_rollout(self, plan: ArmPlan) -> RolloutStatus | None:
+        """The roll-out of the candidate, None where none of it is active."""
+        active = rollout_status(self.store, plan.experiment)
+        return active if active is not None and active.plan.release == plan.release else None
 
     def _move(
         self, plan: ArmPlan, target: Arms, expected: tuple[Arms, ...], text: str, now: float

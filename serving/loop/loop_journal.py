@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import zlib
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -104,22 +104,18 @@ def read_journal(path: Path) -> list[LoopRecord]:
 
 def state_of(records: Sequence[LoopRecord]) -> LoopState:
     """The state after ``records``."""
-    phase, cycle, entered, reason, tries = Phase.IDLE, 0, 0.0, "", 1
-    start: JsonObject = {}
-    search: JsonObject = {}
-    settings: JsonObject = {}
+    state = LoopState()
     for record in records:
         if record.kind == "settings":
-            settings = record.evidence
+            state = replace(state, settings=record.evidence)
         if not record.moves:
             continue
         if record.phase is Phase.IDLE:
-            cycle, start, search, tries = record.cycle, record.evidence, {}, 1
+            state = replace(state, cycle=record.cycle, start=record.evidence, search={}, tries=1)
         elif record.phase is Phase.SEARCH:
-            search = record.evidence
-            tries += record.again
-        phase, entered, reason = record.next, record.at, record.reason
-    return LoopState(phase, cycle, entered, reason, start, search, tries, settings)
+            state = replace(state, search=record.evidence, tries=state.tries + record.again)
+        state = replace(state, phase=record.next, entered=record.at, reason=record.reason)
+    return state
 
 
 def spent_usd(records: Sequence[LoopRecord], now: float) -> float:

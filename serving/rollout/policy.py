@@ -70,25 +70,22 @@ def decide_stage(
     plan: RolloutPlan, share: float, *, seconds: float, reading: GuardrailReading
 ) -> RolloutDecision:
     """The decision after ``seconds`` at ``share``; a share between two stages counts as the lower one."""
+
+    def hold(reason: str) -> RolloutDecision:
+        return RolloutDecision(RolloutStep.HOLD, share, reason)
+
     if reading.broken is not None:
         return RolloutDecision(RolloutStep.BACK, 0.0, reading.broken)
     if share >= plan.stages[-1] and seconds >= plan.hold_seconds:
         return RolloutDecision(RolloutStep.DONE, share, f"held {seconds:.0f} s at {share:.0%}")
     if reading.lost_events:
-        return RolloutDecision(
-            RolloutStep.HOLD, share, f"{reading.lost_events} events are missing: no step on incomplete data"
-        )
+        return hold(f"{reading.lost_events} events are missing: no step on incomplete data")
     if seconds < plan.hold_seconds:
-        return RolloutDecision(
-            RolloutStep.HOLD, share, f"{plan.hold_seconds - seconds:.0f} s left at {share:.0%}"
-        )
+        return hold(f"{plan.hold_seconds - seconds:.0f} s left at {share:.0%}")
     if reading.exposures < plan.minimum_exposures:
-        return RolloutDecision(
-            RolloutStep.HOLD, share, f"{reading.exposures} of {plan.minimum_exposures} answers at {share:.0%}"
-        )
+        return hold(f"{reading.exposures} of {plan.minimum_exposures} answers at {share:.0%}")
     if reading.over_limit is not None:
-        return RolloutDecision(RolloutStep.HOLD, share, f"{reading.over_limit}: no step while that lasts")
+        return hold(f"{reading.over_limit}: no step while that lasts")
     following = next(stage for stage in plan.stages if stage > share)
-    return RolloutDecision(
-        RolloutStep.RAISE, following, f"{reading.exposures} answers in {seconds:.0f} s, guardrails held"
-    )
+    reason = f"{reading.exposures} answers in {seconds:.0f} s, guardrails held"
+    return RolloutDecision(RolloutStep.RAISE, following, reason)
