@@ -142,8 +142,7 @@ def _version(release: str) -> ModelVersion:
     if uri.startswith("sqlite:///") and not Path(uri.removeprefix("sqlite:///")).is_file():
         raise InputError(
             f"{release} cannot be found in MLflow: there is no store at {uri}. `python "
-            "search/breakthrough.py` makes one beside its runs; "
-            "MLFLOW_TRACKING_URI says where to look"
+            "search/breakthrough.py` creates one; MLFLOW_TRACKING_URI selects another"
         )
     try:
         client = MlflowClient()
@@ -159,7 +158,7 @@ def _version(release: str) -> ModelVersion:
         where = os.environ.get("MLFLOW_TRACKING_URI", "the default store")
         raise InputError(
             f"{release} cannot be found in MLflow ({where}): {str(error).splitlines()[0]}. `python "
-            "search/breakthrough.py` registers a release; MLFLOW_TRACKING_URI says where to look"
+            "search/breakthrough.py` registers releases; MLFLOW_TRACKING_URI selects the store"
         ) from None
 
 

@@ -96,7 +96,7 @@ class Settings(SettingsModel):
         replicas: processes that answer; with ``autoscaling`` the fewest.
         experiment: the arms, and how they are compared.
         events: the event store, a file or a database URL.
-        spool: folder for events that wait to be written; null: beside the event store.
+        spool: folder for events that wait to be written; null: next to the event store.
         rules: hidden items, boosts and diversity, until they are changed over HTTP.
         deadline_ms: milliseconds after which a list falls back to popular items.
         max_in_flight: lists that a replica computes at once; further ones are answered with 503.
@@ -107,12 +107,12 @@ class Settings(SettingsModel):
         allowed_hosts: host names, besides localhost, that a service without a key answers to.
         cors_origins: origins whose pages may call the API (``https://shop.example``).
         access_log: a file with one JSON line a request; null is off.
-        log_file: errors and warnings of all processes; null: beside the event store.
+        log_file: errors and warnings of all processes; null: next to the event store.
         rate_limit: requests a key (without keys: an address) may send to one replica, as "100/second".
         trace: send OpenTelemetry spans (extra ``trace``).
         hash_user_ids: false writes user ids in the clear into the access log, which no erasure reaches.
         metrics_folder: shared by the replicas of a machine; null: a temporary folder.
-        lists: folder of stored lists; null: beside the event store.
+        lists: folder of stored lists; null: next to the event store.
         lists_cpu: share of a core for the background process that stores lists; 0 is off.
         operations: statistics, drift and roll-outs.
     """
@@ -184,7 +184,7 @@ class Settings(SettingsModel):
 
     @property
     def log_path(self) -> Path:
-        """The log file of all processes: ``log_file``, or beside the event store."""
+        """The log file of all processes: ``log_file``, or next to the event store."""
         if self.log_file is not None:
             return Path(self.log_file)
         return spool_folder(self.events).with_suffix(".log")

@@ -39,10 +39,10 @@ def advice(options: argparse.Namespace) -> list[str]:
     advised = ExperimentDesign(options.rate, options.lift, best, count, options.alpha)
     lines = [
         f"control share {advised.control:.0%}, {best:.0%} for each of {count} treatment{'s' * (count > 1)}: "
-        f"1 / (1 + sqrt({count})) tells them apart soonest",
+        f"1 / (1 + sqrt({count})) needs the fewest users",
         f"to find {options.lift:+.0%} of a rate of {options.rate:g} at a share of {chosen.share:.0%}: "
         f"{_users_text(chosen, options.people_a_day)} for a test of fixed size (80% power)",
-        f"with a look whenever you like, half of such experiments decide by {HALF_BY:g} times that, "
+        f"with a look at any time, half of such experiments decide by {HALF_BY:g} times that, "
         f"80% by {MOST_BY:g} times",
         "",
     ]

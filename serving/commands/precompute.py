@@ -36,7 +36,9 @@ SCHEMA = pa.schema(
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--release", required=True, metavar="FOLDER", help="a folder, or models:/name@alias")
     parser.add_argument("--config", type=Path, metavar="YAML", help="the server's settings, for its rules")
-    parser.add_argument("--lists", type=Path, help="folder of stored lists (default: beside the event store)")
+    parser.add_argument(
+        "--lists", type=Path, help="folder of stored lists (default: next to the event store)"
+    )
     parser.add_argument("--out", type=Path, metavar="PARQUET", help="also write the lists to this file")
     parser.add_argument("--count", type=int, default=10, help="items per list in the file (default 10)")
 

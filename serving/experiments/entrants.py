@@ -46,7 +46,7 @@ def entrants(
 ) -> Entrants:
     """Users of either arm that ``include`` accepts.
 
-    A revision that gave one of the two arms no users says nothing: who entered at it is left out.
+    Users who entered at a revision that gave one of the two arms no share are left out.
 
     Args:
         tally: the users.

@@ -177,12 +177,12 @@ def compare(
         alpha=limits.alpha,
     )
     ready = min(int(treated.sum()), int((~treated).sum())) >= 2
-    everybody = list(tally.users.values())
-    fixed = [user for user in everybody if tally.matured(user, now)]
-    parts = [everybody] if len(fixed) == len(everybody) else [everybody, fixed]
+    everyone = list(tally.users.values())
+    mature = [user for user in everyone if tally.matured(user, now)]
+    parts = [everyone] if len(mature) == len(everyone) else [everyone, mature]
     ratio = min(  # of all who entered, and of those whose outcome is fixed
         (sample_ratio.check(users_assigned(history, part)) for part in parts),
-        key=lambda found: found.p_value,
+        key=lambda test: test.p_value,
     )
     primary = metric == limits.primary and segment is None
     rails = (

@@ -93,7 +93,7 @@ def decide_experiment(
     if broken:
         return Verdict(ExperimentDecision.STOP, "Stop: " + "; ".join(broken) + "." + warning)
     if evidence.users == 0 and not primary:
-        return Verdict(ExperimentDecision.SECONDARY, "Secondary, decides nothing: nobody to compare yet.")
+        return Verdict(ExperimentDecision.SECONDARY, "Secondary, decides nothing: no users to compare yet.")
     if evidence.users == 0:
         return Verdict(
             ExperimentDecision.NOT_YET, "Not yet: no user's outcome is fixed; wait for the window to close."
@@ -121,5 +121,5 @@ def _undecided(evidence: Evidence, span: str, control_mean: float | None, warnin
         needed = users_needed(0.2 * abs(control_mean), evidence.variance, evidence.weight)
         words = f"the effect is within its error; a difference of 20% would take about {needed:,} users."
     else:
-        words = "how many users it takes cannot be said before there are conversions."
+        words = "how many users it takes is unknown before the first conversions."
     return Verdict(ExperimentDecision.NOT_YET, f"Not yet: {span} holds zero; {words}{warning}", more)

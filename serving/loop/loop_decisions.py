@@ -162,7 +162,7 @@ def _rollout(evidence: JsonObject, settings: LoopSettings) -> LoopDecision:
 def _promote(evidence: JsonObject, _: LoopSettings) -> LoopDecision:
     if evidence["changed"]:
         return LoopDecision(Phase.IDLE, f"changed by hand meanwhile: {evidence['changed']}")
-    return LoopDecision(Phase.IDLE, f"promoted: {evidence['release']} answers everybody")
+    return LoopDecision(Phase.IDLE, f"promoted: {evidence['release']} serves all users")
 
 
 def _back(evidence: JsonObject, _: LoopSettings) -> LoopDecision:

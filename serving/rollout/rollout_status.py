@@ -110,7 +110,7 @@ def rollout_status(store: EventStore, experiment: str) -> RolloutStatus | None:
 
 
 def _plan(store: EventStore, experiment: str, changes: list[JournalEntry]) -> RolloutPlan | None:
-    """The plan of the newest stored start; None where the owner is no controller of ours."""
+    """The plan of the newest stored start; None where none was stored."""
     tokens = (TOKEN.match(row.data["reason"]) for row in changes if row.data["actor"] == ACTOR)
     token = next((match[1] for match in tokens if match), None)
     for row in newest(store, (KIND,), subject=experiment, count=1000):

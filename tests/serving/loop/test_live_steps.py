@@ -24,7 +24,7 @@ def test_a_better_candidate_becomes_the_champion(tmp_path: Path, release: str) -
     world = LoopWorld(tmp_path, release, candidate=Behaviour(hit=0.5))
     assert world.live() == [Phase.SHADOW, Phase.COMPARE, Phase.ROLLOUT, Phase.PROMOTE]
     assert world.serving().arms == (ArmSpec("main", release, 1.0, explore=0.1), ArmSpec("off", "older", 0.0))
-    assert world.decisions[-1][1].reason == f"promoted: {release} answers everybody"
+    assert world.decisions[-1][1].reason == f"promoted: {release} serves all users"
     explored = {arm.explore for past in world.store.experiment_history("main") for arm in past.arms}
     assert explored == {0.1, 0.0}  # the candidate explored as the champion did, the arm that is off never
 

@@ -113,7 +113,7 @@ def test_a_secondary_metric_decides_nothing() -> None:
     assert decide_experiment(ratio, evidence).decision is ExperimentDecision.SHIP
     assert decide_experiment(ratio, evidence, primary=False).decision is ExperimentDecision.SECONDARY
     nobody = decide_experiment(ratio, bet(np.empty(0), np.empty(0, bool), np.empty(0)), primary=False)
-    assert nobody.words == "Secondary, decides nothing: nobody to compare yet."
+    assert nobody.words == "Secondary, decides nothing: no users to compare yet."
 
 
 def test_a_doubtful_sample_ratio_is_warned_of_and_a_certain_one_blocks() -> None:

@@ -120,7 +120,7 @@ def test_the_loop_shows_what_it_did_and_why(page: Any, made: Running) -> None:
     assert [row[2] for row in cells] == ["$1.25"] * 2
     assert [row[4] for row in cells] == ["Stop: +0.01.", "Ship: +0.01."]
     assert [row[5] for row in cells] == ["ended", "promoted"]
-    assert cells[1][6] == "promoted: /runs/loop/cycle-0001/run/release answers everybody"
+    assert cells[1][6] == "promoted: /runs/loop/cycle-0001/run/release serves all users"
     picture(page, "operations-loop")
 
 
