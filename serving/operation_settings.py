@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from serving.experiments.experiment_metrics import DEFAULT_METRICS, Metric
+from serving.domain import ExperimentState
+from serving.experiments.experiment_metrics import DEFAULT_METRICS, Metric, MetricSet, metric_set
 from serving.experiments.guardrails import Limits
 
 
@@ -19,3 +20,9 @@ class OperationSettings:
     limits: Limits = field(default_factory=Limits)
     metrics: tuple[Metric, ...] = DEFAULT_METRICS
     segments: tuple[str, ...] = ()
+
+    def metrics_of(self, state: ExperimentState) -> MetricSet:
+        """The experiment's own metrics, or the deployment's."""
+        if state.metrics is not None:
+            return metric_set(state.metrics)
+        return MetricSet(self.metrics, self.limits.primary)

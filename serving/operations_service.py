@@ -23,7 +23,7 @@ from serving.events.store import EventStore
 from serving.experiments.aggregates import Aggregates
 from serving.experiments.epoch import ExperimentEpoch, current_epoch
 from serving.experiments.event_reader import EventReader
-from serving.experiments.experiment_metrics import ACCURACY, MetricSet, metric_set
+from serving.experiments.experiment_metrics import ACCURACY
 from serving.experiments.outcomes import arm_result, as_json, compare
 from serving.experiments.preference import compare_preferences
 from serving.experiments.segments import UserSegments
@@ -148,7 +148,7 @@ class Operations:
         control = state.arms[0].name
         lost = lost_events(self.store, tracked.epoch.began)
         by = self._segments(state, tracked)
-        limits = replace(self.settings.limits, primary=self._measured(state).primary)
+        limits = replace(self.settings.limits, primary=self.settings.metrics_of(state).primary)
         limits = limits.on_scale(*self._scale(state))
         merged = state.interleaved_arms
         treatments = [arm for arm in state.arms[1:] if not arm.shadow and (not merged or arm.name in merged)]
@@ -259,7 +259,7 @@ class Operations:
         return fresh
 
     def _empty(self, state: ExperimentState, *, arms: frozenset[str]) -> Aggregates:
-        settings, measured = self.settings, self._measured(state)
+        settings, measured = self.settings, self.settings.metrics_of(state)
         return Aggregates(
             arms=arms,
             window_seconds=settings.window_seconds,
@@ -267,12 +267,6 @@ class Operations:
             slow_milliseconds=settings.limits.p99_milliseconds,
             interleaved=state.kind == "interleaved",
         )
-
-    def _measured(self, state: ExperimentState) -> MetricSet:
-        """The experiment's own metrics, or the deployment's."""
-        if state.metrics is not None:
-            return metric_set(state.metrics)
-        return MetricSet(self.settings.metrics, self.settings.limits.primary)
 
     def _scale(self, state: ExperimentState) -> tuple[float, float]:
         """The rating scale of the first arm's release; 1 to 5 where it cannot be read."""

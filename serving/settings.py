@@ -24,6 +24,7 @@ from pydantic import (
 from recsys.errors import InputError
 from serving.api.rate_limit import parse_rate
 from serving.catalogue.rule_set import RuleSet
+from serving.events.engine import sqlite_file
 from serving.events.spool import spool_folder
 from serving.experiment_settings import ExperimentSettings, SettingsModel, first_fault
 from serving.experiments.experiment_metrics import seconds_of
@@ -194,8 +195,8 @@ class Settings(SettingsModel):
         """The folder of stored lists, shared by ``precompute`` and the server."""
         if self.lists is not None:
             return Path(self.lists)
-        file = self.events.removeprefix("sqlite:///")
-        return Path("runs/lists").absolute() if "://" in file else Path(f"{file}.lists")
+        file = sqlite_file(self.events)
+        return Path("runs/lists").absolute() if file is None else Path(f"{file}.lists")
 
     @property
     def spool_folder(self) -> Path:

@@ -18,6 +18,7 @@ from recsys.release.load import load_release, read_manifest
 from serving.api.asgi import API_KEY
 from serving.catalogue.rule_set import RuleSet
 from serving.domain import ExperimentState
+from serving.events.engine import sqlite_file
 from serving.events.repeated_erasure import repeat_erasures
 from serving.events.rule_log import newest_rules, save_rules
 from serving.events.store import Conflict, EventStore
@@ -94,8 +95,8 @@ def resolve_experiment(settings: Settings, *, reset: bool = False) -> Experiment
         InputError: invalid shares or releases. An unavailable store is only logged.
     """
     requested = named_state(settings)
-    file = settings.events.removeprefix("sqlite:///")
-    if "://" not in file and not Path(file).exists():
+    file = sqlite_file(settings.events)
+    if file is not None and not file.exists():
         find_releases(requested)  # a failed start leaves no empty store
     store = EventStore(settings.events)
     try:

@@ -11,7 +11,7 @@ from recsys.errors import InputError
 from recsys.io import write_atomic
 from serving.estimate.logged_lists import explored_lists
 from serving.estimate.off_policy import OffPolicyEstimate, estimate_hit_rate
-from serving.events.store import EventStore
+from serving.events.store import open_store
 from serving.experiments.experiment_metrics import Metric
 from serving.release_registry import resolve
 
@@ -29,9 +29,10 @@ def run(options: argparse.Namespace) -> int:
     if not 0 < options.alpha < 1:
         raise InputError(f"--alpha {options.alpha:g}: expected a number between 0 and 1")
     folder = resolve(options.release)
-    store = EventStore(options.events)
-    store.create_tables()
-    users = explored_lists(store, folder, experiment=options.experiment, metric=Metric(), since=options.since)
+    with open_store(options.events) as store:
+        users = explored_lists(
+            store, folder, experiment=options.experiment, metric=Metric(), since=options.since
+        )
     estimate = estimate_hit_rate(users, alpha=options.alpha)
     print(estimate_words(estimate))
     if options.json:

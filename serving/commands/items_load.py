@@ -18,7 +18,7 @@ from recsys.errors import InputError
 from serving.api.item_schemas import BulkItem
 from serving.catalogue.filter_grammar import NUMBER
 from serving.events.item_log import ItemChange, save_items
-from serving.events.store import EventStore
+from serving.events.store import open_store
 
 FIELD_COLUMNS = ("available_from", "available_to", "hidden")  # the others are features
 
@@ -38,14 +38,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Store all rows in one transaction after validating each."""
     changes = item_changes_of(read_items(options.file), where=str(options.file))
-    store = EventStore(options.events)
-    try:
-        store.create_tables()
-        reason = options.reason or f"loaded from {options.file.name}"
+    with open_store(options.events) as store:
         if changes:
+            reason = options.reason or f"loaded from {options.file.name}"
             save_items(store, changes, actor=options.actor, reason=reason)
-    finally:
-        store.close()
     print(json.dumps({"items": len(changes), "events": options.events.split("@")[-1]}))
     return 0
 

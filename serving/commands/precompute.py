@@ -17,8 +17,9 @@ from serving.catalogue.rule_set import RuleSet
 from serving.engine.list_precomputation import lists_folder, precompute, table
 from serving.engine.served_release import ServedRelease
 from serving.engine.stored_lists import LENGTH, StoredLists
+from serving.events.engine import sqlite_file
 from serving.events.rule_log import newest_rules
-from serving.events.store import EventStore
+from serving.events.store import open_store
 from serving.release_registry import resolve
 from serving.settings import Settings, read_settings
 
@@ -68,15 +69,11 @@ def run(options: argparse.Namespace) -> int:
 
 def current_rules(settings: Settings) -> RuleSet:
     """The rules of a server with these settings: the event store's newest, else the settings'."""
-    file = settings.events.removeprefix("sqlite:///")
-    if "://" not in file and not Path(file).exists():
+    file = sqlite_file(settings.events)
+    if file is not None and not file.exists():
         return settings.rules
-    store = EventStore(settings.events)
-    try:
-        store.create_tables()
+    with open_store(settings.events) as store:
         newest = newest_rules(store)
-    finally:
-        store.close()
     return settings.rules if newest is None else newest.rules
 
 

@@ -8,7 +8,7 @@ from datetime import datetime
 
 from recsys.errors import InputError
 from recsys.release.load import load_release
-from serving.events.store import EventStore
+from serving.events.store import EventStore, open_store
 from serving.release_registry import SCHEME, gate_verdict, pinned, resolve
 from serving.rollout.controller import abort
 from serving.rollout.policy import STAGES, RolloutPlan
@@ -58,16 +58,15 @@ def _start_arguments(action: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Run one action."""
-    store = EventStore(options.events)
-    store.create_tables()
-    if options.action == "start":
-        return _start(store, options)
-    if options.action == "abort":
-        if not abort(store, options.experiment, reason="aborted by hand", now=time.time()):
-            raise InputError(f"no roll-out of {options.experiment!r} is active")
-        print(f"the candidate of {options.experiment} is back at 0")
-        return 0
-    return _status(store, options.experiment)
+    with open_store(options.events) as store:
+        if options.action == "start":
+            return _start(store, options)
+        if options.action == "abort":
+            if not abort(store, options.experiment, reason="aborted by hand", now=time.time()):
+                raise InputError(f"no roll-out of {options.experiment!r} is active")
+            print(f"the candidate of {options.experiment} is back at 0")
+            return 0
+        return _status(store, options.experiment)
 
 
 def _start(store: EventStore, options: argparse.Namespace) -> int:

@@ -12,7 +12,7 @@ from recsys.data.ratings import RatingScale
 from recsys.errors import InputError
 from recsys.io import write_atomic
 from recsys.release.load import read_manifest
-from serving.events.store import EventStore
+from serving.events.store import open_store
 from serving.loop.retraining_gain import RetrainingGain, curve_point, expected_gain
 from serving.release_registry import resolve
 
@@ -32,9 +32,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    store = EventStore(options.events)
-    store.create_tables()
-    state = store.experiment(options.experiment)
+    with open_store(options.events) as store:
+        state = store.experiment(options.experiment)
     if state is None:
         raise InputError(f"{options.events} has no experiment {options.experiment!r}: start the server once")
     serving = max(state.arms, key=lambda arm: arm.share)

@@ -21,6 +21,12 @@ from recsys.errors import InputError
 BUSY_SECONDS = 2.0  # timeout of a lock, and of a connection
 
 
+def sqlite_file(url: str) -> Path | None:
+    """The file of a SQLite store's URL or path, None for any other database."""
+    file = url.removeprefix("sqlite:///")
+    return None if "://" in file else Path(file)
+
+
 def connect(url: str) -> Engine:
     """An engine for ``url``: a file path or ``sqlite:///path``, or ``postgresql://...`` (by psycopg)."""
     if "://" not in url:

@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from recsys.io import write_atomic
+from serving.events.engine import sqlite_file
 
 Accept = Callable[[dict[str, Any]], bool]
 CHUNK = 1_000  # rows
@@ -32,8 +33,8 @@ MAX_BYTES = 1 << 30  # beyond them rows are refused rather than the disk filled
 
 def spool_folder(events: str) -> Path:
     """The default spool folder of an event store's file or URL."""
-    file = events.removeprefix("sqlite:///")
-    return Path("runs/spool").absolute() if "://" in file else Path(f"{file}.spool")
+    file = sqlite_file(events)
+    return Path("runs/spool").absolute() if file is None else Path(f"{file}.spool")
 
 
 class SpoolFile:

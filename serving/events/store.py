@@ -9,10 +9,11 @@ one writer at a time anyway.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace
 from functools import cached_property
 from typing import Any
@@ -189,6 +190,17 @@ class EventStore(EventQueries):
         """Serialize PostgreSQL's writers, so that rows are committed in the order of ``seq``."""
         if self.postgres:
             connection.execute(select(func.pg_advisory_xact_lock(LOCK)))
+
+
+@contextlib.contextmanager
+def open_store(url: str) -> Iterator[EventStore]:
+    """The event store at ``url`` with its tables, closed at the end."""
+    store = EventStore(url)
+    try:
+        store.create_tables()
+        yield store
+    finally:
+        store.close()
 
 
 def _check_duplicates(connection: Connection, feedback: Sequence[Feedback], new: set[str]) -> None:

@@ -19,7 +19,7 @@ from serving.events.audit import lost_events, newest
 from serving.events.store import EventStore
 from serving.experiments.aggregates import Aggregates
 from serving.experiments.event_reader import EventReader
-from serving.experiments.experiment_metrics import ACCURACY, MetricSet, metric_set
+from serving.experiments.experiment_metrics import ACCURACY, MetricSet
 from serving.experiments.outcomes import ArmComparison, compare
 from serving.experiments.preference import compare_preferences
 from serving.loop.arm_plan import ACTOR, ArmPlan, Arms, move_arms
@@ -185,8 +185,7 @@ class LiveSteps:
         """The metrics; primary is the loop's, else the experiment's, else the deployment's.
 
         Raises InputError for a metric that is not measured."""
-        stored = metric_set(serving.metrics) if serving.metrics is not None else None
-        rules = stored or MetricSet(self.measured.metrics, self.measured.limits.primary)
+        rules = self.measured.metrics_of(serving)
         rules = replace(rules, primary=self.settings.comparison.metric or rules.primary)
         kind = self.settings.comparison.kind
         names = [metric.name for metric in rules.metrics] + [ACCURACY] * (kind == "split")

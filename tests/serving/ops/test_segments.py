@@ -83,7 +83,7 @@ def test_movielens_people_are_told_apart_by_age_gender_and_occupation() -> None:
 
 def test_a_column_that_the_release_lacks_ends_a_start(release: Path, tmp_path: Path) -> None:
     check_segments(["plan"], release)
-    with pytest.raises(InputError, match=r"by 'plam'; it knows plan, age$"):
+    with pytest.raises(InputError, match=r"no user column 'plam'; it has plan, age$"):
         check_segments(["plam"], release)
     bare = make_release(tmp_path / "bare", members=("bias",))
     with pytest.raises(InputError, match="made without a table of users"):
