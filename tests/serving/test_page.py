@@ -152,6 +152,7 @@ def test_a_page_that_is_left_sends_what_waits(page: Any, made: Running) -> None:
     page.goto(made.url)
     page.fill("#user", "u11")
     page.click("#user-form button")
+    page.wait_for_load_state("networkidle")  # the list of the page's first user is replaced
     page.wait_for_function("() => document.querySelectorAll('.list li').length === 10")
     first = page.locator(".list li").first
     first.locator("select").select_option("2")
