@@ -34,6 +34,7 @@ from serving.engine.requests import (
 )
 from serving.engine.served_release import ServedRelease
 from serving.engine.shadow_answers import ShadowAnswers
+from serving.engine.shared_lists import SharedLists
 from serving.events.event_writer import EventWriter
 from serving.identifiers import new_exposure_id
 
@@ -65,12 +66,14 @@ class ListAnswers:
         writer: EventWriter,
         recent_ratings: RecentRatings,
         shadows: ShadowAnswers,
+        shared: SharedLists,
     ) -> None:
         self._deployment = deployment
         self._computation = computation
         self._writer = writer
         self._recent_ratings = recent_ratings
         self._shadows = shadows
+        self._shared = shared
 
     async def recommend(
         self, request: RecommendationRequest, *, batch: BatchCall | None = None
@@ -136,12 +139,17 @@ class ListAnswers:
         query = replace(to_query(loaded, request, self._recent_ratings), count=count)
         began = perf_counter()
         ratings = self._ratings_of(request, query)
-        known, filtered = None, None if request.ratings else loaded.filtered_list(query)
-        if filtered is None:
+        known, ready = None, None if request.ratings else loaded.filtered_list(query)
+        memorable = is_memorable(request, query)
+        if memorable:
+            ready = self._shared.get(loaded, query)
+        if ready is None:
             answer = await self._computation.recommend(loaded, query, arm=arm, request=request, batch=batch)
+            if memorable:
+                self._shared.put(loaded, query, answer)
         else:
-            answer = replace(filtered, milliseconds={"lookup": 1000 * (perf_counter() - began)})
-        if is_memorable(request, query) and not answer.fallback:
+            answer = replace(ready, milliseconds={"lookup": 1000 * (perf_counter() - began)})
+        if memorable and not answer.fallback:
             person = None if query.history is None else request.user_id
             known = loaded.remember(query.user, person, query.count, ratings, answer)
         if deployment.explore[arm] and not answer.fallback:

@@ -76,6 +76,13 @@ class ServedRelease:
         self.unreleased = UnreleasedItems(self.release, self.view)
         self._masks: dict[tuple[str, ...], BoolArray] = {}
         self.rules = self._rules(rules)
+        self.content = self._content()
+
+    def _content(self) -> bytes:
+        """What a person's list depends on beside their ratings and its length."""
+        hidden = sorted(_rows_of(self.rules.hidden))
+        parts = (self.release_id, hidden, sorted(self.rules.boosts.items()), self.rules.diversity)
+        return repr(parts).encode()
 
     def _touched(self, changed: ServedRelease) -> set[int] | None:
         """Rows that lists show differently in ``changed``, None where any list may differ."""

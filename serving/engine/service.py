@@ -27,6 +27,7 @@ from serving.engine.rating_predictions import attach_predictions
 from serving.engine.recent_ratings import RecentRatings
 from serving.engine.release_loader import Deployment, ReleaseLoader
 from serving.engine.shadow_answers import ShadowAnswers
+from serving.engine.shared_lists import SharedLists
 from serving.engine.store_sync import StoreSync
 from serving.events.event_writer import EventWriter, StoreUnavailable
 from serving.events.rows import JournalEntry
@@ -41,6 +42,7 @@ log = logging.getLogger(__name__)
 ACKNOWLEDGE_SECONDS = 5.0  # feedback not committed by then is answered with 503
 STORE_ERRORS: tuple[type[Exception], ...] = (SQLAlchemyError, OSError)
 STUCK_SECONDS = 30.0  # a worker that takes longer for one turn makes the replica unhealthy
+SHARED_LISTS = "lists.shared"  # beside the spool
 SAVE_METRICS_SECONDS = 1.0  # between copies of the metrics for the other replicas
 
 
@@ -73,12 +75,14 @@ class Service:
             max_in_flight=self.settings.max_in_flight,
         )
         self.batcher = self.computation.batcher
+        self.shared_lists = SharedLists(self.settings.spool_folder / SHARED_LISTS)
         self.lists = ListAnswers(
             lambda: self.deployment,
             computation=self.computation,
             writer=self.writer,
             recent_ratings=self.recent_ratings,
             shadows=ShadowAnswers(self.batcher, self.writer, self.metrics, self.recent_ratings),
+            shared=self.shared_lists,
         )
         self.store_sync = StoreSync(
             self.store,
@@ -245,6 +249,7 @@ class Service:
         self._clear_caches()
 
     def _clear_caches(self) -> None:
+        self.shared_lists.clear()
         for loaded in self.deployment.arms.values():
             loaded.clear_cache()
 
@@ -268,6 +273,7 @@ class Service:
         self.store_sync.stop()
         self.batcher.close()
         self.writer.close()
+        self.shared_lists.close()
         self.store.close()
 
     async def record_feedback(self, events: Sequence[Feedback]) -> set[str]:

@@ -22,6 +22,7 @@ from recsys.types import IntArray
 # Ratings that the embedding is fitted to, the newest: bounds a fold-in to a few milliseconds.
 MOST = 128
 SAMPLE = 32  # of them that tell how well training knew a user
+MOST_REMEMBERED = 10_000  # users whose trained precision is kept: some hundred bytes each
 ROWS = 512  # ratings in a pass of several users: their sums stay in the processor's cache
 
 
@@ -35,6 +36,7 @@ class HybridVaeScorer:
         self._new_sharpness = np.float32(settings.get("sharpness", 1.0))
         self._tables = [arrays[name] for name in ("history.0", "history.1") if name in arrays]
         self._squares = arrays.get("history.squares")  # of attention's weights
+        self._precisions: dict[int, NDArray[np.float64]] = {}  # of users that were folded in
         self._prior_precision = 1 / arrays["prior.variance"].astype(np.float64)
 
     def known_user(self, user: int) -> UserEncoding:
@@ -65,7 +67,8 @@ class HybridVaeScorer:
                 sums[indices[~fresh]] = trained.history[~fresh]
             if fresh.any():
                 kept = [old for old, is_fresh in zip(before, fresh, strict=True) if is_fresh]
-                precision[indices[fresh]] += self._learned(trained.at(np.flatnonzero(fresh)), kept)
+                chosen = np.flatnonzero(fresh)
+                precision[indices[fresh]] += self._learned(rows[chosen], trained.at(chosen), kept)
         states = self.response.state(own, sums, sharpness)
         given = [newest(history, MOST) for history in given]
         for some in _chunks(given):
@@ -112,9 +115,23 @@ class HybridVaeScorer:
         values = np.concatenate([history.values for history in chosen]).astype(np.float64)
         return UserRatings(np.array([len(history.items) for history in chosen]), items, values)
 
-    def _learned(self, trained: UserEncoding, before: Sequence[History]) -> NDArray[np.float64]:
-        """(users, own) the precision that training gave them: what it learnt of them already weighs like
-        the ratings that it was learnt from, read from a sample of them."""
+    def _learned(
+        self, users: IntArray, trained: UserEncoding, before: Sequence[History]
+    ) -> NDArray[np.float64]:
+        """(users, own) the precision that training gave them, remembered: who rates again is folded in again."""
+        known = self._precisions
+        new = [index for index, user in enumerate(users.tolist()) if user not in known]
+        if new:
+            if len(known) + len(new) > MOST_REMEMBERED:
+                known = self._precisions = {}
+                new = list(range(len(users)))
+            learned = self._precision_of(trained.at(np.array(new)), [before[index] for index in new])
+            known.update(zip(users[new].tolist(), learned, strict=True))
+        return np.stack([known[user] for user in users.tolist()])
+
+    def _precision_of(self, trained: UserEncoding, before: Sequence[History]) -> NDArray[np.float64]:
+        """(users, own): what training learnt of them already weighs like the ratings that it was learnt
+        from, read from a sample of them."""
         precision = np.zeros(trained.own.shape)
         before = [newest(history, MOST) for history in before]
         weights = np.array([max(len(history.items) / SAMPLE, 1.0) for history in before]) / self.noise
