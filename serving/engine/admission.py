@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
+LEAST_SHARE = 0.5  # of the deadline, that a list and those before it may be expected to take
 BATCH_WAIT_SECONDS = 5.0  # a batch call none of whose lists has a turn for so long is refused
 
 
@@ -30,21 +31,22 @@ class BatchCall:
 
 
 class Admission:
-    """``limit`` computed requests in flight, and no more than are expected to be done in ``longest`` seconds.
-    For one event loop.
+    """``limit`` computed requests in flight, and no more than are expected well before ``deadline``
+    seconds. For one event loop.
 
     How long one takes in a queue of n is measured, whatever it waits for: a slow release, a busy machine,
-    other work of the loop."""
+    other work of the loop. The longer a queue, the more its length varies, and the more of the deadline is
+    kept back: a quarter for the third in it, half from the fifth on."""
 
     def __init__(
         self,
         limit: int,
         *,
-        longest: float = float("inf"),
+        deadline: float = float("inf"),
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         self._limit = limit
-        self._longest, self._clock = longest, clock
+        self._deadline, self._clock = deadline, clock
         self._seconds_each = 0.0  # of a place in the queue, lately
         self._batch_limit = max(1, limit // 2)
         self._waiting: deque[asyncio.Future[None]] = deque()
@@ -55,7 +57,8 @@ class Admission:
         """Whether there is no place for who does not wait. Two always have one: the arms of an interleaved
         list ask at once."""
         expected = (self.in_flight + 1) * self._seconds_each
-        return self.in_flight >= self._limit or (self.in_flight > 1 and expected > self._longest)
+        allowed = max(LEAST_SHARE, 1 - self.in_flight / 8) * self._deadline
+        return self.in_flight >= self._limit or (self.in_flight > 1 and expected > allowed)
 
     @asynccontextmanager
     async def place(self, *, batch: BatchCall | None = None, patient: bool = False) -> AsyncIterator[None]:
@@ -80,7 +83,7 @@ class Admission:
         try:
             yield
         finally:
-            spent = min(self._clock() - began, 2 * self._longest)  # one stall shuts nobody out for long
+            spent = min(self._clock() - began, self._deadline)  # one stall shuts nobody out for long
             self._seconds_each += 0.1 * (spent / queue - self._seconds_each)
             self.in_flight -= 1
             self._wake()

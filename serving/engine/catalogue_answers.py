@@ -35,9 +35,11 @@ async def predict(
     unknown = [item for item in wanted if loaded.view.place(item) is None]
     if unknown:
         raise KeyError(unknown)
-    added = {item: loaded.unreleased.features_of(item) for item in wanted if loaded.item(item) is None}
+    added = {item: loaded.unreleased.features_of(item) for item in wanted if loaded.rows.item(item) is None}
     query = to_query(loaded, RecommendationRequest(user_id=user_id), recent_ratings)
-    stars, ends = await computation.call(loaded.recommender.predict_interval, query, loaded.items(wanted))
+    stars, ends = await computation.call(
+        loaded.recommender.predict_interval, query, loaded.rows.items(wanted)
+    )
     known = [item for item in wanted if item not in added]
     figures = dict(zip(known, map(float, stars), strict=True))
     intervals: dict[str, tuple[float, float] | None] = {}
@@ -65,7 +67,7 @@ async def similar(
         InputError: a wrong filter.
         UnscoredItem: the item was added after the release was made, which cannot score it.
     """
-    allowed, row = listable(loaded, where=where), loaded.item(item_id)
+    allowed, row = listable(loaded, where=where), loaded.rows.item(item_id)
     if row is None:
         features = loaded.unreleased.features_of(item_id)
         return list(

@@ -10,6 +10,8 @@ from recsys.errors import InputError
 from recsys.types import JsonObject
 from serving.engine.served_release import ServedRelease
 
+MAX_HITS = 2_000  # titles of the release that a search finds
+
 
 @dataclass(frozen=True)
 class PageRequest:
@@ -44,12 +46,12 @@ def item_page(loaded: ServedRelease, wanted: PageRequest) -> JsonObject:
         following = order[start:]
         places = following[mask[following]][: wanted.count + 1].tolist()
     else:
-        hits = [place for place in loaded.titled(wanted.title) if mask[place]]
+        hits = [place for place in _titled(loaded, wanted.title) if mask[place]]
         mask = np.zeros_like(mask)
         mask[hits] = True
         if wanted.cursor is not None:
-            last = loaded.title_rank(view.place(wanted.cursor) or 0)
-            hits = [place for place in hits if loaded.title_rank(place) > last]
+            last = _by_ratings(loaded, view.place(wanted.cursor) or 0)
+            hits = [place for place in hits if _by_ratings(loaded, place) > last]
         places = hits[: wanted.count + 1]
     shown = places[: wanted.count]
     more = len(places) > wanted.count
@@ -58,3 +60,23 @@ def item_page(loaded: ServedRelease, wanted: PageRequest) -> JsonObject:
         "next": view.card(shown[-1])["id"] if more else None,
         "total": int(mask.sum()),
     }
+
+
+def _titled(loaded: ServedRelease, text: str) -> list[int]:
+    """Places of the items whose title holds ``text``, the most rated first, added items last."""
+    text = text.casefold()
+    lines, ends = loaded.title_lines
+    hits: set[int] = set()
+    start = lines.find(text)
+    while start >= 0 and len(hits) < MAX_HITS:
+        row = int(np.searchsorted(ends, start, side="right"))
+        hits.add(row)
+        start = lines.find(text, int(ends[row]))
+    hits = {row for row in hits if not loaded.view.is_retitled(row)} | set(loaded.view.titled(text))
+    return sorted(hits, key=lambda place: _by_ratings(loaded, place))
+
+
+def _by_ratings(loaded: ServedRelease, place: int) -> tuple[float, int]:
+    """Sorts items, the most rated first."""
+    counts = loaded.release.popularity.counts
+    return (-float(counts[place]) if place < len(counts) else 0.0, place)

@@ -219,9 +219,9 @@ class ListAnswers:
 
     def _known(self, loaded: ServedRelease, user_id: str, count: int) -> KnownList | None:
         """A user's plain list of one release, memorised or stored."""
-        user, person, ratings = loaded.user(user_id), None, self._recent_ratings.of(user_id)
+        user, person, ratings = loaded.rows.user(user_id), None, self._recent_ratings.of(user_id)
         if ratings is not NO_RATINGS:
-            if loaded.history(user_id, ratings) is None:
+            if loaded.rows.history(user_id, ratings) is None:
                 ratings = NO_RATINGS
             else:
                 person = user_id

@@ -20,7 +20,6 @@ from serving.engine.served_release import ServedRelease
 from serving.service_metrics import ServiceMetrics
 
 log = logging.getLogger(__name__)
-MOST_WAITING = 0.5  # of the deadline, for a list and those before it
 
 
 def is_memorable(request: RecommendationRequest, query: Query) -> bool:
@@ -35,7 +34,7 @@ class ListComputation:
         self._metrics = metrics
         self._deadline_ms = deadline_ms
         self._deadline = deadline_ms / 1000
-        self.admission = Admission(max_in_flight, longest=MOST_WAITING * self._deadline)
+        self.admission = Admission(max_in_flight, deadline=self._deadline)
         self.batcher = MicroBatcher()
 
     async def recommend(

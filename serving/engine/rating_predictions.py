@@ -39,14 +39,14 @@ async def attach_predictions(
     stars: dict[tuple[str, str], float] = {}
     for user_id, items in wanted.items():
         loaded = deployment.arms[deployment.assign(user_id, None).arm]
-        known = [item for item in items if loaded.item(item) is not None]
+        known = [item for item in items if loaded.rows.item(item) is not None]
         if not known:
             continue
         try:
             values = await compute(
                 loaded.recommender.predict,
                 to_query(loaded, RecommendationRequest(user_id=user_id), recent),
-                loaded.items(known),
+                loaded.rows.items(known),
             )
         except Exception as error:  # feedback is worth more than a figure beside it
             log.warning("no prediction beside a rating: %s", type(error).__name__)

@@ -97,10 +97,10 @@ def to_query(loaded: ServedRelease, request: RecommendationRequest, recent_ratin
         fitting = loaded.where(request.where)
         allowed = fitting if allowed is None else allowed & fitting
     return Query(
-        user=None if request.user_id is None else loaded.user(request.user_id),
+        user=None if request.user_id is None else loaded.rows.user(request.user_id),
         history=_history(loaded, request, recent_ratings),
         count=request.count,
-        exclude=loaded.items(exclude) if exclude else None,
+        exclude=loaded.rows.items(exclude) if exclude else None,
         allowed=allowed,
         include_seen=request.include_seen,
         explain=request.explain,
@@ -154,8 +154,8 @@ def _history(
 ) -> History | None:
     recent = recent_ratings.of(request.user_id) if request.user_id is not None else {}
     if request.ratings:
-        return loaded.given({**recent, **request.ratings})
-    return loaded.history(request.user_id, recent) if recent and request.user_id is not None else None
+        return loaded.rows.session({**recent, **request.ratings})
+    return loaded.rows.history(request.user_id, recent) if recent and request.user_id is not None else None
 
 
 def to_exposure(

@@ -15,7 +15,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recsys.errors import InputError
-from recsys.models.base import History
 from recsys.ranking.top_k import top_k
 from recsys.release.added_items import recommend_added
 from recsys.release.load import load_release
@@ -27,15 +26,13 @@ from serving.catalogue.rule_set import RuleSet
 from serving.engine.item_view import ItemView
 from serving.engine.list_memo import KnownList, ListMemo
 from serving.engine.release_columns import ReleaseColumns
+from serving.engine.release_rows import ReleaseRows
 from serving.engine.stored_lists import LENGTH, READY, StoredLists
 from serving.engine.stored_walk import filtered_list
 from serving.engine.unreleased_items import UnreleasedItems
 
 NOT_EXPLORED = "no release was trained with it, and no arm gives places to new items; set an arm's `explore`"
 MAX_GENRE_MASKS = 256  # genre combinations remembered; 84 KB each at ML-32M's size
-MAX_USER_ROWS = 50_000  # users whose row is remembered
-MAX_HITS = 2_000  # titles that a search looks at
-MAX_HISTORIES = 20_000  # users with feedback whose ratings are remembered as rows
 
 
 class ServedRelease:
@@ -48,9 +45,7 @@ class ServedRelease:
         self.recommender = Recommender(self.release)
         self.release_id = self.release.release_id
         self._columns = ReleaseColumns(self.release.items, self.release.popularity.counts)
-        self._rows: dict[str, int] = {}
-        self._user_rows: dict[str, int] = {}
-        self._histories: dict[str, tuple[object, History | None]] = {}
+        self.rows = ReleaseRows(self.release)
         self.memo = ListMemo()
         self.stored: StoredLists | None = None
         self._set_catalogue(NO_CHANGES, rules)
@@ -94,31 +89,6 @@ class ServedRelease:
         return (now_hidden - hidden) | {
             row for row in self.view.differences(changed.view) if row < len(self.release.items)
         }
-
-    # -- ids ---------------------------------------------------------------------------------------
-
-    def user(self, user_id: str) -> int | None:
-        row = self._user_rows.get(user_id)
-        if row is None:
-            row = self.release.users.row(user_id)
-            if row is not None:
-                if len(self._user_rows) >= MAX_USER_ROWS:
-                    self._user_rows.clear()
-                self._user_rows[user_id] = row
-        return row
-
-    def item(self, item_id: str) -> int | None:
-        row = self._rows.get(item_id)
-        if row is None:
-            row = self.release.items.ids.row(item_id)
-            if row is not None:
-                self._rows[item_id] = row
-        return row
-
-    def items(self, item_ids: Sequence[str]) -> NDArray[np.int32]:
-        """The rows of those that the release knows."""
-        rows = (self.item(item_id) for item_id in item_ids)
-        return np.array([row for row in rows if row is not None], dtype=np.int32)
 
     def card(self, row: int) -> JsonObject:
         """``id``, ``title``, ``genres`` of an item, and ``new`` where nobody has rated it; the dict is
@@ -178,67 +148,16 @@ class ServedRelease:
         )
         return tuple(name for group in names for name in group if name)
 
-    def titled(self, text: str) -> list[int]:
-        """Places of the items whose title holds ``text``, the most rated first, added items last."""
-        wanted = text.casefold()
-        lines, ends = self._title_lines
-        hits: set[int] = set()
-        place = lines.find(wanted)
-        while place >= 0 and len(hits) < MAX_HITS:
-            row = int(np.searchsorted(ends, place, side="right"))
-            hits.add(row)
-            place = lines.find(wanted, int(ends[row]))
-        hits = {row for row in hits if not self.view.is_retitled(row)} | set(self.view.titled(wanted))
-        return sorted(hits, key=self.title_rank)
-
-    def title_rank(self, place: int) -> tuple[float, int]:
-        """What ``titled`` sorts by."""
-        counts = self.release.popularity.counts
-        return (-float(counts[place]) if place < len(counts) else 0.0, place)
-
     @cached_property
-    def _title_lines(self) -> tuple[str, NDArray[np.int64]]:
+    def title_lines(self) -> tuple[str, NDArray[np.int64]]:
+        """The casefolded titles as lines of one text, and the position where each ends."""
         return self.release.items.titles.lines()
-
-    # -- people ------------------------------------------------------------------------------------
-
-    def history(self, user_id: str, ratings: dict[str, float]) -> History | None:
-        """Feedback as rows, without what the release was already trained on. ``ratings`` is not changed
-        by its owner, only replaced: the same dict has the same answer."""
-        known = self._histories.get(user_id)
-        if known is not None and known[0] is ratings:
-            return known[1]
-        history = self._new_ratings(self.user(user_id), ratings)
-        if len(self._histories) >= MAX_HISTORIES:
-            self._histories.clear()
-        self._histories[user_id] = (ratings, history)
-        return history
 
     def clear_cache(self) -> None:
         """Everybody's feedback, and what was made of it."""
-        self._histories.clear()
+        self.rows.clear_histories()
         self.memo.clear()
         self.recommender.clear_cache()
-
-    def _new_ratings(self, user: int | None, ratings: dict[str, float]) -> History | None:
-        history = self.given(ratings)
-        if user is None or history is None:
-            return history
-        kept = self.release.histories(user)
-        stars = dict(zip(kept.items.tolist(), kept.values.tolist(), strict=True))
-        pairs = zip(history.items.tolist(), history.values.tolist(), strict=True)
-        fresh = np.array([stars.get(item) != value for item, value in pairs], dtype=np.bool_)
-        return History(history.items[fresh], history.values[fresh]) if fresh.any() else None
-
-    def given(self, ratings: dict[str, float]) -> History | None:
-        """Ratings as rows, those of unknown items left out; None where nothing is left."""
-        rows = {row: value for item, value in ratings.items() if (row := self.item(item)) is not None}
-        if not rows:
-            return None
-        items = np.fromiter(rows.keys(), dtype=np.int32, count=len(rows))
-        return History(items, np.fromiter(rows.values(), dtype=np.float32, count=len(rows)))
-
-    # -- answers -----------------------------------------------------------------------------------
 
     def listed(self, found: Iterable[Recommendation], *, explain: bool = False) -> list[JsonObject]:
         """Items as they stand in an answer, with the rated items that speak for each where ``explain``."""
@@ -361,13 +280,15 @@ class ServedRelease:
         self.recommender.popular(10)
         self.recommender.similar(0, 10)
         self.popular_list(Query(user=0), "")
-        self.titled("a")
+        _ = self.title_lines
 
     def _rules(self, rules: RuleSet) -> Rules:
-        hidden = self.items(sorted(rules.hidden))
+        hidden = self.rows.items(sorted(rules.hidden))
         unlisted = self.view.unlisted
         hidden = np.union1d(hidden, unlisted[unlisted < len(self.release.items)]).astype(np.int32)
-        boosts = {row: boost for item, boost in rules.boosts.items() if (row := self.item(item)) is not None}
+        boosts = {
+            row: boost for item, boost in rules.boosts.items() if (row := self.rows.item(item)) is not None
+        }
         return Rules(hidden if len(hidden) else None, boosts, rules.diversity)
 
 

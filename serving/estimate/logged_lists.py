@@ -96,8 +96,8 @@ def _lists(loaded: ServedRelease, logged: list[_Logged]) -> Iterator[tuple[_Logg
         batch = logged[start : start + BATCH]
         queries = [
             Query(
-                user=loaded.user(entry.exposure.user_id),
-                history=loaded.history(entry.exposure.user_id, entry.ratings) if entry.ratings else None,
+                user=loaded.rows.user(entry.exposure.user_id),
+                history=loaded.rows.history(entry.exposure.user_id, entry.ratings) if entry.ratings else None,
                 count=len(entry.exposure.items),
             )
             for entry in batch

@@ -53,15 +53,15 @@ def offline_metrics(
     ):
         arm = assigner.assign(user).arm
         loaded, figures = arms[arm], metrics[arm]
-        history: History | None = loaded.history(user, history_of[user]) if user in history_of else None
-        query = Query(user=loaded.user(user), history=history, count=count)
-        row = loaded.item(item)
+        history: History | None = loaded.rows.history(user, history_of[user]) if user in history_of else None
+        query = Query(user=loaded.rows.user(user), history=history, count=count)
+        row = loaded.rows.item(item)
         listed = loaded.recommender.recommend([query], loaded.rules)[0]
         figures.answers += 1
         if row is not None:
             listed_rows = {recommendation.item for recommendation in listed.recommendations}
             figures.hits += liked.weight_of(value) > 0 and row in listed_rows
-            stars = float(loaded.recommender.predict(query, loaded.items([item]))[0])
+            stars = float(loaded.recommender.predict(query, loaded.rows.items([item]))[0])
             figures.squared_error += (value - stars) ** 2
             figures.rated += 1
         # Replaced, never mutated: ServedRelease.history caches by identity.

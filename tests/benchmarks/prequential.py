@@ -69,13 +69,13 @@ def replay(
         value = float(ratings.values[row])
         if row in wanted:
             known = given.get(user)
-            history = served.history(user, known) if fold_in and known else None
-            query = Query(user=served.user(user), history=history, count=10)
+            history = served.rows.history(user, known) if fold_in and known else None
+            query = Query(user=served.rows.user(user), history=history, count=10)
             listed = served.recommender.recommend([query], served.rules)[0].recommendations
-            place = served.item(item)
+            place = served.rows.item(item)
             hit = place is not None and value >= LIKED and place in {one.item for one in listed}
             stars = (
-                float(served.recommender.predict(query, served.items([item]))[0])
+                float(served.recommender.predict(query, served.rows.items([item]))[0])
                 if place is not None
                 else np.nan
             )

@@ -142,12 +142,12 @@ def test_a_batch_leaves_places_for_single_calls() -> None:
 
 
 def test_who_would_wait_too_long_is_refused_before_the_limit() -> None:
-    """Lists take 10 ms each, one after the other: five of them fit into 55 ms, and two always do."""
+    """Lists take 10 ms each, one after the other: five of them fit into half of 110 ms, and two always do."""
     now = 0.0
 
     async def main() -> None:
         nonlocal now
-        admission = Admission(8, longest=0.055, clock=lambda: now)
+        admission = Admission(8, deadline=0.11, clock=lambda: now)
         for _ in range(100):
             async with admission.place():
                 now += 0.01
@@ -177,6 +177,24 @@ def test_who_would_wait_too_long_is_refused_before_the_limit() -> None:
             assert not admission.full
 
     asyncio.run(main())
+
+
+def test_a_short_queue_may_take_more_of_the_deadline() -> None:
+    """Of 40 ms the third in a queue may expect 30, the fourth 25, the fifth 20."""
+
+    async def longest_queue(seconds_each: float) -> int:
+        now = 0.0
+        admission = Admission(8, deadline=0.04, clock=lambda: now)
+        for _ in range(200):
+            async with admission.place():
+                now += seconds_each
+        async with contextlib.AsyncExitStack() as places:
+            while not admission.full:
+                await places.enter_async_context(admission.place())
+            return admission.in_flight
+
+    for milliseconds, expected in ((3.9, 5), (4.1, 4), (6.2, 4), (6.4, 3), (9.9, 3), (10.1, 2), (50, 2)):
+        assert asyncio.run(longest_queue(milliseconds / 1000)) == expected, milliseconds
 
 
 def test_a_batch_that_gets_no_turn_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -118,7 +118,7 @@ class HybridVaeScorer:
     def _learned(
         self, users: IntArray, trained: UserEncoding, before: Sequence[History]
     ) -> NDArray[np.float64]:
-        """(users, own) the precision that training gave them, remembered: who rates again is folded in again."""
+        """(users, own) the precision that training gave them, remembered for their next ratings."""
         known = self._precisions
         new = [index for index, user in enumerate(users.tolist()) if user not in known]
         if new:

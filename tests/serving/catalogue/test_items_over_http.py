@@ -84,7 +84,7 @@ def test_a_hidden_item_is_in_no_list_that_was_made_before(
         control = made.service.deployment.control
         fallback = control.popular_list(Query(6, count=40), "the recommender is busy").recommendations
         assert len(fallback) > 10
-        assert control.item(gone) not in [entry.item for entry in fallback]
+        assert control.rows.item(gone) not in [entry.item for entry in fallback]
 
 
 def test_items_are_available_within_their_window(made: Running) -> None:

@@ -40,9 +40,9 @@ def test_counts_and_decayed_counts_are_those_of_all_ratings(made: Running) -> No
     made.rate("new 2", "i9", 3.0, "e3", at=newest + 3 * half_life)  # again: once, at the newer time
     made.rate("tester", "i9", 3.0, "e4", at=newest + half_life)
     made.rate("new 1", "added", 3.0, "e5")
-    user = next(user for user in range(59) if loaded.item("i9") in loaded.release.histories(user).items)
+    user = next(user for user in range(59) if loaded.rows.item("i9") in loaded.release.histories(user).items)
     made.rate(f"u{user}", "i9", 1.0, "e6", at=newest + half_life)  # the release counts this pair already
-    live, row = counted(made), loaded.item("i9")
+    live, row = counted(made), loaded.rows.item("i9")
     assert row is not None
     change = live.counts - popularity.counts
     assert change.tolist() == [2.0 if other == row else 0.0 for other in range(40)]

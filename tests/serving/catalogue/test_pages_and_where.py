@@ -108,7 +108,7 @@ def test_unavailable_items_by_their_window(made: Running) -> None:
 def test_a_title_search_has_pages_with_the_most_rated_first(made: Running) -> None:
     counts = made.service.deployment.control.release.popularity.counts
     found = ids(pages(made, title="film"))
-    rows = [made.service.deployment.control.item(item) for item in found]
+    rows = [made.service.deployment.control.rows.item(item) for item in found]
     assert rows == sorted(rows, key=lambda row: -float(counts[row]))  # type: ignore[index]
     assert set(found) == {f"i{n}" for n in range(40)} - {"i4", "i5", "i6"}
     assert ids(pages(made, title="RETITLED")) == ["i6"]

@@ -68,7 +68,7 @@ def log_lists(store: EventStore, release: Path, *, explore: float, seed: int = 0
     served = ServedRelease("a", release, RuleSet())
     shown, done, counts = [], [], {"kept": 0, "all": 0}
     for number, user in enumerate(f"u{row}" for row in range(149)):
-        query = Query(user=served.user(user), count=candidate_count(PLACES))
+        query = Query(user=served.rows.user(user), count=candidate_count(PLACES))
         candidates = served.recommender.recommend([query], served.rules)[0].recommendations
         name = f"x{seed}-{number}"
         listed, propensities = explored(candidates, PLACES, share=explore, exposure_id=name)
