@@ -218,11 +218,28 @@ def test_a_sample_of_old_ratings_holds_a_user_as_all_of_them_do(monkeypatch: pyt
     stars = []
     for sample in (1000, 8):
         monkeypatch.setattr(scoring, "SAMPLE", sample)
+        monkeypatch.setattr(scorer, "_precisions", {})
         states = scorer.fold_in_many([joined(user, pairs) for user in range(KNOWN)], range(KNOWN))
         stars.append(np.stack(scorer.score_many(states, [EVERY] * KNOWN)))
     known = np.stack(scorer.score_many(scorer.known_users(range(KNOWN)), [EVERY] * KNOWN))
     moved, apart = np.abs(stars[0] - known).mean(), np.abs(stars[0] - stars[1]).mean()
     assert 0 < apart < 0.05 * moved
+
+
+def test_what_training_knew_of_a_user_is_remembered_for_the_next_ratings(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    scorer, users = scorer_of("whole"), list(range(KNOWN))
+    monkeypatch.setattr(scorer, "_precisions", {})
+    ratings = [joined(user, dict.fromkeys(range(0, 30, 6), 5.0)) for user in users]
+    first = scorer.fold_in_many(ratings, users)
+    monkeypatch.setattr(scoring, "MOST_REMEMBERED", KNOWN + 1)
+    for order in (users[::-1], users[3:5], users):  # all known; some; too many with those that are new
+        again = scorer.fold_in_many([ratings[user] for user in order], order)
+        for user, state in zip(order, again, strict=True):
+            np.testing.assert_allclose(state.own, first[user].own, rtol=1e-4, atol=1e-5)
+        del scorer._precisions[order[0]]
+        scorer._precisions |= {-1: np.zeros(1), -2: np.zeros(1)}
 
 
 def test_the_last_of_equal_old_ratings_is_the_one_compared() -> None:
