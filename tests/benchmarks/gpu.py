@@ -106,8 +106,10 @@ def steps(data: TrainingData, clock: Clock, count: int) -> list[Figure]:
         moved = ADAM_READS * 4 * rows * (config.factors + config.dot_product)
         floor = 1000 * max(moved / speed, KERNELS * launch)
         variants = ["by row", "dense"] if name == "formula" else ["by row"]
+        if clock.device.type == "cuda":
+            variants = ["by row", "eager"]  # a card steps densely
         for variant, took in step_times(data, options, variants, steps=count).items():
-            tail = " (dense Adam)" if variant == "dense" else ""
+            tail = {"dense": " (dense Adam)", "eager": " (no CUDA graph)"}.get(variant, "")
             figures.append(Figure(f"step, {name}{tail}", took.wall, "ms", floor))
     return figures
 

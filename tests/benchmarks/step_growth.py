@@ -4,9 +4,10 @@
 
 One row an option of the hybrid VAE: without histories, and with each kind of history summed over a batch's
 own rows and over everything (``whole``), and the formula with embeddings stepped by row and densely
-(``dense``): what a step did before, and still does where it is cheaper. Ratings are made up with the activity
-of ML-32M's people and films. Every figure is the median of ``--steps`` steps after some that warm up, in one
-process; the variants of an option take turns step by step: other work on the machine weighs on them alike.
+(``dense``): what a step did before, and still does where it is cheaper. ``eager`` is a step without a CUDA
+graph. Ratings are made up with the activity of ML-32M's people and films. Every figure is the median of
+``--steps`` steps after some that warm up, in one process; the variants of an option take turns step by step:
+other work on the machine weighs on them alike.
 CPU milliseconds count this process alone; wall milliseconds also what else the machine does.
 """
 
@@ -29,12 +30,12 @@ from recsys.models.hybrid_vae import network as network_module
 from recsys.models.hybrid_vae import trainer as trainer_module
 from recsys.models.hybrid_vae.config import HybridVaeConfig
 from recsys.models.hybrid_vae.trainer import HybridVaeTrainer
-from recsys.models.optim.device import pick_device
+from recsys.models.optim.device import pick_device, tensor_cores
 from recsys.models.optim.row_adam import LONGEST_GAP
 from search.config.template import load_template
 
 USERS, ITEMS, RATINGS = 200_948, 84_432, 20_500_000
-WARM_UP = 3  # steps; as many more as rows may be behind where embeddings are stepped by row
+WARM_UP = 5  # steps, a card's capture among them; as many more as rows may be behind in steps by row
 TEMPLATE = load_template("hybrid_vae_optimized")
 BASE = {"dot_product": 32, "biases": True}
 OPTIONS: dict[str, dict[str, object]] = {
@@ -80,6 +81,13 @@ def step_times(
     data: TrainingData, options: dict[str, object], variants: Sequence[str], *, steps: int
 ) -> dict[str, StepTime]:
     """What a step takes by variant; the variants do the same steps in turn."""
+    with tensor_cores(pick_device()):
+        return _taking_turns(data, options, variants, steps)
+
+
+def _taking_turns(
+    data: TrainingData, options: dict[str, object], variants: Sequence[str], steps: int
+) -> dict[str, StepTime]:
     runs = {}
     for variant in variants:
         trainer = _trainer(data, options, variant)
@@ -110,8 +118,12 @@ def _steps(trainer: HybridVaeTrainer, order: Sequence[Tensor]) -> Iterator[None]
 
 
 def _trainer(data: TrainingData, options: dict[str, object], variant: str) -> HybridVaeTrainer:
-    """A trainer of which ``variant`` decides what it does by row: "dense" and "whole" nothing."""
+    """A trainer of which ``variant`` decides what it does by row ("dense" and "whole" nothing), and whether a
+    card's steps are captured ("eager" not)."""
     by_batch, by_row = network_module.cheaper_by_batch, trainer_module.cheaper_by_row
+    capturing = trainer_module.capturing
+    if variant == "eager":
+        trainer_module.capturing = lambda _: None
     network_module.cheaper_by_batch = lambda *_: variant != "whole"
     if variant == "dense":
         trainer_module.cheaper_by_row = lambda *_: False
@@ -120,6 +132,7 @@ def _trainer(data: TrainingData, options: dict[str, object], variant: str) -> Hy
         return HybridVaeTrainer(config, data, epochs=10, seed=0, device=pick_device())
     finally:
         network_module.cheaper_by_batch, trainer_module.cheaper_by_row = by_batch, by_row
+        trainer_module.capturing = capturing
 
 
 def main() -> None:

@@ -1,8 +1,9 @@
 """Training of the hybrid VAE: batches cut from tensors that lie on the device, one fused Adam.
 
 Nothing in a step waits for the device: sums and the largest gradient norm stay tensors until the epoch
-ends. Weight decay is coupled into Adam's gradient (the formula's), so it also shrinks unseen rows; of large
-tables on a CPU those rows are brought up to date when they are next read (``row_adam.py``).
+ends, and on a card steps are replays of a CUDA graph (``captured_step.py``). Weight decay is coupled into
+Adam's gradient (the formula's), so it also shrinks unseen rows; of large tables on a CPU those rows are
+brought up to date when they are next read (``row_adam.py``).
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from recsys.models.hybrid_vae import states
 from recsys.models.hybrid_vae.batch_history import SAMPLE as SAMPLE_OF_AN_ITEM
 from recsys.models.hybrid_vae.batch_history import BatchMatrix
 from recsys.models.hybrid_vae.batches import PairBuilder
+from recsys.models.hybrid_vae.captured_step import CapturedStep, GraphBackend, Outputs, capturing
 from recsys.models.hybrid_vae.config import HybridVaeConfig
 from recsys.models.hybrid_vae.evaluation_network import BATCH, evaluation_network
 from recsys.models.hybrid_vae.export import export
@@ -70,14 +72,19 @@ class HybridVaeTrainer:
             torch.manual_seed(derive_seed(seed, "weights"))
             self.network = HybridVae(config, train, device, start, prior).to(device)
         self.noise = Noise(derive_seed(seed, "noise"), device)
+        self._graphs: GraphBackend | None = capturing(self.noise)
         self.plateau = Plateau(config.plateau_patience)
         self.weights = list(self.network.parameters())
+        rate = config.learning_rate
         self.optimizer = torch.optim.Adam(
             self.weights,
-            lr=torch.tensor(config.learning_rate) if device.type == "cuda" else config.learning_rate,
+            lr=rate if self._graphs is None else torch.tensor(rate, device=device),  # a graph keeps a number
             weight_decay=config.weight_decay,
             fused=True,
+            capturable=self._graphs is not None,
         )
+        self._kl_weight = torch.zeros((), device=device)
+        self._captured: tuple[HybridVaeConfig, CapturedStep] | None = None
         self.ema = Average(self.weights) if config.ema_decay > 0 else None
         self.swa = Average(self.weights) if config.swa_start < 1 else None
         self.row_adams = self._row_adams()
@@ -179,20 +186,39 @@ class HybridVaeTrainer:
                     coming = pool.submit(read, following)
                 yield ready.result()
 
-    def _step(
-        self, rows: Tensor, epoch: float, histories: tuple[BatchMatrix, BatchMatrix] | None
-    ) -> tuple[Tensor, Tensor, Tensor]:
+    def _step(self, rows: Tensor, epoch: float, histories: tuple[BatchMatrix, BatchMatrix] | None) -> Outputs:
         """One batch: its mse, its KL and the gradient norm before clipping, on the device."""
         config = self.config
         rate = learning_rate(config, epoch=epoch, epochs=self.epochs, plateau=self.plateau)
-        weight = kl_weight(config, epoch / self.epochs)
         for group in self.optimizer.param_groups:
             if isinstance(group["lr"], Tensor):
                 group["lr"].fill_(rate)
             else:
                 group["lr"] = rate
+        self._kl_weight.fill_(kl_weight(config, epoch / self.epochs))
+        captured = self._captured_step()
+        figures = self._descend(rows, histories) if captured is None else captured(rows)
+        average_weight, tables = 0.0, self.row_adams or ()
+        if self.ema is not None:
+            average_weight = self.ema.follow(
+                self.weights, config.ema_decay, apart=EMBEDDINGS if tables else ()
+            )
+        for table in tables:
+            table.step(rate, average_weight)
+        return figures
+
+    def _captured_step(self) -> CapturedStep | None:
+        """The step as a graph where steps are captured. A change of the config makes a new one."""
+        if self._graphs is None or self.network.by_row is not None or self.row_adams is not None:
+            return None
+        if self._captured is None or self._captured[0] is not self.config:
+            self._captured = (self.config, CapturedStep(self._descend, self._graphs))
+        return self._captured[1]
+
+    def _descend(self, rows: Tensor, histories: tuple[BatchMatrix, BatchMatrix] | None = None) -> Outputs:
+        """Gradients of a batch and the dense optimiser's step; what varies between steps is in tensors."""
+        config, network = self.config, self.network
         # float32: sparse products have no bfloat16.
-        network = self.network
         sums = network.sums() if histories is None else network.batch_sums(histories)
         pairs = self._pairs.take(rows)
         embedded = None
@@ -206,20 +232,13 @@ class HybridVaeTrainer:
             if self.network.ordinal is not None and self._labels is not None:
                 misfit = self.network.ordinal.surprise(output.link, pairs.users, self._labels[rows])
             by_dimension = kl_by_dimension(output.mean, output.log_variance, output.prior)
-            loss = misfit + weight * kl_penalty(by_dimension, config.free_bits)
+            loss = misfit + self._kl_weight * kl_penalty(by_dimension, config.free_bits)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         limit = config.gradient_clip if config.gradient_clip > 0 else torch.inf
         tables = self.row_adams or ()
         norm = torch.nn.utils.clip_grad_norm_([*self.weights, *(table.leaf for table in tables)], limit)
         self.optimizer.step()
-        average_weight = 0.0
-        if self.ema is not None:
-            average_weight = self.ema.follow(
-                self.weights, config.ema_decay, apart=EMBEDDINGS if tables else ()
-            )
-        for table in tables:
-            table.step(rate, average_weight)
         return error.detach(), by_dimension.detach().mean(), norm.detach()
 
     def predictor(self) -> HybridVae:
@@ -270,7 +289,7 @@ class HybridVaeTrainer:
         self.epoch = states.restore(self._parts, state)
         for table in self.row_adams or ():
             table.reset()
-        self._predictor = self._read = None
+        self._predictor = self._read = self._captured = None  # the optimiser has new tensors
 
     def export(self) -> ModelArtifact:
         sample = replace(self.train.thinned(NOISE_SAMPLE), times=None)  # as it answers: now

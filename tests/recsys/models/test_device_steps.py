@@ -71,7 +71,9 @@ def card(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         monkeypatch.setitem(sizes, CARD.type, sizes["cuda"])
     monkeypatch.setattr(network_module, "cheaper_by_batch", lambda *counts: False)
     foreach = functools.partial(torch.optim.Adam, foreach=True)
-    monkeypatch.setattr(torch.optim, "Adam", lambda weights, fused, **options: foreach(weights, **options))
+    monkeypatch.setattr(
+        torch.optim, "Adam", lambda weights, fused, capturable, **options: foreach(weights, **options)
+    )
     with np.errstate(all="ignore"):  # what is downloaded is 0
         yield
 
