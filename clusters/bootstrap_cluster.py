@@ -56,10 +56,10 @@ def ray_token(cluster: str) -> str:
 def sent_secrets(spec: RentedSpec, *, speak_from_head: bool) -> dict[str, str]:
     """Variables of this machine for the search: the store's always, others only if the head speaks."""
     names = [*spec.store_env, *(SENT if speak_from_head else ())]
-    found = {name: os.environ[name] for name in names if os.environ.get(name)}
-    if not found.get("MLFLOW_TRACKING_URI", "http").startswith("http"):
-        del found["MLFLOW_TRACKING_URI"]  # a folder or database of this machine means nothing there
-    return found
+    variables = {name: os.environ[name] for name in names if os.environ.get(name)}
+    if not variables.get("MLFLOW_TRACKING_URI", "http").startswith("http"):
+        del variables["MLFLOW_TRACKING_URI"]  # a folder or database of this machine means nothing there
+    return variables
 
 
 def save_target(spec: RentedSpec, state: ClusterState) -> str:
@@ -75,7 +75,7 @@ def guard_settings(
     """What the guard inside a pod goes by."""
     now = time.time()
     deadline = state.deadline(max_usd=spec.max_usd, max_hours=spec.max_hours, now=now)
-    look_seconds = min(10.0, spec.silence_minutes * 6)
+    check_seconds = min(10.0, spec.silence_minutes * 6)
     return {
         "role": "head" if node.id == state.head.id else "worker",
         "head_ip": node_ip(state.head, state),
@@ -85,8 +85,8 @@ def guard_settings(
         "detached": state.detached,
         "save_to": save_target(spec, state),
         "end": dataclasses.asdict(end),
-        "look_seconds": look_seconds,
-        "end_seconds": min(look_seconds, 0.01 * spec.max_hours * 3600),
+        "check_seconds": check_seconds,
+        "end_seconds": min(check_seconds, 0.01 * spec.max_hours * 3600),
         "save_seconds": saving_seconds(spec),
     }
 
@@ -160,10 +160,10 @@ def send_code(ssh: Ssh, archive: Archive, *, into: str = CODE) -> None:
 
 def run_node(ssh: Ssh, settings: bytes, log: Log) -> None:
     """Run node.py there and pass on what it says."""
-    said = ssh.run(
+    output = ssh.run(
         f"cd {CODE} && python3 clusters/bootstrap/node.py", stdin=settings, timeout=PACKAGES_SECONDS
     )
-    lines = said.strip().split("\n")
+    lines = output.strip().split("\n")
     facts: dict[str, Any] = {}
     for line in lines[:-1]:
         if line.startswith("FACTS "):
@@ -171,7 +171,7 @@ def run_node(ssh: Ssh, settings: bytes, log: Log) -> None:
         else:
             log(f"{ssh.node.name}: {line}")
     if lines[-1] != "READY":
-        raise ClusterFailed(f"{ssh.node.name} did not become a Ray node: {said[-500:]}")
+        raise ClusterFailed(f"{ssh.node.name} did not become a Ray node: {output[-500:]}")
     require_torch_gpus(ssh.node, facts)
 
 

@@ -34,17 +34,17 @@ def refuse_secrets(arguments: list[str]) -> None:
 
 
 def last_value(arguments: list[str], option: str) -> float | None:
-    """The value that an option has in the end, if it is given."""
-    found = None
+    """The last value of an option, as argparse reads it; None where it is absent or not a number."""
+    last = None
     for number, argument in enumerate(arguments):
         name, equals, value = argument.partition("=")
         if name == option:
             text = value if equals else arguments[number + 1] if number + 1 < len(arguments) else ""
             try:
-                found = float(text)
+                last = float(text)
             except ValueError:
-                return None  # the search itself tells what is wrong with it
-    return found
+                return None  # the search reports what is wrong with it
+    return last
 
 
 def teardown_seconds(spec: RentedSpec) -> float:
@@ -64,8 +64,8 @@ def with_limits(
     facts: ClusterInfo,
     *,
     before_seconds: float,
-    given: list[str],
-    kept_seconds: float = 0.0,
+    user_arguments: list[str],
+    reserved_seconds: float = 0.0,
 ) -> list[str]:
     """The search's arguments with the cluster's price and what is left of its caps.
 
@@ -73,13 +73,14 @@ def with_limits(
     person wrote (on a resume `arguments` is shorter); `kept_seconds` before the deadline are not the search's
     where they are more than the last fetch's.
     """
-    left = facts.deadline - facts.written
-    kept = max(kept_seconds, min(FETCH_SECONDS, 0.1 * left))
-    hours = (before_seconds + max(60.0, left - kept)) / 3600
+    remaining = facts.deadline - facts.written
+    reserved = max(reserved_seconds, min(FETCH_SECONDS, 0.1 * remaining))
+    hours = (before_seconds + max(60.0, remaining - reserved)) / 3600
     dollars = facts.max_usd
-    own_hours, own_dollars = last_value(given, "--max-hours"), last_value(given, "--max-cost")
-    hours = min(hours, own_hours) if own_hours else hours
-    dollars = min(dollars, own_dollars) if own_dollars is not None else dollars
+    user_hours = last_value(user_arguments, "--max-hours")
+    user_dollars = last_value(user_arguments, "--max-cost")
+    hours = min(hours, user_hours) if user_hours else hours
+    dollars = min(dollars, user_dollars) if user_dollars is not None else dollars
     added = ["--price", f"{facts.usd_per_hour / facts.pods:.4f}", "--set", f"nodes={facts.pods}"]
     added += ["--max-hours", f"{hours:.4f}", "--max-cost", f"{dollars:.2f}"]
     return [*arguments, *added]

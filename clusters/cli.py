@@ -34,7 +34,7 @@ def log(text: str) -> None:
     print(text, flush=True)
 
 
-def find(name: str | None) -> ClusterState:
+def find_cluster(name: str | None) -> ClusterState:
     """The living cluster that a person means.
 
     Raises:
@@ -148,7 +148,7 @@ def status(options: argparse.Namespace) -> int:
 
 
 def ssh(options: argparse.Namespace) -> int:
-    state = find(options.name)
+    state = find_cluster(options.name)
     if not 0 <= options.node < len(state.nodes):
         raise ClusterError(
             f"--node {options.node}: cluster {state.name} has {len(state.nodes)} nodes, from 0, the head"
@@ -160,7 +160,7 @@ def ssh(options: argparse.Namespace) -> int:
 
 
 def logs(options: argparse.Namespace) -> int:
-    state = find(options.name)
+    state = find_cluster(options.name)
     head = Ssh(state.name, state.head)
     if not state.job:
         log(head.run(f"tail -n 100 {CODE}/../guard.log"))
@@ -178,7 +178,7 @@ def logs(options: argparse.Namespace) -> int:
 
 
 def fetch(options: argparse.Namespace) -> int:
-    state = find(options.name)
+    state = find_cluster(options.name)
     out = Path(options.out or state.out)
     require_folder(out)
     if not fetch_last(Ssh(state.name, state.head), state.run, out, log=log):
@@ -187,7 +187,7 @@ def fetch(options: argparse.Namespace) -> int:
 
 
 def down(options: argparse.Namespace) -> int:
-    state = find(options.name)
+    state = find_cluster(options.name)
     if state.phase == "searching" and not options.discard:
         try:
             fetch_last(Ssh(state.name, state.head), state.run, Path(state.out), log=log)
@@ -207,17 +207,17 @@ def sweep(options: argparse.Namespace) -> int:
     provider = make_provider(options.provider)
     if not issubclass(provider_class(options.provider).spec_class, RentedSpec):
         raise ClusterError(f"--provider {options.provider} rents nothing: there is nothing to sweep")
-    found = [node for node in provider.marked() if node.id not in owned]
-    mine = [node for node in found if node.name.split("-")[1] == states.owner_id() or options.everyone]
-    for node in found:
+    unowned = [node for node in provider.marked() if node.id not in owned]
+    mine = [node for node in unowned if node.name.split("-")[1] == states.owner_id() or options.everyone]
+    for node in unowned:
         whose = "" if node in mine else "  (rented from another machine)"
         log(f"{node.name}  {node.detail}  ${node.usd_per_hour:.2f}/h{whose}")
     if not mine:
-        log("nothing to end" + ("; --everyone takes those of other machines too" if found else ""))
+        log("nothing to end" + ("; --everyone takes those of other machines too" if unowned else ""))
         return 0
     confirm(options.yes)
     for node in mine:
-        provider.end_one(node)
+        provider.end_node(node)
         log(f"ended {node.name}")
     return 0
 

@@ -26,7 +26,7 @@ from clusters.ssh import Ssh
 T = TypeVar("T")
 CHECKPOINTS = ("checkpoint*", ".*.part", "*.part")  # rsync patterns of a trial's large files
 Part = Literal["release", "small", "all"]
-LEFT_OUT: dict[Part, tuple[str, ...]] = {"release": ("/*/",), "small": CHECKPOINTS, "all": ()}
+EXCLUDED: dict[Part, tuple[str, ...]] = {"release": ("/*/",), "small": CHECKPOINTS, "all": ()}
 WRITTEN_HERE = ("/tracking/***", "/cluster_bill.json", ".rsync-partial/***")  # never deleted by a fetch
 RETRY_SECONDS = 5.0
 LEAST_SECONDS = 10.0  # of one try, however little is left
@@ -56,7 +56,7 @@ def fetch(
         timeout=timeout,
         by_content=by_content,
         only=("/release/***",) if part == "release" else (),
-        less=LEFT_OUT[part],
+        less=EXCLUDED[part],
         delete_except=WRITTEN_HERE if "plan" in there else None,
     )
     return True
@@ -100,18 +100,18 @@ def fetch_last(
     """
     end = time.time() + 1800 if until is None else until
 
-    def left() -> float:
+    def remaining() -> float:
         return max(LEAST_SECONDS, min(600.0, end - time.time()))
 
     with heartbeat(head):
         first: tuple[Part, ...] = ("release", "small")
         for part in first:
-            if not _persist(partial(fetch, head, run, out, part=part), left, end, log):
+            if not _persist(partial(fetch, head, run, out, part=part), remaining, end, log):
                 return False
         for attempt in range(tries):
-            _persist(partial(fetch, head, run, out, by_content=True), left, end, log)
+            _persist(partial(fetch, head, run, out, by_content=True), remaining, end, log)
             try:
-                count = _persist(partial(verify, head, run, out), left, end, log)
+                count = _persist(partial(verify, head, run, out), remaining, end, log)
                 log(f"fetched and verified {count} files into {out}")
                 return True
             except SshFailed:
@@ -122,18 +122,18 @@ def fetch_last(
     return False
 
 
-def _persist(work: Callable[..., T], left: Callable[[], float], until: float, log: Log) -> T:
+def _persist(work: Callable[..., T], remaining: Callable[[], float], until: float, log: Log) -> T:
     """Call ``work(timeout=left())`` until SSH lets it through; its last failure once no time is left."""
-    told = False
+    reported = False
     while True:
         try:
-            return work(timeout=left())
+            return work(timeout=remaining())
         except SshFailed as problem:
             if time.time() + RETRY_SECONDS >= until:
                 raise
-            if not told:
+            if not reported:
                 log(f"fetching goes on where it broke ({problem})")
-            told = True
+            reported = True
             time.sleep(RETRY_SECONDS)
 
 

@@ -62,8 +62,8 @@ class Workload:
     @property
     def steps(self) -> int:
         """Of an epoch."""
-        whole = math.ceil(self.ratings / BATCH)
-        return whole if self.epoch_steps is None else min(whole, self.epoch_steps)
+        full = math.ceil(self.ratings / BATCH)
+        return full if self.epoch_steps is None else min(full, self.epoch_steps)
 
     @property
     def trials(self) -> int:

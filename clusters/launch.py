@@ -104,17 +104,17 @@ def find_by_out(out: Path) -> ClusterState:
     Raises:
         ClusterError: none is known, or it has ended; what is left of the run is told.
     """
-    place = str(out.resolve())
-    found = [state for state in states.all_states() if state.out == place]
-    if not found:
+    folder = str(out.resolve())
+    matching = [state for state in states.all_states() if state.out == folder]
+    if not matching:
         raise ClusterError(f"no cluster of this machine runs {out}; `python -m clusters status` lists them")
-    if found[0].phase == "ended":
-        ended_by = found[0].notes.get("ended_by", "its own command")
+    if matching[0].phase == "ended":
+        ended_by = matching[0].notes.get("ended_by", "its own command")
         raise ClusterError(
-            f"cluster {found[0].name} of {out} was ended by {ended_by}; what was fetched is in {out}, and "
+            f"cluster {matching[0].name} of {out} was ended by {ended_by}; what was fetched is in {out}, and "
             "--resume goes on from it on a new cluster"
         )
-    return found[0]
+    return matching[0]
 
 
 def prepare(
@@ -132,7 +132,7 @@ def prepare(
     for tool in ("ssh", "ssh-keygen", "rsync"):
         if not shutil.which(tool):
             raise ClusterError(f"{tool} is not installed; install openssh-client and rsync on this machine")
-    if detach and not spec.keeps_runs:
+    if detach and not spec.stores_runs:
         raise ClusterError(
             "--detach needs a volume or a store in the cluster YAML: a pod that reaches its deadline with "
             "nobody listening saves the run there first. Name one, or run without --detach"

@@ -30,7 +30,7 @@ class LocalProvider:
     def marked(self) -> list[NodeState]:
         return []
 
-    def end_one(self, node: NodeState) -> None:
+    def end_node(self, node: NodeState) -> None:
         raise AssertionError("nothing local is ever marked")
 
     def self_termination(self) -> SelfTermination:

@@ -31,7 +31,7 @@ from clusters.state import ClusterState
 
 Arguments = ParamSpec("Arguments")
 
-LOOK_SECONDS = 2.0
+POLL_SECONDS = 2.0
 FETCH_SECONDS = 15.0
 NODES_SECONDS = 30.0
 STARTING_SECONDS = 180.0  # a job just submitted has no process yet
@@ -58,7 +58,7 @@ class Interrupts:
     """Ctrl-C, counted; what each means is up to who looks."""
 
     count: int = 0
-    told: int = 0
+    handled: int = 0
     wake: threading.Event = field(default_factory=threading.Event)
 
     def _note(self, number: int, frame: FrameType | None) -> None:
@@ -165,10 +165,10 @@ def _watch(
 ) -> MonitorResult:
     offset, heard, alive, dropped = 0, time.monotonic(), time.monotonic(), False
     patience = STARTING_SECONDS
-    looked_at_nodes = time.monotonic()
+    nodes_checked = time.monotonic()
     missing: set[str] = set()
     while True:
-        if interrupts.count > interrupts.told and (
+        if interrupts.count > interrupts.handled and (
             ended := _forward_interrupt(head, state.job, interrupts, log)
         ):
             return ended
@@ -178,12 +178,12 @@ def _watch(
             if not dropped:
                 log(f"SSH to the head dropped ({problem}); the search goes on there, trying again")
             dropped = True
-            gone = _head_is_gone(provider, state)
-            if gone or time.monotonic() - heard > lost_seconds:
+            reason = _head_is_gone(provider, state)
+            if reason or time.monotonic() - heard > lost_seconds:
                 return MonitorResult(
-                    End.LOST, reason=gone or f"the head has not answered for {lost_seconds:.0f} s"
+                    End.LOST, reason=reason or f"the head has not answered for {lost_seconds:.0f} s"
                 )
-            interrupts.wake.wait(LOOK_SECONDS)
+            interrupts.wake.wait(POLL_SECONDS)
             interrupts.wake.clear()
             continue
         if dropped:
@@ -199,16 +199,16 @@ def _watch(
             alive, patience = time.monotonic(), DEAD_SECONDS
         elif time.monotonic() - alive > patience:
             return MonitorResult(End.LOST, reason="the search's process on the head is gone")
-        if time.monotonic() - looked_at_nodes > NODES_SECONDS:
-            looked_at_nodes = time.monotonic()
+        if time.monotonic() - nodes_checked > NODES_SECONDS:
+            nodes_checked = time.monotonic()
             missing = _report_dead_nodes(provider, state, missing, log)
-        interrupts.wake.wait(LOOK_SECONDS)
+        interrupts.wake.wait(POLL_SECONDS)
         interrupts.wake.clear()
 
 
 def _forward_interrupt(head: Ssh, job: str, interrupts: Interrupts, log: Log) -> MonitorResult | None:
     """What a Ctrl-C means: the first lets the search finish early, the second stops it now."""
-    interrupts.told = interrupts.count
+    interrupts.handled = interrupts.count
     try:
         signal_job(head, job, "INT")
         if interrupts.count == 1:
@@ -237,16 +237,16 @@ def _head_is_gone(provider: Provider, state: ClusterState) -> str:
     return "" if node.up else f"the head's pod is {node.detail}"
 
 
-def _report_dead_nodes(provider: Provider, state: ClusterState, known: set[str], log: Log) -> set[str]:
+def _report_dead_nodes(provider: Provider, state: ClusterState, reported: set[str], log: Log) -> set[str]:
     """Say once of each worker pod that died; its trials go on elsewhere."""
     try:
         up = {node.id for node in provider.inspect(state) if node.up}
     except (ClusterError, ClusterFailed):
-        return known
-    gone = {node.id for node in state.nodes} - up
+        return reported
+    dead = {node.id for node in state.nodes} - up
     for node in state.nodes:
-        if node.id in gone - known:
+        if node.id in dead - reported:
             log(f"{node.name} has died; its trials go on elsewhere from their checkpoints")
-    if gone - known:
-        states.note_gone(state.name, gone - known)
-    return gone
+    if dead - reported:
+        states.record_ended(state.name, dead - reported)
+    return dead

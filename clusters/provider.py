@@ -84,7 +84,7 @@ class Provider(Protocol):
     def marked(self) -> list[NodeState]:
         """Every machine with our mark on the account, of whatever cluster, for `sweep`."""
 
-    def end_one(self, node: NodeState) -> None:
+    def end_node(self, node: NodeState) -> None:
         """End one marked machine."""
 
 

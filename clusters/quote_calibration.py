@@ -69,9 +69,9 @@ def calibration_of(gpu: str) -> Calibration:
         except (ValueError, KeyError, TypeError):
             continue
     last = list(rows.values())[-LAST_RUNS:]
-    found = {kind: [float(row[kind]) for row in last if row.get(kind)] for kind in KINDS}
+    ratios = {kind: [float(row[kind]) for row in last if row.get(kind)] for kind in KINDS}
     return Calibration(
-        network=median(found["network"]) if found["network"] else 1.0,
-        chain=median(found["chain"]) if found["chain"] else 1.0,
+        network=median(ratios["network"]) if ratios["network"] else 1.0,
+        chain=median(ratios["chain"]) if ratios["chain"] else 1.0,
         runs=len(last),
     )

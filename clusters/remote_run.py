@@ -85,8 +85,8 @@ class RemoteRun:
             arguments,
             facts,
             before_seconds=self._used_before(),
-            given=list(state.arguments),
-            kept_seconds=saving_seconds(self.spec),
+            user_arguments=list(state.arguments),
+            reserved_seconds=saving_seconds(self.spec),
         )
         self.head.run(f"umask 077; cat > {BASE}/facts.json", stdin=facts.to_json().encode())
         job = f"{state.run}-{state.serial}"

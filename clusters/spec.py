@@ -80,7 +80,7 @@ class RentedSpec(StrictSpec):
     object_store_gb: float | None = Field(default=None, ge=0.1)  # null: Ray's own share of memory
 
     @property
-    def keeps_runs(self) -> bool:
+    def stores_runs(self) -> bool:
         """Whether a pod that ends itself can save the run somewhere first."""
         return self.volume is not None or self.store is not None
 
@@ -143,8 +143,8 @@ def read_spec(path: Path) -> ClusterSpec:
     except ValidationError as problem:
         lines = []
         for error in problem.errors():
-            place = ".".join(str(part) for part in error["loc"]) or content["kind"]
+            location = ".".join(str(part) for part in error["loc"]) or content["kind"]
             reason = error["msg"].removeprefix("Value error, ")
             got = "" if isinstance(error["input"], dict) else f" (got {error['input']!r})"
-            lines.append(f"  {place}: {reason}{got}")
+            lines.append(f"  {location}: {reason}{got}")
         raise ClusterError(f"{path} is not a cluster that can be had:\n" + "\n".join(lines)) from None

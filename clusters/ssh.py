@@ -106,8 +106,10 @@ class Ssh:
             self.close()
             raise SshFailed(f"{self.node.name} did not answer within {timeout:g} s") from None
         if done.returncode:
-            said = (done.stderr or done.stdout).decode(errors="replace").strip()[-2000:]
-            raise SshFailed(f"{self.node.name}: {said or 'no word'}", status=done.returncode, output=said)
+            message = (done.stderr or done.stdout).decode(errors="replace").strip()[-2000:]
+            raise SshFailed(
+                f"{self.node.name}: {message or 'no word'}", status=done.returncode, output=message
+            )
         return done.stdout
 
     def shell(self, *, forwards: list[str]) -> int:
@@ -147,8 +149,8 @@ class Ssh:
     def push(self, local: Path, remote: str, *, less: tuple[str, ...] = (), timeout: float = 600) -> None:
         """Make a remote folder hold what a local one does, less these patterns of rsync's."""
         self.run(f"mkdir -p {shlex.quote(remote)}")
-        left_out = [f"--exclude={pattern}" for pattern in less]
-        self._rsync([*left_out, f"{local}/", f"{self.target}:{remote}/"], timeout=timeout)
+        excludes = [f"--exclude={pattern}" for pattern in less]
+        self._rsync([*excludes, f"{local}/", f"{self.target}:{remote}/"], timeout=timeout)
 
     def _rsync(self, ends: list[str], *, timeout: float) -> None:
         shell = shlex.join(["ssh", *self.options])
@@ -175,8 +177,8 @@ class Ssh:
             raise SshFailed(f"{self.node.name}: rsync took longer than {timeout:g} s") from None
         # 24: a file vanished while it was listed, which a running search does all the time.
         if done.returncode not in (0, 24):
-            said = done.stderr.decode(errors="replace").strip()[-1000:]
-            raise SshFailed(f"{self.node.name}: rsync: {said}", status=done.returncode)
+            message = done.stderr.decode(errors="replace").strip()[-1000:]
+            raise SshFailed(f"{self.node.name}: rsync: {message}", status=done.returncode)
 
     @contextmanager
     def tunnel(self, port: int, *, timeout: float = 20) -> Iterator[str]:

@@ -166,28 +166,28 @@ def update(name: str, **changes: Any) -> ClusterState:
         return save(dataclasses.replace(load(name), **changes))
 
 
-def note_node(name: str, node: Node) -> ClusterState:
+def record_node(name: str, node: Node) -> ClusterState:
     """Add a machine, or replace what is known of it."""
     with locked(name):
         state = load(name)
-        known = {old.id: old for old in state.nodes} | {node.id: node}
-        return save(dataclasses.replace(state, nodes=tuple(known.values())))
+        nodes = {old.id: old for old in state.nodes} | {node.id: node}
+        return save(dataclasses.replace(state, nodes=tuple(nodes.values())))
 
 
-def note_gone(name: str, ids: set[str], *, now: float | None = None) -> ClusterState:
+def record_ended(name: str, ids: set[str], *, now: float | None = None) -> ClusterState:
     """Move machines to the ended ones, with the time for the bill."""
     with locked(name):
         state = load(name)
         when = time.time() if now is None else now
         ended = tuple(dataclasses.replace(node, ended=when) for node in state.nodes if node.id in ids)
-        kept = tuple(node for node in state.nodes if node.id not in ids)
-        return save(dataclasses.replace(state, nodes=kept, gone=state.gone + ended))
+        running = tuple(node for node in state.nodes if node.id not in ids)
+        return save(dataclasses.replace(state, nodes=running, gone=state.gone + ended))
 
 
 def all_states() -> list[ClusterState]:
     """Every cluster this machine remembers, newest first."""
-    found = [load(path.parent.name) for path in (state_root() / "clusters").glob("*/state.json")]
-    return sorted(found, key=lambda state: -state.created)
+    clusters = [load(path.parent.name) for path in (state_root() / "clusters").glob("*/state.json")]
+    return sorted(clusters, key=lambda state: -state.created)
 
 
 def create(spec: ClusterSpec, *, out: Path | None = None) -> ClusterState:

@@ -30,16 +30,16 @@ class FileKeeper:
     one.
     """
 
-    def put(self, folder: str, files: dict[str, bytes], *, whole: bool) -> int:
-        place = Path(folder)
-        place.mkdir(parents=True, exist_ok=True)
-        if whole:
-            for path in [path for path in place.rglob("*") if path.is_file()]:
-                if str(path.relative_to(place)) not in files:
+    def write(self, folder: str, files: dict[str, bytes], *, replace: bool) -> int:
+        target_folder = Path(folder)
+        target_folder.mkdir(parents=True, exist_ok=True)
+        if replace:
+            for path in [path for path in target_folder.rglob("*") if path.is_file()]:
+                if str(path.relative_to(target_folder)) not in files:
                     path.unlink()
         # The result comes last: who sees it may rely on everything else.
         for name in sorted(files, key=lambda name: (name.endswith("result.json"), name)):
-            target = place / name
+            target = target_folder / name
             target.parent.mkdir(parents=True, exist_ok=True)
             beside = target.with_name(f".{target.name}.part")
             beside.write_bytes(files[name])
@@ -84,7 +84,7 @@ def push(folder: Path) -> int:
     """Make the head's folder of the same path equal to this one; files sent. Nothing on the head itself."""
     if is_local(folder):
         return 0
-    return int(ray.get(_keeper().put.remote(str(folder), read_folder(folder), whole=True)))
+    return int(ray.get(_keeper().write.remote(str(folder), read_folder(folder), replace=True)))
 
 
 def pull(folder: Path) -> int:
@@ -94,4 +94,4 @@ def pull(folder: Path) -> int:
     files = ray.get(_keeper().get.remote(str(folder)))
     if folder.exists():
         shutil.rmtree(folder)
-    return FileKeeper().put(str(folder), files, whole=False) if files else 0
+    return FileKeeper().write(str(folder), files, replace=False) if files else 0

@@ -102,12 +102,12 @@ def upload_inputs(arguments: list[str]) -> tuple[list[str], dict[str, Path]]:
     Raises:
         ClusterError: a folder too large to be meant.
     """
-    told: list[str] = []
+    forwarded: list[str] = []
     files: dict[str, Path] = {}
     for number, argument in enumerate(arguments):
         flag, equals, value = argument.partition("=") if argument.startswith("--") else ("", "", argument)
         if not value or not is_path(value):
-            told.append(argument)
+            forwarded.append(argument)
             continue
         path = Path(value).resolve()
         if (
@@ -115,7 +115,7 @@ def upload_inputs(arguments: list[str]) -> tuple[list[str], dict[str, Path]]:
             and path.relative_to(ROOT).parts[:1][0:1]
             and (path.relative_to(ROOT).parts[0] in PACKAGES)
         ):
-            told.append(f"{flag}{equals}{path.relative_to(ROOT)}")
+            forwarded.append(f"{flag}{equals}{path.relative_to(ROOT)}")
             continue
         name = f"{INPUTS}/{number}/{path.name}"
         if path.is_dir():
@@ -124,10 +124,10 @@ def upload_inputs(arguments: list[str]) -> tuple[list[str], dict[str, Path]]:
             }
         else:
             files[name] = path
-        told.append(f"{flag}{equals}../{name}")
+        forwarded.append(f"{flag}{equals}../{name}")
     total = sum(path.stat().st_size for path in files.values())
     if total > LARGEST_BYTES:
         raise ClusterError(
             f"the arguments name {size(total)} of files to send; at most {size(LARGEST_BYTES)}"
         )
-    return told, files
+    return forwarded, files

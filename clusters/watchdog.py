@@ -25,7 +25,7 @@ from clusters.spec import RentedSpec
 from clusters.ssh import Ssh
 from clusters.state import ClusterState
 
-LOOK_SECONDS = 10.0
+CHECK_SECONDS = 10.0
 FETCH_SECONDS = 1800.0  # at most, for the last fetch
 ORPHAN_SECONDS = 30.0  # a driver that died while renting left nobody to go on
 
@@ -108,7 +108,7 @@ def reason_to_end(
     return ""
 
 
-def look(state: ClusterState) -> tuple[float | None, bool]:
+def job_activity(state: ClusterState) -> tuple[float | None, bool]:
     """Seconds since a job last ran on the cluster (None where that cannot be known now), and whether the
     search has ended.
 
@@ -158,7 +158,7 @@ def end(provider: Provider, state: ClusterState, reason: str) -> bool:
 def watch_cluster(name: str) -> None:
     """Watch one cluster until it is ended."""
     provider: Provider | None = None
-    driver_seen = asked = time.time()
+    driver_seen = checked_at = time.time()
     age: float | None = None
     job_ended = False
     while True:
@@ -172,9 +172,9 @@ def watch_cluster(name: str) -> None:
         now = time.time()
         if alive(state.driver_pid):
             driver_seen = now
-        look_seconds = min(LOOK_SECONDS, margin_seconds(spec) / 2 + 0.5)
-        if now - asked > min(60.0, spec.idle_minutes * 20):
-            (age, job_ended), asked = look(state), now
+        check_seconds = min(CHECK_SECONDS, margin_seconds(spec) / 2 + 0.5)
+        if now - checked_at > min(60.0, spec.idle_minutes * 20):
+            (age, job_ended), checked_at = job_activity(state), now
         reason = reason_to_end(
             spec,
             state,
@@ -187,7 +187,7 @@ def watch_cluster(name: str) -> None:
             provider = provider or make_provider(spec.kind)
             if end(provider, state, reason):
                 return
-        time.sleep(look_seconds)
+        time.sleep(check_seconds)
 
 
 if __name__ == "__main__":

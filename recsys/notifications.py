@@ -52,13 +52,13 @@ IMPORTANT = frozenset({EventKind.STARTED, EventKind.BUDGET, EventKind.TRIAL_FAIL
 
 def without_webhook(arguments: Sequence[str]) -> list[str]:
     """A command line to be kept and shown: ``--notify``'s URL, which is a secret, as "..."."""
-    kept: list[str] = []
+    masked: list[str] = []
     for index, argument in enumerate(arguments):
         if argument.startswith("--notify="):
-            kept.append("--notify=...")
+            masked.append("--notify=...")
         else:
-            kept.append("..." if index and arguments[index - 1] == "--notify" else argument)
-    return kept
+            masked.append("..." if index and arguments[index - 1] == "--notify" else argument)
+    return masked
 
 
 @dataclass(frozen=True)
@@ -170,10 +170,10 @@ class Notifier:
         """The channels of DISCORD_WEBHOOK_URL, APPRISE_URLS (separated by blanks) and ``url``; none is fine.
 
         Raises InputError for what is no URL, and for a messenger's without Apprise."""
-        known = environment if environment is not None else os.environ
-        discord = known.get(DISCORD_VARIABLE, "").strip()
+        variables = environment if environment is not None else os.environ
+        discord = variables.get(DISCORD_VARIABLE, "").strip()
         channels: list[Channel] = [Webhook("Discord", discord, discord=True)] if discord else []
-        for number, messenger in enumerate(known.get(APPRISE_VARIABLE, "").split(), start=1):
+        for number, messenger in enumerate(variables.get(APPRISE_VARIABLE, "").split(), start=1):
             channels.append(AppriseChannel(f"{APPRISE_VARIABLE} {number}", messenger))
         if url is not None:
             channels.append(AppriseChannel("--notify", url) if is_apprise(url) else Webhook("webhook", url))
@@ -190,17 +190,17 @@ class Notifier:
         message = event_message(event)
         for sender in self._senders:
             if not (repeated and sender.discord):
-                sender.put(message)
+                sender.enqueue(message)
 
     def finish(self, text: str, image: bytes | None = None) -> None:
         """The run's end: its result and a plot (PNG)."""
         event = {"kind": EventKind.FINISHED.value, "at": time.time(), "message": text}
-        self.tell(Message("Search finished", text, colour=GREEN, image=image, important=True, event=event))
+        self.send(Message("Search finished", text, colour=GREEN, image=image, important=True, event=event))
 
-    def tell(self, message: Message) -> None:
+    def send(self, message: Message) -> None:
         """Tell of anything (a roll-out's step, a drift alarm); returns at once."""
         for sender in self._senders:
-            sender.put(message)
+            sender.enqueue(message)
 
     def close(self, deadline_s: float = 5.0) -> int:
         """Wait at most ``deadline_s`` for what is queued, then stop. Gives the number never delivered."""
@@ -220,12 +220,12 @@ class _Sender:
         self._queue: deque[Message] = deque()
         self._changed = threading.Condition()
         self._closing = False
-        self._gave_up = threading.Event()  # the deadline passed: stop waiting between tries
+        self._expired = threading.Event()  # the deadline passed: stop waiting between tries
         self._lost = 0
         self._thread = threading.Thread(target=self._run, name=f"{THREAD_PREFIX}{webhook.name}", daemon=True)
         self._thread.start()
 
-    def put(self, message: Message) -> None:
+    def enqueue(self, message: Message) -> None:
         with self._changed:
             if self._closing:
                 return
@@ -244,12 +244,12 @@ class _Sender:
 
     def join(self, end: float) -> int:
         self._thread.join(max(0.0, end - time.monotonic()))
-        self._gave_up.set()
+        self._expired.set()
         with self._changed:
             return self._lost + len(self._queue)
 
     def _run(self) -> None:
-        while not self._gave_up.is_set():
+        while not self._expired.is_set():
             with self._changed:
                 self._changed.wait_for(lambda: self._queue or self._closing)
                 if not self._queue:
@@ -260,7 +260,7 @@ class _Sender:
                 if self._queue and self._queue[0] is message:
                     self._queue.popleft()
                     self._lost += not delivered
-            self._gave_up.wait(self._pause_s)
+            self._expired.wait(self._pause_s)
 
     def _deliver(self, message: Message) -> bool:
         """Whether it arrived. 4xx other than 408 and 429 is final: the same post would fail again."""
@@ -280,7 +280,7 @@ class _Sender:
                 if response.status_code < 500 and response.status_code not in (408, 429):
                     break
                 wait_s = max(wait_s, _retry_after_s(response))
-            if attempt + 1 < TRIES and self._gave_up.wait(min(wait_s, LONGEST_WAIT_S)):
+            if attempt + 1 < TRIES and self._expired.wait(min(wait_s, LONGEST_WAIT_S)):
                 break
         log.warning("%s did not take the message %r (%s)", self._webhook.name, message.title, problem)
         return False

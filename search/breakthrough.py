@@ -90,9 +90,9 @@ def parser() -> argparse.ArgumentParser:
     what.add_argument(
         "--at", metavar="K,K", help="lengths at which the end judges lists, e.g. 5,10,20,100 (default: 10)"
     )
-    own = command.add_argument_group("your own ratings")
-    add_reading_options(own)
-    own.add_argument(
+    data_options = command.add_argument_group("your own ratings")
+    add_reading_options(data_options)
+    data_options.add_argument(
         "--weigh-exposures",
         action="store_true",
         help="of RUN+EVENTS: ratings of what our lists had shown count by their inverse logged propensity",
@@ -129,26 +129,26 @@ def parser() -> argparse.ArgumentParser:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The exit code of the command."""
-    given = list(sys.argv[1:] if arguments is None else arguments)
-    options = parser().parse_args(join_missing(given))
-    return exit_code(lambda: started(options, given), interrupted="\nstopped before anything was started")
+    argv = list(sys.argv[1:] if arguments is None else arguments)
+    options = parser().parse_args(join_missing(argv))
+    return exit_code(lambda: started(options, argv), interrupted="\nstopped before anything was started")
 
 
-def started(options: argparse.Namespace, given: list[str]) -> int:
+def started(options: argparse.Namespace, argv: list[str]) -> int:
     """Search here, or where --cluster says. Raises InputError."""
-    check_encoding(given)
+    check_encoding(argv)
     if (options.detach or options.attach) and options.cluster is None:
         raise InputError("--detach and --attach need a rented cluster: name its YAML with --cluster")
     if options.cluster is not None:
-        elsewhere = on_cluster(options, given)
+        elsewhere = on_cluster(options, argv)
         if elsewhere is not None:
             return elsewhere
     from search.run.run_command import run  # Ray and torch take seconds to import: not for --help
 
-    return run(request_of(options, given))
+    return run(request_of(options, argv))
 
 
-def on_cluster(options: argparse.Namespace, given: list[str]) -> int | None:
+def on_cluster(options: argparse.Namespace, argv: list[str]) -> int | None:
     """Run on the cluster that --cluster names; None where that is this machine."""
     from search.config.yaml_io import read_mapping
 
@@ -163,19 +163,19 @@ def on_cluster(options: argparse.Namespace, given: list[str]) -> int | None:
 
     workload = None
     if not options.attach and not (options.resume and not options.out):
-        request = request_of(options, given)
+        request = request_of(options, argv)
         check_request(request)  # here, before the quote: a typo rents nothing
         workload = None if request.plan is None else workload_of(request.plan)
 
     out = Path(options.out) if options.out else default_out(options.data or "search")
-    told = without(given, flags=("--yes", "--detach", "--attach"), values=("--cluster", "--out"))
+    forwarded = without(argv, flags=("--yes", "--detach", "--attach"), values=("--cluster", "--out"))
     rented = kind not in ("local", "address")
     if rented and not options.detach:  # told from here, so that the URL stays here
-        told = without(told, flags=(), values=("--notify",))
+        forwarded = without(forwarded, flags=(), values=("--notify",))
     speaker = TrackingForwarder(out, notify=options.notify) if rented else None
     status = launch_search(
         path,
-        told,
+        forwarded,
         out=out,
         yes=options.yes,
         detach=options.detach,
@@ -188,21 +188,21 @@ def on_cluster(options: argparse.Namespace, given: list[str]) -> int | None:
     return status
 
 
-def without(given: Sequence[str], *, flags: Sequence[str], values: Sequence[str]) -> list[str]:
+def without(argv: Sequence[str], *, flags: Sequence[str], values: Sequence[str]) -> list[str]:
     """The arguments less some flags and some options with their values."""
-    kept: list[str] = []
+    remaining: list[str] = []
     skip = False
-    for argument in given:
+    for argument in argv:
         if skip:
             skip = False
         elif argument in values:
             skip = True
         elif argument not in flags and not argument.startswith(tuple(f"{name}=" for name in values)):
-            kept.append(argument)
-    return kept
+            remaining.append(argument)
+    return remaining
 
 
-def request_of(options: argparse.Namespace, given: Sequence[str]) -> SearchRequest:
+def request_of(options: argparse.Namespace, argv: Sequence[str]) -> SearchRequest:
     """What the command line asks for. Raises InputError."""
     from recsys.data.data_spec import DataSpec
     from recsys.notifications import without_webhook
@@ -213,7 +213,7 @@ def request_of(options: argparse.Namespace, given: Sequence[str]) -> SearchReque
 
     changes = dict(parse_assignment(text) for text in options.set)
     changes |= {name: getattr(options, name) for name in OF_PLAN if getattr(options, name) is not None}
-    command = ("python", "search/breakthrough.py", *without_webhook(given))
+    command = ("python", "search/breakthrough.py", *without_webhook(argv))
     if options.resume:
         if options.plan:
             raise InputError("--resume goes on with the run's own plan: leave out --plan")

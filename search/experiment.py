@@ -65,12 +65,12 @@ def parser() -> argparse.ArgumentParser:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The exit code of the command."""
-    given = list(sys.argv[1:] if arguments is None else arguments)
-    options = parser().parse_args(given)
-    return exit_code(lambda: VERBS[options.verb](options, given))
+    argv = list(sys.argv[1:] if arguments is None else arguments)
+    options = parser().parse_args(argv)
+    return exit_code(lambda: VERBS[options.verb](options, argv))
 
 
-def create(options: argparse.Namespace, given: list[str]) -> int:
+def create(options: argparse.Namespace, argv: list[str]) -> int:
     from search.experiments import create as making  # torch takes seconds to import: not for --help
 
     path = making.create(
@@ -85,7 +85,7 @@ def create(options: argparse.Namespace, given: list[str]) -> int:
     return 0
 
 
-def run(options: argparse.Namespace, given: list[str]) -> int:
+def run(options: argparse.Namespace, argv: list[str]) -> int:
     from recsys.notifications import without_webhook
     from search.experiments.create import request_of
     from search.run.run_command import run as run_search
@@ -101,28 +101,28 @@ def run(options: argparse.Namespace, given: list[str]) -> int:
         resume=options.resume,
         notify=options.notify,
         changes=changes,
-        command=("python", "search/experiment.py", *without_webhook(given)),
+        command=("python", "search/experiment.py", *without_webhook(argv)),
     )
     if note:
         print(note)
     return run_search(request)
 
 
-def show_list(options: argparse.Namespace, given: list[str]) -> int:
+def show_list(options: argparse.Namespace, argv: list[str]) -> int:
     from search.experiments.display import list_text
 
     print(list_text(options.home))
     return 0
 
 
-def show(options: argparse.Namespace, given: list[str]) -> int:
+def show(options: argparse.Namespace, argv: list[str]) -> int:
     from search.experiments.display import show_text
 
     print(show_text(options.home, options.name))
     return 0
 
 
-def compare(options: argparse.Namespace, given: list[str]) -> int:
+def compare(options: argparse.Namespace, argv: list[str]) -> int:
     from search.experiments.compare import comparison
     from search.experiments.status import any_status
 
@@ -132,15 +132,15 @@ def compare(options: argparse.Namespace, given: list[str]) -> int:
     return 0
 
 
-def review(options: argparse.Namespace, given: list[str]) -> int:
+def review(options: argparse.Namespace, argv: list[str]) -> int:
     from search.experiments import review
     from search.report.review_page import review_text, write_review
 
     now = time.time()
-    found = review.review(options.home, since_s=review.parse_since(options.since), now=now)
-    print(review_text(found))
+    summary = review.review(options.home, since_s=review.parse_since(options.since), now=now)
+    print(review_text(summary))
     name = time.strftime("%Y-%m-%d", time.gmtime(now)) + f"-{options.since}.html"
-    print(f"\npage: {write_review(options.home / 'reviews' / name, found)}")
+    print(f"\npage: {write_review(options.home / 'reviews' / name, summary)}")
     return 0
 
 

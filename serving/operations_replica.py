@@ -67,4 +67,4 @@ class OperationsReplica:
 
     def _notify(self, text: str) -> None:
         log.info("%s", text)
-        self._notifier.tell(Message(title="Serving", text=text, important=True))
+        self._notifier.send(Message(title="Serving", text=text, important=True))

@@ -37,8 +37,8 @@ def container_environment() -> dict[str, str]:
         pairs = Path("/proc/1/environ").read_bytes().split(b"\0")
     except OSError:
         pairs = []
-    found = dict(pair.decode(errors="replace").split("=", 1) for pair in pairs if b"=" in pair)
-    return found | dict(os.environ)
+    environment = dict(pair.decode(errors="replace").split("=", 1) for pair in pairs if b"=" in pair)
+    return environment | dict(os.environ)
 
 
 def age(name: str, now: float) -> float:
@@ -68,12 +68,12 @@ def must_save(settings: Settings, *, now: float) -> bool:
     return seconds > 0 and now >= last_moment(settings) - seconds
 
 
-def until_next_look(settings: Settings, *, now: float) -> float:
+def seconds_to_next_check(settings: Settings, *, now: float) -> float:
     """Seconds to sleep: no longer than to the next moment at which something must be done."""
     last = last_moment(settings)
     moments = [last - float(settings.get("save_seconds", 0.0)) - now, last - now]
     ahead = [seconds for seconds in moments if seconds > 0]
-    return max(0.05, min([float(settings.get("look_seconds", 10.0)), *ahead]))
+    return max(0.05, min([float(settings.get("check_seconds", 10.0)), *ahead]))
 
 
 def reason_to_end(settings: Settings, *, now: float, started: float, head_seen: float) -> str:
@@ -173,7 +173,7 @@ def main() -> None:
             saved = True
             if reason:
                 end_pod(settings)
-        time.sleep(until_next_look(settings, now=time.time()))
+        time.sleep(seconds_to_next_check(settings, now=time.time()))
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ from pathlib import Path
 BASE = Path.home() / "breakthrough"
 
 
-def keep_busy_stamp(stop: threading.Event) -> None:
+def refresh_busy_stamp(stop: threading.Event) -> None:
     """Touch the stamp that both guards read as "a job is running"."""
     while not stop.wait(5):
         (BASE / "busy").touch()
@@ -41,7 +41,7 @@ def main() -> int:
     environment["BREAKTHROUGH_CLUSTER_FACTS"] = str(BASE / "facts.json")
     (BASE / "busy").touch()
     stop = threading.Event()
-    threading.Thread(target=keep_busy_stamp, args=(stop,), daemon=True).start()
+    threading.Thread(target=refresh_busy_stamp, args=(stop,), daemon=True).start()
     log = (traces / "log").open("ab", buffering=0)
     # Ray blocks SIGINT in everything it starts, and a blocked signal is inherited.
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})

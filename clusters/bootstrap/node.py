@@ -98,19 +98,20 @@ def missing_packages(python: str, project: Path) -> list[str]:
 
 def ready_python(project: Path) -> str:
     """A Python with every package: the image's own, or a virtual environment over it with what is missing."""
-    own = BASE / "venv" / "bin" / "python"
-    python = str(own) if own.exists() else shutil.which("python") or shutil.which("python3") or sys.executable
+    venv_python = BASE / "venv" / "bin" / "python"
+    system = shutil.which("python") or shutil.which("python3") or sys.executable
+    python = str(venv_python) if venv_python.exists() else system
     missing = missing_packages(python, project)
     if not missing:
         return python
     log(f"installing {len(missing)} packages: {', '.join(missing)}"[:300])
     started = time.monotonic()
     install = ["-m", "pip", "install", "-q"]
-    if not own.exists():
+    if not venv_python.exists():
         # Over the image's own packages, so that its torch is not fetched again.
         venv = [python, "-m", "venv", "--system-site-packages", str(BASE / "venv")]
         if subprocess.run(venv, capture_output=True).returncode == 0:
-            python = str(own)
+            python = str(venv_python)
         else:  # Debian's Python without its venv package; the container is thrown away after
             shutil.rmtree(BASE / "venv", ignore_errors=True)
             install.append("--break-system-packages")
@@ -229,18 +230,18 @@ def ensure_rsync() -> None:
             raise SystemExit(f"rsync is missing and could not be installed: {done.stderr[-500:]}")
 
 
-def link_runs_to_volume(place: str) -> None:
+def link_runs_to_volume(volume: str) -> None:
     """Put the run folders on the network volume, where one is mounted: all nodes see the same files."""
-    if not place:
+    if not volume:
         return
-    Path(place).mkdir(parents=True, exist_ok=True)
-    (Path(place) / ".shared").touch()  # tells clusters/trial_sync.py that nothing needs to be carried
+    Path(volume).mkdir(parents=True, exist_ok=True)
+    (Path(volume) / ".shared").touch()  # tells clusters/trial_sync.py that nothing needs to be carried
     link = BASE / "code" / "runs"
     if not link.is_symlink():
-        link.symlink_to(place)
+        link.symlink_to(volume)
 
 
-def keep_heartbeat() -> None:
+def write_heartbeats() -> None:
     """Installing may take longer than the guard's patience, and this runs only while somebody is there."""
     while True:
         (BASE / "heartbeat").touch()
@@ -252,7 +253,7 @@ def main() -> None:
     settings = json.load(sys.stdin)
     BASE.mkdir(exist_ok=True, mode=0o700)
     start_guard(settings)
-    threading.Thread(target=keep_heartbeat, daemon=True).start()
+    threading.Thread(target=write_heartbeats, daemon=True).start()
     link_runs_to_volume(settings["runs_at"])
     ensure_rsync()
     python = ready_python(BASE / "code")

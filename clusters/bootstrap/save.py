@@ -14,7 +14,7 @@ import sys
 from pathlib import Path
 
 
-def worth(name: Path) -> tuple[int, str]:
+def save_priority(name: Path) -> tuple[int, str]:
     """Sort key of a file by its path relative to the runs: results and release, then trials, then
     checkpoints.
     """
@@ -26,7 +26,7 @@ def worth(name: Path) -> tuple[int, str]:
 
 def in_order(runs: Path) -> list[Path]:
     """Files under ``runs``, relative to it, in the order in which they are worth saving."""
-    return sorted((path.relative_to(runs) for path in runs.rglob("*") if path.is_file()), key=worth)
+    return sorted((path.relative_to(runs) for path in runs.rglob("*") if path.is_file()), key=save_priority)
 
 
 def save(runs: Path, target: str) -> int:
@@ -34,11 +34,11 @@ def save(runs: Path, target: str) -> int:
     count = 0
     if "://" not in target:
         for name in in_order(runs):
-            place = Path(target) / name
-            place.parent.mkdir(parents=True, exist_ok=True)
-            beside = place.with_name(f".{place.name}.part")
-            shutil.copy2(runs / name, beside)
-            os.replace(beside, place)
+            destination = Path(target) / name
+            destination.parent.mkdir(parents=True, exist_ok=True)
+            partial = destination.with_name(f".{destination.name}.part")
+            shutil.copy2(runs / name, partial)
+            os.replace(partial, destination)
             count += 1
         return count
     import fsspec

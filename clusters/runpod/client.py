@@ -36,7 +36,7 @@ class RunpodApiError(ClusterFailed):
         self.status = status
 
 
-class NotPlaced(RunpodApiError):
+class PodUnavailable(RunpodApiError):
     """A create was refused for this GPU (400, 403): no capacity, no access, or a rule. Try the next one."""
 
 
@@ -215,7 +215,7 @@ def _refusal(what: str, status: int, detail: str, *, create: bool) -> ClusterFai
             f"the RunPod account has not enough balance (402: {detail}); add funds in its console"
         )
     if create and status in (400, 403, 409):
-        return NotPlaced(detail, status=status)
+        return PodUnavailable(detail, status=status)
     if status == 403:
         return ClusterError(
             f"the key in RUNPOD_API_KEY may not {what} (403: {detail}); {WHERE_KEY} with pods: write"

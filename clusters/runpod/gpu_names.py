@@ -57,6 +57,6 @@ GPU_NAMES = (
 
 def near_names(name: str) -> list[str]:
     """Identifiers that may have been meant, the nearest first."""
-    holding = [known for known in GPU_NAMES if name.lower() in known.lower()]
+    holding = [gpu for gpu in GPU_NAMES if name.lower() in gpu.lower()]
     near = difflib.get_close_matches(name, GPU_NAMES, n=3, cutoff=0.5)
     return list(dict.fromkeys(holding + near))[:3]

@@ -19,7 +19,7 @@ from clusters import state as states
 from clusters.cluster_errors import ClusterFailed
 from clusters.provider import Log
 from clusters.quote import Offer, Quote
-from clusters.runpod.client import API, CreateUnknown, NotPlaced, RunpodClient
+from clusters.runpod.client import API, CreateUnknown, PodUnavailable, RunpodClient
 from clusters.runpod.rest_schemas import Pod
 from clusters.runpod.runpod_spec import RunpodSpec
 from clusters.runpod.teardown import ENV_MARK, end_cluster, end_pods, pod_name
@@ -55,7 +55,7 @@ def rent_pods(
             try:
                 state = _rent_on(client, spec, state, offer, log=log, pace=pace)
                 return states.update(state.name, batch_size=offer.batch_size)
-            except NotPlaced as problem:
+            except PodUnavailable as problem:
                 refusals.append(f"{offer.gpu}: {problem}")
                 log(f"{offer.gpu} cannot be had ({problem}); next")
                 state = end_cluster(client, state, poll_seconds=pace.poll_seconds)
@@ -122,17 +122,19 @@ def _create(
             pod: Pod | None = client.create(body)
         except CreateUnknown as problem:
             log(f"{problem}; looking for {name}, which may have been rented all the same")
-            pod = _look_for(client, name, pace)
+            pod = _find_pod(client, name, pace)
             lost += 1
         if pod is None:
             if lost > 3:
                 raise ClusterFailed(f"{lost} create calls in a row got no clean answer and rented nothing")
             continue
         usd = pod.usd_per_hour or offer.usd_per_hour / spec.pods
-        state = states.note_node(state.name, Node(pod.id, name, usd, called, offer.gpu))
+        state = states.record_node(state.name, Node(pod.id, name, usd, called, offer.gpu))
         log(f"rented {name}: {offer.gpu} x {spec.gpus_per_pod}, ${usd:.2f} an hour")
         if state.usd_per_hour > spec.max_usd_per_hour * 1.001:
-            raise NotPlaced(f"it costs ${state.usd_per_hour:.2f} an hour, above max_usd_per_hour", status=0)
+            raise PodUnavailable(
+                f"it costs ${state.usd_per_hour:.2f} an hour, above max_usd_per_hour", status=0
+            )
         return state
 
 
@@ -176,7 +178,7 @@ def dead_mans_switch(
     *,
     deadline: float,
     base: str = "/root/breakthrough",
-    look_seconds: float = 10,
+    check_seconds: float = 10,
 ) -> str:
     """What the container runs before its own start, at its first start and at every restart.
 
@@ -196,13 +198,13 @@ def dead_mans_switch(
         f"elif test -e {base}/guard.json && test -e {guard}; then HOME={base.rpartition('/')[0]} "
         f"python3 {guard} >>{base}/guard.log 2>&1 & echo $! >{base}/guard.pid; fi; "
         f"if test $N -ge $D; then break; fi; "
-        f"if ! test -e {base}/guarded && test $N -ge $S; then break; fi; sleep {look_seconds:g}; done; "
+        f"if ! test -e {base}/guarded && test $N -ge $S; then break; fi; sleep {check_seconds:g}; done; "
         f'while :; do curl -s -X DELETE -H "Authorization: Bearer $RUNPOD_API_KEY" '
         f"{api}/v2/pods/$RUNPOD_POD_ID; sleep 30; done) >/dev/null 2>&1 & exec {spec.image_start}'"
     )
 
 
-def _look_for(client: RunpodClient, name: str, pace: Pace) -> Pod | None:
+def _find_pod(client: RunpodClient, name: str, pace: Pace) -> Pod | None:
     """The pod of this name, for as long as a create may still be taking effect."""
     until = time.monotonic() + pace.lost_create_seconds
     while True:
@@ -218,7 +220,7 @@ def _wait_ready(
     client: RunpodClient, spec: RunpodSpec, state: ClusterState, *, log: Log, pace: Pace
 ) -> ClusterState:
     """Every node answers SSH. A dead one is ended and moved to the gone ones before `Dead` is raised."""
-    said: dict[str, str] = {}
+    reported: dict[str, str] = {}
     running: dict[str, float] = {}  # when each was first seen with a runtime
     waiting = {node.id: node for node in state.nodes if not node.host}
     while waiting:
@@ -231,16 +233,16 @@ def _wait_ready(
                 ready = dataclasses.replace(
                     node, host=pod.ssh_host, port=pod.ssh_port, private_ip=pod.private_ip
                 )
-                state = states.note_node(state.name, ready)
+                state = states.record_node(state.name, ready)
                 log(f"{node.name} answers SSH, {time.time() - node.created:.0f} s after the create call")
                 del waiting[node.id]
                 continue
             if why.startswith("dead"):
                 end_pods(client, {node.id: node.name}, poll_seconds=pace.poll_seconds)
-                states.note_gone(state.name, {node.id})
+                states.record_ended(state.name, {node.id})
                 raise Dead(f"{node.name} is {why}")
-            if said.get(node.id) != why:
-                said[node.id] = why
+            if reported.get(node.id) != why:
+                reported[node.id] = why
                 log(f"{node.name}: {why}")
         if waiting:
             time.sleep(pace.poll_seconds)

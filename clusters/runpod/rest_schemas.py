@@ -108,17 +108,21 @@ def next_page(data: Any) -> dict[str, str] | None:
     Raises:
         ClusterFailed: more pods follow, and no cursor is there.
     """
-    places = [data, *(data[name] for name in PAGE_OBJECTS if isinstance(data.get(name), dict))]
-    for place in places:
+    containers = [data, *(data[name] for name in PAGE_OBJECTS if isinstance(data.get(name), dict))]
+    for container in containers:
         for key, parameter in NEXT_KEYS.items():
-            value = place.get(key)
+            value = container.get(key)
             if isinstance(value, int) and not isinstance(value, bool):
                 return {"page" if key == "next" else parameter: str(value)}
             if isinstance(value, str) and value:
                 query = dict(parse_qsl(urlsplit(value).query)) if "?" in value else {}
                 return query or {parameter: value}
-    if any(place.get(key) is True for place in places for key in ("hasMore", "has_more", "hasNextPage")):
-        raise _misshapen("list of pods that goes on without a cursor", places)
+    if any(
+        container.get(key) is True
+        for container in containers
+        for key in ("hasMore", "has_more", "hasNextPage")
+    ):
+        raise _misshapen("list of pods that goes on without a cursor", containers)
     return None
 
 

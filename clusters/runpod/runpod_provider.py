@@ -74,8 +74,8 @@ class RunpodProvider:
         start = datetime.fromtimestamp(state.created - 3600, UTC).strftime("%Y-%m-%dT%H:00:00Z")
         try:
             each = [self.client.billed_usd(node.id, start=start) for node in state.gone]
-            known = [usd for usd in each if usd is not None]
-            theirs = sum(known) if known else None
+            billed = [usd for usd in each if usd is not None]
+            theirs = sum(billed) if billed else None
         except (RunpodApiError, ClusterError):
             theirs = None
         return Bill(state.spent_usd(time.time()), theirs, seconds)
@@ -89,7 +89,7 @@ class RunpodProvider:
     def marked(self) -> list[NodeState]:
         return [_node_state(pod) for pod in marked_pods(self.client)]
 
-    def end_one(self, node: NodeState) -> None:
+    def end_node(self, node: NodeState) -> None:
         if any(pod.id == node.id for pod in marked_pods(self.client)):
             end_pods(self.client, {node.id: node.name}, poll_seconds=self.pace.poll_seconds)
 

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from clusters.cluster_errors import ClusterError, ClusterFailed
 from clusters.runpod.client import RunpodClient
 from clusters.runpod.rest_schemas import Pod
-from clusters.state import MARK, ClusterState, load, note_gone
+from clusters.state import MARK, ClusterState, load, record_ended
 
 ENV_MARK = "BREAKTHROUGH_CLUSTER"
 PATIENCE_SECONDS = 120.0  # for the service to forget a pod that was ended
@@ -30,10 +30,10 @@ def is_marked(pod: Pod) -> bool:
 
 def marked_pods(client: RunpodClient, *, owner: str = "", cluster: str = "") -> list[Pod]:
     """Living or stopped pods with our mark (a stopped one still costs its disk)."""
-    found = [pod for pod in client.pods() if is_marked(pod) and pod.status != "TERMINATED"]
+    pods = [pod for pod in client.pods() if is_marked(pod) and pod.status != "TERMINATED"]
     if cluster:
-        found = [pod for pod in found if pod.name.startswith(f"{MARK}-{owner}-{cluster}-")]
-    return found
+        pods = [pod for pod in pods if pod.name.startswith(f"{MARK}-{owner}-{cluster}-")]
+    return pods
 
 
 def end_pods(
@@ -48,25 +48,25 @@ def end_pods(
     Raises:
         ClusterFailed: some may still be there; it names each and the command that ends it by hand.
     """
-    left = dict(pods)
+    remaining = dict(pods)
     until = time.monotonic() + PATIENCE_SECONDS
-    while left:
+    while remaining:
         why = "the service still lists them"
-        for pod_id in list(left):
+        for pod_id in list(remaining):
             try:
                 client.terminate(pod_id)
                 seen = client.pod(pod_id)
                 if seen is None or seen.status == "TERMINATED":
-                    del left[pod_id]
+                    del remaining[pod_id]
             except (ClusterError, ClusterFailed) as problem:
                 why = str(problem)
-        if left and time.monotonic() > until:
-            raise ClusterFailed(by_hand(client, left, why))
-        if left:
+        if remaining and time.monotonic() > until:
+            raise ClusterFailed(manual_steps(client, remaining, why))
+        if remaining:
             sleep(poll_seconds)
 
 
-def by_hand(client: RunpodClient, pods: dict[str, str], why: str) -> str:
+def manual_steps(client: RunpodClient, pods: dict[str, str], why: str) -> str:
     """What to tell a person when pods may be left: which, and how to end each."""
     lines = [f"{len(pods)} pod(s) may still be running ({why}); end them by hand:"]
     for pod_id, name in pods.items():
@@ -90,6 +90,6 @@ def end_cluster(client: RunpodClient, state: ClusterState, *, poll_seconds: floa
     except (ClusterError, ClusterFailed) as problem:
         if not state.serial:
             return state  # nothing was ever asked for
-        raise ClusterFailed(by_hand(client, pods, str(problem))) from None
+        raise ClusterFailed(manual_steps(client, pods, str(problem))) from None
     end_pods(client, pods, poll_seconds=poll_seconds)
-    return note_gone(state.name, set(pods))
+    return record_ended(state.name, set(pods))

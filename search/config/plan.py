@@ -39,11 +39,11 @@ def list_shares() -> dict[str, float]:
     return {family.name: family.share for family in LIST_FAMILIES.values()}
 
 
-def list_lengths(given: Any) -> Any:
+def list_lengths(value: Any) -> Any:
     """``5,10,20`` or a list of numbers as a tuple without repeats; 10 first, since targets are judged at
     10."""
     words = (
-        given.split(",") if isinstance(given, str) else given if isinstance(given, list | tuple) else [given]
+        value.split(",") if isinstance(value, str) else value if isinstance(value, list | tuple) else [value]
     )
     try:
         return tuple(dict.fromkeys([10, *(int(str(word)) for word in words)]))
@@ -147,8 +147,8 @@ class SearchPlan(PlanModel):
             search_family(family).config(fields)
         for family in self.list_families:
             if search_family(family).track != "lists":
-                known = ", ".join(LIST_FAMILIES)
-                raise InputError(f"list_families: {family} predicts stars; families of lists are {known}")
+                families = ", ".join(LIST_FAMILIES)
+                raise InputError(f"list_families: {family} predicts stars; families of lists are {families}")
         if sum(self.families.values()) <= 0:
             raise InputError("families: the shares sum to 0, expected at least one above 0")
         if len(set(self.objectives)) != len(self.objectives) or len(self.objectives) > 2:
@@ -169,8 +169,8 @@ def load_plan(path: Path, changes: Mapping[str, Any] | None = None) -> SearchPla
     Raises InputError with the file, the field and what was expected, and for a family to be trained
     whose library is not installed.
     """
-    given = read_mapping(path, kind="plan")
-    plan = make_plan(given, changes or {}, where=str(path))
+    content = read_mapping(path, kind="plan")
+    plan = make_plan(content, changes or {}, where=str(path))
     for name in (*(name for name, share in plan.families.items() if share), *plan.baselines):
         require_installed = family_named(name).require_installed
         if require_installed is not None:
@@ -178,12 +178,12 @@ def load_plan(path: Path, changes: Mapping[str, Any] | None = None) -> SearchPla
     return plan
 
 
-def make_plan(given: JsonObject, changes: Mapping[str, Any], *, where: str = "the plan") -> SearchPlan:
+def make_plan(content: JsonObject, changes: Mapping[str, Any], *, where: str = "the plan") -> SearchPlan:
     """A checked plan from plain values."""
     defaults = SearchPlan().model_dump(mode="json")
-    known = _refuse_unknown(given, defaults, where=where)
+    accepted = _refuse_unknown(content, defaults, where=where)
     plan_changes, fixed = _sort_changes(changes, defaults)
-    settings = {**defaults, **known}
+    settings = {**defaults, **accepted}
     for shares in ("families", "list_families"):
         settings[shares] = _shares(shares, settings[shares], plan_changes)
     settings = apply_changes(settings, plan_changes, what="the plan")
@@ -196,11 +196,11 @@ def make_plan(given: JsonObject, changes: Mapping[str, Any], *, where: str = "th
     try:
         return SearchPlan.model_validate(settings)
     except ValidationError as error:
-        raise InputError(f"{where}: {_one_line(error)}") from None
+        raise InputError(f"{where}: {_error_text(error)}") from None
 
 
-def _refuse_unknown(given: JsonObject, defaults: JsonObject, *, where: str) -> JsonObject:
-    for name, value in given.items():
+def _refuse_unknown(content: JsonObject, defaults: JsonObject, *, where: str) -> JsonObject:
+    for name, value in content.items():
         if name not in defaults:
             raise InputError(f"{where} has no field {name!r}; {suggest_names(name, defaults)}")
         inner = defaults[name]
@@ -214,7 +214,7 @@ def _refuse_unknown(given: JsonObject, defaults: JsonObject, *, where: str) -> J
         name: {**defaults[name], **value}
         if name in {"pruning", "plateau", "proposing", "reference", "ensemble"}
         else value
-        for name, value in given.items()
+        for name, value in content.items()
     }
 
 
@@ -235,9 +235,9 @@ def _sort_changes(
         elif name in subject_fields:
             fixed.setdefault(SUBJECT, {})[name] = value
         else:
-            known = {*defaults, *subject_fields, *(f"{family}." for family in known_families)}
+            names = {*defaults, *subject_fields, *(f"{family}." for family in known_families)}
             raise InputError(
-                f"--set {name}: neither the plan nor a config has it; {suggest_names(name, known)}"
+                f"--set {name}: neither the plan nor a config has it; {suggest_names(name, names)}"
             )
     return of_plan, fixed
 
@@ -250,13 +250,13 @@ def _shares(field: str, shares: Any, changes: dict[str, Any]) -> Any:
     return shares
 
 
-def _one_line(error: ValidationError) -> str:
+def _error_text(error: ValidationError) -> str:
     parts = []
     for item in error.errors():
-        place = ".".join(map(str, item["loc"]))
+        location = ".".join(map(str, item["loc"]))
         cause = item.get("ctx", {}).get("error")
         if isinstance(cause, InputError):
             parts.append(str(cause))
         else:
-            parts.append(f"{place} is {item['input']!r}: {item['msg'].lower()}")
+            parts.append(f"{location} is {item['input']!r}: {item['msg'].lower()}")
     return "; ".join(parts)

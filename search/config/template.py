@@ -69,16 +69,16 @@ def _section(source: Mapping[str, Any], section: str, *, family: str, where: str
     fields = source.get(section) or {}
     if not isinstance(fields, Mapping):
         raise InputError(f"{where}: {section} is {fields!r}, expected fields with values")
-    known = set(family_named(family).config_type.__dataclass_fields__)
+    fields = set(family_named(family).config_type.__dataclass_fields__)
     if section == "training":
-        known |= {"epochs", "seed"}
+        fields |= {"epochs", "seed"}
     for name in fields:
-        if name not in known:
-            raise InputError(f"{where}: {section} has no field {name!r}; {suggest_names(name, known)}")
+        if name not in fields:
+            raise InputError(f"{where}: {section} has no field {name!r}; {suggest_names(name, fields)}")
     return dict(fields)
 
 
-def _refuse_others(given: Mapping[str, Any], known: tuple[str, ...], *, where: str) -> None:
-    for name in given:
-        if name not in known:
-            raise InputError(f"{where}: there is no {name!r}; {suggest_names(name, known)}")
+def _refuse_others(content: Mapping[str, Any], fields: tuple[str, ...], *, where: str) -> None:
+    for name in content:
+        if name not in fields:
+            raise InputError(f"{where}: there is no {name!r}; {suggest_names(name, fields)}")

@@ -68,5 +68,5 @@ def search_family(name: str) -> SearchFamily:
             uses_gpu=listed.uses_gpu,
             most_epochs=1,
         )
-    known = {**FAMILIES, **LIST_FAMILIES}
-    raise InputError(f"there is no model family {name!r}; {suggest_names(name, known)}")
+    families = {**FAMILIES, **LIST_FAMILIES}
+    raise InputError(f"there is no model family {name!r}; {suggest_names(name, families)}")

@@ -25,32 +25,34 @@ from search.report.parameters import value_text
 from search.results.schema import Results
 
 
-def comparison(standings: Sequence[ExperimentStatus]) -> str:
+def comparison(statuses: Sequence[ExperimentStatus]) -> str:
     """The whole text."""
-    parts = [figures_table(standings)]
-    settings = settings_table(standings)
+    parts = [figures_table(statuses)]
+    settings = settings_table(statuses)
     parts.append(settings or "Their settings are the same.")
-    first, *others = standings
+    first, *others = statuses
     lines = [paired_line(other, first) for other in others]
     parts.append("\n".join(lines))
     return "\n\n".join(parts)
 
 
-def figures_table(standings: Sequence[ExperimentStatus]) -> str:
+def figures_table(statuses: Sequence[ExperimentStatus]) -> str:
     """Loss and rmse of each, on valid and test."""
     rows = []
-    for one in standings:
-        results = one.results
+    for status in statuses:
+        results = status.results
         rows.append(
             [
-                one.name,
-                one.state,
-                what(one),
-                number(one.valid.loss),
-                number(one.valid.rmse),
-                number(one.test.loss),
-                number(one.test.rmse),
-                "-" if one.model is None or one.model.parameters is None else f"{one.model.parameters:,}",
+                status.name,
+                status.state,
+                what(status),
+                number(status.valid.loss),
+                number(status.valid.rmse),
+                number(status.test.loss),
+                number(status.test.rmse),
+                "-"
+                if status.model is None or status.model.parameters is None
+                else f"{status.model.parameters:,}",
                 "-" if results is None else f"{results.seconds.get('search', 0.0):.0f}",
                 "-" if results is None else f"{results.budget.usd:.2f}",
             ]
@@ -60,52 +62,54 @@ def figures_table(standings: Sequence[ExperimentStatus]) -> str:
     return text_table(header, rows, right=range(3, 10))
 
 
-def what(one: ExperimentStatus) -> str:
+def what(status: ExperimentStatus) -> str:
     """What a row's figures are of."""
-    if one.model is None:
+    if status.model is None:
         return "-"
-    ensemble = one.results.ensemble if one.results else None
-    return f"blend of {len(ensemble.members)}" if one.model is ensemble and ensemble else "one model"
+    ensemble = status.results.ensemble if status.results else None
+    return f"blend of {len(ensemble.members)}" if status.model is ensemble and ensemble else "one model"
 
 
-def settings_table(standings: Sequence[ExperimentStatus]) -> str:
+def settings_table(statuses: Sequence[ExperimentStatus]) -> str:
     """Only what differs between the cards; "" when nothing does."""
     configs = [
         {
-            **one.card.config,
-            "template": one.card.template,
-            "family": one.card.family,
-            "epochs": one.card.epochs,
-            "seed": one.card.seed,
-            "data": one.card.data,
-            "split": one.card.split,
+            **status.card.config,
+            "template": status.card.template,
+            "family": status.card.family,
+            "epochs": status.card.epochs,
+            "seed": status.card.seed,
+            "data": status.card.data,
+            "split": status.card.split,
         }
-        if one.card
+        if status.card
         else {}
-        for one in standings
+        for status in statuses
     ]
     names = sorted({name for config in configs for name in config})
     texts = {name: [value_text(config.get(name)) for config in configs] for name in names}
     rows = [[name, *values] for name, values in texts.items() if len(set(values)) > 1]
-    return text_table(["", *(one.name for one in standings)], rows, right=()) if rows else ""
+    return text_table(["", *(status.name for status in statuses)], rows, right=()) if rows else ""
 
 
-def paired_line(one: ExperimentStatus, other: ExperimentStatus) -> str:
+def paired_line(first: ExperimentStatus, second: ExperimentStatus) -> str:
     """``one`` against ``other`` on the ratings of valid, in a sentence."""
-    if one.results is None or other.results is None:
-        return f"{one.name} against {other.name}: not both have been run."
-    if one.results.split.fingerprint != other.results.split.fingerprint:
-        return f"{one.name} against {other.name}: not comparable, they were run on different data or splits."
+    if first.results is None or second.results is None:
+        return f"{first.name} against {second.name}: not both have been run."
+    if first.results.split.fingerprint != second.results.split.fingerprint:
+        return (
+            f"{first.name} against {second.name}: not comparable, they were run on different data or splits."
+        )
     try:
-        given, users = _valid_ratings(other.folder, other.results)
-        errors = [squared_errors(_valid_predictions(each), given) for each in (one, other)]
+        values, users = _valid_ratings(second.folder, second.results)
+        errors = [squared_errors(_valid_predictions(each), values) for each in (first, second)]
     except (InputError, OSError, ValueError, KeyError) as error:
-        return f"{one.name} against {other.name}: no paired test ({error})."
-    found = rmse_difference(errors[0], errors[1], seed=0, clusters=users)
-    verdict = "better" if found.below_zero else "worse" if found.low > 0 else "not told apart"
+        return f"{first.name} against {second.name}: no paired test ({error})."
+    difference = rmse_difference(errors[0], errors[1], seed=0, clusters=users)
+    verdict = "better" if difference.below_zero else "worse" if difference.low > 0 else "not told apart"
     return (
-        f"{one.name} against {other.name}, valid rmse: {found.value:+.4f} stars "
-        f"(95% interval {found.low:+.4f} to {found.high:+.4f}): {verdict}."
+        f"{first.name} against {second.name}, valid rmse: {difference.value:+.4f} stars "
+        f"(95% interval {difference.low:+.4f} to {difference.high:+.4f}): {verdict}."
     )
 
 
@@ -119,16 +123,16 @@ def _valid_ratings(folder: Path, results: Results) -> tuple[NDArray[np.float32],
     return valid.values, valid.users
 
 
-def _valid_predictions(one: ExperimentStatus) -> NDArray[np.float32]:
+def _valid_predictions(status: ExperimentStatus) -> NDArray[np.float32]:
     """Of its blend, or of its best trial."""
-    folders = {trial.spec.number: one.folder / trial.folder for trial in one.trials}
-    results, model = one.results, one.model
+    folders = {trial.spec.number: status.folder / trial.folder for trial in status.trials}
+    results, model = status.results, status.model
     if results is None or model is None:
-        raise InputError(f"{one.name} came to nothing")
+        raise InputError(f"{status.name} came to nothing")
     ensemble = results.ensemble
     if ensemble is not None and model is ensemble:
-        if (one.folder / ENSEMBLE_VALID).exists():
-            stars: NDArray[np.float32] = np.load(one.folder / ENSEMBLE_VALID, allow_pickle=False)
+        if (status.folder / ENSEMBLE_VALID).exists():
+            stars: NDArray[np.float32] = np.load(status.folder / ENSEMBLE_VALID, allow_pickle=False)
             return stars
         parts = [  # a run of an older version, without that file
             member.weight * np.load(folders[member.trial] / "valid.npy")
@@ -139,6 +143,6 @@ def _valid_predictions(one: ExperimentStatus) -> NDArray[np.float32]:
         blended: NDArray[np.float32] = np.clip(np.sum(parts, axis=0), low, high).astype(np.float32)
         return blended
     if model.trial is None:
-        raise InputError(f"{one.name} has no best trial")
+        raise InputError(f"{status.name} has no best trial")
     predictions: NDArray[np.float32] = np.load(folders[model.trial] / "valid.npy")
     return predictions

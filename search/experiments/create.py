@@ -26,17 +26,17 @@ MOST_SEEDS = 20
 def parse_modifications(text: str) -> JsonObject:
     """The JSON after --modifications. Raises InputError."""
     try:
-        found = json.loads(text)
+        value = json.loads(text)
     except json.JSONDecodeError as error:
         raise InputError(
             f"--modifications is not JSON ({error.msg} at character {error.pos + 1}): expected for example "
             '\'{"training": {"seed": 42}}\''
         ) from None
-    if not isinstance(found, dict):
+    if not isinstance(value, dict):
         raise InputError(
             f'--modifications is {text}, expected an object such as \'{{"training": {{"seed": 42}}}}\''
         )
-    return found
+    return value
 
 
 def create(
@@ -49,18 +49,18 @@ def create(
     split: str | None = None,
 ) -> Path:
     """Write the card of a new experiment; its path. Raises InputError for whatever is wrong with it."""
-    found = load_template(template, modifications)
-    config = make_config(found.family, found.config)
+    loaded = load_template(template, modifications)
+    config = make_config(loaded.family, loaded.config)
     if isinstance(config, HybridVaeConfig):
-        _refuse_unsafe(config, VAST, where=f"{name}, made from {found.name},")
+        _refuse_unsafe(config, VAST, where=f"{name}, made from {loaded.name},")
     card = ExperimentSpec(
         name=name,
-        template=found.name,
-        about=found.about,
-        family=found.family,
+        template=loaded.name,
+        about=loaded.about,
+        family=loaded.family,
         config=_plain(dataclasses.asdict(config)),
-        epochs=found.epochs,
-        seed=found.seed,
+        epochs=loaded.epochs,
+        seed=loaded.seed,
         modifications=modifications,
         data=data or "ml-100k",
         split=split or "random",
@@ -77,7 +77,7 @@ def seeds_of(card: ExperimentSpec, text: str | None) -> list[int]:
         numbers = [int(part) for part in text.split(",")]
     except ValueError:
         raise InputError(f"--seeds {text}: expected a number such as 3, or seeds such as 42,123,7") from None
-    seeds = numbers if "," in text else [card.seed + place for place in range(numbers[0])]
+    seeds = numbers if "," in text else [card.seed + index for index in range(numbers[0])]
     if not 1 <= len(seeds) <= MOST_SEEDS or len(set(seeds)) != len(seeds) or min(seeds) < 0:
         raise InputError(f"--seeds {text}: expected 1 to {MOST_SEEDS} different seeds of 0 or more")
     return seeds
@@ -109,7 +109,7 @@ def request_of(
     numbers = seeds_of(card, seeds)
     specs = tuple(
         TrialSpec(
-            number=place,
+            number=index,
             name=f"{name}, seed {seed}",
             family=card.family,
             config=config,
@@ -118,7 +118,7 @@ def request_of(
             prunable=False,
             origin="experiment",
         )
-        for place, seed in enumerate(numbers)
+        for index, seed in enumerate(numbers)
     )
     settings = {
         "name": name,
@@ -153,7 +153,7 @@ def _inside_bounds(card: ExperimentSpec, source: DataSpec) -> tuple[JsonObject, 
 
 def _refuse_unsafe(config: HybridVaeConfig, shape: DataShape, *, where: str) -> None:
     """Raises InputError that lists every broken bound but the count of parameters, which is scaled into."""
-    broken = [one for one in violations(config, shape) if one.field != "parameters"]
+    broken = [violation for violation in violations(config, shape) if violation.field != "parameters"]
     if broken:
         reasons = "; ".join(map(str, broken))
         raise InputError(f"{where} is outside the safe bounds: {reasons}. Bring what is named inside")

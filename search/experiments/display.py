@@ -15,23 +15,23 @@ from search.results import summary_text
 
 def list_text(home: Path) -> str:
     """Every experiment, the oldest first."""
-    found = experiment_statuses(home)
-    if not found:
+    statuses = experiment_statuses(home)
+    if not statuses:
         command = "python search/experiment.py create hybrid_vae_optimized NAME"
         return f"there are no experiments in {home}; make one: {command}"
     rows = [
         [
-            one.name,
-            one.state,
-            one.card.template if one.card else "",
-            "" if one.started is None else time.strftime("%Y-%m-%d %H:%M", time.gmtime(one.started)),
-            what(one),
-            number(one.valid.loss),
-            number(one.valid.rmse),
-            number(one.test.loss),
-            number(one.test.rmse),
+            status.name,
+            status.state,
+            status.card.template if status.card else "",
+            "" if status.started is None else time.strftime("%Y-%m-%d %H:%M", time.gmtime(status.started)),
+            what(status),
+            number(status.valid.loss),
+            number(status.valid.rmse),
+            number(status.test.loss),
+            number(status.test.rmse),
         ]
-        for one in found
+        for status in statuses
     ]
     header = ["name", "state", "template", "started (UTC)", "figures of", "valid loss", "valid rmse",
               "test loss", "test rmse"]  # fmt: skip
@@ -40,11 +40,11 @@ def list_text(home: Path) -> str:
 
 def show_text(home: Path, name: str) -> str:
     """The card, and what came of it."""
-    one = experiment_status(home, name)
-    assert one.card is not None
-    card = yaml.safe_dump(one.card.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
-    if one.results is not None:
-        return f"{card}\n{summary_text(one.results, one.folder)}"
-    if one.state == "created":
+    status = experiment_status(home, name)
+    assert status.card is not None
+    card = yaml.safe_dump(status.card.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+    if status.results is not None:
+        return f"{card}\n{summary_text(status.results, status.folder)}"
+    if status.state == "created":
         return f"{card}\nnot run yet: python search/experiment.py run {name}"
-    return f"{card}\n{one.state}: go on with python search/experiment.py run {name} --resume"
+    return f"{card}\n{status.state}: go on with python search/experiment.py run {name} --resume"

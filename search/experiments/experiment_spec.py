@@ -80,8 +80,8 @@ def read_spec(home: Path, name: str) -> ExperimentSpec:
     try:
         content = yaml.safe_load(path.read_text())
     except FileNotFoundError:
-        known = [card.stem for card in spec_paths(home)]
-        hint = suggest_names(name, known) if known else "make one with: python search/experiment.py create"
+        names = [card.stem for card in spec_paths(home)]
+        hint = suggest_names(name, names) if names else "make one with: python search/experiment.py create"
         raise InputError(f"there is no experiment {name!r} in {home / FOLDER}; {hint}") from None
     except (yaml.YAMLError, OSError, UnicodeDecodeError) as error:
         raise InputError(f"{path} is not readable YAML: {' '.join(str(error).split())}") from None
@@ -89,8 +89,8 @@ def read_spec(home: Path, name: str) -> ExperimentSpec:
         return ExperimentSpec.model_validate(content)
     except ValidationError as error:
         first = error.errors()[0]
-        place = ".".join(map(str, first["loc"])) or "it"
-        raise InputError(f"{path}: {place}: {first['msg']}") from None
+        location = ".".join(map(str, first["loc"])) or "it"
+        raise InputError(f"{path}: {location}: {first['msg']}") from None
 
 
 def spec_paths(home: Path) -> list[Path]:

@@ -37,30 +37,34 @@ class Review:
 
 def parse_since(text: str) -> float:
     """``12h``, ``7d``, ``2w`` or ``1m`` as seconds. Raises InputError."""
-    found = re.fullmatch(r"(\d+(?:\.\d+)?)([hdwm])", text.strip())
-    if not found or float(found[1]) <= 0:
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)([hdwm])", text.strip())
+    if not match or float(match[1]) <= 0:
         raise InputError(f"--since {text}: expected a time such as 24h, 7d, 2w or 1m (a month of 30 days)")
-    return float(found[1]) * UNITS[found[2]]
+    return float(match[1]) * UNITS[match[2]]
 
 
 def review(home: Path, *, since_s: float, now: float) -> Review:
     """Searches and experiments of the last ``since_s`` seconds."""
     everything = [*search_statuses(home), *experiment_statuses(home)]
     since = now - since_s
-    ran = [one for one in everything if one.started is not None and one.started >= since]
-    earlier = [one for one in everything if one.started is not None and one.started < since]
-    waiting = [one for one in everything if one.state == "created" and _created(one) >= since]
+    ran = [status for status in everything if status.started is not None and status.started >= since]
+    earlier = [status for status in everything if status.started is not None and status.started < since]
+    waiting = [status for status in everything if status.state == "created" and _created(status) >= since]
     learnt, ideas = [], []
     for group in _same_data(ran):
-        learnt += _learnt(group, [one for one in earlier if _data(one) == _data(group[0])])
+        learnt += _learnt(group, [status for status in earlier if _data(status) == _data(group[0])])
         ideas += _ideas(group)
     ideas += [
-        f"{one.name} is unfinished: go on with it ({_resume(one)})." for one in ran if one.state != "finished"
+        f"{status.name} is unfinished: go on with it ({_resume(status)})."
+        for status in ran
+        if status.state != "finished"
     ]
-    ideas += [f"{one.name} has not been run: python search/experiment.py run {one.name}" for one in waiting]
+    ideas += [
+        f"{status.name} has not been run: python search/experiment.py run {status.name}" for status in waiting
+    ]
     if not ran and not waiting:
         ideas.append("Nothing was run: python search/breakthrough.py")
-    ordered = sorted(ran, key=lambda one: one.started or 0.0)
+    ordered = sorted(ran, key=lambda status: status.started or 0.0)
     return Review(since, now, tuple(ordered), tuple(waiting), tuple(learnt), tuple(dict.fromkeys(ideas)))
 
 
@@ -75,18 +79,18 @@ def _learnt(group: Sequence[ExperimentStatus], earlier: Sequence[ExperimentStatu
         f"{where}: the best is {best.name}, valid loss {best.valid.loss:.4f}, rmse {best.valid.rmse:.4f}"
         + (f"; test loss {best.test.loss:.4f}, rmse {best.test.rmse:.4f}." if best.test.rmse else ".")
     ]
-    before = min((_rmse(one) for one in earlier), default=math.inf)
+    before = min((_rmse(status) for status in earlier), default=math.inf)
     if math.isfinite(before):
         change = _rmse(best) - before
         word = "below" if change < 0 else "above"
         lines.append(
             f"{where}: that is {abs(change):.4f} stars of valid rmse {word} the best before this time."
         )
-    for one in group:
-        for entry in one.results.comparisons if one.results and len(one.trials) > 1 else ():
+    for status in group:
+        for entry in status.results.comparisons if status.results and len(status.trials) > 1 else ():
             if entry.metric == "rmse" and (entry.a, entry.b) == ("ensemble", "best"):
                 verdict = "pays" if entry.better else "cannot be told from its best member"
-                lines.append(f"{one.name}: blending {verdict} (test rmse {entry.difference:+.4f} stars).")
+                lines.append(f"{status.name}: blending {verdict} (test rmse {entry.difference:+.4f} stars).")
     trials = _trials(group)
     parameters = varied(trials)
     weights = importances(trials, parameters)
@@ -124,15 +128,18 @@ def _ideas(group: Sequence[ExperimentStatus]) -> list[str]:
     failed = sum(trial.status is TrialStatus.FAILED for trial in trials)
     if failed:
         ideas.append(f"{failed} trials failed: their reasons stand in the reports.")
-    singles = [one for one in group if one.card and len(one.trials) == 1 and one.state == "finished"]
+    singles = [
+        status for status in group if status.card and len(status.trials) == 1 and status.state == "finished"
+    ]
     if singles:
-        one = min(singles, key=_rmse)
+        status = min(singles, key=_rmse)
         ideas.append(
-            f"{one.name} is one seed: create it again and run it with --seeds 3, which makes an ensemble too."
+            f"{status.name} was run with one seed: create it again and run it with --seeds 3, "
+            "which also builds an ensemble."
         )
-    for one in group:
-        if one.results is not None:
-            ideas += _unmeasured(one.results)
+    for status in group:
+        if status.results is not None:
+            ideas += _unmeasured(status.results)
     return ideas
 
 
@@ -146,9 +153,9 @@ def _of_the_best(best: TrialResult, trials: Sequence[TrialResult]) -> list[str]:
     for parameter in varied(trials):
         if parameter.options or parameter.name in ("seed",) or len(parameter.values) < 5:
             continue
-        place = parameter.place(best.spec.config)
-        if place <= EDGE or place >= 1 - EDGE:
-            end = "low" if place <= EDGE else "high"
+        position = parameter.position(best.spec.config)
+        if position <= EDGE or position >= 1 - EDGE:
+            end = "low" if position <= EDGE else "high"
             value = value_text(best.spec.config[parameter.name])
             ideas.append(
                 f"The best {parameter.name} ({value}) lies at the {end} end of what was tried: "
@@ -167,19 +174,19 @@ def _unmeasured(results: Results) -> list[str]:
 
 def _same_data(ran: Sequence[ExperimentStatus]) -> list[list[ExperimentStatus]]:
     groups: dict[tuple[str, str], list[ExperimentStatus]] = {}
-    for one in ran:
-        if one.results is not None:
-            groups.setdefault(_data(one), []).append(one)
+    for status in ran:
+        if status.results is not None:
+            groups.setdefault(_data(status), []).append(status)
     return list(groups.values())
 
 
-def _data(one: ExperimentStatus) -> tuple[str, str]:
-    return (one.results.dataset.name, one.results.split.protocol) if one.results else ("", "")
+def _data(status: ExperimentStatus) -> tuple[str, str]:
+    return (status.results.dataset.name, status.results.split.protocol) if status.results else ("", "")
 
 
 def _trials(group: Sequence[ExperimentStatus]) -> list[TrialResult]:
     """Trials of the family that most of them are of."""
-    trials = [trial for one in group for trial in one.trials]
+    trials = [trial for status in group for trial in status.trials]
     families = Counter(trial.spec.family for trial in trials)
     subject = families.most_common(1)[0][0] if families else ""
     return [trial for trial in trials if trial.spec.family == subject]
@@ -192,15 +199,15 @@ def _is_sign(kind: EventKind) -> bool:
     )  # fmt: skip
 
 
-def _rmse(one: ExperimentStatus) -> float:
-    return math.inf if one.valid.rmse is None else one.valid.rmse
+def _rmse(status: ExperimentStatus) -> float:
+    return math.inf if status.valid.rmse is None else status.valid.rmse
 
 
-def _created(one: ExperimentStatus) -> float:
-    return dt.datetime.fromisoformat(one.card.created).timestamp() if one.card else 0.0
+def _created(status: ExperimentStatus) -> float:
+    return dt.datetime.fromisoformat(status.card.created).timestamp() if status.card else 0.0
 
 
-def _resume(one: ExperimentStatus) -> str:
-    if one.card is not None:
-        return f"python search/experiment.py run {one.name} --resume"
-    return f"python search/breakthrough.py --out {one.folder} --resume"
+def _resume(status: ExperimentStatus) -> str:
+    if status.card is not None:
+        return f"python search/experiment.py run {status.name} --resume"
+    return f"python search/breakthrough.py --out {status.folder} --resume"

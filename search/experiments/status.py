@@ -63,13 +63,13 @@ def any_status(home: Path, name: str) -> ExperimentStatus:
 
 def experiment_statuses(home: Path) -> list[ExperimentStatus]:
     """All experiments, the oldest card first; a broken card is left out of no list."""
-    found = []
+    statuses = []
     for path in spec_paths(home):
         try:
-            found.append(experiment_status(home, path.stem))
+            statuses.append(experiment_status(home, path.stem))
         except InputError:
-            found.append(ExperimentStatus(path.stem, run_path(home, path.stem), "unreadable"))
-    return sorted(found, key=lambda standing: standing.card.created if standing.card else "")
+            statuses.append(ExperimentStatus(path.stem, run_path(home, path.stem), "unreadable"))
+    return sorted(statuses, key=lambda status: status.card.created if status.card else "")
 
 
 def search_statuses(home: Path) -> list[ExperimentStatus]:

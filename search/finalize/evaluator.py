@@ -53,7 +53,7 @@ class Evaluator:
         )
 
     @property
-    def known(self) -> Ratings:
+    def known_ratings(self) -> Ratings:
         """What is known of users and items to whoever predicts: train, valid, and what is folded in."""
         split = self.split
         return self.dataset.ratings.take(np.sort(np.concatenate([split.train, split.valid, split.fold_in])))
@@ -78,9 +78,10 @@ class Evaluator:
         """(n,) stars: how far each of ``ratings`` lies around its prediction by the weighted ``members``'
         posteriors, NaN beyond a sample; None where no member has one."""
         having = [
-            (weight, own)
+            (weight, deviations)
             for path, weight in members
-            if (own := scorer_deviations(self._scorer(path), ratings, histories=self.folded_in)) is not None
+            if (deviations := scorer_deviations(self._scorer(path), ratings, histories=self.folded_in))
+            is not None
         ]
         return mean_deviations(having, ratings.scale)
 
@@ -94,16 +95,18 @@ def seen_ratings(dataset: Dataset, split: Split) -> Ratings:
 
 
 def rating_predictor(
-    members: Sequence[ReleaseMember], known: Ratings, correction: Correction | None
+    members: Sequence[ReleaseMember], ratings: Ratings, correction: Correction | None
 ) -> Callable[[int, IntArray], NDArray[np.float32]]:
     """The stars that a release of ``members`` would give a user's items, their state from ``known``."""
-    histories = make_histories(known)
+    histories = make_histories(ratings)
     opened = tuple(
-        LoadedMember(one.name, one.weight, family_named(one.packed.family).scorer(one.packed, histories))
-        for one in members
+        LoadedMember(
+            member.name, member.weight, family_named(member.packed.family).scorer(member.packed, histories)
+        )
+        for member in members
     )
     stars = RatingEnsemble(
-        opened, known.scale, None if correction is None else LoadedCorrection.of(correction, known)
+        opened, ratings.scale, None if correction is None else LoadedCorrection.of(correction, ratings)
     )
     return lambda user, items: stars.rate(
         stars.states(UserState(user, histories(user), needs_fold_in=False)), items

@@ -86,11 +86,11 @@ class Finalizer:
         split: Split,
         *,
         lists: ListValidation | None = None,
-        say: Callable[[str], None],
+        log: Callable[[str], None],
         seconds_left: Callable[[], float] = lambda: math.inf,
         reserve: float = 0.0,
     ) -> None:
-        self._run, self._plan, self._lists, self._say = run, plan, lists, say
+        self._run, self._plan, self._lists, self._log = run, plan, lists, log
         self._seconds_left, self._reserve = seconds_left, reserve
         self._judge = Evaluator.of(dataset, split)
         self._valid = self._judge.slice("valid")
@@ -105,18 +105,18 @@ class Finalizer:
         finished = FinishedRun(results)
         usable = selection.usable(trials, self._run)
         if not usable:
-            self._say("no trial came to anything: there is no ensemble and no release")
+            self._log("no trial came to anything: there is no ensemble and no release")
             return finished
         with finished.timed("ensemble"):
             members, blend, valid_stars = self._blend(usable)
         retrained = self._plan.retrain_on_valid
         if retrained:
             seconds = retrain_seconds(_judged_on_test(usable, members), self._judge.split, ("train", "valid"))
-            retrained = self._fits("retraining on train and valid", seconds, keep=self._reserve)
+            retrained = self._fits("retraining on train and valid", seconds, margin=self._reserve)
         with finished.timed("lists"):
-            lists = choose_lists(trials, self._lists, self._plan, self._judge.dataset, say=self._say)
+            lists = choose_lists(trials, self._lists, self._plan, self._judge.dataset, log=self._log)
             results.lists = lists_result(lists.report(), trials)
-        models = ModelResults(self._run, self._judge, retrained=retrained, say=self._say)
+        models = ModelResults(self._run, self._judge, retrained=retrained, log=self._log)
         packer = ReleasePacker(
             self._run,
             self._judge,
@@ -124,7 +124,7 @@ class Finalizer:
             valid_stars,
             lists=lists,
             seed=derive_seed(self._plan.seed, "ranker"),
-            say=self._say,
+            log=self._log,
         )
         with finished.timed("release"):
             parts = [
@@ -133,7 +133,7 @@ class Finalizer:
             ]
             packer.choose_mix(parts)
             if self._seconds_left() < self._reserve / 2:
-                self._say("little of the budget is left: a release is made before test is looked at")
+                self._log("little of the budget is left: a release is made before test is looked at")
                 finished.release = packer.final(
                     parts, metrics=metrics_card(results), trained_on=("train", "valid")
                 )
@@ -143,15 +143,15 @@ class Finalizer:
             self._release(models, members, packer, parts, retrained, finished)
         return finished
 
-    def _fits(self, what: str, seconds: float, *, keep: float = 0.0) -> bool:
+    def _fits(self, what: str, seconds: float, *, margin: float = 0.0) -> bool:
         """Whether ``what`` fits into what is left of the budget without the seconds to ``keep``; prints where
         it is left out."""
-        left = self._seconds_left() - keep
-        if seconds <= left:
+        remaining = self._seconds_left() - margin
+        if seconds <= remaining:
             return True
-        self._say(
-            f"left out: {what} (about {seconds:.0f} s by the trials' own times, {max(left, 0):.0f} s of the "
-            "budget are left for it); the release is made of what there is"
+        self._log(
+            f"left out: {what} (about {seconds:.0f} s by the trials' times, the budget leaves "
+            f"{max(remaining, 0):.0f} s); the release is made of what there is"
         )
         return False
 
@@ -165,12 +165,12 @@ class Finalizer:
             blend = fit_corrected(predictions, self._valid, train, seed=seed)
         else:
             blend = fit_blend(predictions, self._valid.values, seed=seed, weights=self._valid.weights)
-        kept = [index for index, weight in enumerate(blend.weights) if weight > 0]
-        self._say(f"ensemble of {len(kept)} of {len(pool)} candidates by {blend.name}")
-        blend = replace(blend, weights=blend.weights[kept])
-        stars = blend.predict(predictions[kept], self._valid, train)
+        selected = [index for index, weight in enumerate(blend.weights) if weight > 0]
+        self._log(f"ensemble of {len(selected)} of {len(pool)} candidates by {blend.name}")
+        blend = replace(blend, weights=blend.weights[selected])
+        stars = blend.predict(predictions[selected], self._valid, train)
         selection.save_ensemble(self._run, stars)
-        return [pool[index] for index in kept], blend, stars
+        return [pool[index] for index in selected], blend, stars
 
     def _evaluate_on_test(
         self,
@@ -203,8 +203,8 @@ class Finalizer:
             for key, model in rating_models(results).items()
             if model.trial is not None
         } | {"ensemble": stars}
-        known = np.concatenate([judge.split.train, judge.split.fold_in])
-        compare_models(results, test, finished.test_stars, train=judge.dataset.ratings.take(known))
+        rows = np.concatenate([judge.split.train, judge.split.fold_in])
+        compare_models(results, test, finished.test_stars, train=judge.dataset.ratings.take(rows))
         intervals = calibrate_intervals(
             judge,
             blend.weights.tolist(),
@@ -217,7 +217,7 @@ class Finalizer:
         gate = judge.slice("gate")
         if len(gate):
             rows = np.stack([judge.predict(models.judged_member(trial), gate) for trial in members])
-            finished.gate_stars = blend.predict(rows, gate, judge.known)
+            finished.gate_stars = blend.predict(rows, gate, judge.known_ratings)
         return intervals
 
     def _release(
@@ -248,7 +248,7 @@ class Finalizer:
             )
             note = figures.sample_note()
             if note:
-                self._say(note)
+                self._log(note)
             results.recommender = RecommenderResult(
                 name="recommender", test=Metrics.of(figures.values()), note=note
             )
@@ -268,7 +268,7 @@ class Finalizer:
         if plan.objective != "rating" and judge.split.protocol != PROTOCOL:
             with finished.timed("list_check"):
                 checked = check_lists(
-                    judge.dataset, seed=derive_seed(plan.seed, "ranker"), say=self._say, at=plan.at
+                    judge.dataset, seed=derive_seed(plan.seed, "ranker"), log=self._log, at=plan.at
                 )
             if checked is not None:
                 results.list_check = checked.metrics()
@@ -283,7 +283,7 @@ class Finalizer:
                     [part.weight for part in parts],
                     judge.dataset,
                     judge.split,
-                    say=self._say,
+                    log=self._log,
                 )
             epochs = {part.name: trial.best_epoch for part, trial in zip(parts, members, strict=True)}
             results.refit = {"trained_on": list(slices), "epochs": epochs}

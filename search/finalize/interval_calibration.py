@@ -60,7 +60,7 @@ def calibrate_intervals(
         intervals,
         test_stars,
         test,
-        user_activity(judge.known),
+        user_activity(judge.known_ratings),
         judge.deviations(list(zip(judged, weights, strict=True)), test),
     )
     return CalibratedIntervals(intervals, deviations, rating_interval_summary(intervals, bands))

@@ -28,7 +28,7 @@ MAX_USERS = 1_000
 
 
 def check_lists(
-    dataset: Dataset, *, seed: int, say: Callable[[str], None], at: Sequence[int] = (10,)
+    dataset: Dataset, *, seed: int, log: Callable[[str], None], at: Sequence[int] = (10,)
 ) -> JudgedListsResult | None:
     """Test figures of blended lists on a per-user split of ``dataset``.
 
@@ -49,19 +49,19 @@ def check_lists(
         part = dataset if len(chosen) == len(users) else replace(dataset, ratings=dataset.ratings.take(rows))
         split = make_split(part, PROTOCOL, seed=seed)
     except InputError as error:
-        say(f"lists were not checked on a {PROTOCOL} split: {error}")
+        log(f"lists were not checked on a {PROTOCOL} split: {error}")
         return None
-    known = part.ratings.take(np.sort(np.concatenate([split.train, split.valid])))
+    train_ratings = part.ratings.take(np.sort(np.concatenate([split.train, split.valid])))
     test = part.ratings.take(split.test)
     features = dataset.item_features
-    validation = ListValidation.of(known, shape="random", seed=seed, item_features=features, draws=2)
+    validation = ListValidation.of(train_ratings, shape="random", seed=seed, item_features=features, draws=2)
     selection = blend_lists(judge_starts(validation), validation)
-    ranker = selection.fit(known, seed=seed)
+    ranker = selection.fit(train_ratings, seed=seed)
     judged = np.unique(test.users).astype(np.int64)
-    lists = best_of(unseen_scores(ranker, ListData(known), judged, known=True), max(at))
-    counts = np.bincount(known.items, minlength=known.item_count)
+    lists = best_of(unseen_scores(ranker, ListData(train_ratings), judged, known=True), max(at))
+    counts = np.bincount(train_ratings.items, minlength=train_ratings.item_count)
     figures = list_intervals(lists, judged, test, counts=counts, at=at)
-    say(
+    log(
         f"lists on a {PROTOCOL} split of {len(judged)} people: "
         f"P@10 {figures['precision_at_10'].value:.4f}, NDCG@10 {figures['ndcg_at_10'].value:.4f}"
     )

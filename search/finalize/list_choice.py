@@ -23,7 +23,7 @@ def choose_lists(
     plan: SearchPlan,
     dataset: Dataset,
     *,
-    say: Callable[[str], None],
+    log: Callable[[str], None],
 ) -> ListSelection:
     """What the release's lists come from.
 
@@ -38,9 +38,9 @@ def choose_lists(
         return fixed_lists(dataset.item_features)
     trials = list_trials(results)
     if not trials and not lists.impossible:
-        say("no list trial ended: lists are a blend of the families' own starting points")
-        trials = judge_starts(lists, progress=say)
-    chosen = blend_lists(trials, lists, max_milliseconds=plan.max_milliseconds, progress=say)
+        log("no list trial ended: lists are a blend of the families' own starting points")
+        trials = judge_starts(lists, progress=log)
+    chosen = blend_lists(trials, lists, max_milliseconds=plan.max_milliseconds, progress=log)
     return replace(chosen, positives=dataset.positives)
 
 

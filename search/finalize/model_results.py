@@ -33,8 +33,8 @@ class ModelResults:
         say: Prints a line.
     """
 
-    def __init__(self, run: Path, judge: Evaluator, *, retrained: bool, say: Callable[[str], None]) -> None:
-        self._run, self._judge, self._retrained, self._say = run, judge, retrained, say
+    def __init__(self, run: Path, judge: Evaluator, *, retrained: bool, log: Callable[[str], None]) -> None:
+        self._run, self._judge, self._retrained, self._log = run, judge, retrained, log
         self._valid, self._test = judge.slice("valid"), judge.slice("test")
         self._results: dict[int, ModelResult] = {}
         self._stars: dict[int, NDArray[np.float32]] = {}
@@ -48,7 +48,7 @@ class ModelResults:
         if not self._retrained:
             return self.member(trial)
         folder, judge = self._run / WITH_VALID, self._judge
-        return retrain(folder, trial, judge.dataset, judge.split, ("train", "valid"), say=self._say)
+        return retrain(folder, trial, judge.dataset, judge.split, ("train", "valid"), log=self._log)
 
     def optional(self, trial: TrialResult | None) -> ModelResult | None:
         """``result`` of ``trial``, None without one."""
@@ -84,7 +84,7 @@ class ModelResults:
         """Figures of the blend, and its (test rows,) stars; ``valid_stars`` are its stars of valid."""
         singles = [self.result(trial) for trial in members]
         stars = np.stack([self._stars[trial.spec.number] for trial in members])
-        blended = blend.predict(stars, self._test, self._judge.known)
+        blended = blend.predict(stars, self._test, self._judge.known_ratings)
         kl = blend.kl([trial.kl for trial in members])
         test_kl = blend.kl([metrics_on(single, "test").kl or 0.0 for single in singles])
         weights = zip(members, blend.weights, strict=True)

@@ -63,13 +63,13 @@ class ReleasePacker:
         *,
         lists: ListSelection,
         seed: int,
-        say: Callable[[str], None],
+        log: Callable[[str], None],
     ) -> None:
         self._run, self._judge, self._seed = run, judge, seed
         self._selection = lists
         self._rankers: dict[frozenset[str], Ranker] = {}
         self._mix = RANKER_ONLY
-        self._say = say
+        self._log = log
         self._blend, self._valid_stars = blend, valid_stars
         self.calibrated: CalibratedIntervals | None = None
 
@@ -79,7 +79,7 @@ class ReleasePacker:
         rate = rating_predictor(members, train, self._blend.correction)
         on_train = self._selection.fit(train, seed=self._seed)
         self._mix = choose_list_blend(on_train, rate, train, valid, seed=self._seed)
-        self._say(
+        self._log(
             f"lists: {self._selection.family} x {self._mix.ranking_weight:g} "
             f"+ predicted rating x {self._mix.rating_weight:g}, by NDCG@10 on valid"
         )
@@ -108,7 +108,7 @@ class ReleasePacker:
             shutil.rmtree(folder, ignore_errors=True)
         self._pack(new, members, trained_on, metrics)
         if target.exists():
-            keep_identity(target, new)
+            reuse_identity(target, new)
             target.rename(old)
         new.rename(target)
         shutil.rmtree(old, ignore_errors=True)
@@ -147,12 +147,14 @@ class ReleasePacker:
         )
 
 
-def keep_identity(before: Path, after: Path) -> None:
+def reuse_identity(before: Path, after: Path) -> None:
     """``after`` takes over the manifest of ``before`` where only the time of making differs: what was
     packed once more is no other release, neither for the registry nor for the gate."""
     with suppress(InputError):
         manifests = [read_manifest(folder) for folder in (before, after)]
-        first, second = (one.model_copy(update={"created": "", "release_id": ""}) for one in manifests)
+        first, second = (
+            manifest.model_copy(update={"created": "", "release_id": ""}) for manifest in manifests
+        )
         if first == second:
             shutil.copyfile(before / "manifest.json", after / "manifest.json")
 

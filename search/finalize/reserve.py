@@ -30,7 +30,9 @@ def finish_seconds(
     """Seconds to keep back for what ``plan`` does after the search: ``finish_minutes``, times how much slower
     the machine has become, and the ensemble's size in trials, taken from the slowest that have ended, for
     each of retraining and refit."""
-    usable = sorted((one for one in results if one.rmse is not None), key=lambda one: -one.seconds)
+    usable = sorted(
+        (result for result in results if result.rmse is not None), key=lambda result: -result.seconds
+    )
     members = usable[: plan.ensemble.size]
     seconds = 60 * plan.finish_minutes * slowdown
     if plan.retrain_on_valid:

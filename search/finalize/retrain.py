@@ -34,31 +34,31 @@ def refit_members(
     dataset: Dataset,
     split: Split,
     *,
-    say: Callable[[str], None],
+    log: Callable[[str], None],
 ) -> tuple[list[ReleaseMember], tuple[SliceName, ...]]:
     """The members trained on all slices, with their weights, and the slices. Goes on where it was cut."""
     slices: tuple[SliceName, ...] = tuple(name for name in SLICES if len(split.rows(name)))
     parts = []
     for result, weight in zip(members, weights, strict=True):
-        folder = retrain(run / FOLDER, result, dataset, split, slices, say=say)
+        folder = retrain(run / FOLDER, result, dataset, split, slices, log=log)
         parts.append(release_member(folder, result, weight=float(weight)))
     return parts, slices
 
 
 def retrain(
-    place: Path,
+    root: Path,
     result: TrialResult,
     dataset: Dataset,
     split: Split,
     slices: Sequence[SliceName],
     *,
-    say: Callable[[str], None],
+    log: Callable[[str], None],
 ) -> Path:
     """The packed member of ``result``'s trial, trained on ``slices``; one that is there already stays."""
-    folder = place / f"{result.spec.number:04d}"
+    folder = root / f"{result.spec.number:04d}"
     if not (folder / RESULT).exists():
         assert result.best_epoch is not None
-        say(f"{place.name}: trial {result.spec.number} on {', '.join(slices)}, {result.best_epoch} epochs")
+        log(f"{root.name}: trial {result.spec.number} on {', '.join(slices)}, {result.best_epoch} epochs")
         rows = np.sort(np.concatenate([split.rows(name) for name in slices]))
         data = TrainingData(
             train=dataset.ratings.take(rows),

@@ -85,8 +85,8 @@ def _budget(results: Results, trials: list[TrialResult], meter: Meter, now: floa
 def _all_events(folder: RunFolder, results: list[TrialResult]) -> list[RunEvent]:
     """The journal's events with the trials' own (which know what came of an action), each once."""
     of_trials = [event for result in results for event in result.events]
-    known = {(event.trial, event.epoch, event.kind) for event in of_trials}
-    others = [event for event in folder.events() if (event.trial, event.epoch, event.kind) not in known]
+    recorded = {(event.trial, event.epoch, event.kind) for event in of_trials}
+    others = [event for event in folder.events() if (event.trial, event.epoch, event.kind) not in recorded]
     return sorted(others + of_trials, key=lambda event: event.at)
 
 

@@ -18,10 +18,10 @@ def sample_lists(recommender: Recommender, dataset: Dataset, *, count: int = 6) 
     """Lists of users spread evenly from the least to the most active."""
     histories = recommender.release.histories
     activity = np.diff(histories.ends)
-    known = np.flatnonzero(activity)
-    if len(known) == 0:
+    active = np.flatnonzero(activity)
+    if len(active) == 0:
         return []
-    ranked = known[np.argsort(activity[known], kind="stable")]
+    ranked = active[np.argsort(activity[active], kind="stable")]
     ranks = np.linspace(0.1, 0.95, min(count, len(ranked))) * (len(ranked) - 1)
     users = [int(ranked[int(rank)]) for rank in ranks]
     answers = recommender.recommend([Query(user=user) for user in users])

@@ -20,7 +20,7 @@ ENSEMBLE_VALID = "ensemble-valid.npy"  # of the run
 
 def usable(results: Sequence[TrialResult], run: Path) -> list[TrialResult]:
     """Trials with a packed member and its predictions, best rmse on valid first."""
-    found = [
+    candidates = [
         result
         for result in results
         if result.rmse is not None
@@ -28,7 +28,7 @@ def usable(results: Sequence[TrialResult], run: Path) -> list[TrialResult]:
         and (run / result.folder / VALID).exists()
         and (run / result.folder / MEMBER).is_dir()
     ]
-    return sorted(found, key=lambda result: (result.rmse, result.spec.number))
+    return sorted(candidates, key=lambda result: (result.rmse, result.spec.number))
 
 
 def best_of(results: Sequence[TrialResult], *origins: str) -> TrialResult | None:
@@ -38,8 +38,8 @@ def best_of(results: Sequence[TrialResult], *origins: str) -> TrialResult | None
 
 def best_searched(results: Sequence[TrialResult]) -> TrialResult | None:
     """What the search found: any trial that is no yardstick; a yardstick where there is nothing else."""
-    found = best_of(results, "formula", "template", "start-from", "search", "experiment")
-    return found or (results[0] if results else None)
+    best = best_of(results, "formula", "template", "start-from", "search", "experiment")
+    return best or (results[0] if results else None)
 
 
 def best_of_family(results: Sequence[TrialResult], family: str) -> TrialResult | None:
@@ -49,11 +49,11 @@ def best_of_family(results: Sequence[TrialResult], family: str) -> TrialResult |
 
 def best_baselines(results: Sequence[TrialResult]) -> dict[str, TrialResult]:
     """The best trial of each family that was tuned as a yardstick."""
-    found: dict[str, TrialResult] = {}
+    best_by_family: dict[str, TrialResult] = {}
     for result in results:
         if result.spec.origin == "baseline":
-            found.setdefault(result.spec.family, result)
-    return found
+            best_by_family.setdefault(result.spec.family, result)
+    return best_by_family
 
 
 def formula(results: Sequence[TrialResult]) -> TrialResult | None:
@@ -67,8 +67,10 @@ def formula_recalibrated(results: Sequence[TrialResult]) -> TrialResult | None:
 
 
 def _reference(results: Sequence[TrialResult], normalisation: str) -> TrialResult | None:
-    own = (result for result in results if result.spec.origin == "reference")
-    return next((result for result in own if result.spec.config["normalisation"] == normalisation), None)
+    references = (result for result in results if result.spec.origin == "reference")
+    return next(
+        (result for result in references if result.spec.config["normalisation"] == normalisation), None
+    )
 
 
 def candidates(results: Sequence[TrialResult], limits: EnsembleOptions) -> list[TrialResult]:
@@ -77,14 +79,14 @@ def candidates(results: Sequence[TrialResult], limits: EnsembleOptions) -> list[
     Each family's best comes first, then the rest by rmse: another family helps a blend more than another
     seed does. The blend gives weight 0 to who does not help.
     """
-    taken: dict[str, int] = {}
+    counts: dict[str, int] = {}
     firsts: list[TrialResult] = []
     others: list[TrialResult] = []
     for result in results:
-        count = taken.get(result.spec.family, 0)
+        count = counts.get(result.spec.family, 0)
         if count >= limits.per_family:
             continue
-        taken[result.spec.family] = count + 1
+        counts[result.spec.family] = count + 1
         (firsts if count == 0 else others).append(result)
     return sorted((firsts + others)[: limits.size], key=lambda result: (result.rmse, result.spec.number))
 

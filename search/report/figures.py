@@ -20,21 +20,21 @@ MODEL_KINDS = ("formula", "formula_recalibrated", "bias", "best", "ensemble")
 
 def interval_rows(results: Results) -> Markup:
     """Each model's rmse on test as a dot with its 95% interval, one row a model, loss and rmse in words."""
-    found: dict[str, dict[str, MetricInterval]] = {}
+    intervals: dict[str, dict[str, MetricInterval]] = {}
     for entry in results.intervals:
-        found.setdefault(entry.model, {})[entry.metric] = entry
-    rows = [(key, label) for key, label, _ in model_rows(results) if "rmse" in found.get(key, {})]
+        intervals.setdefault(entry.model, {})[entry.metric] = entry
+    rows = [(key, label) for key, label, _ in model_rows(results) if "rmse" in intervals.get(key, {})]
     if not rows:
         return Markup("")
-    low, high = _range([found[key]["rmse"] for key, _ in rows])
+    low, high = _range([intervals[key]["rmse"] for key, _ in rows])
     axis = Axis(low, high)
     ticks = nice_ticks(low, high, count=4)
-    grid = "".join(f'<i style="left:{100 * axis.place(value):.2f}%"></i>' for value, _ in ticks)
+    grid = "".join(f'<i style="left:{100 * axis.position(value):.2f}%"></i>' for value, _ in ticks)
     parts = []
     for key, label in rows:
-        parts.append(_interval_row(key, label, found[key], axis, grid))
+        parts.append(_interval_row(key, label, intervals[key], axis, grid))
     labels = "".join(
-        f'<span style="left:{100 * axis.place(value):.2f}%">{text}</span>' for value, text in ticks
+        f'<span style="left:{100 * axis.position(value):.2f}%">{text}</span>' for value, text in ticks
     )
     return Markup(
         f'<div class="intervals">{"".join(parts)}<div class="row axis"><div class="name"></div>'
@@ -45,7 +45,7 @@ def interval_rows(results: Results) -> Markup:
 def _interval_row(key: str, label: str, figures: dict[str, MetricInterval], axis: Axis, grid: str) -> str:
     rmse, loss = figures["rmse"], figures["loss"]
     left, right, dot = (
-        100 * min(1.0, max(0.0, axis.place(value))) for value in (rmse.low, rmse.high, rmse.value)
+        100 * min(1.0, max(0.0, axis.position(value))) for value in (rmse.low, rmse.high, rmse.value)
     )
     tip = escape(f"{label}\nrmse {rmse.value:.4f}, 95% interval {rmse.low:.4f} to {rmse.high:.4f}")
     kind = _kind(key)
@@ -72,7 +72,7 @@ def group_plots(results: Results) -> list[tuple[str, Markup]]:
 def _group_plot(groups: Sequence[ErrorGroup], title: str, axis: str) -> Markup:
     models = [model for model in MODEL_KINDS if all(model in group.rmse for group in groups)]
     highest = max(group.rmse[model] for group in groups for model in models)
-    ticks = tuple((float(place), group.group.split("-")[0]) for place, group in enumerate(groups))
+    ticks = tuple((float(index), group.group.split("-")[0]) for index, group in enumerate(groups))
     plot = Plot(
         Axis(-0.5, len(groups) - 0.5, title=axis, ticks=ticks),
         Axis(0.0, highest * 1.08, title="rmse, stars; bars: share of the ratings"),
@@ -81,20 +81,20 @@ def _group_plot(groups: Sequence[ErrorGroup], title: str, axis: str) -> Markup:
     )
     total = sum(group.ratings for group in groups)
     largest = max(group.ratings for group in groups)
-    for place, group in enumerate(groups):
+    for index, group in enumerate(groups):
         share = group.ratings / largest * highest * 0.35
         tip = f"{group.group}: {group.ratings:,} ratings, {group.ratings / total:.0%} of test"
-        plot.bar(place - 0.4, place + 0.4, share, kind="share", tip=tip)
+        plot.bar(index - 0.4, index + 0.4, share, kind="share", tip=tip)
     for model in models:
         plot.line(
-            [(float(place), group.rmse[model]) for place, group in enumerate(groups)], kind=_kind(model)
+            [(float(index), group.rmse[model]) for index, group in enumerate(groups)], kind=_kind(model)
         )
-        for place, group in enumerate(groups):
+        for index, group in enumerate(groups):
             tip = (
                 f"{model.replace('_', ' ')}, {group.group}\nrmse {group.rmse[model]:.4f}, "
                 f"predicted {group.bias[model]:+.2f} stars on average"
             )
-            plot.dot(place, group.rmse[model], kind=_kind(model), tip=tip)
+            plot.dot(index, group.rmse[model], kind=_kind(model), tip=tip)
     return plot.html()
 
 
@@ -109,8 +109,8 @@ def group_models(results: Results) -> list[tuple[str, str]]:
 
 
 def _kind(model: str) -> str:
-    known = {"formula_recalibrated": "recalibrated", "template": "template"}
-    return known.get(model, model if model in MODEL_KINDS else "yardstick")
+    kinds = {"formula_recalibrated": "recalibrated", "template": "template"}
+    return kinds.get(model, model if model in MODEL_KINDS else "yardstick")
 
 
 def _range(intervals: Sequence[MetricInterval]) -> tuple[float, float]:

@@ -119,9 +119,9 @@ def _subject(trials: Sequence[TrialResult]) -> str:
 
 def _headline(results: Results) -> str:
     """The result in a sentence that claims no more than the interval allows."""
-    found = {(entry.a, entry.b): entry for entry in results.comparisons if entry.metric == "rmse"}
+    comparisons = {(entry.a, entry.b): entry for entry in results.comparisons if entry.metric == "rmse"}
     rival = "formula_recalibrated" if results.formula_recalibrated else "formula"
-    entry = found.get(("ensemble", rival))
+    entry = comparisons.get(("ensemble", rival))
     if entry is None:
         return ""
     words = {

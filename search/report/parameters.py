@@ -24,7 +24,7 @@ class Parameter:
     log: bool = False
     importance: float | None = None
 
-    def place(self, config: JsonObject) -> float:
+    def position(self, config: JsonObject) -> float:
         """0 to 1 along the setting's axis."""
         value = config.get(self.name)
         if self.options:
@@ -48,8 +48,8 @@ def varied(trials: Sequence[TrialResult]) -> list[Parameter]:
     if not trials:
         return []
     names = set.intersection(*(set(trial.spec.config) for trial in trials))
-    found = [_parameter(name, [trial.spec.config[name] for trial in trials]) for name in sorted(names)]
-    parameters = [parameter for parameter in found if parameter is not None]
+    candidates = [_parameter(name, [trial.spec.config[name] for trial in trials]) for name in sorted(names)]
+    parameters = [parameter for parameter in candidates if parameter is not None]
     weights = importances(trials, parameters)
     known = [
         Parameter(p.name, p.values, p.options, p.log, importance=weights.get(p.name)) for p in parameters

@@ -18,7 +18,7 @@ SHADES = 6  # steps from the worst trial's colour to the best's
 
 def progress_plot(trials: Sequence[TrialResult]) -> Markup:
     """Every trial's best rmse in the order they were made, and the best so far."""
-    scored = [trial for trial in trials if _known(trial.rmse)]
+    scored = [trial for trial in trials if _is_finite(trial.rmse)]
     if not scored:
         return Markup("")
     values = [trial.rmse for trial in scored if trial.rmse is not None]
@@ -46,7 +46,7 @@ def progress_plot(trials: Sequence[TrialResult]) -> Markup:
 def curves_plot(trials: Sequence[TrialResult], *, best: int | None) -> Markup:
     """Every trial's rmse by epoch; the formula, the template and the best stand out."""
     curves = [
-        (trial, [(float(report.epoch), report.rmse) for report in trial.reports if _known(report.rmse)])
+        (trial, [(float(report.epoch), report.rmse) for report in trial.reports if _is_finite(report.rmse)])
         for trial in trials
     ]
     curves = [(trial, points) for trial, points in curves if points]
@@ -67,21 +67,21 @@ def curves_plot(trials: Sequence[TrialResult], *, best: int | None) -> Markup:
         if len(points) == 1:
             plot.dot(*points[0], kind=kind, tip=trial_tip(trial), trial=trial.spec.number)
         if kind == "best":
-            train = [(float(r.epoch), r.train_rmse) for r in trial.reports if _known(r.train_rmse)]
+            train = [(float(r.epoch), r.train_rmse) for r in trial.reports if _is_finite(r.train_rmse)]
             plot.line(train, kind="best-train", tip=f"{trial.spec.name}: rmse on a sample of train")
     return plot.html()
 
 
 def parallel_plot(trials: Sequence[TrialResult], parameters: Sequence[Parameter]) -> Markup:
     """One line a trial through its settings to its rmse; the darker, the better."""
-    scored = [trial for trial in trials if _known(trial.rmse)]
+    scored = [trial for trial in trials if _is_finite(trial.rmse)]
     if len(scored) < 2 or not parameters:
         return Markup("")
     results = [trial.rmse for trial in scored if trial.rmse is not None]
     low, high = _range(results)
     ranks = np.argsort(np.argsort(results))
     count = len(parameters)
-    ticks = [(float(place), parameter.name.replace("_", " ")) for place, parameter in enumerate(parameters)]
+    ticks = [(float(index), parameter.name.replace("_", " ")) for index, parameter in enumerate(parameters)]
     plot = Plot(
         Axis(0.0, float(count), ticks=(*ticks, (float(count), "rmse"))),
         Axis(0.0, 1.0, ticks=((2.0, ""),)),
@@ -92,17 +92,18 @@ def parallel_plot(trials: Sequence[TrialResult], parameters: Sequence[Parameter]
     for trial, rank in worst_first:
         assert trial.rmse is not None
         points = [
-            (float(place), parameter.place(trial.spec.config)) for place, parameter in enumerate(parameters)
+            (float(index), parameter.position(trial.spec.config))
+            for index, parameter in enumerate(parameters)
         ]
         points.append((float(count), (min(trial.rmse, high) - low) / (high - low)))
         shade = int(SHADES * rank / len(scored))
         plot.line(points, kind=f"shade-{shade}", tip=trial_tip(trial, parameters), trial=trial.spec.number)
     ends = [(*parameter.ends(),) for parameter in parameters] + [(f"{low:.3f}", f"{high:.3f}")]
     marks = "".join(
-        f'<span class="top" style="left:{100 * place / count:.2f}%">{Markup.escape(top)}</span>'
-        f'<span class="bottom" style="left:{100 * place / count:.2f}%">{Markup.escape(bottom)}</span>'
-        f'<i style="left:{100 * place / count:.2f}%"></i>'
-        for place, (bottom, top) in enumerate(ends)
+        f'<span class="top" style="left:{100 * index / count:.2f}%">{Markup.escape(top)}</span>'
+        f'<span class="bottom" style="left:{100 * index / count:.2f}%">{Markup.escape(bottom)}</span>'
+        f'<i style="left:{100 * index / count:.2f}%"></i>'
+        for index, (bottom, top) in enumerate(ends)
     )
     return (
         Markup('<div class="parallel">')
@@ -116,7 +117,7 @@ def front_plot(trials: Sequence[TrialResult], ndcg: Mapping[int, float], front: 
     points = {
         trial.spec.number: (trial.loss, ndcg[trial.spec.number], trial)
         for trial in trials
-        if trial.loss is not None and _known(trial.loss) and trial.spec.number in ndcg
+        if trial.loss is not None and _is_finite(trial.loss) and trial.spec.number in ndcg
     }
     if len(points) < 2:
         return Markup("")
@@ -158,7 +159,7 @@ def _standing(trial: TrialResult, best: int | None) -> int:
     return ("other", "yardstick", "template", "formula", "best").index(_kind(trial, best))
 
 
-def _known(value: float | None) -> bool:
+def _is_finite(value: float | None) -> bool:
     return value is not None and math.isfinite(value)
 
 

@@ -27,7 +27,7 @@ class Axis:
     log: bool = False
     ticks: tuple[tuple[float, str], ...] = ()
 
-    def place(self, value: float) -> float:
+    def position(self, value: float) -> float:
         """0 at ``low`` to 1 at ``high``; outside values stay outside."""
         if self.high == self.low:
             return 0.5
@@ -55,7 +55,7 @@ def nice_ticks(
     step = next(factor * power for factor in (1, 2, 2.5, 5, 10) if factor * power >= rough * (1 - 1e-9))
     digits = max(0, -math.floor(math.log10(step) + 1e-9)) + (1 if step / power == 2.5 else 0)
     first = math.ceil(low / step - 1e-9)
-    values = [place * step for place in range(first, math.floor(high / step + 1e-9) + 1)]
+    values = [index * step for index in range(first, math.floor(high / step + 1e-9) + 1)]
     return tuple((value, f"{value:.{digits}f}") for value in values)
 
 
@@ -81,9 +81,9 @@ class Plot:
         """A line through (x, y) points; ``kind`` is its CSS class, ``tip`` what a pointer is told."""
         if not points:
             return
-        places = [self._place(*point) for point in points]
-        path = f"M{places[0][0]:.1f} {places[0][1]:.1f}"
-        for (_, before), (x, y) in itertools.pairwise(places):
+        positions = [self._position(*point) for point in points]
+        path = f"M{positions[0][0]:.1f} {positions[0][1]:.1f}"
+        for (_, before), (x, y) in itertools.pairwise(positions):
             path += f"L{x:.1f} {before:.1f}L{x:.1f} {y:.1f}" if step else f"L{x:.1f} {y:.1f}"
         extra = _data(tip, trial)
         self.marks.append(Markup(f'<path class="line {kind}" d="{path}"{extra}/>'))
@@ -91,30 +91,30 @@ class Plot:
             self.marks.append(Markup(f'<path class="hit" d="{path}"{extra}/>'))
 
     def dot(self, x: float, y: float, *, kind: str, tip: str = "", trial: int | None = None) -> None:
-        place_x, place_y = self._place(x, y)
+        center_x, center_y = self._position(x, y)
         self.marks.append(
-            Markup(f'<path class="dot {kind}" d="M{place_x:.1f} {place_y:.1f}h0"{_data(tip, trial)}/>')
+            Markup(f'<path class="dot {kind}" d="M{center_x:.1f} {center_y:.1f}h0"{_data(tip, trial)}/>')
         )
 
     def bar(self, left: float, right: float, y: float, *, kind: str, tip: str = "") -> None:
         """A bar from the bottom up to ``y``."""
-        x0, top = self._place(left, y)
-        x1, _ = self._place(right, y)
+        x0, top = self._position(left, y)
+        x1, _ = self._position(right, y)
         path = f"M{x0:.1f} {SIZE:.0f}V{top:.1f}H{x1:.1f}V{SIZE:.0f}Z"
         self.marks.append(Markup(f'<path class="bar {kind}" d="{path}"{_data(tip, None)}/>'))
 
     def html(self) -> Markup:
         y_labels = self.y.labels()
         grid = "".join(
-            f'<path class="grid" d="M0 {SIZE * (1 - self.y.place(value)):.1f}H{SIZE:.0f}"/>'
+            f'<path class="grid" d="M0 {SIZE * (1 - self.y.position(value)):.1f}H{SIZE:.0f}"/>'
             for value, _ in y_labels
         )
         y_ticks = "".join(
-            f'<span style="bottom:{100 * self.y.place(value):.2f}%">{escape(text)}</span>'
+            f'<span style="bottom:{100 * self.y.position(value):.2f}%">{escape(text)}</span>'
             for value, text in y_labels
         )
         x_ticks = "".join(
-            f'<span style="left:{100 * self.x.place(value):.2f}%">{escape(text)}</span>'
+            f'<span style="left:{100 * self.x.position(value):.2f}%">{escape(text)}</span>'
             for value, text in self.x.labels(6)
         )
         box = f'viewBox="0 0 {SIZE:.0f} {SIZE:.0f}" preserveAspectRatio="none"'
@@ -127,8 +127,8 @@ class Plot:
             f'<div class="x-title">{escape(self.x.title)}</div></div>'
         )
 
-    def _place(self, x: float, y: float) -> tuple[float, float]:
-        return SIZE * self.x.place(x), SIZE * (1 - self.y.place(y))
+    def _position(self, x: float, y: float) -> tuple[float, float]:
+        return SIZE * self.x.position(x), SIZE * (1 - self.y.position(y))
 
 
 def _data(tip: str, trial: int | None) -> str:

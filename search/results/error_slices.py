@@ -38,9 +38,9 @@ def error_groups(
 
 def _rating_bins(values: NDArray[np.float32]) -> tuple[NDArray[np.intp], list[str]]:
     """Each value its own bin, or twelve even ones on a fine scale."""
-    distinct, place = np.unique(values, return_inverse=True)
+    distinct, index = np.unique(values, return_inverse=True)
     if len(distinct) <= MOST_VALUES:
-        return place, [f"{value:g}" for value in distinct]
+        return index, [f"{value:g}" for value in distinct]
     edges = np.linspace(distinct[0], distinct[-1], MOST_VALUES + 1)
     labels = [f"{low:.3g}-{high:.3g}" for low, high in itertools.pairwise(edges)]
     return np.clip(np.searchsorted(edges, values, side="right") - 1, 0, MOST_VALUES - 1), labels

@@ -43,14 +43,14 @@ class Intervals:
 
     def alone(self) -> list[MetricInterval]:
         """Every model's loss and rmse with its interval."""
-        found = []
+        intervals = []
         for model, squares in self._squares.items():
             drawn = self._draw(model, model)[:, 0]
             mse = np.asarray(squares.mean())
             for metric in METRICS:
                 value = float(self._metric(metric, mse, model))
                 ends = interval(value, self._metric(metric, drawn, model), LEVEL)
-                found.append(
+                intervals.append(
                     MetricInterval(
                         model=model,
                         slice=self._slice,
@@ -60,18 +60,18 @@ class Intervals:
                         high=ends.high,
                     )
                 )
-        return found
+        return intervals
 
     def compare(self, a: str, b: str) -> list[PairedComparison]:
         """Loss and rmse of ``a`` minus those of ``b``."""
         drawn = self._draw(a, b)
         mse = [np.asarray(self._squares[model].mean()) for model in (a, b)]
-        found = []
+        intervals = []
         for metric in METRICS:
             value = float(self._metric(metric, mse[0], a) - self._metric(metric, mse[1], b))
             difference = self._metric(metric, drawn[:, 0], a) - self._metric(metric, drawn[:, 1], b)
             ends = interval(value, difference, LEVEL)
-            found.append(
+            intervals.append(
                 PairedComparison(
                     a=a,
                     b=b,
@@ -83,7 +83,7 @@ class Intervals:
                     better=ends.below_zero,
                 )
             )
-        return found
+        return intervals
 
     def _draw(self, a: str, b: str) -> NDArray[np.float64]:
         """(resamples, 2) mean squared errors of ``a`` and ``b`` on the same drawn users."""

@@ -41,7 +41,7 @@ def read_results(folder: Path) -> Results:
         return Results.model_validate(document)
     except ValidationError as error:
         first = error.errors()[0]
-        place = ".".join(map(str, first["loc"]))
+        location = ".".join(map(str, first["loc"]))
         raise InputError(
-            f"{folder / RESULTS}: {place}: {first['msg']} (a whole results.json was expected)"
+            f"{folder / RESULTS}: {location}: {first['msg']} (a whole results.json was expected)"
         ) from None

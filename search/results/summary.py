@@ -102,24 +102,24 @@ LIST_METRICS = {
 
 def judged_rows(lists: JudgedListsResult) -> list[list[str]]:
     """A row for each length, shortest first: k, then LIST_METRICS with half their interval."""
-    found = {(figure.metric, figure.at): figure for figure in lists.figures}
+    by_metric = {(figure.metric, figure.at): figure for figure in lists.figures}
     lengths = sorted({figure.at for figure in lists.figures if figure.at is not None})
-    return [[str(at), *(with_error(found.get((name, at))) for name in LIST_METRICS)] for at in lengths]
+    return [[str(at), *(with_error(by_metric.get((name, at))) for name in LIST_METRICS)] for at in lengths]
 
 
 def beyond_accuracy_sentence(lists: JudgedListsResult) -> str:
     """Coverage, novelty and popularity of the top 10, with their intervals."""
-    found = {figure.metric: figure for figure in lists.figures if figure.at is None}
+    by_metric = {figure.metric: figure for figure in lists.figures if figure.at is None}
     parts = [
-        f"{words} {with_error(found[name])}{unit}"
+        f"{words} {with_error(by_metric[name])}{unit}"
         for name, words, unit in (("coverage", "coverage", ""), ("novelty", "novelty", " bits"))
-        if name in found
+        if name in by_metric
     ]
-    if "popular_share" in found and "popular_share_of_ratings" in found:
+    if "popular_share" in by_metric and "popular_share_of_ratings" in by_metric:
         parts.append(
-            f"the most popular tenth of the items takes {with_error(found['popular_share'])} of the "
+            f"the most popular tenth of the items takes {with_error(by_metric['popular_share'])} of the "
             f"places (it has "
-            f"{found['popular_share_of_ratings'].value:.3f} of the ratings)"
+            f"{by_metric['popular_share_of_ratings'].value:.3f} of the ratings)"
         )
     return ", ".join(parts)
 
@@ -186,8 +186,8 @@ def headline_comparisons(results: Results) -> list[PairedComparison]:
     if judged:
         rivals.append(min(judged, key=lambda name: judged[name]))
     wanted = [("ensemble", rival) for rival in [*rivals, "best"]]
-    found = {(entry.a, entry.b): entry for entry in results.comparisons if entry.metric == "rmse"}
-    return [found[pair] for pair in wanted if pair in found]
+    comparisons = {(entry.a, entry.b): entry for entry in results.comparisons if entry.metric == "rmse"}
+    return [comparisons[pair] for pair in wanted if pair in comparisons]
 
 
 def _sentence(entry: PairedComparison) -> str:

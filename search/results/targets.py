@@ -136,5 +136,5 @@ def _improvement(before: float | None, after: float | None) -> float | None:
 
 
 def _lower(*values: float | None) -> float | None:
-    known = [value for value in values if value is not None]
-    return min(known) if known else None
+    present = [value for value in values if value is not None]
+    return min(present) if present else None

@@ -73,7 +73,7 @@ class Meter:
     budget: Budget
     started: float
     before_seconds: float = 0.0
-    told: float = 0.0
+    reported: float = 0.0
     before_usd: float | None = None
     rented_before: float = 0.0  # of these, by the machines of now before their search began
     finish_seconds: float = 0.0  # what the end of the run needs as measured so far
@@ -109,9 +109,9 @@ class Meter:
     def milestone(self, now: float) -> float | None:
         """The highest of 50, 80 and 100% newly reached, once each."""
         reached = max((mark for mark in MILESTONES if self.share(now) >= mark), default=0.0)
-        if reached <= self.told:
+        if reached <= self.reported:
             return None
-        self.told = reached
+        self.reported = reached
         return reached
 
 

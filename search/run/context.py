@@ -103,7 +103,7 @@ class RunContext:
             before_usd=self.usd_before(now),
             rented_before=0.0 if self.cluster is None else self.cluster.spent_usd,
         )
-        meter.told = meter.share(now)
+        meter.reported = meter.share(now)
         return meter
 
     def about_after(self, seconds: float, *, usd: float) -> JsonObject:
@@ -114,7 +114,7 @@ class RunContext:
         return {**self.about, "seconds": seconds, "usd": spent}
 
     @property
-    def looked_at_test(self) -> bool:
+    def test_evaluated(self) -> bool:
         """Whether an earlier session of this run has reported test figures."""
         return self.resumed and (self.request.out / "results.json").exists()
 
@@ -123,7 +123,7 @@ class RunContext:
         if self.resumed:
             folder = RunFolder.resume(self.request.out)
             for proposal in self.work.unfinished:
-                _forget_end(folder.trial(proposal.spec.number))
+                _clear_end(folder.trial(proposal.spec.number))
         else:
             folder = RunFolder.create(self.request.out)
         folder.write_plan(self.plan, self.about)
@@ -153,8 +153,8 @@ class RunContext:
     def data_bytes(self) -> int:
         """Of the training data's arrays."""
         arrays: list[Any] = [self.data.user_features, self.data.item_features]
-        known = [self.data.train, self.data.valid]
-        for ratings in known if self.lists is None else [*known, self.lists.data.ratings]:
+        parts = [self.data.train, self.data.valid]
+        for ratings in parts if self.lists is None else [*parts, self.lists.data.ratings]:
             arrays += [ratings.users, ratings.items, ratings.values, ratings.times]
         return sum(array.nbytes for array in arrays if array is not None)
 
@@ -233,7 +233,7 @@ def quality_lines(dataset: Dataset) -> list[str]:
     return lines + [f"note: {note}" for note in quality.notes]
 
 
-def _forget_end(folder: Path) -> None:
+def _clear_end(folder: Path) -> None:
     """A trial that was stopped goes on: its provisional end is taken back, its checkpoint stays."""
     (folder / RESULT).unlink(missing_ok=True)
     (folder / "valid.npy").unlink(missing_ok=True)

@@ -54,14 +54,14 @@ def plateau_reached(
     """
     if not options.trials:
         return None
-    places = [
-        place
-        for place, result in enumerate(results)
+    indices = [
+        index
+        for index, result in enumerate(results)
         if result.spec.origin in SEARCHED and result.spec.track == "rating"
     ]
-    if len(places) <= options.trials:
+    if len(indices) <= options.trials:
         return None
-    first = places[-options.trials]
+    first = indices[-options.trials]
     while first > 0 and _usd(results[first:], usd_per_hour, at_once) < options.usd and usd_per_hour > 0:
         first -= 1
     before, now = _best(results[:first]), _best(results)

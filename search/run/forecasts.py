@@ -27,8 +27,8 @@ class ForecastLog:
     @property
     def rows(self) -> list[JsonObject]:
         """One a forecast: made, trials, hours, needed_hours, usd."""
-        found: list[JsonObject] = self.about.setdefault("forecasts", [])
-        return found
+        entries: list[JsonObject] = self.about.setdefault("forecasts", [])
+        return entries
 
     def before(self, plan: SearchPlan, cluster: ClusterInfo | None) -> None:
         """On a rented card: what its model says of the plan, at the run's own caps."""

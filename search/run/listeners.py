@@ -17,7 +17,7 @@ from search.run.run_state import RunState
 from search.storage.run_dir import RunFolder
 from search.tracking import Tracker
 
-TOLD_ONCE = frozenset({EventKind.GRADIENT})  # a large first step is the rule without a warm-up
+REPORTED_ONCE = frozenset({EventKind.GRADIENT})  # a large first step is the rule without a warm-up
 
 
 class FanOutListener:
@@ -50,7 +50,7 @@ class FanOutListener:
         self._run.event(event)
         self._ledger.noted(event)
         self._tracker.event(event)
-        if event.kind in TOLD_ONCE:
+        if event.kind in REPORTED_ONCE:
             if self._ledger.signs[event.kind.value] > 1:
                 return
             event = replace(event, message=f"{event.message}; later trials' are only counted")

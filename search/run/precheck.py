@@ -57,7 +57,7 @@ def check_request(request: SearchRequest) -> None:
         raise InputError("small_batch is true, but a GPU's own row in the cluster YAML says so: leave it out")
     budget_of(plan)
     points = [(point.family, point.config) for point in map(load_template, plan.points)]
-    sequence = trial_sequence(plan, given=[family for family, _ in points])
+    sequence = trial_sequence(plan, start_families=[family for family, _ in points])
     for path, option in ((request.warm_start, "--warm-start"), (request.start_from, "--start-from")):
         if path is not None:
             PreviousRun.read(path, option=option)

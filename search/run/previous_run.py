@@ -32,7 +32,7 @@ class PreviousRun:
                 f"{option} {path}: no run there (no run.json); give the folder of a finished run"
             )
         run = RunFolder(path)
-        results = [one for one in run.results() if one.rmse is not None or one.list_metrics]
+        results = [result for result in run.results() if result.rmse is not None or result.list_metrics]
         if not results:
             raise InputError(f"{option} {path}: none of its trials has a result yet")
         proposals = {spec.number: Proposal(spec, draws) for spec, draws in run.proposals()}
@@ -53,7 +53,7 @@ class PreviousRun:
 
     def lessons(self) -> list[tuple[Proposal, TrialResult]]:
         """Every searched trial with what it came to."""
-        found = []
+        chosen = []
         for result in self.results:
             proposal = self.proposals.get(result.spec.number)
             if (
@@ -61,13 +61,13 @@ class PreviousRun:
                 and proposal.draws is not None
                 and result.status is not TrialStatus.STOPPED
             ):
-                found.append((proposal, result))
-        return found
+                chosen.append((proposal, result))
+        return chosen
 
     def best_configs(self) -> list[Point]:
         """The best searched configs, best first."""
         yardsticks = {"formula", "template", "reference", "baseline"}
-        judged = [one for one in self.results if one.rmse is not None]
-        found = [one for one in judged if one.spec.origin not in yardsticks]
-        found.sort(key=lambda result: (result.rmse, result.spec.number))
-        return [(result.spec.family, result.spec.config) for result in (found or judged)[:BEST_CONFIGS]]
+        judged = [result for result in self.results if result.rmse is not None]
+        chosen = [result for result in judged if result.spec.origin not in yardsticks]
+        chosen.sort(key=lambda result: (result.rmse, result.spec.number))
+        return [(result.spec.family, result.spec.config) for result in (chosen or judged)[:BEST_CONFIGS]]

@@ -40,7 +40,7 @@ class ProgressDisplay:
             self._live = Live(console=self._console, auto_refresh=False, transient=True)
             self._live.start()
 
-    def say(self, text: str) -> None:
+    def log(self, text: str) -> None:
         """One line that stays."""
         self._console.print(text, markup=False)
 
@@ -62,13 +62,13 @@ class ProgressDisplay:
                 f"loss {result.loss:.4f}, rmse {result.rmse:.4f} "
                 f"(epoch {result.best_epoch} of {len(result.reports)}, {result.seconds:.0f} s)"
             )
-        self.say(text)
+        self.log(text)
         self.refresh()
 
     def event(self, event: RunEvent) -> None:
         if event.kind in QUIET and not event.message:
             return
-        self.say(event.message if event.kind in QUIET else f"  {event_text(event)}")
+        self.log(event.message if event.kind in QUIET else f"  {event_text(event)}")
 
     def refresh(self, *, force: bool = False) -> None:
         """Draw the block again, or print a summary line where there is no terminal, when it is time."""
@@ -79,7 +79,7 @@ class ProgressDisplay:
                 self._live.update(self._block(), refresh=True)
         elif force or now - self._shown >= SUMMARY_SECONDS:
             self._shown = now
-            self.say(self.summary())
+            self.log(self.summary())
 
     def close(self) -> None:
         if self._live is not None:
@@ -97,7 +97,7 @@ class ProgressDisplay:
             else "no figures yet"
         )
         done = f"{len(ledger.finished)} of {ledger.planned} trials done" + (f" ({states})" if states else "")
-        waiting = ledger.left - len(ledger.running)
+        waiting = ledger.remaining - len(ledger.running)
         parts = [f"{done}, {len(ledger.running)} running, {waiting} to come", figures, self._times()]
         return "; ".join(filter(None, [*parts, ledger.signs_text()]))
 

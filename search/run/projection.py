@@ -126,18 +126,18 @@ class Projector:
         used = meter.hours(now)
         ahead: dict[str, list[float]] = defaultdict(list)  # seconds of each trial that has not ended, by lane
         for row in ledger.running.values():
-            ahead[self._lane(row.spec.family)].append(self._left(row, now))
+            ahead[self._lane(row.spec.family)].append(self._remaining_seconds(row, now))
         for seconds in ahead.values():
             seconds.sort()
-        known = {*ledger.finished, *ledger.running}
+        started = {*ledger.finished, *ledger.running}
         for slot in self._slots:
-            if slot.number not in known:
+            if slot.number not in started:
                 epoch, epochs = self._expected(slot.family, slot.origin, slot_epochs(self._plan, slot))
                 ahead[self._lane(slot.family)].append(epoch * epochs)
         named = [seconds for lane in ahead.values() for seconds in lane]
-        untold = max(ledger.left - len(named), 0)  # trials given as specs, not started
+        unnamed = max(ledger.remaining - len(named), 0)  # trials given as specs, not started
         mean = sum(named) / len(named) if named else ledger.trial_seconds()
-        ahead[self._lane(SUBJECT)] += [mean] * untold
+        ahead[self._lane(SUBJECT)] += [mean] * unnamed
         at_once = {lane.name: lane.at_once for lane in (self.lanes.cpu, self.lanes.gpu) if lane is not None}
         longest = max((sum(seconds) / at_once[lane] for lane, seconds in ahead.items()), default=0.0)
         needed = used + longest / 3600 + max(meter.budget.finish_hours, meter.finish_seconds / 3600)
@@ -159,7 +159,7 @@ class Projector:
     def _lane(self, family: str) -> str:
         return self.lanes.lane(search_family(family).uses_gpu).name
 
-    def _left(self, trial: RunningTrial, now: float) -> float:
+    def _remaining_seconds(self, trial: RunningTrial, now: float) -> float:
         """Seconds that a running trial still needs; its epochs take at least what the last has taken."""
         spec, so_far = trial.spec, max(now - trial.since, 0.0)
         epoch, epochs = self._expected(spec.family, spec.origin, spec.epochs)

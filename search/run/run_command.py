@@ -27,7 +27,7 @@ def run(request: SearchRequest) -> int:
         check_join()
     folder = prepared.open_folder()
     try:
-        return SearchRun(prepared, folder, began=began).go()
+        return SearchRun(prepared, folder, began=began).run()
     except KeyboardInterrupt:
         print(f"\nstopped. {_resume_hint(folder)}")
         return EXIT_INTERRUPTED
@@ -35,8 +35,8 @@ def run(request: SearchRequest) -> int:
         print(f"\nthe run failed: {error}. {_resume_hint(folder)}")
         return EXIT_FAILED
     except Exception as error:
-        kept = _keep_traceback(folder)
-        print(f"\nthe run failed: {type(error).__name__}: {error} ({kept}). {_resume_hint(folder)}")
+        note = _write_traceback(folder)
+        print(f"\nthe run failed: {type(error).__name__}: {error} ({note}). {_resume_hint(folder)}")
         return EXIT_FAILED
     finally:
         folder.close()
@@ -50,7 +50,7 @@ def _resume_hint(folder: RunFolder) -> str:
     )
 
 
-def _keep_traceback(folder: RunFolder) -> str:
+def _write_traceback(folder: RunFolder) -> str:
     """Where the details of what nobody foresaw are."""
     try:
         (folder.path / "traceback.txt").write_text(traceback.format_exc())

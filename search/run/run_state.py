@@ -54,7 +54,7 @@ class RunState:
         return float(np.clip(np.median(self.slowdowns), 1.0, MOST_SLOWDOWN))
 
     @property
-    def left(self) -> int:
+    def remaining(self) -> int:
         """Trials that have not ended."""
         return self.planned - len(self.finished)
 

@@ -36,7 +36,7 @@ SAVE_SECONDS = 5.0
 LEAST_PATIENCE_SECONDS = 90.0
 
 
-def _second_look(*, finished: bool) -> str:
+def _repeated_test_note(*, finished: bool) -> str:
     """What to know of test figures that are read in a resumed run."""
     if finished:
         return (
@@ -78,11 +78,11 @@ class SearchRun:
         self._saved = 0.0
         self.searching: Search | None = None
 
-    def go(self) -> int:
+    def run(self) -> int:
         """Search, finish, tell. The exit code."""
         try:
             with self.interrupts:
-                self._tell_start()
+                self._announce_start()
                 ended_by, resources = self._search()
                 self.progress.close()
                 return self._finish(ended_by, resources)
@@ -95,15 +95,15 @@ class SearchRun:
                 print(unsent)
 
     def _interrupted(self) -> None:
-        self.progress.say(
+        self.progress.log(
             "\nending: running trials stop at a checkpoint, then ensemble and release from what there is "
             "(Ctrl-C again to stop now)"
         )
 
-    def _tell_start(self) -> None:
+    def _announce_start(self) -> None:
         prepared = self.prepared
         for line in prepared.introduction():
-            self.progress.say(line)
+            self.progress.log(line)
         word = "resumed" if prepared.resumed else "started"
         message = f"{word} {self.folder.path.name}: {prepared.planned} trials on {prepared.dataset.name}"
         self.everyone.event(RunEvent(EventKind.STARTED, at=self.began, message=message))
@@ -119,7 +119,7 @@ class SearchRun:
             gpus_per_trial=1.0 if plan.gpus_per_trial is None else plan.gpus_per_trial,
             data_bytes=prepared.data_bytes(),
         ) as resources:
-            self.progress.say(resources.described())
+            self.progress.log(resources.described())
             self.projector.lanes = resources.lanes
             search = Search(
                 run=self.folder.path,
@@ -138,7 +138,7 @@ class SearchRun:
                 card=CardUse(floor_seconds(plan, prepared.cluster, ratings=len(prepared.data.train))),
             )
             self.searching = search
-            search.go(prepared.work, resources)
+            search.execute(prepared.work, resources)
             resources = replace(resources, lanes=search.lanes)
         prepared.seconds["search"] = time.perf_counter() - began
         return search.ended_by, resources
@@ -156,7 +156,7 @@ class SearchRun:
             self.prepared.plan, ended, self.prepared.split, slowdown=self.ledger.slowdown
         )
         if self.meter.search_is_over(time.time(), epoch_seconds=self.ledger.epoch_seconds):
-            self.progress.say("the budget's share of the search is used up: ending the running trials")
+            self.progress.log("the budget's share of the search is used up: ending the running trials")
             return "budget"
         return None
 
@@ -178,7 +178,7 @@ class SearchRun:
             return
         self.projector.lanes = self.searching.lanes
         card = f"{self.projector.lanes.trials_a_card} trials a card from now on: {self.searching.card.text()}"
-        self.progress.say(card)
+        self.progress.log(card)
 
     def _budget_event(self, mark: float, now: float) -> RunEvent:
         budget = self.meter.budget
@@ -210,12 +210,12 @@ class SearchRun:
             prepared.dataset,
             prepared.split,
             lists=prepared.lists,
-            say=self.progress.say,
+            log=self.progress.log,
             seconds_left=lambda: self.meter.seconds_left(time.time()),
             reserve=60 * prepared.plan.finish_minutes * self.ledger.slowdown,
         )
-        if prepared.looked_at_test:
-            self.progress.say(_second_look(finished=prepared.work.count == 0))
+        if prepared.test_evaluated:
+            self.progress.log(_repeated_test_note(finished=prepared.work.count == 0))
         folder = self.folder
         finished = finishing.finish(
             trials,

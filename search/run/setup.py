@@ -36,7 +36,7 @@ from search.sampling.trial_check import check_trial
 from search.sampling.trial_factory import Proposal, TrialFactory
 from search.sampling.trial_slots import trial_sequence
 from search.storage.run_dir import RunFolder
-from search.storage.trial_dir import is_whole
+from search.storage.trial_dir import is_complete
 from search.tune.tuner import Work
 
 __all__ = ["SearchRequest", "prepare", "shape_of"]
@@ -72,7 +72,8 @@ def prepare(request: SearchRequest) -> RunContext:
         assert request.source is not None
         RunFolder.require_free(request.out)
         plan, source, specs = request.plan, request.source, request.specs
-        about, points = {}, [(one.family, one.config) for one in map(load_template, plan.points)]
+        about = {}
+        points = [(template.family, template.config) for template in map(load_template, plan.points)]
     cluster = read_cluster_info()
     if not request.resume:
         _refuse_small_batch(plan, cluster)
@@ -95,7 +96,7 @@ def prepare(request: SearchRequest) -> RunContext:
         plan = plan.model_copy(update={"list_trials": 0})
     composer, numbers = None, [spec.number for spec in specs]
     if not specs:
-        sequence = trial_sequence(plan, given=[family for family, _ in points])
+        sequence = trial_sequence(plan, start_families=[family for family, _ in points])
         composer = TrialFactory(plan, data, shape_of(dataset), sequence, points)
         numbers = [slot.number for slot in sequence]
     journalled = [] if folder is None else [spec for spec, _ in folder.proposals()]
@@ -229,8 +230,8 @@ def _work(
     done, unfinished = [], []
     for spec, draws in folder.proposals():
         result = results.get(spec.number)
-        kept = result is not None and is_whole(folder.trial(spec.number), result)
-        if result is None or result.status is TrialStatus.STOPPED or not kept:
+        complete = result is not None and is_complete(folder.trial(spec.number), result)
+        if result is None or result.status is TrialStatus.STOPPED or not complete:
             unfinished.append(Proposal(spec, draws))
         else:
             done.append((Proposal(spec, draws), result))

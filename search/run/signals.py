@@ -11,9 +11,9 @@ from typing import Any
 class InterruptHandler:
     """While entered, SIGINT sets ``requested`` and calls ``told()``; a second raises KeyboardInterrupt."""
 
-    def __init__(self, told: Callable[[], None]) -> None:
+    def __init__(self, on_request: Callable[[], None]) -> None:
         self.requested = False
-        self._told = told
+        self._on_request = on_request
         self._before: Any = None
 
     def __enter__(self) -> InterruptHandler:
@@ -27,4 +27,4 @@ class InterruptHandler:
         if self.requested:
             raise KeyboardInterrupt
         self.requested = True
-        self._told()
+        self._on_request()

@@ -48,7 +48,7 @@ def workload_of(plan: SearchPlan) -> Workload | None:
         ratings, users, items = spec.ratings, spec.users, spec.items
     else:
         return None
-    slots = trial_sequence(plan, given=[load_template(name).family for name in plan.points])
+    slots = trial_sequence(plan, start_families=[load_template(name).family for name in plan.points])
     references = sum(slot.origin == "reference" for slot in slots)
     networks = sum(slot.family == SUBJECT and slot.origin != "reference" for slot in slots)
     chains = sum(slot.family in CHAINS for slot in slots)
@@ -71,12 +71,12 @@ def workload_of(plan: SearchPlan) -> Workload | None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Print the workload of a plan."""
-    options = argparse.ArgumentParser(prog="python -m search.run.workload", description=__doc__)
-    options.add_argument("--plan", required=True)
-    given = options.parse_args(arguments)
+    parser = argparse.ArgumentParser(prog="python -m search.run.workload", description=__doc__)
+    parser.add_argument("--plan", required=True)
+    options = parser.parse_args(arguments)
 
     def work() -> int:
-        plan = load_plan(named_file(given.plan, FOLDER, kind="plan"), {})
+        plan = load_plan(named_file(options.plan, FOLDER, kind="plan"), {})
         check_request(SearchRequest(out=Path("unused"), plan=plan, source=DataSpec(data=plan.data)))
         workload = workload_of(plan)
         print(json.dumps(None if workload is None else dataclasses.asdict(workload)))

@@ -80,12 +80,12 @@ class FamilySampler:
             )
 
     def propose(
-        self, trial_id: str, number: int, given: JsonObject | None = None
+        self, trial_id: str, number: int, fixed: JsonObject | None = None
     ) -> tuple[JsonObject, JsonObject]:
         """(config fields, draws) of trial ``number``; ``given`` draws are taken instead of sampled ones."""
         self.study.sampler = self._seeded_sampler(number)
-        if given is not None:
-            self.study.enqueue_trial(given)
+        if fixed is not None:
+            self.study.enqueue_trial(fixed)
         if trial_id not in self._trials:
             self._trials[trial_id] = self.study.ask()
         trial = self._trials[trial_id]

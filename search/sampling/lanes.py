@@ -80,7 +80,7 @@ class Lanes:
         return f"{self.gpu.text(where)}; of families that use no GPU {self.cpu.text()}"
 
 
-ONE_TRIAL = Lanes(Lane("cpu", 1, 1.0))
+SINGLE_TRIAL = Lanes(Lane("cpu", 1, 1.0))
 
 
 def make_lanes(nodes: Iterable[NodeResources], *, concurrency: int | None, gpus_per_trial: float) -> Lanes:
@@ -99,10 +99,10 @@ def make_lanes(nodes: Iterable[NodeResources], *, concurrency: int | None, gpus_
         return Lanes(Lane("cpu", at_once, float(max(1, int(cpus // at_once)))))
     share = [_host_cores(node, count) for node, count in zip(nodes, on_cards, strict=True)]
     host = min(cores for cores, count in zip(share, on_cards, strict=True) if count)
-    left = [node.cpus - host * count for node, count in zip(nodes, on_cards, strict=True)]
-    beside = min(float(CORES_BESIDE), max(left))
+    free = [node.cpus - host * count for node, count in zip(nodes, on_cards, strict=True)]
+    beside = min(float(CORES_BESIDE), max(free))
     beside = float(int(beside)) if beside >= 1 else beside
-    fitting = sum(int(cores / beside + 1e-6) for cores in left if cores > 0)
+    fitting = sum(int(cores / beside + 1e-6) for cores in free if cores > 0)
     most = math.inf if concurrency is None else concurrency
     return Lanes(
         Lane("cpu", int(max(1, min(fitting, most))), beside),
@@ -112,8 +112,8 @@ def make_lanes(nodes: Iterable[NodeResources], *, concurrency: int | None, gpus_
 
 def _host_cores(node: NodeResources, on_cards: int) -> float:
     """Of one trial on a card: as many as leave at least as many for a trial beside them."""
-    whole = int(node.cpus / (on_cards + 1)) if on_cards else HOST_CORES
-    return float(min(HOST_CORES, whole)) if whole else node.cpus / (on_cards + 1)
+    cores = int(node.cpus / (on_cards + 1)) if on_cards else HOST_CORES
+    return float(min(HOST_CORES, cores)) if cores else node.cpus / (on_cards + 1)
 
 
 def trials_a_card(*, memory_share: float, busy_share: float) -> int:

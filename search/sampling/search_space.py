@@ -142,7 +142,7 @@ def _holds(span: FloatRange | IntRange, value: Any) -> bool:
     return bool(span.low <= value <= span.high)
 
 
-def _same(one: Any, other: Any) -> bool:
-    return (list(one) if isinstance(one, tuple) else one) == (
-        list(other) if isinstance(other, tuple) else other
+def _same(first: Any, second: Any) -> bool:
+    return (list(first) if isinstance(first, tuple) else first) == (
+        list(second) if isinstance(second, tuple) else second
     )

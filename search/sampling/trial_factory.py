@@ -48,12 +48,12 @@ class TrialFactory:
         data: TrainingData,
         shape: DataShape,
         sequence: tuple[TrialSlot, ...],
-        given: list[Point],
+        start_points: list[Point],
     ) -> None:
         self._plan = plan
         self.sequence = sequence
         self._slots = {slot.number: slot for slot in sequence}
-        self._given = given
+        self._start_points = start_points
         families = {slot.family for slot in sequence}
         self._batch: JsonObject = {"batch_size": SMALL_BATCH_SIZE} if plan.small_batch else {}
         self.spaces = {
@@ -80,15 +80,15 @@ class TrialFactory:
     def compose(self, number: int, draw: Draw) -> Proposal:
         """The trial at ``number``."""
         slot = self._slots[number]
-        config, given = self._given_config(slot)
+        config, fixed = self._start_config(slot)
         if config is None:
             config, draws = draw(slot.family, None)
             return Proposal(self._spec(slot, config), draws)
-        if given is not None and self.spaces[slot.family].ranges:
-            _, given = draw(slot.family, given)
-        return Proposal(self._spec(slot, config), given)
+        if fixed is not None and self.spaces[slot.family].ranges:
+            _, fixed = draw(slot.family, fixed)
+        return Proposal(self._spec(slot, config), fixed)
 
-    def _given_config(self, slot: TrialSlot) -> tuple[JsonObject | None, JsonObject | None]:
+    def _start_config(self, slot: TrialSlot) -> tuple[JsonObject | None, JsonObject | None]:
         """(config that is set rather than drawn, or None; the draws that it amounts to, if any)."""
         space = self.spaces[slot.family]
         if slot.origin == "formula":
@@ -98,12 +98,12 @@ class TrialFactory:
         if slot.origin == "template":
             return self._template, space.describe(self._template)
         if slot.origin == "start-from":
-            points = [config for family, config in self._given if family == slot.family]
-            place = sum(
+            points = [config for family, config in self._start_points if family == slot.family]
+            index = sum(
                 other.origin == "start-from" and other.family == slot.family and other.number < slot.number
                 for other in self._slots.values()
             )
-            config = space.inside({**points[place], **space.fixed})
+            config = space.inside({**points[index], **space.fixed})
             return config, space.describe(config)
         if slot.start is not None:
             config = {**search_family(slot.family).starts[slot.start], **space.fixed}
@@ -159,10 +159,10 @@ class TrialFactory:
         corners = {name: list(corner_configs(space)) for name, space in self.spaces.items() if space.ranges}
         drawn: set[str] = set()
         for slot in self._slots.values():
-            config, _ = self._given_config(slot)
+            config, _ = self._start_config(slot)
             configs = [config] if config is not None else []
             if config is None and slot.family not in drawn:
                 drawn.add(slot.family)
                 configs = corners.get(slot.family, [])
-            for one in configs:
-                check_trial(self._spec(slot, one), data, shape, small_batch=self._plan.small_batch)
+            for config in configs:
+                check_trial(self._spec(slot, config), data, shape, small_batch=self._plan.small_batch)

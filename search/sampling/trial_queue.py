@@ -62,18 +62,18 @@ class TrialQueue(Searcher):  # type: ignore[misc]
             if self._has_room(lane):
                 self._waiting.remove(waiting)
                 self._register(waiting)
-                return self._hand_out(trial_id, waiting, lane)
+                return self._assign(trial_id, waiting, lane)
         for number in self._numbers:
             lane = self._lane_of(number)
             if self._has_room(lane):
                 self._numbers.remove(number)
-                return self._hand_out(trial_id, self._propose(number), lane)
+                return self._assign(trial_id, self._propose(number), lane)
         return None
 
     def _has_room(self, lane: Lane) -> bool:
         return sum(name == lane.name for name in self._lanes.values()) < lane.at_once
 
-    def _hand_out(self, trial_id: str, proposal: Proposal, lane: Lane) -> JsonObject:
+    def _assign(self, trial_id: str, proposal: Proposal, lane: Lane) -> JsonObject:
         self._out[trial_id], self._lanes[trial_id] = proposal, lane.name
         return {
             "number": proposal.spec.number,
@@ -81,13 +81,13 @@ class TrialQueue(Searcher):  # type: ignore[misc]
             "resources": lane.request,
         }
 
-    def gave_up(self, number: int) -> bool:
+    def is_abandoned(self, number: int) -> bool:
         """Whether a trial that died is not handed out again."""
         return self._died[number] > self._deaths
 
     def _propose(self, number: int) -> Proposal:
-        def draw(family: str, given: JsonObject | None) -> tuple[JsonObject, JsonObject]:
-            return self._families[family].propose(str(number), number, given)
+        def draw(family: str, fixed: JsonObject | None) -> tuple[JsonObject, JsonObject]:
+            return self._families[family].propose(str(number), number, fixed)
 
         proposal = self._compose(number, draw)
         self._journal(proposal)
@@ -125,7 +125,7 @@ class TrialQueue(Searcher):  # type: ignore[misc]
         spec = proposal.spec
         if error:
             self._died[spec.number] += 1
-            if not self.gave_up(spec.number):
+            if not self.is_abandoned(spec.number):
                 self._waiting.insert(0, proposal)
                 return
         if spec.family in self._families:

@@ -40,7 +40,7 @@ class TrialSlot:
 REFERENCES = {"formula to its end": "batch", "formula to its end, recalibrated": "batch_recalibrated"}
 
 
-def trial_sequence(plan: SearchPlan, *, given: Sequence[str] = ()) -> tuple[TrialSlot, ...]:
+def trial_sequence(plan: SearchPlan, *, start_families: Sequence[str] = ()) -> tuple[TrialSlot, ...]:
     """Every trial of ``plan`` in starting order. ``given`` are families of configs to start the search at."""
     searched = _shares(plan.families, plan.trials - 2)
     subject_trials = searched.count(SUBJECT) + 2
@@ -52,7 +52,7 @@ def trial_sequence(plan: SearchPlan, *, given: Sequence[str] = ()) -> tuple[Tria
         if turn == 0 or family_named(name).ranges
     ]
     starts = []
-    for family in given:
+    for family in start_families:
         if family in searched:
             searched.remove(family)
             starts.append(family)
@@ -79,11 +79,11 @@ def list_slots(plan: SearchPlan, *, first: int = 0) -> list[TrialSlot]:
     count, shares = plan.list_trial_count, plan.list_families
     families = [search_family(name) for name in shares if shares[name] > 0]
     most = max((len(family.starts) for family in families), default=0)
-    places = [(family.name, rank) for rank in range(most) for family in families if rank < len(family.starts)]
-    drawn = _shares(shares, max(count - len(places), 0)) if families else []
-    slots = [*places, *((name, None) for name in drawn)][:count]
+    starts = [(family.name, rank) for rank in range(most) for family in families if rank < len(family.starts)]
+    drawn = _shares(shares, max(count - len(starts), 0)) if families else []
+    slots = [*starts, *((name, None) for name in drawn)][:count]
     return [
-        TrialSlot(first + place, name, "search", start=start) for place, (name, start) in enumerate(slots)
+        TrialSlot(first + index, name, "search", start=start) for index, (name, start) in enumerate(slots)
     ]
 
 
@@ -101,6 +101,6 @@ def _shares(shares: dict[str, float], count: int) -> list[str]:
 
 def _interleave(searched: list[str], baselines: list[str]) -> list[tuple[str, bool]]:
     """Both lists in order, spread evenly over each other; whether each is a baseline."""
-    keyed = [((place + 0.5) / len(searched), False, name) for place, name in enumerate(searched)]
-    keyed += [((place + 0.5) / len(baselines), True, name) for place, name in enumerate(baselines)]
+    keyed = [((index + 0.5) / len(searched), False, name) for index, name in enumerate(searched)]
+    keyed += [((index + 0.5) / len(baselines), True, name) for index, name in enumerate(baselines)]
     return [(name, is_baseline) for _, is_baseline, name in sorted(keyed, key=lambda row: row[:2])]

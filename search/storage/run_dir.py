@@ -128,11 +128,11 @@ class RunFolder:
 
     def results(self) -> list[TrialResult]:
         """Every trial that has ended, by number."""
-        found = []
+        results = []
         for folder in sorted((self.path / "trials").glob("[0-9]*")):
             if (folder / RESULT).exists():
-                found.append(read_result(folder))
-        return found
+                results.append(read_result(folder))
+        return results
 
     def trial(self, number: int) -> Path:
         return trial_folder(self.path, number)

@@ -20,12 +20,12 @@ def check_version(document: Any, path: Path, *, newest: int, unmarked: int | Non
     Raises:
         InputError: The version is newer, or none.
     """
-    found = document.get("schema_version", unmarked) if isinstance(document, dict) else None
-    if not isinstance(found, int) or isinstance(found, bool) or found < 1:
-        raise InputError(f"{path} has schema_version {found!r}, expected a number up to {newest}")
-    if found > newest:
+    version = document.get("schema_version", unmarked) if isinstance(document, dict) else None
+    if not isinstance(version, int) or isinstance(version, bool) or version < 1:
+        raise InputError(f"{path} has schema_version {version!r}, expected a number up to {newest}")
+    if version > newest:
         raise InputError(
-            f"{path} has schema_version {found}, this code reads up to {newest}: update the project, or "
+            f"{path} has schema_version {version}, this code reads up to {newest}: update the project, or "
             "read it with the version that wrote it"
         )
-    return found
+    return version

@@ -27,7 +27,7 @@ def read_result(folder: Path) -> TrialResult:
     return replace(trial_from_json(row), folder=f"trials/{folder.name}")
 
 
-def is_whole(folder: Path, result: TrialResult) -> bool:
+def is_complete(folder: Path, result: TrialResult) -> bool:
     """Whether what ``result`` speaks of lies in ``folder``: a broken copy may have brought it first."""
     if result.best_epoch is None:
         return True

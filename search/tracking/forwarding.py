@@ -22,18 +22,18 @@ from search.tracking.tracker import ARTIFACTS, REGISTER_S, default_uri, release_
 
 log = logging.getLogger(__name__)
 
-TOLD = "told.json"
+SENT = "told.json"
 CLOSE_S = 30.0
 
 
 class FetchedJournal(Outbox):
     """A journal that arrives in pieces: what names files waits until all of them are here."""
 
-    whole = False
+    complete = False
 
     def read(self, start: int) -> Iterator[tuple[JsonObject, int]]:
         for entry, end in super().read(start):
-            if not self.whole and ("register" in entry or "artifacts" in entry):
+            if not self.complete and ("register" in entry or "artifacts" in entry):
                 return
             yield entry, end
 
@@ -50,19 +50,19 @@ class TrackingForwarder:
     def __call__(self, out: Path) -> None:
         """What is new in the folder is told, from threads of their own: nothing here waits or raises."""
         try:
-            self._tell_events()
+            self._forward_events()
             self._sending()
         except Exception as problem:  # its text may hold an address; fetching goes on
             log.warning("what the search did could not be told (%s)", type(problem).__name__)
 
     def close(self) -> str:
         """Tell MLflow the rest, judge the release against the champion here. A line to print, or ""."""
-        self._journal.whole = (self._out / "results.json").is_file()
+        self._journal.complete = (self._out / "results.json").is_file()
         sender = self._sending()
         self._notifier.close()
         if sender is None:
             return ""
-        line = self._judge(sender) if self._journal.whole else ""
+        line = self._judge(sender) if self._journal.complete else ""
         if sender.close(CLOSE_S) > 0:
             line = f"MLflow has not taken everything: python -m search.tracking {self._out} sends the rest"
         return line
@@ -79,19 +79,19 @@ class TrackingForwarder:
             self._sender.wake()
         return self._sender
 
-    def _tell_events(self) -> None:
+    def _forward_events(self) -> None:
         from search.report.plot import progress_png
         from search.storage.run_dir import RunFolder
 
         run = RunFolder(self._out)
         events = run.events()
-        path = self._out / FOLDER / TOLD
-        told = json.loads(path.read_text())["events"] if path.is_file() else 0
-        for event in events[told:]:
+        path = self._out / FOLDER / SENT
+        sent = json.loads(path.read_text())["events"] if path.is_file() else 0
+        for event in events[sent:]:
             self._notifier.event(event)
             if event.kind is EventKind.FINISHED:
                 self._notifier.finish(event.message, progress_png(run.results()))
-        if len(events) > told:
+        if len(events) > sent:
             path.parent.mkdir(exist_ok=True)
             path.write_text(json.dumps({"events": len(events)}))
 

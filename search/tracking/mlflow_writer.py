@@ -48,17 +48,17 @@ class MlflowWriter:
 
     def _find_experiment(self, artifacts: Path) -> str:
         name = os.environ.get("MLFLOW_EXPERIMENT_NAME", "").strip() or EXPERIMENT
-        found = self._client.get_experiment_by_name(name)
-        if found is not None:
-            return str(found.experiment_id)
+        experiment = self._client.get_experiment_by_name(name)
+        if experiment is not None:
+            return str(experiment.experiment_id)
         location = artifacts.resolve().as_uri() if self._local else None
         try:
             return str(self._client.create_experiment(name, artifact_location=location))
         except Exception:  # another run made it between the two calls
-            found = self._client.get_experiment_by_name(name)
-            if found is None:
+            experiment = self._client.get_experiment_by_name(name)
+            if experiment is None:
                 raise
-            return str(found.experiment_id)
+            return str(experiment.experiment_id)
 
     def apply(
         self, entries: list[JsonObject], cursor: SendPosition, *, run_folder: Path, unsure: bool
@@ -66,10 +66,10 @@ class MlflowWriter:
         """Tell MLflow of entries of one ``key`` (a trial's number, or the parent's), in order."""
         key = entries[0]["key"]
         run = self._run(entries, key, cursor, unsure=unsure)
-        told: dict[tuple[str, int], list[Any]] = {}
+        latest: dict[tuple[str, int], list[Any]] = {}
         for metric in (metric for entry in entries for metric in entry.get("metrics", ())):
-            told.setdefault((metric[0], metric[2]), metric)  # an epoch told twice counts once
-        new = [row for (name, step), row in told.items() if step > cursor.steps.get(f"{key}/{name}", -1)]
+            latest.setdefault((metric[0], metric[2]), metric)  # the last value of an epoch counts
+        new = [row for (name, step), row in latest.items() if step > cursor.steps.get(f"{key}/{name}", -1)]
         tags = {name: value for entry in entries for name, value in entry.get("tags", {}).items()}
         parameters = {}
         if f"{key}/params" not in cursor.steps:  # MLflow refuses a second value for a parameter
@@ -98,9 +98,9 @@ class MlflowWriter:
         tag = f"{first['journal']}/{key}"
         if unsure:
             wanted = f"tags.`{KEY}` = '{tag}'"
-            found = self._client.search_runs([self._experiment], filter_string=wanted, max_results=1)
-            if found:
-                cursor.ids[key] = found[0].info.run_id
+            runs = self._client.search_runs([self._experiment], filter_string=wanted, max_results=1)
+            if runs:
+                cursor.ids[key] = runs[0].info.run_id
                 return cursor.ids[key]
         tags = {KEY: tag}
         if key != PARENT:

@@ -99,8 +99,8 @@ class Registry:
     def _model_for(self, entry: JsonObject, gate: Path) -> str:
         """The model of this release's data: its own, or one whose data this one has grown from."""
         name, sha256 = str(entry["model"]), str(entry.get("tags", {}).get(DATASET_TAG, ""))
-        known = {model.name for model in self._client.search_registered_models(f"name = '{name}'")}
-        if name in known or not sha256:
+        models = {model.name for model in self._client.search_registered_models(f"name = '{name}'")}
+        if name in models or not sha256:
             return name
         prefix = name.removesuffix(f"-{sha256[:IDENTITY]}")
         for model in self._client.search_registered_models(f"name LIKE '{prefix}%'"):
@@ -136,9 +136,9 @@ class Registry:
         """Which release this is that asks the gate about ``champion``, counted from 1."""
         if champion is None:
             return 1
-        asked = f"{champion.name} version {champion.version}"
+        champion_tag = f"{champion.name} version {champion.version}"
         versions = self._client.search_model_versions(f"name='{name}'")
-        return 1 + len([one for one in versions if one.tags.get(CHAMPION_TAG) == asked])
+        return 1 + len([version for version in versions if version.tags.get(CHAMPION_TAG) == champion_tag])
 
     def _version(self, name: str, alias: str) -> Any | None:
         model = self._client.get_registered_model(name)
@@ -156,11 +156,11 @@ class Registry:
         if gate.is_file():
             self._client.log_artifact(run_id, str(gate), f"{GATES_FOLDER}/{release_id}")
         if self._local:
-            source = keep_release(release, release_id).as_uri()
+            source = store_release(release, release_id).as_uri()
         else:
-            place = f"{RELEASES_FOLDER}/{release_id}"
-            self._client.log_artifacts(run_id, str(release), place)
-            source = f"{self._client.get_run(run_id).info.artifact_uri}/{place}"
+            artifact_path = f"{RELEASES_FOLDER}/{release_id}"
+            self._client.log_artifacts(run_id, str(release), artifact_path)
+            source = f"{self._client.get_run(run_id).info.artifact_uri}/{artifact_path}"
         version = self._client.create_model_version(
             name,
             source,
@@ -196,8 +196,8 @@ class Registry:
         if self._local:
             path = local_folder(champion.source)
         else:
-            place = str(champion.source).split("/artifacts/", 1)[-1]
-            path = Path(self._client.download_artifacts(champion.run_id, place, folder))
+            artifact_path = str(champion.source).split("/artifacts/", 1)[-1]
+            path = Path(self._client.download_artifacts(champion.run_id, artifact_path, folder))
         release = load_release(path)
         expected = champion.tags.get(RELEASE_TAG)
         if expected and release.manifest.release_id != expected and _is_hash(expected):
@@ -208,17 +208,17 @@ class Registry:
         return release_predict(release), release.manifest.dataset.last_timestamp
 
 
-def keep_release(release: Path, release_id: str) -> Path:
+def store_release(release: Path, release_id: str) -> Path:
     """A copy of ``release`` under its id, made once and never changed: ``registry/ID`` beside the runs."""
-    kept = release.resolve().parents[1] / REGISTRY_FOLDER / release_id
-    if not kept.exists():
-        kept.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=kept.parent, prefix=".new-") as scratch:
+    folder = release.resolve().parents[1] / REGISTRY_FOLDER / release_id
+    if not folder.exists():
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".new-") as scratch:
             made = Path(scratch) / "release"
             shutil.copytree(release, made)
             with contextlib.suppress(FileExistsError):  # another process kept the same one meanwhile
-                made.rename(kept)
-    return kept
+                made.rename(folder)
+    return folder
 
 
 def _is_hash(text: str) -> bool:
@@ -238,16 +238,18 @@ def release_predict(release: Any) -> Predict:
     recommender = Recommender(release)
 
     def predict(users: NDArray[np.str_], items: NDArray[np.str_]) -> NDArray[np.float32]:
-        found = np.full(len(users), np.nan, dtype=np.float32)
+        predictions = np.full(len(users), np.nan, dtype=np.float32)
         rows = np.array([_row(release.items.ids, item) for item in items.tolist()], dtype=np.int64)
         order = np.argsort(users, kind="stable")
         names, starts = np.unique(users[order], return_index=True)
-        for user, places in zip(names.tolist(), np.split(order, starts[1:]), strict=True):
-            places = places[rows[places] >= 0]
-            if len(places):
+        for user, indices in zip(names.tolist(), np.split(order, starts[1:]), strict=True):
+            indices = indices[rows[indices] >= 0]
+            if len(indices):
                 row = _row(release.users, user)
-                found[places] = recommender.predict(Query(user=row if row >= 0 else None), rows[places])
-        return found
+                predictions[indices] = recommender.predict(
+                    Query(user=row if row >= 0 else None), rows[indices]
+                )
+        return predictions
 
     return predict
 

@@ -94,7 +94,7 @@ class SendPosition:
         self.steps, self.answers = dict(state["steps"]), dict(state["answers"])
         self.fresh = False
 
-    def forget(self) -> None:
+    def clear(self) -> None:
         """Start again from the first line: what was sent is no longer there."""
         self.offset, self.ids, self.steps, self.answers = 0, {}, {}, {}
 

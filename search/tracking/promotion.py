@@ -145,20 +145,20 @@ def evaluate_promotion(
     clusters = np.unique(new.users[both], return_inverse=True)[1]
     level = interval_level(attempt)
     resamples = max(RESAMPLES, math.ceil(TAIL_DRAWS * 2 / (1 - level)))
-    found = rmse_difference(
+    difference = rmse_difference(
         mine, others, seed=SEED, clusters=clusters, level=level, resamples=min(resamples, MOST_RESAMPLES)
     )
-    words = "beats" if found.below_zero else "loses to" if found.low > 0 else "cannot be told from"
+    words = "beats" if difference.below_zero else "loses to" if difference.low > 0 else "cannot be told from"
     counted = "" if attempt == 1 else f" (attempt {attempt} against it: an interval of {level:.2%})"
     return Promotion(
-        promoted=found.below_zero,
+        promoted=difference.below_zero,
         reason=f"{words} the champion on {count} gate ratings{counted}",
         ratings=count,
         rmse=float(np.sqrt(mine.mean())),
         champion_rmse=float(np.sqrt(others.mean())),
-        difference=found.value,
-        low=found.low,
-        high=found.high,
+        difference=difference.value,
+        low=difference.low,
+        high=difference.high,
         champion=champion_name,
         attempt=attempt,
         level=level,
@@ -193,9 +193,9 @@ def shared_predictions(new: GateAnswers, champion: GateAnswers) -> NDArray[np.fl
     known = _pairs(champion)
     order = np.argsort(known)
     wanted = _pairs(new)
-    place = np.minimum(np.searchsorted(known, wanted, sorter=order), len(known) - 1)
-    hit = known[order[place]] == wanted
-    answers[hit] = champion.predicted[order[place[hit]]]
+    index = np.minimum(np.searchsorted(known, wanted, sorter=order), len(known) - 1)
+    hit = known[order[index]] == wanted
+    answers[hit] = champion.predicted[order[index[hit]]]
     return answers
 
 

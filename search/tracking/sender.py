@@ -24,7 +24,7 @@ FIRST_WAIT_S, LONGEST_WAIT_S = 2.0, 60.0
 LOCK_S = 5.0
 PATIENCE_S = 5.0  # with a server that does not answer, where somebody waits for it
 WINDOW = 500  # entries read at a time
-REFUSED, GONE = "INVALID_PARAMETER_VALUE", "RESOURCE_DOES_NOT_EXIST"  # MLflow's error codes
+REFUSED, NOT_FOUND = "INVALID_PARAMETER_VALUE", "RESOURCE_DOES_NOT_EXIST"  # MLflow's error codes
 
 
 class NullSender:
@@ -75,14 +75,14 @@ class Sender:
         patience = time.monotonic() + min(PATIENCE_S, deadline_s)
         self.wake()
 
-        def known_or_hopeless() -> bool:
+        def answered_or_failed() -> bool:
             away = bool(self.problem) and time.monotonic() > patience
             return release_id in self._cursor.answers or away or not self._thread.is_alive()
 
         with self._changed:
-            self._changed.wait_for(known_or_hopeless, timeout=deadline_s)
-            found: JsonObject | None = self._cursor.answers.get(release_id)
-            return found
+            self._changed.wait_for(answered_or_failed, timeout=deadline_s)
+            answer: JsonObject | None = self._cursor.answers.get(release_id)
+            return answer
 
     def close(self, deadline_s: float) -> int:
         """Send what there is for at most ``deadline_s``, then stop. Gives the bytes still unsent."""
@@ -151,8 +151,8 @@ class Sender:
                     self._store.apply(entries, cursor, run_folder=journal.run_folder, unsure=self._unsure)
                 except Exception as error:
                     code = getattr(error, "error_code", "")
-                    if code == GONE and cursor.ids:  # the store was emptied: everything goes again
-                        cursor.forget()
+                    if code == NOT_FOUND and cursor.ids:  # the store was emptied: everything goes again
+                        cursor.clear()
                         raise
                     if code != REFUSED:
                         raise
@@ -195,5 +195,5 @@ def windows(journal: Outbox, start: int) -> Iterator[tuple[list[list[JsonObject]
 
 def runs_beside(folder: Path) -> list[Path]:
     """Run folders next to ``folder`` that have a journal, oldest first."""
-    found = [path.parent.parent for path in folder.parent.glob(f"*/{FOLDER}/{JOURNAL}")]
-    return sorted((path for path in found if path != folder), key=lambda path: path.stat().st_mtime)
+    folders = [path.parent.parent for path in folder.parent.glob(f"*/{FOLDER}/{JOURNAL}")]
+    return sorted((path for path in folders if path != folder), key=lambda path: path.stat().st_mtime)

@@ -95,7 +95,7 @@ class Tracker:
         if token is not None:
             tracker._remember()
         else:
-            tracker._tell(PARENT, name=name, params=_flat(params), tags={"kind": "search"})
+            tracker._record(PARENT, name=name, params=_flat(params), tags={"kind": "search"})
         return tracker
 
     def _remember(self) -> None:
@@ -110,7 +110,7 @@ class Tracker:
     def trial_started(self, spec: TrialSpec) -> None:
         """A nested run begins."""
         config = {**_flat(spec.config), "epochs": spec.epochs, "seed": spec.seed, "family": spec.family}
-        self._tell(
+        self._record(
             str(spec.number),
             name=spec.name,
             params=config,
@@ -119,7 +119,7 @@ class Tracker:
 
     def epoch(self, spec: TrialSpec, report: EpochReport) -> None:
         """Figures after an epoch; an epoch told twice counts once."""
-        self._tell(str(spec.number), name=spec.name, metrics=_epoch_metrics(report, time.time()))
+        self._record(str(spec.number), name=spec.name, metrics=_epoch_metrics(report, time.time()))
 
     def event(self, event: RunEvent) -> None:
         """A warning sign, contingency or milestone: a tag of its trial, or of the run."""
@@ -127,7 +127,7 @@ class Tracker:
         epoch = "" if event.epoch is None else f"epoch {event.epoch}: "
         value = "" if event.value is None else f"{event.value:.4g} "
         text = f"{epoch}{value}{event.message} {event.action} {event.outcome}".strip()
-        self._tell(key, tags={f"event.{event.kind.value}.{event.epoch or 0}": text or event.kind.value})
+        self._record(key, tags={f"event.{event.kind.value}.{event.epoch or 0}": text or event.kind.value})
 
     def trial_finished(self, result: TrialResult) -> None:
         """A nested run ends: its curve (what was not told by ``epoch``), best figures and state."""
@@ -146,7 +146,7 @@ class Tracker:
         metrics += [["parameters", result.parameters, 0, now], ["seconds", result.seconds, 0, now]]
         tags = {"status": result.status.value, "best_epoch": result.best_epoch, "error": result.error[:500]}
         self.trial_started(spec)
-        self._tell(
+        self._record(
             str(spec.number),
             metrics=metrics,
             tags={name: value for name, value in tags.items() if value not in (None, "")},
@@ -164,7 +164,7 @@ class Tracker:
                 ["best_so_far_rmse", result.rmse, self._done, now],
                 ["best_so_far_loss", result.loss, self._done, now],
             ]
-        self._tell(PARENT, metrics=metrics)
+        self._record(PARENT, metrics=metrics)
 
     def promote(
         self,
@@ -197,7 +197,7 @@ class Tracker:
             }
         except (OSError, ValueError) as error:
             return {"promoted": None, "reason": f"the release could not be offered ({type(error).__name__})"}
-        self._tell(PARENT, register=request)
+        self._record(PARENT, register=request)
         answer = self._sender.answer(release_id, deadline_s)
         return answer or {
             "promoted": None,
@@ -222,7 +222,7 @@ class Tracker:
             for figure, value in figures.model_dump(exclude_none=True).items()
         ]
         metrics += [["usd", results.budget.usd, 0, now], ["hours", results.budget.hours, 0, now]]
-        self._tell(
+        self._record(
             PARENT,
             metrics=metrics,
             tags={"dataset": results.dataset.name, "split": results.split.protocol, "status": results.status},
@@ -240,7 +240,7 @@ class Tracker:
             f"in {self._journal.folder}. Send it with: python -m search.tracking {self._journal.run_folder}"
         )
 
-    def _tell(self, key: str, **entry: object) -> None:
+    def _record(self, key: str, **entry: object) -> None:
         self._journal.append({"key": key, "journal": self._token, "at": time.time(), **entry})
 
 

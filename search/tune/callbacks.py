@@ -47,7 +47,7 @@ class RunCallback(Callback):  # type: ignore[misc]
     run: Path
     listener: Listener
     tick: Callable[[], None]
-    gave_up: Callable[[int], bool]
+    is_abandoned: Callable[[int], bool]
     silence: HeartbeatMonitor
     fatal: str = ""
     _ended: set[int] = field(default_factory=set)
@@ -74,7 +74,7 @@ class RunCallback(Callback):  # type: ignore[misc]
 
     def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         spec = _spec(trial)
-        final = self.gave_up(spec.number)
+        final = self.is_abandoned(spec.number)
         hang = self._hung.pop(trial.trial_id, None)
         if hang is not None:
             self.listener.event(_hang_event(hang, trial, final=final))
@@ -94,7 +94,7 @@ class RunCallback(Callback):  # type: ignore[misc]
         """End the processes of trials that hang. Ray kills outright (SIGKILL) one that does not answer
         within seconds; Tune then sees a death like any other, and the trial is handed out again."""
         running = {trial.trial_id: trial for trial in trials if actor_of(trial) is not None}
-        for name, hang in self.silence.look(running, time.monotonic()).items():
+        for name, hang in self.silence.check(running, time.monotonic()).items():
             self._hung[name] = hang
             ray.kill(actor_of(running[name]))
 

@@ -35,8 +35,8 @@ class HungTrial:
     longest: float | None
 
     def described(self) -> str:
-        known = "no epoch yet" if self.longest is None else f"its longest epoch took {self.longest:.1f} s"
-        return f"it has said nothing for {self.silent:.0f} s ({known})"
+        longest = "no epoch yet" if self.longest is None else f"its longest epoch took {self.longest:.1f} s"
+        return f"it has said nothing for {self.silent:.0f} s ({longest})"
 
 
 class HeartbeatMonitor:
@@ -47,7 +47,7 @@ class HeartbeatMonitor:
         self._floor, self._lists = floor, lists
         self._unmeasured = max(FIRST_TIMES * floor, SECONDS_A_RATING * ratings)
         self._voices: dict[str, TrialHeartbeat] = {}
-        self._looked: float | None = None
+        self._checked_at: float | None = None
 
     def spoke(self, name: str, *, epoch: float | None) -> None:
         """A word of ``name``, after an ``epoch`` of so many seconds trained just now (None: none was)."""
@@ -57,10 +57,10 @@ class HeartbeatMonitor:
             voice.longest = epoch if voice.longest is None else max(voice.longest, epoch, voice.silent)
         voice.silent = 0.0
 
-    def look(self, running: Iterable[str], now: float) -> dict[str, HungTrial]:
+    def check(self, running: Iterable[str], now: float) -> dict[str, HungTrial]:
         """Those of ``running`` that hang at ``now``, each told once a hang; all others are forgotten."""
-        passed = 0.0 if self._looked is None else min(now - self._looked, HEARD_AT_LEAST_EVERY)
-        self._looked = now
+        passed = 0.0 if self._checked_at is None else min(now - self._checked_at, HEARD_AT_LEAST_EVERY)
+        self._checked_at = now
         self._voices = {name: self._voices.get(name, TrialHeartbeat()) for name in running}
         hangs = {}
         for name, voice in self._voices.items():

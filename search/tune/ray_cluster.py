@@ -72,7 +72,7 @@ def ray_cluster(*, concurrency: int | None, gpus_per_trial: float, data_bytes: i
             ray_internals.check_names()
             start_local_ray(cpus=max(at_once, cores), store_bytes=max(SMALLEST_STORE, 2 * data_bytes))
         try:
-            ray_internals.check_words()
+            ray_internals.check_key_value_store()
             yield _resources(concurrency, gpus_per_trial=gpus_per_trial, address=address)
         finally:
             ray.shutdown()
@@ -81,12 +81,12 @@ def ray_cluster(*, concurrency: int | None, gpus_per_trial: float, data_bytes: i
 @contextmanager
 def without_ray_address() -> Iterator[None]:
     """RAY_ADDRESS is somebody else's: out of the environment while Ray is up, and back afterwards."""
-    kept = os.environ.pop("RAY_ADDRESS", None)
+    address = os.environ.pop("RAY_ADDRESS", None)
     try:
         yield
     finally:
-        if kept is not None:
-            os.environ["RAY_ADDRESS"] = kept
+        if address is not None:
+            os.environ["RAY_ADDRESS"] = address
 
 
 def join(address: str) -> None:
@@ -123,6 +123,6 @@ def check_join() -> None:
 
 def _resources(concurrency: int | None, *, gpus_per_trial: float, address: str) -> Resources:
     counted = [node.get("Resources", {}) for node in ray.nodes() if node.get("Alive")]
-    nodes = [NodeResources(float(one.get("CPU", 0.0)), float(one.get("GPU", 0.0))) for one in counted]
+    nodes = [NodeResources(float(node.get("CPU", 0.0)), float(node.get("GPU", 0.0))) for node in counted]
     lanes = make_lanes(nodes, concurrency=concurrency, gpus_per_trial=gpus_per_trial)
     return Resources(lanes, len(nodes), address or "local")

@@ -39,26 +39,28 @@ def has_temporary_state(kind: type[Trial]) -> bool:
     return "temporary_state" in kind.__init__.__code__.co_names
 
 
-def put_word(key: bytes, word: str) -> None:
-    """Keep ``word`` in the cluster's key-value store."""
-    internal_kv._internal_kv_put(key, word.encode(), overwrite=True)
+def put_value(key: bytes, value: str) -> None:
+    """Store ``value`` in the cluster's key-value store."""
+    internal_kv._internal_kv_put(key, value.encode(), overwrite=True)
 
 
-def get_word(key: bytes) -> str | None:
-    """The word kept under ``key``; None without one."""
-    word = internal_kv._internal_kv_get(key)
-    return None if word is None else str(word.decode())
+def get_value(key: bytes) -> str | None:
+    """The value stored under ``key``, or None."""
+    value = internal_kv._internal_kv_get(key)
+    return None if value is None else str(value.decode())
 
 
-def check_words() -> None:
-    """Prove that a stop request will reach a worker: a word put into the running cluster comes back.
+def check_key_value_store() -> None:
+    """Prove that a stop request will reach a worker: a value stored in the running cluster is read back.
 
     Raises:
         InputError: it does not.
     """
-    put_word(b"breakthrough/check", "here")
-    if get_word(b"breakthrough/check") != "here":
-        raise InputError("this Ray cluster's key-value store does not keep what is put into it: restart it")
+    put_value(b"breakthrough/check", "here")
+    if get_value(b"breakthrough/check") != "here":
+        raise InputError(
+            "this Ray cluster's key-value store does not return what is stored in it: restart it"
+        )
 
 
 def actor_of(trial: Trial) -> Any | None:

@@ -43,21 +43,21 @@ from search.storage.trial_dir import (
     write_failure,
     write_list_trial,
 )
-from search.tune.ray_internals import get_word, put_word
+from search.tune.ray_internals import get_value, put_value
 from search.tune.valid_ndcg import valid_ndcg
 
-GPU_GONE = "the GPU that is paid for is gone: the search would go on on the CPU at the GPU's price"
+GPU_LOST = "the GPU that is paid for is gone: the search would go on on the CPU at the GPU's price"
 DISK_FULL = {errno.ENOSPC, errno.EDQUOT}
 
 
-def tell_to_end(session: str, number: int, status: TrialStatus) -> None:
+def request_end(session: str, number: int, status: TrialStatus) -> None:
     """Ask trial ``number`` to end itself with ``status`` before its next epoch."""
-    put_word(_key(session, number), status.value)
+    put_value(_key(session, number), status.value)
 
 
-def told_to_end(session: str, number: int) -> TrialStatus | None:
+def requested_end(session: str, number: int) -> TrialStatus | None:
     """What trial ``number`` was told, if anything."""
-    word = get_word(_key(session, number))
+    word = get_value(_key(session, number))
     return None if word is None else TrialStatus(word)
 
 
@@ -115,7 +115,7 @@ class TrialWorker(tune.Trainable):  # type: ignore[misc]
         self._spec = TrialSpec(**config["spec"])
         self._folder = trial_folder(self._run, self._spec.number)
         self._trial: Trial | None = None
-        self._told_events = 0
+        self._reported_events = 0
         self._repeat: list[EpochReport] = []
         self._best = math.inf
         self._opened = False
@@ -146,14 +146,14 @@ class TrialWorker(tune.Trainable):  # type: ignore[misc]
         if self._trial is None:
             return self._final_row(None)
         if self._needs_gpu and self._trial.family.uses_gpu and not has_gpu():
-            return self._row(None, done=True, fatal=f"{GPU_GONE}; torch sees none on {os.uname().nodename}")
+            return self._row(None, done=True, fatal=f"{GPU_LOST}; torch sees none on {os.uname().nodename}")
         if self._repeat:
             return self._row(self._repeat.pop(0))
-        told = told_to_end(self._session, self._spec.number)
-        if told is TrialStatus.STOPPED:
+        requested = requested_end(self._session, self._spec.number)
+        if requested is TrialStatus.STOPPED:
             return self._stopped()
-        if told is not None or self._trial.finished:
-            self._trial.finish(told or TrialStatus.FINISHED)
+        if requested is not None or self._trial.finished:
+            self._trial.finish(requested or TrialStatus.FINISHED)
             return self._final_row(None)
         report = self._trial.step()
         if self._trial.finished:
@@ -165,11 +165,11 @@ class TrialWorker(tune.Trainable):  # type: ignore[misc]
 
     def _list_trial(self) -> JsonObject:
         """A list trial: a fit, of which an epoch is a step, and the lists of the people who judge it."""
-        told = told_to_end(self._session, self._spec.number)
-        if told is TrialStatus.STOPPED:
+        requested = requested_end(self._session, self._spec.number)
+        if requested is TrialStatus.STOPPED:
             return self._row(None, done=True, status=TrialStatus.STOPPED.value)
         figures = None
-        if told is None:
+        if requested is None:
             assert self._lists is not None
             if self._judging is None:
                 config = search_family(self._spec.family).config(self._spec.config)
@@ -207,7 +207,7 @@ class TrialWorker(tune.Trainable):  # type: ignore[misc]
 
     def _new_events(self) -> list[RunEvent]:
         events: list[RunEvent] = [] if self._trial is None else list(self._trial.events)
-        new, self._told_events = events[self._told_events :], max(self._told_events, len(events))
+        new, self._reported_events = events[self._reported_events :], max(self._reported_events, len(events))
         return new
 
     def _row(self, report: EpochReport | None, *, done: bool = False, **more: Any) -> JsonObject:

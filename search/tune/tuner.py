@@ -18,14 +18,14 @@ from recsys.types import JsonObject
 from search.config.plan import SearchPlan
 from search.results.run_info import RunStatus
 from search.sampling.family_sampler import FamilySampler
-from search.sampling.lanes import MOST_A_CARD, ONE_TRIAL, CardUse, Lanes
+from search.sampling.lanes import MOST_A_CARD, SINGLE_TRIAL, CardUse, Lanes
 from search.sampling.trial_factory import Draw, Proposal
 from search.sampling.trial_queue import TrialQueue
 from search.tune.callbacks import Listener, RunCallback
 from search.tune.heartbeat import HeartbeatMonitor
 from search.tune.pruning import FamilyPruning
 from search.tune.ray_cluster import Resources
-from search.tune.trial_worker import GPU_GONE, TrialWorker, tell_to_end
+from search.tune.trial_worker import GPU_LOST, TrialWorker, request_end
 from search.tune.valid_ndcg import read_ndcg
 
 
@@ -75,19 +75,19 @@ class Search:
     needs_gpu: bool = False
     uses_gpu: Callable[[int], bool] = lambda number: False
     card: CardUse = field(default_factory=CardUse)
-    lanes: Lanes = ONE_TRIAL
+    lanes: Lanes = SINGLE_TRIAL
     ended_by: RunStatus | None = None
     _running: set[int] = field(default_factory=set)
-    _told: set[int] = field(default_factory=set)
+    _end_requested: set[int] = field(default_factory=set)
     _ended_at: float = 0.0
     _session: str = field(default_factory=lambda: uuid.uuid4().hex)
 
-    def go(self, work: Work, resources: Resources) -> None:
+    def execute(self, work: Work, resources: Resources) -> None:
         """Run what is left. Raises RunFailure where the run cannot go on."""
         if work.count == 0:
             return
         if self.needs_gpu and resources.lanes.gpu is None:
-            raise RunFailure(f"{GPU_GONE}; Ray counts none")
+            raise RunFailure(f"{GPU_LOST}; Ray counts none")
         proposals = TrialQueue(
             families=self.families,
             numbers=work.numbers,
@@ -108,7 +108,7 @@ class Search:
             run=self.run,
             listener=_RunningTrials(self, self.listener),
             tick=lambda: self._tick(callback),
-            gave_up=proposals.gave_up,
+            is_abandoned=proposals.is_abandoned,
             silence=HeartbeatMonitor(
                 floor=self.plan.silence_seconds,
                 ratings=len(self.data.train),
@@ -168,9 +168,9 @@ class Search:
         tuner.fit()
 
     def _prune(self, number: int) -> None:
-        if number not in self._told:
-            self._told.add(number)
-            tell_to_end(self._session, number, TrialStatus.PRUNED)
+        if number not in self._end_requested:
+            self._end_requested.add(number)
+            request_end(self._session, number, TrialStatus.PRUNED)
 
     def _tick(self, callback: RunCallback) -> None:
         if callback.fatal:
@@ -181,9 +181,9 @@ class Search:
         elif time.monotonic() - self._ended_at > self.patience():
             raise _Unresponsive
         if self.ended_by is not None:
-            for number in self._running - self._told:
-                self._told.add(number)
-                tell_to_end(self._session, number, TrialStatus.STOPPED)
+            for number in self._running - self._end_requested:
+                self._end_requested.add(number)
+                request_end(self._session, number, TrialStatus.STOPPED)
         self.tick()
 
     def measured(self, spec: TrialSpec, report: EpochReport) -> None:

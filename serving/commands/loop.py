@@ -72,7 +72,7 @@ def _run(settings: LoopSettings, *, once: bool) -> int:
 
     def notify(text: str) -> None:
         logging.getLogger("serving.loop").info("%s", text)
-        notifier.tell(Message(title="Loop", text=text, important=True))
+        notifier.send(Message(title="Loop", text=text, important=True))
 
     stop = stop_event(signal.SIGTERM)
     with LoopLease(Path(settings.folder)):

@@ -45,11 +45,11 @@ def coverage(dataset: Dataset, protocol: str, *, sweeps: int, seed: int) -> dict
     on_valid, on_test = (np.stack([judge.predict(one, part) for one in members]) for part in (valid, test))
     blend = fit_blend(on_valid, valid.values, seed=seed)
     valid_stars = blend.predict(on_valid, valid, data.train)
-    test_stars = blend.predict(on_test, test, judge.known)
+    test_stars = blend.predict(on_test, test, judge.known_ratings)
     weighed = list(zip(members, blend.weights.tolist(), strict=True))
     doubt, doubt_of_valid = judge.deviations(weighed, test), judge.deviations(weighed, valid)
     assert doubt is not None
-    known, activity = user_activity(data.train), user_activity(judge.known)
+    known, activity = user_activity(data.train), user_activity(judge.known_ratings)
     fifth = np.searchsorted(np.quantile(doubt, FIFTHS), doubt)
     found = {}
     for name, spread in (("with posteriors", doubt_of_valid), ("without", None)):

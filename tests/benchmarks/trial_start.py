@@ -90,7 +90,7 @@ def ours(data: TrainingData, count: int, folder: Path) -> list[float]:
         patience=lambda: 60.0,
     )
     with ray_cluster(concurrency=1, gpus_per_trial=0, data_bytes=0) as resources:
-        search.go(Work(done=[], unfinished=[], numbers=list(range(count))), resources)
+        search.execute(Work(done=[], unfinished=[], numbers=list(range(count))), resources)
     return clock.costs
 
 

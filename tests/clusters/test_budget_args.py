@@ -29,19 +29,19 @@ def options(arguments: list[str]) -> dict[str, str]:
 
 
 def test_price_nodes_and_what_is_left() -> None:
-    told = options(with_limits([], FACTS, before_seconds=0, given=[]))
+    told = options(with_limits([], FACTS, before_seconds=0, user_arguments=[]))
     assert told == {"--price": "0.5000", "--set": "nodes=2", "--max-hours": "1.9167", "--max-cost": "8.00"}
 
 
 def test_a_tighter_cap_of_the_persons_own_holds() -> None:
-    given = ["--max-hours", "0.5", "--max-cost=2"]
-    told = with_limits(given, FACTS, before_seconds=0, given=given)
+    user_arguments = ["--max-hours", "0.5", "--max-cost=2"]
+    told = with_limits(user_arguments, FACTS, before_seconds=0, user_arguments=user_arguments)
     assert last_value(told, "--max-hours") == 0.5
     assert last_value(told, "--max-cost") == 2.0
 
 
 def test_a_resumed_run_has_its_earlier_hours_on_top() -> None:
-    told = with_limits(["--resume"], FACTS, before_seconds=3600, given=[])
+    told = with_limits(["--resume"], FACTS, before_seconds=3600, user_arguments=[])
     assert last_value(told, "--max-hours") == pytest.approx(2.9167)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from clusters.cluster_errors import ClusterError, ClusterFailed
-from clusters.runpod.client import CreateUnknown, NotPlaced, RunpodApiError, RunpodClient
+from clusters.runpod.client import CreateUnknown, PodUnavailable, RunpodApiError, RunpodClient
 from clusters.runpod.rest_schemas import next_page, read_pod
 from tests.clusters.played.cloud import Fault
 from tests.clusters.played.playing import Play, a_spec
@@ -70,7 +70,7 @@ def test_a_create_without_clean_answer_is_never_tried_again_blindly(play: Play, 
 def test_a_create_that_breaks_the_contract_is_told_with_the_field(play: Play) -> None:
     with pytest.raises(RunpodApiError, match=r"422.*imageName: Extra inputs"):
         play.provider.client.create({"name": "x", "image": "y", "imageName": "z"})
-    with pytest.raises(NotPlaced, match="exactly one of gpu or cpu"):
+    with pytest.raises(PodUnavailable, match="exactly one of gpu or cpu"):
         play.provider.client.create({"name": "x", "image": "y"})
 
 

@@ -148,8 +148,8 @@ def test_spent_dollars_count_against_the_next_create(play: Play) -> None:
     spec = a_spec(max_usd=0.60)
     state = play.state(spec)
     old = states.Node("old", "old", 0.53, time.time() - 3600, ended=time.time())
-    states.note_node(state.name, old)
-    states.note_gone(state.name, {"old"})
+    states.record_node(state.name, old)
+    states.record_ended(state.name, {"old"})
     state = states.update(state.name, created=time.time())
     play.provider.rent(spec, state, log=play.said.append)  # 0.53 of 0.60 spent: a little is left
     play.provider.end(states.load(state.name), log=play.said.append)

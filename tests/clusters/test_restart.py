@@ -25,7 +25,7 @@ def start(folder: Path, *, deadline: float) -> subprocess.Popen[bytes]:
         (tools / tool).chmod(0o755)
     spec = a_spec(image_start=f"{tools}/start")
     base = str(folder / "breakthrough")
-    words = dead_mans_switch(spec, "https://api.example", deadline=deadline, base=base, look_seconds=0.05)
+    words = dead_mans_switch(spec, "https://api.example", deadline=deadline, base=base, check_seconds=0.05)
     environment = {"PATH": f"{tools}:/usr/bin:/bin", "RUNPOD_API_KEY": "k", "RUNPOD_POD_ID": "p1"}
     return subprocess.Popen(["bash", "-c", words], env=environment, start_new_session=True)
 

@@ -20,8 +20,8 @@ def _home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_what_is_saved_comes_back_equal(tmp_path: Path) -> None:
     state = states.create(a_spec(), out=tmp_path / "run")
-    state = states.note_node(state.name, Node("p1", "n1", 0.5, 100.0))
-    state = states.note_node(state.name, Node("p1", "n1", 0.5, 100.0, host="h", port=22))
+    state = states.record_node(state.name, Node("p1", "n1", 0.5, 100.0))
+    state = states.record_node(state.name, Node("p1", "n1", 0.5, 100.0, host="h", port=22))
     assert states.load(state.name) == state
     assert (len(state.nodes), state.head.host, state.run) == (1, "h", "run")
     assert state.cluster_spec == a_spec()
@@ -36,9 +36,9 @@ def test_files_are_for_their_owner_only() -> None:
 
 def test_ended_machines_count_in_the_bill() -> None:
     state = states.create(a_spec())
-    states.note_node(state.name, Node("a", "a", 1.0, 0.0))
-    states.note_node(state.name, Node("b", "b", 2.0, 1800.0))
-    state = states.note_gone(state.name, {"a"}, now=3600.0)
+    states.record_node(state.name, Node("a", "a", 1.0, 0.0))
+    states.record_node(state.name, Node("b", "b", 2.0, 1800.0))
+    state = states.record_ended(state.name, {"a"}, now=3600.0)
     assert state.spent_usd(3600.0) == pytest.approx(1.0 + 2.0 * 0.5)
     assert [node.id for node in state.nodes] == ["b"]
     assert state.usd_per_hour == 2.0
@@ -46,7 +46,7 @@ def test_ended_machines_count_in_the_bill() -> None:
 
 def _add(number: int, name: str) -> None:
     for step in range(10):
-        states.note_node(name, Node(f"{number}-{step}", "n", 0.0, 0.0))
+        states.record_node(name, Node(f"{number}-{step}", "n", 0.0, 0.0))
 
 
 def test_two_processes_do_not_lose_each_others_words() -> None:

@@ -52,7 +52,7 @@ class HarborProvider:
             self.berths[f"b{number}"] = NodeState(f"b{number}", name, True, "MOORED", offer.usd_per_hour)
             usd = offer.usd_per_hour / spec.pods
             node = Node(f"b{number}", name, usd, called, offer.gpu, "127.0.0.1", 2200 + number, "127.0.0.1")
-            state = states.note_node(state.name, node)
+            state = states.record_node(state.name, node)
         return states.update(state.name, batch_size=offer.batch_size)
 
     def inspect(self, state: ClusterState) -> list[NodeState]:
@@ -62,12 +62,12 @@ class HarborProvider:
         ids = {node.id for node in self.inspect(state)}
         for berth in ids:
             del self.berths[berth]
-        state = states.note_gone(state.name, ids | {node.id for node in states.load(state.name).nodes})
+        state = states.record_ended(state.name, ids | {node.id for node in states.load(state.name).nodes})
         seconds = sum((node.ended or 0.0) - node.created for node in state.gone)
         return Bill(state.spent_usd(time.time()), None, seconds)
 
     def marked(self) -> list[NodeState]:
         return list(self.berths.values())
 
-    def end_one(self, node: NodeState) -> None:
+    def end_node(self, node: NodeState) -> None:
         self.berths.pop(node.id, None)

@@ -113,7 +113,7 @@ def test_marked_machines_can_be_ended_one_by_one(case: Case) -> None:
     provider, spec = case
     provider.rent(spec, fresh(spec), log=quiet)
     for node in provider.marked():
-        provider.end_one(node)
+        provider.end_node(node)
     assert provider.marked() == []
 
 

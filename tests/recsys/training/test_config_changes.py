@@ -69,7 +69,7 @@ def test_a_change_after_the_best_epoch_is_not_what_it_was_trained_with(
 def test_a_refit_repeats_the_changes(tmp_path: Path, dataset: Dataset, data: TrainingData) -> None:
     result = trained(tmp_path / "0003", data).finish(TrialStatus.FINISHED)
     split = make_split(dataset, "random", seed=0)
-    retrain(tmp_path / "refit", result, dataset, split, ("train", "valid"), say=lambda line: None)
+    retrain(tmp_path / "refit", result, dataset, split, ("train", "valid"), log=lambda line: None)
     again = read_result(tmp_path / "refit" / "0003")
     assert again.config_changes == result.config_changes
     assert [report.kl_weight for report in again.reports][-1] == 0.005

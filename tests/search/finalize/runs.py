@@ -34,7 +34,7 @@ def results(run: Path) -> list[TrialResult]:
 def finished(run: Path, plan: JsonObject, dataset: Dataset, split: Split) -> tuple[FinishedRun, list[str]]:
     """What finishing by ``plan`` made, and what it printed."""
     said: list[str] = []
-    finalizer = Finalizer(run, make_plan(plan, {}), dataset, split, say=said.append)
+    finalizer = Finalizer(run, make_plan(plan, {}), dataset, split, log=said.append)
     return finish(finalizer, run, dataset, split), said
 
 

@@ -25,7 +25,7 @@ def test_held_out_people_are_strangers_with_a_history_to_every_member() -> None:
     test, known = judge.slice("test"), judge.slice("fold_in")
     assert not np.isin(data.train.users, test.users).any()
     assert sorted(judge.folded_in) == np.unique(test.users).tolist()
-    assert len(judge.known) == len(split.train) + len(split.valid) + len(split.fold_in)
+    assert len(judge.known_ratings) == len(split.train) + len(split.valid) + len(split.fold_in)
     stars, scorer = judge.predict(member, test), family.scorer(member, judge.histories)
     for row in range(len(test)):
         own = known.users == test.users[row]

@@ -6,7 +6,7 @@ import shutil
 from pathlib import Path
 
 from recsys.release.load import load_release, read_manifest
-from search.finalize.release_packer import keep_identity
+from search.finalize.release_packer import reuse_identity
 from tests.releases import make_release
 
 
@@ -17,13 +17,13 @@ def test_the_same_release_keeps_its_id_and_another_one_has_its_own(tmp_path: Pat
     again = Path(shutil.copytree(first, tmp_path / "again"))
     (again / "manifest.json").write_text(later.model_dump_json())
     assert read_manifest(again).release_id != read_manifest(first).release_id
-    keep_identity(first, again)
+    reuse_identity(first, again)
     assert load_release(again).release_id == load_release(first).release_id
 
     other = make_release(tmp_path / "other", members=("bias",), rating_weight=0.5)
     own = read_manifest(other).release_id
-    keep_identity(first, other)
+    reuse_identity(first, other)
     assert load_release(other).release_id == own != read_manifest(first).release_id
     (first / "manifest.json").unlink()  # what an earlier session left cannot be read
-    keep_identity(first, other)
+    reuse_identity(first, other)
     assert load_release(other).release_id == own

@@ -115,7 +115,7 @@ def test_what_does_not_fit_the_budget_is_left_out_and_the_release_stays(
     again = Path(shutil.copytree(run, tmp_path / "run", ignore=skipped))
     said: list[str] = []
     plan = make_plan({"retrain_on_valid": True, "refit": True}, {})
-    end = Finalizer(again, plan, dataset, split, say=said.append, seconds_left=lambda: 0.0)
+    end = Finalizer(again, plan, dataset, split, log=said.append, seconds_left=lambda: 0.0)
     ended = finish(end, again, dataset, split)
     assert ended.release is not None
     assert ended.results.refit is None
@@ -142,7 +142,7 @@ def test_a_release_is_made_first_where_little_of_the_budget_is_left(
             make_plan({}, {}),
             dataset,
             split,
-            say=print,
+            log=print,
             seconds_left=partial(float, left),
             reserve=100.0,
         )

@@ -233,7 +233,7 @@ def test_a_plots_points_lie_where_the_axes_say() -> None:
     html = plot.html()
     assert 'd="M0.0 1000.0L500.0 500.0L1000.0 0.0"' in html
     assert 'aria-label="a label with &lt;marks&gt;"' in html
-    assert Axis(1e-4, 1e-2, log=True).place(1e-3) == pytest.approx(0.5)
+    assert Axis(1e-4, 1e-2, log=True).position(1e-3) == pytest.approx(0.5)
 
 
 def test_the_notifications_picture_is_a_png_or_nothing() -> None:

@@ -124,5 +124,5 @@ def test_a_full_lane_does_not_hold_up_the_other() -> None:
     queue.on_trial_complete("c", {})
     assert queue.suggest("e") is None  # only trials of the full lane are left
     queue.on_trial_complete("d", None, error=True)
-    queue.gave_up(1)
+    queue.is_abandoned(1)
     assert started("e")[0] == 4

@@ -116,15 +116,15 @@ def test_a_list_trial_is_kept_like_any_other_and_read_back(tmp_path: Path) -> No
     assert (result.status, result.spec, result.rmse) == (TrialStatus.FINISHED, spec, None)
     (read,) = list_trials([result])
     assert (read.number, read.config, read.figures) == (7, config, trial.figures)
-    selection = choose_lists([result], VALIDATION, plan_of(0), DATASET, say=lambda line: None)
+    selection = choose_lists([result], VALIDATION, plan_of(0), DATASET, log=lambda line: None)
     assert selection.family == "als"
 
 
 def test_without_a_list_trial_the_starting_points_are_blended() -> None:
     said: list[str] = []
     plan, nothing = make_plan({}, {}), list[TrialResult]()
-    selection = choose_lists(nothing, VALIDATION, plan, DATASET, say=said.append)
+    selection = choose_lists(nothing, VALIDATION, plan, DATASET, log=said.append)
     assert "no list trial ended" in said[0]
     assert selection.members
-    fixed = choose_lists(nothing, None, plan, DATASET, say=said.append)
+    fixed = choose_lists(nothing, None, plan, DATASET, log=said.append)
     assert fixed.reason == "the objective is ratings alone"

@@ -12,7 +12,7 @@ from recsys.bounds import DataShape
 from recsys.training.trial_types import EpochReport, TrialResult, TrialSpec, TrialStatus
 from recsys.types import JsonObject
 from search.sampling.family_sampler import FamilySampler, SamplerSettings
-from search.sampling.lanes import ONE_TRIAL
+from search.sampling.lanes import SINGLE_TRIAL
 from search.sampling.search_space import Space
 from search.sampling.trial_factory import Draw, Proposal
 from search.sampling.trial_queue import TrialQueue
@@ -51,7 +51,7 @@ def proposals(family: FamilySampler, numbers: list[int], kept: list[Proposal]) -
         compose=compose,
         journal=kept.append,
         is_open=lambda: True,
-        lane_of=lambda number: ONE_TRIAL.cpu,
+        lane_of=lambda number: SINGLE_TRIAL.cpu,
     )
 
 
@@ -131,10 +131,10 @@ def test_a_trial_whose_process_died_is_handed_out_again_and_then_given_up() -> N
     first = search.suggest("a")
     assert search.suggest("b") is None
     search.on_trial_complete("a", error=True)
-    assert not search.gave_up(0)
+    assert not search.is_abandoned(0)
     assert search.suggest("c") == first
     search.on_trial_complete("c", error=True)
-    assert search.gave_up(0)
+    assert search.is_abandoned(0)
     assert search.suggest("d") == "FINISHED"
     states = [trial.state for trial in search._families["hybrid_vae"].study.trials]
     assert states == [TrialState.FAIL]

@@ -25,8 +25,8 @@ def test_list_trials_follow_the_starts_and_leave_the_rating_track_as_it_is() -> 
         "list_families": {"als": 3, "spectral": 1},
         "list_trials": 9,
     }
-    both = trial_sequence(make_plan(settings, {}), given=["hybrid_vae"])
-    rating = trial_sequence(make_plan({**settings, "objective": "rating"}, {}), given=["hybrid_vae"])
+    both = trial_sequence(make_plan(settings, {}), start_families=["hybrid_vae"])
+    rating = trial_sequence(make_plan({**settings, "objective": "rating"}, {}), start_families=["hybrid_vae"])
     assert rating_slots(both) == list(rating)
     lists = [slot for slot in both if slot.track == "lists"]
     assert [slot.number for slot in lists] == list(range(len(rating), len(rating) + 9))
@@ -68,7 +68,7 @@ def test_shares_and_counts_hold(trials: int, bias_share: float, baseline_trials:
         baselines=("bias",),
         baseline_trials=baseline_trials,
     )
-    slots = rating_slots(trial_sequence(plan, given=["hybrid_vae"] * points))
+    slots = rating_slots(trial_sequence(plan, start_families=["hybrid_vae"] * points))
     searched = [slot for slot in slots if slot.origin in {"search", "start-from"}]
     assert len(searched) == trials - 2
     wanted = bias_share / (1 + bias_share) * (trials - 2)
@@ -81,7 +81,7 @@ def test_shares_and_counts_hold(trials: int, bias_share: float, baseline_trials:
 
 def test_given_points_come_before_the_long_references() -> None:
     plan = make_plan({"trials": 12, "families": {"hybrid_vae": 3, "bayes_mf": 1}, "baselines": ["bias"]}, {})
-    slots = rating_slots(trial_sequence(plan, given=["bayes_mf", "hybrid_vae", "hybrid_vae"]))
+    slots = rating_slots(trial_sequence(plan, start_families=["bayes_mf", "hybrid_vae", "hybrid_vae"]))
     assert [slot.family for slot in slots[2:5]] == ["bayes_mf", "hybrid_vae", "hybrid_vae"]
     assert [slot.origin for slot in slots[2:7]] == ["start-from"] * 3 + ["reference"] * 2
 

@@ -31,7 +31,7 @@ def dataset() -> Dataset:
 def factory(dataset: Dataset, points: list[Point], **plan: Any) -> TrialFactory:
     made = make_plan({"baselines": ["bias"], **plan}, {})
     data = training_data(dataset, make_split(dataset, "random", seed=0))
-    sequence = trial_sequence(made, given=[family for family, _ in points])
+    sequence = trial_sequence(made, start_families=[family for family, _ in points])
     return TrialFactory(made, data, shape_of(dataset), sequence, points)
 
 

@@ -67,7 +67,7 @@ def test_trials_without_a_gpu_run_beside_the_one_that_holds_it(
     )
     with ray_cluster(concurrency=1, gpus_per_trial=1.0, data_bytes=0) as resources:
         assert resources.lanes.gpu == Lane("gpu", 1, resources.lanes.gpu.cpus, 1.0)  # type: ignore[union-attr]
-        search.go(Work(done=[], unfinished=[], numbers=[0, 1, 2, 3]), resources)
+        search.execute(Work(done=[], unfinished=[], numbers=[0, 1, 2, 3]), resources)
 
     place = {row: number for number, row in enumerate(order.rows)}
     assert sum(row.endswith("finished") for row in order.rows) == 4

@@ -83,7 +83,7 @@ def search(folder: Path, listener: Stopper) -> None:
         patience=lambda: 60.0,
     )
     with ray_cluster(concurrency=1, gpus_per_trial=0, data_bytes=0) as resources:
-        run.go(Work(done=[], unfinished=[], numbers=[0]), resources)
+        run.execute(Work(done=[], unfinished=[], numbers=[0]), resources)
         end = time.monotonic() + GONE_SECONDS
         while any(Path(f"/proc/{pid}").exists() for pid in listener.stopped):
             assert time.monotonic() < end, "a stopped process was not ended"

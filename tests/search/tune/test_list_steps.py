@@ -23,7 +23,7 @@ CONFIGS = {"hybrid_vae_lists": {"latent": 8, "hidden": 8, "epochs": 3}, "ease": 
 def worker_of(folder: Path, family: str, monkeypatch: pytest.MonkeyPatch) -> TrialWorker:
     """A worker without Ray at the start of a trial of ``family``."""
     monkeypatch.setattr(trial_worker, "is_local", lambda folder: True)
-    monkeypatch.setattr(trial_worker, "told_to_end", lambda session, number: None)
+    monkeypatch.setattr(trial_worker, "requested_end", lambda session, number: None)
     spec = TrialSpec(0, "first", family, CONFIGS[family], epochs=1, seed=0, track="lists")
     made = object.__new__(TrialWorker)
     data = training_data(checkerboard(users=30, items=20))
@@ -53,7 +53,7 @@ def test_a_pruned_list_trial_ends_before_its_next_epoch_and_is_in_no_blend(
 ) -> None:
     worker = worker_of(tmp_path, "hybrid_vae_lists", monkeypatch)
     assert not worker.step()["done"]
-    monkeypatch.setattr(trial_worker, "told_to_end", lambda session, number: TrialStatus.PRUNED)
+    monkeypatch.setattr(trial_worker, "requested_end", lambda session, number: TrialStatus.PRUNED)
     row = worker.step()
     assert (row["done"], row["status"]) == (True, "pruned")
     result = read_result(trial_folder(tmp_path, 0))

@@ -12,7 +12,7 @@ import torch
 from recsys.models.optim import device
 from recsys.training.trial_types import TrialSpec
 from search.config.plan import make_plan
-from search.sampling.lanes import ONE_TRIAL
+from search.sampling.lanes import SINGLE_TRIAL
 from search.storage.trial_dir import RESULT, trial_folder
 from search.tune import trial_worker
 from search.tune.ray_cluster import Resources
@@ -28,7 +28,7 @@ SPEC = TrialSpec(0, "first", "mf", {"factors": 2}, epochs=3, seed=0)
 def worker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> TrialWorker:
     """A worker on the search's own node, without Ray, that may not go on without a GPU."""
     monkeypatch.setattr(trial_worker, "is_local", lambda folder: True)
-    monkeypatch.setattr(trial_worker, "told_to_end", lambda session, number: None)
+    monkeypatch.setattr(trial_worker, "requested_end", lambda session, number: None)
     monkeypatch.setattr(trial_worker, "has_gpu", lambda: True)
     made = object.__new__(TrialWorker)
     made.setup({"number": 0, "spec": vars(SPEC)}, data=DATA, run=str(tmp_path), needs_gpu=True)
@@ -89,7 +89,7 @@ def test_a_cluster_on_which_ray_counts_no_gpu_is_refused(tmp_path: Path) -> None
         needs_gpu=True,
     )
     with pytest.raises(RunFailure, match=r"gone.*Ray counts none"):
-        search.go(Work(done=[], unfinished=[], numbers=[0]), Resources(ONE_TRIAL, 1, "local"))
+        search.execute(Work(done=[], unfinished=[], numbers=[0]), Resources(SINGLE_TRIAL, 1, "local"))
 
 
 def test_a_lost_gpu_is_told_from_a_full_one(monkeypatch: pytest.MonkeyPatch) -> None:

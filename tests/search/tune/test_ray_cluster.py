@@ -45,7 +45,7 @@ def start(monkeypatch: pytest.MonkeyPatch, fake: FakeRay) -> module.Resources:
     monkeypatch.setattr(local_ray, "ray", fake)
     monkeypatch.setattr(local_ray, "PAUSE_SECONDS", 0)
     monkeypatch.setattr(local_ray, "keep_session", lambda folder: None)
-    monkeypatch.setattr(module.ray_internals, "check_words", lambda: None)
+    monkeypatch.setattr(module.ray_internals, "check_key_value_store", lambda: None)
     with module.ray_cluster(concurrency=1, gpus_per_trial=0, data_bytes=0) as resources:
         return resources
 

@@ -37,5 +37,5 @@ def test_a_trial_without_its_process_is_refused(monkeypatch: pytest.MonkeyPatch)
 def test_words_that_are_not_kept_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(internal_kv, "_internal_kv_put", lambda *_, **__: False)
     monkeypatch.setattr(internal_kv, "_internal_kv_get", lambda *_: None)
-    with pytest.raises(InputError, match="does not keep what is put into it"):
-        module.check_words()
+    with pytest.raises(InputError, match="does not return what is stored"):
+        module.check_key_value_store()

@@ -15,18 +15,18 @@ def silent_for(
     """What is told of trial "a" while it says nothing from ``since`` on."""
     told: list[HungTrial] = []
     for count in range(int(seconds / step) + 1):
-        told += silence.look(["a"], since + count * step).values()
+        told += silence.check(["a"], since + count * step).values()
     return told
 
 
 def after_epochs(silence: HeartbeatMonitor, *seconds: float) -> float:
     """Trial "a" trains epochs that take so long; the time then."""
     now = 0.0
-    silence.look(["a"], now)
+    silence.check(["a"], now)
     for took in seconds:
         for _ in range(int(took)):
             now += 1.0
-            assert not silence.look(["a"], now)
+            assert not silence.check(["a"], now)
         silence.spoke("a", epoch=took)
     return now
 
@@ -35,7 +35,7 @@ def test_its_own_longest_epoch_is_the_measure() -> None:
     silence = HeartbeatMonitor(floor=10, ratings=0)
     now = after_epochs(silence, 2, 30, 3)
     assert not silent_for(silence, TIMES * 30, since=now)
-    hang = silence.look(["a"], now + TIMES * 30 + 1)["a"]
+    hang = silence.check(["a"], now + TIMES * 30 + 1)["a"]
     assert (hang.silent, hang.allowed, hang.longest) == (TIMES * 30 + 1, TIMES * 30, 30)
     assert hang.described() == "it has said nothing for 601 s (its longest epoch took 30.0 s)"
 
@@ -56,7 +56,7 @@ def test_a_first_epoch_may_take_as_long_as_the_ratings_are_many(ratings: int, al
 
 def test_epochs_told_again_after_a_restart_measure_nothing() -> None:
     silence = HeartbeatMonitor(floor=10, ratings=0)
-    silence.look(["a"], 0)
+    silence.check(["a"], 0)
     for _ in range(3):
         silence.spoke("a", epoch=None)
     assert [hang.allowed for hang in silent_for(silence, 52)] == [50]
@@ -71,7 +71,7 @@ def test_ranking_at_the_end_has_the_time_of_a_first_epoch() -> None:
 def test_a_machine_that_slept_accuses_nobody() -> None:
     silence = HeartbeatMonitor(floor=60, ratings=0)
     now = after_epochs(silence, 1)
-    assert not silence.look(["a"], now + 36_000)
+    assert not silence.check(["a"], now + 36_000)
     assert not silent_for(silence, 60 - HEARD_AT_LEAST_EVERY, since=now + 36_000)
 
 
@@ -87,7 +87,7 @@ def test_what_comes_between_epochs_counts_but_a_start_does_not() -> None:
 def test_who_stops_running_is_forgotten() -> None:
     silence = HeartbeatMonitor(floor=10, ratings=0)
     now = after_epochs(silence, 1)
-    silence.look([], now + 1)
+    silence.check([], now + 1)
     assert not silent_for(silence, 11, since=now + 1)
 
 
@@ -96,4 +96,4 @@ def test_off_is_off(steps: list[float]) -> None:
     silence, now = HeartbeatMonitor(floor=0, ratings=0), 0.0
     for step in steps:
         now += step
-        assert silence.look(["a"], now) == {}
+        assert silence.check(["a"], now) == {}
