@@ -16,7 +16,7 @@ from recsys.data.options import add_reading_options, join_missing, missing_of, s
 from recsys.errors import InputError, check_encoding, exit_code
 
 if TYPE_CHECKING:
-    from search.run.context import SearchRequest
+    from search.run.search_request import SearchRequest
 
 EXAMPLES = """\
 examples:
@@ -209,7 +209,7 @@ def request_of(options: argparse.Namespace, argv: Sequence[str]) -> SearchReques
     from search.config.overrides import parse_assignment
     from search.config.plan import FOLDER, load_plan
     from search.config.yaml_io import named_file
-    from search.run.context import SearchRequest
+    from search.run.search_request import SearchRequest
 
     changes = dict(parse_assignment(text) for text in options.set)
     changes |= {name: getattr(options, name) for name in OF_PLAN if getattr(options, name) is not None}

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import t as student
+from scipy.special import stdtrit
 
 from recsys.types import FloatArray, IntArray
 
@@ -103,7 +103,7 @@ def mean_over_people(
 
 def around(value: float, error: float, people: int, *, level: float = 0.95) -> ConfidenceInterval:
     """Student's t interval of ``value`` with its standard ``error``, estimated from ``people``."""
-    half = float(student.ppf((1 + level) / 2, people - 1)) * error
+    half = float(stdtrit(people - 1, (1 + level) / 2)) * error
     return ConfidenceInterval(value, value - half, value + half, level)
 
 

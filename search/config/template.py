@@ -69,12 +69,12 @@ def _section(source: Mapping[str, Any], section: str, *, family: str, where: str
     fields = source.get(section) or {}
     if not isinstance(fields, Mapping):
         raise InputError(f"{where}: {section} is {fields!r}, expected fields with values")
-    fields = set(family_named(family).config_type.__dataclass_fields__)
+    allowed = set(family_named(family).config_type.__dataclass_fields__)
     if section == "training":
-        fields |= {"epochs", "seed"}
+        allowed |= {"epochs", "seed"}
     for name in fields:
-        if name not in fields:
-            raise InputError(f"{where}: {section} has no field {name!r}; {suggest_names(name, fields)}")
+        if name not in allowed:
+            raise InputError(f"{where}: {section} has no field {name!r}; {suggest_names(name, allowed)}")
     return dict(fields)
 
 

@@ -17,7 +17,8 @@ from recsys.types import JsonObject
 from search.config.plan import make_plan
 from search.config.template import load_template
 from search.experiments.experiment_spec import ExperimentSpec, now_text, read_spec, run_path, write_spec
-from search.run.setup import SearchRequest, shape_of
+from search.run.search_request import SearchRequest
+from search.sampling.search_space import shape_of
 
 VAST = DataShape(users=10**9, items=10**9)  # where tables outweigh all: leaves the bounds that need no data
 MOST_SEEDS = 20

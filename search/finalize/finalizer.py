@@ -30,7 +30,7 @@ from search.config.plan import SUBJECT, SearchPlan
 from search.finalize import selection
 from search.finalize.evaluator import Evaluator
 from search.finalize.interval_calibration import CalibratedIntervals, calibrate_intervals
-from search.finalize.list_check import PROTOCOL, check_lists
+from search.finalize.list_check import check_lists
 from search.finalize.list_choice import choose_lists, lists_result
 from search.finalize.model_results import ModelResults
 from search.finalize.release_packer import ReleasePacker, metrics_card, release_member
@@ -40,6 +40,7 @@ from search.finalize.sample_lists import sample_lists
 from search.results.metrics import JudgedListsResult, Metrics, RecommenderResult, metrics_on
 from search.results.model_comparisons import compare_models, rating_models
 from search.results.schema import Results
+from search.results.targets import LISTS_PROTOCOL
 from search.sampling.trial_factory import SCALED
 
 
@@ -73,7 +74,7 @@ class Finalizer:
         dataset: Its data.
         split: How the data was cut.
         lists: What list trials were judged on; None where lists were not searched.
-        say: Prints a line.
+        log: Prints a line.
         seconds_left: Of the budget; retraining that does not fit is left out.
         reserve: Seconds that blend, test and release take without retraining.
     """
@@ -111,7 +112,8 @@ class Finalizer:
             members, blend, valid_stars = self._blend(usable)
         retrained = self._plan.retrain_on_valid
         if retrained:
-            seconds = retrain_seconds(_judged_on_test(usable, members), self._judge.split, ("train", "valid"))
+            judged = selection.judged_on_test(usable, members)
+            seconds = retrain_seconds(judged, self._judge.split, ("train", "valid"))
             retrained = self._fits("retraining on train and valid", seconds, margin=self._reserve)
         with finished.timed("lists"):
             lists = choose_lists(trials, self._lists, self._plan, self._judge.dataset, log=self._log)
@@ -144,8 +146,8 @@ class Finalizer:
         return finished
 
     def _fits(self, what: str, seconds: float, *, margin: float = 0.0) -> bool:
-        """Whether ``what`` fits into what is left of the budget without the seconds to ``keep``; prints where
-        it is left out."""
+        """Whether ``what`` fits into what is left of the budget without ``margin`` seconds; logs where it
+        is left out."""
         remaining = self._seconds_left() - margin
         if seconds <= remaining:
             return True
@@ -203,8 +205,8 @@ class Finalizer:
             for key, model in rating_models(results).items()
             if model.trial is not None
         } | {"ensemble": stars}
-        rows = np.concatenate([judge.split.train, judge.split.fold_in])
-        compare_models(results, test, finished.test_stars, train=judge.dataset.ratings.take(rows))
+        seen = np.concatenate([judge.split.train, judge.split.fold_in])
+        compare_models(results, test, finished.test_stars, train=judge.dataset.ratings.take(seen))
         intervals = calibrate_intervals(
             judge,
             blend.weights.tolist(),
@@ -265,7 +267,7 @@ class Finalizer:
         slices: tuple[SliceName, ...] = ("train", "valid")
         # A release of what there is comes first: nothing that follows may cost it.
         finished.release = packer.final(parts, metrics=metrics_card(results), trained_on=slices)
-        if plan.objective != "rating" and judge.split.protocol != PROTOCOL:
+        if plan.objective != "rating" and judge.split.protocol != LISTS_PROTOCOL:
             with finished.timed("list_check"):
                 checked = check_lists(
                     judge.dataset, seed=derive_seed(plan.seed, "ranker"), log=self._log, at=plan.at
@@ -292,17 +294,3 @@ class Finalizer:
         results.recommender.ranker = card.ranker
         results.recommender.weights = card.weights.model_dump()
         results.recommender.candidates = card.candidates
-
-
-def _judged_on_test(usable: list[TrialResult], members: list[TrialResult]) -> list[TrialResult]:
-    """Every trial that test judges, once."""
-    others = (
-        selection.formula(usable),
-        selection.formula_recalibrated(usable),
-        selection.best_of(usable, "template"),
-        selection.best_searched(usable),
-        selection.best_of_family(usable, SUBJECT),
-        *selection.best_baselines(usable).values(),
-    )
-    trials = {trial.spec.number: trial for trial in (*members, *others) if trial is not None}
-    return list(trials.values())

@@ -22,8 +22,8 @@ from recsys.ranking.list_ensemble import blend_lists, judge_starts
 from recsys.ranking.list_validation import ListValidation, unseen_scores
 from recsys.seeds import derive_seed
 from search.results.metrics import JudgedListsResult
+from search.results.targets import LISTS_PROTOCOL
 
-PROTOCOL = "per-user"
 MAX_USERS = 1_000
 
 
@@ -47,9 +47,9 @@ def check_lists(
     rows = np.flatnonzero(np.isin(dataset.ratings.users, chosen))
     try:
         part = dataset if len(chosen) == len(users) else replace(dataset, ratings=dataset.ratings.take(rows))
-        split = make_split(part, PROTOCOL, seed=seed)
+        split = make_split(part, LISTS_PROTOCOL, seed=seed)
     except InputError as error:
-        log(f"lists were not checked on a {PROTOCOL} split: {error}")
+        log(f"lists were not checked on a {LISTS_PROTOCOL} split: {error}")
         return None
     train_ratings = part.ratings.take(np.sort(np.concatenate([split.train, split.valid])))
     test = part.ratings.take(split.test)
@@ -62,7 +62,7 @@ def check_lists(
     counts = np.bincount(train_ratings.items, minlength=train_ratings.item_count)
     figures = list_intervals(lists, judged, test, counts=counts, at=at)
     log(
-        f"lists on a {PROTOCOL} split of {len(judged)} people: "
+        f"lists on a {LISTS_PROTOCOL} split of {len(judged)} people: "
         f"P@10 {figures['precision_at_10'].value:.4f}, NDCG@10 {figures['ndcg_at_10'].value:.4f}"
     )
-    return JudgedListsResult.of("list_check", PROTOCOL, figures, people=len(judged), folded_in=0)
+    return JudgedListsResult.of("list_check", LISTS_PROTOCOL, figures, people=len(judged), folded_in=0)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from recsys.io import write_atomic
 from recsys.training.trial_types import TrialResult
-from search.config.plan import EnsembleOptions
+from search.config.plan import SUBJECT, EnsembleOptions
 
 VALID = "valid.npy"
 MEMBER = "member"
@@ -101,3 +101,17 @@ def save_ensemble(run: Path, stars: NDArray[np.float32]) -> None:
     data = BytesIO()
     np.save(data, stars)
     write_atomic(run / ENSEMBLE_VALID, data.getvalue())
+
+
+def judged_on_test(usable: Sequence[TrialResult], members: Sequence[TrialResult]) -> list[TrialResult]:
+    """Every trial that is evaluated on test, without repeats."""
+    others = (
+        formula(usable),
+        formula_recalibrated(usable),
+        best_of(usable, "template"),
+        best_searched(usable),
+        best_of_family(usable, SUBJECT),
+        *best_baselines(usable).values(),
+    )
+    trials = {trial.spec.number: trial for trial in (*members, *others) if trial is not None}
+    return list(trials.values())

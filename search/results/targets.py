@@ -15,11 +15,12 @@ from search.results.schema import Results, Target, Verdict
 
 ML_32M_RATINGS = 32_000_204
 PLAN_SPLIT = "future-holdout"
+LISTS_PROTOCOL = "per-user"
 PLAN_COMMAND = (
     "python search/breakthrough.py --cluster clusters/runpod.yaml --data ml-32m --split future-holdout "
     "--plan search/plans/full.yaml"
 )
-LISTS_COMMAND = "python search/breakthrough.py --data ml-100k --split per-user"
+LISTS_COMMAND = f"python search/breakthrough.py --data ml-100k --split {LISTS_PROTOCOL}"
 SERVING_COMMAND = "python -m tests.benchmarks.serving"
 ON_PLAN_DATA = "ML-32M, newest 20% set aside, older 80% split 80/20; validation"
 ON_LISTS = (
@@ -46,7 +47,7 @@ class Bound:
 def judge(results: Results) -> list[Target]:
     """A verdict for every target, in the plan's order."""
     on_plan = results.split.protocol == PLAN_SPLIT and results.dataset.ratings >= ML_32M_RATINGS
-    on_lists = results.split.protocol == "per-user" or results.list_check is not None
+    on_lists = results.split.protocol == LISTS_PROTOCOL or results.list_check is not None
     best, ensemble = metrics_on(results.best, "valid"), metrics_on(results.ensemble, "valid")
     lists = results.list_check or metrics_on(results.recommender, "test")
     failed = results.trials.get("failed", 0)

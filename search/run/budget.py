@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from recsys.errors import InputError
 
 MILESTONES = (0.5, 0.8, 1.0)
+LEAST_FINISH_SECONDS = 60.0  # ending the workers and Ray takes up to half of it on a loaded machine
+LEAST_PATIENCE_SECONDS = 90.0
 
 
 @dataclass(frozen=True)
@@ -101,6 +103,18 @@ class Meter:
     def search_is_over(self, now: float, *, epoch_seconds: float = 0.0) -> bool:
         """Whether running trials must end ``now`` (Unix seconds): their next epoch would not fit any more."""
         return self.hours(now) + epoch_seconds / 3600 >= self.search_end_hours
+
+    def patience(self, now: float, *, epoch_seconds: float = 0.0) -> float:
+        """Seconds that trials have to end themselves once the search is over at ``now`` (Unix seconds).
+
+        90 s or five epochs, but no longer than until half of what is kept back for finishing is used: workers
+        that have not ended by then are killed, so that the cap holds.
+        """
+        usual = max(LEAST_PATIENCE_SECONDS, 5 * epoch_seconds)
+        if math.isinf(self.budget.cap_hours):
+            return usual
+        reserve = 3600 * (self.budget.cap_hours - self.search_end_hours)
+        return min(usual, max(self.seconds_left(now) - reserve / 2, 0.0))
 
     def seconds_left(self, now: float) -> float:
         """Until the cap; infinite without one."""

@@ -5,15 +5,15 @@ Nothing is written until ``open_folder``.
 
 from __future__ import annotations
 
+import math
 import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from clusters.cluster_info import ClusterInfo
-from recsys.data.data_spec import DataSpec
 from recsys.data.dataset import Dataset
 from recsys.data.report import scale_line
 from recsys.data.split import Split, TrainingData
@@ -23,33 +23,16 @@ from recsys.training.trial_types import TrialSpec
 from recsys.types import JsonObject
 from search.config.plan import SearchPlan
 from search.config.tracks import search_family
-from search.finalize.list_check import PROTOCOL
-from search.run.budget import Budget, Meter, hours
-from search.sampling.family_sampler import FamilySampler, sampler_settings
+from search.results.targets import LISTS_PROTOCOL
+from search.run.budget import LEAST_FINISH_SECONDS, Budget, Meter, hours
+from search.run.search_request import SearchRequest
+from search.sampling.remaining_work import Work
 from search.sampling.trial_factory import SCALED, Draw, Proposal, TrialFactory
 from search.storage.run_dir import RunFolder
 from search.storage.trial_dir import RESULT
-from search.tune.tuner import Work
 
-
-@dataclass(frozen=True)
-class SearchRequest:
-    """What is asked. A resumed run takes plan and source from ``out``, with ``changes`` to its plan.
-
-    ``specs`` given (an experiment) are run as they are, in place of what the plan would propose.
-    """
-
-    out: Path
-    plan: SearchPlan | None = None
-    source: DataSpec | None = None
-    resume: bool = False
-    changes: JsonObject | None = None
-    warm_start: Path | None = None
-    start_from: Path | None = None
-    notify: str | None = None
-    command: tuple[str, ...] = ()
-    cluster: JsonObject | None = None
-    specs: tuple[TrialSpec, ...] = ()
+if TYPE_CHECKING:
+    from search.sampling.family_sampler import FamilySampler
 
 
 @dataclass
@@ -113,10 +96,19 @@ class RunContext:
         spent = {**counted, self.cluster_name: usd - elsewhere}
         return {**self.about, "seconds": seconds, "usd": spent}
 
-    @property
-    def test_evaluated(self) -> bool:
-        """Whether an earlier session of this run has reported test figures."""
-        return self.resumed and (self.request.out / "results.json").exists()
+    def repeated_test_note(self) -> str:
+        """What to know of test figures where an earlier session of this run reported some, else ""."""
+        if not (self.resumed and (self.request.out / "results.json").exists()):
+            return ""
+        if self.work.count == 0:
+            return (
+                "this run was finished before, and no trial is added: what follows is the same look at test "
+                "again, not a new measurement"
+            )
+        return (
+            "this run has looked at test before: choosing what to do from those figures makes the next ones "
+            "optimistic"
+        )
 
     def open_folder(self) -> RunFolder:
         """The run's folder, made now (or held again), with the plan in it."""
@@ -136,9 +128,11 @@ class RunContext:
 
     def families(self) -> dict[str, FamilySampler]:
         """A sampler for each family with something to draw."""
-        if self.composer is None:
-            return {}
+        from search.sampling.family_sampler import FamilySampler, sampler_settings  # imports Optuna
+
         composer = self.composer
+        if composer is None:
+            return {}
         return {
             name: FamilySampler(composer.spaces[name], sampler_settings(self.plan, search_family(name).track))
             for name in composer.searched_families()
@@ -188,6 +182,11 @@ class RunContext:
                 )
         before = 0.0 if self.cluster is None else self.cluster.spent_usd
         lines.append(self.budget.explained(before_usd=before))
+        if math.isfinite(self.budget.cap_hours) and 60 * plan.finish_minutes < LEAST_FINISH_SECONDS:
+            lines.append(
+                f"finish_minutes is {plan.finish_minutes:g}, but ending the workers can take longer: "
+                f"{LEAST_FINISH_SECONDS:.0f} s of the cap are kept back"
+            )
         if self.resumed:
             lines.append(
                 f"going on: {len(self.work.done)} trials done, {len(self.work.unfinished)} to continue, "
@@ -207,8 +206,8 @@ class RunContext:
             f"on test of split {self.split.protocol}"
             + (
                 ""
-                if self.split.protocol == PROTOCOL
-                else f", and on a {PROTOCOL} split for the plan's targets"
+                if self.split.protocol == LISTS_PROTOCOL
+                else f", and on a {LISTS_PROTOCOL} split for the plan's targets"
             )
         )
 

@@ -19,9 +19,9 @@ from recsys.errors import InputError
 from recsys.models.registry import make_config
 from search.config.plan import SUBJECT, SearchPlan
 from search.config.template import load_template
-from search.run.context import SearchRequest
 from search.run.previous_run import PreviousRun
-from search.run.setup import budget_of, resumed_plan
+from search.run.run_plan import budget_of, resumed_plan
+from search.run.search_request import SearchRequest
 from search.sampling.search_space import Space, shape_of
 from search.sampling.trial_factory import TrialFactory
 from search.sampling.trial_slots import trial_sequence

@@ -11,18 +11,24 @@ import time
 import traceback
 
 from recsys.errors import InputError
-from search.run.context import SearchRequest
-from search.run.search_run import EXIT_FAILED, EXIT_INTERRUPTED, SearchRun
+from search.run.search_request import SearchRequest
 from search.run.setup import prepare
 from search.storage.run_dir import RunFolder
-from search.tune.ray_cluster import check_join
-from search.tune.tuner import RunFailure
 
 
 def run(request: SearchRequest) -> int:
-    """Run ``request`` and give the exit code. Raises InputError before anything was started."""
+    """Run ``request`` and return the exit code.
+
+    Raises:
+        InputError: the request is refused; nothing was started.
+    """
     began = time.time()
     prepared = prepare(request)
+    # Ray and torch take seconds to import: only for a request that was accepted.
+    from search.run.search_run import EXIT_FAILED, EXIT_INTERRUPTED, SearchRun
+    from search.tune.ray_cluster import check_join
+    from search.tune.tuner import RunFailure
+
     if prepared.work.count:
         check_join()
     folder = prepared.open_folder()

@@ -33,20 +33,6 @@ from search.tune.tuner import Search
 
 EXIT_DONE, EXIT_FAILED, EXIT_INTERRUPTED = 0, 1, 130
 SAVE_SECONDS = 5.0
-LEAST_PATIENCE_SECONDS = 90.0
-
-
-def _repeated_test_note(*, finished: bool) -> str:
-    """What to know of test figures that are read in a resumed run."""
-    if finished:
-        return (
-            "this run was finished before, and no trial is added: what follows is the same look at test "
-            "again, not a new measurement"
-        )
-    return (
-        "this run has looked at test before: choosing what to do from those figures makes the next ones "
-        "optimistic"
-    )
 
 
 class SearchRun:
@@ -132,7 +118,7 @@ class SearchRun:
                 listener=self.everyone,
                 should_end=self._should_end,
                 tick=self._tick,
-                patience=lambda: max(LEAST_PATIENCE_SECONDS, 5 * self.ledger.epoch_seconds),
+                patience=lambda: self.meter.patience(time.time(), epoch_seconds=self.ledger.epoch_seconds),
                 needs_gpu=prepared.cluster is not None and prepared.cluster.needs_gpu,
                 uses_gpu=prepared.uses_gpu,
                 card=CardUse(floor_seconds(plan, prepared.cluster, ratings=len(prepared.data.train))),
@@ -214,8 +200,8 @@ class SearchRun:
             seconds_left=lambda: self.meter.seconds_left(time.time()),
             reserve=60 * prepared.plan.finish_minutes * self.ledger.slowdown,
         )
-        if prepared.test_evaluated:
-            self.progress.log(_repeated_test_note(finished=prepared.work.count == 0))
+        if note := prepared.repeated_test_note():
+            self.progress.log(note)
         folder = self.folder
         finished = finishing.finish(
             trials,

@@ -11,8 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from clusters.cluster_info import ClusterInfo, read_cluster_info
-from recsys.bounds import SMALL_BATCH_SIZE
+from clusters.cluster_info import read_cluster_info
 from recsys.data.data_spec import DataSpec, show_download
 from recsys.data.dataset import Dataset
 from recsys.data.ratings import Ratings
@@ -26,35 +25,19 @@ from recsys.ranking.list_validation import EVERYTHING_RATED, ListValidation
 from recsys.seeds import derive_seed
 from recsys.training.trial_types import TrialResult, TrialSpec, TrialStatus
 from recsys.types import JsonObject
-from search.config.plan import SearchPlan, make_plan
+from search.config.plan import SearchPlan
 from search.config.template import load_template
-from search.run.budget import Budget
-from search.run.context import RunContext, SearchRequest
+from search.run.context import RunContext
 from search.run.previous_run import PreviousRun
+from search.run.run_plan import budget_of, on_this_cluster, refuse_small_batch, resumed_plan
+from search.run.search_request import SearchRequest
+from search.sampling.remaining_work import Work
 from search.sampling.search_space import shape_of
 from search.sampling.trial_check import check_trial
 from search.sampling.trial_factory import Proposal, TrialFactory
 from search.sampling.trial_slots import trial_sequence
 from search.storage.run_dir import RunFolder
 from search.storage.trial_dir import is_complete
-from search.tune.tuner import Work
-
-__all__ = ["SearchRequest", "prepare", "shape_of"]
-
-# What a resumed run may change: how far it may go, and on what; never what its trials are.
-RESUMABLE = (
-    "max_cost",
-    "max_hours",
-    "price",
-    "nodes",
-    "concurrency",
-    "refit",
-    "checkpoint_seconds",
-    "silence_seconds",
-    "target_loss",
-    "plateau",
-    "at",
-)
 
 
 def prepare(request: SearchRequest) -> RunContext:
@@ -76,7 +59,7 @@ def prepare(request: SearchRequest) -> RunContext:
         points = [(template.family, template.config) for template in map(load_template, plan.points)]
     cluster = read_cluster_info()
     if not request.resume:
-        _refuse_small_batch(plan, cluster)
+        refuse_small_batch(plan, cluster)
     plan = on_this_cluster(plan, cluster)
     budget = budget_of(plan)
     notifier = Notifier.from_environment(request.notify)
@@ -162,53 +145,12 @@ def list_validation(plan: SearchPlan, dataset: Dataset, split: Split) -> ListVal
     return replace(lists, impossible=EVERYTHING_RATED) if complete else lists
 
 
-def on_this_cluster(plan: SearchPlan, facts: ClusterInfo | None) -> SearchPlan:
-    """``plan`` with what its rented GPUs ask for: trials a GPU, and the batch of their own row."""
-    if facts is None:
-        return plan
-    share = None if facts.trials_per_gpu is None else 1 / max(facts.trials_per_gpu, 1)
-    small = plan.small_batch or facts.batch_size == SMALL_BATCH_SIZE
-    return plan.model_copy(update={"gpus_per_trial": share, "small_batch": small})
-
-
-def _refuse_small_batch(plan: SearchPlan, facts: ClusterInfo | None) -> None:
-    """Batch 1536 is the bounds' exception for a small GPU: only that GPU's own row may ask for it."""
-    if plan.small_batch and (facts is None or facts.batch_size != SMALL_BATCH_SIZE):
-        where = "here is no rented GPU" if facts is None else f"this GPU's row asks for {facts.batch_size}"
-        raise InputError(
-            f"small_batch is true, but batch {SMALL_BATCH_SIZE} is only for a GPU whose own row asks for it, "
-            f"and {where}: leave small_batch out"
-        )
-
-
-def budget_of(plan: SearchPlan) -> Budget:
-    return Budget(
-        price_usd=plan.price,
-        nodes=plan.nodes,
-        max_usd=plan.max_cost,
-        max_hours=plan.max_hours,
-        finish_hours=plan.finish_minutes / 60,
-    )
-
-
 def _path(text: str | None) -> Path | None:
     return None if text is None else Path(text)
 
 
 def _earlier(path: Path | None, option: str) -> PreviousRun | None:
     return None if path is None else PreviousRun.read(path, option=option)
-
-
-def resumed_plan(folder: RunFolder, changes: JsonObject) -> SearchPlan:
-    """The run's own plan; what defines its trials stays as it was."""
-    for name in changes:
-        if name.partition(".")[0] not in RESUMABLE:
-            raise InputError(
-                f"--resume goes on with the run's own plan, so {name} stays as it is; "
-                f"what may change is: {', '.join(RESUMABLE)}"
-            )
-    settings = folder.read_plan().model_dump(mode="json")
-    return make_plan(settings, changes)
 
 
 def _require_same(about: JsonObject, dataset: Dataset, split: Split) -> None:

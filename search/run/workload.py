@@ -22,8 +22,9 @@ from recsys.errors import exit_code
 from search.config.plan import FOLDER, SUBJECT, SearchPlan, load_plan
 from search.config.template import load_template
 from search.config.yaml_io import named_file
-from search.run.context import SearchRequest
 from search.run.precheck import SIZES, check_request
+from search.run.run_plan import budget_of
+from search.run.search_request import SearchRequest
 from search.sampling.trial_slots import trial_sequence
 
 RATINGS = {
@@ -64,7 +65,7 @@ def workload_of(plan: SearchPlan) -> Workload | None:
         reference_epochs=plan.reference.epochs,
         grace_epochs=plan.pruning.grace_epochs if plan.pruning.enabled else 0,
         reduction=plan.pruning.reduction,
-        finish_hours=plan.finish_minutes / 60,
+        finish_hours=budget_of(plan).finish_hours,
         epoch_steps=plan.epoch_steps,
     )
 

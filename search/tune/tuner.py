@@ -19,6 +19,7 @@ from search.config.plan import SearchPlan
 from search.results.run_info import RunStatus
 from search.sampling.family_sampler import FamilySampler
 from search.sampling.lanes import MOST_A_CARD, SINGLE_TRIAL, CardUse, Lanes
+from search.sampling.remaining_work import Work
 from search.sampling.trial_factory import Draw, Proposal
 from search.sampling.trial_queue import TrialQueue
 from search.tune.callbacks import Listener, RunCallback
@@ -30,28 +31,11 @@ from search.tune.valid_ndcg import read_ndcg
 
 
 class _Unresponsive(RuntimeError):
-    """Trials that were told to end did not: they stay unfinished, with their checkpoints."""
+    """Trials did not end in time after they were asked to: they stay unfinished, with their checkpoints."""
 
 
 class RunFailure(RuntimeError):
     """The run cannot go on (a full disk); what is there is kept and can be resumed."""
-
-
-@dataclass(frozen=True)
-class Work:
-    """What is left of a run. ``done`` trials are replayed, ``unfinished`` ones go on, ``numbers`` start.
-
-    ``earlier`` are other runs' trials that the sampler learns from.
-    """
-
-    done: list[tuple[Proposal, TrialResult]]
-    unfinished: list[Proposal]
-    numbers: list[int]
-    earlier: list[tuple[Proposal, TrialResult]] = field(default_factory=list)
-
-    @property
-    def count(self) -> int:
-        return len(self.unfinished) + len(self.numbers)
 
 
 @dataclass
@@ -79,7 +63,7 @@ class Search:
     ended_by: RunStatus | None = None
     _running: set[int] = field(default_factory=set)
     _end_requested: set[int] = field(default_factory=set)
-    _ended_at: float = 0.0
+    _deadline: float = 0.0  # of the running trials, once the search is over (monotonic seconds)
     _session: str = field(default_factory=lambda: uuid.uuid4().hex)
 
     def execute(self, work: Work, resources: Resources) -> None:
@@ -177,8 +161,9 @@ class Search:
             raise RunFailure(callback.fatal)
         if self.ended_by is None:
             self.ended_by = self.should_end()
-            self._ended_at = time.monotonic()
-        elif time.monotonic() - self._ended_at > self.patience():
+            if self.ended_by is not None:
+                self._deadline = time.monotonic() + self.patience()
+        elif time.monotonic() > self._deadline:
             raise _Unresponsive
         if self.ended_by is not None:
             for number in self._running - self._end_requested:

@@ -30,10 +30,11 @@ from recsys.training.trial_types import EpochReport, RunEvent, TrialResult, Tria
 from recsys.types import JsonObject
 from search.config.plan import make_plan
 from search.sampling.family_sampler import FamilySampler, SamplerSettings
+from search.sampling.remaining_work import Work
 from search.sampling.search_space import Space, plain
 from search.sampling.trial_factory import Draw, Proposal
 from search.tune.ray_cluster import ray_cluster
-from search.tune.tuner import Search, Work
+from search.tune.tuner import Search
 
 DATA = "synthetic:users=600,items=400,ratings=30000"
 

@@ -18,8 +18,8 @@ from search.config.plan import SearchPlan
 from search.run.budget import Meter
 from search.run.forecasts import ForecastLog
 from search.run.projection import Projector
+from search.run.run_plan import budget_of
 from search.run.run_state import RunState
-from search.run.setup import budget_of
 
 ROOT = Path(__file__).resolve().parents[2]
 A6000 = "NVIDIA RTX A6000"

@@ -8,7 +8,8 @@ import pytest
 
 from recsys.data.data_spec import DataSpec
 from search.config.plan import make_plan
-from search.run.context import RunContext, SearchRequest
+from search.run.context import RunContext
+from search.run.search_request import SearchRequest
 from search.run.setup import prepare
 
 TABLES = {

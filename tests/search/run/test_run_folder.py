@@ -10,7 +10,8 @@ import pytest
 from recsys.errors import InputError
 from recsys.training.trial_types import EventKind, RunEvent, TrialSpec
 from search.config.plan import SearchPlan
-from search.run.setup import SearchRequest, prepare
+from search.run.search_request import SearchRequest
+from search.run.setup import prepare
 from search.storage.run_dir import RunFolder
 from search.storage.trial_dir import read_result, write_failure
 

@@ -14,7 +14,8 @@ from recsys.data.splits import make_split, training_data
 from recsys.errors import InputError
 from recsys.training.trial_types import TrialSpec
 from search.config.plan import make_plan
-from search.run.setup import SearchRequest, prepare
+from search.run.search_request import SearchRequest
+from search.run.setup import prepare
 from search.sampling.search_space import shape_of
 from search.sampling.trial_check import check_trial
 from search.sampling.trial_factory import Point, TrialFactory

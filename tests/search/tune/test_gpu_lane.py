@@ -13,9 +13,10 @@ from recsys.training.trial_types import EpochReport, RunEvent, TrialResult, Tria
 from search.config.plan import make_plan
 from search.config.tracks import search_family
 from search.sampling.lanes import Lane
+from search.sampling.remaining_work import Work
 from search.sampling.trial_factory import Draw, Proposal
 from search.tune.ray_cluster import ray_cluster
-from search.tune.tuner import Search, Work
+from search.tune.tuner import Search
 from tests.small_ratings import checkerboard, training_data
 
 pytestmark = pytest.mark.slow  # starts Ray and three workers

@@ -14,9 +14,10 @@ import pytest
 from recsys.training.trial import Trial
 from recsys.training.trial_types import EpochReport, EventKind, RunEvent, TrialResult, TrialSpec, TrialStatus
 from search.config.plan import make_plan
+from search.sampling.remaining_work import Work
 from search.sampling.trial_factory import Draw, Proposal
 from search.tune.ray_cluster import ray_cluster
-from search.tune.tuner import Search, Work
+from search.tune.tuner import Search
 from tests.end_to_end.test_search_run import worker_of
 from tests.small_ratings import checkerboard, training_data
 

@@ -13,11 +13,12 @@ from recsys.models.optim import device
 from recsys.training.trial_types import TrialSpec
 from search.config.plan import make_plan
 from search.sampling.lanes import SINGLE_TRIAL
+from search.sampling.remaining_work import Work
 from search.storage.trial_dir import RESULT, trial_folder
 from search.tune import trial_worker
 from search.tune.ray_cluster import Resources
 from search.tune.trial_worker import TrialWorker
-from search.tune.tuner import RunFailure, Search, Work
+from search.tune.tuner import RunFailure, Search
 from tests.small_ratings import checkerboard, training_data
 
 DATA = training_data(checkerboard(users=30, items=20))
