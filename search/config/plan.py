@@ -135,7 +135,7 @@ class SearchPlan(PlanModel):
     max_hours: Annotated[float, Field(gt=0)] | None = None  # of wall time for the whole run; null: no cap
     price: Annotated[float, Field(ge=0)] = 0.0  # US dollars per hour and node; 0 on your own machine
     nodes: PositiveInt = 1
-    finish_minutes: Annotated[float, Field(ge=0)] = 2.0  # kept back from the caps for ensemble and release
+    finish_minutes: Annotated[float, Field(ge=0)] = 2.0  # kept back from a cap for the end, at least 1
     retrain_on_valid: bool = False  # before that look, train what it judges again on train and valid
     refit: bool = False  # after the one look at test, train the members again on every slice
 

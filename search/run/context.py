@@ -5,7 +5,6 @@ Nothing is written until ``open_folder``.
 
 from __future__ import annotations
 
-import math
 import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,7 +23,8 @@ from recsys.types import JsonObject
 from search.config.plan import SearchPlan
 from search.config.tracks import search_family
 from search.results.targets import LISTS_PROTOCOL
-from search.run.budget import LEAST_FINISH_SECONDS, Budget, Meter, hours
+from search.run.budget import Budget, Meter, hours
+from search.run.run_plan import reserve_notes
 from search.run.search_request import SearchRequest
 from search.sampling.remaining_work import Work
 from search.sampling.trial_factory import SCALED, Draw, Proposal, TrialFactory
@@ -182,11 +182,7 @@ class RunContext:
                 )
         before = 0.0 if self.cluster is None else self.cluster.spent_usd
         lines.append(self.budget.explained(before_usd=before))
-        if math.isfinite(self.budget.cap_hours) and 60 * plan.finish_minutes < LEAST_FINISH_SECONDS:
-            lines.append(
-                f"finish_minutes is {plan.finish_minutes:g}, but ending the workers can take longer: "
-                f"{LEAST_FINISH_SECONDS:.0f} s of the cap are kept back"
-            )
+        lines += reserve_notes(plan)
         if self.resumed:
             lines.append(
                 f"going on: {len(self.work.done)} trials done, {len(self.work.unfinished)} to continue, "

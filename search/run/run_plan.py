@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from clusters.cluster_info import ClusterInfo
 from recsys.bounds import SMALL_BATCH_SIZE
 from recsys.errors import InputError
@@ -66,3 +68,13 @@ def budget_of(plan: SearchPlan) -> Budget:
         max_hours=plan.max_hours,
         finish_hours=max(60 * plan.finish_minutes, LEAST_FINISH_SECONDS) / 3600,
     )
+
+
+def reserve_notes(plan: SearchPlan) -> list[str]:
+    """A line where a cap binds and ``finish_minutes`` is less than ending the workers may take."""
+    if 60 * plan.finish_minutes >= LEAST_FINISH_SECONDS or math.isinf(budget_of(plan).cap_hours):
+        return []
+    return [
+        f"finish_minutes is {plan.finish_minutes:g}, but ending the workers alone can take half a minute: "
+        f"{LEAST_FINISH_SECONDS:.0f} s are kept back from the cap"
+    ]

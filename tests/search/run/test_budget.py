@@ -9,7 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from recsys.errors import InputError
+from search.config.plan import make_plan
 from search.run.budget import Budget, Meter
+from search.run.run_plan import budget_of, reserve_notes
 
 positive = st.floats(0.01, 100)
 
@@ -42,6 +44,31 @@ def test_running_trials_end_before_an_epoch_that_would_not_fit() -> None:
     assert not meter.search_is_over(0.5 * 3600)
     assert meter.search_is_over(0.5 * 3600, epoch_seconds=0.4 * 3600)
     assert meter.search_is_over(0.9 * 3600)
+
+
+def test_ending_the_workers_is_within_the_cap() -> None:
+    """$0.40 at $10 an hour is 144 s. A reserve of 24 s becomes 60 s; workers may use half of it to end."""
+    plan = make_plan({"price": 10.0, "max_cost": 0.4, "finish_minutes": 0.4}, {})
+    meter = Meter(budget_of(plan), started=0.0)
+    assert not meter.search_is_over(83.9)
+    assert meter.search_is_over(84.1)
+    assert meter.patience(84.0) == pytest.approx(30)
+    assert meter.patience(44.0, epoch_seconds=40.0) == pytest.approx(70)  # the running epoch, and 30 s
+    assert meter.patience(0.0, epoch_seconds=10.0) == 90
+    assert meter.patience(140.0) == 0
+    assert reserve_notes(plan) == [
+        "finish_minutes is 0.4, but ending the workers alone can take half a minute: 60 s are kept back from "
+        "the cap"
+    ]
+
+
+def test_without_a_cap_workers_have_90_seconds_or_five_epochs() -> None:
+    plan = make_plan({"finish_minutes": 0.0}, {})
+    meter = Meter(budget_of(plan), started=0.0)
+    assert meter.patience(1e6) == 90
+    assert meter.patience(1e6, epoch_seconds=30.0) == 150
+    assert reserve_notes(plan) == []
+    assert reserve_notes(make_plan({"price": 1.0}, {})) == []
 
 
 def test_earlier_sessions_count() -> None:
