@@ -63,7 +63,7 @@ def sent_secrets(spec: RentedSpec, *, speak_from_head: bool) -> dict[str, str]:
 
 
 def save_target(spec: RentedSpec, state: ClusterState) -> str:
-    """Where a pod that ends itself keeps the run; empty where the YAML names nothing."""
+    """Where a pod that ends itself saves the run; empty where the YAML names nothing."""
     if spec.volume:
         return f"{spec.volume.path}/breakthrough/{state.name}"
     return f"{spec.store.rstrip('/')}/{state.name}" if spec.store else ""
@@ -72,7 +72,7 @@ def save_target(spec: RentedSpec, state: ClusterState) -> str:
 def guard_settings(
     spec: RentedSpec, state: ClusterState, node: Node, *, end: SelfTermination
 ) -> dict[str, Any]:
-    """What the guard inside a pod goes by."""
+    """Settings of the guard inside a pod."""
     now = time.time()
     deadline = state.deadline(max_usd=spec.max_usd, max_hours=spec.max_hours, now=now)
     check_seconds = min(10.0, spec.silence_minutes * 6)
@@ -92,7 +92,7 @@ def guard_settings(
 
 
 def node_ip(node: Node, state: ClusterState) -> str:
-    """How Ray's nodes see this one; alone, it needs to be seen by nobody."""
+    """The address of a node for Ray; the loopback address on a cluster of one."""
     return node.private_ip if len(state.nodes) > 1 else "127.0.0.1"
 
 
@@ -102,7 +102,7 @@ def bootstrap_cluster(
     """Code, guard, packages and Ray on every node; returns when Ray counts all of them.
 
     Raises:
-        ClusterFailed: a node did not get there; what it said is in the text.
+        ClusterFailed: a node did not start; its output is in the text.
     """
     started = time.monotonic()
     state = states.update(state.name, phase="starting")
@@ -159,7 +159,7 @@ def send_code(ssh: Ssh, archive: Archive, *, into: str = CODE) -> None:
 
 
 def run_node(ssh: Ssh, settings: bytes, log: Log) -> None:
-    """Run node.py there and pass on what it says."""
+    """Run node.py there and log its output."""
     output = ssh.run(
         f"cd {CODE} && python3 clusters/bootstrap/node.py", stdin=settings, timeout=PACKAGES_SECONDS
     )

@@ -67,7 +67,7 @@ def with_limits(
     user_arguments: list[str],
     reserved_seconds: float = 0.0,
 ) -> list[str]:
-    """The search's arguments with the cluster's price and what is left of its caps.
+    """The search's arguments with the cluster's price and the rest of its caps.
 
     `before_seconds` were used by earlier sessions of the run, which the search counts; `given` is what the
     person wrote (on a resume `arguments` is shorter); `kept_seconds` before the deadline are not the search's

@@ -235,7 +235,7 @@ def parser() -> argparse.ArgumentParser:
         "quote", quote, "what a cluster will cost; from the dated price file without network or account"
     )
     made.add_argument("file", type=Path, help="a cluster YAML")
-    made.add_argument("--plan", help="a search plan's file or name: say what one gets for the money")
+    made.add_argument("--plan", help="a search plan's file or name: adds what the money buys to the quote")
     made.add_argument("--offline", action="store_true", help="use the dated price file even with a key")
     made = add("up", up, "rent, start Ray, and leave it up under its guards")
     made.add_argument("file", type=Path, help="a cluster YAML")
@@ -253,7 +253,7 @@ def parser() -> argparse.ArgumentParser:
     made = add("fetch", fetch, "the run folder, verified")
     made.add_argument("name", nargs="?", help=NAME_HELP)
     made.add_argument("--out", help="another folder than the run's own")
-    made = add("down", down, "fetch what there is, then end every pod of a cluster")
+    made = add("down", down, "fetch the run, then end every pod of a cluster")
     made.add_argument("name", nargs="?", help=NAME_HELP)
     made.add_argument("--discard", action="store_true", help="end at once, without fetching")
     made = add("sweep", sweep, "find marked pods that no living cluster owns, and end them")

@@ -1,4 +1,4 @@
-"""Two kinds of failure, told apart because they end a command differently.
+"""Two kinds of failure, which end a command with different exit codes.
 
 `ClusterError` is bad input: nothing was started, exit code 2. `ClusterFailed` happened while running: exit
 code 1, and its text says what is kept and how to go on. Both print as one message, never as a traceback.
@@ -8,11 +8,11 @@ from __future__ import annotations
 
 
 class ClusterError(ValueError):
-    """What was got, what was expected, what to do: in the message, in that order. Nothing was started."""
+    """Bad input: the message says what was got, what was expected and what to do. Nothing was started."""
 
 
 class ClusterFailed(RuntimeError):
-    """What went wrong while a cluster was coming up, running or going away, and what is left of it."""
+    """A failure while a cluster was starting, running or ending, with what remains of it."""
 
 
 class SshFailed(ClusterFailed):

@@ -43,7 +43,7 @@ class ClusterInfo:
         return self.spent_usd + self.usd_per_hour * max(0.0, now - self.written) / 3600
 
     def shown(self) -> dict[str, str | int | float]:
-        """What a run's results say of the cluster; dollars before the search are those of coming up."""
+        """The cluster as results.json has it; dollars before the search are those of starting."""
         return {
             "provider": self.provider,
             "cluster": self.name,
@@ -59,7 +59,7 @@ class ClusterInfo:
 
 
 def read_cluster_info() -> ClusterInfo | None:
-    """The facts of the cluster this process runs on; None where it is no rented one."""
+    """The cluster that this process runs on; None where it is not a rented one."""
     path = os.environ.get(VARIABLE)
     if not path or not Path(path).exists():
         return None

@@ -25,11 +25,11 @@ class ExistingRayProvider(LocalProvider):
         return Quote(f"the Ray cluster at {spec.address}: nothing is rented, $0.00", (), 0, 0, 0.0, 0.0)
 
     def rent(self, spec: ClusterSpec, state: ClusterState, *, log: Log) -> ClusterState:
-        """Only a look whether it is there, so that a wrong address is told at once and not after Ray's
+        """Check that the address answers, so that a wrong one is reported at once and not after Ray's
         timeout.
 
         Raises:
-            ClusterError: nobody listens at the address.
+            ClusterError: the address does not answer.
         """
         assert isinstance(spec, AddressSpec)
         if spec.address != "auto":

@@ -74,7 +74,7 @@ def launch_search(
 
 
 def ended_on_interrupt(session: RemoteRun, work: Callable[[RemoteRun], int]) -> int:
-    """``work``'s exit code; an interrupt that nothing in it expects ends what is rented, at whatever line."""
+    """``work``'s exit code; an interrupt at any line of it ends the rented machines."""
     try:
         return work(session)
     except KeyboardInterrupt:
@@ -161,7 +161,7 @@ def only_offered(spec: RentedSpec, quote: Quote) -> RentedSpec:
 
 
 def make_provider_ready(provider: Provider) -> None:
-    """Ask the provider something harmless: a missing or wrong key is told before anything else."""
+    """Send the provider a harmless request: a missing or wrong key is reported first."""
     provider.marked()
 
 
@@ -200,7 +200,8 @@ def begin(session: RemoteRun, *, detach: bool) -> int:
         session.close(1)
         raise
     if detach:
-        log(f"detached; back: the same command with --attach; a look: python -m clusters status {state.name}")
+        log("detached; to follow it again: the same command with --attach")
+        log(f"its state: python -m clusters status {state.name}")
         return 0
     return finish(session)
 

@@ -1,7 +1,7 @@
-"""Beside a running search: its log as it comes, a heartbeat for the guards, fetching, and Ctrl-C.
+"""Monitoring of a remote search: its log, a heartbeat for the guards, fetching, and Ctrl-C.
 
-A look every few seconds is one short SSH command: nothing is held open, so a dropped connection costs a gap
-and no line. What ends the watch is the job's own exit status, the loss of the head, or the second Ctrl-C.
+Each poll, every few seconds, is one short SSH command: no connection is held open, so a lost one delays
+output and loses none. Monitoring ends with the job's exit status, the loss of the head, or the second Ctrl-C.
 """
 
 from __future__ import annotations
@@ -39,10 +39,10 @@ DEAD_SECONDS = 10.0  # one that had a process, has none, and left no exit status
 
 
 class End(Enum):
-    """How a watch ended."""
+    """How monitoring ended."""
 
     FINISHED = "finished"  # the job has an exit status
-    LOST = "lost"  # the head, or the job on it, is no more
+    LOST = "lost"  # the head, or the job on it, no longer exists
     STOPPED = "stopped"  # the second Ctrl-C
 
 
@@ -55,7 +55,7 @@ class MonitorResult:
 
 @dataclass
 class Interrupts:
-    """Ctrl-C, counted; what each means is up to who looks."""
+    """Counts Ctrl-C; the reader decides what each means."""
 
     count: int = 0
     handled: int = 0
@@ -82,7 +82,7 @@ class Interrupts:
 
 @contextmanager
 def sigterm_as_interrupt() -> Iterator[None]:
-    """Let SIGTERM raise KeyboardInterrupt in this block, so that what was rented is ended on the way out."""
+    """Let SIGTERM raise KeyboardInterrupt in this block, so that rented machines are ended on the way out."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -128,7 +128,7 @@ def signal_job(head: Ssh, job: str, name: str) -> None:
 
 
 def poll(head: Ssh, job: str, offset: int, *, quiet: bool = False) -> tuple[dict[str, object], bytes]:
-    """One look at the job: its facts, and its log from an offset on.
+    """Poll the job: its facts, and its log from an offset on.
 
     Raises:
         SshFailed: the head did not answer.
@@ -207,7 +207,7 @@ def _watch(
 
 
 def _forward_interrupt(head: Ssh, job: str, interrupts: Interrupts, log: Log) -> MonitorResult | None:
-    """What a Ctrl-C means: the first lets the search finish early, the second stops it now."""
+    """Forward Ctrl-C: the first lets the search finish early, the second stops it now."""
     interrupts.handled = interrupts.count
     try:
         signal_job(head, job, "INT")
@@ -218,13 +218,13 @@ def _forward_interrupt(head: Ssh, job: str, interrupts: Interrupts, log: Log) ->
         signal_job(head, job, "INT")
     except SshFailed as problem:
         if interrupts.count == 1:
-            log(f"the search could not be told ({problem}); Ctrl-C again ends the cluster")
+            log(f"the search could not be signalled ({problem}); Ctrl-C again ends the cluster")
             return None
     return MonitorResult(End.STOPPED, status=130)
 
 
 def _head_is_gone(provider: Provider, state: ClusterState) -> str:
-    """Why the head cannot come back, by the provider's word; empty where it may (or nobody knows)."""
+    """Why the head cannot come back, according to the provider; empty where it may (or is unknown)."""
     if states.load(state.name).phase == "ended":
         return "the cluster was ended"
     try:
@@ -238,7 +238,7 @@ def _head_is_gone(provider: Provider, state: ClusterState) -> str:
 
 
 def _report_dead_nodes(provider: Provider, state: ClusterState, reported: set[str], log: Log) -> set[str]:
-    """Say once of each worker pod that died; its trials go on elsewhere."""
+    """Log each dead worker pod once; its trials continue elsewhere."""
     try:
         up = {node.id for node in provider.inspect(state) if node.up}
     except (ClusterError, ClusterFailed):
@@ -246,7 +246,7 @@ def _report_dead_nodes(provider: Provider, state: ClusterState, reported: set[st
     dead = {node.id for node in state.nodes} - up
     for node in state.nodes:
         if node.id in dead - reported:
-            log(f"{node.name} has died; its trials go on elsewhere from their checkpoints")
+            log(f"{node.name} has died; its trials continue elsewhere from their checkpoints")
     if dead - reported:
         states.record_ended(state.name, dead - reported)
     return dead

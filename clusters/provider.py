@@ -32,7 +32,7 @@ class NodeState:
 
 @dataclass(frozen=True)
 class Bill:
-    """Dollars on both sides: what we counted, what the provider says (None where it says nothing yet)."""
+    """Dollars: our count, and the provider's (None where it has none yet)."""
 
     ours_usd: float
     theirs_usd: float | None
@@ -82,7 +82,7 @@ class Provider(Protocol):
         """End every machine of this cluster; may be called again. Raises when one could not be ended."""
 
     def marked(self) -> list[NodeState]:
-        """Every machine with our mark on the account, of whatever cluster, for `sweep`."""
+        """Every machine with our mark on the account, of any cluster, for `sweep`."""
 
     def end_node(self, node: NodeState) -> None:
         """End one marked machine."""

@@ -41,7 +41,7 @@ class Offer:
 
 @dataclass(frozen=True)
 class Quote:
-    """Offers in order of preference, and the limits that hold whichever is taken."""
+    """Offers in order of preference, and the limits that hold for each."""
 
     source: str
     offers: tuple[Offer, ...]
@@ -104,7 +104,7 @@ class Quote:
         return f"expected for {workload.name}: {coming.text()}, {held}{calibration.text()}"
 
     def text(self, workload: Workload | None = None) -> str:
-        """The quote as a person reads it before saying yes; with a plan's workload, what one gets for it."""
+        """The quote to be confirmed; with a plan's workload, what the money buys."""
         if not self.offers:
             return self.source
         lines = [

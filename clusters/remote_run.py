@@ -28,7 +28,7 @@ from clusters.state import ClusterState
 from clusters.upload import pack, upload_inputs
 
 SEARCH = "search/breakthrough.py"
-# How far this machine has told MLflow and webhooks of the run: sent, it would come back older by a fetch.
+# This machine's position in sending to MLflow and webhooks: uploaded, it would come back older with a fetch.
 STAYS_HERE = ("/tracking/state.*", "/tracking/told.json")
 
 

@@ -51,7 +51,7 @@ class Volume(StrictSpec):
 
 
 class RentedSpec(StrictSpec):
-    """Rented machines, whoever rents them out: limits, what runs on them, where a run is kept.
+    """Rented machines of any provider: limits, images, where a run is saved.
 
     Prices are US dollars; an hour is wall clock from the first create call. A provider derives its own spec
     from this one and adds its keys; everything outside the provider's folder reads these fields only.
@@ -71,7 +71,7 @@ class RentedSpec(StrictSpec):
     max_usd: float = Field(gt=0)
     max_hours: float = Field(gt=0, le=240)
     idle_minutes: float = Field(default=15, gt=0)  # no job running for so long: ended
-    silence_minutes: float = Field(default=30, gt=0)  # nobody heard from for so long: the pod ends itself
+    silence_minutes: float = Field(default=30, gt=0)  # without a heartbeat for so long, the pod ends itself
     boot_minutes: float = Field(default=30, gt=0)  # from create to SSH; pulling an image has taken 27
     network_minutes: float = Field(default=5, gt=0)  # running, but SSH silent, for so long: dead networking
     replacements: int = Field(default=2, ge=0, le=10)  # pods rented again for those that never work, or die

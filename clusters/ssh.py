@@ -128,7 +128,7 @@ class Ssh:
         less: tuple[str, ...] = (),
         delete_except: tuple[str, ...] | None = None,
     ) -> None:
-        """Make a local folder hold what a remote one does; rsync checks what it sends.
+        """Mirror a remote folder into a local one by rsync, which verifies what it sends.
 
         Args:
             remote: folder on the node.
@@ -137,7 +137,7 @@ class Ssh:
             by_content: compare every file's checksum instead of its size and time.
             only: rsync patterns that are not left out, whatever ``less`` says.
             less: rsync patterns left out (and left alone here).
-            delete_except: delete what is gone there, but for these patterns; None deletes nothing.
+            delete_except: delete files that are gone there, except these patterns; None: no files.
         """
         local.mkdir(parents=True, exist_ok=True)
         how = ["--checksum"] if by_content else []

@@ -28,7 +28,7 @@ from typing import Any
 from clusters.cluster_errors import ClusterError, ClusterFailed
 from clusters.spec import ClusterSpec, parse_spec
 
-MARK = "breakthrough"  # first word of every name that we give a rented machine
+MARK = "breakthrough"  # prefix of the name of every machine that we rent
 
 
 @dataclass(frozen=True)
@@ -167,7 +167,7 @@ def update(name: str, **changes: Any) -> ClusterState:
 
 
 def record_node(name: str, node: Node) -> ClusterState:
-    """Add a machine, or replace what is known of it."""
+    """Add a machine, or replace its entry."""
     with locked(name):
         state = load(name)
         nodes = {old.id: old for old in state.nodes} | {node.id: node}

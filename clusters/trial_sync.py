@@ -22,7 +22,7 @@ from clusters.cluster_errors import ClusterFailed
 
 KEEPER = "breakthrough-files"
 SHARED = ".shared"  # a file that bootstrap/node.py leaves beside runs on a shared volume
-HEAD_MARK = "node:__internal_head__"  # a resource that Ray gives the head alone
+HEAD_MARK = "node:__internal_head__"  # a resource that only Ray's head has
 
 
 class FileKeeper:

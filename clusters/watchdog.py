@@ -3,7 +3,7 @@
 A process of its own, started before the first create call, in its own session. It fetches what it can, ends
 the pods, writes why into the state, and stops when the cluster is ended, whoever ended it.
 
-    python -m clusters.watchdog NAME      started by the launcher; its words go to watchdog.log in the state
+    python -m clusters.watchdog NAME      started by the launcher; its log is watchdog.log in the state
     folder
 """
 
@@ -27,7 +27,7 @@ from clusters.state import ClusterState
 
 CHECK_SECONDS = 10.0
 FETCH_SECONDS = 1800.0  # at most, for the last fetch
-ORPHAN_SECONDS = 30.0  # a driver that died while renting left nobody to go on
+ORPHAN_SECONDS = 30.0  # after this long without a driver, renting counts as abandoned
 
 
 def log(text: str) -> None:
@@ -59,7 +59,7 @@ def alive(pid: int) -> bool:
 
 
 def margin_seconds(spec: RentedSpec, *, driver_fetches: bool = False) -> float:
-    """How long before a cap the end begins: fetching and ending take time that is billed.
+    """Seconds before a cap at which ending begins: fetching and ending take time that is billed.
 
     A living driver fetches by itself until `teardown_seconds` before the cap, and is not cut short.
     """
@@ -82,11 +82,11 @@ def reason_to_end(
 
     Args:
         spec: limits.
-        state: what is rented.
+        state: the cluster.
         now: seconds since the epoch.
-        busy_age: seconds since a job ran; None where it is not known.
+        busy_age: seconds since a job ran; None where unknown.
         driver_gone_for: seconds since the command that rented it was last seen.
-        job_ended: whether the search has left its exit status.
+        job_ended: whether the search has an exit status.
     """
     driver_lives = driver_gone_for <= ORPHAN_SECONDS
     promised = driver_lives and state.phase in ("searching", "fetching") and not state.detached
@@ -112,8 +112,8 @@ def job_activity(state: ClusterState) -> tuple[float | None, bool]:
     """Seconds since a job last ran on the cluster (None where that cannot be known now), and whether the
     search has ended.
 
-    A cluster brought up by hand has this machine for its owner: the look counts as being heard from. A
-    search's driver speaks for itself, and when it is gone nobody does.
+    A cluster brought up by hand is owned by this machine: the poll counts as its heartbeat. A
+    search's driver sends its own heartbeat; without it there is none.
     """
     if state.phase not in ("ready", "searching", "fetching"):
         return None, False
@@ -132,9 +132,9 @@ def fetch_until(spec: RentedSpec, state: ClusterState, *, now: float) -> float:
 
 
 def end(provider: Provider, state: ClusterState, reason: str) -> bool:
-    """Fetch what there is while money is left, end the pods, note why.
+    """Fetch the run while money is left, end the pods, record why.
 
-    False where some are left: it is tried again.
+    Returns False where some remain: it is tried again.
     """
     log(f"ending cluster {state.name}: {reason}")
     spec = state.cluster_spec

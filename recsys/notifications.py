@@ -63,7 +63,7 @@ def without_webhook(arguments: Sequence[str]) -> list[str]:
 
 @dataclass(frozen=True)
 class Message:
-    """One thing to tell. ``fields`` are shown as a small table; ``image`` is a PNG or None."""
+    """One notification. ``fields`` are shown as a small table; ``image`` is a PNG or None."""
 
     title: str
     text: str = ""
@@ -180,7 +180,7 @@ class Notifier:
         return cls(channels)
 
     def event(self, event: RunEvent) -> None:
-        """Tell of an event, soon; returns at once. The end is told by ``finish``, once; a chat room hears
+        """Queue an event's notification; returns at once. ``finish`` sends the end, once; a chat room gets
         of a warning sign once for each trial, a program every time."""
         if event.kind is EventKind.FINISHED:
             return
@@ -203,7 +203,7 @@ class Notifier:
             sender.enqueue(message)
 
     def close(self, deadline_s: float = 5.0) -> int:
-        """Wait at most ``deadline_s`` for what is queued, then stop. Gives the number never delivered."""
+        """Wait at most ``deadline_s`` for what is queued, then stop. Returns the number never delivered."""
         end = time.monotonic() + deadline_s
         for sender in self._senders:
             sender.stop()

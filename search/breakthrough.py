@@ -115,8 +115,8 @@ def parser() -> argparse.ArgumentParser:
         help="a JSON webhook or, with the extra notify, an Apprise URL; Discord's from DISCORD_WEBHOOK_URL",
     )
     earlier = command.add_argument_group("learning from an earlier run")
-    earlier.add_argument("--warm-start", metavar="RUN", help="take over its results (same data, same split)")
-    earlier.add_argument("--start-from", metavar="RUN", help="take over only its best configs (any data)")
+    earlier.add_argument("--warm-start", metavar="RUN", help="reuse its results (same data, same split)")
+    earlier.add_argument("--start-from", metavar="RUN", help="start from its best configs only (any data)")
     rented = command.add_argument_group("on a cluster")
     rented.add_argument(
         "--cluster", metavar="YAML", help="clusters/local.yaml, clusters/runpod.yaml or yours"
@@ -135,7 +135,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def started(options: argparse.Namespace, argv: list[str]) -> int:
-    """Search here, or where --cluster says. Raises InputError."""
+    """Run the search here, or on the cluster of --cluster. Raises InputError."""
     check_encoding(argv)
     if (options.detach or options.attach) and options.cluster is None:
         raise InputError("--detach and --attach need a rented cluster: name its YAML with --cluster")
@@ -170,7 +170,7 @@ def on_cluster(options: argparse.Namespace, argv: list[str]) -> int | None:
     out = Path(options.out) if options.out else default_out(options.data or "search")
     forwarded = without(argv, flags=("--yes", "--detach", "--attach"), values=("--cluster", "--out"))
     rented = kind not in ("local", "address")
-    if rented and not options.detach:  # told from here, so that the URL stays here
+    if rented and not options.detach:  # this machine sends notifications, so that the URL stays here
         forwarded = without(forwarded, flags=(), values=("--notify",))
     speaker = TrackingForwarder(out, notify=options.notify) if rented else None
     status = launch_search(

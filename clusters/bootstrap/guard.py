@@ -1,4 +1,4 @@
-"""The guard inside a pod: ends the pod by itself, whatever happened to the machine that rented it.
+"""The guard inside a pod: ends the pod even when the machine that rented it is gone.
 
 It ends the pod at its deadline (a moment before it, so that nothing is billed after); when nobody has been
 heard from for `silence_seconds` (not after a detach); when no job has run for `idle_seconds`; and, on a
@@ -95,7 +95,7 @@ def reason_to_end(settings: Settings, *, now: float, started: float, head_seen: 
 def save_run(settings: Settings, *, now: float) -> None:
     """Copy the run folders to where the YAML keeps them, until the pod's last moment at most.
 
-    Trouble is told, and does not stop the end.
+    A failure is logged and does not prevent the end.
     """
     runs = BASE / "code" / "runs"
     target = settings.get("save_to", "")
@@ -126,7 +126,7 @@ def save_run(settings: Settings, *, now: float) -> None:
 
 
 def end_pod(settings: Settings) -> None:
-    """End this machine as its provider says (`SelfTermination`), again and again until it is no more."""
+    """End this machine by its provider's request (`SelfTermination`), repeated until it is gone."""
     environment, how = container_environment(), settings["end"]
     key, machine = environment.get(how["key_variable"], ""), environment.get(how["id_variable"], "")
     headers = {

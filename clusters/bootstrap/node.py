@@ -71,7 +71,7 @@ def start_guard(settings: dict[str, Any]) -> None:
         start_new_session=True,
     )
     pid_file.write_text(str(child.pid))
-    (BASE / "guarded").touch()  # tells the dead man's switch that its work is done
+    (BASE / "guarded").touch()  # the dead man's switch stops here
     log("guard started")
 
 
@@ -235,7 +235,7 @@ def link_runs_to_volume(volume: str) -> None:
     if not volume:
         return
     Path(volume).mkdir(parents=True, exist_ok=True)
-    (Path(volume) / ".shared").touch()  # tells clusters/trial_sync.py that nothing needs to be carried
+    (Path(volume) / ".shared").touch()  # clusters/trial_sync.py then copies nothing
     link = BASE / "code" / "runs"
     if not link.is_symlink():
         link.symlink_to(volume)

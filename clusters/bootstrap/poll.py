@@ -1,4 +1,4 @@
-"""One look at a job from outside: a line of JSON, then the log from an offset on. Touches the heartbeat.
+"""Poll of a job: prints a line of JSON, then the log from an offset on. Touches the heartbeat.
 
 python3 poll.py NAME OFFSET [quiet]       quiet: look without being "heard from" (the watchdog does)
 """
@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 BASE = Path.home() / "breakthrough"
-MOST_BYTES = 1 << 20  # of log a look
+MOST_BYTES = 1 << 20  # of log a poll
 
 
 def main() -> None:

@@ -25,7 +25,7 @@ def save_priority(name: Path) -> tuple[int, str]:
 
 
 def in_order(runs: Path) -> list[Path]:
-    """Files under ``runs``, relative to it, in the order in which they are worth saving."""
+    """Files under ``runs``, relative to it, most important first."""
     return sorted((path.relative_to(runs) for path in runs.rglob("*") if path.is_file()), key=save_priority)
 
 

@@ -188,7 +188,7 @@ class RunpodClient:
 
 
 def _retry_after(answer: requests.Response, attempt: int) -> float:
-    """Seconds to wait: what the service says, within reason."""
+    """Seconds to wait: the service's Retry-After, within limits."""
     try:
         return min(120.0, max(0.1, float(answer.headers.get("Retry-After", 2**attempt))))
     except ValueError:

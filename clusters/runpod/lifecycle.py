@@ -30,7 +30,7 @@ LEAST_USEFUL_HOURS = 0.05  # renting for less than three minutes buys nothing
 
 @dataclass(frozen=True)
 class Pace:
-    """Seconds between looks, and for how long a lost create is looked for. Tests pass small ones."""
+    """Seconds between polls, and for how long a lost create is searched for. Tests pass small ones."""
 
     poll_seconds: float = 3.0
     lost_create_seconds: float = 45.0
@@ -275,7 +275,7 @@ def _not_ready(spec: RunpodSpec, node: Node, pod: Pod | None, running: dict[str,
 
 
 def speaks_ssh(host: str, port: int, *, timeout: float = 5.0) -> bool:
-    """Whether an SSH server says its first line there. A port that only accepts is a proxy before a dead
+    """Whether an SSH server sends its banner. A port that only accepts is a proxy before a dead
     pod.
     """
     try:

@@ -66,7 +66,7 @@ class RunpodProvider:
         return self.bill(end_cluster(self.client, state, poll_seconds=self.pace.poll_seconds))
 
     def bill(self, state: ClusterState) -> Bill:
-        """Our count against the service's records. A bill that cannot be read is told as none, not as a
+        """Our count against the service's records. A bill that cannot be read is reported as none, not as a
         failure.
         """
         seconds = sum((node.ended or time.time()) - node.created for node in state.gone)

@@ -67,7 +67,7 @@ def end_pods(
 
 
 def manual_steps(client: RunpodClient, pods: dict[str, str], why: str) -> str:
-    """What to tell a person when pods may be left: which, and how to end each."""
+    """Instructions where pods may still run: which, and how to end each."""
     lines = [f"{len(pods)} pod(s) may still be running ({why}); end them by hand:"]
     for pod_id, name in pods.items():
         lines.append(f"  # {name}")
@@ -81,7 +81,7 @@ def end_cluster(client: RunpodClient, state: ClusterState, *, poll_seconds: floa
     """End every pod of a cluster: those the service lists with its mark, and those our state knows.
 
     Raises:
-        ClusterFailed: some may still be running; told by name.
+        ClusterFailed: some may still be running; the message names them.
     """
     state = load(state.name)
     pods = {node.id: node.name for node in state.nodes}

@@ -1,4 +1,4 @@
-"""Changes to nested settings by name, as ``--set`` and ``--modifications`` give them.
+"""Changes to nested settings by name: the values of ``--set`` and ``--modifications``.
 
 A name that is not there is refused with the near ones: a typo must not run for hours unnoticed.
 """
@@ -31,7 +31,7 @@ def parse_assignment(text: str) -> tuple[str, Any]:
 def apply_changes(
     settings: JsonObject, changes: Mapping[str, Any], *, what: str = "the settings"
 ) -> JsonObject:
-    """A copy of ``settings`` with ``changes`` (nested, or with dotted names) laid over it.
+    """A copy of ``settings`` with ``changes`` (nested, or with dotted names) applied.
 
     Every name must already be in ``settings``; raises InputError naming the near ones.
     """

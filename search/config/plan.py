@@ -55,7 +55,7 @@ ListLengths = Annotated[tuple[Annotated[int, Field(ge=1, le=1000)], ...], Before
 
 
 class PruningOptions(PlanModel):
-    """ASHA: at epochs grace, grace * reduction, ... only the best 1/reduction of a family goes on."""
+    """ASHA: at epochs grace, grace * reduction, ... only the best 1/reduction of a family continues."""
 
     enabled: bool = True  # off: every trial runs to its own early stop
     families: tuple[str, ...] = (SUBJECT,)  # whose searched trials may be pruned
@@ -89,7 +89,7 @@ class EnsembleOptions(PlanModel):
 class PlateauOptions(PlanModel):
     """When the next dollar buys nothing: the search ends after trials that improved the best too little."""
 
-    trials: Annotated[int, Field(ge=0)] = 0  # searched trials that are looked back on; 0: off
+    trials: Annotated[int, Field(ge=0)] = 0  # searched trials in the window; 0: off
     improvement: Annotated[float, Field(ge=0)] = 0.0005  # of the best rmse (stars) that they must bring
     usd: Annotated[float, Field(ge=0)] = 1.0  # and at least so many dollars of trials, where there is a price
 
@@ -130,14 +130,18 @@ class SearchPlan(PlanModel):
     small_batch: bool = False  # batch 1536 instead of 2048, where the GPU's own row asks for it
     checkpoint_seconds: Annotated[float, Field(ge=0)] = 15.0  # between a trial's checkpoints; 0: every epoch
     worker_deaths: Annotated[int, Field(ge=0)] = 2  # restarts of a trial whose process died or hung
-    silence_seconds: Annotated[float, Field(ge=0)] = 120.0  # without a word, at least, is a hang; 0: never
+    silence_seconds: Annotated[float, Field(ge=0)] = (
+        120.0  # without a report, at least, before a trial counts as hung; 0: never
+    )
     max_cost: Annotated[float, Field(ge=0)] = 20.0  # US dollars for the whole run
     max_hours: Annotated[float, Field(gt=0)] | None = None  # of wall time for the whole run; null: no cap
     price: Annotated[float, Field(ge=0)] = 0.0  # US dollars per hour and node; 0 on your own machine
     nodes: PositiveInt = 1
     finish_minutes: Annotated[float, Field(ge=0)] = 2.0  # kept back from a cap for the end, at least 1
-    retrain_on_valid: bool = False  # before that look, train what it judges again on train and valid
-    refit: bool = False  # after the one look at test, train the members again on every slice
+    retrain_on_valid: bool = (
+        False  # before the evaluation on test, train the judged models again on train and valid
+    )
+    refit: bool = False  # after the one evaluation on test, train the members again on every slice
 
     @model_validator(mode="after")
     def _names_are_known(self) -> SearchPlan:
@@ -164,7 +168,7 @@ class SearchPlan(PlanModel):
 
 
 def load_plan(path: Path, changes: Mapping[str, Any] | None = None) -> SearchPlan:
-    """The plan in ``path`` with ``changes`` (plan fields, dotted, or fields of a family) laid over it.
+    """The plan in ``path`` with ``changes`` (plan fields, dotted, or fields of a family) applied.
 
     Raises InputError with the file, the field and what was expected, and for a family to be trained
     whose library is not installed.
@@ -243,7 +247,7 @@ def _sort_changes(
 
 
 def _shares(field: str, shares: Any, changes: dict[str, Any]) -> Any:
-    """The shares after ``changes``, which are taken out: a whole new mapping, or one family's share."""
+    """Shares with ``changes`` applied: a new mapping, or one family's share. Used changes are removed."""
     shares = changes.pop(field, shares)
     for name in [name for name in changes if name.startswith(f"{field}.")]:
         shares = {**shares, name.removeprefix(f"{field}."): changes.pop(name)}

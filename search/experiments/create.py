@@ -49,7 +49,7 @@ def create(
     data: str | None = None,
     split: str | None = None,
 ) -> Path:
-    """Write the card of a new experiment; its path. Raises InputError for whatever is wrong with it."""
+    """Write the card of a new experiment and return its path. Raises InputError for invalid settings."""
     loaded = load_template(template, modifications)
     config = make_config(loaded.family, loaded.config)
     if isinstance(config, HybridVaeConfig):
@@ -96,7 +96,7 @@ def request_of(
     changes: JsonObject | None = None,
     command: tuple[str, ...] = (),
 ) -> tuple[SearchRequest, str]:
-    """The question to ask of a session, and a line on what was scaled into the bounds ("" if nothing)."""
+    """The search request, and a line on what was scaled into the bounds ("" if nothing was)."""
     card = read_spec(home, name)
     out = run_path(home, name)
     if resume:
@@ -161,7 +161,7 @@ def _refuse_unsafe(config: HybridVaeConfig, shape: DataShape, *, where: str) -> 
 
 
 def _plain(config: JsonObject) -> JsonObject:
-    """Tuples as lists, as YAML and JSON give them back."""
+    """Tuples as lists, as YAML and JSON load them."""
     plain: JsonObject = json.loads(json.dumps(config, default=_unknown))
     return plain
 

@@ -1,4 +1,4 @@
-"""An experiment as a YAML file: what is to be trained, on what, with which seed.
+"""An experiment as a YAML file: the model, its data and its seed.
 
 ``runs/experiments/NAME.yaml`` is the card, a person may edit it until it is run; what running it leaves
 is the run folder ``runs/experiments/NAME`` beside it. The card holds every field of the family's config,
@@ -45,7 +45,7 @@ class ExperimentSpec(BaseModel):
 
 
 def spec_path(home: Path, name: str) -> Path:
-    """Where the card of ``name`` lies. Raises InputError for a name that is no file name."""
+    """The path of an experiment's card. Raises InputError for a name that cannot be a file name."""
     if not NAME.fullmatch(name) or name.endswith(".yaml"):
         raise InputError(
             f"{name!r} is no name for an experiment: expected letters, digits, '.', '_' and '-', "

@@ -1,1 +1,1 @@
-"""From ended trials to what a run leaves: members chosen, blended, judged once, packed."""
+"""Finishing a run: choose members, blend, evaluate once on test, pack the release."""

@@ -54,7 +54,7 @@ class Evaluator:
 
     @property
     def known_ratings(self) -> Ratings:
-        """What is known of users and items to whoever predicts: train, valid, and what is folded in."""
+        """The ratings that a prediction for test may use: train, valid and fold_in."""
         split = self.split
         return self.dataset.ratings.take(np.sort(np.concatenate([split.train, split.valid, split.fold_in])))
 
@@ -62,12 +62,12 @@ class Evaluator:
         return self.dataset.ratings.take(self.split.rows(name))
 
     def predict(self, member: Path | ModelArtifact, ratings: Ratings) -> NDArray[np.float32]:
-        """(n,) stars of a member for the pairs of ``ratings``, as a release would give them."""
+        """(n,) stars of a member for the pairs of ``ratings``, as a release predicts them."""
         return predict_pairs(scorer_predictor(self._scorer(member), self.folded_in), ratings)
 
     def judge(self, member: Path, ratings: Ratings) -> tuple[NDArray[np.float32], float | None]:
         """As ``predict``, and the KL of the member's latent on these pairs (nats), None where the packed
-        member cannot tell it."""
+        member does not estimate it."""
         scorer = self._scorer(member)
         stars = predict_pairs(scorer_predictor(scorer, self.folded_in), ratings)
         return stars, scorer_kl(scorer, ratings, histories=self.folded_in)
@@ -97,7 +97,7 @@ def seen_ratings(dataset: Dataset, split: Split) -> Ratings:
 def rating_predictor(
     members: Sequence[ReleaseMember], ratings: Ratings, correction: Correction | None
 ) -> Callable[[int, IntArray], NDArray[np.float32]]:
-    """The stars that a release of ``members`` would give a user's items, their state from ``known``."""
+    """The rating ensemble that a release of ``members`` holds, with user states from ``ratings``."""
     histories = make_histories(ratings)
     opened = tuple(
         LoadedMember(

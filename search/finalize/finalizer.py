@@ -146,7 +146,7 @@ class Finalizer:
         return finished
 
     def _fits(self, what: str, seconds: float, *, margin: float = 0.0) -> bool:
-        """Whether ``what`` fits into what is left of the budget without ``margin`` seconds; logs where it
+        """Whether ``what`` fits into the remaining budget less ``margin`` seconds; logs where it
         is left out."""
         remaining = self._seconds_left() - margin
         if seconds <= remaining:
@@ -231,7 +231,7 @@ class Finalizer:
         retrained: bool,
         finished: FinishedRun,
     ) -> None:
-        """Pack what was judged, judge its lists, and pack it again with its figures (or refitted)."""
+        """Pack the evaluated models, evaluate the lists, and pack again with these figures (or refitted)."""
         plan, judge, results = self._plan, self._judge, finished.results
         if retrained:
             parts = [
@@ -265,7 +265,7 @@ class Finalizer:
             ]
             results.samples = sample_lists(recommender, judge.dataset)
         slices: tuple[SliceName, ...] = ("train", "valid")
-        # A release of what there is comes first: nothing that follows may cost it.
+        # The release comes first: no later step may prevent it.
         finished.release = packer.final(parts, metrics=metrics_card(results), trained_on=slices)
         if plan.objective != "rating" and judge.split.protocol != LISTS_PROTOCOL:
             with finished.timed("list_check"):

@@ -35,7 +35,7 @@ def check_lists(
     Args:
         dataset: The run's.
         seed: Of the sample, the split and the fits.
-        say: Prints a line.
+        log: Prints a line.
         at: Lengths of a list.
 
     Returns:

@@ -32,7 +32,7 @@ def choose_lists(
         lists: What list trials were judged on; None where the plan does not search for lists.
         plan: The run's.
         dataset: The run's, for the items' features and the positives.
-        say: Prints a line.
+        log: Prints a line.
     """
     if lists is None:
         return fixed_lists(dataset.item_features)
@@ -68,7 +68,7 @@ def lists_result(report: JsonObject, trials: Sequence[TrialResult]) -> ListsResu
 
     Args:
         report: As ``ListSelection.report`` has it; {} where there are no lists.
-        trials: The run's; starting points among the members are no trials.
+        trials: The run's; members that are starting points are not trials.
     """
     if not report:
         return None

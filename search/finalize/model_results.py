@@ -30,7 +30,7 @@ class ModelResults:
         run: The run's folder.
         judge: The run's slices.
         retrained: Test judges members trained again on train and valid.
-        say: Prints a line.
+        log: Prints a line.
     """
 
     def __init__(self, run: Path, judge: Evaluator, *, retrained: bool, log: Callable[[str], None]) -> None:

@@ -1,4 +1,4 @@
-"""From chosen members to release/: a ranker beside them, packed once to be judged and once for good.
+"""Packs release/ from the chosen members and a ranker: once to be evaluated, once for good.
 
 The third door of the bounds: a hybrid VAE outside them is not packed.
 """
@@ -74,7 +74,7 @@ class ReleasePacker:
         self.calibrated: CalibratedIntervals | None = None
 
     def choose_mix(self, members: Sequence[ReleaseMember]) -> None:
-        """How much ``members``' stars say in a list, chosen on valid while they have seen train alone."""
+        """Choose the weight of ``members``' stars in a list, on valid: they were trained on train alone."""
         train, valid = self._judge.slice("train"), self._judge.slice("valid")
         rate = rating_predictor(members, train, self._blend.correction)
         on_train = self._selection.fit(train, seed=self._seed)
@@ -148,8 +148,8 @@ class ReleasePacker:
 
 
 def reuse_identity(before: Path, after: Path) -> None:
-    """``after`` takes over the manifest of ``before`` where only the time of making differs: what was
-    packed once more is no other release, neither for the registry nor for the gate."""
+    """Copy the manifest of ``before`` to ``after`` where only the creation time differs: a release that was
+    packed again keeps its id, for the registry and for the gate."""
     with suppress(InputError):
         manifests = [read_manifest(folder) for folder in (before, after)]
         first, second = (

@@ -1,4 +1,4 @@
-"""What the end of a run still needs, from what its trials have measured: retraining and refit in seconds.
+"""The seconds that finishing a run needs, estimated from its trials: retraining and refit.
 
 What does not fit into the budget is left out in this order, the release always first: the release is made of
 what there is (before anything is judged, where less than half of the reserve is left); then test judges
@@ -27,8 +27,8 @@ def retrain_seconds(results: Iterable[TrialResult], split: Split, slices: Sequen
 def finish_seconds(
     plan: SearchPlan, results: Sequence[TrialResult], split: Split, *, slowdown: float = 1.0
 ) -> float:
-    """Seconds to keep back for what ``plan`` does after the search: ``finish_minutes``, times how much slower
-    the machine has become, and the ensemble's size in trials, taken from the slowest that have ended, for
+    """Seconds to reserve for what ``plan`` does after the search: ``finish_minutes``, times how much slower
+    the machine has become, and the training times of the slowest trials, as many as the ensemble has, for
     each of retraining and refit."""
     usable = sorted(
         (result for result in results if result.rmse is not None), key=lambda result: -result.seconds

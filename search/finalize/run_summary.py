@@ -1,4 +1,4 @@
-"""What results.json says of a run as a whole: money, events, forecasts, the front, where it ran."""
+"""The run-level fields of results.json: cost, events, forecasts, Pareto front, machines."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def summarize_run(
     now: float,
     resources: Resources | None,
 ) -> None:
-    """Fill in what is known at the end (``now``, Unix seconds) of a run whose models are judged.
+    """Fill in the run-level results at its end (``now``, Unix seconds), once its models are evaluated.
 
     Args:
         results: Of the run, as the ``Finalizer`` leaves them.
@@ -123,7 +123,7 @@ def where_it_ran(context: RunContext, resources: Resources | None) -> JsonObject
 
 
 def software_versions() -> dict[str, str]:
-    """Package and Python versions; what is not installed is left out."""
+    """Versions of Python and of the installed packages that matter."""
     installed = {"python": platform.python_version()}
     for name in PACKAGES:
         try:

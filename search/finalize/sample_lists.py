@@ -1,4 +1,4 @@
-"""A few people's lists for the report, with titles: what they rated highest and what they are offered."""
+"""Sample lists for the report, with titles: a few people's highest ratings and recommendations."""
 
 from __future__ import annotations
 

@@ -37,7 +37,7 @@ def best_of(results: Sequence[TrialResult], *origins: str) -> TrialResult | None
 
 
 def best_searched(results: Sequence[TrialResult]) -> TrialResult | None:
-    """What the search found: any trial that is no yardstick; a yardstick where there is nothing else."""
+    """The best trial of the search itself; a reference or baseline where there is no other."""
     best = best_of(results, "formula", "template", "start-from", "search", "experiment")
     return best or (results[0] if results else None)
 
@@ -77,7 +77,7 @@ def candidates(results: Sequence[TrialResult], limits: EnsembleOptions) -> list[
     """Who may join the ensemble: the best, at most ``per_family`` of a family and ``size`` in all.
 
     Each family's best comes first, then the rest by rmse: another family helps a blend more than another
-    seed does. The blend gives weight 0 to who does not help.
+    seed does. The blend gives weight 0 to a trial that does not help.
     """
     counts: dict[str, int] = {}
     firsts: list[TrialResult] = []
@@ -97,7 +97,7 @@ def valid_predictions(results: Sequence[TrialResult], run: Path) -> NDArray[np.f
 
 
 def save_ensemble(run: Path, stars: NDArray[np.float32]) -> None:
-    """(valid rows,) the blend's stars, for whoever compares runs later."""
+    """(valid rows,) the blend's stars, for later comparisons of runs."""
     data = BytesIO()
     np.save(data, stars)
     write_atomic(run / ENSEMBLE_VALID, data.getvalue())

@@ -1,4 +1,4 @@
-"""Everything that report.html shows, taken from a run's results.json and trials.json."""
+"""report.html from a run's results.json and trials.json."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ TABLE_TRIALS = 200  # rows of the table of trials; the rest is in trials.json
 
 
 def environment() -> jinja2.Environment:
-    """Templates beside this file, everything escaped, with the filters that pages share."""
+    """Jinja environment of the pages: templates in this folder, autoescaping, shared filters."""
     made = jinja2.Environment(
         loader=jinja2.FileSystemLoader(HERE),
         autoescape=True,
@@ -139,7 +139,7 @@ def _headline(results: Results) -> str:
 
 
 def _tiles(results: Results) -> list[dict[str, str]]:
-    """The figures that one looks for first."""
+    """The headline figures."""
     tiles = []
     for label, model in (("Ensemble", results.ensemble), ("Best searched model", results.best)):
         if model is not None:
@@ -234,7 +234,7 @@ def _number(value: float | None, digits: int = 4) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Seconds as a person says them."""
+    """Seconds in readable units."""
     if seconds < 120:
         return f"{seconds:.3g} s"
     if seconds < 7200:

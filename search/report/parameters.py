@@ -10,7 +10,7 @@ from typing import Any
 from recsys.training.trial_types import TrialResult, TrialStatus
 from recsys.types import JsonObject
 
-FEWEST_TRIALS = 8  # finished ones; fewer say nothing about what mattered
+FEWEST_TRIALS = 8  # finished ones; with fewer, importances are noise
 MOST_SHOWN = 8
 
 
@@ -44,7 +44,7 @@ class Parameter:
 
 
 def varied(trials: Sequence[TrialResult]) -> list[Parameter]:
-    """What differs between the trials, most important first where that can be told."""
+    """The parameters that differ between the trials, most important first where that can be estimated."""
     if not trials:
         return []
     names = set.intersection(*(set(trial.spec.config) for trial in trials))

@@ -1,4 +1,4 @@
-"""The picture that goes with the last notification: chat rooms show PNG, not SVG or HTML."""
+"""The progress plot of the last notification, as PNG: chat rooms do not show SVG or HTML."""
 
 from __future__ import annotations
 

@@ -139,7 +139,7 @@ def front_plot(trials: Sequence[TrialResult], ndcg: Mapping[int, float], front: 
 
 
 def trial_tip(trial: TrialResult, parameters: Sequence[Parameter] = ()) -> str:
-    """What a pointer over a trial is told."""
+    """The tooltip of a trial."""
     lines = [f"{name_of(trial)} ({trial.spec.family}), {trial.status.value}"]
     if trial.rmse is not None and trial.loss is not None:
         lines.append(f"rmse {trial.rmse:.4f}, loss {trial.loss:.4f} at epoch {trial.best_epoch}")

@@ -1,4 +1,4 @@
-"""Plots for a page that must stand alone: geometry as stretched SVG, text as HTML beside it.
+"""Plots for a self-contained page: geometry as stretched SVG, text as HTML over it.
 
 The SVG fills whatever width there is (``preserveAspectRatio="none"``, strokes that do not scale), and
 tick labels are HTML placed in per cent, so that they stay readable on a phone. A dot is a stroke of no
@@ -61,7 +61,7 @@ def nice_ticks(
 
 @dataclass
 class Plot:
-    """A plot being drawn. ``label`` tells it to those who cannot see it; ``height`` in CSS pixels."""
+    """A plot being drawn. ``label`` describes it to screen readers; ``height`` in CSS pixels."""
 
     x: Axis
     y: Axis
@@ -78,7 +78,7 @@ class Plot:
         trial: int | None = None,
         step: bool = False,
     ) -> None:
-        """A line through (x, y) points; ``kind`` is its CSS class, ``tip`` what a pointer is told."""
+        """A line through (x, y) points; ``kind`` is its CSS class, ``tip`` its tooltip."""
         if not points:
             return
         positions = [self._position(*point) for point in points]

@@ -28,7 +28,7 @@ class Metrics(Document):
     ratings: int | None = None
     """Ratings that the error figures are over."""
     list_users: int | None = None
-    """People whose lists the figures below are over; of many a sample, which the model's note says."""
+    """People whose lists the figures below average over; a sample of many (see the note)."""
     precision_at_10: float | None = None
     """Share of the top 10 of the whole catalogue, seen items removed, that the user rated in the slice."""
     recall_at_10: float | None = None
@@ -84,11 +84,11 @@ class ModelResult(Document):
     valid: Metrics | None = None
     """On the slice that search, early stopping and blending see."""
     test: Metrics | None = None
-    """On the slice that is looked at once."""
+    """On test, which is evaluated once."""
 
 
 def metrics_on(model: ModelResult | None, slice_name: Literal["valid", "test"]) -> Metrics:
-    """A model's figures on a slice; nothing but None where there is no model, or it was not measured."""
+    """A model's metrics on a slice; all None where there is no model or it was not measured."""
     figures = None if model is None else (model.valid if slice_name == "valid" else model.test)
     return figures or Metrics()
 
@@ -142,7 +142,7 @@ class ListMemberResult(Document):
 
 
 class ListsResult(Document):
-    """The list track: what was tried, and the blend that makes the lists."""
+    """The list track: its trials, and the blend that ranks the lists."""
 
     family: str
     """The members' families, joined by +."""
@@ -291,4 +291,4 @@ class ErrorGroup(Document):
     rmse: dict[str, float]
     """Model key -> rmse, stars."""
     bias: dict[str, float]
-    """Model key -> mean of predicted minus given, stars."""
+    """Model key -> mean of predicted less true rating, stars."""

@@ -73,7 +73,7 @@ class SplitFacts(Document):
     gate: int
     """Ratings for promotion only."""
     test: int
-    """Ratings for the one look."""
+    """Ratings for the one evaluation on test."""
     future: int
     """The newest ratings, kept for replay."""
     fold_in: int = 0
@@ -172,7 +172,7 @@ class SampleItem(Document):
     title: str
     """As in the catalogue, or the item's id."""
     stars: float | None = None
-    """Given (rated) or predicted (recommended); None where not said."""
+    """The rating (rated) or the prediction (recommended); None where there is none."""
 
 
 class SampleList(Document):

@@ -1,4 +1,4 @@
-"""results.json, field by field: what a run was, what it came to, and a verdict for every target.
+"""The schema of results.json: a run's inputs, its results, and a verdict for every target.
 
 ``loss`` is MSE + 0.01 · KL with that fixed weight, ``rmse`` is in stars; the two always stand side by
 side. None means "not measured", never zero. ``python -m search.results`` prints this as a JSON schema.

@@ -1,1 +1,1 @@
-"""One session of a run: checked before it starts, followed while it goes, kept on disk."""
+"""One session of a run: checks before it starts, its state while it runs, its budget and forecasts."""

@@ -1,6 +1,6 @@
-"""Money and time, as pure rules: what a run may cost at most, has cost, and when it must end.
+"""The budget of a run in dollars and hours: its cap, its use so far, and when the search must end.
 
-A run's cap is the tighter of its dollars and its hours. Part of it is kept back for the ensemble, the
+A run's cap is the tighter of its dollars and its hours. Part of it is reserved for the ensemble, the
 report and the release, so that a run that hits its cap still leaves all three.
 """
 

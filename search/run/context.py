@@ -1,4 +1,4 @@
-"""A run that is ready to start: what was asked, checked, with everything that answering it needs.
+"""A run that is ready to start: the checked request with its data, split, trials and budget.
 
 Nothing is written until ``open_folder``.
 """
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 @dataclass
 class RunContext:
-    """A checked question with everything that answering it needs."""
+    """A checked request with everything that the run needs."""
 
     request: SearchRequest
     plan: SearchPlan
@@ -69,7 +69,7 @@ class RunContext:
 
     def usd_before(self, now: float) -> float | None:
         """Dollars spent before this session, at ``now`` (Unix seconds): on earlier clusters of the run, and
-        on this one since its first create call. None where nobody counted."""
+        on this one since its first create call. None where they were not counted."""
         counted: dict[str, float] = self.about.get("usd", {})
         if self.cluster is None and not counted:
             return None
@@ -153,7 +153,7 @@ class RunContext:
         return sum(array.nbytes for array in arrays if array is not None)
 
     def introduction(self) -> list[str]:
-        """What is about to be done, with what, and what it costs at most."""
+        """The lines shown at the start: data, trials, and the most that the run can cost."""
         plan, counts = self.plan, self.split.counts()
         ratings = self.dataset.ratings
         lines = [
@@ -191,7 +191,7 @@ class RunContext:
         return lines
 
     def _lists_line(self, count: int) -> str:
-        """What lists are chosen by, or why they are not."""
+        """How lists are chosen, or why they are not."""
         if self.lists is None:
             return "the objective is ratings alone: lists are a fixed ALS's, not searched"
         if self.lists.impossible:
@@ -209,7 +209,7 @@ class RunContext:
 
 
 def quality_lines(dataset: Dataset) -> list[str]:
-    """The rating scale, what was left out at load with the first examples, and every note."""
+    """The rating scale, the rows dropped at load with the first examples, and every note."""
     quality = dataset.quality
     lines = [scale_line(dataset)]
     if quality.left_out:
@@ -229,7 +229,7 @@ def quality_lines(dataset: Dataset) -> list[str]:
 
 
 def _clear_end(folder: Path) -> None:
-    """A trial that was stopped goes on: its provisional end is taken back, its checkpoint stays."""
+    """Delete a stopped trial's provisional result, so that it continues from its checkpoint."""
     (folder / RESULT).unlink(missing_ok=True)
     (folder / "valid.npy").unlink(missing_ok=True)
     shutil.rmtree(folder / "member", ignore_errors=True)

@@ -19,7 +19,7 @@ SEARCHED = ("search", "start-from")
 def early_end(
     plan: SearchPlan, results: Sequence[TrialResult], *, usd_per_hour: float, at_once: int
 ) -> tuple[RunStatus, str] | None:
-    """The rule that ends the search now, and why; None while it goes on. Arguments as below."""
+    """The rule that ends the search now, and why; None while it continues. Arguments as below."""
     if reason := target_reached(plan, results):
         return "target", reason
     if reason := plateau_reached(plan.plateau, results, usd_per_hour=usd_per_hour, at_once=at_once):
@@ -44,7 +44,7 @@ def target_reached(plan: SearchPlan, results: Iterable[TrialResult]) -> str | No
 def plateau_reached(
     options: PlateauOptions, results: Sequence[TrialResult], *, usd_per_hour: float, at_once: int
 ) -> str | None:
-    """Why the search ends on a plateau; None while it goes on.
+    """Why the search ends on a plateau; None while it continues.
 
     Args:
         options: The plan's rule; off where ``trials`` is 0.

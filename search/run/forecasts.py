@@ -1,4 +1,4 @@
-"""Forecasts of a run, beside which its results stand: by a card's model before it, by its first epochs."""
+"""Forecasts of a run, to be compared with its results: from a GPU's model, then from first epochs."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class ForecastLog:
         return entries
 
     def before(self, plan: SearchPlan, cluster: ClusterInfo | None) -> None:
-        """On a rented card: what its model says of the plan, at the run's own caps."""
+        """On a rented GPU: the forecast of its model for the plan, at the run's own caps."""
         if cluster is None or self.rows:
             return
         workload, budget = workload_of(plan), self.meter.budget

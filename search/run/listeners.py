@@ -1,4 +1,4 @@
-"""Everyone who follows a run, told in turn: journal, ledger, progress, tracker, webhooks.
+"""Fan-out of a run's events to its listeners: journal, state, progress, tracker, webhooks.
 
 A sign that nearly every trial shows would drown the others: people hear of the first and, at the end, how
 many there were. Journal, tracker and results.json keep every one.
@@ -21,7 +21,7 @@ REPORTED_ONCE = frozenset({EventKind.GRADIENT})  # a large first step is the rul
 
 
 class FanOutListener:
-    """A Listener that passes everything on. Events are kept on disk before they are told."""
+    """A Listener that passes everything on. Events are stored on disk before they are sent."""
 
     def __init__(
         self,

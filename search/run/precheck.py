@@ -44,7 +44,7 @@ def check_request(request: SearchRequest) -> None:
     """Refuse what the search itself would refuse after its start.
 
     Raises:
-        InputError: what was got, what was expected.
+        InputError: with the value, what was expected and what to do.
     """
     if request.resume:
         resumed_plan(RunFolder.at(request.out), request.changes or {})

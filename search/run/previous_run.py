@@ -1,4 +1,4 @@
-"""What an earlier run gives a new one: its results (same data), or only its best configs (any data)."""
+"""An earlier run as a start for a new one: its results (same data), or its best configs (any data)."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class PreviousRun:
                 )
 
     def lessons(self) -> list[tuple[Proposal, TrialResult]]:
-        """Every searched trial with what it came to."""
+        """Every searched trial with its result."""
         chosen = []
         for result in self.results:
             proposal = self.proposals.get(result.spec.number)

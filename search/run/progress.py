@@ -1,4 +1,4 @@
-"""The run on the terminal: a block that refreshes itself, or plain lines where nobody watches.
+"""Progress on the terminal: a live block, or plain lines where output is not a terminal.
 
 Plain lines are one for each trial that ends or sign of trouble, and a summary every so often.
 """
@@ -26,7 +26,7 @@ QUIET = {EventKind.STARTED, EventKind.FINISHED, EventKind.BUDGET}
 
 
 class ProgressDisplay:
-    """Shows a ``ledger``, what the ``meter`` says and where the run will end, until ``close``."""
+    """Shows the run's state, its budget and its projected end, until ``close``."""
 
     def __init__(
         self, ledger: RunState, meter: Meter, projector: Projector, *, stream: TextIO | None = None
@@ -71,7 +71,7 @@ class ProgressDisplay:
         self.log(event.message if event.kind in QUIET else f"  {event_text(event)}")
 
     def refresh(self, *, force: bool = False) -> None:
-        """Draw the block again, or print a summary line where there is no terminal, when it is time."""
+        """Redraw the block, or print a summary line where there is no terminal, when it is due."""
         now = time.monotonic()
         if self._live is not None:
             if force or now - self._shown >= REFRESH_SECONDS:
@@ -138,7 +138,7 @@ class ProgressDisplay:
 
 
 def event_text(event: RunEvent) -> str:
-    """An event on one line: where it was seen, what, how far over which threshold, what was done."""
+    """An event on one line: trial and epoch, kind, value and threshold, action."""
     text = f"{event.kind.value}: "
     if event.trial is not None and event.kind is not EventKind.NEW_BEST:
         text += f"trial {event.trial}" + (f", epoch {event.epoch}" if event.epoch is not None else "") + ": "

@@ -31,7 +31,7 @@ FIRST_EPOCHS = 2  # of one trial, before the first forecast is made
 @dataclass(frozen=True)
 class Projection:
     """The end of a run as seen now. ``reached`` of ``planned`` trials end within ``end_hours``; all of them
-    would need ``needed_hours``. ``same_trials`` is the ``--trials`` that would give the same run."""
+    would need ``needed_hours``. ``same_trials`` is the ``--trials`` of an equal run."""
 
     planned: int
     reached: int
@@ -76,7 +76,7 @@ class Projector:
     Args:
         plan: The run's plan.
         slots: Its trials in starting order; () for trials given as specs.
-        ledger: What runs and what has ended.
+        ledger: The running and the ended trials.
         meter: The run's clock and caps.
     """
 

@@ -57,7 +57,7 @@ def _resume_hint(folder: RunFolder) -> str:
 
 
 def _write_traceback(folder: RunFolder) -> str:
-    """Where the details of what nobody foresaw are."""
+    """Write the traceback of an unexpected error; returns where it is."""
     try:
         (folder.path / "traceback.txt").write_text(traceback.format_exc())
     except OSError:

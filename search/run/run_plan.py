@@ -12,7 +12,7 @@ from search.config.plan import SearchPlan, make_plan
 from search.run.budget import LEAST_FINISH_SECONDS, Budget
 from search.storage.run_dir import RunFolder
 
-# What a resumed run may change: how far it may go, and on what; never what its trials are.
+# What a resumed run may change: its limits and its machines, never what defines its trials.
 RESUMABLE = (
     "max_cost",
     "max_hours",
@@ -41,7 +41,7 @@ def resumed_plan(folder: RunFolder, changes: JsonObject) -> SearchPlan:
 
 
 def on_this_cluster(plan: SearchPlan, facts: ClusterInfo | None) -> SearchPlan:
-    """``plan`` with what its rented GPUs ask for: trials a GPU, and the batch of their own row."""
+    """``plan`` with the settings of its rented GPUs: trials per GPU, and the batch of the GPU's row."""
     if facts is None:
         return plan
     share = None if facts.trials_per_gpu is None else 1 / max(facts.trials_per_gpu, 1)
@@ -50,7 +50,7 @@ def on_this_cluster(plan: SearchPlan, facts: ClusterInfo | None) -> SearchPlan:
 
 
 def refuse_small_batch(plan: SearchPlan, facts: ClusterInfo | None) -> None:
-    """Batch 1536 is the bounds' exception for a small GPU: only that GPU's own row may ask for it."""
+    """Batch 1536 is an exception to the bounds for small GPUs: only such a GPU's row may ask for it."""
     if plan.small_batch and (facts is None or facts.batch_size != SMALL_BATCH_SIZE):
         where = "here is no rented GPU" if facts is None else f"this GPU's row asks for {facts.batch_size}"
         raise InputError(

@@ -1,4 +1,4 @@
-"""What is known of a run while it goes: the trials by state, the best so far, the signs of trouble.
+"""The state of a running search: trials by state, the best so far, diagnostics.
 
 Pure: fed by whoever hears from the trials, read by the progress display and the budget.
 """
@@ -19,7 +19,7 @@ NOT_WARNINGS = {EventKind.STARTED, EventKind.NEW_BEST, EventKind.FINISHED, Event
 
 LAST_EPOCHS = 5
 QUICK = 0.25  # quantile of a trial's epochs: how fast the machine can be, one lucky epoch apart
-MOST_SLOWDOWN = 3.0  # more says little: 9 times slower epochs came with a finish of 1.5 times its reserve
+MOST_SLOWDOWN = 3.0  # more is noise: 9 times slower epochs came with a finish of 1.5 times its reserve
 
 
 @dataclass
@@ -35,7 +35,7 @@ class RunningTrial:
 
 @dataclass
 class RunState:
-    """``planned`` trials in all; ``clock()`` gives Unix seconds."""
+    """``planned`` trials in all; ``clock()`` returns Unix seconds."""
 
     planned: int
     clock: Callable[[], float]

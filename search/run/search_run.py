@@ -1,4 +1,4 @@
-"""One session of a run: search, finishing, the files that it leaves."""
+"""One session of a run: search, finishing, output files."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ SAVE_SECONDS = 5.0
 
 
 class SearchRun:
-    """The moving parts of one session. ``began`` is Unix seconds."""
+    """One session of a run: its state, listeners and budget. ``began`` is Unix seconds."""
 
     def __init__(self, prepared: RunContext, folder: RunFolder, *, began: float) -> None:
         self.prepared, self.folder, self.began = prepared, folder, began
@@ -65,7 +65,7 @@ class SearchRun:
         self.searching: Search | None = None
 
     def run(self) -> int:
-        """Search, finish, tell. The exit code."""
+        """Search, finish and report; returns the exit code."""
         try:
             with self.interrupts:
                 self._announce_start()
@@ -159,7 +159,7 @@ class SearchRun:
         self.progress.refresh()
 
     def _follow_lanes(self) -> None:
-        """The projection counts with the lanes that trials run on now; a change of them is told."""
+        """Pass the lanes that trials run on now to the projection; log a change."""
         if self.searching is None or self.searching.lanes == self.projector.lanes:
             return
         self.projector.lanes = self.searching.lanes
@@ -180,7 +180,7 @@ class SearchRun:
         )
 
     def _save_time(self, *, force: bool = False) -> None:
-        """Keep the seconds used, so that a resumed run's budget counts them."""
+        """Store the seconds used, so that a resumed run's budget counts them."""
         now = time.time()
         if force or now - self._saved >= SAVE_SECONDS:
             self._saved = now
@@ -227,7 +227,7 @@ class SearchRun:
         return EXIT_INTERRUPTED if status == "interrupted" else EXIT_DONE
 
     def _report_no_improvement(self, results: Results) -> None:
-        """The plan's last contingency: what the search found does not beat the formula."""
+        """The plan's last contingency: the best searched trial does not beat the formula."""
         best, formula = results.best, results.formula
         best_rmse, formula_rmse = (metrics_on(model, "valid").rmse for model in (best, formula))
         if best is None or formula is None or best_rmse is None or formula_rmse is None:
@@ -254,7 +254,7 @@ class SearchRun:
         now: float,
         resources: Resources | None,
     ) -> None:
-        """results.json, trials.json and report.html; the end for MLflow, Discord and the console."""
+        """Write results.json, trials.json and report.html; send the end to MLflow, webhooks and console."""
         best, results, folder = self.ledger.best, finished.results, self.folder.path
         message = f"{status}: {len(self.ledger.finished)} of {self.ledger.planned} trials ended"
         test = metrics_on(results.ensemble, "test")

@@ -1,4 +1,4 @@
-"""Before a run starts: read the question, load the ratings, check everything, replay what is there.
+"""Preparation of a run: read the request, load the ratings, check everything, find finished trials.
 
 Raises InputError for whatever is wrong; writes nothing.
 """
@@ -41,7 +41,7 @@ from search.storage.trial_dir import is_complete
 
 
 def prepare(request: SearchRequest) -> RunContext:
-    """Read, load and check all that ``request`` names. Raises InputError."""
+    """Read, load and check everything that ``request`` names. Raises InputError."""
     began = time.perf_counter()
     folder = None
     if request.resume:
@@ -165,7 +165,7 @@ def _require_same(about: JsonObject, dataset: Dataset, split: Split) -> None:
 def _work(
     folder: RunFolder | None, numbers: list[int], *, earlier: list[tuple[Proposal, TrialResult]]
 ) -> Work:
-    """What is done, what goes on from a checkpoint, what starts."""
+    """The finished trials, those to continue from a checkpoint, and those to start."""
     if folder is None:
         return Work(done=[], unfinished=[], numbers=numbers, earlier=earlier)
     results = {result.spec.number: result for result in folder.results()}

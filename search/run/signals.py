@@ -9,7 +9,8 @@ from typing import Any
 
 
 class InterruptHandler:
-    """While entered, SIGINT sets ``requested`` and calls ``told()``; a second raises KeyboardInterrupt."""
+    """While entered, SIGINT sets ``requested`` and calls ``on_request``; a second raises
+    KeyboardInterrupt."""
 
     def __init__(self, on_request: Callable[[], None]) -> None:
         self.requested = False

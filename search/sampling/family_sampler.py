@@ -1,8 +1,8 @@
-"""One model family's Optuna study, asked and told by trial: what a resumable search needs of a sampler.
+"""One model family's Optuna study, used by ask and tell: the sampler of a resumable search.
 
 - A family's trials teach only its own sampler: a good factorisation says nothing about a VAE's dropout.
 - Every draw is from a sampler seeded by (run seed, trial number), so what trial n is asked depends on
-  the results before it and nothing else. A resumed run replays them and goes on as if never stopped;
+  the results before it and nothing else. A resumed run replays them and continues as if never stopped;
   no pickled sampler is kept.
 - A pruned trial is PRUNED in the study (Ray's own OptunaSearch tells it as COMPLETE), and a train/valid
   gap above the plan's limit is a constraint.
@@ -82,7 +82,7 @@ class FamilySampler:
     def propose(
         self, trial_id: str, number: int, fixed: JsonObject | None = None
     ) -> tuple[JsonObject, JsonObject]:
-        """(config fields, draws) of trial ``number``; ``given`` draws are taken instead of sampled ones."""
+        """(config fields, draws) of trial ``number``; ``fixed`` draws replace sampled ones."""
         self.study.sampler = self._seeded_sampler(number)
         if fixed is not None:
             self.study.enqueue_trial(fixed)

@@ -1,4 +1,4 @@
-"""Which trials share a machine's GPUs and which run beside them, and with how many cores. Pure.
+"""Lanes of trials: which share a machine's GPUs, which run on the other cores, and with how many. Pure.
 
 A family that uses no GPU holds none: its trials run on the cores that the GPU's trials leave. Without a GPU
 all trials are of one lane. Cores are those that Ray counts, which a pod gets from its cgroup's quota.
@@ -111,13 +111,13 @@ def make_lanes(nodes: Iterable[NodeResources], *, concurrency: int | None, gpus_
 
 
 def _host_cores(node: NodeResources, on_cards: int) -> float:
-    """Of one trial on a card: as many as leave at least as many for a trial beside them."""
+    """Cores of one trial on a GPU: so many that a CPU trial has at least as many."""
     cores = int(node.cpus / (on_cards + 1)) if on_cards else HOST_CORES
     return float(min(HOST_CORES, cores)) if cores else node.cpus / (on_cards + 1)
 
 
 def trials_a_card(*, memory_share: float, busy_share: float) -> int:
-    """How many trials a card is to be shared by, from what one alone on it was measured to take.
+    """How many trials share a GPU, from the memory and time that one alone on it takes.
 
     Args:
         memory_share: Of the card's memory; 0 where it was not measured.

@@ -93,7 +93,7 @@ class Space:
         return span.low + low * span.step
 
     def describe(self, config: JsonObject) -> JsonObject | None:
-        """The draws that would give ``config``, or None where the space does not hold it."""
+        """The draws that produce ``config``, or None where it lies outside the space."""
         values = plain(search_family(self.family).config({**self.fixed, **config}))
         draws: JsonObject = {}
         for name, span in self.ranges.items():

@@ -1,4 +1,4 @@
-"""From a place in the sequence to a trial: which config, how long, under which seed."""
+"""Makes the trial of each slot in the sequence: its config, epochs and seed."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from search.sampling.search_space import Space, plain
 from search.sampling.trial_check import check_trial, corner_configs
 from search.sampling.trial_slots import REFERENCES, TrialSlot
 
-# draw(family, given draws or None) -> (config fields, draws)
+# draw(family, fixed draws or None) -> (config fields, draws)
 Draw = Callable[[str, JsonObject | None], tuple[JsonObject, JsonObject]]
 
 
@@ -37,7 +37,7 @@ class Proposal:
 
 
 class TrialFactory:
-    """Makes the trials of one run. ``given`` are (family, config) to start the search at, best first.
+    """Makes the trials of one run. ``start_points`` are (family, config) to start the search at, best first.
 
     Options that ``data`` cannot feed are not drawn. Raises InputError where the plan fixes one of them, or
     a value outside the safe bounds."""

@@ -16,12 +16,12 @@ from search.sampling.trial_factory import Draw, Proposal
 
 
 class TrialQueue(Searcher):  # type: ignore[misc]
-    """Hands out the run's trials in order: those cut short first, then the sequence's next ones.
+    """Assigns the run's trials in order: interrupted ones first, then the next of the sequence.
 
     ``compose(number, draw)`` makes a Proposal (``draw`` asks a family's sampler); ``journal`` keeps it
-    before it runs; ``is_open()`` False ends the handing out. A trial whose process died is handed out
-    again, ``deaths`` times at most, and goes on from its checkpoint. Samplers know a trial by its number,
-    so handing it out twice tells them nothing. ``lane_of(number)`` is where a trial runs: one
+    before it runs; ``is_open()`` False ends it. A trial whose process died is assigned
+    again, ``deaths`` times at most, and continues from its checkpoint. Samplers know a trial by its number,
+    so assigning it twice changes nothing. ``lane_of(number)`` is where a trial runs: one
     whose lane is full does not hold up those of another.
     """
 
@@ -82,7 +82,7 @@ class TrialQueue(Searcher):  # type: ignore[misc]
         }
 
     def is_abandoned(self, number: int) -> bool:
-        """Whether a trial that died is not handed out again."""
+        """Whether a trial that died is not assigned again."""
         return self._died[number] > self._deaths
 
     def _propose(self, number: int) -> Proposal:
@@ -94,7 +94,7 @@ class TrialQueue(Searcher):  # type: ignore[misc]
         return proposal
 
     def _register(self, proposal: Proposal) -> None:
-        """Let the family's sampler know a proposal that an earlier session made: after what it replayed,
+        """Add an earlier session's proposal to the family's sampler: after the replayed ones,
         since the order of trials matters to TPE."""
         spec = proposal.spec
         if spec.number not in self._unknown:
@@ -132,18 +132,18 @@ class TrialQueue(Searcher):  # type: ignore[misc]
             self._families[spec.family].on_trial_complete(str(spec.number), result, error)
 
     def save(self, checkpoint_path: str) -> None:
-        """Nothing: the run's journal is what a resumed run is rebuilt from."""
+        """Does nothing: a run is resumed from its journal."""
 
     def restore(self, checkpoint_path: str) -> None:
         raise NotImplementedError("a run is resumed from its journal")
 
     def __getstate__(self) -> JsonObject:
-        """Nothing, for the same reason: Tune keeps a pickle of what it was given."""
+        """Empty, for the same reason: Tune pickles its searcher."""
         return {}
 
 
 def running_best(result: TrialResult) -> list[JsonObject]:
-    """What a trial told after each epoch: its best rmse so far."""
+    """The rows that a trial reported after each epoch: its best rmse so far."""
     best = math.inf
     rows = []
     for report in result.reports:
@@ -153,7 +153,7 @@ def running_best(result: TrialResult) -> list[JsonObject]:
 
 
 def final_row(result: TrialResult, ndcg: float | None) -> JsonObject:
-    """What a trial told at its end."""
+    """The row that a trial reported at its end."""
     gap = next((row.gap for row in result.reports if row.epoch == result.best_epoch), math.nan)
     figures = {"rmse": result.rmse, "loss": result.loss, "ndcg_at_10": ndcg, **result.list_metrics}
     return {"status": result.status.value, "gap": gap, **figures}

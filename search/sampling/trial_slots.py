@@ -1,4 +1,4 @@
-"""Which trial does what, fixed before the run starts: numbers, families and origins.
+"""The sequence of a run's trials, fixed before it starts: numbers, families and origins.
 
 Trial 0 is the formula, trial 1 the template; then the configs that the search is given to start at and the
 list families' own starting points, so that a run which hits its cap has tried those; then the references (the
@@ -41,7 +41,7 @@ REFERENCES = {"formula to its end": "batch", "formula to its end, recalibrated":
 
 
 def trial_sequence(plan: SearchPlan, *, start_families: Sequence[str] = ()) -> tuple[TrialSlot, ...]:
-    """Every trial of ``plan`` in starting order. ``given`` are families of configs to start the search at."""
+    """Every trial of ``plan`` in starting order. ``start_families`` are those of the start points."""
     searched = _shares(plan.families, plan.trials - 2)
     subject_trials = searched.count(SUBJECT) + 2
     per_baseline = plan.baseline_trials or subject_trials

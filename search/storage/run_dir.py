@@ -100,7 +100,7 @@ class RunFolder:
         write_atomic(self.path / "run.json", json.dumps(marked, indent=1).encode())
 
     def read_about(self) -> JsonObject:
-        """What ``write_plan`` was given. Raises InputError where a newer version wrote it."""
+        """The ``about`` that ``write_plan`` wrote. Raises InputError where a newer version wrote it."""
         path = self.path / "run.json"
         about: JsonObject = read_json(path, "the folder of a run was expected")
         check_version(about, path, newest=RUN_VERSION, unmarked=1)

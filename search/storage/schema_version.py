@@ -13,7 +13,7 @@ def check_version(document: Any, path: Path, *, newest: int, unmarked: int | Non
 
     Args:
         document: The parsed file.
-        path: Named in what is refused.
+        path: Named in the error.
         newest: The version that this code writes.
         unmarked: What a file without the field is; None refuses it.
 

@@ -39,7 +39,7 @@ class FetchedJournal(Outbox):
 
 
 class TrackingForwarder:
-    """Called with the run folder after each fetch; ``close`` tells the rest. InputError for a bad URL."""
+    """Called with the run folder after each fetch; ``close`` sends the rest. InputError for a bad URL."""
 
     def __init__(self, out: Path, *, notify: str | None = None) -> None:
         self._out = out.resolve()
@@ -48,12 +48,12 @@ class TrackingForwarder:
         self._sender: Sender | None = None
 
     def __call__(self, out: Path) -> None:
-        """What is new in the folder is told, from threads of their own: nothing here waits or raises."""
+        """Send what is new in the folder, from background threads: never waits, never raises."""
         try:
             self._forward_events()
             self._sending()
         except Exception as problem:  # its text may hold an address; fetching goes on
-            log.warning("what the search did could not be told (%s)", type(problem).__name__)
+            log.warning("the search's events could not be sent (%s)", type(problem).__name__)
 
     def close(self) -> str:
         """Tell MLflow the rest, judge the release against the champion here. A line to print, or ""."""

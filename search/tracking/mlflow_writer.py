@@ -16,7 +16,7 @@ from recsys.types import JsonObject
 from search.tracking.model_registry import Registry
 from search.tracking.outbox import SendPosition
 
-# Called before MLflow is imported: answers soon or not at all, says nothing, tells nobody else.
+# Set before MLflow is imported: short timeouts, no output, no telemetry.
 QUIET = {
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
@@ -63,7 +63,7 @@ class MlflowWriter:
     def apply(
         self, entries: list[JsonObject], cursor: SendPosition, *, run_folder: Path, unsure: bool
     ) -> None:
-        """Tell MLflow of entries of one ``key`` (a trial's number, or the parent's), in order."""
+        """Write the entries of one ``key`` (a trial's number, or the parent's) to MLflow, in order."""
         key = entries[0]["key"]
         run = self._run(entries, key, cursor, unsure=unsure)
         latest: dict[tuple[str, int], list[Any]] = {}

@@ -66,7 +66,7 @@ class Registry:
     def register(self, entry: JsonObject, *, run_id: str, run_folder: Path) -> JsonObject:
         """Make the version and judge it: the promotion's verdict, and the version's name and number.
 
-        Doing it again for the same release changes nothing and gives the same answer.
+        Idempotent: again for the same release, nothing changes and the answer is the same.
         """
         release_id = entry["release_id"]
         release, gate = run_folder / entry["release"], run_folder / entry["gate"]
@@ -120,7 +120,7 @@ class Registry:
         return older is not None and shared_ratings(GateAnswers.load(gate), older) >= GROWN
 
     def _gate_of(self, version: Any) -> GateAnswers | None:
-        """What a version's release said of its gate; None where that was not kept."""
+        """A version's predictions on its gate; None where they were not stored."""
         release_id = version.tags.get(RELEASE_TAG, "")
         with tempfile.TemporaryDirectory() as folder:
             for path in (f"{GATES_FOLDER}/{release_id}/{GATE_FILE}", GATE_FILE):  # the second: older runs

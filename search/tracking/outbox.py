@@ -1,4 +1,4 @@
-"""What is to be told to MLflow, on disk first: a line of JSON each, and how far they have been sent.
+"""An outbox of MLflow entries on disk: a line of JSON each, and the position up to which they were sent.
 
 The run writes lines and goes on; a sender reads them from its cursor, now or days later. So a server
 that is away costs the run nothing and loses nothing. The address is kept only as a hash, since it may
@@ -39,7 +39,7 @@ class Outbox:
         return self.path.is_file()
 
     def append(self, entry: JsonObject) -> None:
-        """One line more, handed to the operating system before this returns."""
+        """Append one line; the operating system has it before this returns."""
         try:
             with self._lock:
                 self.folder.mkdir(parents=True, exist_ok=True)
@@ -60,7 +60,7 @@ class Outbox:
 class SendPosition:
     """How far a journal has been sent to one address, and MLflow's ids for what was sent.
 
-    Only one process may send a journal: the state file's lock says which.
+    Only the process that holds the state file's lock may send a journal.
     """
 
     def __init__(self, journal: Outbox, uri: str) -> None:
@@ -71,7 +71,7 @@ class SendPosition:
         self.ids: dict[str, str] = {}
         self.steps: dict[str, int] = {}
         self.answers: dict[str, Any] = {}
-        self.fresh = True  # nothing was ever sent: what is made cannot be there already
+        self.fresh = True  # nothing was ever sent, so nothing to be created exists already
 
     def acquire(self) -> bool:
         """Take the right to send; False when another process has it."""
@@ -95,7 +95,7 @@ class SendPosition:
         self.fresh = False
 
     def clear(self) -> None:
-        """Start again from the first line: what was sent is no longer there."""
+        """Start again from the first line: the store no longer has what was sent."""
         self.offset, self.ids, self.steps, self.answers = 0, {}, {}, {}
 
     def save(self) -> None:

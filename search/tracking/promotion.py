@@ -23,7 +23,7 @@ from recsys.io import atomic_path
 from recsys.metrics.significance import RESAMPLES, rmse_difference
 from recsys.types import JsonObject
 
-FEWEST_RATINGS = 200  # fewer say nothing about a difference of a hundredth of a star
+FEWEST_RATINGS = 200  # fewer cannot resolve a difference of a hundredth of a star
 NO_TIME = -1
 TAIL_DRAWS, MOST_RESAMPLES = 20, 20_000  # draws beyond either end of the interval; draws in all
 SEED = 0
@@ -32,7 +32,7 @@ FALSE_PROMOTIONS = 0.05  # at most, of all the releases that ever ask about one 
 
 @dataclass(frozen=True)
 class GateAnswers:
-    """Gate pairs and what a release says of them: ``users``, ``items`` (n,) ids; ``given`` and
+    """Gate pairs with a release's predictions: ``users``, ``items`` (n,) ids; ``given`` and
     ``predicted`` (n,) stars; ``times`` (n,) Unix seconds, -1 where there are none."""
 
     users: NDArray[np.str_]
@@ -186,7 +186,7 @@ def shared_ratings(new: GateAnswers, older: GateAnswers) -> float:
 
 
 def shared_predictions(new: GateAnswers, champion: GateAnswers) -> NDArray[np.float32]:
-    """(len(new),) what the champion said of each pair of ``new``; NaN for a pair it was not asked."""
+    """(len(new),) the champion's prediction for each pair of ``new``; NaN where it has none."""
     answers = np.full(len(new), np.nan, dtype=np.float32)
     if not len(champion):
         return answers

@@ -1,4 +1,4 @@
-"""Sends a journal to MLflow from a thread of its own, as often as it likes, for as long as it takes.
+"""Sends a journal to MLflow from a background thread, retrying for as long as it takes.
 
 What is waiting of one trial goes in one batch. Where the server is away the thread
 waits, longer each time, and starts where it stopped; what is left when the run ends stays in the
@@ -85,7 +85,7 @@ class Sender:
             return answer
 
     def close(self, deadline_s: float) -> int:
-        """Send what there is for at most ``deadline_s``, then stop. Gives the bytes still unsent."""
+        """Send for at most ``deadline_s``, then stop. Returns the bytes still unsent."""
         with self._changed:
             self._closing = True
             self._changed.notify_all()
@@ -108,7 +108,7 @@ class Sender:
             self._cursor.release()
 
     def _acquire(self) -> bool:
-        """The right to send; one who has just been told to stop may need a moment to give it up."""
+        """Acquire the sending lock; a sender that was just stopped may hold it for a moment."""
         end = time.monotonic() + LOCK_S
         while not self._cursor.acquire():
             if time.monotonic() > end or self._over.wait(0.1):
@@ -128,7 +128,7 @@ class Sender:
                 self.problem, wait_s = "", FIRST_WAIT_S
                 if closing:
                     return True
-            except Exception as error:  # the text may hold the address: the kind alone is told
+            except Exception as error:  # the text may hold the address: only the type is logged
                 if not self.problem:
                     log.warning("MLflow cannot be reached (%s): the run goes on", type(error).__name__)
                 self.problem = type(error).__name__
@@ -164,7 +164,7 @@ class Sender:
             cursor.save()
 
     def _send_older(self) -> None:
-        """What earlier runs could not tell this address."""
+        """The entries that earlier runs could not send to this address."""
         for folder in self._beside():
             journal = Outbox(folder)
             cursor = SendPosition(journal, self._uri)

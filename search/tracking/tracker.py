@@ -1,4 +1,4 @@
-"""What a run tells MLflow of: called by the search, never raising, never waiting for a network.
+"""A run's MLflow tracking: called by the search, never raises, never waits for a network.
 
 Each call is one line in the run's journal. A trial becomes a run nested in the search's: parameters,
 figures by epoch, warning signs as tags. The default address is an SQLite file beside the runs, shared by
@@ -99,7 +99,7 @@ class Tracker:
         return tracker
 
     def _remember(self) -> None:
-        """Count on from what an earlier process told."""
+        """Continue the counts of an earlier process."""
         for entry, _ in self._journal.read(0):
             for name, value, _step, _at in entry.get("metrics", ()) if entry["key"] == PARENT else ():
                 if name == "trials_done":
@@ -118,7 +118,7 @@ class Tracker:
         )
 
     def epoch(self, spec: TrialSpec, report: EpochReport) -> None:
-        """Figures after an epoch; an epoch told twice counts once."""
+        """Metrics after an epoch; an epoch recorded twice counts once."""
         self._record(str(spec.number), name=spec.name, metrics=_epoch_metrics(report, time.time()))
 
     def event(self, event: RunEvent) -> None:
@@ -130,7 +130,7 @@ class Tracker:
         self._record(key, tags={f"event.{event.kind.value}.{event.epoch or 0}": text or event.kind.value})
 
     def trial_finished(self, result: TrialResult) -> None:
-        """A nested run ends: its curve (what was not told by ``epoch``), best figures and state."""
+        """A nested run ends: its curve (the part that ``epoch`` did not record), best figures and state."""
         spec, now = result.spec, time.time()
         start = now - result.seconds
         metrics = []
@@ -231,7 +231,7 @@ class Tracker:
         )
 
     def close(self, deadline_s: float = CLOSE_S) -> str:
-        """Send what is left, for at most ``deadline_s``. Gives a line to print, "" when all was sent."""
+        """Send the rest for at most ``deadline_s``. Returns a line to print, "" when all was sent."""
         unsent = self._sender.close(deadline_s)
         if unsent <= 0 and not self._journal.lost:
             return ""

@@ -1,4 +1,4 @@
-"""What Ray Tune tells of its trials, passed on as our own values.
+"""Ray Tune's callbacks, converted to our own values and passed to a Listener.
 
 Each row of a trial becomes an EpochReport, RunEvents and, at its end, the TrialResult read from its
 folder. A trial that has said nothing for too long loses its process; one whose process died too often gets
@@ -42,7 +42,7 @@ class Listener(Protocol):
 class RunCallback(Callback):  # type: ignore[misc]
     """Passes on what happens to ``listener``; calls ``tick`` after every step of Tune's loop.
 
-    ``gave_up(number)`` says whether a trial that died is not tried again."""
+    ``is_abandoned(number)``: whether a trial that died is not tried again."""
 
     run: Path
     listener: Listener
@@ -92,14 +92,14 @@ class RunCallback(Callback):  # type: ignore[misc]
 
     def _end_hung(self, trials: list[Trial]) -> None:
         """End the processes of trials that hang. Ray kills outright (SIGKILL) one that does not answer
-        within seconds; Tune then sees a death like any other, and the trial is handed out again."""
+        within seconds; Tune then sees a death like any other, and the trial is assigned again."""
         running = {trial.trial_id: trial for trial in trials if actor_of(trial) is not None}
         for name, hang in self.silence.check(running, time.monotonic()).items():
             self._hung[name] = hang
             ray.kill(actor_of(running[name]))
 
     def __getstate__(self) -> JsonObject:
-        """Nothing: Tune keeps a pickle of what it was given, a run is resumed from its journal."""
+        """Empty: Tune pickles its callbacks, but a run is resumed from its journal."""
         return {}
 
     def _end(self, spec: TrialSpec) -> None:
@@ -114,7 +114,7 @@ class RunCallback(Callback):  # type: ignore[misc]
 
 
 def _hang_event(hang: HungTrial, trial: Trial, *, final: bool) -> RunEvent:
-    then = "recorded as failed" if final else "it goes on from its last checkpoint in another"
+    then = "recorded as failed" if final else "it continues from its last checkpoint in another"
     return RunEvent(
         EventKind.UNRESPONSIVE,
         at=time.time(),

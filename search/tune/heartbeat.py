@@ -1,4 +1,4 @@
-"""When a running trial that says nothing is taken for hung: pure arithmetic, no clock and no Ray.
+"""Hang detection: when a running trial that reports nothing counts as hung. No clock, no Ray.
 
 A trial speaks after each epoch. Its own longest epoch says what is long for it, with everything that comes
 between two reports (answers to faults, checkpoints) in it; ``TIMES`` that is a hang, but never less than a
@@ -15,7 +15,7 @@ from dataclasses import dataclass
 TIMES = 20.0  # a hang is so many of the trial's longest epochs
 FIRST_TIMES = 5.0  # the floor before the first epoch, in floors
 SECONDS_A_RATING = 1e-3  # before the first epoch; the formula's takes 0.2 ms a rating on two cores
-HEARD_AT_LEAST_EVERY = 5.0  # seconds; a longer break between looks counts as so much
+HEARD_AT_LEAST_EVERY = 5.0  # seconds; a longer break between checks counts as this much
 
 
 @dataclass
@@ -40,7 +40,7 @@ class HungTrial:
 
 
 class HeartbeatMonitor:
-    """Who of the running trials has been silent for how long. Names are whatever the caller uses."""
+    """How long each running trial has been silent. Names are the caller's."""
 
     def __init__(self, *, floor: float, ratings: int, lists: bool = False) -> None:
         """``floor`` in seconds, 0 is off; ``ratings`` of train; ``lists``: a trial ranks at its end."""
@@ -50,7 +50,7 @@ class HeartbeatMonitor:
         self._checked_at: float | None = None
 
     def spoke(self, name: str, *, epoch: float | None) -> None:
-        """A word of ``name``, after an ``epoch`` of so many seconds trained just now (None: none was)."""
+        """Record a report of ``name``, after an ``epoch`` of so many seconds (None: no epoch was trained)."""
         voice = self._voices.setdefault(name, TrialHeartbeat())
         if epoch is not None:
             # The first silence is a start too; later ones are epochs with what comes between them.
@@ -58,7 +58,7 @@ class HeartbeatMonitor:
         voice.silent = 0.0
 
     def check(self, running: Iterable[str], now: float) -> dict[str, HungTrial]:
-        """Those of ``running`` that hang at ``now``, each told once a hang; all others are forgotten."""
+        """Those of ``running`` that hang at ``now``, each returned once a hang; all others are dropped."""
         passed = 0.0 if self._checked_at is None else min(now - self._checked_at, HEARD_AT_LEAST_EVERY)
         self._checked_at = now
         self._voices = {name: self._voices.get(name, TrialHeartbeat()) for name in running}

@@ -23,7 +23,7 @@ from search.sampling.trial_queue import running_best
 
 
 class Numbered:
-    """A trial as far as ASHA looks at one. It goes by its number, so that one that is handed out again
+    """A trial as ASHA sees it. It is known by its number, so that one that is assigned again
     (its process died, the run was resumed) finds its own place on the rungs."""
 
     def __init__(self, number: int) -> None:
@@ -31,7 +31,7 @@ class Numbered:
 
 
 class FamilyPruning(FIFOScheduler):  # type: ignore[misc]
-    """``prune(number)`` tells a trial to end; ``max_epochs`` is the longest that any trial runs."""
+    """``prune(number)`` requests a trial's end; ``max_epochs`` is the longest that any trial runs."""
 
     def __init__(self, settings: PruningOptions, *, max_epochs: int, prune: Callable[[int], None]) -> None:
         super().__init__()
@@ -81,13 +81,13 @@ class FamilyPruning(FIFOScheduler):  # type: ignore[misc]
         """Nothing: a trial's last figures are its best, not those of the epoch it got to."""
 
     def on_trial_error(self, tune_controller: Any, trial: Trial) -> None:
-        """Nothing: what it reported stays on the rungs."""
+        """Does nothing: the trial's reports stay on the rungs."""
 
     def on_trial_remove(self, tune_controller: Any, trial: Trial) -> None:
         """Nothing: as above."""
 
     def __getstate__(self) -> JsonObject:
-        """Nothing: Tune keeps a pickle of what it was given, a run is resumed from its journal."""
+        """Empty: Tune pickles its scheduler, but a run is resumed from its journal."""
         return {}
 
     def debug_string(self) -> str:

@@ -56,7 +56,7 @@ def request_end(session: str, number: int, status: TrialStatus) -> None:
 
 
 def requested_end(session: str, number: int) -> TrialStatus | None:
-    """What trial ``number`` was told, if anything."""
+    """The end that was requested of trial ``number``, or None."""
     word = get_value(_key(session, number))
     return None if word is None else TrialStatus(word)
 

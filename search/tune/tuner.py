@@ -35,15 +35,18 @@ class _Unresponsive(RuntimeError):
 
 
 class RunFailure(RuntimeError):
-    """The run cannot go on (a full disk); what is there is kept and can be resumed."""
+    """The run cannot continue (a full disk, say); its folder is kept and can be resumed."""
 
 
 @dataclass
 class Search:
-    """One session of a search. ``should_end()`` says whether to end now (None: go on), and why;
-    ``patience()`` is the seconds that a trial has to end itself once it was told to; ``needs_gpu``: a GPU is
-    paid for, so that none may go on without; ``uses_gpu(number)``: whether a trial is of a family that uses
-    one; ``card``: what is known of the cards; ``lanes``: how many trials run at once, and with what."""
+    """One session of a search: Ray Tune over the run's trials.
+
+    ``should_end()`` returns why to end now, None to continue; ``patience()`` is the seconds that trials have
+    to end themselves once they were asked to; ``needs_gpu``: a GPU is paid for, so that no trial may run
+    without; ``uses_gpu(number)``: whether a trial's family uses one; ``card``: measurements of the GPUs;
+    ``lanes``: how many trials run at once, and with which resources.
+    """
 
     run: Path
     plan: SearchPlan
@@ -67,7 +70,7 @@ class Search:
     _session: str = field(default_factory=lambda: uuid.uuid4().hex)
 
     def execute(self, work: Work, resources: Resources) -> None:
-        """Run what is left. Raises RunFailure where the run cannot go on."""
+        """Run the remaining trials. Raises RunFailure where the run cannot continue."""
         if work.count == 0:
             return
         if self.needs_gpu and resources.lanes.gpu is None:
@@ -211,7 +214,7 @@ class _RunningTrials:
 
 
 def _requested_resources(config: JsonObject) -> tune.PlacementGroupFactory:
-    """What a trial asks of Ray, by the lane that it was handed out on."""
+    """The resources that a trial requests of Ray, by its lane."""
     return tune.PlacementGroupFactory([config["resources"]])
 
 

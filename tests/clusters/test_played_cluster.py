@@ -83,7 +83,7 @@ def test_two_nodes_from_quote_to_release_and_no_secret_anywhere(stage: Stage, tm
 
 
 @pytest.mark.failure(
-    "a worker pod dies in mid-search", "its machine vanishes", seen="has died; its trials go on elsewhere"
+    "a worker pod dies in mid-search", "its machine vanishes", seen="has died; its trials continue elsewhere"
 )
 def test_a_worker_dies_and_its_trials_go_on_from_their_checkpoints(stage: Stage) -> None:
     driver = stage.drive("--trials", "4", "--seconds", "12", **TWO)
