@@ -15,7 +15,7 @@ def test_a_folder_comes_back_equal(tmp_path: Path) -> None:
     (here / "member").mkdir(parents=True)
     (here / "member" / "arrays.bin").write_bytes(bytes(range(256)))
     (here / "result.json").write_text("{}")
-    assert FileKeeper().put(str(there), read_folder(here), whole=True) == 2
+    assert FileKeeper().write(str(there), read_folder(here), replace=True) == 2
     assert FileKeeper().get(str(there)) == read_folder(here)
 
 
@@ -23,7 +23,7 @@ def test_what_is_gone_here_goes_there_and_half_files_are_never_seen(tmp_path: Pa
     (tmp_path / "checkpoint").mkdir()
     (tmp_path / "checkpoint" / "old.bin").write_text("old")
     (tmp_path / ".result.json.part").write_text("half")
-    FileKeeper().put(str(tmp_path), {"result.json": b"{}"}, whole=True)
+    FileKeeper().write(str(tmp_path), {"result.json": b"{}"}, replace=True)
     assert read_folder(tmp_path) == {"result.json": b"{}"}
 
 
@@ -32,7 +32,7 @@ def test_the_result_is_written_last(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     replace = trial_sync.os.replace
     monkeypatch.setattr(trial_sync.os, "replace", lambda a, b: (order.append(Path(b).name), replace(a, b)))
     files = dict.fromkeys(("result.json", "a.bin", "valid.npy", "zz.json"), b"x")
-    FileKeeper().put(str(tmp_path), files, whole=False)
+    FileKeeper().write(str(tmp_path), files, replace=False)
     assert order[-1] == "result.json"
     assert len(order) == 4
 
