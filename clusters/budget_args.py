@@ -69,8 +69,8 @@ def with_limits(
 ) -> list[str]:
     """The search's arguments with the cluster's price and the rest of its caps.
 
-    `before_seconds` were used by earlier sessions of the run, which the search counts; `given` is what the
-    person wrote (on a resume `arguments` is shorter); `kept_seconds` before the deadline are not the search's
+    `before_seconds` were used by earlier sessions of the run, which the search counts; `user_arguments` is what the
+    person wrote (on a resume `arguments` is shorter); `reserved_seconds` before the deadline are not the search's
     where they are more than the last fetch's.
     """
     remaining = facts.deadline - facts.written

@@ -112,7 +112,7 @@ class RunpodClient:
         """One create call.
 
         Raises:
-            NotPlaced: refused for this GPU. CreateUnknown: no clean answer. ApiError: refused for good.
+            PodUnavailable: refused for this GPU. CreateUnknown: no clean answer. ApiError: refused for good.
         """
         return read_pod(self._call("POST", "/v2/pods", body=body, create=True))
 

@@ -69,14 +69,20 @@ def test_inside_a_pod_ending_and_saving_begin_before_the_deadline(pod: Path) -> 
     assert not inside.must_save(far, now=NOW)
     assert inside.must_save(far, now=NOW + 1)
     assert not inside.must_save(settings(deadline=NOW + 1, save_seconds=0.0), now=NOW)
-    assert [inside.until_next_look(far, now=NOW + at) for at in (-60, -4, 0, 595, 700)] == [10, 5, 1, 6, 10]
+    assert [inside.seconds_to_next_check(far, now=NOW + at) for at in (-60, -4, 0, 595, 700)] == [
+        10,
+        5,
+        1,
+        6,
+        10,
+    ]
 
 
 def test_the_search_ends_before_its_pod_begins_to_save() -> None:
     kept = a_spec(max_hours=6.0, store="s3://bucket/runs")
     assert (saving_seconds(kept), saving_seconds(a_spec(max_hours=6.0))) == (600.0, 0.0)
     info = ClusterInfo("runpod", "abc", "g", 1, 1, 1, 2048, 1.0, 0.0, NOW, NOW + 3600, 9.0, 6.0)
-    words = with_limits([], info, before_seconds=0.0, given=[], kept_seconds=600.0)
+    words = with_limits([], info, before_seconds=0.0, user_arguments=[], reserved_seconds=600.0)
     assert words[words.index("--max-hours") + 1] == f"{3000 / 3600:.4f}"
 
 
@@ -162,7 +168,7 @@ def test_a_guard_saves_before_its_deadline_and_ends_its_pod_at_it(play: Play, tm
     guard = settings(
         deadline=time.time() + 3600,
         save_seconds=3600.0,  # saving begins at once
-        look_seconds=0.05,
+        check_seconds=0.05,
         save_to=str(tmp_path / "kept"),
         end=dataclasses.asdict(play.provider.self_termination()),
     )

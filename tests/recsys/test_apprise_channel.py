@@ -49,7 +49,7 @@ def receiver() -> Iterator[Receiver]:
 def test_a_message_reaches_every_messenger_that_is_named(receiver: Receiver) -> None:
     url = f"json://127.0.0.1:{receiver.server_port}"
     notifier = Notifier.from_environment(f"{url}/first", environment={"APPRISE_URLS": f"{url}/a {url}/b"})
-    notifier.tell(Message("Title", "Text", fields={"Seen": "3"}))
+    notifier.send(Message("Title", "Text", fields={"Seen": "3"}))
     assert notifier.close(120) == 0
     assert len(receiver.bodies) == 3
     for body in receiver.bodies:
@@ -63,7 +63,7 @@ def test_a_messenger_that_refuses_counts_as_lost_and_is_not_named(
     monkeypatch.setattr("recsys.notifications.BACKOFF_S", 0.001)
     receiver.status = 500
     notifier = Notifier.from_environment(f"json://user:secret@127.0.0.1:{receiver.server_port}/place")
-    notifier.tell(Message("Title"))
+    notifier.send(Message("Title"))
     assert notifier.close(120) == 1
     assert "secret" not in caplog.text
     assert "--notify did not take" in caplog.text

@@ -73,7 +73,7 @@ def test_a_chat_room_hears_of_a_sign_once_a_trial_and_a_program_every_time() -> 
 def test_a_failing_server_is_tried_again(status: int) -> None:
     with WebhookServer(lambda n: (status, {}) if n < 2 else (200, {})) as server:
         told = notifier(server.url)
-        told.tell(Message("hello"))
+        told.send(Message("hello"))
         assert told.close(120) == 0
         assert len(server.requests) == 3
 
@@ -81,7 +81,7 @@ def test_a_failing_server_is_tried_again(status: int) -> None:
 def test_retry_after_is_honoured() -> None:
     with WebhookServer(lambda n: (429, {"Retry-After": "0.4"}) if n == 0 else (200, {})) as server:
         told = notifier(server.url)
-        told.tell(Message("hello"))
+        told.send(Message("hello"))
         assert told.close(120) == 0
         (first, *_), (second, *_) = server.requests
     assert second - first >= 0.4
@@ -91,7 +91,7 @@ def test_retry_after_is_honoured() -> None:
 def test_a_final_refusal_is_not_repeated(status: int) -> None:
     with WebhookServer(lambda _: (status, {})) as server:
         told = notifier(server.url)
-        told.tell(Message("hello"))
+        told.send(Message("hello"))
         told.close(120)
         assert len(server.requests) == 1
 
@@ -102,7 +102,7 @@ def test_a_server_that_says_nothing_never_holds_up_the_caller(monkeypatch: pytes
         told = notifier(server.url)
         before = time.monotonic()
         for number in range(1000):
-            told.tell(Message(f"message {number}"))
+            told.send(Message(f"message {number}"))
         assert time.monotonic() - before < 25.0  # a single post would be 30
         lost = told.close(deadline_s=0.2)
         assert time.monotonic() - before < 25.0
@@ -112,11 +112,11 @@ def test_a_server_that_says_nothing_never_holds_up_the_caller(monkeypatch: pytes
 def test_a_full_queue_keeps_what_is_important() -> None:
     with WebhookServer(lambda n: (SILENCE, {}) if n == 0 else (200, {})) as server:
         told = Notifier([Webhook("hook", server.url)], pause_s=0.0)
-        told.tell(Message("stuck"))
+        told.send(Message("stuck"))
         wait_for(lambda: server.requests)
-        told.tell(Message("start", important=True))
+        told.send(Message("start", important=True))
         for number in range(notifications.QUEUE * 2):
-            told.tell(Message(f"chatter {number}"))
+            told.send(Message(f"chatter {number}"))
         waiting = [message.title for message in told._senders[0]._queue]
         told.close(deadline_s=0.0)
     assert len(waiting) == notifications.QUEUE
@@ -128,7 +128,7 @@ def test_one_dead_webhook_does_not_hold_up_the_other() -> None:
     with WebhookServer(lambda _: (SILENCE, {})) as dead, WebhookServer() as alive:
         told = Notifier([Webhook("dead", dead.url), Webhook("alive", alive.url)], pause_s=0.0)
         for number in range(5):
-            told.tell(Message(f"message {number}"))
+            told.send(Message(f"message {number}"))
         wait_for(lambda: len(alive.requests) == 5)
         assert told.close(deadline_s=2.0) == 5
 
@@ -139,7 +139,7 @@ def test_nobody_listening_is_counted_and_said_without_the_url(caplog: pytest.Log
         url = f"http://127.0.0.1:{free.getsockname()[1]}/hook/planted-secret-token"
         with caplog.at_level(logging.DEBUG):
             told = notifier(url)
-            told.tell(Message("hello"))
+            told.send(Message("hello"))
             assert told.close(120) == 1
     assert "hook did not take the message 'hello' (ConnectionError)" in caplog.text
     assert "planted-secret-token" not in caplog.text
@@ -149,7 +149,7 @@ def test_nobody_listening_is_counted_and_said_without_the_url(caplog: pytest.Log
 def test_no_log_line_at_any_level_holds_the_url(status: int, caplog: pytest.LogCaptureFixture) -> None:
     with WebhookServer(lambda _: (status, {})) as server, caplog.at_level(logging.DEBUG):
         told = notifier(server.url)
-        told.tell(Message("hello"))
+        told.send(Message("hello"))
         told.close(120)
         assert server.requests
     assert "planted-secret-token" not in caplog.text
