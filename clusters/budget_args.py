@@ -69,9 +69,9 @@ def with_limits(
 ) -> list[str]:
     """The search's arguments with the cluster's price and the rest of its caps.
 
-    `before_seconds` were used by earlier sessions of the run, which the search counts; `user_arguments` is what the
-    person wrote (on a resume `arguments` is shorter); `reserved_seconds` before the deadline are not the search's
-    where they are more than the last fetch's.
+    `before_seconds` were used by earlier sessions of the run, which the search counts; `user_arguments` are
+    those of the command line (on a resume `arguments` is shorter); `reserved_seconds` before the deadline are
+    not the search's where they are more than the last fetch's.
     """
     remaining = facts.deadline - facts.written
     reserved = max(reserved_seconds, min(FETCH_SECONDS, 0.1 * remaining))
