@@ -152,26 +152,16 @@ class Operations:
         limits = limits.on_scale(*self._scale(state))
         merged = state.interleaved_arms
         treatments = [arm for arm in state.arms[1:] if not arm.shadow and (not merged or arm.name in merged)]
-        measured = partial(
-            compare,
-            tally,
-            tracked.epoch.states,
-            control=control,
-            limits=limits,
-            now=now,
-            covariate=None if by is None else by.activity,
-            lost_events=lost,
-            treatments=len(treatments),
-        )
-        preferred = partial(
-            compare_preferences,
-            tally,
-            control=control,
-            limits=limits,
-            now=now,
-            lost_events=lost,
-            treatments=len(treatments),
-        )
+        common: JsonObject = {
+            "control": control,
+            "limits": limits,
+            "now": now,
+            "lost_events": lost,
+            "treatments": len(treatments),
+        }
+        activity = None if by is None else by.activity
+        measured = partial(compare, tally, tracked.epoch.states, covariate=activity, **common)
+        preferred = partial(compare_preferences, tally, **common)
         # Accuracy is compared by the users' arms, in interleaved experiments too.
         converted = preferred if state.kind == "interleaved" else measured
         names, primary = [metric.name for metric in tally.metrics], limits.primary
