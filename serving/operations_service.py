@@ -144,7 +144,7 @@ class Operations:
             return tracked.body
 
     def _results(self, state: ExperimentState, tracked: TrackedExperiment, now: float) -> JsonObject:
-        tally = tracked.reader.catch_up(now)
+        aggregates = tracked.reader.catch_up(now)
         control = state.arms[0].name
         lost = lost_events(self.store, tracked.epoch.began)
         by = self._segments(state, tracked)
@@ -160,11 +160,11 @@ class Operations:
             "treatments": len(treatments),
         }
         activity = None if by is None else by.activity
-        measured = partial(compare, tally, tracked.epoch.states, covariate=activity, **common)
-        preferred = partial(compare_preferences, tally, **common)
+        measured = partial(compare, aggregates, tracked.epoch.states, covariate=activity, **common)
+        preferred = partial(compare_preferences, aggregates, **common)
         # Accuracy is compared by the users' arms, in interleaved experiments too.
         converted = preferred if state.kind == "interleaved" else measured
-        names, primary = [metric.name for metric in tally.metrics], limits.primary
+        names, primary = [metric.name for metric in aggregates.metrics], limits.primary
         comparisons = [
             (measured if metric == ACCURACY else converted)(treatment=arm.name, metric=metric)
             for arm in treatments
@@ -177,10 +177,10 @@ class Operations:
             for arm in treatments
             for segment in (by.segments() if by is not None else ())
         ]
-        arms = [arm_result(arm.name, tally, now) for arm in state.arms]
+        arms = [arm_result(arm.name, aggregates, now) for arm in state.arms]
         held_out = any(past.holdout for past in tracked.epoch.states)
         holdout = arm_result(control, tracked.holdout.catch_up(now), now) if held_out else None
-        return as_json(arms, comparisons, tally, limits, segments=segments) | {
+        return as_json(arms, comparisons, aggregates, limits, segments=segments) | {
             "experiment": state.name,
             "revision": state.revision,
             "kind": state.kind,
@@ -240,8 +240,10 @@ class Operations:
             tracked.epoch = epoch
             return tracked
         shadows = Shadows()
-        tally = self._empty(state, arms=frozenset(arm.name for arm in state.arms))
-        reader = EventReader(self.store, state.name, tally, revision=epoch.first_revision, also=shadows.add)
+        aggregates = self._empty(state, arms=frozenset(arm.name for arm in state.arms))
+        reader = EventReader(
+            self.store, state.name, aggregates, revision=epoch.first_revision, also=shadows.add
+        )
         # Exposures of the holdout are stored under another experiment name, outside of the comparison.
         held_out = self._empty(state, arms=frozenset({state.arms[0].name}))
         holdout = EventReader(self.store, f"{state.name}:holdout", held_out, revision=epoch.first_revision)
@@ -275,5 +277,5 @@ class Operations:
             if release is None:
                 return None
             tracked.segments = UserSegments(release, self.settings.segments)
-        tracked.segments.add(tracked.reader.tally.users)
+        tracked.segments.add(tracked.reader.aggregates.users)
         return tracked.segments

@@ -37,7 +37,7 @@ class Entrants:
 
 
 def entrants(
-    tally: Aggregates,
+    aggregates: Aggregates,
     shares: SharesByRevision,
     *,
     control: str,
@@ -49,7 +49,7 @@ def entrants(
     Users who entered at a revision that gave one of the two arms no share are left out.
 
     Args:
-        tally: the users.
+        aggregates: the users.
         shares: the planned shares, by revision.
         include: decides by user id and aggregates.
     """
@@ -59,7 +59,7 @@ def entrants(
     chances = {revision: pair[1] / sum(pair) for revision, pair in pairs.items() if min(pair) > 0}
     rows = [
         (user.first_at, user_id, user)
-        for user_id, user in tally.users.items()
+        for user_id, user in aggregates.users.items()
         if user.arm in (control, treatment) and user.revision in chances and include(user_id, user)
     ]
     rows.sort(key=lambda row: row[:2])

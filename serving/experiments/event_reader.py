@@ -30,7 +30,7 @@ class EventReader:
 
     store: EventStore
     experiment: str
-    tally: Aggregates
+    aggregates: Aggregates
     since: float = 0.0
     revision: int = 0
     also: Callable[[Exposure], None] | None = None
@@ -45,7 +45,7 @@ class EventReader:
         for row in self.store.chunks(exposures, EXPOSURES, self._exposures_seen):
             self._exposures_seen = row.seq
             exposure = exposure_from(row, scores=False)
-            self.tally.add_exposure(exposure)
+            self.aggregates.add_exposure(exposure)
             if self.also is not None:
                 self.also(exposure)
         waiting, self._waiting = self._waiting, []
@@ -54,12 +54,12 @@ class EventReader:
             self._feedback_seen = row.seq
             feedback = feedback_from(row)
             if feedback.exposure_id is None:
-                self.tally.add_feedback(feedback, None)
+                self.aggregates.add_feedback(feedback, None)
             else:
                 waiting.append(feedback)
         for start in range(0, len(waiting), 500):
             self._match(waiting[start : start + 500], now)
-        return self.tally
+        return self.aggregates
 
     def _match(self, rows: list[Feedback], now: float) -> None:
         ids = [row.exposure_id for row in rows]
@@ -73,7 +73,9 @@ class EventReader:
             if unseen or (row is None and now - feedback.at < EXPOSURE_WAIT_SECONDS):
                 self._waiting.append(feedback)
             elif row is None or self._counts(row):
-                self.tally.add_feedback(feedback, None if row is None else exposure_from(row, scores=False))
+                self.aggregates.add_feedback(
+                    feedback, None if row is None else exposure_from(row, scores=False)
+                )
 
     def _counts(self, row: Any) -> bool:
         counted: bool = row.experiment == self.experiment and row.revision >= self.revision

@@ -90,7 +90,7 @@ def worse_in_time(old: ArmAggregates, new: ArmAggregates, figure: int, *, tolera
 
 
 def guardrails(
-    tally: Aggregates,
+    aggregates: Aggregates,
     shares: SharesByRevision,
     *,
     control: str,
@@ -103,9 +103,12 @@ def guardrails(
 
     ``ALPHA`` is divided over the guardrails and ``treatments``.
     """
-    old, new = tally.by_arm.get(control, ArmAggregates()), tally.by_arm.get(treatment, ArmAggregates())
+    old, new = (
+        aggregates.by_arm.get(control, ArmAggregates()),
+        aggregates.by_arm.get(treatment, ArmAggregates()),
+    )
     alpha = ALPHA / (RAILS * treatments)
-    entered = entrants(tally, shares, control=control, treatment=treatment)
+    entered = entrants(aggregates, shares, control=control, treatment=treatment)
     slow = _bet_on(entered, [user.first_slow for user in entered.users], alpha)
     fallbacks = _bet_on(entered, [user.first_fallback for user in entered.users], alpha)
     pairs = list(zip(old.coverage, new.coverage, strict=False))
@@ -141,11 +144,11 @@ def guardrails(
     ]
 
 
-def alarms(tally: Aggregates, arms: Sequence[str], limits: Limits) -> list[str]:
+def alarms(aggregates: Aggregates, arms: Sequence[str], limits: Limits) -> list[str]:
     """Absolute limits that an arm exceeds, as text; they stop nothing by themselves."""
     texts = []
     for name in arms:
-        p99 = tally.by_arm.get(name, ArmAggregates()).percentile(0.99)
+        p99 = aggregates.by_arm.get(name, ArmAggregates()).percentile(0.99)
         if p99 is not None and p99 > limits.p99_milliseconds:
             texts.append(f"{name}: p99 is {p99:.1f} ms, over {limits.p99_milliseconds:g} ms")
     return texts

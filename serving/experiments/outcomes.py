@@ -82,15 +82,15 @@ class ArmComparison:
     preferences: PreferenceCounts | None = None
 
 
-def arm_result(name: str, tally: Aggregates, now: float) -> ArmResult:
+def arm_result(name: str, aggregates: Aggregates, now: float) -> ArmResult:
     """The figures of one arm at ``now``, Unix seconds."""
-    arm = tally.by_arm.get(name, ArmAggregates())
-    users = [user for user in tally.users.values() if user.arm == name]
+    arm = aggregates.by_arm.get(name, ArmAggregates())
+    users = [user for user in aggregates.users.values() if user.arm == name]
     fallbacks = arm.sources["popular"]
     return ArmResult(
         arm=name,
         users=len(users),
-        users_matured=sum(tally.matured(user, now) for user in users),
+        users_matured=sum(aggregates.matured(user, now) for user in users),
         exposures=arm.exposures,
         conversions=arm.conversions,
         hit_rate=arm.conversions / arm.exposures if arm.exposures else None,
@@ -118,7 +118,7 @@ def outcomes(users: Sequence[UserAggregates], metric: Metric) -> FloatArray:
 
 
 def compare(
-    tally: Aggregates,
+    aggregates: Aggregates,
     history: Sequence[ExperimentState],
     *,
     control: str,
@@ -137,7 +137,7 @@ def compare(
     which they entered.
 
     Args:
-        tally: exposures and feedback.
+        aggregates: exposures and feedback.
         history: the experiment's revisions, for the shares.
         covariate: a figure of each user from before their entry (0 for others).
         lost_events: number of events known to be lost.
@@ -147,10 +147,10 @@ def compare(
     tests = treatments * (segment.of if segment else 1)
 
     def include(user_id: str, user: UserAggregates) -> bool:
-        return (segment is None or user_id in segment.users) and tally.matured(user, now)
+        return (segment is None or user_id in segment.users) and aggregates.matured(user, now)
 
     shares = planned_shares(history)
-    entered = entrants(tally, shares, control=control, treatment=treatment, include=include)
+    entered = entrants(aggregates, shares, control=control, treatment=treatment, include=include)
     for user in entered.users:
         user.counted = True
     rated = metric == ACCURACY
@@ -161,9 +161,11 @@ def compare(
     covariates = (
         None if covariate is None else np.array([covariate.get(name, 0.0) for name in entered.user_ids])
     )
-    measured = next((candidate for candidate in tally.metrics if candidate.name == metric), None)
+    measured = next((candidate for candidate in aggregates.metrics if candidate.name == metric), None)
     if measured is None and not rated:
-        raise ValueError(f"no metric {metric!r}; there are {[measure.name for measure in tally.metrics]}")
+        raise ValueError(
+            f"no metric {metric!r}; there are {[measure.name for measure in aggregates.metrics]}"
+        )
     values = -errors(entered.users) if measured is None else outcomes(entered.users, measured)
     cap = limits.squared_error_cap or SQUARED_ERROR_CAP
     evidence = bet(
@@ -177,8 +179,8 @@ def compare(
         alpha=limits.alpha,
     )
     ready = min(int(treated.sum()), int((~treated).sum())) >= 2
-    everyone = list(tally.users.values())
-    mature = [user for user in everyone if tally.matured(user, now)]
+    everyone = list(aggregates.users.values())
+    mature = [user for user in everyone if aggregates.matured(user, now)]
     parts = [everyone] if len(mature) == len(everyone) else [everyone, mature]
     ratio = min(  # of all who entered, and of those whose outcome is fixed
         (sample_ratio.check(users_assigned(history, part)) for part in parts),
@@ -186,7 +188,9 @@ def compare(
     )
     primary = metric == limits.primary and segment is None
     rails = (
-        guardrails(tally, shares, control=control, treatment=treatment, limits=limits, treatments=treatments)
+        guardrails(
+            aggregates, shares, control=control, treatment=treatment, limits=limits, treatments=treatments
+        )
         if primary
         else []
     )
@@ -252,7 +256,7 @@ def users_assigned(
 def as_json(
     arms: Sequence[ArmResult],
     comparisons: Sequence[ArmComparison],
-    tally: Aggregates,
+    aggregates: Aggregates,
     limits: Limits,
     *,
     segments: Sequence[ArmComparison] = (),
@@ -269,9 +273,9 @@ def as_json(
         "arms": [asdict(arm) for arm in arms],
         "comparisons": [row(comparison) for comparison in comparisons],
         "segments": [row(comparison) for comparison in segments],
-        "crossed_users": sum(user.crossed for user in tally.users.values()),
-        "alarms": alarms(tally, [arm.arm for arm in arms], limits),
-        "left_out": dict(tally.left_out),
-        "window_seconds": tally.window_seconds,
-        "window": words_of(tally.window_seconds),
+        "crossed_users": sum(user.crossed for user in aggregates.users.values()),
+        "alarms": alarms(aggregates, [arm.arm for arm in arms], limits),
+        "left_out": dict(aggregates.left_out),
+        "window_seconds": aggregates.window_seconds,
+        "window": words_of(aggregates.window_seconds),
     }

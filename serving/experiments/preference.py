@@ -32,7 +32,7 @@ def preferences(users: Sequence[UserAggregates], metric: str, *, control: str, t
 
 
 def compare_preferences(
-    tally: Aggregates,
+    aggregates: Aggregates,
     *,
     control: str,
     treatment: str,
@@ -45,13 +45,13 @@ def compare_preferences(
 ) -> ArmComparison:
     """Compare a treatment with the control in interleaved lists by the bets of ``betting``.
 
-    Args: as ``outcomes.compare``; ``tally`` covers the time in which the same arms took part.
+    Args: as ``outcomes.compare``; ``aggregates`` covers the time in which the same arms took part.
     """
     tests = treatments * (segment.of if segment else 1)
     chosen = []
-    for user_id, user in tally.users.items():
+    for user_id, user in aggregates.users.items():
         inside = segment is None or user_id in segment.users
-        if inside and user.merged and tally.matured(user, now):
+        if inside and user.merged and aggregates.matured(user, now):
             user.counted = True
             chosen.append((user.first_at, user_id, user))
     chosen.sort(key=lambda row: row[:2])

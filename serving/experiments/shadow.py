@@ -60,12 +60,12 @@ class Shadows:
         original = self._pending.get(exposure.exposure_id.removesuffix(f"-{exposure.arm}"))
         if original is None or not original.items:
             return
-        tally = self.by_arm[exposure.arm]
+        aggregates = self.by_arm[exposure.arm]
         shared = [item for item in original.items if item in set(exposure.items)]
-        tally.pairs += 1
-        tally.overlap_sum += len(shared) / len(original.items)
-        tally.extra_milliseconds += exposure.milliseconds - original.milliseconds
+        aggregates.pairs += 1
+        aggregates.overlap_sum += len(shared) / len(original.items)
+        aggregates.extra_milliseconds += exposure.milliseconds - original.milliseconds
         if len(shared) >= 2:
             ranks = [exposure.items.index(item) for item in shared]
-            tally.tau_sum += float(kendalltau(range(len(shared)), ranks).statistic)
-            tally.ranked += 1
+            aggregates.tau_sum += float(kendalltau(range(len(shared)), ranks).statistic)
+            aggregates.ranked += 1

@@ -27,7 +27,7 @@ from serving.loop.loop_journal import LoopState
 from serving.loop.loop_settings import LoopSettings
 from serving.operation_settings import OperationSettings
 from serving.rollout.controller import abort
-from serving.rollout.guardrail_readings import read_guardrails, stage_tally
+from serving.rollout.guardrail_readings import read_guardrails, stage_aggregates
 from serving.rollout.policy import RolloutPlan
 from serving.rollout.rollout_status import KIND as ROLLOUT
 from serving.rollout.rollout_status import RolloutStatus, rollout_status, start_rollout
@@ -54,9 +54,9 @@ class LiveSteps:
         if changed or serving is None:
             return {"changed": changed or "the experiment is gone", "lost_events": 0}
         arms = frozenset(arm.name for arm in serving.arms)
-        tally = self._reader(state, serving, lambda: stage_tally(guard, arms)).catch_up(now)
+        aggregates = self._reader(state, serving, lambda: stage_aggregates(guard, arms)).catch_up(now)
         lost = lost_events(self.store, state.entered)
-        reading = read_guardrails(tally, guard, serving, now=now, lost_events=lost)
+        reading = read_guardrails(aggregates, guard, serving, now=now, lost_events=lost)
         return {
             "changed": None,
             "lost_events": lost,
@@ -76,11 +76,11 @@ class LiveSteps:
         lost = lost_events(self.store, state.entered)
         rules = self.rules(serving)
         # Users enter with their first list of the comparison, also those of the shadow phase.
-        tally = self._reader(state, serving, lambda: self._tally(plan, rules)).catch_up(now)
+        aggregates = self._reader(state, serving, lambda: self._aggregates(plan, rules)).catch_up(now)
         measured: partial[ArmComparison] = (
-            partial(compare, tally, [serving])
+            partial(compare, aggregates, [serving])
             if plan.kind == "split"
-            else partial(compare_preferences, tally)
+            else partial(compare_preferences, aggregates)
         )
         settings = self.settings.comparison
         row = measured(
@@ -196,7 +196,7 @@ class LiveSteps:
             )
         return rules
 
-    def _tally(self, plan: ArmPlan, rules: MetricSet) -> Aggregates:
+    def _aggregates(self, plan: ArmPlan, rules: MetricSet) -> Aggregates:
         scale = read_manifest(Path(plan.release)).dataset.scale
         return Aggregates(
             arms=frozenset({plan.baseline, plan.candidate}),
@@ -207,11 +207,11 @@ class LiveSteps:
         )
 
     def _reader(
-        self, state: LoopState, serving: ExperimentState, tally: Callable[[], Aggregates]
+        self, state: LoopState, serving: ExperimentState, aggregates: Callable[[], Aggregates]
     ) -> EventReader:
         """The reader of events since the phase's revision, cached between steps."""
         key = (state.cycle, serving.revision)
         if self._cached is None or self._cached[0] != key:
-            reader = EventReader(self.store, serving.name, tally(), revision=serving.revision)
+            reader = EventReader(self.store, serving.name, aggregates(), revision=serving.revision)
             self._cached = (key, reader)
         return self._cached[1]

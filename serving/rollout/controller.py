@@ -16,7 +16,7 @@ from recsys.types import JsonObject
 from serving.events.audit import lost_events, newest
 from serving.events.store import Conflict, EventStore
 from serving.experiments.event_reader import EventReader
-from serving.rollout.guardrail_readings import read_guardrails, stage_tally
+from serving.rollout.guardrail_readings import read_guardrails, stage_aggregates
 from serving.rollout.policy import RolloutDecision, RolloutStep, decide_stage
 from serving.rollout.rollout_status import ACTOR, KIND, TOKEN, RolloutStatus, rollout_status, shares_of
 
@@ -61,9 +61,9 @@ class RolloutController:
         now = rollout_status(self.store, self.experiment)
         if now is None:
             return None
-        tally = self._tally(now).catch_up(self.clock())
+        aggregates = self._aggregates(now).catch_up(self.clock())
         reading = read_guardrails(
-            tally, now.plan, now.state, now=self.clock(), lost_events=lost_events(self.store, now.since)
+            aggregates, now.plan, now.state, now=self.clock(), lost_events=lost_events(self.store, now.since)
         )
         # A clock that went back does not lengthen a stage.
         seconds = max(0.0, self.clock() - now.since)
@@ -72,11 +72,11 @@ class RolloutController:
             self.act(now, decision)
         return decision
 
-    def _tally(self, now: RolloutStatus) -> EventReader:
+    def _aggregates(self, now: RolloutStatus) -> EventReader:
         """The reader of the stage's events."""
         if self._reader is None or self._reader[0] != now.state.revision:
             arms = frozenset(arm.name for arm in now.state.arms)
-            fresh = stage_tally(now.plan, arms)
+            fresh = stage_aggregates(now.plan, arms)
             reader = EventReader(self.store, self.experiment, fresh, since=now.since)
             self._reader = (now.state.revision, reader)
         return self._reader[1]

@@ -26,7 +26,7 @@ from serving.experiments.outcomes import errors
 from serving.rollout.policy import GuardrailReading, RolloutPlan
 
 
-def stage_tally(plan: RolloutPlan, arms: frozenset[str]) -> Aggregates:
+def stage_aggregates(plan: RolloutPlan, arms: frozenset[str]) -> Aggregates:
     """Empty aggregates. A user's window is a twelfth of the stage, a block of time a sixtieth."""
     return Aggregates(
         arms=arms,
@@ -37,11 +37,11 @@ def stage_tally(plan: RolloutPlan, arms: frozenset[str]) -> Aggregates:
 
 
 def read_guardrails(
-    tally: Aggregates, plan: RolloutPlan, state: ExperimentState, *, now: float, lost_events: int = 0
+    aggregates: Aggregates, plan: RolloutPlan, state: ExperimentState, *, now: float, lost_events: int = 0
 ) -> GuardrailReading:
     """The candidate's guardrails at ``now`` (Unix seconds); ``lost_events`` were lost since the stage
     began."""
-    new = tally.by_arm.get(plan.candidate, ArmAggregates())
+    new = aggregates.by_arm.get(plan.candidate, ArmAggregates())
     answers = new.exposures + new.shadows
     slow = sum(counts[SLOW] for counts in new.blocks.values())
     over = None
@@ -52,18 +52,18 @@ def read_guardrails(
     shares = planned_shares([state])[state.revision]
     old_share, new_share = shares.get(plan.baseline, 0.0), shares.get(plan.candidate, 0.0)
     if new_share == 0:
-        broken = _in_shadow(tally, plan)
+        broken = _in_shadow(aggregates, plan)
     elif old_share == 0:
         broken = over
     else:
-        broken = _against_baseline(tally, plan, state) or worse_error(tally, plan, state, now=now)
+        broken = _against_baseline(aggregates, plan, state) or worse_error(aggregates, plan, state, now=now)
     return GuardrailReading(answers, broken=broken, over_limit=over, lost_events=lost_events)
 
 
-def _against_baseline(tally: Aggregates, plan: RolloutPlan, state: ExperimentState) -> str | None:
+def _against_baseline(aggregates: Aggregates, plan: RolloutPlan, state: ExperimentState) -> str | None:
     limits = Limits(p99_milliseconds=plan.slow_milliseconds, extra_fallbacks=plan.fallback_share)
     rails = guardrails(
-        tally,
+        aggregates,
         planned_shares([state]),
         control=plan.baseline,
         treatment=plan.candidate,
@@ -73,9 +73,9 @@ def _against_baseline(tally: Aggregates, plan: RolloutPlan, state: ExperimentSta
     return next((rail.words() for rail in rails if rail.broken), None)
 
 
-def _in_shadow(tally: Aggregates, plan: RolloutPlan) -> str | None:
+def _in_shadow(aggregates: Aggregates, plan: RolloutPlan) -> str | None:
     """Compare shadow answers with the shown ones of the same time, by shares and by blocks of time."""
-    old, new = (tally.by_arm.get(name, ArmAggregates()) for name in (plan.baseline, plan.candidate))
+    old, new = (aggregates.by_arm.get(name, ArmAggregates()) for name in (plan.baseline, plan.candidate))
     for figure, extra, words in (
         (SLOW, plan.slow_share, f"took over {plan.slow_milliseconds:g} ms"),
         (FALLBACK, plan.fallback_share, "were fallbacks"),
@@ -92,15 +92,17 @@ def _counts(arm: ArmAggregates, figure: int) -> tuple[int, int]:
     return sum(counts[0] for counts in rows), sum(counts[figure] for counts in rows)
 
 
-def worse_error(tally: Aggregates, plan: RolloutPlan, state: ExperimentState, *, now: float) -> str | None:
+def worse_error(
+    aggregates: Aggregates, plan: RolloutPlan, state: ExperimentState, *, now: float
+) -> str | None:
     """Whether the candidate's squared error is above the baseline's, over users who rated; as text, or
     None."""
     raters = entrants(
-        tally,
+        aggregates,
         planned_shares([state]),
         control=plan.baseline,
         treatment=plan.candidate,
-        include=lambda _, user: user.rated > 0 and tally.matured(user, now),
+        include=lambda _, user: user.rated > 0 and aggregates.matured(user, now),
     )
     evidence = bet(
         SQUARED_ERROR_CAP - errors(raters.users),

@@ -91,12 +91,12 @@ def split_test(lists: dict[str, dict[int, list[str]]], behaviour: Behaviour, *, 
     state = reallocate(
         ExperimentState("main", 1, f"salt{seed}", tuple(ArmSpec(arm, "r", 0.5) for arm in ARMS)), None
     )
-    assigner, tally = Assigner(state), Aggregates(frozenset(ARMS), WINDOW)
+    assigner, aggregates = Assigner(state), Aggregates(frozenset(ARMS), WINDOW)
     for at, user in enumerate(behaviour.users):
         arm = assigner.assign(f"u{user}").arm
-        _show(tally, at, user, arm, tuple(lists[arm][user]), (), behaviour.rated[user])
+        _show(aggregates, at, user, arm, tuple(lists[arm][user]), (), behaviour.rated[user])
     return compare(
-        tally,
+        aggregates,
         [state],
         control=ARMS[0],
         treatment=ARMS[1],
@@ -110,12 +110,12 @@ def interleaved_test(
     lists: dict[str, dict[int, list[str]]], behaviour: Behaviour, *, seed: int
 ) -> ArmComparison:
     """Everybody is shown both arms' items."""
-    tally = Aggregates(frozenset(ARMS), WINDOW, interleaved=True)
+    aggregates = Aggregates(frozenset(ARMS), WINDOW, interleaved=True)
     for at, user in enumerate(behaviour.users):
         draft = team_draft({arm: lists[arm][user] for arm in ARMS}, COUNT, seed=f"{seed}-{user}")
-        _show(tally, at, user, ARMS[0], draft.items, draft.teams, behaviour.rated[user])
+        _show(aggregates, at, user, ARMS[0], draft.items, draft.teams, behaviour.rated[user])
     return compare_preferences(
-        tally,
+        aggregates,
         control=ARMS[0],
         treatment=ARMS[1],
         metric=METRIC,
@@ -125,7 +125,7 @@ def interleaved_test(
 
 
 def _show(
-    tally: Aggregates,
+    aggregates: Aggregates,
     at: int,
     user: int,
     arm: str,
@@ -134,11 +134,11 @@ def _show(
     rated: set[int],
 ) -> None:
     shown = make_exposure(f"x{user}", at, f"u{user}", arm, 1, items, teams=teams)
-    tally.add_exposure(shown)
+    aggregates.add_exposure(shown)
     for item in items:
         if int(item) in rated:
             done = make_feedback(f"{user}-{item}", f"x{user}", f"u{user}", "click", item, None, None, at)
-            tally.add_feedback(done, shown)
+            aggregates.add_feedback(done, shown)
 
 
 def words_of(name: str, found: ArmComparison) -> str:

@@ -102,7 +102,7 @@ def run(cell: Cell, users: int, seed: int) -> Run:
     random = np.random.default_rng(seed)
     history = states(cell, f"salt{seed}")
     assigners = [Assigner(state) for state in history]
-    tally = Aggregates(frozenset(arm.name for arm in history[0].arms), WINDOW, slow_milliseconds=1e9)
+    aggregates = Aggregates(frozenset(arm.name for arm in history[0].arms), WINDOW, slow_milliseconds=1e9)
     visits = np.ones(users, int)
     entry = np.sort(random.random(users))
     chance = np.full(users, cell.rate)
@@ -125,16 +125,16 @@ def run(cell: Cell, users: int, seed: int) -> Run:
         name, seconds = f"u{user}", 1000 * moment
         arm = arms[revision](name).arm
         shown = make_exposure(f"x{number}", seconds, name, arm, revision + 1, ("i",))
-        tally.add_exposure(shown)
-        if draw < likely[user] * (1 + cell.lift * (tally.users[name].arm != "control")):
+        aggregates.add_exposure(shown)
+        if draw < likely[user] * (1 + cell.lift * (aggregates.users[name].arm != "control")):
             for click in range(cell.clicks):
                 event = f"f{number}-{click}"
                 done = make_feedback(event, shown.exposure_id, name, "click", "i", None, None, seconds + 1)
-                tally.add_feedback(done, shown)
+                aggregates.add_feedback(done, shown)
     decisions = set()
     for number in range(cell.treatments):
         found = compare(
-            tally,
+            aggregates,
             history,
             control="control",
             treatment=f"new{number}",
@@ -144,13 +144,13 @@ def run(cell: Cell, users: int, seed: int) -> Run:
             treatments=cell.treatments,
         )
         decisions.add(found.verdict.decision)
-    return Run(frozenset(decisions), None if cell.lift == 0 else _needed(tally, cell.shares[0]))
+    return Run(frozenset(decisions), None if cell.lift == 0 else _needed(aggregates, cell.shares[0]))
 
 
-def _needed(tally: Aggregates, share: float) -> int | None:
+def _needed(aggregates: Aggregates, share: float) -> int | None:
     """Users, in the order of their entry, at which the bets first decide."""
-    users = list(tally.users.values())
-    worth = outcomes(users, tally.metrics[0])
+    users = list(aggregates.users.values())
+    worth = outcomes(users, aggregates.metrics[0])
     treated = np.array([user.arm != "control" for user in users])
     shares = np.full(len(users), share)
     return first_decided(lambda count: bet(worth[:count], treated[:count], shares[:count]), len(users))

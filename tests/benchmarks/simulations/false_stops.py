@@ -63,7 +63,7 @@ CASES = (
 def looks(case: Traffic, seed: int, *, users: int = 1500) -> Iterator[Aggregates]:
     """What was tallied at each look."""
     random = np.random.default_rng(seed)
-    tally = Aggregates(frozenset({"old", "new"}), 60.0)
+    aggregates = Aggregates(frozenset({"old", "new"}), 60.0)
     begins = random.random(case.bursts) * (SECONDS - BURST_SECONDS)
     heavy = random.permutation(users)[: case.heavy]
     at_heavy = set(heavy.tolist())
@@ -78,21 +78,21 @@ def looks(case: Traffic, seed: int, *, users: int = 1500) -> Iterator[Aggregates
         items = tuple(f"i{n}" for n in random.integers(0, 400, 10))
         time = 90.0 if slow else 8.0
         shown = make_exposure(f"x{number}", at, f"u{number}", arm, 1 + late, items, source, time, False)
-        tally.add_exposure(shown)
+        aggregates.add_exposure(shown)
         if number in at_heavy:
-            tally.add_exposure(
+            aggregates.add_exposure(
                 make_exposure(f"h{number}", at, "heavy", "new", 1, ("i0",), "popular", 90.0, False)
             )
         if (number + 1) % LOOK_EVERY == 0:
-            yield tally
+            yield aggregates
 
 
 def stopped(case: Traffic, seed: int) -> bool:
     """Whether a guardrail broke at any look."""
     return any(
         rail.broken
-        for tally in looks(case, seed)
-        for rail in guardrails(tally, case.shares, control="old", treatment="new", limits=Limits())
+        for aggregates in looks(case, seed)
+        for rail in guardrails(aggregates, case.shares, control="old", treatment="new", limits=Limits())
     )
 
 

@@ -112,23 +112,23 @@ def simulate(case: Rankers, users: int, seed: int) -> Run:
             exposure, at = f"x{user}-{visit}", user + visit / 100
             draft = team_draft(lists, LENGTH, seed=f"{seed}-{exposure}")
             looks = random.random((2, LENGTH)) < patience
-            for place, (tally, items, teams) in enumerate(
+            for place, (aggregates, items, teams) in enumerate(
                 zip(tallies, (tuple(lists[arm]), draft.items), ((), draft.teams), strict=True)
             ):
                 shown = make_exposure(exposure, at, name, arm, 1, items, "personal", 1.0, False, teams)
-                tally.add_exposure(shown)
+                aggregates.add_exposure(shown)
                 clicked = random.random(LENGTH) < looks[place] * chance[user, [int(item) for item in items]]
                 for number in np.flatnonzero(clicked):
                     item = items[number]
                     for click in range(case.clicks):
                         event = f"{exposure}{item}-{click}"
                         done = make_feedback(event, exposure, name, "click", item, None, None, at)
-                        tally.add_feedback(done, shown)
+                        aggregates.add_feedback(done, shown)
     return _measure(case, tallies, [set(a) & set(b) for a, b in zip(*rankings[:2], strict=True)])
 
 
 def _measure(case: Rankers, tallies: Sequence[Aggregates], overlaps: Sequence[set[int]]) -> Run:
-    split, merged = (list(tally.users.values()) for tally in tallies)
+    split, merged = (list(aggregates.users.values()) for aggregates in tallies)
     worth = outcomes(split, tallies[0].metrics[0])
     arms = np.array([user.arm for user in split])
     tests = len(case.arms) - 1

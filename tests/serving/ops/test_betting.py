@@ -144,12 +144,12 @@ def test_nobody_yet_is_no_evidence() -> None:
 @pytest.mark.parametrize("reversed_", [False, True])
 def test_a_batch_that_comes_late_moves_the_entry_with_its_arm_and_revision(reversed_: bool) -> None:
     """The order in which batches are stored does not change who entered where, and at what share."""
-    tally = Aggregates(frozenset({"control", "new"}), 100.0)
+    aggregates = Aggregates(frozenset({"control", "new"}), 100.0)
     shown = [
         make_exposure("a", 10.0, "u", "control", 1, ("i",), "personal", 1.0, False),
         make_exposure("b", 50.0, "u", "new", 2, ("i",), "personal", 1.0, False),
     ]
     for exposure in reversed(shown) if reversed_ else shown:
-        tally.add_exposure(exposure)
-    user = tally.users["u"]
+        aggregates.add_exposure(exposure)
+    user = aggregates.users["u"]
     assert (user.first_at, user.arm, user.revision, user.crossed) == (10.0, "control", 1, True)

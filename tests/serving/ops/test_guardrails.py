@@ -27,7 +27,7 @@ def stream(
     """A list each from people over 25 minutes; ``bursts`` of 20 seconds in which answers are slow (in the arm
     ``only``, or in both); ``heavy`` more lists for one person of the new arm, all slow fallbacks."""
     random = np.random.default_rng(seed)
-    tally = Aggregates(frozenset({"old", "new"}), 60.0)
+    aggregates = Aggregates(frozenset({"old", "new"}), 60.0)
     at = np.sort(random.random(users) * 1500)
     begins = random.random(bursts) * 1480
     for number in range(users):
@@ -36,19 +36,21 @@ def stream(
         slow = burst or (arm == "new" and random.random() < slow_new)
         items = tuple(f"i{n}" for n in random.integers(0, 20 if narrow and arm == "new" else 400, 10))
         milliseconds = 90.0 if slow else 8.0
-        tally.add_exposure(
+        aggregates.add_exposure(
             make_exposure(
                 f"x{number}", at[number], f"u{number}", arm, 1, items, "personal", milliseconds, False
             )
         )
     for number in range(heavy):
         when = float(number)
-        tally.add_exposure(make_exposure(f"h{number}", when, "heavy", "new", 1, ("i0",), "popular", 90.0))
-    return tally
+        aggregates.add_exposure(
+            make_exposure(f"h{number}", when, "heavy", "new", 1, ("i0",), "popular", 90.0)
+        )
+    return aggregates
 
 
-def broken(tally: Aggregates) -> list[str]:
-    rails = guardrails(tally, SHARES, control="old", treatment="new", limits=Limits())
+def broken(aggregates: Aggregates) -> list[str]:
+    rails = guardrails(aggregates, SHARES, control="old", treatment="new", limits=Limits())
     return [rail.name for rail in rails if rail.broken]
 
 
@@ -67,9 +69,9 @@ def test_a_slow_treatment_and_a_narrow_one_are_stopped() -> None:
 
 
 def test_a_busy_machine_is_an_alarm_of_its_own() -> None:
-    tally = stream(2, bursts=40)
-    assert broken(tally) == []
-    assert [words.split(":")[0] for words in alarms(tally, ["old", "new"], Limits())] == ["old", "new"]
+    aggregates = stream(2, bursts=40)
+    assert broken(aggregates) == []
+    assert [words.split(":")[0] for words in alarms(aggregates, ["old", "new"], Limits())] == ["old", "new"]
     assert alarms(stream(3), ["old", "new"], Limits()) == []
 
 

@@ -109,8 +109,8 @@ def done(
 
 
 def test_a_conversion_is_credited_once_to_who_brought_the_item_with_its_largest_weight() -> None:
-    tally, listed = tally_of(), shown(0)
-    tally.add_exposure(listed)
+    aggregates, listed = tally_of(), shown(0)
+    aggregates.add_exposure(listed)
     events = [
         ("click", "i"),
         ("click", "i"),
@@ -120,39 +120,49 @@ def test_a_conversion_is_credited_once_to_who_brought_the_item_with_its_largest_
         ("click", "no"),
     ]
     for number, (kind, item) in enumerate(events):
-        tally.add_feedback(done(number, kind, item, listed), listed)
-    tally.add_feedback(done(10, "rating", "i", listed, value=3.0), listed)
-    assert tally.users["u"].credit == {("engagement", "a"): 1.0, ("engagement", "b"): 5.0}
-    assert (tally.by_arm["a"].credited, tally.by_arm["b"].credited) == (1, 1)
-    assert (tally.by_arm["a"].brought, tally.by_arm["b"].brought) == (1, 1)
+        aggregates.add_feedback(done(number, kind, item, listed), listed)
+    aggregates.add_feedback(done(10, "rating", "i", listed, value=3.0), listed)
+    assert aggregates.users["u"].credit == {("engagement", "a"): 1.0, ("engagement", "b"): 5.0}
+    assert (aggregates.by_arm["a"].credited, aggregates.by_arm["b"].credited) == (1, 1)
+    assert (aggregates.by_arm["a"].brought, aggregates.by_arm["b"].brought) == (1, 1)
     late = done(11, "purchase", "i", listed, at=500.0)
-    tally.add_feedback(late, listed)
-    assert tally.users["u"].credit["engagement", "a"] == 1.0
+    aggregates.add_feedback(late, listed)
+    assert aggregates.users["u"].credit["engagement", "a"] == 1.0
 
 
 def test_a_list_that_was_not_interleaved_says_nothing_and_is_counted() -> None:
-    tally, listed = tally_of(), shown(0, teams=())
-    tally.add_exposure(listed)
-    tally.add_feedback(done(1, "click", "i", listed), listed)
+    aggregates, listed = tally_of(), shown(0, teams=())
+    aggregates.add_exposure(listed)
+    aggregates.add_feedback(done(1, "click", "i", listed), listed)
     found = compare_preferences(
-        tally, control="a", treatment="b", metric="engagement", limits=Limits(primary="engagement"), now=1e4
+        aggregates,
+        control="a",
+        treatment="b",
+        metric="engagement",
+        limits=Limits(primary="engagement"),
+        now=1e4,
     )
-    assert tally.left_out == {"list that was not interleaved": 1}
+    assert aggregates.left_out == {"list that was not interleaved": 1}
     assert found.verdict.decision is ExperimentDecision.NOT_YET
     assert found.interval is None
 
 
 @pytest.mark.parametrize(("chances", "decision"), [((0.05, 0.25), "ship"), ((0.25, 0.05), "stop")])
 def test_a_planted_preference_is_found_both_ways(chances: tuple[float, float], decision: str) -> None:
-    random, tally = np.random.default_rng(3), tally_of()
+    random, aggregates = np.random.default_rng(3), tally_of()
     for user in range(600):
         listed = shown(user, user=f"u{user}", at=float(user))
-        tally.add_exposure(listed)
+        aggregates.add_exposure(listed)
         for place, item in enumerate("ij"):
             if random.random() < chances[place]:
-                tally.add_feedback(done(2 * user + place, "click", item, listed, at=user + 1.0), listed)
+                aggregates.add_feedback(done(2 * user + place, "click", item, listed, at=user + 1.0), listed)
     found = compare_preferences(
-        tally, control="a", treatment="b", metric="engagement", limits=Limits(primary="engagement"), now=1e4
+        aggregates,
+        control="a",
+        treatment="b",
+        metric="engagement",
+        limits=Limits(primary="engagement"),
+        now=1e4,
     )
     assert found.verdict.decision.value == decision
     assert found.interval is not None
@@ -162,6 +172,6 @@ def test_a_planted_preference_is_found_both_ways(chances: tuple[float, float], d
     counts = found.preferences
     assert counts.treatment + counts.control + counts.ties == 600
     secondary = compare_preferences(
-        tally, control="a", treatment="b", metric="engagement", limits=Limits(), now=1e4
+        aggregates, control="a", treatment="b", metric="engagement", limits=Limits(), now=1e4
     )
     assert secondary.verdict.decision is ExperimentDecision.SECONDARY

@@ -17,7 +17,7 @@ from tests.serving.made_events import make_exposure, make_feedback
 BOUGHT = Metric("worth", {"click": EventRule(1.0), "rating": EventRule(2.0, 4.0), "purchase": EventRule(5.0)})
 
 
-def tally(*metrics: Metric, window: float = 100.0) -> Aggregates:
+def aggregates(*metrics: Metric, window: float = 100.0) -> Aggregates:
     return Aggregates(frozenset({"a", "b"}), window, metrics=metrics or (BOUGHT,))
 
 
@@ -35,7 +35,7 @@ def worth(made: Aggregates, metric: Metric = BOUGHT) -> float:
 
 
 def test_a_list_is_worth_its_largest_conversion_once() -> None:
-    made, first, second = tally(), show(1, 0.0), show(2, 1.0)
+    made, first, second = aggregates(), show(1, 0.0), show(2, 1.0)
     for shown in (first, second):
         made.add_exposure(shown)
     for number in range(50):
@@ -50,7 +50,7 @@ def test_a_list_is_worth_its_largest_conversion_once() -> None:
 
 def test_lists_count_as_served_or_as_seen() -> None:
     seen = Metric("seen", BOUGHT.events, "seen")
-    made, lists = tally(BOUGHT, seen), [show(n, float(n)) for n in range(4)]
+    made, lists = aggregates(BOUGHT, seen), [show(n, float(n)) for n in range(4)]
     for shown in lists:
         made.add_exposure(shown)
     made.add_feedback(act(0, lists[0], "impression", 5.0), lists[0])
@@ -74,7 +74,7 @@ def compared(made: Aggregates, metric: str, *, now: float = 1000.0) -> str:
 
 
 def test_what_arrives_late_does_not_rewrite_a_counted_user() -> None:
-    made, shown = tally(), show(1, 0.0)
+    made, shown = aggregates(), show(1, 0.0)
     made.add_exposure(shown)
     made.add_feedback(act(1, shown, "click", 2.0), shown)
     compared(made, "worth")
@@ -86,7 +86,7 @@ def test_what_arrives_late_does_not_rewrite_a_counted_user() -> None:
 
 
 def test_arms_that_differ_in_who_rates_have_no_verdict_on_accuracy() -> None:
-    made, random = tally(), np.random.default_rng(0)
+    made, random = aggregates(), np.random.default_rng(0)
     for number in range(1200):
         arm = "b" if random.random() < 0.5 else "a"
         shown = show(number, number / 100, user=f"u{number}", arm=arm)
