@@ -25,7 +25,7 @@ pytestmark = pytest.mark.system  # starts Ray and two workers: half a minute on 
 DATA = training_data(checkerboard(users=60, items=40))
 SMALL = {"factors": 8, "hidden": [16], "latent": 4}
 EPOCHS, DEATHS = 4, 1
-FLOOR_SECONDS = 3.0
+FLOOR_SECONDS = 6.0
 GONE_SECONDS = 60.0  # Ray gives a process 5 seconds to end itself
 
 
