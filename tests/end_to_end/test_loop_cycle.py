@@ -21,9 +21,8 @@ from tests.empty_mlflow import place_empty_mlflow
 from tests.end_to_end.commands import PATIENCE_S, ROOT, TINY, log_of, run
 
 DATA = "synthetic:users=300,items=100,ratings=9000"
-# The loop may use what learns in seconds.
-BETTER = [*TINY[:4], "--concurrency", "1", *TINY[6:]]
-BETTER[BETTER.index("points=[]")] = "points=[bayes_mf]"
+FEW = [*TINY, "--trials", "2", "--set", "reference.enabled=false", "--set", "list_trials=1"]
+BETTER = [*FEW, "--set", "points=[bayes_mf]"]  # what learns in seconds
 
 
 def served_ratings(count: int) -> list[Feedback]:
@@ -51,7 +50,7 @@ def test_served_ratings_become_a_release_that_must_win_to_serve(
 ) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", place_empty_mlflow(tmp_path / "mlflow.db"))
     champion = tmp_path / "champion"
-    assert run(champion, "--data", DATA, *TINY) == 0, log_of(champion)
+    assert run(champion, "--data", DATA, *FEW) == 0, log_of(champion)
     store = EventStore(str(tmp_path / "events.db"))
     store.create_tables()
     arms = (ArmSpec("main", str(champion / "release"), 1.0),)
