@@ -75,9 +75,7 @@ def save_items(
 def _save(
     store: EventStore, changes: Sequence[ItemChange], actor: str, reason: str, at: float
 ) -> list[CatalogueItem]:
-    store.require_tables()
-    with store.engine.begin() as connection:
-        store.lock_writers(connection)
+    with store.transaction() as connection:
         before = _stored(connection, [change.item_id for change in changes])
         after = [change.apply(before.get(change.item_id)) for change in changes]
         new = [item for item in after if item is not before.get(item.item_id)]

@@ -67,10 +67,8 @@ def save_rules(
     saved = RuleRevision(before.revision + 1, rules, time.time(), actor, reason)
     entry = {"actor": actor, "reason": reason, "revision": saved.revision}
     entry |= {"before": rules_json(before.rules), "after": rules_json(rules)}
-    store.require_tables()
     try:
-        with store.engine.begin() as connection:
-            store.lock_writers(connection)
+        with store.transaction() as connection:
             row = asdict(saved) | {"state": json.dumps(rules_json(rules))}
             del row["rules"]
             newest = connection.scalar(select(RULES.c.revision).order_by(RULES.c.revision.desc()).limit(1))

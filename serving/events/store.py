@@ -25,7 +25,7 @@ from sqlalchemy.exc import IntegrityError
 from serving.assignment import reallocate
 from serving.domain import ExperimentState, Exposure, Feedback
 from serving.events import rows
-from serving.events.engine import FileWatch, connect
+from serving.events.engine import FileWatch, StoreGone, connect
 from serving.events.event_queries import EventQueries
 from serving.events.event_schema import needs_upgrade, upgrade
 from serving.events.event_tables import EXPERIMENTS, EXPOSURES, FEEDBACK, JOURNAL
@@ -103,9 +103,7 @@ class EventStore(EventQueries):
             EventConflict: an event id is stored with other content; nothing is added.
         """
         new: set[str] = set()
-        self.require_tables()
-        with self.engine.begin() as connection:
-            self.lock_writers(connection)
+        with self.transaction() as connection:
             if exposures:
                 self._insert_exposures(connection, exposures)
             if feedback:
@@ -135,17 +133,15 @@ class EventStore(EventQueries):
 
     def append(self, kind: str, subject: str, data: dict[str, Any], *, at: float | None = None) -> None:
         """Append an entry to the journal."""
-        self.require_tables()
-        with self.engine.begin() as connection:
-            self.lock_writers(connection)
+        with self.transaction() as connection:
             insert_entry(connection, JournalEntry(time.time() if at is None else at, kind, subject, data))
 
     def delete(self, table: Table, condition: ColumnElement[bool]) -> int:
-        """Delete rows of ``table`` in small transactions, which hold up no writer; returns their number."""
+        """Delete rows of ``table`` in small transactions, with others between them; returns their number."""
         total = 0
         while True:
             chosen = select(table.c.seq).where(condition).limit(DELETED_ROWS)
-            with self.engine.begin() as connection:
+            with self.transaction() as connection:
                 count = connection.execute(delete(table).where(table.c.seq.in_(chosen))).rowcount
             total += count
             if count < DELETED_ROWS:
@@ -171,8 +167,7 @@ class EventStore(EventQueries):
         if (before.revision if before else 0) != expected:
             raise Conflict(before)
         try:
-            with self.engine.begin() as connection:
-                self.lock_writers(connection)
+            with self.transaction() as connection:
                 connection.execute(insert(EXPERIMENTS), row | {"state": rows.state_text(state)})
                 change = {"actor": actor, "reason": reason, "revision": state.revision}
                 change |= {"before": asdict(before) if before else None, "after": asdict(state)}
@@ -186,10 +181,23 @@ class EventStore(EventQueries):
         if self._watch.check():
             self.create_tables()
 
-    def lock_writers(self, connection: Connection) -> None:
-        """Serialize PostgreSQL's writers, so that rows are committed in the order of ``seq``."""
-        if self.postgres:
-            connection.execute(select(func.pg_advisory_xact_lock(LOCK)))
+    @contextlib.contextmanager
+    def transaction(self) -> Iterator[Connection]:
+        """A transaction of the one writer at a time: rows are committed in the order of ``seq``. Every write
+        goes through it.
+
+        Raises:
+            StoreGone: the SQLite file was moved or deleted, before or meanwhile; an open connection would go
+                on writing to a file without a name.
+        """
+        self.require_tables()
+        with self.engine.begin() as connection:
+            if self.postgres:
+                connection.execute(select(func.pg_advisory_xact_lock(LOCK)))
+            yield connection
+        if self._watch.check():
+            self.create_tables()
+            raise StoreGone("the event store was replaced while it was written")
 
 
 @contextlib.contextmanager

@@ -26,7 +26,7 @@ def erase_overrides(store: EventStore, user_id: str) -> int:
                 _without(state, user_id), expected=state.revision, actor="erasure", reason="a user was erased"
             )
     erased = 0
-    with store.engine.begin() as connection:
+    with store.transaction() as connection:
         for row in connection.execute(select(EXPERIMENTS)).all():
             state = rows.state_from(row.state)
             if user_id in state.overrides:

@@ -234,3 +234,17 @@ def test_a_patch_of_shares_keeps_holdout_and_testers_and_a_put_says_what_it_remo
     assert made.client.patch(url, json=patch).status_code == 403
     replaced = made.change(arms_of(releases, 0.5, 0.5), revision=2)
     assert replaced.json()["removed"] == {"holdout": 0.1, "overrides": {"tester": "b"}}
+
+
+def test_a_change_that_no_file_holds_is_not_acknowledged(
+    made: Running, releases: dict[str, Path], tmp_path: Path
+) -> None:
+    """The event store's file is moved away under the running server."""
+    assert made.change(arms_of(releases, 0.8, 0.2)).status_code == 200
+    (tmp_path / "events.db").rename(tmp_path / "elsewhere.db")
+    refused = made.change(arms_of(releases, 0.5, 0.5))
+    assert (refused.status_code, refused.headers["retry-after"]) == (503, "1")
+    (tmp_path / "elsewhere.db").rename(tmp_path / "events.db")
+    state = made.client.get("/v1/experiments/main").json()
+    assert (state["revision"], [arm["share"] for arm in state["arms"]]) == (1, [0.8, 0.2])
+    assert made.change(arms_of(releases, 0.5, 0.5)).json()["revision"] == 2

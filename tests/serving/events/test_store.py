@@ -1,14 +1,20 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import event, text
 
 from recsys.errors import InputError
+from serving.catalogue.rule_set import RuleSet
 from serving.events.engine import StoreGone
+from serving.events.event_tables import FEEDBACK
+from serving.events.item_log import ItemChange, save_items
+from serving.events.rule_log import RuleRevision, save_rules
 from serving.events.store import Conflict, EventStore
+from serving.events.tester_overrides import erase_overrides
 from tests.serving.events.checks import (
     STATE,
     check_catalogue,
@@ -75,6 +81,44 @@ def test_a_vanished_file_is_noticed_not_written_to(tmp_path: Path) -> None:
     (tmp_path / "elsewhere.db").rename(path)
     assert store.add(exposures=[exposure("x1")], feedback=[told("e2")]) == {"e2"}
     assert len(list(store.feedback())) == 2
+
+
+UNCHANGED = RuleRevision(0, RuleSet())
+WRITES: list[Callable[[EventStore], object]] = [
+    lambda store: store.add(exposures=[exposure("x1")]),
+    lambda store: store.append("audit", "main", {}),
+    lambda store: store.save_experiment(STATE, expected=1, actor="somebody"),
+    lambda store: store.delete(FEEDBACK, FEEDBACK.c.seq >= 0),
+    lambda store: erase_overrides(store, "nobody"),
+    lambda store: save_items(store, [ItemChange("i1", {"title": "T"})], actor="somebody"),
+    lambda store: save_rules(store, RuleSet(frozenset({"i1"})), before=UNCHANGED, actor="somebody"),
+]
+
+
+@pytest.mark.parametrize("write", WRITES)
+def test_no_write_is_acknowledged_that_went_to_a_vanished_file(
+    write: Callable[[EventStore], object], tmp_path: Path
+) -> None:
+    """Before it, and between its statements and its commit."""
+    path = tmp_path / "events.db"
+    store = EventStore(str(path))
+    store.create_tables()
+    store.save_experiment(STATE, expected=0, actor="first")
+    path.rename(tmp_path / "elsewhere.db")
+    with pytest.raises(StoreGone, match="moved or deleted"):
+        write(store)
+    (tmp_path / "elsewhere.db").rename(path)
+    write(store)
+    late = EventStore(str(path))
+
+    def vanish(*_: object) -> None:
+        if path.exists():
+            path.rename(tmp_path / "gone.db")
+
+    late.require_tables()
+    event.listen(late.engine, "commit", vanish)
+    with pytest.raises(StoreGone, match="moved or deleted"):
+        late.append("audit", "main", {})
 
 
 @pytest.mark.parametrize("url", ["oracle://host/name", "nonsense://", "mysql+x://user:secret@host/name"])
