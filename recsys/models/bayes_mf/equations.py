@@ -21,16 +21,21 @@ def draw(
     is not positive definite are NaN.
     """
     width = mean.shape[1]
-    gram = design.mT @ design
-    gram *= weight[:, None, None]
+    # Everything is divided by the row's weight, so that the prior is all that has to be scaled.
+    variance = weight.reciprocal()
     pull = mean @ precision
-    gram[:, :width, :width] += precision
-    gram[:, width, :width] += pull
+    gram = torch.nn.functional.pad(precision, (0, 1, 0, 1)) * variance[:, None, None]
+    gram[:, width, :width] = pull * variance[:, None]
+    gram[:, width, width] = (pull * mean).sum(dim=1) * variance
+    gram.baddbmm_(design.mT, design)
     # Any corner that keeps the matrix positive definite will do: nothing reads the factor's last entry.
-    gram[:, width, width] = 1.001 * (gram[:, width, width] + (pull * mean).sum(dim=1)) + 1
+    gram[:, width, width].mul_(1.001).add_(variance)
     # Not cholesky(), which waits for each group's outcome: the caller finds the NaN of all groups at once.
     root, failed = torch.linalg.cholesky_ex(gram)
-    half = torch.where(failed[:, None] == 0, root[:, width, :width], torch.nan)
-    both = torch.stack([half, half + noise], dim=2)
-    solved = torch.linalg.solve_triangular(root[:, :width, :width].mT, both, upper=True)
-    return solved[:, :, 0], solved[:, :, 1]
+    half = torch.where(failed[:, None] == 0, root[:, width], torch.nan)
+    both = half[:, :, None].repeat(1, 1, 2)
+    both[:, :width, 1] += noise * variance.sqrt()[:, None]
+    # With a last unknown of 0 the system of the whole factor is the vectors' own, and no block is copied.
+    both[:, width] = 0
+    solved = torch.linalg.solve_triangular(root.mT, both, upper=True)
+    return solved[:, :width, 0], solved[:, :width, 1]

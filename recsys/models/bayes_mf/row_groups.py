@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 ENTRIES = {"cpu": 16_384, "cuda": 2_000_000}  # in a rectangle: stays in a CPU's cache, fills a GPU
-ROWS = {"cpu": 2048, "cuda": 65_536}  # in a rectangle: bounds the memory of their square matrices
+ROWS = {"cpu": 512, "cuda": 65_536}  # in a rectangle: bounds the memory of their square matrices
 WIDTH = 32  # of the vectors that these are right for
 STRETCH = 1.1  # longest over shortest row of a group, beyond a few ratings
 
