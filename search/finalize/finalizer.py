@@ -6,10 +6,9 @@ Whatever ended the search (its plan, the budget, Ctrl-C), this is done with the 
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +28,7 @@ from recsys.training.trial_types import TrialResult
 from search.config.plan import SUBJECT, SearchPlan
 from search.finalize import selection
 from search.finalize.evaluator import Evaluator
+from search.finalize.finished_run import FinishedRun
 from search.finalize.interval_calibration import CalibratedIntervals, calibrate_intervals
 from search.finalize.list_check import check_lists
 from search.finalize.list_choice import choose_lists, lists_result
@@ -42,27 +42,6 @@ from search.results.model_comparisons import compare_models, rating_models
 from search.results.schema import Results
 from search.results.targets import LISTS_PROTOCOL
 from search.sampling.trial_factory import SCALED
-
-
-@dataclass
-class FinishedRun:
-    """What finishing a run made: its results so far, and what results.json does not hold.
-
-    ``test_stars`` are (test rows,) predictions by model key ("formula", "ensemble", a baseline's family),
-    ``gate_stars`` (gate rows,) the ensemble's before any refit: promotion compares them with the champion.
-    """
-
-    results: Results
-    release: Path | None = None
-    test_stars: dict[str, NDArray[np.float32]] = field(default_factory=dict)
-    gate_stars: NDArray[np.float32] | None = None
-
-    @contextmanager
-    def timed(self, stage: str) -> Iterator[None]:
-        """Adds the seconds of a stage to the results."""
-        began, seconds = time.perf_counter(), self.results.seconds
-        yield
-        seconds[stage] = seconds.get(stage, 0.0) + time.perf_counter() - began
 
 
 class Finalizer:
@@ -108,14 +87,14 @@ class Finalizer:
         if not usable:
             self._log("no trial came to anything: there is no ensemble and no release")
             return finished
-        with finished.timed("ensemble"):
+        with self._stage(finished, "ensemble", "blending the trials' predictions of valid"):
             members, blend, valid_stars = self._blend(usable)
         retrained = self._plan.retrain_on_valid
         if retrained:
             judged = selection.judged_on_test(usable, members)
             seconds = retrain_seconds(judged, self._judge.split, ("train", "valid"))
             retrained = self._fits("retraining on train and valid", seconds, margin=self._reserve)
-        with finished.timed("lists"):
+        with self._stage(finished, "lists", "choosing the ranker of the lists"):
             lists = choose_lists(trials, self._lists, self._plan, self._judge.dataset, log=self._log)
             results.lists = lists_result(lists.report(), trials)
         models = ModelResults(self._run, self._judge, retrained=retrained, log=self._log)
@@ -139,11 +118,20 @@ class Finalizer:
                 finished.release = packer.final(
                     parts, metrics=metrics_card(results), trained_on=("train", "valid")
                 )
-        with finished.timed("test"):
+        with self._stage(finished, "test", "judging every model on test"):
             packer.calibrated = self._evaluate_on_test(models, usable, members, blend, valid_stars, finished)
-        with finished.timed("release"):
+        with self._stage(finished, "release", "packing the release and judging its lists on test"):
             self._release(models, members, packer, parts, retrained, finished)
         return finished
+
+    @contextmanager
+    def _stage(self, finished: FinishedRun, stage: str, what: str) -> Iterator[None]:
+        """A timed stage, logged as it starts: at ML-32M's size each takes minutes."""
+        left = self._seconds_left()
+        budget = "" if math.isinf(left) else f", {max(left, 0) / 60:.1f} min of the budget left"
+        self._log(f"finishing: {what}{budget}")
+        with finished.timed(stage):
+            yield
 
     def _fits(self, what: str, seconds: float, *, margin: float = 0.0) -> bool:
         """Whether ``what`` fits into the remaining budget less ``margin`` seconds; logs where it
@@ -268,7 +256,9 @@ class Finalizer:
         # The release comes first: no later step may prevent it.
         finished.release = packer.final(parts, metrics=metrics_card(results), trained_on=slices)
         if plan.objective != "rating" and judge.split.protocol != LISTS_PROTOCOL:
-            with finished.timed("list_check"):
+            with self._stage(
+                finished, "list_check", "judging lists on the per-user split of the plan's targets"
+            ):
                 checked = check_lists(
                     judge.dataset, seed=derive_seed(plan.seed, "ranker"), log=self._log, at=plan.at
                 )
@@ -278,7 +268,7 @@ class Finalizer:
         if plan.refit and self._fits(
             "the refit on every slice", retrain_seconds(members, judge.split, SLICES)
         ):
-            with finished.timed("refit"):
+            with self._stage(finished, "refit", "training the members again on every slice"):
                 parts, slices = refit_members(
                     self._run,
                     members,

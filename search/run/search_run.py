@@ -6,7 +6,8 @@ import time
 from dataclasses import replace
 
 from recsys.training.trial_types import EventKind, RunEvent, TrialResult, TrialStatus
-from search.finalize.finalizer import Finalizer, FinishedRun
+from search.finalize.finalizer import Finalizer
+from search.finalize.finished_run import FinishedRun
 from search.finalize.reserve import finish_seconds
 from search.finalize.run_summary import summarize_run
 from search.report import write_report

@@ -12,7 +12,8 @@ from recsys.training.trial import Trial
 from recsys.training.trial_types import TrialResult, TrialSpec, TrialStatus
 from recsys.types import JsonObject
 from search.config.plan import make_plan
-from search.finalize.finalizer import Finalizer, FinishedRun
+from search.finalize.finalizer import Finalizer
+from search.finalize.finished_run import FinishedRun
 from search.results.build import start_results
 from search.storage.trial_dir import read_result, trial_folder
 
