@@ -55,7 +55,7 @@ def run(options: argparse.Namespace) -> int:
         raise InputError(f"no event store at {options.events}; give the server's own --events URL")
     if options.action == "ratings":
         store.close()
-        print(json.dumps(export_ratings(options.run, options.events, options.out)))
+        print(json.dumps(export_ratings(options.run, options.events, options.out).lineage or {}))
     elif options.action == "retain":
         print(json.dumps(retain(store, days=options.days)))
     elif options.action == "export":

@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from recsys.data.data_spec import base_source
+from recsys.data.dataset import Dataset
 from recsys.data.event_ratings import current_marks, read_served
 from recsys.data.merged_ratings import ORIGINS, merge_with_origin
 from recsys.errors import InputError
@@ -22,8 +23,8 @@ from recsys.io import atomic_path, write_atomic
 from recsys.types import JsonObject
 
 
-def export_ratings(run: Path, events: str, out: Path) -> JsonObject:
-    """Write ``out`` (user_id, item_id, rating, timestamp, origin) atomically; returns the lineage.
+def export_ratings(run: Path, events: str, out: Path) -> Dataset:
+    """Write ``out`` (user_id, item_id, rating, timestamp, origin) atomically; returns the merged data.
 
     Rows are collected in a hidden folder next to ``out``: after a kill the same call resumes there, up to the
     events at its first start, and writes the same bytes.
@@ -43,7 +44,7 @@ def export_ratings(run: Path, events: str, out: Path) -> JsonObject:
     except OSError as error:
         raise InputError(f"--out {out} cannot be written: {error.strerror or error}") from None
     dataset, origins = merge_with_origin(base, served)
-    ratings, lineage = dataset.ratings, dataset.lineage or {}
+    ratings = dataset.ratings
     user_ids, item_ids = (pa.array(ids.tolist()) for ids in (dataset.user_ids, dataset.catalogue.ids))
     table = pa.table(
         {
@@ -53,7 +54,7 @@ def export_ratings(run: Path, events: str, out: Path) -> JsonObject:
             "timestamp": np.zeros(len(ratings), np.int64) if ratings.times is None else ratings.times,
             "origin": pa.DictionaryArray.from_arrays(origins, pa.array(ORIGINS)),
         },
-        metadata={"lineage": json.dumps(lineage)},
+        metadata={"lineage": json.dumps(dataset.lineage or {})},
     )
     try:
         with atomic_path(out) as temporary:
@@ -61,7 +62,7 @@ def export_ratings(run: Path, events: str, out: Path) -> JsonObject:
         shutil.rmtree(parts, ignore_errors=True)
     except OSError as error:
         raise InputError(f"--out {out} cannot be written: {error.strerror or error}") from None
-    return lineage
+    return dataset
 
 
 def _begin(run: Path, events: str, out: Path) -> tuple[Path, JsonObject]:

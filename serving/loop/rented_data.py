@@ -8,9 +8,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import yaml
 
-from recsys.data.data_spec import base_source
-from recsys.data.event_ratings import read_served
-from recsys.data.merged_ratings import merge_served
 from recsys.io import atomic_path
 from serving.commands.ratings_export import export_ratings
 
@@ -41,9 +38,7 @@ def rented_data(run: Path, events: str, folder: Path) -> list[str]:
     ratings, items = folder / "ratings.parquet", folder / "items.parquet"
     if not items.is_file():
         folder.mkdir(parents=True, exist_ok=True)
-        export_ratings(run, events, ratings)
-        base = base_source(run, events).load()
-        catalogue = merge_served(base, read_served(events, base.ratings.scale)).catalogue
+        catalogue = export_ratings(run, events, ratings).catalogue
         columns = {
             "id": catalogue.ids.tolist(),
             "title": list(catalogue.titles),

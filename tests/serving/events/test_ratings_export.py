@@ -48,7 +48,7 @@ def test_an_export_that_was_killed_goes_on_and_writes_the_same_bytes(
     monkeypatch.setattr(event_rows, "CHUNK_ROWS", 10)
     monkeypatch.setattr(ratings_export.time, "time", lambda: NOW + 100)
     events = str(tmp_path / "events.db")
-    whole = export_ratings(run, events, tmp_path / "whole.parquet")
+    whole = export_ratings(run, events, tmp_path / "whole.parquet").lineage
     chunks, write = 0, event_rows._write_chunk
 
     def killed(path: Path, chunk: Any) -> None:
@@ -71,7 +71,7 @@ def test_an_export_that_was_killed_goes_on_and_writes_the_same_bytes(
         write(path, chunk)
 
     monkeypatch.setattr(event_rows, "_write_chunk", counted)
-    assert export_ratings(run, events, out) == whole
+    assert export_ratings(run, events, out).lineage == whole
     assert read == [40, 50, 60, 70]
     assert out.read_bytes() == (tmp_path / "whole.parquet").read_bytes()
     assert not (tmp_path / ".again.parquet.parts").exists()
@@ -97,6 +97,7 @@ def test_who_is_erased_while_an_export_waits_is_not_in_it(
         with pytest.raises(ratings_export.InputError, match="No space left"):
             export_ratings(run, str(tmp_path / "events.db"), out)
     erase(store, "u3", now=NOW + 90)
-    lineage = export_ratings(run, str(tmp_path / "events.db"), out)
+    lineage = export_ratings(run, str(tmp_path / "events.db"), out).lineage
+    assert lineage is not None
     assert "u3" not in pq.read_table(out).to_pydict()["user_id"]
     assert lineage["left_out"]["erased person"] == 8
