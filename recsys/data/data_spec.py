@@ -10,7 +10,8 @@ from pathlib import Path
 
 from recsys.data.cleaning import Duplicates
 from recsys.data.dataset import Dataset
-from recsys.data.event_ratings import read_served, split_source, split_watermark
+from recsys.data.event_ratings import read_served
+from recsys.data.event_store import split_source, split_watermark
 from recsys.data.loading import home_path, load_dataset
 from recsys.data.merged_ratings import merge_served
 from recsys.data.ratings import RatingScale

@@ -1,8 +1,7 @@
-"""Ratings given through the service, read from its event store, merged with a run's training data.
+"""Ratings and other feedback of a service's event store, as training data.
 
-The event store is read by plain SQL over the columns of ``serving/events/event_tables.py``, so that the
-search can train on served ratings without importing the server. Per user and item the newest rating stays
-(a served one wins a tie); everything left out is counted by reason.
+Rows that cannot be trained on (anonymous sessions, testers, erased people, ratings outside the scale) are
+counted by reason.
 """
 
 from __future__ import annotations
@@ -16,12 +15,11 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import Connection, Engine, create_engine, inspect, text
-from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError, SQLAlchemyError
+from sqlalchemy import Connection, inspect, text
 
 from recsys.data.event_items import ServedItems, read_served_items
 from recsys.data.event_rows import EventRows, read_event_rows
+from recsys.data.event_store import event_connection, split_watermark
 from recsys.data.ratings import RatingScale
 from recsys.erasure_ledger import Erasure, read_ledger
 from recsys.errors import InputError
@@ -29,9 +27,7 @@ from recsys.pseudonyms import KEY_VARIABLE, fingerprint, pseudonym, pseudonym_ke
 from recsys.types import BoolArray, JsonObject
 
 ANONYMOUS = "anonymous-"  # how the server names a session without a user id
-EVENT_SCHEMA = "0004"  # the newest revision of serving/events/migrations that is read here
 CLOCK_SLACK_SECONDS = 60.0  # a client's clock may be that far ahead
-NO_WATERMARK = 2**62
 CLICKS = {"click": 1.0}  # what an experiment without metrics counts beside ratings
 
 
@@ -106,92 +102,6 @@ class ServedRatings:
         return _erased_at(user_id, self.erased, self.key)
 
 
-def split_source(source: str) -> tuple[str, str] | None:
-    """``RUN+EVENTS`` as its two parts, None where ``source`` is no such pair (or a file of that name)."""
-    if "+" not in source or source.startswith("synthetic:") or Path(source).exists():
-        return None
-    run, _, events = source.partition("+")
-    return (run, events) if run and events else None
-
-
-@dataclass(frozen=True)
-class EventMarks:
-    """``url`` of an event store, and the last rows of feedback and of ``items`` that are read."""
-
-    url: str
-    feedback: int = NO_WATERMARK
-    items: int = NO_WATERMARK
-
-    def __str__(self) -> str:
-        return f"{self.url}#{self.feedback},{self.items}"
-
-
-def split_watermark(events: str) -> EventMarks:
-    """``EVENTS#17`` as the store and the last row of feedback; ``EVENTS#17,4`` also the last row of items."""
-    url, mark, numbers = events.rpartition("#")
-    parts = numbers.split(",")
-    if not mark or len(parts) > 2 or not all(part.isdecimal() for part in parts) or Path(events).exists():
-        return EventMarks(events)
-    return EventMarks(url, *map(int, parts))
-
-
-def current_marks(url: str) -> EventMarks:
-    """The store with its last rows as they are now; those that ``url`` names where it does.
-
-    Raises:
-        InputError: as ``read_served``.
-    """
-    marks = split_watermark(url)
-    engine = open_events(marks.url)
-    try:
-        with engine.connect() as connection:
-            _require_known_schema(connection)
-            last = {"feedback": connection.scalar(text("SELECT MAX(seq) FROM feedback")) or 0}
-            if inspect(connection).has_table("items"):
-                last["items"] = connection.scalar(text("SELECT MAX(seq) FROM items")) or 0
-    except (SQLAlchemyError, engine.dialect.loaded_dbapi.Error) as error:
-        raise _unreadable(marks.url, error) from None
-    finally:
-        engine.dispose()
-    return EventMarks(
-        marks.url, min(marks.feedback, last["feedback"]), min(marks.items, last.get("items", 0))
-    )
-
-
-def _unreadable(url: str, error: Exception) -> InputError:
-    return InputError(
-        f"the events at {url.split('@')[-1]} cannot be read ({getattr(error, 'orig', error)}); "
-        "expected a store that `python -m serving serve --events` wrote"
-    )
-
-
-def open_events(url: str) -> Engine:
-    """A read-only view of an event store: a SQLite file, ``sqlite:///path`` or ``postgresql://...``.
-
-    Raises:
-        InputError: there is no such store, or its address is not understood.
-    """
-    if "://" not in url:
-        url = f"sqlite:///{Path(url).absolute()}"
-    try:
-        parsed = make_url(url)
-        if parsed.get_backend_name() == "postgresql":
-            return create_engine(
-                parsed.set(drivername="postgresql+psycopg"), connect_args={"connect_timeout": 5}
-            )
-        if parsed.get_backend_name() != "sqlite":
-            raise ArgumentError
-    except (SQLAlchemyError, ModuleNotFoundError):
-        raise InputError(
-            f"cannot read events from {url.split('@')[-1]!r}; expected a file, sqlite:///path, or "
-            "postgresql://user@host/database with the extra `postgres` installed"
-        ) from None
-    path = Path(str(parsed.database))
-    if not path.is_file():
-        raise InputError(f"no event store at {path}; give the server's own --events")
-    return create_engine(f"sqlite:///file:{path}?mode=ro&uri=true")
-
-
 def read_served(
     url: str, scale: RatingScale, *, now: float | None = None, folder: Path | None = None
 ) -> ServedRatings:
@@ -213,25 +123,18 @@ def read_served(
     """
     marks = split_watermark(url)
     latest = (time.time() if now is None else now) + CLOCK_SLACK_SECONDS
-    engine = open_events(marks.url)
-    try:
-        with engine.connect() as connection:
-            _require_known_schema(connection)
-            weights = _event_weights(connection)
-            rows = read_event_rows(
-                connection,
-                ("rating", *weights),
-                until=marks.feedback,
-                has_propensities=_has_propensities(connection),
-                folder=folder,
-            )
-            erased, key = _erasures(connection, marks.url)
-            testers = _testers(connection)
-            catalogue = read_served_items(connection, until=marks.items)
-    except (SQLAlchemyError, engine.dialect.loaded_dbapi.Error) as error:
-        raise _unreadable(marks.url, error) from None
-    finally:
-        engine.dispose()
+    with event_connection(marks.url) as connection:
+        weights = _event_weights(connection)
+        rows = read_event_rows(
+            connection,
+            ("rating", *weights),
+            until=marks.feedback,
+            has_propensities=_has_propensities(connection),
+            folder=folder,
+        )
+        erased, key = _erasures(connection, marks.url)
+        testers = _testers(connection)
+        catalogue = read_served_items(connection, until=marks.items)
     erased_at = np.array([_erased_at(name, erased, key) for name in rows.user_names] or [0.0])
     unusable = {
         "anonymous session": _of_users(rows, lambda name: not name or name.startswith(ANONYMOUS)),
@@ -319,18 +222,6 @@ def _erased_at(user_id: str, erased: dict[str, float], key: bytes) -> float:
         return -np.inf
     plain = hashlib.sha256(user_id.encode("utf-8", "surrogatepass")).hexdigest()
     return max(erased.get(pseudonym(user_id, key), -np.inf), erased.get(plain, -np.inf))
-
-
-def _require_known_schema(connection: Connection) -> None:
-    """Raises InputError for a store that a newer server made; one of before versions has no version."""
-    if not inspect(connection).has_table("alembic_version"):
-        return
-    version = connection.scalar(text("SELECT version_num FROM alembic_version"))
-    if version is not None and version > EVENT_SCHEMA:
-        raise InputError(
-            f"the event store has schema {version}, this program reads up to {EVENT_SCHEMA}: it is newer; "
-            "upgrade this one"
-        )
 
 
 def _erasures(connection: Connection, url: str) -> tuple[dict[str, float], bytes]:

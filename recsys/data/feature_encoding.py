@@ -8,30 +8,25 @@ the mean: 0.
 
 from __future__ import annotations
 
-import contextlib
-import json
-import math
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from recsys.data.feature_cells import cell_value, is_numeric, is_vector
 from recsys.errors import InputError
 
 Kind = Literal["number", "category", "list", "vector"]
 Cells = Mapping[str, Sequence[object]]
-MISSING = {"", "-", "?", "na", "n/a", "nan", "none", "null", "\\n"}
 MAX_NAMES = 100  # of a category or a list: the most frequent
 MAX_WIDTH = 2048  # of a vector
 VECTOR_SIZE = 2.0  # root mean square length of a vector's rows: it weighs as four numbers
 LARGEST = 5.0  # standard deviations from the mean at which a number is cut off, and a vector's length
 NUMBERED = re.compile(r"(.*\D)(\d+)")
-ISO_DATE = re.compile(r"\d{4}-\d{2}-\d{2}(?:[T ][\d:.]+(?:Z|[+-]\d{2}:?\d{2})?)?")
 
 
 @dataclass(frozen=True)
@@ -138,7 +133,7 @@ def fit_encoding(table: Cells, *, where: str) -> FeatureEncoding:
                 columns.append(FeatureColumn(name, "number", parts, mean, scale))
             else:
                 notes.append(f"{name}: the same in every row, left out")
-        elif any(isinstance(value, tuple) and _is_vector(value) for value in filled):
+        elif any(isinstance(value, tuple) and is_vector(value) for value in filled):
             columns.append(_vector_column(name, parts, values, where))
         else:
             column, note = _named_column(name, parts, values)
@@ -158,51 +153,10 @@ def _grouped(table: Cells) -> dict[str, tuple[str, ...]]:
         places = sorted(members)
         whole = len(places) > 1 and places == list(range(places[0], places[0] + len(places)))
         parts = tuple(members[place] for place in places)
-        if whole and places[0] in (0, 1) and all(_is_numeric(table[part]) for part in parts):
+        if whole and places[0] in (0, 1) and all(is_numeric(table[part]) for part in parts):
             groups[stem.rstrip("_.- ") or stem] = parts
     joined = {part for parts in groups.values() for part in parts}
     return {name: (name,) for name in table if name not in joined} | groups
-
-
-def _is_numeric(cells: Iterable[object]) -> bool:
-    values = [cell_value(cell) for cell in cells]
-    return any(value is not None for value in values) and all(
-        value is None or isinstance(value, float) for value in values
-    )
-
-
-def cell_value(cell: object) -> float | str | tuple[object, ...] | None:
-    """A cell as a number, a name, or a tuple of either; None where it is missing."""
-    if cell is None or isinstance(cell, bool | int | float | np.number):
-        number = math.nan if cell is None else float(cell)
-        return number if math.isfinite(number) else None
-    if isinstance(cell, list | tuple | np.ndarray):
-        return tuple(cell) or None
-    if hasattr(cell, "toordinal"):
-        return float(cell.toordinal())
-    text = str(cell).strip()
-    if text.lower() in MISSING:
-        return None
-    if text.startswith("[") and text.endswith("]"):
-        try:
-            return tuple(json.loads(text)) or None
-        except ValueError:
-            return text
-    if ISO_DATE.fullmatch(text):
-        with contextlib.suppress(ValueError):  # no such day
-            return float(date.fromisoformat(text[:10]).toordinal())
-    try:
-        number = float(text)
-    except ValueError:
-        parts = tuple(part.strip() for part in text.split("|") if part.strip())
-        return parts if "|" in text and parts else text
-    return number if math.isfinite(number) else None
-
-
-def _is_vector(value: tuple[object, ...]) -> bool:
-    return any(isinstance(part, float) for part in value) and all(
-        isinstance(part, int | float | np.number) or part is None for part in value
-    )
 
 
 def _joined(cells: Sequence[Sequence[object]]) -> list[tuple[object, ...] | None]:

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from recsys.data.feature_encoding import cell_value
+from recsys.data.feature_cells import cell_value
 
 MAX_GROUPS = 10
 UNKNOWN = "not known"

@@ -1,6 +1,6 @@
-"""Early warning signs: pure rules over a trial's epoch reports, as the owner's plan lists them.
+"""Training diagnostics: pure rules over a trial's epoch reports, as the owner's plan lists them.
 
-A sign is told when it begins, not again while it lasts. Thresholds have this one home.
+A diagnostic is reported when it begins, not again while it lasts.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ REFERENCE_EPOCHS, PLATEAU_EPOCHS, PLATEAU_BEFORE = 100, 5, 20
 
 @dataclass(frozen=True)
 class Diagnostic:
-    """A rule that holds now: the figure and the threshold that it crossed."""
+    """A rule that fired: the metric's ``value`` and the ``threshold`` that it crossed."""
 
     kind: EventKind
     value: float
@@ -34,13 +34,26 @@ class Diagnostic:
 
 
 def plateau_rule(epochs: int) -> tuple[int, int]:
-    """(stale epochs, last epoch) of the plateau rule for a run of ``epochs``; shorter runs scale both."""
+    """Limits of the plateau rule, scaled down for runs shorter than the plan's 100 epochs.
+
+    Args:
+        epochs: Planned.
+
+    Returns:
+        Epochs without progress that fire it, and the last epoch at which it may fire.
+    """
     share = min(epochs / REFERENCE_EPOCHS, 1.0)
     stale = max(2, round(PLATEAU_EPOCHS * share))
     return stale, max(stale + 1, math.ceil(PLATEAU_BEFORE * share))
 
 
 def plateau(reports: Sequence[EpochReport], epochs: int) -> Diagnostic | None:
+    """No progress of valid loss for several early epochs.
+
+    Args:
+        reports: All so far.
+        epochs: Planned.
+    """
     stale, last = plateau_rule(epochs)
     if not stale < len(reports) <= last:
         return None
@@ -57,8 +70,11 @@ def plateau(reports: Sequence[EpochReport], epochs: int) -> Diagnostic | None:
 
 
 def collapse(report: EpochReport) -> Diagnostic | None:
+    """Posterior collapse: KL near 0, or hardly any active latent dimension."""
     if report.kl < LEAST_KL:
-        return Diagnostic(EventKind.COLLAPSE, report.kl, LEAST_KL, "KL is near 0: the latent says nothing")
+        return Diagnostic(
+            EventKind.COLLAPSE, report.kl, LEAST_KL, "KL is near 0: the latent carries no information"
+        )
     if report.active_latents < LEAST_ACTIVE:
         message = f"{report.active_latents:.0%} of latent dimensions are active"
         return Diagnostic(EventKind.COLLAPSE, report.active_latents, LEAST_ACTIVE, message)
@@ -66,12 +82,14 @@ def collapse(report: EpochReport) -> Diagnostic | None:
 
 
 def gap(report: EpochReport) -> Diagnostic | None:
+    """Overfitting: rmse on valid far above rmse on train."""
     if not report.gap > LARGEST_GAP:
         return None
     return Diagnostic(EventKind.GAP, report.gap, LARGEST_GAP, "rmse on valid is that far above rmse on train")
 
 
 def gradient(report: EpochReport) -> Diagnostic | None:
+    """A large gradient norm before clipping."""
     if not report.gradient_norm > LARGEST_GRADIENT:
         return None
     return Diagnostic(
@@ -80,6 +98,7 @@ def gradient(report: EpochReport) -> Diagnostic | None:
 
 
 def memory(report: EpochReport) -> Diagnostic | None:
+    """The GPU's memory nearly full."""
     if not report.memory_share > LARGEST_MEMORY_SHARE:
         return None
     return Diagnostic(
@@ -90,18 +109,18 @@ def memory(report: EpochReport) -> Diagnostic | None:
 def diverged(
     report: EpochReport, before: Sequence[EpochReport], *, has_valid: bool = True
 ) -> Diagnostic | None:
-    """Whether training has diverged: a figure is not finite, or far above its best so far.
+    """Divergence: a metric that is not finite, or far above its best so far.
 
-    Judged on rmse and on the training loss. The KL of valid is left out: under recalibrated batch statistics
-    it swings by orders of magnitude while the predictions improve (measured: three false alarms in one run).
+    Judged by rmse and the training loss. The KL of valid is left out: under recalibrated batch statistics it
+    swings by orders of magnitude while the predictions improve (measured: three false alarms in one run).
 
     Args:
-        report: the newest epoch.
-        before: the epochs accepted so far.
+        report: The newest epoch.
+        before: The epochs accepted so far.
         has_valid: False in a refit, where nothing is validated.
 
     Returns:
-        The rule that is broken; its ``threshold`` is infinite where a figure is not a finite number.
+        The diagnostic, whose ``threshold`` is infinite where a metric is not a finite number.
     """
     if not math.isfinite(report.train_loss + report.train_rmse):
         return Diagnostic(
@@ -121,15 +140,25 @@ def diverged(
 
 
 class DiagnosticMonitor:
-    """The rules over a growing list of reports; each sign once, when it begins."""
+    """Applies the rules to a growing list of reports; each diagnostic once, when it begins."""
 
     def __init__(self, *, epochs: int, latent: bool, ongoing: Sequence[str] = ()) -> None:
-        """``latent``: whether the model has one (else no collapse). ``ongoing`` restores a stored watch."""
+        """Starts with no reports.
+
+        Args:
+            epochs: Planned.
+            latent: Whether the model has one; without it nothing can collapse.
+            ongoing: Kinds that already hold, of a resumed trial.
+        """
         self.epochs, self.latent = epochs, latent
         self.ongoing = set(ongoing)
 
     def update(self, reports: Sequence[EpochReport]) -> list[Diagnostic]:
-        """Signs that begin with the newest report."""
+        """Diagnostics that begin with the newest report.
+
+        Args:
+            reports: All so far.
+        """
         newest = reports[-1]
         rules: list[Callable[[], Diagnostic | None]] = [
             lambda: plateau(reports, self.epochs),
@@ -145,7 +174,13 @@ class DiagnosticMonitor:
 
 
 def diagnostic_event(diagnostic: Diagnostic, *, trial: int, epoch: int) -> RunEvent:
-    """The sign as an event of now."""
+    """The event that records a diagnostic, as of now.
+
+    Args:
+        diagnostic: That fired.
+        trial: Its number.
+        epoch: At which it fired.
+    """
     return RunEvent(
         kind=diagnostic.kind,
         at=time.time(),

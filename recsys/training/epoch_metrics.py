@@ -1,15 +1,14 @@
-"""One epoch's figures: valid and a fixed sample of train, in evaluation mode.
+"""Metrics of one epoch: on valid and on a fixed sample of train, in evaluation mode.
 
-Watching may cost 1% of training (tests/benchmarks/watching.py), and predicting a rating costs half of
-training on it: so on few data the sample is small. Rows are taken evenly along how far they lie from what
-their user's and item's means say: such a sample has train's share of easy and hard ratings. Measured on
-ML-100K, 600 rows so taken give train's rmse within 0.006 to 0.015 stars (one standard error), 600 at random
-within 0.025; the gap's sign begins at most an epoch earlier or later than by 20,000 rows.
+Monitoring may cost 1% of training (tests/benchmarks/watching.py), and predicting a rating costs half of
+training on it: small data gets a small sample. It is stratified by each rating's residual from the means of
+its user and item, so that it has train's share of easy and hard ratings. Measured on ML-100K, 600 stratified
+rows give train's rmse within 0.006 to 0.015 stars (one standard error), 600 at random within 0.025; the gap
+diagnostic begins at most an epoch earlier or later than by 20,000 rows.
 
-A model that knows time predicts as of now, the newest training time, whenever a rating was given: a packed
-member answers so, and trials are ranked, blends fitted and test looked at (``search.finalize.evaluator``) by
-what will be served. The ablation benchmark shows
-what each rating's own time is worth.
+A model with time effects predicts as of the newest training time, whatever the time of a rating: a packed
+member serves such predictions, so trials are ranked, blends fitted and test evaluated
+(``search.finalize.evaluator``) by them. The ablation benchmark measures what each rating's own time is worth.
 """
 
 from __future__ import annotations
@@ -26,9 +25,9 @@ from recsys.models.base import TRAIN_SAMPLE, Trainer
 from recsys.seeds import derive_seed
 from recsys.types import FloatArray
 
-SAMPLE_SHARE = 128  # one rating of train in so many, between LEAST_SAMPLE and TRAIN_SAMPLE of them
+SAMPLE_SHARE = 128  # the sample is one rating of train in so many, LEAST_SAMPLE to TRAIN_SAMPLE of them
 LEAST_SAMPLE = 500
-DRAWN = 400_000  # ratings that the sample is taken from
+MAX_CANDIDATES = 400_000  # random ratings that the sample is stratified over
 DAMPING = 5.0  # ratings' worth of the overall mean
 LOSS_KL_WEIGHT = 0.01  # of the plan's ``loss``, whatever weight the trial trains with
 
@@ -45,36 +44,53 @@ class EpochMetrics:
     train_rmse: float
     predictions: NDArray[np.float32]
 
+    @property
+    def figures(self) -> dict[str, float]:
+        """All but ``predictions``, by name."""
+        return {name: value for name, value in vars(self).items() if name != "predictions"}
+
 
 def train_sample(data: TrainingData, seed: int) -> Ratings:
-    """The same rows every epoch, so that the gap moves only because the model does."""
+    """Training ratings to measure ``train_rmse`` on, the same in every epoch.
+
+    Args:
+        data: Of the trial.
+        seed: Of the trial.
+    """
     train = data.train
     count = min(len(train), TRAIN_SAMPLE, max(LEAST_SAMPLE, len(train) // SAMPLE_SHARE))
     random = np.random.default_rng(derive_seed(seed, "train-sample"))
-    drawn = random.permutation(len(train))[:DRAWN]
-    ordered = drawn[np.argsort(_surprise(train)[drawn], kind="stable")]
+    candidates = random.permutation(len(train))[:MAX_CANDIDATES]
+    ordered = candidates[np.argsort(_mean_residuals(train)[candidates], kind="stable")]
     indices = (np.arange(count) + random.random()) * (len(ordered) / count)
     return train.take(np.sort(ordered[indices.astype(np.int64)]))
 
 
-def _surprise(ratings: Ratings) -> FloatArray:
-    """(n,) stars above what the item's mean, then the user's, says; both drawn towards 0."""
-    left: FloatArray = ratings.values - ratings.values.mean(dtype=np.float64)
+def _mean_residuals(ratings: Ratings) -> FloatArray:
+    """(n,) stars above the item's mean and then the user's, both shrunk towards 0."""
+    residuals: FloatArray = ratings.values - ratings.values.mean(dtype=np.float64)
     for rows, count in ((ratings.items, ratings.item_count), (ratings.users, ratings.user_count)):
-        means = np.bincount(rows, left, minlength=count) / (np.bincount(rows, minlength=count) + DAMPING)
-        left = left - means[rows]
-    return left
+        means = np.bincount(rows, residuals, minlength=count) / (np.bincount(rows, minlength=count) + DAMPING)
+        residuals = residuals - means[rows]
+    return residuals
 
 
 def evaluate(trainer: Trainer, valid: Ratings, sample: Ratings) -> EpochMetrics:
+    """Predicts both slices and measures the errors.
+
+    Args:
+        trainer: After an epoch.
+        valid: The validation slice, weighted where it has weights.
+        sample: Of the training slice.
+    """
     valid, sample = (replace(ratings, times=None) for ratings in (valid, sample))
-    on_train = trainer.predict(sample).astype(np.float64) - sample.values
-    predictions = trainer.predict(valid)  # last, so that the latent has been read on it
+    train_errors = trainer.predict(sample).astype(np.float64) - sample.values
+    predictions = trainer.predict(valid)  # last: latent_statistics reads the newest prediction
     with np.errstate(all="ignore"):
-        error = predictions.astype(np.float64) - valid.values
-        mse = float(np.average(np.square(error), weights=valid.weights)) if len(valid) else math.nan
-        mae = float(np.average(np.abs(error), weights=valid.weights)) if len(valid) else math.nan
-        train_rmse = float(np.sqrt(np.square(on_train).mean()))
+        errors = predictions.astype(np.float64) - valid.values
+        mse = float(np.average(np.square(errors), weights=valid.weights)) if len(valid) else math.nan
+        mae = float(np.average(np.abs(errors), weights=valid.weights)) if len(valid) else math.nan
+        train_rmse = float(np.sqrt(np.square(train_errors).mean()))
     kl, active = trainer.latent_statistics(valid if len(valid) else sample)
     return EpochMetrics(
         loss=mse + LOSS_KL_WEIGHT * kl,

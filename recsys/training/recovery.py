@@ -1,4 +1,4 @@
-"""What is done about a fault or a warning sign, as data: a change of config, and how far to go back.
+"""Recoveries from faults and diagnostics, as data: a change of the config, and whether to rewind.
 
 The owner's plan: out of memory -> batch 1536; instability -> KL weight 0.005 (and, where that was not
 enough, half the learning rate); poor convergence -> warm-up epochs; collapse -> free bits. Each has a
@@ -8,12 +8,12 @@ limit, so that a trial cannot loop.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from recsys.bounds import SMALL_BATCH_SIZE
-from recsys.training.diagnostics import REFERENCE_EPOCHS
-from recsys.training.trial_types import EventKind
+from recsys.training.diagnostics import REFERENCE_EPOCHS, Diagnostic, diagnostic_event
+from recsys.training.trial_types import EventKind, RunEvent
 from recsys.types import JsonObject
 
 REDUCED_KL_WEIGHT = 0.005
@@ -31,7 +31,7 @@ OUT_OF_MEMORY_MESSAGES = (
     "not enough memory",
     "can't allocate memory",
     "cannot allocate memory",
-    # How oneDNN says that its allocator was refused (seen under RLIMIT_AS).
+    # oneDNN, where its allocator was refused (seen under RLIMIT_AS).
     "could not create a primitive",
     "could not create a memory",
 )
@@ -39,7 +39,7 @@ OUT_OF_MEMORY_MESSAGES = (
 
 @dataclass(frozen=True)
 class RecoveryAction:
-    """``changes`` to the config; ``go_back`` to the last good checkpoint first; ``action`` in words."""
+    """``changes`` to the config; ``rewind`` to the last good epoch first; ``action`` describes it."""
 
     changes: JsonObject
     rewind: bool
@@ -51,16 +51,43 @@ def is_out_of_memory(error: BaseException) -> bool:
     if isinstance(error, MemoryError):
         return True
     return isinstance(error, RuntimeError) and any(
-        word in str(error).lower() for word in OUT_OF_MEMORY_MESSAGES
+        message in str(error).lower() for message in OUT_OF_MEMORY_MESSAGES
     )
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of an error's message, at most 200 characters; its type where it has none."""
+    return str(error).splitlines()[0][:200] if str(error) else type(error).__name__
+
+
+def recovery_event(diagnostic: Diagnostic, action: RecoveryAction, *, trial: int, epoch: int) -> RunEvent:
+    """The event that records a recovery, as of now.
+
+    Args:
+        diagnostic: What was recovered from.
+        action: What was done.
+        trial: Its number.
+        epoch: The last epoch before it.
+    """
+    event = diagnostic_event(diagnostic, trial=trial, epoch=epoch)
+    message = f"{diagnostic.kind.value}: {diagnostic.message}"
+    return replace(event, kind=EventKind.CONTINGENCY, message=message, action=action.action)
 
 
 def choose_recovery(
     kind: EventKind, config: Any, *, epoch: int, epochs: int, so_far: Mapping[str, int]
 ) -> RecoveryAction | None:
-    """What to do about ``kind`` after ``epoch`` epochs; None where nothing (more) can be done.
+    """The recovery from a fault or diagnostic.
 
-    ``so_far`` counts the responses of this trial by kind's value.
+    Args:
+        kind: Of the diagnostic.
+        config: Of the model's family, as it is now.
+        epoch: Epochs trained so far.
+        epochs: Epochs planned.
+        so_far: Recoveries of this trial, counted by the kind's value.
+
+    Returns:
+        None where nothing (more) can be done.
     """
     count = so_far.get(kind.value, 0)
     if count >= LIMITS.get(kind, 0):
@@ -86,17 +113,17 @@ def _reduce_batch(config: Any) -> RecoveryAction | None:
 
 def _lower_kl(config: Any, *, again: bool) -> RecoveryAction | None:
     changes: JsonObject = {}
-    words = []
+    actions = []
     if hasattr(config, "kl_weight") and config.highest_kl_weight() > REDUCED_KL_WEIGHT:
         changes |= {"kl_weight": REDUCED_KL_WEIGHT, "kl_schedule": "constant"}
-        words.append(f"KL weight {config.highest_kl_weight():g} -> {REDUCED_KL_WEIGHT:g}")
-    # A weight that is that low already is not raised, and the same epoch is not repeated unchanged.
+        actions.append(f"KL weight {config.highest_kl_weight():g} -> {REDUCED_KL_WEIGHT:g}")
+    # A weight already that low is not raised, and an epoch is never repeated with an unchanged config.
     if (again or not changes) and hasattr(config, "learning_rate"):
         changes["learning_rate"] = config.learning_rate / 2
-        words.append(f"learning rate {config.learning_rate:g} -> {config.learning_rate / 2:g}")
+        actions.append(f"learning rate {config.learning_rate:g} -> {config.learning_rate / 2:g}")
     if not changes:
         return None
-    return RecoveryAction(changes, rewind=True, action=f"{', '.join(words)}, on from the last good epoch")
+    return RecoveryAction(changes, rewind=True, action=f"{', '.join(actions)}, on from the last good epoch")
 
 
 def _add_warmup(config: Any, *, epoch: int, epochs: int) -> RecoveryAction | None:

@@ -1,4 +1,4 @@
-"""What came of a contingency, filled in when the epochs after it have shown it."""
+"""Outcomes of recoveries, filled in once enough epochs have followed."""
 
 from __future__ import annotations
 
@@ -7,32 +7,44 @@ from dataclasses import replace
 
 from recsys.training.trial_types import EpochReport, EventKind, RunEvent
 
-SHOWN_AFTER = 2  # epochs
+EPOCHS_TO_JUDGE = 2  # epochs
 
 
 def fill_outcomes(events: list[RunEvent], reports: Sequence[EpochReport], *, ended: str = "") -> None:
-    """Writes outcomes into ``events``, in place. ``ended`` is said of those that never showed."""
+    """Fills in the outcome of each recovery that enough epochs have followed.
+
+    Args:
+        events: Of the trial; changed in place.
+        reports: All epochs so far.
+        ended: Where the trial has ended, the outcome of recoveries that no epoch followed.
+    """
     for index, event in enumerate(events):
         if event.kind is not EventKind.CONTINGENCY or event.outcome or event.epoch is None:
             continue
         after = reports[event.epoch :]
-        if len(after) >= SHOWN_AFTER or (ended and after):
-            events[index] = replace(event, outcome=_shown(reports[: event.epoch], after))
+        if len(after) >= EPOCHS_TO_JUDGE or (ended and after):
+            events[index] = replace(event, outcome=_outcome(reports[: event.epoch], after))
         elif ended:
             events[index] = replace(event, outcome=ended)
 
 
 def mark_repeated(events: list[RunEvent], kind: EventKind, epoch: int) -> None:
-    """Says of responses to ``kind`` made after ``epoch`` that they did not help: it is here again."""
+    """Marks recoveries after which the same fault came back at once.
+
+    Args:
+        events: Of the trial; changed in place.
+        kind: Of the fault.
+        epoch: The last good epoch.
+    """
     for index, event in enumerate(events):
-        unanswered = event.kind is EventKind.CONTINGENCY and not event.outcome
-        if unanswered and event.epoch == epoch and event.message.startswith(f"{kind.value}:"):
+        pending = event.kind is EventKind.CONTINGENCY and not event.outcome
+        if pending and event.epoch == epoch and event.message.startswith(f"{kind.value}:"):
             events[index] = replace(event, outcome="it happened again")
 
 
-def _shown(before: Sequence[EpochReport], after: Sequence[EpochReport]) -> str:
+def _outcome(before: Sequence[EpochReport], after: Sequence[EpochReport]) -> str:
     newest = after[-1]
-    words = f"went on: after epoch {newest.epoch} rmse {newest.rmse:.4f}, KL {newest.kl:.3f}"
+    outcome = f"went on: after epoch {newest.epoch} rmse {newest.rmse:.4f}, KL {newest.kl:.3f}"
     if before:
-        words += f" (before: rmse {before[-1].rmse:.4f}, KL {before[-1].kl:.3f})"
-    return words
+        outcome += f" (before: rmse {before[-1].rmse:.4f}, KL {before[-1].kl:.3f})"
+    return outcome

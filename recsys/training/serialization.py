@@ -1,4 +1,4 @@
-"""Trial results as plain JSON and back: NaN and infinity (a diverged epoch) become null."""
+"""JSON codec of trial results; NaN and infinity (a diverged epoch) become null."""
 
 from __future__ import annotations
 
@@ -20,7 +20,14 @@ from recsys.types import JsonObject
 
 
 def plain(value: Any) -> Any:
-    """``value`` as JSON has it: dataclasses and enums opened, numpy scalars plain, NaN as None."""
+    """Converts a value to what JSON can hold.
+
+    Args:
+        value: Dataclasses, dicts, lists, enums and numpy scalars, nested as they may be.
+
+    Returns:
+        Dicts, lists, strings and numbers; None for NaN and infinity.
+    """
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {field.name: plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
     if isinstance(value, dict):
@@ -37,36 +44,36 @@ def plain(value: Any) -> Any:
 
 
 def trial_to_json(trial: TrialResult) -> JsonObject:
-    """A trial as plain JSON values."""
+    """A trial as the content of ``result.json``."""
     result: JsonObject = plain(trial)
     return result
 
 
 def trial_from_json(row: JsonObject) -> TrialResult:
-    """The trial that ``trial_to_json`` was given; unknown fields of a later version are left out."""
-    fields = _known(TrialResult, row)
-    fields["spec"] = TrialSpec(**_known(TrialSpec, row["spec"]))
+    """The inverse of ``trial_to_json``; fields of a later version are ignored."""
+    fields = _known_fields(TrialResult, row)
+    fields["spec"] = TrialSpec(**_known_fields(TrialSpec, row["spec"]))
     fields["status"] = TrialStatus(row["status"])
     fields["reports"] = tuple(report_from_json(report) for report in row["reports"])
     fields["events"] = tuple(event_from_json(event) for event in row["events"])
     fields["config_changes"] = tuple(
-        ConfigChange(**_known(ConfigChange, change)) for change in row.get("config_changes", ())
+        ConfigChange(**_known_fields(ConfigChange, change)) for change in row.get("config_changes", ())
     )
     return TrialResult(**fields)
 
 
 def report_from_json(row: JsonObject) -> EpochReport:
-    """Figures that were not finite come back as NaN."""
-    known = _known(EpochReport, row)
-    figures: JsonObject = {name: math.nan if value is None else value for name, value in known.items()}
+    """The report that ``plain`` converted; metrics that were not finite come back as NaN."""
+    fields = _known_fields(EpochReport, row)
+    figures: JsonObject = {name: math.nan if value is None else value for name, value in fields.items()}
     return EpochReport(**figures)
 
 
 def event_from_json(row: JsonObject) -> RunEvent:
-    """The event that ``plain`` was given."""
-    return RunEvent(**{**_known(RunEvent, row), "kind": EventKind(row["kind"])})
+    """The event that ``plain`` converted."""
+    return RunEvent(**{**_known_fields(RunEvent, row), "kind": EventKind(row["kind"])})
 
 
-def _known(kind: type[Any], row: JsonObject) -> JsonObject:
+def _known_fields(kind: type[Any], row: JsonObject) -> JsonObject:
     names = {field.name for field in dataclasses.fields(kind)}
     return {name: value for name, value in row.items() if name in names}

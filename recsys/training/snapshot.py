@@ -1,13 +1,11 @@
-"""A trial as a checkpoint and back: trainer state, best epoch, figures, events, what was changed."""
+"""Checkpoints of a trial: its progress and its trainer's state, with the config checked on reading."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from recsys.bounds import DataShape, require_safe
 from recsys.data.ratings import RatingScale
@@ -17,47 +15,35 @@ from recsys.models.hybrid_vae.config import HybridVaeConfig
 from recsys.models.registry import make_config
 from recsys.training.checkpoint import read_checkpoint, write_checkpoint
 from recsys.training.serialization import event_from_json, plain, report_from_json
-from recsys.training.trial_types import ConfigChange, EpochReport, EventKind, RunEvent, TrialSpec
+from recsys.training.trial_progress import TrialProgress
+from recsys.training.trial_types import ConfigChange, EventKind, TrialSpec
 from recsys.types import Arrays, JsonObject
 
 
-@dataclass(frozen=True)
-class TrialSnapshot:
-    """A trial between two epochs.
+def write_snapshot(folder: Path, progress: TrialProgress, state: Arrays) -> None:
+    """Writes an exact checkpoint, atomically.
 
-    ``state`` is its trainer's after the last good epoch; ``ongoing`` the warning signs that are being shown;
-    ``best_member`` and ``best_predictions`` (valid rows,) are those of ``best_epoch``.
+    Args:
+        folder: Of the checkpoint.
+        progress: The trial between two epochs.
+        state: Its trainer's state after the last good epoch.
+
+    Raises:
+        OSError: A full disk; the previous checkpoint stays.
     """
-
-    spec: TrialSpec
-    config: Any
-    state: Arrays
-    reports: list[EpochReport]
-    events: list[RunEvent]
-    recoveries: dict[str, int]
-    config_changes: list[ConfigChange]
-    ongoing: set[str]
-    best_epoch: int | None
-    best_member: ModelArtifact | None
-    best_predictions: NDArray[np.float32] | None
-    seconds: float
-
-
-def write_snapshot(snapshot: TrialSnapshot, folder: Path) -> None:
-    """An exact checkpoint, atomically. Raises OSError (a full disk) and leaves the one before."""
-    arrays: Arrays = {f"trainer/{name}": array for name, array in snapshot.state.items()}
+    arrays: Arrays = {f"trainer/{name}": array for name, array in state.items()}
     facts: JsonObject = {
-        "spec": plain(snapshot.spec),
-        "config": plain(snapshot.config),
-        "reports": plain(snapshot.reports),
-        "events": plain(snapshot.events),
-        "responses": snapshot.recoveries,
-        "config_changes": plain(snapshot.config_changes),
-        "ongoing": sorted(snapshot.ongoing),
-        "best_epoch": snapshot.best_epoch,
-        "seconds": snapshot.seconds,
+        "spec": plain(progress.spec),
+        "config": plain(progress.config),
+        "reports": plain(progress.reports),
+        "events": plain(progress.events),
+        "responses": progress.recoveries,
+        "config_changes": plain(progress.config_changes),
+        "ongoing": sorted(progress.monitor.ongoing),
+        "best_epoch": progress.best_epoch,
+        "seconds": progress.seconds,
     }
-    member, predictions = snapshot.best_member, snapshot.best_predictions
+    member, predictions = progress.best_member, progress.best_predictions
     if member is not None and predictions is not None:
         arrays |= {f"best/{name}": array for name, array in member.arrays.items()}
         arrays["predictions"] = predictions
@@ -71,52 +57,56 @@ def write_snapshot(snapshot: TrialSnapshot, folder: Path) -> None:
 
 def read_snapshot(
     folder: Path, spec: TrialSpec, config: Any, *, shape: DataShape, small_batch_allowed: bool
-) -> TrialSnapshot:
-    """The trial that ``write_snapshot`` left.
+) -> tuple[TrialProgress, Arrays]:
+    """Reads a checkpoint of ``write_snapshot``.
 
     Args:
-        folder: of the checkpoint.
-        spec, config: of the trial that wants to go on.
-        shape: of its data, for the safe bounds.
-        small_batch_allowed: whether the bounds admit the small batch.
+        folder: Of the checkpoint.
+        spec: Of the trial that is to be resumed.
+        config: Its config before any recovery.
+        shape: Of its data, for the safe bounds.
+        small_batch_allowed: Whether the bounds admit the small batch.
+
+    Returns:
+        The trial's progress and its trainer's state.
 
     Raises:
-        InputError: The checkpoint is damaged, of another trial, or holds a config on no record.
+        InputError: The checkpoint is damaged, of another trial, or its config has unrecorded changes.
     """
     arrays, facts = read_checkpoint(folder)
-    wanted = plain(spec)
-    differing = [name for name in wanted if facts["spec"].get(name) != wanted[name]]
+    expected = plain(spec)
+    differing = [name for name in expected if facts["spec"].get(name) != expected[name]]
     if differing:
         raise InputError(f"the checkpoint in {folder} is of another trial: it differs in {differing}")
     small = small_batch_allowed or EventKind.OUT_OF_MEMORY.value in facts["responses"]
-    found, changes = _checked_config(
+    saved_config, changes = _checked_config(
         spec.family, config, facts, folder, shape=shape, small_batch_allowed=small
     )
     # A copy: the map would keep the file that the next save replaces.
-    state = {name: np.array(array) for name, array in arrays.items()}
+    saved = {name: np.array(array) for name, array in arrays.items()}
     member = predictions = None
     if "best" in facts:
         best = facts["best"]
         scale = RatingScale(*best["scale"])
-        member = ModelArtifact(best["family"], best["settings"], _under(state, "best/"), scale)
-        predictions = state["predictions"]
-    return TrialSnapshot(
+        member = ModelArtifact(best["family"], best["settings"], _with_prefix(saved, "best/"), scale)
+        predictions = saved["predictions"]
+    progress = TrialProgress(
         spec=spec,
-        config=found,
-        state=_under(state, "trainer/"),
+        config=saved_config,
         reports=[report_from_json(report) for report in facts["reports"]],
         events=[event_from_json(event) for event in facts["events"]],
         recoveries=dict(facts["responses"]),
         config_changes=changes,
-        ongoing=set(facts["ongoing"]),
         best_epoch=facts["best_epoch"],
         best_member=member,
         best_predictions=predictions,
         seconds=facts["seconds"],
     )
+    progress.monitor.ongoing = set(facts["ongoing"])
+    return progress, _with_prefix(saved, "trainer/")
 
 
-def _under(arrays: Arrays, prefix: str) -> Arrays:
+def _with_prefix(arrays: Arrays, prefix: str) -> Arrays:
     return {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
 
 

@@ -1,62 +1,54 @@
-"""A trial: one model trained epoch by epoch, watched, helped in trouble, and left on disk.
+"""A trial: one model trained epoch by epoch, with diagnostics, recoveries and exact checkpoints.
 
-``step`` is one epoch: train, evaluate, look for warning signs, act on them. The best epoch (lowest valid
-rmse) is kept packed; a checkpoint holds everything, so that a trial continued from it gives exactly the
-figures of one never interrupted. Ray, tests and the experiment manager all drive this same object.
+``step`` is one epoch: train, evaluate, diagnose, recover. The model of the best epoch (lowest valid rmse) is
+kept; a checkpoint holds the whole state, so that a resumed trial has exactly the metrics of an uninterrupted
+one. Ray, tests and the experiment manager all drive this same object.
 """
 
 from __future__ import annotations
 
 import gc
-import io
-import json
 import math
 import time
-from dataclasses import asdict, replace
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from recsys.bounds import DataShape, require_safe
 from recsys.data.split import TrainingData
 from recsys.errors import InputError
-from recsys.io import write_atomic
-from recsys.models.artifact import save_artifact
-from recsys.models.base import ModelArtifact, Trainer
+from recsys.models.base import Trainer
 from recsys.models.hybrid_vae.config import HybridVaeConfig
 from recsys.models.optim.device import memory_share, pick_device
 from recsys.models.registry import family_named, make_config
-from recsys.training.diagnostics import Diagnostic, DiagnosticMonitor, diagnostic_event, diverged
+from recsys.training.diagnostics import Diagnostic, diagnostic_event, diverged
 from recsys.training.epoch_metrics import EpochMetrics, evaluate, train_sample
-from recsys.training.recovery import RecoveryAction, choose_recovery, is_out_of_memory
+from recsys.training.recovery import choose_recovery, first_line, is_out_of_memory, recovery_event
 from recsys.training.recovery_outcomes import fill_outcomes, mark_repeated
-from recsys.training.serialization import trial_to_json
-from recsys.training.snapshot import TrialSnapshot, read_snapshot, write_snapshot
+from recsys.training.snapshot import read_snapshot, write_snapshot
+from recsys.training.trial_files import write_trial
+from recsys.training.trial_progress import TrialProgress
 from recsys.training.trial_types import (
     ConfigChange,
     EpochReport,
     EventKind,
-    RunEvent,
     TrialResult,
     TrialSpec,
     TrialStatus,
 )
 from recsys.types import Arrays, JsonObject
 
-# Trained as written, whatever the diagnostics say: a reference that was helped measures nothing. Only running
-# out of memory is answered; figures that are not finite end the trial.
-REFERENCE_ORIGINS = frozenset({"formula", "template", "reference", "refit"})
-
 
 class TrainingFailed(RuntimeError):
-    """The trial cannot go on; what its best epoch reached can still be finished."""
+    """The trial cannot continue; the result of its best epoch can still be written."""
 
 
-class Trial:
+class Trial(TrialProgress):
+    """One model in training: its reports, events and best epoch so far."""
+
     def __init__(
         self,
         spec: TrialSpec,
@@ -66,11 +58,21 @@ class Trial:
         device: str = "auto",
         small_batch_allowed: bool = False,
     ) -> None:
-        """``folder`` receives member/, valid.npy and result.json. ``small_batch_allowed``: the GPU's own
-        row asks for batch 1536. Raises InputError for a config that is wrong or outside the bounds."""
-        self.spec, self.data, self.folder = spec, data, folder
+        """Checks the config against the data and the safe bounds; trains nothing yet.
+
+        Args:
+            spec: What to train.
+            data: What to train and validate on.
+            folder: Where ``finish`` writes member/, valid.npy and result.json.
+            device: "auto", "cpu" or "cuda".
+            small_batch_allowed: Whether the bounds admit batch 1536, which small GPUs need.
+
+        Raises:
+            InputError: The config is wrong or outside the bounds, or a slice is empty.
+        """
+        super().__init__(spec, make_config(spec.family, spec.config))
+        self.data, self.folder = data, folder
         self.family = family_named(spec.family)
-        self.config = make_config(spec.family, spec.config)
         if spec.epochs < 1:
             raise InputError(f"trial {spec.name!r} has {spec.epochs} epochs, expected 1 or more")
         if len(data.train) == 0:
@@ -84,31 +86,22 @@ class Trial:
             self.family.check(self.config, data)
         self.device = pick_device(device if self.family.uses_gpu else "cpu")
         self.sample = train_sample(data, spec.seed)
-        self.reports: list[EpochReport] = []
-        self.events: list[RunEvent] = []
-        self.recoveries: dict[str, int] = {}
-        self.config_changes: list[ConfigChange] = []
         self.small_batch_allowed = small_batch_allowed
-        self.monitor = DiagnosticMonitor(epochs=spec.epochs, latent=hasattr(self.config, "latent"))
-        self.best_epoch: int | None = None
-        self.best_member: ModelArtifact | None = None
-        self.best_predictions: NDArray[np.float32] | None = None
-        self.seconds = 0.0
 
     @cached_property
     def trainer(self) -> Trainer:
-        """Built when it is first needed: a checkpoint spares it what only a start has to find."""
+        """Built on first use: a resumed trial is built with what its checkpoint already holds."""
         return self.build_trainer()
 
     @cached_property
     def last_good(self) -> Arrays:
-        """The trainer's state after the last epoch that was good."""
+        """The trainer's state after the last epoch without a fault."""
         return self.trainer.state()
 
     def build_trainer(self, **restorable_inputs: Any) -> Trainer:
-        """A trainer at its start; ``known`` is what need not be found again."""
-        build, spec = self.family.build, self.spec
-        trainer = build(
+        """A trainer before its first epoch; ``restorable_inputs`` are not computed again."""
+        spec = self.spec
+        trainer = self.family.build(
             self.config,
             self.data,
             epochs=spec.epochs,
@@ -122,36 +115,33 @@ class Trial:
 
     @property
     def parameters(self) -> int:
+        """Trainable parameters of the model."""
         return self.trainer.parameters
 
-    @property
-    def finished(self) -> bool:
-        done = len(self.reports)
-        if done >= self.spec.epochs:
-            return True
-        stale = done - (self.best_epoch or 0)
-        return self.spec.early_stop and done > 0 and stale >= self.config.patience
-
     def step(self) -> EpochReport:
-        """One epoch more, and its figures. Raises TrainingFailed when no contingency is left."""
+        """Trains and evaluates one more epoch, repeated after a recovery where it fails.
+
+        Raises:
+            TrainingFailed: No recovery is available, or the trial has finished.
+        """
         if self.finished:
             raise TrainingFailed(f"trial {self.spec.name!r} has finished its {len(self.reports)} epochs")
-        assert self.last_good  # from here on a fault has something to go back to
+        assert self.last_good  # computed before training: a failed epoch is rewound to it
         while True:
             started = time.perf_counter()
             try:
-                report, figures = self._epoch(started)
+                report, metrics = self._epoch(started)
             except (RuntimeError, MemoryError) as error:
                 if not is_out_of_memory(error):
                     raise
-                # The traceback holds the failed step's tensors: let it go before anything is allocated.
-                reason = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
+                # The traceback holds the failed step's tensors: free them before anything is allocated.
+                reason = first_line(error)
                 del error
             else:
                 self.seconds += time.perf_counter() - started
                 diagnostic = diverged(report, self.reports, has_valid=len(self.data.valid) > 0)
                 if diagnostic is None or self._is_tolerated(diagnostic):
-                    self._record_epoch(report, figures)
+                    self._record_epoch(report, metrics)
                     return report
                 self._handle_failure(diagnostic)
                 continue
@@ -159,95 +149,74 @@ class Trial:
             self._handle_failure(Diagnostic(EventKind.OUT_OF_MEMORY, memory_share(self.device), 1.0, reason))
 
     def _is_tolerated(self, diagnostic: Diagnostic) -> bool:
-        """Whether a reference trains on in spite of ``diagnostic``, which its events then show once."""
-        if self.spec.origin not in REFERENCE_ORIGINS or not math.isfinite(diagnostic.threshold or math.inf):
+        """Whether a reference trial continues in spite of ``diagnostic``, which its events then list once."""
+        if not self.spec.is_reference or not math.isfinite(diagnostic.threshold or math.inf):
             return False
         if all(event.kind is not diagnostic.kind for event in self.events):
-            epoch = len(self.reports) + 1
-            self.events.append(diagnostic_event(diagnostic, trial=self.spec.number, epoch=epoch))
+            self._log(diagnostic, len(self.reports) + 1)
         return True
 
     def _epoch(self, started: float) -> tuple[EpochReport, EpochMetrics]:
         trained = self.trainer.train_epoch()
-        took = time.perf_counter() - started
-        figures = evaluate(self.trainer, self.data.valid, self.sample)
+        training_seconds = time.perf_counter() - started
+        metrics = evaluate(self.trainer, self.data.valid, self.sample)
         report = EpochReport(
             epoch=len(self.reports) + 1,
             seconds=time.perf_counter() - started,
             train_loss=trained["train_loss"],
-            train_rmse=figures.train_rmse,
-            loss=figures.loss,
-            rmse=figures.rmse,
-            mae=figures.mae,
-            kl=figures.kl,
-            active_latents=figures.active_latents,
+            **metrics.figures,
             kl_weight=trained.get("kl_weight", 0.0),
             learning_rate=trained.get("learning_rate", 0.0),
             gradient_norm=trained.get("gradient_norm", 0.0),
             memory_share=memory_share(self.device),
-            ratings_per_second=len(self.data.train) / max(took, 1e-9),
+            ratings_per_second=len(self.data.train) / max(training_seconds, 1e-9),
         )
-        return report, figures
+        return report, metrics
 
-    def _record_epoch(self, report: EpochReport, figures: EpochMetrics) -> None:
+    def _record_epoch(self, report: EpochReport, metrics: EpochMetrics) -> None:
         self.reports.append(report)
-        best = math.inf if self.best_epoch is None else self.reports[self.best_epoch - 1].rmse
-        if not self.spec.early_stop or report.rmse < best:
+        best = self.best_report
+        if not self.spec.early_stop or best is None or report.rmse < best.rmse:
             self.best_epoch = report.epoch
             self.best_member = self.trainer.export()
-            self.best_predictions = figures.predictions
+            self.best_predictions = metrics.predictions
         if math.isfinite(report.loss):  # not where valid is empty: a refit
             self.trainer.on_validation(report.loss)
         self.last_good = self.trainer.state()
         fill_outcomes(self.events, self.reports)
         for diagnostic in self.monitor.update(self.reports):
-            event = diagnostic_event(diagnostic, trial=self.spec.number, epoch=report.epoch)
-            action = None
-            if not self.finished and self.spec.origin not in REFERENCE_ORIGINS:
-                action = self._recovery_for(diagnostic.kind, report.epoch)
-            self.events.append(event)
-            if action is not None:
-                self._apply(diagnostic, action)
+            self._log(diagnostic, report.epoch)
+            if not self.finished and not self.spec.is_reference:
+                self._recover(diagnostic)
 
-    def _recovery_for(self, kind: EventKind, epoch: int) -> RecoveryAction | None:
-        return choose_recovery(
-            kind, self.config, epoch=epoch, epochs=self.spec.epochs, so_far=self.recoveries
-        )
+    def _log(self, diagnostic: Diagnostic, epoch: int) -> None:
+        self.events.append(diagnostic_event(diagnostic, trial=self.spec.number, epoch=epoch))
 
     def _handle_failure(self, diagnostic: Diagnostic) -> None:
-        """Answers a fault of the epoch after the last report, or raises TrainingFailed."""
+        """Recovers from a failure of the epoch after the last report, or raises TrainingFailed."""
         epoch = len(self.reports)
         mark_repeated(self.events, diagnostic.kind, epoch)
-        self.events.append(diagnostic_event(diagnostic, trial=self.spec.number, epoch=epoch + 1))
-        untouched = self.spec.origin in REFERENCE_ORIGINS and diagnostic.kind is EventKind.DIVERGED
-        action = None if untouched else self._recovery_for(diagnostic.kind, epoch)
-        if action is None:
+        self._log(diagnostic, epoch + 1)
+        as_configured = self.spec.is_reference and diagnostic.kind is EventKind.DIVERGED
+        if as_configured or not self._recover(diagnostic):
             raise TrainingFailed(f"{diagnostic.kind.value} in epoch {epoch + 1} ({diagnostic.message})")
-        self._apply(diagnostic, action)
 
-    def _apply(self, diagnostic: Diagnostic, action: RecoveryAction) -> None:
-        """Changes the config, and goes back to the last good epoch where the response says so."""
-        kind = diagnostic.kind.value
-        self.recoveries[kind] = self.recoveries.get(kind, 0) + 1
+    def _recover(self, diagnostic: Diagnostic) -> bool:
+        """Changes the config and, after a failure, rewinds. False where no recovery is available."""
+        kind, epoch, so_far = diagnostic.kind, len(self.reports), self.recoveries
+        action = choose_recovery(kind, self.config, epoch=epoch, epochs=self.spec.epochs, so_far=so_far)
+        if action is None:
+            return False
+        self.recoveries[kind.value] = self.recoveries.get(kind.value, 0) + 1
         self.change_config(action.changes)
-        self.events.append(
-            RunEvent(
-                kind=EventKind.CONTINGENCY,
-                at=time.time(),
-                trial=self.spec.number,
-                epoch=len(self.reports),
-                value=diagnostic.value,
-                threshold=diagnostic.threshold,
-                message=f"{kind}: {diagnostic.message}",
-                action=action.action,
-            )
-        )
+        self.events.append(recovery_event(diagnostic, action, trial=self.spec.number, epoch=epoch))
         if action.rewind:
             self._rewind()
+        return True
 
     def _rewind(self) -> None:
-        """Back to the last good epoch. Raises TrainingFailed where there is no room even for that."""
-        # What the failed step still holds goes first: there may be no room for more.
+        """Back to the last good epoch. Raises TrainingFailed where memory does not suffice even for that."""
+        # Free what the failed step still holds first.
         gc.collect()
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
@@ -256,40 +225,41 @@ class Trial:
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
-            epoch = len(self.reports) + 1
-            raise TrainingFailed(
-                f"{EventKind.OUT_OF_MEMORY.value} in epoch {epoch} (no room to go back to epoch {epoch - 1})"
-            ) from None
+            epoch = len(self.reports)
+            message = f"in epoch {epoch + 1} (no room to go back to epoch {epoch})"
+            raise TrainingFailed(f"{EventKind.OUT_OF_MEMORY.value} {message}") from None
 
     def change_config(self, changes: JsonObject) -> None:
-        """Train on with ``changes`` to the config: what a recovery decides, and what a refit repeats."""
+        """Continues training with a changed config, as a recovery decides and a refit repeats.
+
+        Args:
+            changes: New values by field.
+        """
         self.config = replace(self.config, **changes)
         self.trainer.config = self.config
         self.config_changes.append(ConfigChange(len(self.reports), changes))
 
     def save(self, folder: Path) -> None:
-        """An exact checkpoint, atomically. Raises OSError (a full disk) and leaves the one before."""
-        write_snapshot(
-            TrialSnapshot(
-                spec=self.spec,
-                config=self.config,
-                state=self.last_good,
-                reports=self.reports,
-                events=self.events,
-                recoveries=self.recoveries,
-                config_changes=self.config_changes,
-                ongoing=self.monitor.ongoing,
-                best_epoch=self.best_epoch,
-                best_member=self.best_member,
-                best_predictions=self.best_predictions,
-                seconds=self.seconds,
-            ),
-            folder,
-        )
+        """Writes an exact checkpoint, atomically.
+
+        Args:
+            folder: Of the checkpoint.
+
+        Raises:
+            OSError: A full disk; the previous checkpoint stays.
+        """
+        write_snapshot(folder, self, self.last_good)
 
     def load(self, folder: Path) -> None:
-        """Goes on from ``save``. Raises InputError where the checkpoint is of another trial or damaged."""
-        saved = read_snapshot(
+        """Resumes from a checkpoint of ``save``.
+
+        Args:
+            folder: Of the checkpoint.
+
+        Raises:
+            InputError: It is damaged, or of another trial.
+        """
+        progress, state = read_snapshot(
             folder,
             self.spec,
             self.config,
@@ -297,55 +267,28 @@ class Trial:
             small_batch_allowed=self.small_batch_allowed,
         )
         inputs = self.family.restorable_inputs
-        self.trainer = self.build_trainer(**({} if inputs is None else inputs(saved.state)))
-        self.last_good = saved.state
-        self.config, self.config_changes = saved.config, saved.config_changes
-        self.reports, self.events, self.recoveries = saved.reports, saved.events, saved.recoveries
-        self.monitor.ongoing = saved.ongoing
-        self.best_epoch, self.seconds = saved.best_epoch, saved.seconds
-        if saved.best_member is not None:
-            self.best_member, self.best_predictions = saved.best_member, saved.best_predictions
+        self.trainer = self.build_trainer(**({} if inputs is None else inputs(state)))
+        self.last_good = state
+        vars(self).update(vars(progress))
         self.trainer.config = self.config
-        self.trainer.load_state(saved.state)
+        self.trainer.load_state(state)
 
     def finish(self, status: TrialStatus, error: str = "") -> TrialResult:
-        """Leaves member/, valid.npy (where an epoch was good) and result.json, and returns the result."""
+        """Ends the trial and writes its files.
+
+        Args:
+            status: How it ended.
+            error: What went wrong, in one line; "" where nothing did.
+
+        Returns:
+            The outcome, as ``result.json`` holds it.
+
+        Raises:
+            OSError: The files cannot be written.
+        """
         fill_outcomes(self.events, self.reports, ended="the trial ended before it could show")
-        self.folder.mkdir(parents=True, exist_ok=True)
-        if self.best_member is not None and self.best_predictions is not None:
-            save_artifact(self.folder / "member", self.best_member)
-            buffer = io.BytesIO()
-            np.save(buffer, self.best_predictions, allow_pickle=False)
-            write_atomic(self.folder / "valid.npy", buffer.getbuffer())
-        result = self._result(status, error)
-        text = json.dumps(trial_to_json(result), indent=1)
-        write_atomic(self.folder / "result.json", text.encode())
-        return result
-
-    def _result(self, status: TrialStatus, error: str) -> TrialResult:
-        best = None if self.best_epoch is None else self.reports[self.best_epoch - 1]
-        figures = {} if best is None else asdict(best)
-        # NaN (an empty valid slice) is "no figure".
-        shown = {
-            name: None if math.isnan(figures.get(name, math.nan)) else figures[name]
-            for name in REPORTED_METRICS
-        }
-        return TrialResult(
-            spec=self.spec,
-            status=status,
-            best_epoch=self.best_epoch,
-            loss=shown["loss"],
-            rmse=shown["rmse"],
-            mae=shown["mae"],
-            kl=0.0 if best is None else best.kl,
-            parameters=self.parameters,
-            seconds=self.seconds,
-            folder="/".join(self.folder.parts[-2:]),
-            reports=tuple(self.reports),
-            events=tuple(self.events),
-            error=error,
-            config_changes=tuple(self.config_changes),
+        result = self.result(
+            status, error=error, parameters=self.parameters, folder="/".join(self.folder.parts[-2:])
         )
-
-
-REPORTED_METRICS = ("loss", "rmse", "mae")
+        write_trial(self.folder, result, member=self.best_member, predictions=self.best_predictions)
+        return result

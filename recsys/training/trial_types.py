@@ -1,4 +1,4 @@
-"""What a trial is asked, what each epoch reports, and what a trial leaves: plain values.
+"""Specification, epoch reports, events and result of a trial, as plain values.
 
 They cross processes and end up in results.json, MLflow, notifications and the report alike.
 """
@@ -10,15 +10,27 @@ from enum import Enum
 
 from recsys.types import JsonObject
 
+# Trained exactly as configured, whatever the diagnostics say, so that they stay comparable. Only running out
+# of memory is recovered from; metrics that are not finite end the trial.
+REFERENCE_ORIGINS = frozenset({"formula", "template", "reference", "refit"})
+
 
 @dataclass(frozen=True)
 class TrialSpec:
-    """One training to run. ``config`` holds the family's fields by name; ``prunable`` is False for
-    the trials that ASHA must let finish (the formula, the plan's template).
-    ``early_stop`` off trains exactly ``epochs`` (a refit). ``epoch_steps``: an epoch of a model that is
-    trained by steps has at most so many, of batches drawn anew; None: all of train. ``origin`` says who
-    proposed it: "formula", "template", "baseline", "search", "start-from", "experiment". ``track`` is
-    "rating" (judged by rmse) or "lists" (judged by NDCG@10).
+    """One model to train.
+
+    Attributes:
+        number: Of the trial in its search.
+        name: For people.
+        family: Of the model.
+        config: The family's fields by name.
+        epochs: At most.
+        seed: Of everything random in it.
+        prunable: False for trials that ASHA must let finish (the formula, the plan's template).
+        early_stop: False trains exactly ``epochs`` (a refit).
+        origin: What proposed it: "formula", "template", "baseline", "search", "start-from", "experiment".
+        track: "rating" (ranked by rmse) or "lists" (ranked by NDCG@10).
+        epoch_steps: At most so many batches an epoch, of models that train by batches; None: all of train.
     """
 
     number: int
@@ -33,14 +45,31 @@ class TrialSpec:
     track: str = "rating"
     epoch_steps: int | None = None
 
+    @property
+    def is_reference(self) -> bool:
+        """Whether recoveries leave its config alone."""
+        return self.origin in REFERENCE_ORIGINS
+
 
 @dataclass(frozen=True)
 class EpochReport:
-    """Figures after one epoch, evaluation mode unless said. ``loss`` = MSE + 0.01 KL; ``rmse`` in stars.
+    """Metrics after one epoch; ``loss``, ``rmse`` and ``mae`` on valid, in evaluation mode.
 
-    ``train_rmse`` is on a fixed sample of train (the gap's other side); ``kl`` is the mean over latent
-    dimensions in nats; ``active_latents`` the share of dimensions with KL > 0.01;
-    ``gradient_norm`` the epoch's largest before clipping; ``memory_share`` of the GPU used, 0 on a CPU.
+    Attributes:
+        epoch: From 1.
+        seconds: Of training and evaluation.
+        train_loss: Mean training loss, in training mode.
+        train_rmse: Stars, on a fixed sample of train.
+        loss: MSE + 0.01 KL.
+        rmse: Stars.
+        mae: Stars.
+        kl: Nats, mean over latent dimensions.
+        active_latents: Share of latent dimensions with KL above 0.01.
+        kl_weight: That the epoch was trained with.
+        learning_rate: At its end.
+        gradient_norm: The largest before clipping.
+        memory_share: Of the GPU in use; 0 on a CPU.
+        ratings_per_second: Trained.
     """
 
     epoch: int
@@ -65,7 +94,7 @@ class EpochReport:
 
 
 class EventKind(Enum):
-    """Warning signs, contingencies and milestones of a run."""
+    """Diagnostics, recoveries and milestones of a run."""
 
     PLATEAU = "plateau"
     COLLAPSE = "posterior_collapse"
@@ -85,9 +114,18 @@ class EventKind(Enum):
 
 @dataclass(frozen=True)
 class RunEvent:
-    """Something worth telling. ``at`` is Unix seconds; ``trial`` and ``epoch`` None for the whole run.
+    """An event of a run, for its log, report and notifications.
 
-    ``action`` is what was done about it, ``outcome`` what came of that; "" where nothing was.
+    Attributes:
+        kind: Of the event.
+        at: Unix seconds.
+        trial: Its number; None for an event of the run.
+        epoch: The last epoch before it; None for an event of the run.
+        value: The metric that caused it.
+        threshold: That ``value`` crossed.
+        message: For people.
+        action: The recovery, "" where there was none.
+        outcome: Of the recovery, "" until it is known.
     """
 
     kind: EventKind
@@ -118,12 +156,26 @@ class TrialStatus(Enum):
 
 @dataclass(frozen=True)
 class TrialResult:
-    """What a trial came to. Figures are those of ``best_epoch`` (lowest valid rmse), None if none was.
+    """The outcome of a trial; ``loss``, ``rmse``, ``mae`` and ``kl`` are of ``best_epoch``.
 
-    ``folder`` (relative to the run) holds ``member/`` (the packed best weights) and
-    ``valid.npy`` (its predictions of the valid slice, (n,) float32 stars, in the slice's order).
-    A list trial has no such figures and no member: ``list_metrics`` are its lists' on held-out items of train
-    and valid (``ndcg_at_10``, ``precision_at_10``, ``milliseconds_a_list``).
+    Attributes:
+        spec: What was trained.
+        status: How it ended.
+        best_epoch: Lowest valid rmse; None where no epoch was good.
+        loss: MSE + 0.01 KL; None where no epoch was good, or valid is empty.
+        rmse: Stars, None as ``loss``.
+        mae: Stars, None as ``loss``.
+        kl: Nats, mean over latent dimensions.
+        parameters: Of the model.
+        seconds: Of training and evaluation.
+        folder: Relative to the run's; holds ``member/`` (the model of the best epoch) and ``valid.npy`` (its
+            predictions of the valid slice, (n,) float32 stars).
+        reports: One per epoch.
+        events: Diagnostics and recoveries.
+        error: What went wrong, "" where nothing did.
+        config_changes: Made by recoveries.
+        list_metrics: Of a list trial, which has no member: ``ndcg_at_10``, ``precision_at_10`` and
+            ``milliseconds_a_list`` on held-out items of train and valid.
     """
 
     spec: TrialSpec
@@ -144,7 +196,7 @@ class TrialResult:
 
     @property
     def trained_config(self) -> JsonObject:
-        """What the best epoch was really trained with: ``spec.config`` and every recovery before it."""
+        """``spec.config`` with the changes of every recovery before the best epoch."""
         return {
             **self.spec.config,
             **{name: value for change in self.changes_before_best for name, value in change.changes.items()},

@@ -18,10 +18,10 @@ from recsys.data.dataset import Dataset
 from recsys.data.ratings import Ratings
 from recsys.data.split import SliceName, Split
 from recsys.ensemble.calibration import Correction
-from recsys.evaluation import predict_pairs, scorer_deviations, scorer_kl, scorer_predictor
 from recsys.models.artifact import load_artifact
 from recsys.models.base import History, ModelArtifact, Scorer
 from recsys.models.registry import family_named
+from recsys.predictions import predict_pairs, scorer_deviations, scorer_kl, scorer_predictor
 from recsys.release.arrays import LoadedCorrection
 from recsys.release.loaded_release import LoadedMember
 from recsys.release.pack import make_histories

@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from recsys.bounds import DataShape
-from recsys.data.event_ratings import split_source
+from recsys.data.event_store import split_source
 from recsys.data.loading import home_path, locate
 from recsys.data.protocols import parse_protocol
 from recsys.data.releases import RELEASES, unknown_name

@@ -16,7 +16,8 @@ import pyarrow.parquet as pq
 
 from recsys.data.data_spec import base_source
 from recsys.data.dataset import Dataset
-from recsys.data.event_ratings import current_marks, read_served
+from recsys.data.event_ratings import read_served
+from recsys.data.event_store import current_marks
 from recsys.data.merged_ratings import ORIGINS, merge_with_origin
 from recsys.errors import InputError
 from recsys.io import atomic_path, write_atomic

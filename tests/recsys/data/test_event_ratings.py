@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from recsys.data.dataset import Dataset
-from recsys.data.event_ratings import EVENT_SCHEMA, read_served, split_source
+from recsys.data.event_ratings import read_served
+from recsys.data.event_store import EVENT_SCHEMA, split_source
 from recsys.data.gate_slice import gate_mask
 from recsys.data.merged_ratings import merge_served
 from recsys.errors import InputError

@@ -8,12 +8,12 @@ import pytest
 import torch
 
 from recsys.data.ratings import Ratings
-from recsys.evaluation import scorer_kl
 from recsys.models.base import ModelArtifact
 from recsys.models.bias import BiasConfig, BiasTrainer
 from recsys.models.hybrid_vae.config import HybridVaeConfig
 from recsys.models.hybrid_vae.trainer import HybridVaeTrainer
 from recsys.models.registry import family_named
+from recsys.predictions import scorer_kl
 from recsys.release.pack import make_histories
 from tests.small_ratings import training_data
 

@@ -10,7 +10,8 @@ import pytest
 from sqlalchemy import text
 
 from recsys.data import event_rows
-from recsys.data.event_ratings import current_marks, read_served
+from recsys.data.event_ratings import read_served
+from recsys.data.event_store import current_marks
 from recsys.data.ratings import RatingScale
 from serving.domain import Feedback
 from serving.events.event_tables import METADATA
