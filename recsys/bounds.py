@@ -120,11 +120,11 @@ def require_safe(
     if not broken:
         return
     lines = [
-        str(one)
-        if one.field != "batch_size"
-        else f"batch_size {one.value:g} is not {BATCH_SIZE} (the formula's; {SMALL_BATCH_SIZE} only by "
+        str(violation)
+        if violation.field != "batch_size"
+        else f"batch_size {violation.value:g} is not {BATCH_SIZE} (the formula's; {SMALL_BATCH_SIZE} only by "
         "the out-of-memory contingency or for a small GPU)"
-        for one in broken
+        for violation in broken
     ]
     raise InputError(f"{where} is outside the safe bounds: {'; '.join(lines)}; lower what is named")
 

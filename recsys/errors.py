@@ -29,12 +29,12 @@ class InputError(ValueError):
     """What was got, what was expected, what to do: in the message, in that order."""
 
 
-def suggest_names(name: str, known: Iterable[str]) -> str:
+def suggest_names(name: str, choices: Iterable[str]) -> str:
     """ "did you mean x or y?" where something is near, else the whole list."""
-    names = sorted(known)
-    near = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
-    if near:
-        return f"did you mean {' or '.join(near)}?"
+    names = sorted(choices)
+    matches = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
+    if matches:
+        return f"did you mean {' or '.join(matches)}?"
     return f"there are: {', '.join(names)}"
 
 
@@ -45,18 +45,18 @@ def print_anything() -> None:
             stream.reconfigure(errors="backslashreplace")
 
 
-def check_encoding(words: Sequence[str]) -> None:
+def check_encoding(arguments: Sequence[str]) -> None:
     """Refuse arguments and a working folder whose bytes are not text here: a run's files would hold them.
 
     Raises:
         InputError: the first such name, and what to set.
     """
-    for word in (*words, os.getcwd()):
+    for argument in (*arguments, os.getcwd()):
         try:
-            word.encode("utf-8")
+            argument.encode("utf-8")
         except UnicodeEncodeError:
             raise InputError(
-                f"{word!r} is not text in this terminal's encoding ({sys.getfilesystemencoding()}); "
+                f"{argument!r} is not text in this terminal's encoding ({sys.getfilesystemencoding()}); "
                 "set PYTHONUTF8=1, or rename it"
             ) from None
 

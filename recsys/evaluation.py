@@ -62,25 +62,27 @@ def recommend_lists(
         (n, count) item rows, best first, NO_ITEM after the last.
     """
     lists = np.full((len(users), count), NO_ITEM, dtype=np.int32)
-    places = np.arange(len(users))
+    rest = np.arange(len(users))
     if card is not None:
         blockwise = _ranked_alone(recommender, users, rules, histories)
         lists[blockwise] = _lists_by_blocks(recommender, users[blockwise], count, card)
-        places = np.flatnonzero(~blockwise)
-    queries = [query_of(int(user), histories, count=count) for user in users[places]]
-    for place, answer in zip(places, recommender.recommend(queries, rules), strict=True):
+        rest = np.flatnonzero(~blockwise)
+    queries = [query_of(int(user), histories, count=count) for user in users[rest]]
+    for row, answer in zip(rest, recommender.recommend(queries, rules), strict=True):
         items = [recommendation.item for recommendation in answer.recommendations]
-        lists[place, : len(items)] = items
+        lists[row, : len(items)] = items
     return lists
 
 
 def _ranked_alone(recommender: Recommender, users: IntArray, rules: Rules, histories: Histories) -> BoolArray:
     """(n,) whose list is the ranker's own best: no stars, no rules and nobody's fallback come into it."""
     release = recommender.release
-    ruled = rules.hidden is not None or bool(rules.boosts) or rules.diversity > 0
-    alone = not ruled and release.manifest.ranking.weights.rating == 0 and release.ranker.folds_in
-    known = release.histories.ends[users + 1] > release.histories.ends[users]
-    return known & alone & np.array([int(user) not in histories for user in users], dtype=np.bool_)
+    has_rules = rules.hidden is not None or bool(rules.boosts) or rules.diversity > 0
+    ranker_only = not has_rules and release.manifest.ranking.weights.rating == 0 and release.ranker.folds_in
+    has_history = release.histories.ends[users + 1] > release.histories.ends[users]
+    return (
+        has_history & ranker_only & np.array([int(user) not in histories for user in users], dtype=np.bool_)
+    )
 
 
 def _lists_by_blocks(recommender: Recommender, users: IntArray, count: int, card: torch.device) -> Lists:
@@ -132,20 +134,20 @@ def list_intervals(
         most popular tenth of items), ``popular_share_of_ratings`` (the same share of the known ratings, a
         fact without an interval) and ``diversity`` at the first k. What has no value is left out.
     """
-    found: dict[str, ConfidenceInterval] = {}
+    intervals: dict[str, ConfidenceInterval] = {}
     relevant = pair_matrix(ratings)[users]
     for k in at:
         scores = evaluate_lists(lists[:, :k], relevant)
-        found |= {name: _fact(value) for name, value in scores.figures().items()} | scores.intervals()
+        intervals |= {name: _fact(value) for name, value in scores.figures().items()} | scores.intervals()
     first = lists[:, : at[0]]
-    whole = np.asarray(counts).astype(np.int64)
-    found["coverage"] = coverage(first, ratings.item_count)
-    found["novelty"] = novelty(first, whole, ratings.user_count)
-    found["popular_share"] = popular_share(first, whole)
-    found["popular_share_of_ratings"] = _fact(popular_share_of_ratings(whole))
+    item_counts = np.asarray(counts).astype(np.int64)
+    intervals["coverage"] = coverage(first, ratings.item_count)
+    intervals["novelty"] = novelty(first, item_counts, ratings.user_count)
+    intervals["popular_share"] = popular_share(first, item_counts)
+    intervals["popular_share_of_ratings"] = _fact(popular_share_of_ratings(item_counts))
     if genres is not None and genres.shape[1]:
-        found["diversity"] = diversity(first, genres.astype(np.float32))
-    return {name: figure for name, figure in found.items() if math.isfinite(figure.value)}
+        intervals["diversity"] = diversity(first, genres.astype(np.float32))
+    return {name: figure for name, figure in intervals.items() if math.isfinite(figure.value)}
 
 
 def _fact(value: float) -> ConfidenceInterval:
@@ -205,8 +207,8 @@ def evaluate_release(
         card: As ``recommend_lists`` has it.
     """
     release = recommender.release
-    everybody, activity = np.unique(ratings.users, return_counts=True)
-    users = sampled_people(everybody, activity, most=most_people, seed=SAMPLE_SEED)
+    raters, activity = np.unique(ratings.users, return_counts=True)
+    users = sampled_people(raters, activity, most=most_people, seed=SAMPLE_SEED)
     lists = recommend_lists(recommender, users, count=max(at), rules=rules, histories=histories, card=card)
     stars = predict_pairs(release_predictor(recommender, histories), ratings)
     return ReleaseFigures(
@@ -216,5 +218,5 @@ def evaluate_release(
         ),
         people=len(users),
         folded_in=sum(int(user) in histories for user in users),
-        population=len(everybody),
+        population=len(raters),
     )

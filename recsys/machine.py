@@ -47,8 +47,10 @@ def ray_folder(name: str = "ray", environment: Mapping[str, str] = os.environ) -
     Raises:
         InputError: No folder is both writable and short.
     """
-    named = environment.get("RAY_TMPDIR")
-    candidates = [Path(named)] if named else [Path(tempfile.gettempdir()), Path("/tmp"), Path("/var/tmp")]
+    configured = environment.get("RAY_TMPDIR")
+    candidates = (
+        [Path(configured)] if configured else [Path(tempfile.gettempdir()), Path("/tmp"), Path("/var/tmp")]
+    )
     for base in candidates:
         folder = base / f"{name}-{os.getuid()}"
         if len(os.fsencode(folder)) + RAY_SUFFIX > SOCKET_PATH:
@@ -76,8 +78,8 @@ def object_store_folder(size: int, fallback: Path, shared: Path = SHARED_MEMORY)
         state = os.statvfs(shared)
     except OSError:
         return fallback
-    roomy = state.f_bavail * state.f_frsize >= size
-    return None if roomy and os.access(shared, os.W_OK) else fallback
+    fits = state.f_bavail * state.f_frsize >= size
+    return None if fits and os.access(shared, os.W_OK) else fallback
 
 
 def ensure_ray_token(environment: MutableMapping[str, str] = os.environ) -> None:

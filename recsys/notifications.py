@@ -184,9 +184,9 @@ class Notifier:
         of a warning sign once for each trial, a program every time."""
         if event.kind is EventKind.FINISHED:
             return
-        sign = (event.kind, event.trial)
-        repeated = event.kind not in EVENT_STYLES and sign in self._announced
-        self._announced.add(sign)
+        key = (event.kind, event.trial)
+        repeated = event.kind not in EVENT_STYLES and key in self._announced
+        self._announced.add(key)
         message = event_message(event)
         for sender in self._senders:
             if not (repeated and sender.discord):
@@ -204,10 +204,10 @@ class Notifier:
 
     def close(self, deadline_s: float = 5.0) -> int:
         """Wait at most ``deadline_s`` for what is queued, then stop. Returns the number never delivered."""
-        end = time.monotonic() + deadline_s
+        deadline = time.monotonic() + deadline_s
         for sender in self._senders:
             sender.stop()
-        return sum(sender.join(end) for sender in self._senders)
+        return sum(sender.join(deadline) for sender in self._senders)
 
 
 class _Sender:
@@ -242,8 +242,8 @@ class _Sender:
             self._closing = True
             self._changed.notify()
 
-    def join(self, end: float) -> int:
-        self._thread.join(max(0.0, end - time.monotonic()))
+    def join(self, deadline: float) -> int:
+        self._thread.join(max(0.0, deadline - time.monotonic()))
         self._expired.set()
         with self._changed:
             return self._lost + len(self._queue)

@@ -27,9 +27,9 @@ def key_path(events: str) -> Path:
 
 def pseudonym_key(events: str) -> bytes:
     """The key for an event store, made where there is none; one that cannot be kept is this process's."""
-    given = os.environ.get(KEY_VARIABLE, "")
-    if given:
-        return hashlib.blake2b(given.encode(), digest_size=KEY_BYTES).digest()
+    passphrase = os.environ.get(KEY_VARIABLE, "")
+    if passphrase:
+        return hashlib.blake2b(passphrase.encode(), digest_size=KEY_BYTES).digest()
     return _kept_key(key_path(events))
 
 
@@ -39,13 +39,13 @@ def _kept_key(path: Path) -> bytes:
         return _read(path)
     except FileNotFoundError:
         pass
-    made = secrets.token_bytes(KEY_BYTES)
+    key = secrets.token_bytes(KEY_BYTES)
     part = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         file = os.open(part, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
         try:
-            os.write(file, made.hex().encode())
+            os.write(file, key.hex().encode())
         finally:
             os.close(file)
         try:
@@ -56,7 +56,7 @@ def _kept_key(path: Path) -> bytes:
         log.error("the key for names in logs cannot be kept at %s: %s", path, error.strerror)
     finally:
         part.unlink(missing_ok=True)
-    return made
+    return key
 
 
 def _read(path: Path) -> bytes:

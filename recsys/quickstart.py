@@ -122,9 +122,9 @@ class ReleasedModel:
         exclude: Sequence[str] = (),
     ) -> Query:
         scale = self.release.manifest.dataset.scale
-        wrong = [value for value in (ratings or {}).values() if not scale.low <= value <= scale.high]
-        if wrong:
-            raise InputError(f"a rating of {wrong[0]:g}: expected {scale.low:g} to {scale.high:g} stars")
+        invalid = [value for value in (ratings or {}).values() if not scale.low <= value <= scale.high]
+        if invalid:
+            raise InputError(f"a rating of {invalid[0]:g}: expected {scale.low:g} to {scale.high:g} stars")
         history = None
         if ratings:
             values = np.array(list(ratings.values()), dtype=np.float32)
@@ -198,10 +198,10 @@ class TrainedModel:
         users = IdIndex.of(self.dataset.user_ids)
         rows = _rows_of(IdIndex.of(self.dataset.catalogue.ids), [str(item) for item in pairs["item"]])
         stars = np.empty(len(pairs), dtype=np.float32)
-        for user, places in pairs.reset_index(drop=True).groupby("user", sort=False).indices.items():
+        for user, indices in pairs.reset_index(drop=True).groupby("user", sort=False).indices.items():
             row = users.row(str(user))
             state = scorer.fold_in(NOTHING_RATED) if row is None else scorer.known_user(row)
-            stars[places] = scorer.score(state, rows[places])
+            stars[indices] = scorer.score(state, rows[indices])
         return stars.clip(self.artifact.scale.low, self.artifact.scale.high)
 
 

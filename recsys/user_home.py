@@ -21,12 +21,12 @@ def ensure_home(environment: MutableMapping[str, str] = os.environ) -> Path | No
     """
     uid = os.getuid()
     try:
-        known = pwd.getpwuid(uid)
+        account = pwd.getpwuid(uid)
     except KeyError:
-        known = None
+        account = None
         if not any(environment.get(name) for name in ("LOGNAME", "USER", "LNAME", "USERNAME")):
             environment["LOGNAME"] = f"user-{uid}"
-    if environment.get("HOME") or (known is not None and known.pw_dir):
+    if environment.get("HOME") or (account is not None and account.pw_dir):
         return None
     base = Path(tempfile.gettempdir())
     folder = base / f"home-{uid}"

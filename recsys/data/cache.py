@@ -20,10 +20,10 @@ from recsys.errors import InputError
 STALE_SECONDS = 86_400  # a temporary folder this old belongs to nobody
 
 
-def cache_folder(given: Path | None = None) -> Path:
-    """Where the cache lies: ``given``, the environment's, or the platform's place for one."""
-    if given is not None:
-        return given
+def cache_folder(folder: Path | None = None) -> Path:
+    """Where the cache lies: ``folder``, the environment's, or the platform's place for one."""
+    if folder is not None:
+        return folder
     if named := os.environ.get("RECSYS_CACHE"):
         return Path(named).expanduser()
     if sys.platform == "darwin":
@@ -64,11 +64,11 @@ def disk_errors(folder: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        left = ""
+        free_space = ""
         if folder.exists():
-            left = f" ({shutil.disk_usage(folder).free / 1e6:,.0f} MB free there)"
+            free_space = f" ({shutil.disk_usage(folder).free / 1e6:,.0f} MB free there)"
         raise InputError(
-            f"{folder}: cannot write to the cache: {error.strerror or error}{left}; "
+            f"{folder}: cannot write to the cache: {error.strerror or error}{free_space}; "
             "make room, or set RECSYS_CACHE to a folder on another disk"
         ) from None
 

@@ -57,7 +57,7 @@ class ItemTable:
         """The further columns of these items; None where an item has no row."""
         places = [self.places.get(item_id) for item_id in item_ids]
         return {
-            name: [None if place is None else cells[place] for place in places]
+            name: [None if row_index is None else cells[row_index] for row_index in places]
             for name, cells in self.columns.items()
         }
 
@@ -81,14 +81,14 @@ def read_items(path: Path, item_ids: NDArray[np.str_] | None = None) -> ItemTabl
         rows = map(from_dat, lines_of(path))
     else:
         rows, columns = from_columns(text_columns(path), where=str(path), item_ids=item_ids)
-    kept = [(place, row) for place, row in enumerate(rows) if row[0]]
+    kept = [(row_index, row) for row_index, row in enumerate(rows) if row[0]]
     ids = plain_ids([row[0] for _, row in kept])
     if item_ids is not None and not set(ids) & set(item_ids.tolist()):
         ids = [row[0].strip() for _, row in kept]
     return ItemTable(
         rows={item_id: (item_id, *row[1:]) for item_id, (_, row) in zip(ids, kept, strict=True)},
         columns=columns,
-        places={item_id: place for item_id, (place, _) in zip(ids, kept, strict=True)},
+        places={item_id: row_index for item_id, (row_index, _) in zip(ids, kept, strict=True)},
     )
 
 

@@ -99,10 +99,10 @@ def clean(
     warnings: list[str] = []
     if not scale_given and len(values):
         distinct, counts = raw.distinct if values is raw.values else np.unique(values, return_counts=True)
-        known = np.ones(len(distinct), np.bool_)
+        in_scale = np.ones(len(distinct), np.bool_)
         if scale is not None:
-            known = (distinct >= scale.low) & (distinct <= scale.high)
-        warnings += value_warnings((distinct[known], counts[known]))
+            in_scale = (distinct >= scale.low) & (distinct <= scale.high)
+        warnings += value_warnings((distinct[in_scale], counts[in_scale]))
     if scale is None:
         scale = observed_scale(raw, values)
     outside = (raw.values < scale.low) | (raw.values > scale.high)

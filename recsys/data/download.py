@@ -42,10 +42,10 @@ def download_release(name: str, folder: Path, *, base_url: str, progress: Progre
     published = published_md5(f"{url}.md5")
     with atomic_folder(folder) as work:
         archive = work / "archive.zip"
-        found = stream(url, archive, progress=progress)
-        if found != published:
+        match = stream(url, archive, progress=progress)
+        if match != published:
             raise InputError(
-                f"{url}: wrong checksum: md5 is {found}, GroupLens publishes {published}; the download was "
+                f"{url}: wrong checksum: md5 is {match}, GroupLens publishes {published}; the download was "
                 "changed or damaged on its way; nothing of it is kept, try again"
             )
         unpack(archive, work, name=url)
@@ -58,10 +58,10 @@ def published_md5(url: str) -> str:
     answer = in_time(lambda: requests.get(url, timeout=TIMEOUTS), seconds=FIRST_ANSWER_SECONDS, url=url)
     if answer.status_code != 200:
         raise Unreachable(f"{url} answers {answer.status_code}")
-    found = re.search(r"\b[0-9a-fA-F]{32}\b", answer.text)
-    if found is None:
+    match = re.search(r"\b[0-9a-fA-F]{32}\b", answer.text)
+    if match is None:
         raise Unreachable(f"{url} holds no md5 but {answer.text[:60]!r}")
-    return found[0].lower()
+    return match[0].lower()
 
 
 def in_time(call: Callable[[], Answer], *, seconds: float, url: str) -> Answer:

@@ -136,22 +136,22 @@ def read_served(
         testers = _testers(connection)
         catalogue = read_served_items(connection, until=marks.items)
     erased_at = np.array([_erased_at(name, erased, key) for name in rows.user_names] or [0.0])
-    unusable = {
+    exclusions = {
         "anonymous session": _of_users(rows, lambda name: not name or name.startswith(ANONYMOUS)),
         "no item": ~np.array([bool(name) for name in rows.item_names] or [False])[rows.items],
         "time in the future": rows.times > latest,
         "tester": _of_users(rows, testers.__contains__),
         "erased person": rows.times <= erased_at[rows.users],
     }
-    worth = np.array([weights.get(kind, 0.0) for kind in rows.kind_names] or [0.0], dtype=np.float32)
-    rated = np.array([kind == "rating" for kind in rows.kind_names] or [False])[rows.kinds]
+    kind_weights = np.array([weights.get(kind, 0.0) for kind in rows.kind_names] or [0.0], dtype=np.float32)
+    is_rating = np.array([kind == "rating" for kind in rows.kind_names] or [False])[rows.kinds]
     outside = {"outside the scale": ~((rows.values >= scale.low) & (rows.values <= scale.high))}
-    first = {name: unusable.pop(name) for name in ("anonymous session", "no item")}
-    ratings, left_out = _usable(rated, first | outside | unusable)
-    positives, unused = _usable(~rated, first | unusable)
+    first = {name: exclusions.pop(name) for name in ("anonymous session", "no item")}
+    ratings, left_out = _usable(is_rating, first | outside | exclusions)
+    positives, unused = _usable(~is_rating, first | exclusions)
     return ServedRatings(
         ratings=ServedPairs.of(rows, ratings, rows.values[ratings]),
-        positives=ServedPairs.of(rows, positives, worth[rows.kinds[positives]]),
+        positives=ServedPairs.of(rows, positives, kind_weights[rows.kinds[positives]]),
         catalogue=catalogue,
         watermark=rows.last,
         left_out=left_out,
@@ -161,30 +161,32 @@ def read_served(
     )
 
 
-def _usable(wanted: BoolArray, unusable: Mapping[str, BoolArray]) -> tuple[NDArray[np.int64], dict[str, int]]:
-    """Rows that are ``wanted`` and not ``unusable``, and the others counted by their first reason."""
+def _usable(
+    candidates: BoolArray, exclusions: Mapping[str, BoolArray]
+) -> tuple[NDArray[np.int64], dict[str, int]]:
+    """Rows that are ``candidates`` and not ``exclusions``, and the others counted by their first reason."""
     left_out: dict[str, int] = {}
-    kept = wanted.copy()
-    for reason, rows in unusable.items():
-        count = int((kept & rows).sum())
+    usable = candidates.copy()
+    for reason, rows in exclusions.items():
+        count = int((usable & rows).sum())
         if count:
             left_out[reason] = count
-        kept &= ~rows
-    return np.flatnonzero(kept), left_out
+        usable &= ~rows
+    return np.flatnonzero(usable), left_out
 
 
-def _of_users(rows: EventRows, holds: Callable[[str], bool]) -> BoolArray:
-    """(n,) whether ``holds`` is true of the row's person."""
-    return np.array([holds(name) for name in rows.user_names] or [False])[rows.users]
+def _of_users(rows: EventRows, predicate: Callable[[str], bool]) -> BoolArray:
+    """(n,) whether ``predicate`` is true of the row's person."""
+    return np.array([predicate(name) for name in rows.user_names] or [False])[rows.users]
 
 
 def _renamed(names: list[str], codes: NDArray[np.int32]) -> tuple[list[str], NDArray[np.int32]]:
     """The names that ``codes`` (n,) use, in the order in which they come, and their codes among those."""
-    used, first, places = np.unique(codes, return_index=True, return_inverse=True)
+    used, first, inverse = np.unique(codes, return_index=True, return_inverse=True)
     order = np.argsort(first)
     rank = np.empty(len(used), dtype=np.int32)
     rank[order] = np.arange(len(used))
-    return [names[code] for code in used[order].tolist()], rank[places.reshape(-1)]
+    return [names[code] for code in used[order].tolist()], rank[inverse.reshape(-1)]
 
 
 def _has_propensities(connection: Connection) -> bool:
@@ -204,8 +206,8 @@ def _event_weights(connection: Connection) -> dict[str, float]:
     measured |= {name: state["metrics"] for name, state in newest.items() if state.get("metrics")}
     for metrics in measured.values():
         primary = metrics.get(metrics.get("primary", ""))
-        counted = metrics.values() if primary is None else [primary]
-        rules += [rule["events"] for rule in counted if isinstance(rule, dict)]
+        metric_rules = metrics.values() if primary is None else [primary]
+        rules += [rule["events"] for rule in metric_rules if isinstance(rule, dict)]
     weights: dict[str, float] = {}
     for events in rules:
         largest = max((float(rule["weight"]) for rule in events.values()), default=1.0)
@@ -230,10 +232,10 @@ def _erasures(connection: Connection, url: str) -> tuple[dict[str, float], bytes
     rows = connection.execute(
         text("SELECT subject, at, data FROM journal WHERE kind = 'erasure' ORDER BY at")
     )
-    known = [Erasure(subject, float(at), json.loads(data).get("key", "")) for subject, at, data in rows]
+    stored = [Erasure(subject, float(at), json.loads(data).get("key", "")) for subject, at, data in rows]
     erased: dict[str, float] = {}
     key = b""
-    for erasure in (*known, *read_ledger(url)):
+    for erasure in (*stored, *read_ledger(url)):
         key = key or pseudonym_key(url)
         if erasure.key not in ("", fingerprint(key)):
             raise InputError(

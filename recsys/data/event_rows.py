@@ -117,8 +117,8 @@ class _Chunk:
 def _add(parts: list[dict[str, NDArray[Any]]], names: tuple[dict[str, int], ...], chunk: _Chunk) -> int:
     """Joins a chunk to those before; gives its last row."""
     columns = dict(chunk.columns)
-    for column, known, own in zip(("users", "items", "kinds"), names, chunk.names, strict=True):
-        codes = [known.setdefault(name, len(known)) for name in own]
+    for column, codes_of, chunk_names in zip(("users", "items", "kinds"), names, chunk.names, strict=True):
+        codes = [codes_of.setdefault(name, len(codes_of)) for name in chunk_names]
         columns[column] = np.array(codes, dtype=COLUMNS[column])[columns[column]]
     parts.append(columns)
     return chunk.last
@@ -130,12 +130,12 @@ def _chunks(
     driver: Any = connection.connection
     postgres = connection.dialect.name == "postgresql"
     cursor = driver.cursor(name="events") if postgres else driver.cursor()
-    marks = ", ".join(["%s" if postgres else "?"] * len(kinds))
+    placeholders = ", ".join(["%s" if postgres else "?"] * len(kinds))
     query = QUERY.format(
         after=after,
         until=until,
         propensities="e.propensities" if has_propensities else "NULL",
-        kinds=f"f.kind IN ({marks}) AND (f.kind <> 'rating' OR f.value IS NOT NULL)",
+        kinds=f"f.kind IN ({placeholders}) AND (f.kind <> 'rating' OR f.value IS NOT NULL)",
     )
     try:
         if postgres:
@@ -173,39 +173,39 @@ def _propensity(item: str | None, listed: str | None, logged: str | None) -> flo
     """With which the item stood in the list; NaN where it did not, 1 where nothing was logged."""
     if not item or listed is None:
         return np.nan
-    place = _place(item, listed)
-    if place is None:
+    index = _place(item, listed)
+    if index is None:
         return np.nan
-    return float(logged[1:-1].split(",")[place]) if logged else 1.0
+    return float(logged[1:-1].split(",")[index]) if logged else 1.0
 
 
 def _place(item: str, listed: str) -> int | None:
     """Of an id in a list written as JSON, found in the text: parsing would cost more than all the rest."""
     if "\\" in listed:  # escaped
-        held = json.loads(listed)
-        return held.index(item) if item in held else None
+        ids = json.loads(listed)
+        return ids.index(item) if item in ids else None
     quoted = f'"{item}"'
-    found = listed.find(quoted)
-    while found >= 0:
-        quotes = listed.count('"', 0, found)
+    start = listed.find(quoted)
+    while start >= 0:
+        quotes = listed.count('"', 0, start)
         if quotes % 2 == 0:  # else it stands between two ids
             return quotes // 2
-        found = listed.find(quoted, found + 1)
+        start = listed.find(quoted, start + 1)
     return None
 
 
 def _write_chunk(path: Path, chunk: _Chunk) -> None:
     texts = {
-        f"names_{place}": np.frombuffer(json.dumps(part).encode(), dtype=np.uint8)
-        for place, part in enumerate(chunk.names)
+        f"names_{index}": np.frombuffer(json.dumps(part).encode(), dtype=np.uint8)
+        for index, part in enumerate(chunk.names)
     }
     with atomic_path(path, private=True) as temporary, temporary.open("wb") as file:
         np.savez(file, allow_pickle=False, **chunk.columns, **texts, last=np.array(chunk.last))
 
 
 def _read_chunk(path: Path) -> _Chunk:
-    with np.load(path, allow_pickle=False) as kept:
-        arrays: Mapping[str, NDArray[Any]] = {name: kept[name] for name in kept.files}
-    users, items, kinds = (json.loads(arrays[f"names_{place}"].tobytes()) for place in range(3))
+    with np.load(path, allow_pickle=False) as file:
+        arrays: Mapping[str, NDArray[Any]] = {name: file[name] for name in file.files}
+    users, items, kinds = (json.loads(arrays[f"names_{index}"].tobytes()) for index in range(3))
     columns = {name: arrays[name] for name in COLUMNS}
     return _Chunk((users, items, kinds), columns, int(arrays["last"]))

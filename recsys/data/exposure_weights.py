@@ -32,11 +32,13 @@ def weights_lineage(weights: FloatArray, propensities: FloatArray) -> JsonObject
     """How many ratings are weighed, by what at most, how many weights were clipped, and how many ratings of
     one weight would be worth as much (``effective``: Kish's effective sample size)."""
     exposed = ~np.isnan(propensities)
-    own = weights[exposed].astype(np.float64)
+    exposed_weights = weights[exposed].astype(np.float64)
     return {
         "weighed": int(exposed.sum()),
         "clip": CLIP,
         "clipped": int((propensities[exposed] < 1 / CLIP).sum()),
-        "largest": float(own.max()) if len(own) else None,
-        "effective": float(own.sum() ** 2 / np.square(own).sum()) if len(own) else 0.0,
+        "largest": float(exposed_weights.max()) if len(exposed_weights) else None,
+        "effective": float(exposed_weights.sum() ** 2 / np.square(exposed_weights).sum())
+        if len(exposed_weights)
+        else 0.0,
     }

@@ -84,9 +84,9 @@ class FeatureEncoding:
         blocks: list[NDArray[np.float32]] = []
         notes: list[str] = []
         for column in self.columns:
-            whole = column.kind == "vector" and column.name in table and column.parts[0] not in table
+            one_column = column.kind == "vector" and column.name in table and column.parts[0] not in table
             parts = (
-                (column.name,) if whole else column.parts
+                (column.name,) if one_column else column.parts
             )  # a vector of several columns may come as a list
             cells = [list(table.get(part, ())) or [None] * rows for part in parts]
             block, missing, unknown = _encoded(column, cells, rows, where)
@@ -150,10 +150,10 @@ def _grouped(table: Cells) -> dict[str, tuple[str, ...]]:
             stems.setdefault(match[1], {})[int(match[2])] = name
     groups: dict[str, tuple[str, ...]] = {}
     for stem, members in stems.items():
-        places = sorted(members)
-        whole = len(places) > 1 and places == list(range(places[0], places[0] + len(places)))
-        parts = tuple(members[place] for place in places)
-        if whole and places[0] in (0, 1) and all(is_numeric(table[part]) for part in parts):
+        indices = sorted(members)
+        contiguous = len(indices) > 1 and indices == list(range(indices[0], indices[0] + len(indices)))
+        parts = tuple(members[index] for index in indices)
+        if contiguous and indices[0] in (0, 1) and all(is_numeric(table[part]) for part in parts):
             groups[stem.rstrip("_.- ") or stem] = parts
     joined = {part for parts in groups.values() for part in parts}
     return {name: (name,) for name in table if name not in joined} | groups
@@ -234,12 +234,12 @@ def _encoded(
     """(rows, width), the number of missing values, and names that have no feature."""
     if column.kind == "vector":
         values = [cell_value(cell) for cell in cells[0]] if len(cells) == 1 else _joined(cells)
-        matrix, gone = _vectors(column.name, values, column.width, where)
+        matrix, missing_rows = _vectors(column.name, values, column.width, where)
         centred = (matrix - np.array(column.mean)) / column.scale
-        centred[gone] = 0
+        centred[missing_rows] = 0
         lengths = np.linalg.norm(centred, axis=1, keepdims=True)
         centred *= np.minimum(1, LARGEST * VECTOR_SIZE / np.maximum(lengths, 1e-9))
-        return centred.astype(np.float32), len(gone), set()
+        return centred.astype(np.float32), len(missing_rows), set()
     values = [cell_value(cell) for cell in cells[0]]
     missing = sum(value is None for value in values)
     block = np.zeros((rows, column.width), dtype=np.float32)
@@ -250,12 +250,12 @@ def _encoded(
                     raise InputError(f"{where}, row {row + 1}: {column.name} is {value!r}, expected a number")
                 block[row, 0] = np.clip((value - column.mean[0]) / column.scale, -LARGEST, LARGEST)
         return block, missing, set()
-    places = {label: place for place, label in enumerate(column.names)}
+    indices = {label: index for index, label in enumerate(column.names)}
     unknown: set[str] = set()
     for row, value in enumerate(values):
         for label in [] if value is None else _names(value):
-            if label in places:
-                block[row, places[label]] = 1
+            if label in indices:
+                block[row, indices[label]] = 1
             else:
                 unknown.add(label)
     return block, missing, unknown

@@ -33,10 +33,8 @@ def gate_mask(dataset: Dataset) -> BoolArray:
 
 def hash_ids(ids: NDArray[np.str_], *, kind: str) -> NDArray[np.uint64]:
     """(k,) a hash of each id; ``kind`` keeps user 5 and item 5 apart."""
-    person = kind.encode()
-    digests = b"".join(
-        hashlib.blake2b(i.encode(), digest_size=8, person=person).digest() for i in ids.tolist()
-    )
+    key = kind.encode()
+    digests = b"".join(hashlib.blake2b(i.encode(), digest_size=8, person=key).digest() for i in ids.tolist())
     return np.frombuffer(digests, dtype="<u8").astype(np.uint64)
 
 

@@ -53,10 +53,10 @@ class ItemEncoder:
         Raises:
             InputError: A value that is not of its column's kind.
         """
-        places = {name: place for place, name in enumerate(self.genres)}
-        known = np.zeros((len(titles), len(places)), dtype=np.float32)
+        columns = {name: column for column, name in enumerate(self.genres)}
+        known = np.zeros((len(titles), len(columns)), dtype=np.float32)
         for row, names in enumerate(genres):
-            known[row, [places[name] for name in names if name in places]] = 1
+            known[row, [columns[name] for name in names if name in columns]] = 1
         blocks = [known]
         if self.mean_year is not None:
             years = np.array([release_year(title) for title in titles], dtype=np.float64)
@@ -77,5 +77,5 @@ def fit_item_encoder(
 
 def release_year(title: str) -> float:
     """The last year in brackets, as in "Se7en (1995)"; NaN where there is none."""
-    found = YEAR.findall(title)
-    return float(found[-1]) if found else float("nan")
+    years = YEAR.findall(title)
+    return float(years[-1]) if years else float("nan")

@@ -245,17 +245,19 @@ def with_titles(
     quality: Quality, path: Path, item_ids: NDArray[np.str_], rows: dict[str, ItemRow], *, required: bool
 ) -> Quality:
     """How many rated items have a title in ``rows``; ``InputError`` where a table asked for knows none."""
-    known = [item_id for item_id in item_ids.tolist() if item_id in rows]
-    titled = sum(bool(rows[item_id][1].strip()) for item_id in known)
+    matched = [item_id for item_id in item_ids.tolist() if item_id in rows]
+    titled = sum(bool(rows[item_id][1].strip()) for item_id in matched)
     note = f"{path.name}: titles for {titled:,} of {len(item_ids):,} items"
-    if not known and required:
+    if not matched and required:
         there, rated = ", ".join(list(rows)[:3]), ", ".join(item_ids[:3].tolist())
         raise InputError(
             f"{path}: titles for 0 of {len(item_ids):,} items: no column of it holds the rated items' ids; "
             f"its ids are {there or 'none'}, those of the ratings {rated}; "
             "correct the table, or add --items-optional to go on without titles"
         )
-    if known and not titled:
-        note += f": it knows {len(known):,} of them, and has no column called title or name, or an empty one"
+    if matched and not titled:
+        note += (
+            f": it knows {len(matched):,} of them, and has no column called title or name, or an empty one"
+        )
     notes = quality.notes if titled == len(item_ids) else (*quality.notes, note)
     return replace(quality, titles=(titled, len(item_ids)), notes=notes)

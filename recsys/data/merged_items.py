@@ -30,8 +30,8 @@ class MergedItems:
 
 def unrated_additions(item_ids: NDArray[np.str_], served: Mapping[str, JsonObject]) -> list[str]:
     """Ids of ``served`` that are not among ``item_ids`` and not hidden."""
-    known = set(item_ids.tolist())
-    return [name for name, item in served.items() if name not in known and not item["hidden"]]
+    known_names = set(item_ids.tolist())
+    return [name for name, item in served.items() if name not in known_names and not item["hidden"]]
 
 
 def merge_items(base: Dataset, item_ids: NDArray[np.str_], served: Mapping[str, JsonObject]) -> MergedItems:
@@ -50,9 +50,9 @@ def merge_items(base: Dataset, item_ids: NDArray[np.str_], served: Mapping[str, 
     catalogue = Catalogue(ids=item_ids, titles=titles, genres=genres)
     if base.item_encoder is None or (base.item_features is None and base.item_encoder.width):
         return MergedItems(catalogue, padded(base.item_features, new), None, 0)
-    given = {row: item["features"] for row, item in changed.items() if item["features"]}
+    changes = {row: item["features"] for row, item in changed.items() if item["features"]}
     before = base.item_encoder.further
-    added = _new_columns(before, given, len(item_ids))
+    added = _new_columns(before, changes, len(item_ids))
     encoder = fit_item_encoder(titles, genres, FeatureEncoding((*before.columns, *added)))
     features, _ = encoder.encode(titles, genres, {}, where=WHERE)
     start = features.shape[1] - encoder.further.width
@@ -60,7 +60,7 @@ def merge_items(base: Dataset, item_ids: NDArray[np.str_], served: Mapping[str, 
         features[: len(old), start : start + before.width] = base.item_features[:, -before.width :]
     misfits = 0
     for column in encoder.further.columns:
-        misfits += _fill(features[:, start : start + column.width], column, given)
+        misfits += _fill(features[:, start : start + column.width], column, changes)
         start += column.width
     return MergedItems(catalogue, features if encoder.width else None, encoder, misfits)
 
@@ -73,14 +73,14 @@ def padded(features: NDArray[np.float32] | None, rows: int) -> NDArray[np.float3
 
 
 def _new_columns(
-    before: FeatureEncoding, given: Mapping[int, JsonObject], rows: int
+    before: FeatureEncoding, changes: Mapping[int, JsonObject], rows: int
 ) -> Sequence[FeatureColumn]:
     """Encodings of features that no column of the base holds."""
-    known = {name for column in before.columns for name in (column.name, *column.parts)}
-    names = dict.fromkeys(name for item in given.values() for name in item if name not in known)
+    known_names = {name for column in before.columns for name in (column.name, *column.parts)}
+    names = dict.fromkeys(name for item in changes.values() for name in item if name not in known_names)
     columns: list[FeatureColumn] = []
     for name in names:
-        cells: Cells = {name: [given.get(row, {}).get(name) for row in range(rows)]}
+        cells: Cells = {name: [changes.get(row, {}).get(name) for row in range(rows)]}
         try:
             columns += fit_encoding(cells, where=WHERE).columns
         except InputError:  # vectors of several widths: no feature
@@ -88,11 +88,11 @@ def _new_columns(
     return columns
 
 
-def _fill(block: NDArray[np.float32], column: FeatureColumn, given: Mapping[int, JsonObject]) -> int:
+def _fill(block: NDArray[np.float32], column: FeatureColumn, changes: Mapping[int, JsonObject]) -> int:
     """Sets the rows of ``block`` that name ``column``; gives the number of values of another kind."""
     encoding, misfits = FeatureEncoding((column,)), 0
     names = {column.name, *column.parts}
-    for row, item in given.items():
+    for row, item in changes.items():
         cells = {name: [value] for name, value in item.items() if name in names}
         if cells:
             try:

@@ -151,8 +151,8 @@ def _positives(
 ) -> Ratings:
     """The largest weight of each pair that nobody rated, as stars: 1 is the highest rating, 0 the lowest."""
     pairs = users[positives.users].astype(np.int64) * rated.item_count + items[positives.items]
-    known = rated.users.astype(np.int64) * rated.item_count + rated.items
-    rows = np.flatnonzero(~np.isin(pairs, known))
+    rated_keys = rated.users.astype(np.int64) * rated.item_count + rated.items
+    rows = np.flatnonzero(~np.isin(pairs, rated_keys))
     rows = rows[np.lexsort((positives.times[rows], positives.values[rows], pairs[rows]))]
     last = np.ones(len(rows), np.bool_)
     last[:-1] = pairs[rows[1:]] != pairs[rows[:-1]]
@@ -169,9 +169,9 @@ def _positives(
 
 def _require_same_ids(base: Dataset, served: ServedRatings) -> None:
     """InputError where the events name many items and none of them is known to ``base`` or was added."""
-    known = {*base.catalogue.ids.tolist(), *served.catalogue.items}
+    rated_keys = {*base.catalogue.ids.tolist(), *served.catalogue.items}
     named = {*served.ratings.item_names, *served.positives.item_names}
-    if len(named) >= LEAST_ITEMS and not named & known:
+    if len(named) >= LEAST_ITEMS and not named & rated_keys:
         some = ", ".join(map(repr, sorted(named)[:3]))
         raise InputError(
             f"none of the {len(named):,} items of the events ({some}, ...) is an item of the run's data "

@@ -41,8 +41,8 @@ def fetch_ml_100k(folder: Path) -> str:
     with atomic_folder(folder) as work:
         (work / "u.data").write_bytes(checked_ratings(tables["inter"]))
         (work / "movies.csv").write_text(movies_csv(tables["item"]), encoding="utf-8")
-        people = [line.replace("\t", "|") for line in tables["user"].strip().split("\n")[1:]]
-        (work / "u.user").write_text("\n".join(people) + "\n", encoding="utf-8")
+        user_lines = [line.replace("\t", "|") for line in tables["user"].strip().split("\n")[1:]]
+        (work / "u.user").write_text("\n".join(user_lines) + "\n", encoding="utf-8")
         (work / "origin.txt").write_text(origin + "\n")
     return origin
 
@@ -78,10 +78,10 @@ def checked_ratings(inter: str) -> bytes:
     """The bytes of u.data: the table without its header line."""
     rows = inter.partition("\n")[2].rstrip("\n") + "\n"
     data = rows.replace("\r\n", "\n").encode()
-    found = hashlib.sha256(data).hexdigest()
-    if found != U_DATA_SHA256:
+    digest = hashlib.sha256(data).hexdigest()
+    if digest != U_DATA_SHA256:
         raise InputError(
-            f"{REQUIREMENT}: its rows are not those of u.data (sha256 {found}, expected {U_DATA_SHA256}); "
+            f"{REQUIREMENT}: its rows are not those of u.data (sha256 {digest}, expected {U_DATA_SHA256}); "
             "give a folder with ml-100k as --data"
         )
     return data

@@ -119,8 +119,8 @@ def mark_temporal(dataset: Dataset, labels: Labels, plan: Protocol, random: np.r
 def mark_per_user(dataset: Dataset, labels: Labels, plan: Protocol, random: np.random.Generator) -> None:
     users = dataset.ratings.users
     order = shuffled_by_user(users, random)
-    place, counts = positions(users, order)
-    mark(labels, order[place < np.rint(PER_USER_TEST_SHARE * counts)], "test")
+    position, counts = positions(users, order)
+    mark(labels, order[position < np.rint(PER_USER_TEST_SHARE * counts)], "test")
     draw_valid(labels, plan, random)
 
 
@@ -139,8 +139,8 @@ def mark_strong(dataset: Dataset, labels: Labels, plan: Protocol, random: np.ran
     held_out[random.permutation(able)[:wanted]] = True
     order = shuffled_by_user(users, random)
     order = order[(labels[order] == 0) & held_out[users[order]]]
-    place, counts = positions(users, order)
-    test = place < np.maximum(np.rint(STRONG_TEST_SHARE * counts), 1)
+    position, counts = positions(users, order)
+    test = position < np.maximum(np.rint(STRONG_TEST_SHARE * counts), 1)
     mark(labels, order[test], "test")
     mark(labels, order[~test], "fold_in")
     draw_valid(labels, plan, random)
@@ -154,10 +154,10 @@ def mark_leave_last(dataset: Dataset, labels: Labels, plan: Protocol, random: np
     order = order[labels[order] == 0]
     if not len(order):
         return
-    place, counts = positions(users, order)
+    position, counts = positions(users, order)
     long = counts >= 3
-    mark(labels, order[long & (place == counts - 1)], "test")
-    mark(labels, order[long & (place == counts - 2)], "valid")
+    mark(labels, order[long & (position == counts - 1)], "test")
+    mark(labels, order[long & (position == counts - 2)], "valid")
 
 
 def mark_fold(dataset: Dataset, labels: Labels, plan: Protocol, random: np.random.Generator) -> None:
@@ -168,9 +168,9 @@ def mark_fold(dataset: Dataset, labels: Labels, plan: Protocol, random: np.rando
         )
     if plan.part in ("ua", "ub"):
         order = np.argsort(dataset.ratings.users, kind="stable")
-        place, _ = positions(dataset.ratings.users, order)
+        position, _ = positions(dataset.ratings.users, order)
         start = 0 if plan.part == "ua" else 10
-        mark(labels, order[(place >= start) & (place < start + 10)], "test")
+        mark(labels, order[(position >= start) & (position < start + 10)], "test")
     else:
         start = (int(plan.part[1]) - 1) * FOLD_ROWS
         mark(labels, np.arange(start, start + FOLD_ROWS), "test")

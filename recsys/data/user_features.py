@@ -43,11 +43,11 @@ def read_users(path: Path) -> dict[str, UserRow]:
     return {row[0]: (int(row[age_at]), row[gender_at], row[3]) for row in rows}
 
 
-def user_features(user_ids: NDArray[np.str_], people: dict[str, UserRow]) -> NDArray[np.float32] | None:
+def user_features(user_ids: NDArray[np.str_], rows_by_user: dict[str, UserRow]) -> NDArray[np.float32] | None:
     """(users, columns) float32 one-hot: 7 age brackets, genders, occupations; a row of zeros for a user
     who is not described. None where nobody is."""
-    rows = [people.get(user) for user in user_ids.tolist()]
-    known = np.array([at for at, row in enumerate(rows) if row is not None], dtype=np.int64)
+    rows = [rows_by_user.get(user) for user in user_ids.tolist()]
+    known = np.array([index for index, row in enumerate(rows) if row is not None], dtype=np.int64)
     if len(known) == 0:
         return None
     people_known = [row for row in rows if row is not None]
@@ -63,10 +63,10 @@ def user_features(user_ids: NDArray[np.str_], people: dict[str, UserRow]) -> NDA
     return features
 
 
-def movielens_groups(user_ids: NDArray[np.str_], people: dict[str, UserRow]) -> UserGroups | None:
+def movielens_groups(user_ids: NDArray[np.str_], rows_by_user: dict[str, UserRow]) -> UserGroups | None:
     """Users by age, gender and occupation. None where nobody is described."""
-    known = [at for at, user in enumerate(user_ids.tolist()) if user in people]
-    described = [people[user] for user in user_ids[known].tolist()]
+    known = [index for index, user in enumerate(user_ids.tolist()) if user in rows_by_user]
+    described = [rows_by_user[user] for user in user_ids[known].tolist()]
     cells: dict[str, list[object]] = {
         "age": [row[0] for row in described],
         "gender": [row[1] for row in described],
@@ -93,23 +93,25 @@ def read_user_table(
     table: Table = read_table(path).to_pydict() if suffix_of(path) == ".parquet" else text_columns(path)
     key = key_column(table, user_ids, where=where, role="user")
     ids = plain_ids([id_text(cell) for cell in table[key]])
-    places = {user_id: place for place, user_id in enumerate(ids) if user_id}
-    known = [places.get(user_id) for user_id in user_ids.tolist()]
-    found = [place for place in known if place is not None]
-    if not found:
+    rows_by_id = {user_id: row_in_table for row_in_table, user_id in enumerate(ids) if user_id}
+    known = [rows_by_id.get(user_id) for user_id in user_ids.tolist()]
+    matched = [row_in_table for row_in_table in known if row_in_table is not None]
+    if not matched:
         raise InputError(
             f"{path}: it knows 0 of {len(user_ids):,} people who rated: no column of it holds their ids; "
             f"its ids are {', '.join(ids[:3]) or 'none'}, those of the ratings "
             f"{', '.join(user_ids[:3].tolist())}"
         )
     cells = {name: column for name, column in table.items() if name != key}
-    described = {name: [column[place] for place in found] for name, column in cells.items()}
+    described = {name: [column[row_in_table] for row_in_table in matched] for name, column in cells.items()}
     encoding = fit_encoding(described, where=where)
     features = np.zeros((len(user_ids), encoding.width), dtype=np.float32)
-    rows = np.array([row for row, place in enumerate(known) if place is not None], dtype=np.int64)
-    features[rows], notes = encoding.encode(described, len(found), where=where)
+    rows = np.array(
+        [row for row, row_in_table in enumerate(known) if row_in_table is not None], dtype=np.int64
+    )
+    features[rows], notes = encoding.encode(described, len(matched), where=where)
     notes = [*encoding.notes, *notes]
-    if len(found) < len(user_ids):
-        notes.insert(0, f"{path.name}: it knows {len(found):,} of {len(user_ids):,} people")
+    if len(matched) < len(user_ids):
+        notes.insert(0, f"{path.name}: it knows {len(matched):,} of {len(user_ids):,} people")
     groups = group_users(described, rows, len(user_ids))
     return features if encoding.width else None, groups, tuple(notes)

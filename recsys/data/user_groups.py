@@ -80,10 +80,10 @@ def _grouped(values: Sequence[object]) -> tuple[tuple[str, ...], list[int]] | No
     if len(counts) < 2 or max(counts.values()) == 1:
         return None
     common = [text for text, _ in sorted(counts.items(), key=lambda pair: (-pair[1], pair[0]))]
-    kept = common if len(common) <= MAX_GROUPS else common[: MAX_GROUPS - 1]
-    groups = (*sorted(kept), *([] if len(kept) == len(common) else [OTHER]))
-    places = {text: groups.index(text) if text in kept else len(groups) - 1 for text in common}
-    return groups, [-1 if text is None else places[text] for text in texts]
+    shown_groups = common if len(common) <= MAX_GROUPS else common[: MAX_GROUPS - 1]
+    groups = (*sorted(shown_groups), *([] if len(shown_groups) == len(common) else [OTHER]))
+    codes = {text: groups.index(text) if text in shown_groups else len(groups) - 1 for text in common}
+    return groups, [-1 if text is None else codes[text] for text in texts]
 
 
 def _text(value: object) -> str:

@@ -128,7 +128,7 @@ def pick(
     cumulative: NDArray[np.float64], count: int, flat: float, random: np.random.Generator
 ) -> NDArray[np.int64]:
     """(count,) items by popularity, a share ``flat`` of them by chance alone."""
-    found = np.searchsorted(cumulative, random.random(count) * cumulative[-1], side="right")
+    indices = np.searchsorted(cumulative, random.random(count) * cumulative[-1], side="right")
     anyone = random.integers(len(cumulative), size=count)
-    chosen: NDArray[np.int64] = np.where(random.random(count) < flat, anyone, found)
+    chosen: NDArray[np.int64] = np.where(random.random(count) < flat, anyone, indices)
     return chosen

@@ -113,12 +113,12 @@ def make_world(
     archetypes = random.integers(ARCHETYPES, size=users)
     then, aside = normal(random, ARCHETYPES, FACTORS), normal(random, ARCHETYPES, FACTORS)
     now = np.float32(np.cos(drift)) * then + np.float32(np.sin(drift)) * aside
-    own = normal(random, users, FACTORS)
+    individual = normal(random, users, FACTORS)
     world = World(
         archetypes_then=then,
         archetypes_now=now,
-        users_then=own_mixed(then[archetypes], own),
-        users_now=own_mixed(now[archetypes], own),
+        users_then=own_mixed(then[archetypes], individual),
+        users_now=own_mixed(now[archetypes], individual),
         item_tastes=item_tastes,
         user_bias=normal(random, users) * np.float32(USER_SPREAD),
         item_bias=normal(random, items) * np.float32(ITEM_SPREAD),
@@ -169,8 +169,8 @@ def draw_genres(items: int, random: np.random.Generator) -> NDArray[np.bool_]:
     return ranks < random.integers(1, 4, size=(items, 1))
 
 
-def own_mixed(shared: Matrix, own: Matrix) -> Matrix:
-    mixed: Matrix = np.float32(np.sqrt(1 - OWN_SHARE)) * shared + np.float32(np.sqrt(OWN_SHARE)) * own
+def own_mixed(shared: Matrix, individual: Matrix) -> Matrix:
+    mixed: Matrix = np.float32(np.sqrt(1 - OWN_SHARE)) * shared + np.float32(np.sqrt(OWN_SHARE)) * individual
     return mixed
 
 

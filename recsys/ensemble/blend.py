@@ -103,9 +103,9 @@ def fit_blend(
     parts = [
         Moments.of(predictions[:, fold == k], targets[fold == k]) for k in range(FOLDS) if (fold == k).any()
     ]
-    whole = _sum(parts)
+    total = _sum(parts)
     if len(parts) < 2:
-        return Blend("mean", METHODS["mean"](whole), {})
+        return Blend("mean", METHODS["mean"](total), {})
     held_out = dict.fromkeys(METHODS, 0.0)
     for k, part in enumerate(parts):
         rest = _sum([other for index, other in enumerate(parts) if index != k])
@@ -113,7 +113,7 @@ def fit_blend(
             held_out[name] += part.mse(fit(rest)) * part.count / count
     method = next(name for name, error in held_out.items() if error <= min(held_out.values()) + TIE)
     return Blend(
-        method, METHODS[method](whole), {name: float(np.sqrt(error)) for name, error in held_out.items()}
+        method, METHODS[method](total), {name: float(np.sqrt(error)) for name, error in held_out.items()}
     )
 
 

@@ -33,11 +33,11 @@ def fit_correction(
     grams = np.zeros((folds, design.width, design.width))
     crosses = np.zeros((folds, design.width))
     for rows, columns in design.chunks():
-        left = validation.values[rows] - stars[rows].astype(np.float64)
+        residuals = validation.values[rows] - stars[rows].astype(np.float64)
         for k in range(folds):
             own = columns[fold[rows] == k]
             grams[k] += own.T @ own
-            crosses[k] += own.T @ left[fold[rows] == k]
+            crosses[k] += own.T @ residuals[fold[rows] == k]
     gram, cross = grams.sum(axis=0), crosses.sum(axis=0)
     apart = np.stack([solve(gram - grams[k], cross - crosses[k]) for k in range(folds)])
     corrected = np.empty(len(stars))

@@ -31,11 +31,11 @@ class Moments:
         members = len(predictions)
         gram, cross, total = np.zeros((members, members)), np.zeros(members), 0.0
         for start in range(0, len(targets), CHUNK):
-            part = predictions[:, start : start + CHUNK].astype(np.float64)
-            aim = targets[start : start + CHUNK].astype(np.float64)
-            gram += part @ part.T
-            cross += part @ aim
-            total += float(aim @ aim)
+            chunk = predictions[:, start : start + CHUNK].astype(np.float64)
+            target = targets[start : start + CHUNK].astype(np.float64)
+            gram += chunk @ chunk.T
+            cross += chunk @ target
+            total += float(target @ target)
         return cls(gram, cross, total, len(targets))
 
     def __add__(self, other: Moments) -> Moments:

@@ -47,5 +47,5 @@ def profiles(totals: Array, everyone: Array) -> Array:
     """(n, COLUMNS) of ``totals``, ``sums`` of n people or items."""
     damped = totals + DAMPING * everyone
     mean, square, top, bottom = (damped[:, 1:] / damped[:, :1]).T
-    spread = np.sqrt(np.maximum(square - np.square(mean), 0))
-    return np.stack([np.log1p(totals[:, 0]), mean, spread, top, bottom], axis=1)
+    deviation = np.sqrt(np.maximum(square - np.square(mean), 0))
+    return np.stack([np.log1p(totals[:, 0]), mean, deviation, top, bottom], axis=1)

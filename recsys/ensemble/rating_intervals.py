@@ -104,9 +104,9 @@ class BandCoverage:
     width: float
 
 
-def user_activity(known: Ratings) -> NDArray[np.int64]:
-    """(users,) ratings of each user in ``known``: what bands go by."""
-    return np.bincount(known.users, minlength=known.user_count)
+def user_activity(ratings: Ratings) -> NDArray[np.int64]:
+    """(users,) ratings of each user in ``ratings``: what bands go by."""
+    return np.bincount(ratings.users, minlength=ratings.user_count)
 
 
 def fit_rating_intervals(
@@ -132,10 +132,10 @@ def fit_rating_intervals(
         stars, valid, deviations = stars[rows], valid.take(rows), deviations[rows]
     if len(valid) < MIN_ROWS:
         return None
-    known = known_ratings[valid.users]
+    activity = known_ratings[valid.users]
     residuals = (valid.values.astype(np.float64) - stars) / (1.0 if deviations is None else deviations)
-    starts = _band_starts(known)
-    band = np.searchsorted(starts, known, side="right") - 1
+    starts = _band_starts(activity)
+    band = np.searchsorted(starts, activity, side="right") - 1
     centres, spreads = np.array([_moments(residuals[band == index]) for index in range(len(starts))]).T
     standard = (residuals - centres[band]) / spreads[band]
     ends = [
@@ -160,10 +160,10 @@ def coverage_by_band(
 ) -> list[BandCoverage]:
     """The share of ratings inside their interval, band by band; bands without a row are left out, and rows
     whose deviation is NaN."""
-    known = known_ratings[held_out.users]
-    low, high = intervals.ends(stars, known, held_out.scale, deviations)
-    inside = intervals.covers(stars, known, held_out, deviations)
-    band = intervals.bands(known)
+    activity = known_ratings[held_out.users]
+    low, high = intervals.ends(stars, activity, held_out.scale, deviations)
+    inside = intervals.covers(stars, activity, held_out, deviations)
+    band = intervals.bands(activity)
     rows = []
     for index, least in enumerate(intervals.least_ratings):
         chosen = (band == index) & np.isfinite(low)
@@ -173,14 +173,14 @@ def coverage_by_band(
     return rows
 
 
-def _band_starts(known: IntArray) -> NDArray[np.int64]:
+def _band_starts(activity: IntArray) -> NDArray[np.int64]:
     """Where each band begins: quantiles of the rows' activity, every band with ``MIN_ROWS`` rows."""
-    count = max(1, min(MAX_BANDS, len(known) // MIN_ROWS))
-    cuts = np.unique(np.quantile(known, np.arange(1, count) / count, method="higher"))
+    count = max(1, min(MAX_BANDS, len(activity) // MIN_ROWS))
+    cuts = np.unique(np.quantile(activity, np.arange(1, count) / count, method="higher"))
     starts = [0]
     for cut in cuts:
-        inside = np.count_nonzero((known >= starts[-1]) & (known < cut))
-        if inside >= MIN_ROWS and np.count_nonzero(known >= cut) >= MIN_ROWS:
+        inside = np.count_nonzero((activity >= starts[-1]) & (activity < cut))
+        if inside >= MIN_ROWS and np.count_nonzero(activity >= cut) >= MIN_ROWS:
             starts.append(int(cut))
     return np.asarray(starts, dtype=np.int64)
 
@@ -196,8 +196,8 @@ def _quantiles(
     """The conformal low and high quantile: each tail holds at most (1 - level) / 2 of a new residual, which
     weighs as much as the heaviest of ``residuals``."""
     order = np.argsort(residuals, kind="stable")
-    ordered, weighed = residuals[order], weights[order]
-    below = (weights.sum() + weights.max()) * (1 - level) / 2 + 1e-9 * weights.max()
-    low = np.searchsorted(np.cumsum(weighed), below, side="right") - 1
-    high = np.searchsorted(np.cumsum(weighed[::-1]), below, side="right") - 1
+    ordered, ordered_weights = residuals[order], weights[order]
+    tail_weight = (weights.sum() + weights.max()) * (1 - level) / 2 + 1e-9 * weights.max()
+    low = np.searchsorted(np.cumsum(ordered_weights), tail_weight, side="right") - 1
+    high = np.searchsorted(np.cumsum(ordered_weights[::-1]), tail_weight, side="right") - 1
     return float(ordered[max(low, 0)]), float(ordered[::-1][max(high, 0)])

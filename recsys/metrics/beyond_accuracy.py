@@ -30,8 +30,8 @@ def coverage(lists: Lists, item_count: int) -> ConfidenceInterval:
     # Without one list the share falls by the items that no other holds.
     alone = (listed & (times[lists] == 1)).sum(axis=1) / item_count
     error = np.sqrt((people - 1) / people * np.square(alone - alone.mean()).sum())
-    found = around(value, float(error), people)
-    return ConfidenceInterval(value, max(found.low, 0.0), min(found.high, 1.0))
+    results = around(value, float(error), people)
+    return ConfidenceInterval(value, max(results.low, 0.0), min(results.high, 1.0))
 
 
 def diversity(lists: Lists, features: FloatArray) -> ConfidenceInterval:
@@ -42,16 +42,16 @@ def diversity(lists: Lists, features: FloatArray) -> ConfidenceInterval:
     lengths = np.linalg.norm(features, axis=1, keepdims=True)
     unit = np.divide(features, lengths, out=np.zeros_like(features, dtype=np.float64), where=lengths > 0)
     unit = np.vstack([unit, np.zeros(unit.shape[1])])  # row NO_ITEM: adds nothing
-    own = (unit**2).sum(axis=1)
-    found = []
+    self_similarity = (unit**2).sum(axis=1)
+    results = []
     for start in range(0, len(lists), BLOCK):
         block = lists[start : start + BLOCK]
         size = np.count_nonzero(block != NO_ITEM, axis=1)
         block, size = block[size > 1], size[size > 1]
         # Over ordered pairs i != j, sum of cosines = |sum of vectors|^2 - sum of |vector|^2.
-        alike = (unit[block].sum(axis=1) ** 2).sum(axis=1) - own[block].sum(axis=1)
-        found.append(1 - alike / (size * (size - 1)))
-    return mean_over_people(np.concatenate(found) if found else np.empty(0))
+        alike = (unit[block].sum(axis=1) ** 2).sum(axis=1) - self_similarity[block].sum(axis=1)
+        results.append(1 - alike / (size * (size - 1)))
+    return mean_over_people(np.concatenate(results) if results else np.empty(0))
 
 
 def novelty(lists: Lists, popularity: IntArray, user_count: int) -> ConfidenceInterval:

@@ -36,8 +36,8 @@ def sampled_people(users: IntArray, activity: IntArray, *, most: int, seed: int)
         return users
     random = np.random.default_rng(seed)
     order = np.lexsort((random.random(len(users)), activity))
-    places = (np.arange(most) + random.random()) * (len(users) / most)
-    chosen: IntArray = users[order[places.astype(np.int64)]]
+    positions = (np.arange(most) + random.random()) * (len(users) / most)
+    chosen: IntArray = users[order[positions.astype(np.int64)]]
     return chosen
 
 

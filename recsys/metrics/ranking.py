@@ -67,8 +67,8 @@ def pair_matrix(ratings: Ratings, *, at_least: float | None = None) -> csr_matri
     if at_least is not None:
         keep = ratings.values >= at_least
         users, items = users[keep], items[keep]
-    marks = np.ones(len(users), dtype=np.bool_)
-    return csr_matrix((marks, (users, items)), shape=(ratings.user_count, ratings.item_count))
+    ones = np.ones(len(users), dtype=np.bool_)
+    return csr_matrix((ones, (users, items)), shape=(ratings.user_count, ratings.item_count))
 
 
 def rank_all(
@@ -88,8 +88,8 @@ def rank_all(
         if scores.shape != (len(rows), item_count):
             raise ValueError(f"expected scores of shape {(len(rows), item_count)}, got {scores.shape}")
         scores[np.isnan(scores)] = -np.inf
-        known = seen[rows]
-        scores[np.repeat(np.arange(len(rows)), np.diff(known.indptr)), known.indices] = -np.inf
+        seen_rows = seen[rows]
+        scores[np.repeat(np.arange(len(rows)), np.diff(seen_rows.indptr)), seen_rows.indices] = -np.inf
         lists[start : start + block] = best_of(scores, count)
     return lists
 
@@ -125,9 +125,11 @@ def best_of(scores: FloatArray, count: int) -> Lists:
 def hits_of(lists: Lists, relevant: csr_matrix) -> BoolArray:
     """(users, k) True where the listed item is relevant."""
     width = np.int64(relevant.shape[1])
-    wanted = np.repeat(np.arange(relevant.shape[0]), np.diff(relevant.indptr)) * width + relevant.indices
-    listed = np.arange(len(lists))[:, None] * width + lists
-    hits: BoolArray = np.isin(listed, wanted) & (lists != NO_ITEM)
+    relevant_keys = (
+        np.repeat(np.arange(relevant.shape[0]), np.diff(relevant.indptr)) * width + relevant.indices
+    )
+    listed_keys = np.arange(len(lists))[:, None] * width + lists
+    hits: BoolArray = np.isin(listed_keys, relevant_keys) & (lists != NO_ITEM)
     return hits
 
 
@@ -138,33 +140,33 @@ def evaluate_lists(lists: Lists, relevant: csr_matrix) -> RankingScores:
     """
     if len(lists) != relevant.shape[0]:
         raise ValueError(f"expected a list for each of {relevant.shape[0]} users, got {len(lists)}")
-    wanted = np.diff(relevant.indptr)
-    rows = np.flatnonzero(wanted)
+    relevant_counts = np.diff(relevant.indptr)
+    rows = np.flatnonzero(relevant_counts)
     if len(rows) == 0:
         raise ValueError("no user has a relevant item, so there is nothing to evaluate")
     count = lists.shape[1]
     hits = hits_of(lists, relevant)[rows].astype(np.float64)
-    ideal = np.minimum(wanted[rows], count)
+    ideal = np.minimum(relevant_counts[rows], count)
     discounts = 1 / np.log2(np.arange(2, count + 2))
-    found = hits.sum(axis=1)
-    first = (hits / np.arange(1, count + 1)).max(axis=1, initial=0)
-    precision = found / count
-    recall = found / wanted[rows]
+    hit_counts = hits.sum(axis=1)
+    reciprocal_ranks = (hits / np.arange(1, count + 1)).max(axis=1, initial=0)
+    precision = hit_counts / count
+    recall = hit_counts / relevant_counts[rows]
     ndcg = hits @ discounts / np.cumsum(discounts)[ideal - 1]
-    average = (hits * np.cumsum(hits, axis=1) / np.arange(1, count + 1)).sum(axis=1) / ideal
+    average_precision = (hits * np.cumsum(hits, axis=1) / np.arange(1, count + 1)).sum(axis=1) / ideal
     return RankingScores(
         count=count,
         precision=float(precision.mean()),
         recall=float(recall.mean()),
         ndcg=float(ndcg.mean()),
-        map=float(average.mean()),
-        mrr=float(first.mean()),
-        hit_rate=float((found > 0).mean()),
+        map=float(average_precision.mean()),
+        mrr=float(reciprocal_ranks.mean()),
+        hit_rate=float((hit_counts > 0).mean()),
         rows=rows,
         precision_by_user=precision,
         recall_by_user=recall,
         ndcg_by_user=ndcg,
-        map_by_user=average,
-        mrr_by_user=first,
-        hit_by_user=(found > 0).astype(np.float64),
+        map_by_user=average_precision,
+        mrr_by_user=reciprocal_ranks,
+        hit_by_user=(hit_counts > 0).astype(np.float64),
     )

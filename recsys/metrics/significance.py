@@ -52,9 +52,9 @@ def rmse_difference(
     (user rows) that are drawn together.
     """
     sums = unit_sums(first, second, clusters=clusters, seed=seed)
-    drawn = np.sqrt(draw_means(sums, resamples=resamples, seed=seed))
+    resampled = np.sqrt(draw_means(sums, resamples=resamples, seed=seed))
     value = float(np.sqrt(np.mean(first, dtype=np.float64)) - np.sqrt(np.mean(second, dtype=np.float64)))
-    return interval(value, drawn[:, 0] - drawn[:, 1], level)
+    return interval(value, resampled[:, 0] - resampled[:, 1], level)
 
 
 def mean_difference(
@@ -68,9 +68,9 @@ def mean_difference(
 ) -> ConfidenceInterval:
     """Mean of ``first`` less mean of ``second``, (n,) each on the same units, e.g. NDCG by user."""
     sums = unit_sums(first, second, clusters=clusters, seed=seed)
-    drawn = draw_means(sums, resamples=resamples, seed=seed)
+    resampled = draw_means(sums, resamples=resamples, seed=seed)
     value = float(np.mean(first, dtype=np.float64) - np.mean(second, dtype=np.float64))
-    return interval(value, drawn[:, 0] - drawn[:, 1], level)
+    return interval(value, resampled[:, 0] - resampled[:, 1], level)
 
 
 def mean_over_people(
@@ -97,8 +97,8 @@ def mean_over_people(
     mean = float(np.asarray(sums, dtype=np.float64).sum() / total)
     if people < 2:
         return ConfidenceInterval(mean, float("nan"), float("nan"), level)
-    spread = np.sqrt(np.square(sums - mean * weights).sum() / (people - 1))
-    return around(mean, float(spread * np.sqrt(people) / total), people, level=level)
+    deviation = np.sqrt(np.square(sums - mean * weights).sum() / (people - 1))
+    return around(mean, float(deviation * np.sqrt(people) / total), people, level=level)
 
 
 def around(value: float, error: float, people: int, *, level: float = 0.95) -> ConfidenceInterval:
@@ -132,16 +132,16 @@ def draw_means(sums: NDArray[np.float64], *, resamples: int, seed: int) -> NDArr
     """(resamples, 2) means of both columns over units drawn with replacement."""
     random = np.random.default_rng(seed)
     block = max(1, BLOCK_CELLS // len(sums))
-    drawn = np.empty((resamples, 3))
+    resampled = np.empty((resamples, 3))
     for start in range(0, resamples, block):
         size = min(block, resamples - start)
         picks = random.integers(len(sums), size=(size, len(sums)))
         for column in range(3):
-            drawn[start : start + size, column] = sums[:, column][picks].sum(axis=1)
-    means: NDArray[np.float64] = drawn[:, :2] / drawn[:, 2:]
+            resampled[start : start + size, column] = sums[:, column][picks].sum(axis=1)
+    means: NDArray[np.float64] = resampled[:, :2] / resampled[:, 2:]
     return means
 
 
-def interval(value: float, drawn: NDArray[np.float64], level: float) -> ConfidenceInterval:
-    low, high = np.quantile(drawn, [(1 - level) / 2, (1 + level) / 2])
+def interval(value: float, resampled: NDArray[np.float64], level: float) -> ConfidenceInterval:
+    low, high = np.quantile(resampled, [(1 - level) / 2, (1 + level) / 2])
     return ConfidenceInterval(value, float(low), float(high), level)

@@ -61,7 +61,10 @@ class JudgedScores:
             raise ValueError("no list has a relevant item, so there is nothing to blend by")
         items = relevant.shape[1]
         cut = max(items - DEPTH, 0)
-        best = np.concatenate([np.argpartition(one[rows], cut, axis=1)[:, cut:] for one in scores], axis=1)
+        best = np.concatenate(
+            [np.argpartition(model_scores[rows], cut, axis=1)[:, cut:] for model_scores in scores],
+            axis=1,
+        )
         best.sort(axis=1)
         repeated = np.zeros(best.shape, dtype=np.bool_)
         repeated[:, 1:] = best[:, 1:] == best[:, :-1]
@@ -71,7 +74,9 @@ class JudgedScores:
         candidates = np.take_along_axis(best, order, axis=1)
         absent = np.take_along_axis(repeated, order, axis=1)
         absent[:, best.shape[1] :] = True
-        chosen = np.stack([np.where(absent, -np.inf, one[rows[:, None], candidates]) for one in scores])
+        chosen = np.stack(
+            [np.where(absent, -np.inf, model_scores[rows[:, None], candidates]) for model_scores in scores]
+        )
         hits = relevant[rows].toarray()[np.arange(len(rows))[:, None], candidates].astype(np.bool_) & ~absent
         ideal = np.cumsum(DISCOUNTS)[np.minimum(wanted[rows], LIST) - 1]
         return cls(chosen.astype(np.float32), hits, ideal)
@@ -119,7 +124,7 @@ def bagged_weights(
     everyone = np.arange(len(judged.ideal))
     scales = _mean_best(judged.scores)
     units = np.asarray(judged.scores / scales[:, None, None], dtype=np.float32)
-    alone = np.array([judged.ndcg(one, everyone) for one in units])
+    alone = np.array([judged.ndcg(model_scores, everyone) for model_scores in units])
     near = np.flatnonzero(alone >= (1 - NEAR) * alone.max())
     random = np.random.default_rng(seed)
     shares = np.zeros(len(units))
@@ -148,12 +153,12 @@ def _selected(
     best = -1.0
     for _ in range(STEPS):
         tried = [judged.ndcg(blended + units[member][lists], lists) for member in members]
-        place = int(np.argmax(tried))
-        if tried[place] < best:
+        index = int(np.argmax(tried))
+        if tried[index] < best:
             break
-        best = tried[place]
-        blended += units[members[place]][lists]
-        counts[members[place]] += 1
+        best = tried[index]
+        blended += units[members[index]][lists]
+        counts[members[index]] += 1
     return np.asarray(counts / counts.sum())
 
 

@@ -153,30 +153,30 @@ def first_columns(scores: Tensor, count: int) -> Tensor:
     scores = scores.nan_to_num_(nan=-torch.inf, posinf=torch.inf, neginf=-torch.inf)
     rows, columns = scores.shape
     device, stripes = scores.device, columns // STRIPE
-    whole = stripes * STRIPE
+    full_width = stripes * STRIPE
     if stripes <= 4 * count:
         return reorder(torch.arange(columns, device=device).expand(rows, columns), scores, count)
     # Stripes lie side by side, so of two with equal maxima the first has the lower column.
-    best = scores[:, :whole].view(rows, stripes, STRIPE).amax(dim=2)
+    best = scores[:, :full_width].view(rows, stripes, STRIPE).amax(dim=2)
     offsets = torch.arange(stripes, device=device).expand(rows, stripes)
     chosen = _keys(best, offsets).topk(count, dim=1, sorted=False).indices
     inside = chosen[:, :, None] * STRIPE + torch.arange(STRIPE, device=device)
-    rest = torch.arange(whole, columns, device=device).expand(rows, -1)
+    rest = torch.arange(full_width, columns, device=device).expand(rows, -1)
     places = torch.cat([inside.flatten(1), rest], dim=1)
     return reorder(places, scores.gather(1, places), count)
 
 
-def reorder(places: Tensor, scores: Tensor, count: int) -> Tensor:
-    """(rows, count) int32 of ``places`` by falling ``scores``, both (rows, n); equal ones by rising place,
+def reorder(columns: Tensor, scores: Tensor, count: int) -> Tensor:
+    """(rows, count) int32 of ``columns`` by falling ``scores``, both (rows, n); equal ones by rising place,
     NO_ITEM for -inf and where there are no more."""
-    width = min(count, places.shape[1])
-    order = _keys(scores, places).topk(width, dim=1).indices
-    listed = places.gather(1, order).masked_fill(scores.gather(1, order).isneginf(), NO_ITEM)
+    width = min(count, columns.shape[1])
+    order = _keys(scores, columns).topk(width, dim=1).indices
+    listed = columns.gather(1, order).masked_fill(scores.gather(1, order).isneginf(), NO_ITEM)
     return torch.nn.functional.pad(listed, (0, count - width), value=NO_ITEM).int()
 
 
-def _keys(scores: Tensor, places: Tensor) -> Tensor:
-    """int64 that order as float32 ``scores`` do, and among equal ones by falling ``places``: all differ."""
+def _keys(scores: Tensor, columns: Tensor) -> Tensor:
+    """int64 that order as float32 ``scores`` do, and among equal ones by falling ``columns``: all differ."""
     bits = (scores + 0.0).view(torch.int32).long()  # + 0.0: -0.0 equals 0.0
     rising = torch.where(bits < 0, bits ^ 0x7FFFFFFF, bits)
-    return (rising << 32) - places
+    return (rising << 32) - columns

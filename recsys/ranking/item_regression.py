@@ -197,7 +197,7 @@ def _add_closeness(
     position[head] = np.arange(len(head))
     order = np.lexsort((ratings.times, ratings.users))
     order = order[position[ratings.items[order]] >= 0]
-    users, places = ratings.users[order], position[ratings.items[order]]
+    users, columns = ratings.users[order], position[ratings.items[order]]
     moments = ratings.times[order] / (60.0 * config.minutes)
     weights = _user_weights(data, config)
     bounds = np.searchsorted(users, np.arange(ratings.user_count + 1))
@@ -210,7 +210,7 @@ def _add_closeness(
             rows = slice(first, min(first + CHUNK, bounds[user + 1]))
             apart = np.abs(moments[rows, None] - moments[None, rows])
             decayed = np.exp(-apart, dtype=np.float32) * (weights[user] * step)
-            close[np.ix_(places[rows], places[rows])] += decayed
+            close[np.ix_(columns[rows], columns[rows])] += decayed
     diagonal = gram.diagonal().copy()
     gram *= 1 - config.closeness
     gram += np.float32(config.closeness) * close

@@ -149,7 +149,9 @@ def _weighted(
     parts = []
     for draw in validation.draws:
         rankers = (validation.fit(draw, trial.family, trial.config) for trial in pool)
-        scores = [unseen_scores(one, draw.data, draw.holdout.users, known=True) for one in rankers]
+        scores = [
+            unseen_scores(ranker, draw.data, draw.holdout.users, users_fitted=True) for ranker in rankers
+        ]
         parts.append(JudgedScores.of(scores, draw.holdout.relevant))
     blend = bagged_weights(
         JudgedScores.joined(parts),

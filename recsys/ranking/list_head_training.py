@@ -88,7 +88,7 @@ def train_by_epochs(
     learning = np.flatnonzero(np.diff(weighted.indptr) > 1)
     of_judged = _solved(weighted[judged], encoder, start), weighted[judged], relevant
     optimiser = torch.optim.Adam(head.parameters(), lr=config.learning_rate)
-    best, kept, since = _ndcg(head, *of_judged), _state(head), 0
+    best, best_state, stale_epochs = _ndcg(head, *of_judged), _state(head), 0
     for _ in range(config.epochs if len(learning) else 0):
         for rows in _batches(learning, config.batch_size, random):
             read, rest = _cut(weighted[rows], config.dropped, random)
@@ -96,13 +96,13 @@ def train_by_epochs(
             optimiser.zero_grad()
             loss.backward()
             optimiser.step()
-        ndcg, since = _ndcg(head, *of_judged), since + 1
+        ndcg, stale_epochs = _ndcg(head, *of_judged), stale_epochs + 1
         if ndcg > best or not len(judged):
-            best, kept, since = ndcg, _state(head), 0
+            best, best_state, stale_epochs = ndcg, _state(head), 0
         yield best
-        if since >= PATIENCE:
+        if stale_epochs >= PATIENCE:
             break
-    head.load_state_dict(kept)
+    head.load_state_dict(best_state)
     return _ranker(head, als, _solved(_weighted(data.rated, als), encoder, start), config)
 
 

@@ -108,11 +108,11 @@ class ListValidation:
         most_users = max(50, min(MAX_USERS, SCORE_CELLS // max(ratings.item_count, 1)))
         cut: list[ListDraw] = []
         for number in range(draws or (DRAWS if len(sample) <= MANY_RATINGS else 1)):
-            drawn = derive_seed(seed, "lists", "holdout", *([number] if number else []))
+            draw_seed = derive_seed(seed, "lists", "holdout", *([number] if number else []))
             part = sample
             if shape == "newest" and number:
-                part, _ = take_out(sample, shape=shape, seed=drawn, share=EARLIER * number)
-            holdout = hold_out(part, shape=shape, seed=drawn, most_users=most_users)
+                part, _ = take_out(sample, shape=shape, seed=draw_seed, share=EARLIER * number)
+            holdout = hold_out(part, shape=shape, seed=draw_seed, most_users=most_users)
             if cut and not len(holdout.users):
                 break
             share = len(holdout.known) / max(len(sample), 1)
@@ -129,7 +129,7 @@ class ListValidation:
     def judge_by_epochs(self, family: str, config: object) -> Generator[float, None, ListFigures]:
         """As ``judge``; of a family that trains by epochs it yields NDCG@10 so far after each of the first
         draw's. The other draws are fitted at once: what is to be ended is ended by then."""
-        began = time.perf_counter()
+        start = time.perf_counter()
         ndcg, precision, milliseconds = [], [], 0.0
         listed = LIST_FAMILIES[family]
         for number, draw in enumerate(self.draws):
@@ -139,11 +139,11 @@ class ListValidation:
             else:
                 ranker = self.fit(draw, family, config)
             milliseconds = milliseconds or self.milliseconds(ranker)
-            scores = unseen_scores(ranker, draw.data, draw.holdout.users, known=True)
+            scores = unseen_scores(ranker, draw.data, draw.holdout.users, users_fitted=True)
             judged = evaluate_lists(best_of(scores, 10), draw.holdout.relevant)
             ndcg.append(judged.ndcg)
             precision.append(judged.precision)
-        seconds = time.perf_counter() - began
+        seconds = time.perf_counter() - start
         return ListFigures(float(np.mean(ndcg)), float(np.mean(precision)), seconds, milliseconds)
 
     def fit(self, draw: ListDraw, family: str, config: Any) -> Ranker:
@@ -160,14 +160,14 @@ class ListValidation:
         scale, measured = self.data.ratings.scale, []
         for user in self.holdout.users[:TIMED_LISTS]:
             history = history_of(self.data.rated, int(user), scale)
-            began = time.perf_counter()
+            start = time.perf_counter()
             best_of(ranker.scores([history]), 10)
-            measured.append(1000 * (time.perf_counter() - began))
+            measured.append(1000 * (time.perf_counter() - start))
         return float(np.median(measured)) if measured else 0.0
 
 
 def unseen_scores(
-    ranker: Ranker, data: ListData, users: NDArray[np.int64], *, known: bool
+    ranker: Ranker, data: ListData, users: NDArray[np.int64], *, users_fitted: bool
 ) -> NDArray[np.float32]:
     """(len(users), items) scores of what each user has not rated, -inf for what they have.
 
@@ -175,11 +175,11 @@ def unseen_scores(
         ranker: Fitted on ``data``, or on a part of it without ``users``.
         data: Their histories.
         users: Rows.
-        known: Whether the ranker was fitted on these users, so that their factors are looked up.
+        users_fitted: Whether the ranker was fitted on these users, so that their factors are looked up.
     """
     scale = data.ratings.scale
     histories = [history_of(data.rated, int(user), scale) for user in users]
-    rows = [int(user) for user in users] if known else None
+    rows = [int(user) for user in users] if users_fitted else None
     scores = ranker.scores(histories, users=rows)
     for row, history in enumerate(histories):
         scores[row, history.items] = -np.inf

@@ -23,20 +23,20 @@ def top_k(scores: NDArray[np.float32], count: int) -> NDArray[np.int64]:
     Returns:
         (at most ``count``,) positions.
     """
-    whole = len(scores) // BLOCK
-    if whole > 4 * count:
-        maxima = scores[: whole * BLOCK].reshape(BLOCK, whole).max(axis=0)
-        last = np.partition(maxima, whole - count)[whole - count]
+    full_blocks = len(scores) // BLOCK
+    if full_blocks > 4 * count:
+        maxima = scores[: full_blocks * BLOCK].reshape(BLOCK, full_blocks).max(axis=0)
+        last = np.partition(maxima, full_blocks - count)[full_blocks - count]
         blocks = np.flatnonzero(maxima >= last)
-        positions = (np.arange(BLOCK)[:, None] * whole + blocks).ravel()
-        positions = np.concatenate([positions, np.arange(whole * BLOCK, len(scores))])
+        positions = (np.arange(BLOCK)[:, None] * full_blocks + blocks).ravel()
+        positions = np.concatenate([positions, np.arange(full_blocks * BLOCK, len(scores))])
     else:
         positions = np.arange(len(scores))
     values = scores[positions]
     if count < len(positions):
         last = np.partition(values, len(positions) - count)[len(positions) - count]
-        kept = np.flatnonzero(values >= last)
-        positions, values = positions[kept], values[kept]
+        candidates = np.flatnonzero(values >= last)
+        positions, values = positions[candidates], values[candidates]
     order = np.lexsort((positions, -values))[:count]
     order = order[values[order] > -np.inf]
     return positions[order]

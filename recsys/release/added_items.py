@@ -17,7 +17,7 @@ from recsys.types import BoolArray, FloatArray
 
 
 def recommend_added(
-    recommender: Recommender, query: Query, features: FloatArray, *, places: Sequence[int]
+    recommender: Recommender, query: Query, features: FloatArray, *, item_numbers: Sequence[int]
 ) -> list[Recommendation]:
     """The best of items that were added after the release was made.
 
@@ -26,9 +26,9 @@ def recommend_added(
 
     Args:
         recommender: Of a release with an ``AttributeMap``.
-        query: Who asks and for how many; what narrows the catalogue has been applied to ``places``.
+        query: Who asks and for how many; what narrows the catalogue has been applied to ``item_numbers``.
         features: (n, 1 + columns) of the items, from ``AttributeMap.features``.
-        places: (n,) what each is called in the answer.
+        item_numbers: (n,) what each is called in the answer.
 
     Returns:
         At most ``query.count``, best first.
@@ -40,15 +40,15 @@ def recommend_added(
     attributes = release.attributes
     if attributes is None:
         raise InputError(f"{release.folder} has no map from features to items: pack it again")
-    known = _scores_of_known(recommender, query)
-    best = max(float(known.max()), 1e-9)
+    known_scores = _scores_of_known(recommender, query)
+    best = max(float(known_scores.max()), 1e-9)
     scale = release.manifest.dataset.scale
     stars = added_stars(release, features)
     weights = release.manifest.ranking.weights
-    scores = weights.ranking * attributes.mapped(features, known) / best
+    scores = weights.ranking * attributes.mapped(features, known_scores) / best
     scores += weights.rating * (stars - scale.low) / (scale.high - scale.low)
     return [
-        Recommendation(places[row], float(scores[row]), float(stars[row]))
+        Recommendation(item_numbers[row], float(scores[row]), float(stars[row]))
         for row in top_k(scores.astype(np.float32), query.count).tolist()
     ]
 
@@ -85,11 +85,11 @@ def added_stars(release: Release, features: FloatArray) -> NDArray[np.float32]:
 
 def _scores_of_known(recommender: Recommender, query: Query) -> NDArray[np.float32]:
     """(items,) of the release's own items for a person; popularity where the ranker has nothing to go on."""
-    release, person = recommender.release, recommender.person(query)
+    release, user_state = recommender.release, recommender.user_state(query)
     ranker = release.ranker
-    if not len(person.history.items) or not ranker.folds_in:
+    if not len(user_state.history.items) or not ranker.folds_in:
         return np.asarray(release.popularity.counts, dtype=np.float32)
     parts = {name: array for name, array in ranker.arrays.items() if name != "prior"}
-    user = None if person.needs_fold_in else person.user
-    scores = replace(ranker, arrays=parts).scores([person.history], users=[user])[0]
+    user = None if user_state.needs_fold_in else user_state.user
+    scores = replace(ranker, arrays=parts).scores([user_state.history], users=[user])[0]
     return np.asarray(scores, dtype=np.float32)

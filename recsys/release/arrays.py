@@ -66,9 +66,9 @@ class IdIndex:
         """The row of an id, None where the release does not know it. Some 5 microseconds."""
         if 4 * len(name) > self.sorted.dtype.itemsize or "\0" in name:
             return None  # longer than any known id; also keeps numpy from widening the whole array
-        place = int(self.sorted.searchsorted(np.array(name, dtype=self.sorted.dtype)))
-        if place < len(self.sorted) and self.sorted[place] == name:
-            return int(self.rows[place])
+        index = int(self.sorted.searchsorted(np.array(name, dtype=self.sorted.dtype)))
+        if index < len(self.sorted) and self.sorted[index] == name:
+            return int(self.rows[index])
         return None
 
 

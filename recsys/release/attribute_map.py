@@ -55,19 +55,19 @@ class AttributeMap:
         return cls(encoder, map_array(folder / ATTRIBUTES))
 
 
-def attribute_map(dataset: Dataset, kept: Ratings, vectors: NDArray[np.float32]) -> AttributeMap | None:
+def attribute_map(dataset: Dataset, known: Ratings, vectors: NDArray[np.float32]) -> AttributeMap | None:
     """The map learned from the rated items of a data set; None where its items have no features.
 
     Args:
         dataset: Items with features and their encoder.
-        kept: Ratings that the release keeps.
+        known: Ratings that the release keeps.
         vectors: (items, k) of who rated what, which the ridge is chosen by.
     """
     features, encoder = dataset.item_features, dataset.item_encoder
-    if features is None or encoder is None or encoder.width != features.shape[1] or not len(kept):
+    if features is None or encoder is None or encoder.width != features.shape[1] or not len(known):
         return None
-    counts = np.bincount(kept.items, minlength=kept.item_count)
+    counts = np.bincount(known.items, minlength=known.item_count)
     learned = fit_feature_map(features, counts, vectors)
-    coefficients = np.zeros((encoder.width + 1, kept.item_count), dtype=np.float32)
+    coefficients = np.zeros((encoder.width + 1, known.item_count), dtype=np.float32)
     coefficients[:, learned.items] = learned.inverse @ learned.weighted.T
     return AttributeMap(encoder, coefficients)

@@ -13,28 +13,28 @@ from recsys.release.arrays import ItemCatalogue
 from recsys.types import FloatArray, IntArray
 
 
-def similarity(shelf: ItemCatalogue, items: IntArray) -> NDArray[np.float32]:
+def similarity(catalogue: ItemCatalogue, items: IntArray) -> NDArray[np.float32]:
     """(n, n) in [-0.5, 1]."""
-    genres = shelf.member_of[items].astype(np.float32)
+    genres = catalogue.member_of[items].astype(np.float32)
     genres /= np.maximum(np.sqrt(genres.sum(axis=1, keepdims=True)), 1)
-    vectors = shelf.vectors[items]
+    vectors = catalogue.vectors[items]
     return np.asarray(0.5 * (genres @ genres.T + vectors @ vectors.T), dtype=np.float32)
 
 
 def diversify(
-    shelf: ItemCatalogue, items: IntArray, scores: FloatArray, *, count: int, dial: float
+    catalogue: ItemCatalogue, items: IntArray, scores: FloatArray, *, count: int, dial: float
 ) -> NDArray[np.int64]:
     """Places in ``items`` of the ``count`` chosen, in the order of choice."""
-    alike = similarity(shelf, items)
+    similarities = similarity(catalogue, items)
     low, high = float(scores.min()), float(scores.max())
     relevance = (scores - low) / (high - low) if high > low else np.zeros_like(scores)
-    nearest = np.zeros(len(items), dtype=np.float32)
-    open_ = np.ones(len(items), dtype=np.bool_)
+    max_similarity = np.zeros(len(items), dtype=np.float32)
+    available = np.ones(len(items), dtype=np.bool_)
     chosen = []
     for _ in range(min(count, len(items))):
-        value = np.where(open_, (1 - dial) * relevance - dial * nearest, -np.inf)
-        place = int(value.argmax())
-        chosen.append(place)
-        open_[place] = False
-        nearest = np.maximum(nearest, alike[place])
+        value = np.where(available, (1 - dial) * relevance - dial * max_similarity, -np.inf)
+        best = int(value.argmax())
+        chosen.append(best)
+        available[best] = False
+        max_similarity = np.maximum(max_similarity, similarities[best])
     return np.array(chosen, dtype=np.int64)

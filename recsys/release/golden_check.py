@@ -28,9 +28,9 @@ def make_golden(release: Release, users: IntArray) -> list[GoldenList]:
         lists.append(
             GoldenList(
                 user=query.user or 0,
-                items=[one.item for one in listed],
-                scores=[round(one.score, 6) for one in listed],
-                predicted=[round(one.predicted_rating, 6) for one in listed],
+                items=[entry.item for entry in listed],
+                scores=[round(entry.score, 6) for entry in listed],
+                predicted=[round(entry.predicted_rating, 6) for entry in listed],
             )
         )
     return lists
@@ -38,10 +38,12 @@ def make_golden(release: Release, users: IntArray) -> list[GoldenList]:
 
 def check_golden(release: Release) -> None:
     """Raises InputError at the first list that comes out differently, beyond rounding."""
-    kept = release.manifest.golden_lists
-    if not kept:
+    golden = release.manifest.golden_lists
+    if not golden:
         return
-    for old, new in zip(kept, make_golden(release, np.array([one.user for one in kept])), strict=True):
+    for old, new in zip(
+        golden, make_golden(release, np.array([entry.user for entry in golden])), strict=True
+    ):
         if not _same(old, new):
             raise InputError(
                 f"{release.folder}: user row {old.user} got {new.items} here, but {old.items} when the "

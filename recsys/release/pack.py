@@ -83,10 +83,10 @@ def pack_release(
     ratings = dataset.ratings
     require_safe_members(dataset, members)
     require_safe_ranker(dataset, ranker)
-    kept = ratings.take(kept_rows(split, trained_on))
-    times = kept.times
-    vectors = item_vectors(seen_matrix(kept))
-    items = make_item_catalogue(dataset, kept, vectors)
+    known = ratings.take(kept_rows(split, trained_on))
+    times = known.times
+    vectors = item_vectors(seen_matrix(known))
+    items = make_item_catalogue(dataset, known, vectors)
     return write_release(
         folder,
         ReleaseContents(
@@ -110,14 +110,14 @@ def pack_release(
             users=IdIndex.of(dataset.user_ids),
             user_groups=dataset.user_groups,
             items=items,
-            histories=make_histories(kept),
-            popularity=make_popularity(kept),
+            histories=make_histories(known),
+            popularity=make_popularity(known),
             members=members,
             method=method,
-            correction=None if correction is None else LoadedCorrection.of(correction, kept),
+            correction=None if correction is None else LoadedCorrection.of(correction, known),
             intervals=intervals,
-            attributes=attribute_map(dataset, kept, vectors),
-            ranker=ranker_with_new_items(dataset, ranker, kept, vectors),
+            attributes=attribute_map(dataset, known, vectors),
+            ranker=ranker_with_new_items(dataset, ranker, known, vectors),
             ranking=RankingCard(
                 ranker=ranker.family,
                 weights=RankingWeights(ranking=mix.ranking_weight, rating=mix.rating_weight),

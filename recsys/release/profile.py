@@ -69,7 +69,7 @@ def window_counts(profile: Profile, events: Events) -> dict[str, NDArray[np.floa
     """(bins,) counts of one window of live events."""
     users = np.where(events.users >= 0, profile.user_bins[events.users], 0)
     items = np.where(events.items >= 0, profile.item_bins[events.items], 0)
-    found = histograms(
+    arrays = histograms(
         events,
         np.zeros(len(events), dtype=np.int64),
         user_bins=users,
@@ -77,7 +77,7 @@ def window_counts(profile: Profile, events: Events) -> dict[str, NDArray[np.floa
         genres=profile.genres,
         scale=profile.scale,
     )
-    return {name: counts[0] for name, counts in found.items()}
+    return {name: counts[0] for name, counts in arrays.items()}
 
 
 def build_profile(

@@ -31,29 +31,29 @@ class RatingEnsemble:
         self._members = tuple(member for member in members if member.weight != 0)
         self._scale, self._correction = scale, correction
 
-    def states(self, person: UserState) -> list[Any]:
+    def states(self, user_state: UserState) -> list[Any]:
         """What each member computes once for a person; a correction's part comes last."""
-        return self.states_many([person])[0]
+        return self.states_many([user_state])[0]
 
-    def states_many(self, people: Sequence[UserState]) -> list[list[Any]]:
+    def states_many(self, user_states: Sequence[UserState]) -> list[list[Any]]:
         """``states`` of several people, in order; they keep them."""
-        for _ in self.state_steps(people):
+        for _ in self.state_steps(user_states):
             pass
-        return [person.states or [] for person in people]
+        return [user_state.states or [] for user_state in user_states]
 
-    def state_steps(self, people: Sequence[UserState]) -> Iterator[None]:
+    def state_steps(self, user_states: Sequence[UserState]) -> Iterator[None]:
         """Works out ``states_many``, a member a step; people have theirs after the last."""
-        new = [person for person in people if person.states is None]
+        new = [user_state for user_state in user_states if user_state.states is None]
         by_member = []
         for member in self._members if new else ():
             by_member.append(_states(member.scorer, new))
             yield
-        found = [list(states) for states in zip(*by_member, strict=True)] or [[] for _ in new]
-        for person, states in zip(new, found, strict=True):
+        all_states = [list(states) for states in zip(*by_member, strict=True)] or [[] for _ in new]
+        for user_state, states in zip(new, all_states, strict=True):
             if self._correction is not None:
-                values = person.history.values
+                values = user_state.history.values
                 states.append(self._correction.correction.of_history(values, self._scale))
-            person.states = states
+            user_state.states = states
 
     def rate(self, states: list[Any], items: IntArray) -> NDArray[np.float32]:
         """(len(items),) stars inside the scale."""
@@ -62,9 +62,9 @@ class RatingEnsemble:
     def rate_many(self, parts: Sequence[tuple[list[Any], IntArray]]) -> list[NDArray[np.float32]]:
         """``rate`` of several people's states and items, in order."""
         totals = [np.zeros(len(items), dtype=np.float32) for _, items in parts]
-        for place, member in enumerate(self._members):
+        for index, member in enumerate(self._members):
             weight = np.float32(member.weight)
-            for total, scores in zip(totals, _scores(member.scorer, place, parts), strict=True):
+            for total, scores in zip(totals, _scores(member.scorer, index, parts), strict=True):
                 total += weight * scores
         if self._correction is not None:
             apply, table = self._correction.correction.apply, self._correction.items
@@ -77,12 +77,12 @@ class RatingEnsemble:
     def deviations(self, states: list[Any], items: IntArray) -> NDArray[np.float32] | None:
         """(len(items),) stars: how far ratings lie around their prediction, the weighted mean of what the
         members' posteriors say; None where no member has one."""
-        having = [
+        deviations = [
             (member.weight, member.scorer.deviations(state, items))
             for member, state in zip(self._members, states, strict=False)  # a correction's part comes last
             if hasattr(member.scorer, "deviations")
         ]
-        return mean_deviations(having, self._scale)
+        return mean_deviations(deviations, self._scale)
 
 
 def mean_deviations(
@@ -92,51 +92,53 @@ def mean_deviations(
     total = sum(weight for weight, _ in members)
     if total <= 0:
         return None
-    mean = sum(np.float32(weight / total) * own for weight, own in members)
+    mean = sum(np.float32(weight / total) * deviations for weight, deviations in members)
     return np.maximum(mean, np.float32(LEAST_DEVIATION * scale.span))
 
 
-def known_user_deviations(
+def posterior_deviations(
     members: Sequence[LoadedMember], user: int, items: IntArray, scale: RatingScale
 ) -> NDArray[np.float32] | None:
     """``RatingEnsemble.deviations`` of a person as training knew them, without any member's other work."""
-    having = [
+    deviations = [
         (member.weight, member.scorer.deviations(member.scorer.known_user(user), items))
         for member in members
         if member.weight != 0 and hasattr(member.scorer, "deviations")
     ]
-    return mean_deviations(having, scale)
+    return mean_deviations(deviations, scale)
 
 
-def _states(scorer: Scorer, people: Sequence[UserState]) -> list[Any]:
+def _states(scorer: Scorer, user_states: Sequence[UserState]) -> list[Any]:
     """What one member works out for every person."""
-    states: list[Any] = [None] * len(people)
+    states: list[Any] = [None] * len(user_states)
     known = [
-        place for place, person in enumerate(people) if person.user is not None and not person.needs_fold_in
+        index
+        for index, user_state in enumerate(user_states)
+        if user_state.user is not None and not user_state.needs_fold_in
     ]
-    folding = sorted(set(range(len(people))) - set(known))
+    folding = sorted(set(range(len(user_states))) - set(known))
     if known:
-        users = [people[place].user for place in known]
-        together = getattr(scorer, "known_users", None) or partial(map, scorer.known_user)
-        for place, state in zip(known, together(users), strict=True):
-            states[place] = state
+        users = [user_states[index].user for index in known]
+        batch_method = getattr(scorer, "known_users", None) or partial(map, scorer.known_user)
+        for index, state in zip(known, batch_method(users), strict=True):
+            states[index] = state
     if folding:
         histories, rows = (
-            [people[place].history for place in folding],
-            [people[place].user for place in folding],
+            [user_states[index].history for index in folding],
+            [user_states[index].user for index in folding],
         )
-        together = getattr(scorer, "fold_in_many", None) or partial(map, scorer.fold_in)
-        for place, state in zip(folding, together(histories, rows), strict=True):
-            states[place] = state
+        batch_method = getattr(scorer, "fold_in_many", None) or partial(map, scorer.fold_in)
+        for index, state in zip(folding, batch_method(histories, rows), strict=True):
+            states[index] = state
     return states
 
 
-def _scores(scorer: Scorer, place: int, parts: Sequence[tuple[list[Any], IntArray]]) -> Sequence[FloatArray]:
-    """What one member, number ``place``, says of every part."""
-    together = getattr(scorer, "score_many", None)
-    if together is not None and len(parts) > 1:
-        scores: Sequence[FloatArray] = together(
-            [states[place] for states, _ in parts], [items for _, items in parts]
+def _scores(scorer: Scorer, index: int, parts: Sequence[tuple[list[Any], IntArray]]) -> Sequence[FloatArray]:
+    """What one member, number ``index``, says of every part."""
+    batch_method = getattr(scorer, "score_many", None)
+    if batch_method is not None and len(parts) > 1:
+        scores: Sequence[FloatArray] = batch_method(
+            [states[index] for states, _ in parts], [items for _, items in parts]
         )
         return scores
-    return [scorer.score(states[place], items) for states, items in parts]
+    return [scorer.score(states[index], items) for states, items in parts]

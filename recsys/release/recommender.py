@@ -1,18 +1,17 @@
-"""The recommender: the same object answers in evaluation and over HTTP.
+"""The recommender of a release: the same object answers in evaluation and over HTTP.
 
-The way of a list: history -> the ranker's best of what is not seen, hidden, excluded or filtered, exactly,
-for many queries together -> members' predicted stars of those that can still make the list -> blend ->
-diversity. Only numpy, on memory-mapped arrays but for a large ranker's sorted factors; no torch. The score
-that orders a list is
-    ranking x (ranker's score / the best that this query may have) + rating x (stars on 0..1) + boost
-so it does not depend on how many candidates were looked at. Who has no history gets popular items; who
-cannot be answered as they should gets the next best and is marked.
+A list is made in stages: history -> the ranker's exact top candidates that are not seen, hidden, excluded or
+filtered, for many queries together -> predicted stars of those that can still make the list -> blend ->
+diversity. Only numpy, on memory-mapped arrays except for a large ranker's sorted factors; no torch. Lists are
+ordered by
+    ranking x (ranker's score / the best candidate's score) + rating x (stars on 0..1) + boost
+which does not depend on the number of candidates. Users without a history get popular items; a query whose
+stage fails or is late falls back to popular items and is marked.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from functools import cached_property
 from time import perf_counter
 
 import numpy as np
@@ -35,11 +34,8 @@ from recsys.release.topk_pruning import score_with_pruning
 from recsys.release.user_state import UserState, UserStateCache
 from recsys.types import IntArray
 
-MIN_CANDIDATES = 100  # of the ranker, rescored for every list
-FIXED_SINCE = 3  # schema version; older releases keep the number that their golden lists were made with
-MOST_COUNTED = 1_000_000  # ratings that the usual ones are counted on
-BATCH = 32  # queries a matrix product; more gains little and holds up the first of them
-# What a broken member or ranker raises; anything else is a mistake of ours and may surface.
+BATCH = 32  # queries per matrix product; more gains little and delays the first of them
+# What a broken member or ranker raises; any other exception is a bug and passes through.
 FAILURES = (ArithmeticError, ValueError, IndexError, KeyError, TypeError, OSError, MemoryError)
 
 
@@ -48,16 +44,26 @@ class Recommender(ItemLists):
 
     def __init__(self, release: Release) -> None:
         super().__init__(release)
-        self._people = UserStateCache(release.histories)
+        self._user_states = UserStateCache(release.histories)
         self._weights = release.manifest.ranking.weights
         self.retriever = Retriever(release.ranker)
 
     def recommend(
         self, queries: Sequence[Query], rules: Rules = NO_RULES, *, deadline_ms: float | None = None
     ) -> list[RecommendationList]:
-        """One answer a query, in order. Past ``deadline_ms`` the rest are answered by popularity.
+        """Recommends items for each query.
 
-        Raises InputError for an item row that the release does not have or a count below 1."""
+        Args:
+            queries: Any number of them; they share matrix products.
+            rules: Of the deployment.
+            deadline_ms: Once it has passed, the remaining queries get popular items. None: no deadline.
+
+        Returns:
+            One list per query, in order.
+
+        Raises:
+            InputError: An item or user row that the release does not have, or a count below 1.
+        """
         started = perf_counter()
         for query in queries:
             self._check(query)
@@ -67,9 +73,20 @@ class Recommender(ItemLists):
         return answers
 
     def predict(self, query: Query, items: IntArray) -> NDArray[np.float32]:
-        """(len(items),) predicted stars for the person of ``query``."""
+        """Predicted stars.
+
+        Args:
+            query: The user.
+            items: (n,) item rows.
+
+        Returns:
+            (n,) stars inside the scale.
+
+        Raises:
+            InputError: As ``recommend``.
+        """
         self.check_items(items)
-        return self._stars.rate(self._stars.states(self.person(query)), items)
+        return self._ensemble.rate(self._ensemble.states(self.user_state(query)), items)
 
     def predict_interval(
         self, query: Query, items: IntArray
@@ -82,209 +99,189 @@ class Recommender(ItemLists):
             has at least the range of the usual ratings.
         """
         stars = self.predict(query, items)
-        intervals, person = self.release.manifest.rating_blend.intervals, self.person(query)
+        intervals, user_state = self.release.manifest.rating_blend.intervals, self.user_state(query)
         if intervals is None:
             return stars, None
-        deviations = self._stars.deviations(self._stars.states(person), items) if intervals.scaled else None
-        low, high = intervals.ends(stars, len(person.history.items), self._scale, deviations)
+        ensemble = self._ensemble
+        deviations = ensemble.deviations(ensemble.states(user_state), items) if intervals.scaled else None
+        low, high = intervals.ends(stars, len(user_state.history.items), self._scale, deviations)
         new = self.release.popularity.counts[items] == 0
         if new.any():  # nobody's ratings speak for these: wide enough for ratings of any item
             least, most = self._usual_ratings
             low[new], high[new] = np.minimum(low[new], least), np.maximum(high[new], most)
         return stars, (low, high)
 
-    def usual_interval(self, stars: float) -> tuple[float, float] | None:
-        """The ends between which the usual ratings of any item lie, and ``stars``: for an item that was added
-        after the release was made. None where the release carries no intervals."""
-        if self.release.manifest.rating_blend.intervals is None:
-            return None
-        least, most = map(float, self._usual_ratings)
-        return min(stars, least), max(stars, most)
-
-    def person(self, query: Query) -> UserState:
-        """Who asks."""
-        return self._people.of(query)
+    def user_state(self, query: Query) -> UserState:
+        """The user of a query, from the cache where the same history was seen lately."""
+        return self._user_states.of(query)
 
     def fold_in_steps(self, queries: Sequence[Query]) -> Iterator[None]:
-        """Works out the members' states of those who are folded in, a member a step: who shares a thread with
-        other work can do that between them. ``recommend`` finds them there, and works out what fails here."""
+        """Folds histories in ahead of ``recommend``, one ensemble member per step.
+
+        A caller that shares its thread with other work can run that between the steps. Failures are ignored:
+        ``recommend`` folds in what is missing, with its fallbacks.
+        """
         try:
-            people = [self.person(query) for query in queries]
-            yield from self._stars.state_steps(
-                [person for person in people if person.needs_fold_in and len(person.history.items)]
-            )
+            user_states = [self.user_state(query) for query in queries]
+            yield from self._ensemble.state_steps([user for user in user_states if user.folds_history_in])
         except FAILURES:
             return
 
     def clear_cache(self) -> None:
-        """Whoever asked lately."""
-        self._people.forget()
+        """Drops the cached states of recent users."""
+        self._user_states.clear()
 
     def _batch(
         self, queries: Sequence[Query], rules: Rules, started: float, deadline_ms: float | None
     ) -> list[RecommendationList]:
-        people = [self.person(query) for query in queries]
-        pairs = list(zip(queries, people, strict=True))
-        began = perf_counter()
-        wishes = [
-            retrieval_request(query, person, rules, count=self._wanted(query, rules))
-            for query, person in pairs
+        user_states = [self.user_state(query) for query in queries]
+        pairs = list(zip(queries, user_states, strict=True))
+        start = perf_counter()
+        requests = [
+            retrieval_request(query, user_state, rules, self.release.manifest) for query, user_state in pairs
         ]
-        found, failure = self._retrieve(wishes)
-        drafts = []
-        for (query, person), wish, own in zip(pairs, wishes, found, strict=True):
+        results, failure = self._retrieve(requests)
+        candidate_lists = []
+        for (query, user_state), request, retrieved in zip(pairs, requests, results, strict=True):
             late = deadline_ms is not None and 1000 * (perf_counter() - started) > deadline_ms
-            reason = failure if len(wish.history.items) else ""  # others have asked the ranker nothing
+            reason = failure if len(request.history.items) else ""  # without a history nothing was retrieved
             reason = reason or ("the deadline had passed" if late else "")
-            drafts.append(self._draft(query, person, rules, wish, own, reason))
+            candidate_lists.append(self._candidates(query, user_state, rules, request, retrieved, reason))
         drafted = perf_counter()
-        self._fold_in([draft for draft in drafts if len(draft.items) and not draft.fallback], rules)
+        self._fold_in([candidates for candidates in candidate_lists if candidates.need_states], rules)
         folded = perf_counter()
-        stars = self._rate(drafts, rules)
+        stars = self._rate(candidate_lists, rules)
         shared = {
-            "retrieve": 1000 * (drafted - began),
+            "retrieve": 1000 * (drafted - start),
             "fold_in": 1000 * (folded - drafted),
             "score": 1000 * (perf_counter() - folded),
         }
-        return [self._finish(draft, own, rules, shared) for draft, own in zip(drafts, stars, strict=True)]
+        return [
+            self._finish(candidates, predicted, rules, shared)
+            for candidates, predicted in zip(candidate_lists, stars, strict=True)
+        ]
 
-    def _retrieve(self, wishes: Sequence[RetrievalRequest]) -> tuple[list[RankedItems | None], str]:
-        """The candidates of everybody with a history, None for others, and why they are missing if so."""
-        found: list[RankedItems | None] = [None] * len(wishes)
-        places = [place for place, wish in enumerate(wishes) if len(wish.history.items)]
-        if not places:
-            return found, ""
+    def _retrieve(self, requests: Sequence[RetrievalRequest]) -> tuple[list[RankedItems | None], str]:
+        """The ranker's candidates, None for users without a history; and the error where it failed."""
+        results: list[RankedItems | None] = [None] * len(requests)
+        indices = [index for index, request in enumerate(requests) if len(request.history.items)]
+        if not indices:
+            return results, ""
         try:
-            best = self.retriever.best([wishes[place] for place in places])
+            best = self.retriever.best([requests[index] for index in indices])
         except FAILURES as error:
-            return found, f"{type(error).__name__}: {error}"
-        for place, own in zip(places, best, strict=True):
-            found[place] = own
-        return found, ""
+            return results, f"{type(error).__name__}: {error}"
+        for index, ranked in zip(indices, best, strict=True):
+            results[index] = ranked
+        return results, ""
 
-    def _draft(
+    def _candidates(
         self,
         query: Query,
-        person: UserState,
+        user_state: UserState,
         rules: Rules,
-        wish: RetrievalRequest,
-        found: RankedItems | None,
+        request: RetrievalRequest,
+        retrieved: RankedItems | None,
         reason: str,
     ) -> CandidateList:
-        """What ``query`` may have, by what was retrieved."""
-        known = len(person.history.items) > 0
+        """The candidates of a query, with popular items as its fallback."""
+        known = len(user_state.history.items) > 0
         source: RecommendationSource = (
-            "popular" if not known else "folded_in" if person.needs_fold_in else "personal"
+            "popular" if not known else "folded_in" if user_state.needs_fold_in else "personal"
         )
         if not reason:
             try:
-                return self._ranked(query, person, rules, wish, found, source)
+                return self._ranked(query, user_state, rules, request, retrieved, source)
             except FAILURES as error:
                 reason = f"{type(error).__name__}: {error}"
-        return self._popular_draft(query, person, rules, wish, f"{source}: {reason}")
+        return self._popular_candidates(query, user_state, rules, request, f"{source}: {reason}")
 
     def _ranked(
         self,
         query: Query,
-        person: UserState,
+        user_state: UserState,
         rules: Rules,
-        wish: RetrievalRequest,
-        found: RankedItems | None,
+        request: RetrievalRequest,
+        retrieved: RankedItems | None,
         source: RecommendationSource,
     ) -> CandidateList:
-        own = found or top_k_filtered(self.popularity_scores(trending=False), wish)
-        best = own.scores[0] if len(own.items) else 0
-        draft = CandidateList(query, person, source, own.items, own.scores / best if best > 0 else own.scores)
-        if source == "popular" or self._weights.rating == 0:  # stars only of what will be shown
-            rerank(draft, rules, self.release.items)
-        return draft
+        ranked = retrieved or top_k_filtered(self.popularity_scores(trending=False), request)
+        best = ranked.scores[0] if len(ranked.items) else 0
+        candidates = CandidateList(
+            query, user_state, source, ranked.items, ranked.scores / best if best > 0 else ranked.scores
+        )
+        if source == "popular" or self._weights.rating == 0:  # stars are needed of the listed items only
+            rerank(candidates, rules, self.release.items)
+        return candidates
 
-    def _popular_draft(
-        self, query: Query, person: UserState, rules: Rules, wish: RetrievalRequest, fallback: str
+    def _popular_candidates(
+        self, query: Query, user_state: UserState, rules: Rules, request: RetrievalRequest, fallback: str
     ) -> CandidateList:
-        """Popular items in place of what failed, their stars from the items' means."""
-        found = top_k_filtered(self.popularity_scores(trending=False), wish)
-        draft = CandidateList(query, person, "popular", found.items, found.scores, fallback=fallback)
-        rerank(draft, rules, self.release.items)
-        return draft
+        """The fallback: popular items, with the items' mean ratings as stars."""
+        ranked = top_k_filtered(self.popularity_scores(trending=False), request)
+        candidates = CandidateList(
+            query, user_state, "popular", ranked.items, ranked.scores, fallback=fallback
+        )
+        rerank(candidates, rules, self.release.items)
+        return candidates
 
-    def _fold_in(self, drafts: list[CandidateList], rules: Rules) -> None:
-        """The members' states of every draft's person: all together, or one by one where that fails."""
+    def _fold_in(self, candidate_lists: list[CandidateList], rules: Rules) -> None:
+        """The members' states of every user: all together, or one by one where that fails."""
         try:
-            states = self._stars.states_many([draft.person for draft in drafts])
+            states = self._ensemble.states_many([candidates.user_state for candidates in candidate_lists])
         except FAILURES as error:
-            if len(drafts) > 1:
-                for draft in drafts:
-                    self._fold_in([draft], rules)
+            if len(candidate_lists) > 1:
+                for candidates in candidate_lists:
+                    self._fold_in([candidates], rules)
             else:
-                self._give_up(drafts[0], rules, error)
+                self._fall_back(candidate_lists[0], rules, error)
             return
-        for draft, own in zip(drafts, states, strict=True):
-            draft.states = own
+        for candidates, member_states in zip(candidate_lists, states, strict=True):
+            candidates.states = member_states
 
-    def _give_up(self, draft: CandidateList, rules: Rules, error: Exception) -> None:
-        """Makes ``draft`` one of popular items."""
-        query, person = draft.query, draft.person
-        wish = retrieval_request(query, person, rules, count=self._wanted(query, rules))
-        reason = f"{draft.source}: {type(error).__name__}: {error}"
-        vars(draft).update(vars(self._popular_draft(query, person, rules, wish, reason)))
+    def _fall_back(self, candidates: CandidateList, rules: Rules, error: Exception) -> None:
+        """Replaces ``candidates`` by popular items."""
+        query, user_state = candidates.query, candidates.user_state
+        request = retrieval_request(query, user_state, rules, self.release.manifest)
+        reason = f"{candidates.source}: {type(error).__name__}: {error}"
+        vars(candidates).update(vars(self._popular_candidates(query, user_state, rules, request, reason)))
 
-    def _rate(self, drafts: list[CandidateList], rules: Rules) -> list[NDArray[np.float32]]:
-        """Stars of every draft's items (of those that may be listed): all together, or one by one where
-        that fails."""
-        known = [draft for draft in drafts if draft.states is not None]
+    def _rate(self, candidate_lists: list[CandidateList], rules: Rules) -> list[NDArray[np.float32]]:
+        """Stars of the candidates that can make each list: all together, or one by one where that fails."""
+        means = self.release.popularity.means
+        known = [candidates for candidates in candidate_lists if candidates.states is not None]
         try:
-            rated = iter(score_with_pruning(self._stars, known, self._weights, rules, self._scale))
-            return [self._means(draft) if draft.states is None else next(rated) for draft in drafts]
+            rated = iter(score_with_pruning(self._ensemble, known, self._weights, rules, self._scale))
+            return [
+                means[candidates.items] if candidates.states is None else next(rated)
+                for candidates in candidate_lists
+            ]
         except FAILURES as error:
-            if len(drafts) > 1:
-                return [self._rate([draft], rules)[0] for draft in drafts]
-            self._give_up(drafts[0], rules, error)
-            return [self._means(drafts[0])]
+            if len(candidate_lists) > 1:
+                return [self._rate([candidates], rules)[0] for candidates in candidate_lists]
+            self._fall_back(candidate_lists[0], rules, error)
+            return [means[candidate_lists[0].items]]
 
     def _finish(
-        self, draft: CandidateList, stars: NDArray[np.float32], rules: Rules, shared: dict[str, float]
+        self, candidates: CandidateList, stars: NDArray[np.float32], rules: Rules, shared: dict[str, float]
     ) -> RecommendationList:
-        began = perf_counter()
-        if not draft.chosen:
+        start = perf_counter()
+        if not candidates.chosen:
             unit = (stars - self._scale.low) / np.float32(self._scale.span)
-            draft.ranking = self._weights.ranking * draft.ranking + self._weights.rating * unit
-            stars = stars[rerank(draft, rules, self.release.items)]
-        ranker, explain = self.release.ranker, draft.query.explain
+            candidates.ranking = self._weights.ranking * candidates.ranking + self._weights.rating * unit
+            stars = stars[rerank(candidates, rules, self.release.items)]
+        ranker, explain = self.release.ranker, candidates.query.explain
         listed = tuple(
             Recommendation(
                 item=int(item),
                 score=float(score),
                 predicted_rating=float(star),
-                because=supporting_items(ranker, draft.person, int(item)) if explain else (),
+                because=supporting_items(ranker, candidates.user_state, int(item)) if explain else (),
             )
-            for item, score, star in zip(draft.items, draft.ranking, stars, strict=True)
+            for item, score, star in zip(candidates.items, candidates.ranking, stars, strict=True)
         )
-        spent = shared | {"blend": 1000 * (perf_counter() - began)}
-        return RecommendationList(listed, draft.source, spent, draft.fallback)
-
-    def _wanted(self, query: Query, rules: Rules) -> int:
-        """Candidates that are scored by the members: as many whatever the list's length, up to that many, so
-        that the first ten of a top-100 are the top ten."""
-        manifest = self.release.manifest
-        rescored = self._weights.rating or rules.diversity or rules.boosts
-        least = manifest.ranking.candidates
-        if manifest.schema_version >= FIXED_SINCE:
-            least = max(least, MIN_CANDIDATES)
-        return max(query.count, least) if rescored else query.count
-
-    def _means(self, draft: CandidateList) -> NDArray[np.float32]:
-        return self.release.popularity.means[draft.items]
-
-    @cached_property
-    def _usual_ratings(self) -> NDArray[np.float32]:
-        """(2,) stars between which the intervals' share of all ratings lies."""
-        intervals, values = self.release.manifest.rating_blend.intervals, self.release.histories.values
-        level = 1.0 if intervals is None else intervals.level
-        if not len(values):
-            return np.array([self._scale.low, self._scale.high], dtype=np.float32)
-        some = values[:: max(1, len(values) // MOST_COUNTED)].astype(np.float32)
-        return np.quantile(some, [(1 - level) / 2, (1 + level) / 2]).astype(np.float32)
+        milliseconds = shared | {"blend": 1000 * (perf_counter() - start)}
+        return RecommendationList(listed, candidates.source, milliseconds, candidates.fallback)
 
     def _check(self, query: Query) -> None:
         if query.count < 1:

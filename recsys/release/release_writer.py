@@ -189,8 +189,8 @@ def _with_golden(folder: Path, manifest: Manifest) -> Manifest:
     active = np.argsort(lengths, kind="stable")
     active = active[lengths[active] > 0]
     if len(active):
-        places = np.unique(np.linspace(0, len(active) - 1, GOLDEN_LISTS).astype(np.int64))
-        manifest = manifest.model_copy(update={"golden_lists": make_golden(release, active[places])})
+        indices = np.unique(np.linspace(0, len(active) - 1, GOLDEN_LISTS).astype(np.int64))
+        manifest = manifest.model_copy(update={"golden_lists": make_golden(release, active[indices])})
     return manifest.model_copy(update={"release_id": manifest.computed_id()})
 
 

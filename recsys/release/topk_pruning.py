@@ -28,50 +28,53 @@ class PruningState:
     """One list's candidates, best base first. ``batch`` are to be scored next, 0 when it is done."""
 
     def __init__(
-        self, draft: CandidateList, weights: RankingWeights, rules: Rules, scale: RatingScale
+        self, candidates: CandidateList, weights: RankingWeights, rules: Rules, scale: RatingScale
     ) -> None:
-        self.draft, self._weight, self._scale = draft, weights.rating, scale
-        base = weights.ranking * draft.ranking
+        self.candidates, self._weight, self._scale = candidates, weights.rating, scale
+        base = weights.ranking * candidates.ranking
         if rules.boosts:
-            base = base + boost_values(draft.items, rules)
+            base = base + boost_values(candidates.items, rules)
         self._order = np.argsort(-base, kind="stable")
         self._base = base[self._order]
         self._stars = np.empty(len(base), dtype=np.float32)
         self._rated = 0
         # Diversity and a list already chosen need the stars of all.
-        whole = draft.chosen or rules.diversity > 0
-        self.batch = len(base) if whole else min(len(base), draft.query.count + FIRST_BATCH_EXTRA)
+        score_all = candidates.chosen or rules.diversity > 0
+        self.batch = len(base) if score_all else min(len(base), candidates.query.count + FIRST_BATCH_EXTRA)
 
     @property
     def items(self) -> NDArray[np.int64]:
-        return self.draft.items[self._order[self._rated : self._rated + self.batch]]
+        return self.candidates.items[self._order[self._rated : self._rated + self.batch]]
 
     def add_scores(self, stars: NDArray[np.float32]) -> None:
         """The stars of ``items``, in their order."""
         self._stars[self._rated : self._rated + self.batch] = stars
         self._rated += self.batch
-        left = len(self._base) - self._rated
-        if not left:
+        remaining = len(self._base) - self._rated
+        if not remaining:
             self.batch = 0
             return
         unit = (self._stars[: self._rated] - self._scale.low) / self._scale.span
         totals = self._base[: self._rated] + self._weight * unit
-        last = np.partition(totals, -self.draft.query.count)[-self.draft.query.count]
-        able = np.count_nonzero(self._base[self._rated :] + self._weight >= last - ROUNDING)
-        self.batch = min(int(able), BATCH_LIMIT)
+        last = np.partition(totals, -self.candidates.query.count)[-self.candidates.query.count]
+        reachable = np.count_nonzero(self._base[self._rated :] + self._weight >= last - ROUNDING)
+        self.batch = min(int(reachable), BATCH_LIMIT)
 
     def finish(self) -> NDArray[np.float32]:
         """Keeps the scored candidates in the list, in its own order; returns their stars."""
-        kept = np.sort(self._order[: self._rated])
-        by_place = np.empty(len(self._base), dtype=np.float32)
-        by_place[self._order] = self._stars
-        self.draft.items, self.draft.ranking = self.draft.items[kept], self.draft.ranking[kept]
-        return by_place[kept]
+        scored = np.sort(self._order[: self._rated])
+        stars = np.empty(len(self._base), dtype=np.float32)
+        stars[self._order] = self._stars
+        self.candidates.items, self.candidates.ranking = (
+            self.candidates.items[scored],
+            self.candidates.ranking[scored],
+        )
+        return stars[scored]
 
 
 def score_with_pruning(
     stars: RatingEnsemble,
-    drafts: Sequence[CandidateList],
+    candidate_lists: Sequence[CandidateList],
     weights: RankingWeights,
     rules: Rules,
     scale: RatingScale,
@@ -79,9 +82,9 @@ def score_with_pruning(
     """Stars of the candidates that stay in each list, all lists scored together.
 
     Lists change only when every member has answered."""
-    states = [PruningState(draft, weights, rules, scale) for draft in drafts]
+    states = [PruningState(candidates, weights, rules, scale) for candidates in candidate_lists]
     while batch := [state for state in states if state.batch]:
-        parts = [(state.draft.states or [], state.items) for state in batch]
+        parts = [(state.candidates.states or [], state.items) for state in batch]
         for state, rated in zip(batch, stars.rate_many(parts), strict=True):
             state.add_scores(rated)
     return [state.finish() for state in states]

@@ -1,7 +1,7 @@
-"""The state of who asks: a row that training knew, a history to fold in, or both; and a cache of recent ones.
+"""The state of a user: a trained row, a history to fold in, or both; and a cache of recent ones.
 
-Folding in is the most expensive part of a list. A person who asks again brings the same history object: it is
-recognised by identity, and the members' states are still there.
+Folding in is the most expensive part of a list. A returning user comes with the same history object, which is
+recognised by identity, so that the members' states need not be computed again.
 """
 
 from __future__ import annotations
@@ -18,23 +18,33 @@ from recsys.models.base import History
 from recsys.release.queries import Query
 
 EMPTY_HISTORY = History(items=np.empty(0, dtype=np.int32), values=np.empty(0, dtype=np.float32))
-CACHE_SIZE = 1024  # people remembered: some kilobytes each
+CACHE_SIZE = 1024  # users: some kilobytes each
 
 
 @dataclass
 class UserState:
-    """``history`` is all that is known of them, each item once; ``user`` their row, None for a stranger;
-    ``fresh`` when the history holds more than the release was trained on; ``states`` what the members
-    make of them, once somebody wanted to know."""
+    """A user as the ensemble sees them.
+
+    Attributes:
+        user: Their row; None for a user that the release does not know.
+        history: All their ratings, each item once.
+        needs_fold_in: Whether the history holds more than the release was trained on.
+        states: The ensemble members' states, once computed.
+    """
 
     user: int | None
     history: History
     needs_fold_in: bool
     states: list[Any] | None = None
 
+    @property
+    def folds_history_in(self) -> bool:
+        """Whether there is a history to fold in."""
+        return self.needs_fold_in and len(self.history.items) > 0
+
 
 class UserStateCache:
-    """Safe to ask from several threads."""
+    """States of the most recent users. Thread-safe."""
 
     def __init__(self, histories: Callable[[int], History]) -> None:
         self._histories = histories
@@ -42,35 +52,47 @@ class UserStateCache:
         self._lock = threading.Lock()
 
     def of(self, query: Query) -> UserState:
-        """A row with what the release keeps of it, joined with the ratings of the query."""
-        given = query.history
-        if given is None or not len(given.items):
-            kept = EMPTY_HISTORY if query.user is None else self._histories(query.user)
-            return UserState(query.user, kept, needs_fold_in=False)
-        key = (query.user, id(given))
+        """The state of a query's user: the release's history joined with the query's ratings.
+
+        Args:
+            query: Of the user.
+        """
+        new = query.history
+        if new is None or not len(new.items):
+            known = EMPTY_HISTORY if query.user is None else self._histories(query.user)
+            return UserState(query.user, known, needs_fold_in=False)
+        key = (query.user, id(new))
         with self._lock:
-            # The history is held here, so that no other can have its id.
+            # The cache holds the history, so that no other object can have its id.
             if key in self._cache:
                 self._cache.move_to_end(key)
                 return self._cache[key][1]
-        kept = EMPTY_HISTORY if query.user is None else self._histories(query.user)
-        person = UserState(query.user, merge(kept, given), needs_fold_in=True)
+        known = EMPTY_HISTORY if query.user is None else self._histories(query.user)
+        user_state = UserState(query.user, merge(known, new), needs_fold_in=True)
         with self._lock:
-            self._cache[key] = (given, person)
+            self._cache[key] = (new, user_state)
             if len(self._cache) > CACHE_SIZE:
                 self._cache.popitem(last=False)
-        return person
+        return user_state
 
-    def forget(self) -> None:
-        """Whoever asked lately."""
+    def clear(self) -> None:
+        """Drops all states."""
         with self._lock:
             self._cache.clear()
 
 
 def merge(old: History, new: History) -> History:
-    """One rating an item: the newer one, at the place where it was given."""
+    """Joins two histories; of two ratings of an item the newer one stays.
+
+    Args:
+        old: Oldest first.
+        new: Given after ``old``.
+
+    Returns:
+        Each item once, in the order of its latest rating.
+    """
     items = np.concatenate([old.items, new.items])
     values = np.concatenate([old.values, new.values]).astype(np.float32)
     _, last = np.unique(items[::-1], return_index=True)
-    kept = np.sort(len(items) - 1 - last)
-    return History(items=items[kept].astype(np.int32), values=values[kept])
+    last_of_each = np.sort(len(items) - 1 - last)
+    return History(items=items[last_of_each].astype(np.int32), values=values[last_of_each])

@@ -58,7 +58,7 @@ def check_lists(
     selection = blend_lists(judge_starts(validation), validation)
     ranker = selection.fit(train_ratings, seed=seed)
     judged = np.unique(test.users).astype(np.int64)
-    lists = best_of(unseen_scores(ranker, ListData(train_ratings), judged, known=True), max(at))
+    lists = best_of(unseen_scores(ranker, ListData(train_ratings), judged, users_fitted=True), max(at))
     counts = np.bincount(train_ratings.items, minlength=train_ratings.item_count)
     figures = list_intervals(lists, judged, test, counts=counts, at=at)
     log(

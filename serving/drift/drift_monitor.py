@@ -13,7 +13,7 @@ from recsys.release.drift_thresholds import CHANGES
 from recsys.release.load import load_release
 from recsys.release.loaded_release import Release
 from recsys.release.profile import unpack
-from recsys.release.rating_ensemble import known_user_deviations
+from recsys.release.rating_ensemble import posterior_deviations
 from recsys.types import JsonObject
 from serving.assignment import Assigner
 from serving.domain import ExperimentState, Feedback
@@ -199,7 +199,7 @@ def observed(release: Release, event: Feedback) -> Observation:
         scale = RatingScale(release.manifest.dataset.scale.low, release.manifest.dataset.scale.high)
         deviations = None
         if intervals.scaled:
-            deviations = known_user_deviations(release.members, user, np.array([item]), scale)
+            deviations = posterior_deviations(release.members, user, np.array([item]), scale)
         ratings = len(release.histories(user).items)
         low, high = intervals.ends(np.array([stars]), ratings, scale, deviations)
         inside = bool(low[0] <= value <= high[0])

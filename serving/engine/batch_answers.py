@@ -21,7 +21,7 @@ def recommend_or_fold_in(loaded: ServedRelease, queries: list[Query]) -> list[Re
 
 def fold_in_known_user(loaded: ServedRelease, query: Query, failed: RecommendationList) -> RecommendationList:
     """A known user whose own state failed, as somebody new with the same ratings."""
-    person = loaded.recommender.person(query)
+    person = loaded.recommender.user_state(query)
     history = person.history
     stranger = replace(
         query, user=None, history=type(history)(np.asarray(history.items), np.asarray(history.values))

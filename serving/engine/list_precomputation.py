@@ -20,8 +20,8 @@ from numpy.typing import NDArray
 from pydantic_core import to_json
 
 from recsys.errors import InputError
+from recsys.release.candidates import FIXED_CANDIDATES_SCHEMA
 from recsys.release.queries import Query
-from recsys.release.recommender import FIXED_SINCE
 from serving.catalogue.rule_set import RuleSet, rules_json
 from serving.engine.served_release import ServedRelease
 from serving.engine.stored_lists import (
@@ -70,10 +70,11 @@ def precompute(
         BlockingIOError: another process is making these lists.
     """
     users = len(loaded.release.users)
-    if loaded.release.manifest.schema_version < FIXED_SINCE:
+    if loaded.release.manifest.schema_version < FIXED_CANDIDATES_SCHEMA:
         raise InputError(
             f"{loaded.spec} is of schema {loaded.release.manifest.schema_version}: its lists depend on their "
-            f"length and cannot be stored; pack it again with this version (schema {FIXED_SINCE} or newer)"
+            f"length and cannot be stored; pack it again with this version (schema "
+            f"{FIXED_CANDIDATES_SCHEMA} or newer)"
         )
     existing = open_lists(folder, users)
     if existing is not None:

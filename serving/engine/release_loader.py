@@ -17,8 +17,8 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
+from recsys.release.candidates import FIXED_CANDIDATES_SCHEMA
 from recsys.release.load import read_manifest
-from recsys.release.recommender import FIXED_SINCE
 from serving.assignment import Assigner, Assignment
 from serving.catalogue.rule_set import RuleSet
 from serving.domain import ExperimentState
@@ -116,7 +116,7 @@ class ReleaseLoader:
 
     def list_job(self, loaded: ServedRelease, core_share: float) -> ListJob | None:
         """How the lists of a release are made, None where they are not stored."""
-        if self._lists is None or loaded.release.manifest.schema_version < FIXED_SINCE:
+        if self._lists is None or loaded.release.manifest.schema_version < FIXED_CANDIDATES_SCHEMA:
             return None
         return ListJob.of(loaded.folder, self._lists, loaded.rule_set, core_share=core_share)
 

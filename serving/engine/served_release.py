@@ -246,7 +246,7 @@ class ServedRelease:
         """The best of the ``rows`` of ``unreleased``, by their features."""
         known = self.unreleased
         places = known.places[rows].tolist()
-        return recommend_added(self.recommender, query, known.features[rows], places=places)
+        return recommend_added(self.recommender, query, known.features[rows], item_numbers=places)
 
     def popular_list(self, query: Query, reason: str) -> RecommendationList:
         """What needs no ranker and no member: the last resort."""

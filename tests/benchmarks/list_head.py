@@ -49,7 +49,7 @@ def ladder(cut: ListCut, *, at: Sequence[int], seed: int) -> dict[str, JsonObjec
     for name, settings in SETTINGS.items():
         config = max(settings, key=lambda one: validation.judge(name, one).ndcg)
         rankers[name] = LIST_FAMILIES[name].fit(data, config, seed=seed)
-        scores = unseen_scores(rankers[name], histories, cut.users, known=not cut.fold_in)
+        scores = unseen_scores(rankers[name], histories, cut.users, users_fitted=not cut.fold_in)
         shares[name] = 1 / float(scores.max(axis=1).mean())
         figures[name] = judged(rankers[name], cut, at)
     for names in BLENDS:

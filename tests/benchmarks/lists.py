@@ -95,7 +95,7 @@ def compare(
 
 def judged(ranker: Ranker, cut: ListCut, at: Sequence[int]) -> JsonObject:
     """Every list metric at each k, and NDCG at the first k by person."""
-    scores = unseen_scores(ranker, ListData(cut.histories), cut.users, known=not cut.fold_in)
+    scores = unseen_scores(ranker, ListData(cut.histories), cut.users, users_fitted=not cut.fold_in)
     lists = best_of(scores, max(at))
     counts = np.bincount(cut.train.items, minlength=cut.train.item_count)
     figures: JsonObject = dict(values_of(list_intervals(lists, cut.users, cut.test, counts=counts, at=at)))

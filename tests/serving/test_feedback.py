@@ -160,11 +160,11 @@ def test_erased_users_are_forgotten(made: Running) -> None:
     made.list("newcomer")
     (loaded,) = made.service.deployment.arms.values()
     query = to_query(loaded, RecommendationRequest(user_id="newcomer"), made.service.recent_ratings)
-    person = loaded.recommender.person(query)
-    assert loaded.recommender.person(query) is person
+    person = loaded.recommender.user_state(query)
+    assert loaded.recommender.user_state(query) is person
     erase(made.service.store, "newcomer")
     wait_for(lambda: made.list("newcomer")["source"] == "popular")
-    assert loaded.recommender.person(query) is not person
+    assert loaded.recommender.user_state(query) is not person
 
 
 def test_the_newest_rating_of_an_item_counts_in_whatever_order_they_come() -> None:

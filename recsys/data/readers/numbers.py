@@ -27,11 +27,11 @@ def rating_of(text: str) -> float:
 
 def ratings_of(texts: Sequence[str]) -> NDArray[np.float32]:
     """(n,) float32 ratings, NaN where a text is none."""
-    known: dict[str, float] = {}
+    parsed: dict[str, float] = {}
     values = np.empty(len(texts), dtype=np.float32)
     for at, text in enumerate(texts):
-        value = known.get(text)
+        value = parsed.get(text)
         if value is None:
-            value = known[text] = rating_of(text)
+            value = parsed[text] = rating_of(text)
         values[at] = value
     return values

@@ -39,8 +39,8 @@ def not_whole(path: Path, error: Exception) -> InputError:
 def exported_lineage(path: Path) -> JsonObject | None:
     """What `python -m serving data ratings` noted of where the ratings come from; None in other files."""
     try:
-        kept = (pq.read_schema(path).metadata or {}).get(b"lineage")
-        found: JsonObject | None = None if kept is None else json.loads(kept)
+        metadata = (pq.read_schema(path).metadata or {}).get(b"lineage")
+        found: JsonObject | None = None if metadata is None else json.loads(metadata)
         return found
     except (pa.ArrowException, OSError, ValueError):
         return None
@@ -136,8 +136,8 @@ def plain_column(column: pa.ChunkedArray, *, where: str) -> pa.ChunkedArray:
             )
         mask = ~np.isfinite(numbers)
         if (known % 1 == 0).all():
-            whole = np.where(mask, 0, numbers).astype(np.int64)
-            return pa.chunked_array([pa.array(whole, mask=mask)])
+            integers = np.where(mask, 0, numbers).astype(np.int64)
+            return pa.chunked_array([pa.array(integers, mask=mask)])
         texts = [
             None if empty else repr(number)
             for number, empty in zip(numbers.tolist(), mask.tolist(), strict=True)

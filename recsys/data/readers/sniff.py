@@ -43,13 +43,13 @@ def read_head(
     """
     with open_table(path) as (file, encoding):
         data = file.read(SAMPLE)
-        whole = len(data) < SAMPLE and not file.read(1)
+        is_complete = len(data) < SAMPLE and not file.read(1)
     if not data.strip():
         raise InputError(f"{path}: the file is empty; expected a header line and ratings")
     if b"\0" in data:
         raise InputError(f"{path}: holds NUL bytes: cut off, damaged or not text; copy it again")
     text = data.decode("utf-8", errors="replace")
-    if not whole and (cut := text.rfind("\n")) >= 0:
+    if not is_complete and (cut := text.rfind("\n")) >= 0:
         text = text[: cut + 1]
     separator = separator or separator_of(LEADING_COMMENTS.sub("", text))
     dialect = Dialect(separator, quoted=separator != "::")
@@ -78,12 +78,12 @@ def sample_records(text: str, dialect: Dialect) -> tuple[list[list[str]], list[i
     """The first records, and the line each begins at; quotes are literal where one stays open."""
     text = "\n".join(text.split("\n")[: 4 * SAMPLE_LINES])
     try:
-        found = split_records(text, dialect, is_row=lambda fields: False, final=False)
+        records = split_records(text, dialect, is_row=lambda fields: False, final=False)
     except OpenQuote:
-        found = split_records(
+        records = split_records(
             text, Dialect(dialect.separator, quoted=False), is_row=lambda _: False, final=True
         )
-    return found.fields[:SAMPLE_LINES], found.lines[:SAMPLE_LINES]
+    return records.fields[:SAMPLE_LINES], records.lines[:SAMPLE_LINES]
 
 
 def separator_of(text: str) -> str:

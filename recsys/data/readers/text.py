@@ -187,8 +187,8 @@ class TableReader:
     def column(self, role: int, kind: type) -> NDArray[Any]:
         """One array of a column's pieces, which are released, so that at most one column is held twice."""
         pieces, self.gathered[role] = self.gathered[role], []
-        whole: NDArray[Any] = np.concatenate(pieces) if pieces else np.zeros(0, dtype=kind)
-        return whole
+        joined: NDArray[Any] = np.concatenate(pieces) if pieces else np.zeros(0, dtype=kind)
+        return joined
 
     def ids(self, role: int) -> EncodedIds:
         if self.integer_ids:

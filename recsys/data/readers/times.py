@@ -97,10 +97,10 @@ def times_from_numbers(numbers: NDArray[Any], *, missing: NDArray[np.bool_] | No
     if numbers.dtype.kind == "f":
         empty = np.isnan(numbers)
         sound = np.isfinite(numbers) & (np.abs(numbers) < 9e18)
-        whole = np.floor(np.where(sound, numbers, 0.0)).astype(np.int64)
-        whole[~sound] = NOT_A_TIME
-        whole[empty] = MISSING_TIME
-        numbers, fractions = whole, numbers
+        integers = np.floor(np.where(sound, numbers, 0.0)).astype(np.int64)
+        integers[~sound] = NOT_A_TIME
+        integers[empty] = MISSING_TIME
+        numbers, fractions = integers, numbers
     else:
         fractions = None
         if numbers.dtype.kind == "u":
@@ -121,34 +121,38 @@ def times_from_numbers(numbers: NDArray[Any], *, missing: NDArray[np.bool_] | No
     return Times(result, unit)
 
 
-def by_unit(given: NDArray[np.int64], low: int, high: int) -> tuple[NDArray[np.int64], str]:
+def by_unit(numbers: NDArray[np.int64], low: int, high: int) -> tuple[NDArray[np.int64], str]:
     """Seconds of whole numbers between ``low`` and ``high``, and the unit's name."""
-    if low >= 19_000_101 and high <= 21_001_231 and (dates := digits_as_dates(given, "%Y%m%d")) is not None:
+    if low >= 19_000_101 and high <= 21_001_231 and (dates := digits_as_dates(numbers, "%Y%m%d")) is not None:
         return dates, "dates as 20191125"
     for form, size, shown in (
         ("%Y%m%d%H%M%S", 10**10, "20191125103000"),
         ("%Y%m%d%H%M", 10**8, "201911251030"),
     ):
-        if 1900 * size <= low and high < 2101 * size and (dates := digits_as_dates(given, form)) is not None:
+        if (
+            1900 * size <= low
+            and high < 2101 * size
+            and (dates := digits_as_dates(numbers, form)) is not None
+        ):
             return dates, f"dates as {shown}"
     if low >= 1900 and high <= 2100:
-        years = (given - 1970).astype("datetime64[Y]").astype("datetime64[s]")
+        years = (numbers - 1970).astype("datetime64[Y]").astype("datetime64[s]")
         return years.astype(np.int64), "years"
     if low > SPREADSHEET_EPOCH and high <= time.time() / DAY + SPREADSHEET_EPOCH + 1:
-        return (given - SPREADSHEET_EPOCH) * DAY, "spreadsheet days"
+        return (numbers - SPREADSHEET_EPOCH) * DAY, "spreadsheet days"
     for least, divisor, name in (
         (10**17, 10**9, "nanoseconds"),
         (10**14, 10**6, "microseconds"),
         (10**11, 1000, "milliseconds"),
     ):
         if low >= least:
-            return given // divisor, name
-    return given, "seconds"
+            return numbers // divisor, name
+    return numbers, "seconds"
 
 
-def digits_as_dates(given: NDArray[np.int64], form: str) -> NDArray[np.int64] | None:
+def digits_as_dates(numbers: NDArray[np.int64], form: str) -> NDArray[np.int64] | None:
     """Seconds where every number is a date written without marks; else None."""
-    unique, rows = np.unique(given, return_inverse=True)
+    unique, rows = np.unique(numbers, return_inverse=True)
     dates = pd.to_datetime(pd.Series(unique.astype(str)), format=form, errors="coerce")
     if dates.isna().any():
         return None

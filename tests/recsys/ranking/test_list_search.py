@@ -197,7 +197,7 @@ def test_what_was_chosen_is_fitted_on_any_ratings_and_lists_no_seen_item() -> No
     assert ranker.item_count == DATASET.ratings.item_count
     data = ListData(DATASET.ratings)
     users = np.arange(20)
-    scores = unseen_scores(ranker, data, users, known=True)
+    scores = unseen_scores(ranker, data, users, users_fitted=True)
     assert np.isneginf(scores[data.seen[users].toarray() > 0]).all()
 
 

@@ -126,7 +126,7 @@ def test_seen_items_come_back_when_asked_for(recommender: Recommender) -> None:
 def test_a_fresh_rating_counts_as_seen_and_replaces_the_old_one(recommender: Recommender) -> None:
     known = recommender.release.histories(3)
     item = int(known.items[0])
-    person = recommender.person(Query(3, history({item: 0.5})))
+    person = recommender.user_state(Query(3, history({item: 0.5})))
     assert len(person.history.items) == len(known.items)
     assert person.history.values[person.history.items == item].tolist() == [0.5]
     assert person.needs_fold_in

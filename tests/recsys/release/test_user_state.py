@@ -59,7 +59,7 @@ def test_no_more_are_remembered_than_the_bound(monkeypatch: pytest.MonkeyPatch) 
 def test_forgotten_people_are_new_again() -> None:
     people, given = UserStateCache(KEPT.__getitem__), history((5, 5.0))
     person = people.of(Query(None, given))
-    people.forget()
+    people.clear()
     assert people.of(Query(None, given)) is not person
 
 

@@ -62,7 +62,7 @@ def test_the_same_search_gives_the_same_trials_and_another_other_lists() -> None
     def lists(trials: list[ListTrial]) -> np.ndarray:
         ranker = blend_lists(trials, VALIDATION).fit(DATASET.ratings, seed=0)
         users = np.arange(DATASET.ratings.user_count)
-        return best_of(unseen_scores(ranker, VALIDATION.data, users, known=True), 10)
+        return best_of(unseen_scores(ranker, VALIDATION.data, users, users_fitted=True), 10)
 
     one, two = lists([first[6]]), lists([trial for trial in other if trial.family == "ease"])
     assert (one != two).any(axis=1).mean() > 0.9
