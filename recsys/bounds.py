@@ -27,8 +27,15 @@ SMALL_BATCH_SIZE = 1536
 
 @dataclass(frozen=True)
 class DataShape:
-    """What capacity depends on: rows, columns of side information, and how many levels a rating has (where
-    nobody counted them, the most that an ordinal output takes)."""
+    """What a model's capacity depends on.
+
+    Attributes:
+        users: Rows.
+        items: Rows.
+        user_features: Columns.
+        item_features: Columns.
+        levels: Distinct ratings; by default the most that an ordinal output supports.
+    """
 
     users: int
     items: int
@@ -38,6 +45,11 @@ class DataShape:
 
     @classmethod
     def of(cls, data: TrainingData) -> DataShape:
+        """The shape of training data.
+
+        Args:
+            data: Of a trial.
+        """
         return cls(
             users=data.train.user_count,
             items=data.train.item_count,
@@ -61,7 +73,12 @@ class Violation:
 
 
 def parameter_count(config: HybridVaeConfig, shape: DataShape) -> int:
-    """Trainable numbers, every table counted."""
+    """Trainable parameters, embedding tables included.
+
+    Args:
+        config: Of the model.
+        shape: Of its data.
+    """
     return capacity.parameter_count(
         config,
         users=shape.users,
@@ -73,23 +90,45 @@ def parameter_count(config: HybridVaeConfig, shape: DataShape) -> int:
 
 
 def parameter_limit(shape: DataShape) -> int:
+    """The most parameters that the bounds allow.
+
+    Args:
+        shape: Of the data.
+    """
     return int(LARGEST_SHARE * parameter_count(FORMULA, shape))
 
 
 def largest(field: str) -> int:
-    """The largest ``factors`` or ``latent`` that the bounds allow."""
+    """The largest ``factors`` or ``latent`` that the bounds allow.
+
+    Args:
+        field: Either name.
+    """
     return int(LARGEST_SHARE * getattr(FORMULA, field))
 
 
 def widest(layer: int) -> int:
-    """The widest hidden layer ``layer`` (from 0); those beyond the formula's are bound as its last."""
+    """The greatest width of a hidden layer.
+
+    Args:
+        layer: From 0; layers beyond the formula's have its last one's limit.
+    """
     return int(LARGEST_SHARE * FORMULA.hidden[min(layer, len(FORMULA.hidden) - 1)])
 
 
 def violations(
     config: HybridVaeConfig, shape: DataShape, *, small_batch_allowed: bool = False
 ) -> list[Violation]:
-    """Every bound that ``config`` breaks on data of ``shape``; empty where it is safe."""
+    """The bounds that a config breaks.
+
+    Args:
+        config: Of the model.
+        shape: Of its data.
+        small_batch_allowed: Whether batch 1536 is allowed as well.
+
+    Returns:
+        Empty where it is safe.
+    """
     broken = []
 
     def bound(field: str, value: float, limit: float, formula: float) -> None:
@@ -115,7 +154,17 @@ def violations(
 def require_safe(
     config: HybridVaeConfig, shape: DataShape, *, small_batch_allowed: bool = False, where: str = "config"
 ) -> None:
-    """Raises InputError that lists every broken bound."""
+    """Refuses a config outside the safe bounds.
+
+    Args:
+        config: Of the model.
+        shape: Of its data.
+        small_batch_allowed: Whether batch 1536 is allowed as well.
+        where: The config's origin, for the error.
+
+    Raises:
+        InputError: It lists every broken bound.
+    """
     broken = violations(config, shape, small_batch_allowed=small_batch_allowed)
     if not broken:
         return
@@ -130,7 +179,15 @@ def require_safe(
 
 
 def most_factors(fields: Mapping[str, Any], shape: DataShape) -> int:
-    """The most factors that keep a config of ``fields`` inside the parameter bound; 0 where none does."""
+    """The most factors that keep a config inside the parameter bound.
+
+    Args:
+        fields: Of the config, without ``factors``.
+        shape: Of the data.
+
+    Returns:
+        0 where no number of factors does.
+    """
     lowest = max(1, int(fields.get("dot_product", 0)))
     low, high = lowest - 1, int(LARGEST_SHARE * FORMULA.factors)
     while low < high:

@@ -1,7 +1,7 @@
-"""Who was erased from an event store, kept beside it: a backup that is restored does not know.
+"""The ledger of erasures beside an event store, which survives a restore from a backup.
 
-One JSON line an erasure in ``events.db.erasures`` (``runs/events.erasures`` for a database elsewhere), of
-pseudonyms alone (``recsys.pseudonyms``).
+One JSON line per erasure in ``events.db.erasures`` (``runs/events.erasures`` for a remote database), with
+pseudonyms only (``recsys.pseudonyms``).
 """
 
 from __future__ import annotations
@@ -17,8 +17,13 @@ from recsys.pseudonyms import key_path
 
 @dataclass(frozen=True)
 class Erasure:
-    """``subject`` is the person's pseudonym under the key of the fingerprint ``key`` ("": a plain SHA-256);
-    ``at`` Unix seconds."""
+    """One erased user.
+
+    Attributes:
+        subject: Their pseudonym.
+        at: Unix seconds.
+        key: Fingerprint of the key that made the pseudonym; "" for a plain SHA-256.
+    """
 
     subject: str
     at: float
@@ -26,12 +31,20 @@ class Erasure:
 
 
 def ledger_path(events: str) -> Path:
-    """Of an event store's file or URL."""
+    """The ledger of an event store.
+
+    Args:
+        events: The store's file or URL.
+    """
     return key_path(events).with_suffix(".erasures")
 
 
 def read_ledger(events: str) -> list[Erasure]:
-    """The erasures of the store ``events``, oldest first; a line cut short by a kill is passed over."""
+    """The erasures of an event store, oldest first; a line cut short by a kill is skipped.
+
+    Args:
+        events: The store's file or URL.
+    """
     database = _database(events)
     return [
         Erasure(str(row["subject"]), float(row["at"]), str(row["key"]))
@@ -41,7 +54,15 @@ def read_ledger(events: str) -> list[Erasure]:
 
 
 def append_to_ledger(events: str, erasures: list[Erasure]) -> None:
-    """Synced before it returns. Raises OSError."""
+    """Appends erasures; they are on the disk when this returns.
+
+    Args:
+        events: The store's file or URL.
+        erasures: To record.
+
+    Raises:
+        OSError: A full disk, or no permission.
+    """
     path = ledger_path(events)
     for erasure in erasures:
         path.touch(mode=0o600)

@@ -1,7 +1,7 @@
-"""InputError, and exit codes of the commands.
+"""``InputError`` for bad input, and the commands' exit codes.
 
 Every entry script ends through ``exit_code``: 0 done, 1 failed while running, 2 bad input (nothing was
-started), 130 interrupted; no traceback at a person for what was foreseen.
+started), 130 interrupted. Foreseen errors print one line, never a traceback.
 """
 
 from __future__ import annotations
@@ -26,11 +26,19 @@ EXIT_FAILED, EXIT_BAD_INPUT, EXIT_INTERRUPTED = 1, 2, 130
 
 
 class InputError(ValueError):
-    """What was got, what was expected, what to do: in the message, in that order."""
+    """Bad input. The message says what was got, what was expected and what to do."""
 
 
 def suggest_names(name: str, choices: Iterable[str]) -> str:
-    """ "did you mean x or y?" where something is near, else the whole list."""
+    """The end of an error message about an unknown name.
+
+    Args:
+        name: As it was written.
+        choices: Valid names.
+
+    Returns:
+        "did you mean x or y?" where some are similar, else the whole list.
+    """
     names = sorted(choices)
     matches = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
     if matches:
@@ -39,17 +47,20 @@ def suggest_names(name: str, choices: Iterable[str]) -> str:
 
 
 def print_anything() -> None:
-    """Let a terminal that is not UTF-8 show what it can: other characters appear as escapes."""
+    """Lets a terminal that is not UTF-8 print any text: characters that it lacks appear as escapes."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper) and stream.errors in ("strict", "surrogateescape"):
             stream.reconfigure(errors="backslashreplace")
 
 
 def check_encoding(arguments: Sequence[str]) -> None:
-    """Refuse arguments and a working folder whose bytes are not text here: a run's files would hold them.
+    """Refuses arguments and a working folder that are not valid text: a run's files would contain them.
+
+    Args:
+        arguments: Of the command line.
 
     Raises:
-        InputError: the first such name, and what to set.
+        InputError: The first such name, and what to set.
     """
     for argument in (*arguments, os.getcwd()):
         try:

@@ -1,4 +1,4 @@
-"""Files that are never seen half written: atomic replacement, JSON lines, a lock between processes."""
+"""Atomic file replacement, JSON lines and a lock between processes."""
 
 from __future__ import annotations
 
@@ -40,14 +40,36 @@ def atomic_path(path: Path, *, sync: bool = True, private: bool = False) -> Iter
 
 
 def write_atomic(path: Path, data: bytes | memoryview, *, sync: bool = True, private: bool = False) -> Path:
-    """``data`` at ``path``, whole, or what was there before (see ``atomic_path``). Raises OSError."""
+    """Writes a whole file, or leaves what was there (see ``atomic_path``).
+
+    Args:
+        path: Of the file; its folder is made.
+        data: Its content.
+        sync: Whether to sync before the rename.
+        private: Whether only the owner may read it.
+
+    Returns:
+        ``path``.
+
+    Raises:
+        OSError: A full disk, or no permission.
+    """
     with atomic_path(path, sync=sync, private=private) as temporary:
         temporary.write_bytes(data)
     return path
 
 
 def append_line(path: Path, row: JsonObject, *, sync: bool = True) -> None:
-    """One JSON line at the end of ``path``, on a line of its own also after one that was cut short."""
+    """Appends one JSON line, on a line of its own also after one that was cut short.
+
+    Args:
+        path: Of the file; made where it is missing.
+        row: A JSON object.
+        sync: Whether it must be on the disk before this returns.
+
+    Raises:
+        OSError: A full disk, or no permission.
+    """
     with open(path, "ab+") as file:
         text = json.dumps(row, separators=(",", ":")).encode() + b"\n"
         if file.seek(0, os.SEEK_END):
@@ -60,9 +82,14 @@ def append_line(path: Path, row: JsonObject, *, sync: bool = True) -> None:
 
 
 def iter_lines(path: Path, start: int = 0) -> Iterator[tuple[Any, int]]:
-    """(row, offset after it) of every line of ``path`` that ends, from ``start`` bytes on.
+    """Reads complete JSON lines; lines that are not JSON (cut short by a kill) are skipped.
 
-    What is not JSON (a line cut short by a kill) is left out; a missing file has no lines.
+    Args:
+        path: Of the file; a missing one has no lines.
+        start: Byte offset to read from.
+
+    Yields:
+        The row and the byte offset after it.
     """
     if not path.is_file():
         return
@@ -80,19 +107,30 @@ def iter_lines(path: Path, start: int = 0) -> Iterator[tuple[Any, int]]:
 
 
 def read_lines(path: Path) -> list[Any]:
-    """The JSON lines of ``path``, none where it is missing."""
+    """All complete JSON lines of a file.
+
+    Args:
+        path: Of the file; a missing one has no lines.
+    """
     return [row for row, _ in iter_lines(path)]
 
 
 class FileLock:
-    """A file that one process holds at a time, until it releases it or ends."""
+    """An exclusive lock between processes, released when the process ends."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self._file: IO[bytes] | None = None
 
     def acquire(self) -> bool:
-        """Whether this process holds it now; False at once where another one does. Raises OSError."""
+        """Takes the lock without waiting.
+
+        Returns:
+            False where another process holds it.
+
+        Raises:
+            OSError: The file cannot be opened.
+        """
         self.path.parent.mkdir(parents=True, exist_ok=True)
         file = self.path.open("ab")
         try:
@@ -104,7 +142,7 @@ class FileLock:
         return True
 
     def release(self) -> None:
-        """Let others hold it; nothing where it is not held."""
+        """Releases the lock, where this process holds it."""
         if self._file is not None:
             self._file.close()
             self._file = None

@@ -1,57 +1,44 @@
 """Notifications to Discord, to a JSON webhook and, by Apprise, to other messengers, sent in the background.
 
-Each webhook has a bounded queue and one thread, which pauses between posts, retries with exponential
+Each channel has a bounded queue and one thread, which pauses between posts, retries with exponential
 back-off and honours Retry-After. A full queue drops its oldest unimportant message; nothing here blocks or
-raises after construction. A webhook's URL is a secret: logs, messages and exceptions name only the webhook
-("Discord", "webhook") and the type of the error.
+raises after construction.
 """
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import threading
 import time
 from collections import deque
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from urllib.parse import urlsplit
 
 import requests
 
 from recsys.apprise_channel import APPRISE_VARIABLE, AppriseChannel, is_apprise
-from recsys.errors import InputError
 from recsys.training.trial_types import EventKind, RunEvent
+from recsys.webhook import DISCORD_VARIABLE, EVENT_STYLES, GREEN, Message, Webhook, event_message
 
 log = logging.getLogger(__name__)
 
-DISCORD_VARIABLE = "DISCORD_WEBHOOK_URL"
 QUEUE = 100
 TRIES = 5
-TIMEOUT_S = 5.0
 BACKOFF_S = 1.0
 LONGEST_WAIT_S = 60.0
 THREAD_PREFIX = "notify-"
 BETWEEN_POSTS_S = 0.5  # Discord allows 5 posts in 2 seconds for a webhook
 
-# Embed colours, and what may not be dropped when the queue is full.
-GREEN, BLUE, AMBER, RED = 0x2E7D32, 0x1565C0, 0xB26A00, 0xB3261E
-EVENT_STYLES: dict[EventKind, tuple[str, int]] = {
-    EventKind.STARTED: ("Search started", BLUE),
-    EventKind.NEW_BEST: ("New best", GREEN),
-    EventKind.BUDGET: ("Budget", AMBER),
-    EventKind.CONTINGENCY: ("Contingency", AMBER),
-    EventKind.TRIAL_FAILED: ("Trial failed", RED),
-    EventKind.DIVERGED: ("Training diverged", RED),
-    EventKind.OUT_OF_MEMORY: ("Out of memory", RED),
-    EventKind.UNRESPONSIVE: ("A trial hangs", RED),
-}
-IMPORTANT = frozenset({EventKind.STARTED, EventKind.BUDGET, EventKind.TRIAL_FAILED})
-
 
 def without_webhook(arguments: Sequence[str]) -> list[str]:
-    """A command line to be kept and shown: ``--notify``'s URL, which is a secret, as "..."."""
+    """A command line without the URL of ``--notify``, which is a secret.
+
+    Args:
+        arguments: Of the command line.
+
+    Returns:
+        The same with "..." in place of the URL.
+    """
     masked: list[str] = []
     for index, argument in enumerate(arguments):
         if argument.startswith("--notify="):
@@ -61,102 +48,11 @@ def without_webhook(arguments: Sequence[str]) -> list[str]:
     return masked
 
 
-@dataclass(frozen=True)
-class Message:
-    """One notification. ``fields`` are shown as a small table; ``image`` is a PNG or None."""
-
-    title: str
-    text: str = ""
-    fields: Mapping[str, str] = field(default_factory=dict)
-    colour: int = BLUE
-    image: bytes | None = None
-    important: bool = False
-    event: Mapping[str, object] | None = None
-
-
-def event_message(event: RunEvent) -> Message:
-    """What a person reads of a run's event, and a program under ``event``."""
-    title, colour = EVENT_STYLES.get(
-        event.kind, (f"Warning sign: {event.kind.value.replace('_', ' ')}", AMBER)
-    )
-    if event.trial is not None:
-        title += f" in trial {event.trial}" + (f", epoch {event.epoch}" if event.epoch is not None else "")
-    rows = {
-        "Seen": "" if event.value is None else f"{event.value:.4g}",
-        "Threshold": "" if event.threshold is None else f"{event.threshold:.4g}",
-        "Done": event.action,
-        "Outcome": event.outcome,
-    }
-    return Message(
-        title=title,
-        text=event.message,
-        fields={name: text for name, text in rows.items() if text},
-        colour=colour,
-        important=event.kind in IMPORTANT,
-        event={
-            "kind": event.kind.value,
-            "at": event.at,
-            "trial": event.trial,
-            "epoch": event.epoch,
-            "value": event.value,
-            "threshold": event.threshold,
-            "message": event.message,
-            "action": event.action,
-            "outcome": event.outcome,
-        },
-    )
-
-
-@dataclass(frozen=True)
-class Webhook:
-    """Where to post. ``name`` is what logs call it; the URL is in no representation of it."""
-
-    name: str
-    url: str = field(repr=False)
-    discord: bool = False
-
-    def __post_init__(self) -> None:
-        parts = urlsplit(self.url)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise InputError(
-                f"{self.name}: the webhook is not a URL (its text is kept out of this message): "
-                "expected https://host/path, "
-                + (f"in the environment variable {DISCORD_VARIABLE}" if self.discord else "after --notify")
-            )
-
-    def post(self, message: Message) -> requests.Response:
-        """One try. A requests exception's text holds the URL: never log it."""
-        if not self.discord:
-            body = {"title": message.title, "text": message.text, "fields": dict(message.fields)}
-            return requests.post(
-                self.url, json={**body, "event": message.event}, timeout=TIMEOUT_S, allow_redirects=False
-            )
-        embed: dict[str, object] = {
-            "title": message.title[:256],
-            "description": message.text[:2000],
-            "color": message.colour,
-            "fields": [
-                {"name": name[:256], "value": value[:1000], "inline": True}
-                for name, value in list(message.fields.items())[:20]
-            ],
-        }
-        if message.image is None:
-            return requests.post(self.url, json={"embeds": [embed]}, timeout=TIMEOUT_S, allow_redirects=False)
-        embed["image"] = {"url": "attachment://plot.png"}
-        return requests.post(
-            self.url,
-            data={"payload_json": json.dumps({"embeds": [embed]})},
-            files={"files[0]": ("plot.png", message.image, "image/png")},
-            timeout=TIMEOUT_S,
-            allow_redirects=False,
-        )
-
-
 Channel = Webhook | AppriseChannel
 
 
 class Notifier:
-    """Tells every webhook, each from its own thread, so that a dead one does not hold up the others."""
+    """Sends messages to every channel, each from its own thread, so that none delays the others."""
 
     def __init__(self, webhooks: Sequence[Channel], *, pause_s: float = BETWEEN_POSTS_S) -> None:
         logging.getLogger("urllib3.connectionpool").addFilter(_outside_senders)
@@ -167,9 +63,15 @@ class Notifier:
     def from_environment(
         cls, url: str | None = None, *, environment: Mapping[str, str] | None = None
     ) -> Notifier:
-        """The channels of DISCORD_WEBHOOK_URL, APPRISE_URLS (separated by blanks) and ``url``; none is fine.
+        """The channels of DISCORD_WEBHOOK_URL, APPRISE_URLS (separated by blanks) and ``url``, if any.
 
-        Raises InputError for what is no URL, and for a messenger's without Apprise."""
+        Args:
+            url: Of ``--notify``.
+            environment: Instead of the process's.
+
+        Raises:
+            InputError: Not a URL, or a messenger's URL without Apprise installed.
+        """
         variables = environment if environment is not None else os.environ
         discord = variables.get(DISCORD_VARIABLE, "").strip()
         channels: list[Channel] = [Webhook("Discord", discord, discord=True)] if discord else []
@@ -180,8 +82,14 @@ class Notifier:
         return cls(channels)
 
     def event(self, event: RunEvent) -> None:
-        """Queue an event's notification; returns at once. ``finish`` sends the end, once; a chat room gets
-        of a warning sign once for each trial, a program every time."""
+        """Queues the message of an event; returns at once.
+
+        The end of a run is sent by ``finish``. Chats get a repeated diagnostic once per trial,
+        programs every time.
+
+        Args:
+            event: Of the run.
+        """
         if event.kind is EventKind.FINISHED:
             return
         key = (event.kind, event.trial)
@@ -193,17 +101,33 @@ class Notifier:
                 sender.enqueue(message)
 
     def finish(self, text: str, image: bytes | None = None) -> None:
-        """The run's end: its result and a plot (PNG)."""
+        """Queues the result of a finished run.
+
+        Args:
+            text: Its summary.
+            image: A plot, PNG.
+        """
         event = {"kind": EventKind.FINISHED.value, "at": time.time(), "message": text}
         self.send(Message("Search finished", text, colour=GREEN, image=image, important=True, event=event))
 
     def send(self, message: Message) -> None:
-        """Tell of anything (a roll-out's step, a drift alarm); returns at once."""
+        """Queues any other message (a roll-out's step, a drift alarm); returns at once.
+
+        Args:
+            message: To send.
+        """
         for sender in self._senders:
             sender.enqueue(message)
 
     def close(self, deadline_s: float = 5.0) -> int:
-        """Wait at most ``deadline_s`` for what is queued, then stop. Returns the number never delivered."""
+        """Waits for the queues to empty, then stops.
+
+        Args:
+            deadline_s: At most so many seconds.
+
+        Returns:
+            The number of messages that were never delivered.
+        """
         deadline = time.monotonic() + deadline_s
         for sender in self._senders:
             sender.stop()

@@ -36,12 +36,26 @@ def scorer_predictor(scorer: Scorer, histories: Histories = NO_HISTORIES) -> Pre
 
 
 def release_predictor(recommender: Recommender, histories: Histories = NO_HISTORIES) -> Predict:
-    """Stars by the ensemble of a release, as ``scorer_predictor`` gives a member's."""
+    """Stars by the ensemble of a release, as ``scorer_predictor`` for one model.
+
+    Args:
+        recommender: Of the release.
+        histories: Of users whom it was not fitted on.
+
+    Returns:
+        ``predict(user, items)``, which returns (len(items),) stars.
+    """
     return lambda user, items: recommender.predict(query_of(user, histories), items)
 
 
 def query_of(user: int, histories: Histories = NO_HISTORIES, *, count: int = 10) -> Query:
-    """What ``user`` asks: by their row, or as a stranger with a history."""
+    """The query of a user in evaluation.
+
+    Args:
+        user: Row.
+        histories: Users in it are queried as unknown users with that history.
+        count: Length of the list.
+    """
     history = histories.get(user)
     return Query(user=user if history is None else None, history=history, count=count)
 

@@ -1,7 +1,7 @@
-"""Names for people in logs and journals: a keyed hash of the id, so that a list of ids does not undo it.
+"""Pseudonyms of users in logs and journals: a keyed hash of the id, which a list of ids cannot reverse.
 
-The key is ``RECSYS_HASH_KEY``, or a random one in a file beside the event store that only its owner reads
-(``events.db.key``; ``runs/events.key`` for a database elsewhere). Processes on several machines need the
+The key is ``RECSYS_HASH_KEY``, or a random one in a file beside the event store that only its owner can read
+(``events.db.key``; ``runs/events.key`` for a remote database). Processes on several machines need the
 variable.
 """
 
@@ -20,13 +20,24 @@ KEY_BYTES = 32
 
 
 def key_path(events: str) -> Path:
-    """Where the key of an event store lies; ``events`` is its file or URL."""
+    """The key file of an event store.
+
+    Args:
+        events: The store's file or URL.
+    """
     file = events.removeprefix("sqlite:///")
     return Path("runs/events.key").absolute() if "://" in file else Path(f"{file}.key").absolute()
 
 
 def pseudonym_key(events: str) -> bytes:
-    """The key for an event store, made where there is none; one that cannot be kept is this process's."""
+    """The key of an event store, generated where there is none.
+
+    Args:
+        events: The store's file or URL.
+
+    Returns:
+        ``KEY_BYTES`` bytes; for this process alone where they cannot be saved.
+    """
     passphrase = os.environ.get(KEY_VARIABLE, "")
     if passphrase:
         return hashlib.blake2b(passphrase.encode(), digest_size=KEY_BYTES).digest()
@@ -67,10 +78,25 @@ def _read(path: Path) -> bytes:
 
 
 def pseudonym(user_id: str, key: bytes) -> str:
-    """The person's name in a journal: 64 hexadecimal digits."""
+    """A user's name in a journal.
+
+    Args:
+        user_id: Of the user.
+        key: Of the event store.
+
+    Returns:
+        64 hexadecimal digits.
+    """
     return hashlib.blake2b(user_id.encode("utf-8", "surrogatepass"), key=key, digest_size=32).hexdigest()
 
 
 def fingerprint(key: bytes) -> str:
-    """Tells keys apart without showing them."""
+    """Identifies a key without revealing it.
+
+    Args:
+        key: Of the event store.
+
+    Returns:
+        8 hexadecimal digits.
+    """
     return hashlib.blake2b(b"fingerprint", key=key, digest_size=4).hexdigest()

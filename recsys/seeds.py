@@ -1,6 +1,6 @@
-"""One root seed, and a derived one for every use of randomness.
+"""Seeds derived from one root seed, one for every use of randomness.
 
-A hash keeps the streams apart: seeds that differ by one give unrelated streams.
+They are hashes, so that neighbouring roots give unrelated streams.
 """
 
 from __future__ import annotations
@@ -9,6 +9,14 @@ import hashlib
 
 
 def derive_seed(root: int, *names: str | int) -> int:
-    """A seed in [0, 2**63) for the use that ``names`` spell out, e.g. ``derive_seed(0, "trial", 3)``."""
+    """A seed for one use of randomness.
+
+    Args:
+        root: Of the run.
+        names: That identify the use, e.g. ``derive_seed(0, "trial", 3)``.
+
+    Returns:
+        In [0, 2**63).
+    """
     text = "/".join([str(root), *map(str, names)])
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "little") >> 1

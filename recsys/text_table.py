@@ -1,4 +1,4 @@
-"""Tables of plain text for a terminal, by rich."""
+"""Plain text tables for a terminal, by rich."""
 
 from __future__ import annotations
 
@@ -36,5 +36,13 @@ def text_table(
 
 
 def number(value: float | None, digits: int = 4) -> str:
-    """A figure for a cell; "-" where it was not measured."""
+    """A number for a cell.
+
+    Args:
+        value: None where it was not measured.
+        digits: After the point.
+
+    Returns:
+        "-" for None.
+    """
     return "-" if value is None else f"{value:.{digits}f}"

@@ -1,5 +1,5 @@
-"""BLAS on one thread, where products are small and many: several threads would mostly wait for each other,
-and on cores that others use too, a product of microseconds then takes milliseconds.
+"""BLAS on one thread, for many small products: more threads would mostly wait for each other, and on shared
+cores a product of microseconds then takes milliseconds.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from threadpoolctl import ThreadpoolController
 
 @contextmanager
 def one_blas_thread() -> Iterator[None]:
-    """For this process, until the block ends. Also a decorator."""
+    """Limits BLAS to one thread in this process until the block ends. Also a decorator."""
     with _controller().limit(limits=1, user_api="blas"):
         yield
 

@@ -13,8 +13,9 @@ from typing import Any
 
 from ray import serve
 
-from recsys.notifications import Message, Notifier
+from recsys.notifications import Notifier
 from recsys.types import JsonObject
+from recsys.webhook import Message
 from serving.error_log import log_to_file
 from serving.events.store import EventStore
 from serving.operations_service import NICE, Operations

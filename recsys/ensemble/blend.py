@@ -1,8 +1,8 @@
-"""Fit a blend of members to the validation slice, and say honestly how it was chosen.
+"""Blend the members' predictions, with weights fitted on the validation slice.
 
-The method is the one with the lowest error on folds of validation that its weights were not fitted on;
-its weights are then fitted again on the whole slice. The simplest wins a tie. A correction comes on top
-where it, too, helps on folds that it was not fitted on.
+Of several methods, the one with the lowest cross-validated error is chosen, the simplest on a tie; its
+weights are then fitted on the whole slice. A correction is added where it lowers the cross-validated error
+too.
 """
 
 from __future__ import annotations
@@ -29,8 +29,15 @@ TIE = 1e-6  # stars squared: closer than this, the earlier method in METHODS win
 
 @dataclass(frozen=True)
 class Blend:
-    """``weights`` (members,), 0 or more. ``held_out`` is each method's rmse, stars, on the folds that its
-    weights were not fitted on (empty with one member); "corrected" is that of the chosen one, corrected."""
+    """A weighted sum of members and its correction.
+
+    Attributes:
+        method: That fitted the weights, a name of ``METHODS``.
+        weights: (members,) 0 or more.
+        held_out: Cross-validated rmse of each method, stars; "corrected" is the chosen one's with correction.
+            Empty with one member.
+        correction: None where it did not help.
+    """
 
     method: str
     weights: NDArray[np.float64]
@@ -39,25 +46,40 @@ class Blend:
 
     @property
     def name(self) -> str:
+        """The method, with its correction."""
         return self.method if self.correction is None else f"{self.method}, {CORRECTED}"
 
     @property
     def error(self) -> float:
-        """rmse, stars, on the folds that what was chosen was not fitted on; NaN with one member."""
+        """Cross-validated rmse of what was chosen, stars; NaN with one member."""
         chosen = self.method if self.correction is None else CORRECTED
         return self.held_out.get(chosen, float("nan"))
 
     def predict(self, predictions: FloatArray, validation: Ratings, train: Ratings) -> NDArray[np.float32]:
-        """(n,) stars inside the scale, of (members, n) for the pairs of ``validation``.
+        """Blended predictions.
 
-        ``train`` are the ratings that users and items are known by: what a correction reads."""
+        Args:
+            predictions: (members, n) stars.
+            validation: The n pairs.
+            train: Known ratings of their users and items, which the correction reads.
+
+        Returns:
+            (n,) stars inside the scale.
+        """
         stars = self.sum(predictions)
         if self.correction is not None:
             stars = self.correction.predict(stars, validation, train)
         return np.clip(stars, validation.scale.low, validation.scale.high)
 
     def sum(self, predictions: FloatArray) -> NDArray[np.float32]:
-        """(n,) the weighted ``predictions`` (members, n), neither corrected nor clipped."""
+        """The weighted sum, neither corrected nor clipped.
+
+        Args:
+            predictions: (members, n) stars.
+
+        Returns:
+            (n,) stars.
+        """
         stars = np.zeros(predictions.shape[1], dtype=np.float32)
         for weight, row in zip(self.weights, predictions, strict=True):
             if weight:
@@ -65,16 +87,27 @@ class Blend:
         return stars
 
     def kl(self, members: Sequence[float]) -> float:
-        """The weighted mean of the members' KL, nats."""
+        """The weighted mean of the members' KL.
+
+        Args:
+            members: (members,) nats.
+        """
         total = float(self.weights.sum())
         return float(self.weights @ np.asarray(members)) / total if total > 0 else 0.0
 
 
 def fit_corrected(predictions: FloatArray, validation: Ratings, train: Ratings, *, seed: int) -> Blend:
-    """``fit_blend`` on the validation slice, with a correction where that helps on held-out folds.
+    """``fit_blend`` with a correction, where that lowers the cross-validated error.
 
-    ``train`` is the slice that the members learned from. Weighted ratings get no correction: its fit does not
-    weigh."""
+    Args:
+        predictions: (members, n) of the validation slice.
+        validation: The slice. Where it is weighted there is no correction, whose fit takes no weights.
+        train: The slice that the members learned from.
+        seed: Of the folds.
+
+    Raises:
+        InputError: As ``fit_blend``.
+    """
     if validation.weights is not None:
         return fit_blend(predictions, validation.values, seed=seed, weights=validation.weights)
     blend = fit_blend(predictions, validation.values, seed=seed)
@@ -87,11 +120,17 @@ def fit_corrected(predictions: FloatArray, validation: Ratings, train: Ratings, 
 def fit_blend(
     predictions: FloatArray, targets: FloatArray, *, seed: int, weights: FloatArray | None = None
 ) -> Blend:
-    """Weights for ``predictions`` (members, n) of ``targets`` (n,), both of the validation slice.
+    """Chooses a method by cross-validation and fits its weights.
 
-    Squared errors count by ``weights`` (n,) where given.
+    Args:
+        predictions: (members, n) of the validation slice.
+        targets: (n,) its ratings.
+        seed: Of the folds.
+        weights: (n,) of the squared errors; None: equal.
 
-    Raises InputError where there are no members, no ratings, or predictions that are not finite."""
+    Raises:
+        InputError: There are no members, no ratings, or predictions that are not finite.
+    """
     _require_blendable(predictions, targets)
     members, count = predictions.shape
     if members == 1:
@@ -118,7 +157,15 @@ def fit_blend(
 
 
 def folds_of(count: int, seed: int) -> NDArray[np.int64]:
-    """(count,) the fold of each rating."""
+    """Assigns ratings to cross-validation folds.
+
+    Args:
+        count: Of ratings.
+        seed: Of the search.
+
+    Returns:
+        (count,) 0 to ``FOLDS`` - 1.
+    """
     return np.random.default_rng(derive_seed(seed, "blend")).integers(0, FOLDS, count)
 
 

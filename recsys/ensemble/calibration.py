@@ -27,15 +27,27 @@ Row = tuple[float, ...]
 
 @dataclass(frozen=True)
 class ProfileEffect:
-    """Of users or of items: the profiles' ``means`` and ``spreads`` (COLUMNS,), and ``slopes`` (COLUMNS,
-    DEGREES) from standardised profiles to coefficients."""
+    """The effect of users' or items' profiles on the correction.
+
+    Attributes:
+        means: (COLUMNS,) of the profiles.
+        spreads: (COLUMNS,) their standard deviations.
+        slopes: (COLUMNS, DEGREES) from standardised profiles to coefficients.
+    """
 
     means: Row
     spreads: Row
     slopes: tuple[Row, ...]
 
     def parts(self, result: Array) -> Array:
-        """(n, DEGREES) coefficients of ``found`` (n, COLUMNS) profiles."""
+        """Coefficients of the correction.
+
+        Args:
+            result: (n, COLUMNS) profiles.
+
+        Returns:
+            (n, DEGREES).
+        """
         means, spreads, slopes = self._arrays
         parts: Array = standardised(result, means, spreads) @ slopes
         return parts
@@ -71,21 +83,51 @@ class Correction:
             raise ValueError("a correction's numbers must be finite")
 
     def of_users(self, ratings: Ratings) -> Array:
-        """(users, DEGREES) everybody's part, from the ratings known of them."""
+        """Every user's coefficients.
+
+        Args:
+            ratings: Known ratings.
+
+        Returns:
+            (users, DEGREES).
+        """
         return self.users.parts(of_users(ratings, self._everyone))
 
     def of_history(self, values: FloatArray, scale: RatingScale) -> Array:
-        """(DEGREES,) the part of who gave ``values`` (n,)."""
+        """The coefficients of one user.
+
+        Args:
+            values: (n,) stars of their ratings.
+            scale: Of the ratings.
+
+        Returns:
+            (DEGREES,).
+        """
         part: Array = self.users.parts(profiles(sums_of_one(values, scale), self._everyone))[0]
         return part
 
     def of_items(self, ratings: Ratings) -> Array:
-        """(items, DEGREES) every item's part."""
+        """Every item's coefficients.
+
+        Args:
+            ratings: Known ratings.
+
+        Returns:
+            (items, DEGREES).
+        """
         return self.items.parts(of_items(ratings, self._everyone))
 
     def apply(self, stars: FloatArray, users: FloatArray, items: FloatArray) -> NDArray[np.float32]:
-        """(n,) corrected ``stars`` (n,), not clipped; ``users`` and ``items`` are parts, (n, DEGREES) or one
-        for all (DEGREES,)."""
+        """Corrects predictions.
+
+        Args:
+            stars: (n,) blended predictions.
+            users: (n, DEGREES) coefficients of their users, or (DEGREES,) of one user for all.
+            items: (n, DEGREES) coefficients of their items.
+
+        Returns:
+            (n,) stars, not clipped to the scale.
+        """
         x = (stars - self.centre) / self.spread
         flat, slope, bend, cube = self.alone
         own = users + items
@@ -99,13 +141,31 @@ class Correction:
         return np.asarray(self.everyone)
 
     def predict(self, stars: FloatArray, validation: Ratings, train: Ratings) -> NDArray[np.float32]:
-        """Corrected ``stars`` (n,) of the pairs of ``validation``; profiles come from ``train``."""
+        """Corrects predictions of given pairs.
+
+        Args:
+            stars: (n,) blended predictions.
+            validation: The n pairs.
+            train: Known ratings, which profiles come from.
+
+        Returns:
+            (n,) stars, not clipped to the scale.
+        """
         return self.apply(
             stars, self.of_users(train)[validation.users], self.of_items(train)[validation.items]
         )
 
 
 def standardised(result: Array, means: Array, spreads: Array) -> Array:
-    """(n, COLUMNS) profiles in standard deviations from the mean, at most EDGE."""
+    """Standardises profiles and limits outliers.
+
+    Args:
+        result: (n, COLUMNS) profiles.
+        means: (COLUMNS,).
+        spreads: (COLUMNS,) standard deviations.
+
+    Returns:
+        (n, COLUMNS) standard deviations from the mean, at most EDGE.
+    """
     deviations: Array = (result - means) / spreads
     return deviations.clip(-EDGE, EDGE)

@@ -27,7 +27,12 @@ class Moments:
 
     @classmethod
     def of(cls, predictions: FloatArray, targets: FloatArray) -> Moments:
-        """``predictions`` (members, n), ``targets`` (n,)."""
+        """Moments of predictions and targets.
+
+        Args:
+            predictions: (members, n) stars.
+            targets: (n,) stars.
+        """
         members = len(predictions)
         gram, cross, total = np.zeros((members, members)), np.zeros(members), 0.0
         for start in range(0, len(targets), CHUNK):
@@ -47,6 +52,13 @@ class Moments:
         )
 
     def mse(self, weights: NDArray[np.float64]) -> float:
-        """Mean squared error of the weighted sum, stars squared (before any clipping to the scale)."""
+        """Mean squared error of a weighted sum, before any clipping.
+
+        Args:
+            weights: (members,).
+
+        Returns:
+            Stars squared.
+        """
         squared = float(weights @ self.gram @ weights) - 2 * float(weights @ self.cross) + self.total
         return max(squared, 0.0) / self.count

@@ -1,4 +1,4 @@
-"""What ratings that were given say of whoever gave them, or of what they were given to: five numbers."""
+"""Rating profiles of users and items: activity, mean, deviation and use of the scale's ends."""
 
 from __future__ import annotations
 
@@ -14,37 +14,86 @@ Array = NDArray[np.float64]
 
 
 def sums(rows: IntArray, values: FloatArray, count: int, scale: RatingScale) -> Array:
-    """(count, COLUMNS) of each row: ratings, their sum and sum of squares, how many at the top and bottom."""
+    """The sums that profiles are made of.
+
+    Args:
+        rows: (ratings,) user or item rows.
+        values: (ratings,) stars.
+        count: Of rows.
+        scale: Of the ratings.
+
+    Returns:
+        (count, COLUMNS): number of ratings, their sum, sum of squares, number at the scale's top and bottom.
+    """
     stars = values.astype(np.float64)
     weights = (None, stars, np.square(stars), values == scale.high, values == scale.low)
     return np.stack([np.bincount(rows, weights=weight, minlength=count) for weight in weights], axis=1)
 
 
 def sums_of_one(values: FloatArray, scale: RatingScale) -> Array:
-    """(1, COLUMNS) ``sums`` of ``values`` (n,) that all belong to one."""
+    """``sums`` of one user or item.
+
+    Args:
+        values: (n,) stars.
+        scale: Of the ratings.
+
+    Returns:
+        (1, COLUMNS).
+    """
     stars = values.astype(np.float64)
     ends = np.count_nonzero(values == scale.high), np.count_nonzero(values == scale.low)
     return np.array([[len(stars), stars.sum(), stars @ stars, *ends]])
 
 
 def everyone_of(ratings: Ratings) -> Array:
-    """(COLUMNS,) ``sums`` of the average rating."""
+    """``sums`` of the average rating.
+
+    Args:
+        ratings: All known.
+
+    Returns:
+        (COLUMNS,).
+    """
     total: Array = sums_of_one(ratings.values, ratings.scale)[0]
     return total / max(len(ratings), 1)
 
 
 def of_users(ratings: Ratings, everyone: Array) -> Array:
-    """(users, COLUMNS) profiles of all users."""
+    """Profiles of all users.
+
+    Args:
+        ratings: All known.
+        everyone: (COLUMNS,) of ``everyone_of``.
+
+    Returns:
+        (users, COLUMNS).
+    """
     return profiles(sums(ratings.users, ratings.values, ratings.user_count, ratings.scale), everyone)
 
 
 def of_items(ratings: Ratings, everyone: Array) -> Array:
-    """(items, COLUMNS) profiles of all items."""
+    """Profiles of all items.
+
+    Args:
+        ratings: All known.
+        everyone: (COLUMNS,) of ``everyone_of``.
+
+    Returns:
+        (items, COLUMNS).
+    """
     return profiles(sums(ratings.items, ratings.values, ratings.item_count, ratings.scale), everyone)
 
 
 def profiles(totals: Array, everyone: Array) -> Array:
-    """(n, COLUMNS) of ``totals``, ``sums`` of n people or items."""
+    """Profiles from ``sums``, shrunk towards the average rating.
+
+    Args:
+        totals: (n, COLUMNS) ``sums``.
+        everyone: (COLUMNS,) of ``everyone_of``.
+
+    Returns:
+        (n, COLUMNS): log of 1 + count, mean, standard deviation, shares at the scale's top and bottom.
+    """
     damped = totals + DAMPING * everyone
     mean, square, top, bottom = (damped[:, 1:] / damped[:, :1]).T
     deviation = np.sqrt(np.maximum(square - np.square(mean), 0))

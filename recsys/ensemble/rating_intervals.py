@@ -53,7 +53,14 @@ class RatingIntervals:
             raise ValueError(f"bands {self.least_ratings} with {len(self.low)} and {len(self.high)} offsets")
 
     def bands(self, known_ratings: IntArray | int) -> NDArray[np.intp]:
-        """Band of each user by how many of their ratings are known."""
+        """The activity band of users.
+
+        Args:
+            known_ratings: (n,) known ratings of each user, or one number.
+
+        Returns:
+            (n,) index of the band.
+        """
         return np.searchsorted(np.asarray(self.least_ratings), known_ratings, side="right") - 1
 
     def ends(
@@ -88,7 +95,17 @@ class RatingIntervals:
         ratings: Ratings,
         deviations: FloatArray | None = None,
     ) -> NDArray[np.bool_]:
-        """(n,) whether each of ``ratings`` lies in the interval around its prediction; as ``ends``."""
+        """Whether ratings lie inside their intervals.
+
+        Args:
+            stars: (n,) predictions.
+            known_ratings: (n,) known ratings of each prediction's user, or one number for all.
+            ratings: The n actual ratings.
+            deviations: (n,) stars; read where ``scaled``.
+
+        Returns:
+            (n,) bool.
+        """
         low, high = self.ends(stars, known_ratings, ratings.scale, deviations)
         inside: NDArray[np.bool_] = (ratings.values >= low) & (ratings.values <= high)
         return inside
@@ -96,7 +113,7 @@ class RatingIntervals:
 
 @dataclass(frozen=True)
 class BandCoverage:
-    """What intervals were worth on rows they were not made on; ``width`` is the mean, in stars."""
+    """Coverage and mean width (stars) of the intervals of one band, on held-out rows."""
 
     least_ratings: int
     rows: int
@@ -105,7 +122,14 @@ class BandCoverage:
 
 
 def user_activity(ratings: Ratings) -> NDArray[np.int64]:
-    """(users,) ratings of each user in ``ratings``: what bands go by."""
+    """Known ratings by user, which activity bands are made of.
+
+    Args:
+        ratings: All known.
+
+    Returns:
+        (users,) counts.
+    """
     return np.bincount(ratings.users, minlength=ratings.user_count)
 
 
@@ -158,8 +182,18 @@ def coverage_by_band(
     known_ratings: IntArray,
     deviations: FloatArray | None = None,
 ) -> list[BandCoverage]:
-    """The share of ratings inside their interval, band by band; bands without a row are left out, and rows
-    whose deviation is NaN."""
+    """Coverage of the intervals on held-out ratings, by band.
+
+    Args:
+        intervals: To evaluate.
+        stars: (n,) predictions of ``held_out``.
+        held_out: Ratings that the intervals were not fitted on.
+        known_ratings: (users,) known ratings of each user.
+        deviations: (n,) stars, NaN where unknown; such rows do not count.
+
+    Returns:
+        One entry per band that has a row.
+    """
     activity = known_ratings[held_out.users]
     low, high = intervals.ends(stars, activity, held_out.scale, deviations)
     inside = intervals.covers(stars, activity, held_out, deviations)

@@ -1,4 +1,4 @@
-"""Three ways to weigh members, each from the moments of their predictions alone."""
+"""Three ways to fit ensemble weights, from the moments of the members' predictions."""
 
 from __future__ import annotations
 
@@ -15,14 +15,30 @@ Weights = NDArray[np.float64]
 
 
 def mean(moments: Moments) -> Weights:
-    """Equal weights."""
+    """Equal weights.
+
+    Args:
+        moments: Of the members' predictions.
+
+    Returns:
+        (members,) that sum to 1.
+    """
     members = len(moments.cross)
     return np.full(members, 1 / members)
 
 
 def greedy(moments: Moments, rounds: int = GREEDY_ROUNDS) -> Weights:
-    """Selection with replacement (Caruana et al. 2004): add, again and again, the member that helps the
-    mean of those chosen most; keep the best prefix. Weights are shares of ``rounds`` choices, sum 1."""
+    """Forward selection with replacement (Caruana et al. 2004).
+
+    Each round adds the member that helps the mean of those selected most; the best prefix is kept.
+
+    Args:
+        moments: Of the members' predictions.
+        rounds: Of selection.
+
+    Returns:
+        (members,) shares of the selection, sum 1.
+    """
     chosen = np.zeros(len(moments.cross))
     best, best_mse = chosen, np.inf
     for size in range(1, rounds + 1):
@@ -39,9 +55,16 @@ def greedy(moments: Moments, rounds: int = GREEDY_ROUNDS) -> Weights:
 
 
 def non_negative(moments: Moments) -> Weights:
-    """Non-negative least squares (Breiman 1996, stacked regressions): no weight below 0, no sum asked for.
+    """Non-negative least squares (Breiman 1996, stacked regressions); the weights need not sum to 1.
 
-    Solved on a square root of the Gram matrix, with a ridge of 1e-9 of its size against equal members."""
+    Solved on a square root of the Gram matrix, with a ridge of 1e-9 of its size against equal members.
+
+    Args:
+        moments: Of the members' predictions.
+
+    Returns:
+        (members,) 0 or more.
+    """
     members = len(moments.cross)
     ridge = 1e-9 * float(np.trace(moments.gram)) / members
     root = np.linalg.cholesky(moments.gram + ridge * np.eye(members))

@@ -1,11 +1,11 @@
-"""What lists are like beyond being right: how much of the catalogue, how varied, how little known.
+"""Beyond-accuracy metrics of lists: catalogue coverage, diversity, novelty and popularity bias.
 
 Coverage: share of items in at least one list. Diversity: mean over lists of the mean of 1 - cosine over
 pairs of their items (Ziegler et al. 2005, "Improving recommendation lists through topic
 diversification"). Novelty: mean self-information of listed items, in bits (Zhou et al. 2010).
 
-Each comes with its 95% interval over people. That of coverage is by the jackknife, which errs on the wide
-side (Efron and Stein 1981); drawing people again with repeats would list fewer items than they do.
+Each comes with its 95% interval over users. That of coverage is by the jackknife, which errs on the wide
+side (Efron and Stein 1981); a bootstrap over users would list fewer items than the lists do.
 """
 
 from __future__ import annotations
@@ -20,7 +20,12 @@ BLOCK = 8192  # lists at a time
 
 
 def coverage(lists: Lists, item_count: int) -> ConfidenceInterval:
-    """Share of all items that some list holds."""
+    """Catalogue coverage: the share of all items that are in some list.
+
+    Args:
+        lists: (users, k) item rows, NO_ITEM after the last.
+        item_count: Of the catalogue.
+    """
     listed = lists != NO_ITEM
     times = np.bincount(lists[listed], minlength=item_count)
     value = np.count_nonzero(times) / item_count
@@ -35,9 +40,14 @@ def coverage(lists: Lists, item_count: int) -> ConfidenceInterval:
 
 
 def diversity(lists: Lists, features: FloatArray) -> ConfidenceInterval:
-    """Mean dissimilarity within lists, by ``features`` (items, columns) such as genres; 0 alike, 1 unlike.
+    """Mean dissimilarity within lists: 0 for identical items, 1 for unrelated ones.
 
-    An item without features is unlike any other. Lists of one item do not count; NaN where none counts.
+    Args:
+        lists: (users, k) item rows, NO_ITEM after the last.
+        features: (items, columns) such as genres; an item without any is unlike every other.
+
+    Returns:
+        Lists of one item do not count; NaN where none counts.
     """
     lengths = np.linalg.norm(features, axis=1, keepdims=True)
     unit = np.divide(features, lengths, out=np.zeros_like(features, dtype=np.float64), where=lengths > 0)
@@ -55,9 +65,12 @@ def diversity(lists: Lists, features: FloatArray) -> ConfidenceInterval:
 
 
 def novelty(lists: Lists, popularity: IntArray, user_count: int) -> ConfidenceInterval:
-    """Mean of -log2(share of users who rated the item) over all places of all lists, bits.
+    """Mean of -log2(share of users who rated the item) over all listed items, bits.
 
-    ``popularity`` (items,) counts ratings in train; an item with none counts as having one.
+    Args:
+        lists: (users, k) item rows, NO_ITEM after the last.
+        popularity: (items,) ratings of each item in train; 0 counts as 1.
+        user_count: Of the data.
     """
     information = -np.log2(np.maximum(popularity, 1) / user_count)
     listed = lists != NO_ITEM
@@ -81,7 +94,15 @@ def popular_share(lists: Lists, popularity: IntArray, *, share: float = 0.1) -> 
 
 
 def popular_share_of_ratings(popularity: IntArray, *, share: float = 0.1) -> float:
-    """The share of all ratings that the most popular items have; NaN without any."""
+    """The share of all ratings that the most popular items have.
+
+    Args:
+        popularity: (items,) ratings of each item in train.
+        share: Of all items that count as the most popular.
+
+    Returns:
+        0 to 1; NaN without any rating.
+    """
     total = int(popularity.sum())
     return float(popularity[_most_popular(popularity, share)].sum() / total) if total else float("nan")
 

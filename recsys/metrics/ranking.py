@@ -1,9 +1,9 @@
-"""Top-k lists over the full catalogue, and how good they are.
+"""Top-k lists over the full catalogue, and their accuracy.
 
 Lists are made for blocks of users at once: one score matrix, seen items set to -inf, one partition.
-Relevance is binary. Precision divides by k however short the list is; recall by the relevant items;
+Relevance is binary. Precision divides by k however short the list is; recall by the number of relevant items;
 NDCG's ideal and MAP's divisor are min(k, relevant items); MRR is over the first hit in the list, the hit
-rate the share of users with any. Users with nothing relevant do not count.
+rate the share of users with any. Users without relevant items do not count.
 """
 
 from __future__ import annotations
@@ -26,7 +26,13 @@ Lists = NDArray[np.int32]  # (users, k) item rows, best first, NO_ITEM after the
 
 @dataclass(frozen=True)
 class RankingScores:
-    """Means over the users that count, and (users,) arrays for intervals; ``rows`` are their list rows."""
+    """Ranking metrics at k.
+
+    Attributes:
+        count: k.
+        precision: Mean over the users that count, like all metrics without ``_by_user``.
+        rows: (users,) list rows of the users that count; the ``_by_user`` arrays are in their order.
+    """
 
     count: int
     precision: float
@@ -62,7 +68,15 @@ class RankingScores:
 
 
 def pair_matrix(ratings: Ratings, *, at_least: float | None = None) -> csr_matrix:
-    """(users, items) bool: the pairs of ``ratings``, of those rated ``at_least`` stars where given."""
+    """The user-item matrix of a set of ratings.
+
+    Args:
+        ratings: The pairs.
+        at_least: Only pairs rated so many stars or more; None: all.
+
+    Returns:
+        (users, items) bool.
+    """
     users, items = ratings.users, ratings.items
     if at_least is not None:
         keep = ratings.values >= at_least
@@ -74,10 +88,19 @@ def pair_matrix(ratings: Ratings, *, at_least: float | None = None) -> csr_matri
 def rank_all(
     score_block: Callable[[IntArray], FloatArray], users: IntArray, seen: csr_matrix, *, count: int = 10
 ) -> Lists:
-    """The ``count`` best unseen items of each of ``users``, (len(users), count), best first.
+    """Top-k lists of unseen items.
 
-    ``score_block(users)`` gives (len(users), items) scores; NaN and -inf are never listed. ``seen`` is
-    (all users, items). Of equal scores the lower item row is listed, and comes first.
+    Args:
+        score_block: Maps (n,) user rows to (n, items) scores; NaN and -inf are never listed.
+        users: (users,) rows to make lists for.
+        seen: (all users, items) pairs that are not listed.
+        count: Length of a list.
+
+    Returns:
+        (users, count) item rows, best first; of equal scores the lower row comes first.
+
+    Raises:
+        ValueError: ``score_block`` returns another shape.
     """
     item_count = seen.shape[1]
     lists = np.full((len(users), count), NO_ITEM, dtype=np.int32)
@@ -123,7 +146,15 @@ def best_of(scores: FloatArray, count: int) -> Lists:
 
 
 def hits_of(lists: Lists, relevant: csr_matrix) -> BoolArray:
-    """(users, k) True where the listed item is relevant."""
+    """Marks the relevant items of lists.
+
+    Args:
+        lists: (users, k) item rows.
+        relevant: (users, items), row for row.
+
+    Returns:
+        (users, k) True where the listed item is relevant.
+    """
     width = np.int64(relevant.shape[1])
     relevant_keys = (
         np.repeat(np.arange(relevant.shape[0]), np.diff(relevant.indptr)) * width + relevant.indices
@@ -134,9 +165,14 @@ def hits_of(lists: Lists, relevant: csr_matrix) -> BoolArray:
 
 
 def evaluate_lists(lists: Lists, relevant: csr_matrix) -> RankingScores:
-    """Scores of ``lists`` (users, k) against ``relevant`` (users, items), row for row.
+    """Ranking metrics of lists.
 
-    ``ValueError`` where the rows differ in number or no user has a relevant item.
+    Args:
+        lists: (users, k) item rows, NO_ITEM after the last.
+        relevant: (users, items), row for row.
+
+    Raises:
+        ValueError: The rows differ in number, or no user has a relevant item.
     """
     if len(lists) != relevant.shape[0]:
         raise ValueError(f"expected a list for each of {relevant.shape[0]} users, got {len(lists)}")

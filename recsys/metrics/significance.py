@@ -1,9 +1,9 @@
-"""Is a difference more than luck? Paired bootstrap intervals, and intervals over seeds and over people.
+"""Confidence intervals: paired bootstrap for differences, Student's t for means over users.
 
-Both sides are measured on the same ratings, so whole pairs (or whole users, whose ratings go
-together) are drawn again with replacement; the interval holds the middle ``level`` of the drawn
-differences (Efron and Tibshirani 1993, percentile interval). Above ``MAX_UNITS`` the units are put at
-random into that many equal groups, drawn whole: the mean's variance stays, the cost does not grow.
+Both systems are measured on the same ratings, so whole pairs (or whole users, with all their ratings) are
+resampled with replacement; the interval is the middle ``level`` of the resampled differences (Efron and
+Tibshirani 1993, percentile interval). Above ``MAX_UNITS`` the units are put at random into that many equal
+groups, which are resampled whole: the mean's variance stays, the cost does not grow.
 """
 
 from __future__ import annotations
@@ -46,10 +46,15 @@ def rmse_difference(
     resamples: int = RESAMPLES,
     level: float = 0.95,
 ) -> ConfidenceInterval:
-    """rmse of ``first`` less that of ``second``, stars; below 0 the first is better.
+    """RMSE of ``first`` minus that of ``second``, stars; below 0 the first is better.
 
-    ``first`` and ``second`` (n,) are squared errors on the same ratings; ``clusters`` (n,) whole numbers
-    (user rows) that are drawn together.
+    Args:
+        first: (n,) squared errors.
+        second: (n,) squared errors on the same ratings.
+        seed: Of the bootstrap.
+        clusters: (n,) whole numbers such as user rows; rows of one cluster are resampled together.
+        resamples: Of the bootstrap.
+        level: Of confidence.
     """
     sums = unit_sums(first, second, clusters=clusters, seed=seed)
     resampled = np.sqrt(draw_means(sums, resamples=resamples, seed=seed))
@@ -66,7 +71,16 @@ def mean_difference(
     resamples: int = RESAMPLES,
     level: float = 0.95,
 ) -> ConfidenceInterval:
-    """Mean of ``first`` less mean of ``second``, (n,) each on the same units, e.g. NDCG by user."""
+    """Mean of ``first`` minus mean of ``second``.
+
+    Args:
+        first: (n,) a metric by unit, e.g. NDCG by user.
+        second: (n,) the same of the other system.
+        seed: Of the bootstrap.
+        clusters: (n,) whole numbers; units of one cluster are resampled together.
+        resamples: Of the bootstrap.
+        level: Of confidence.
+    """
     sums = unit_sums(first, second, clusters=clusters, seed=seed)
     resampled = draw_means(sums, resamples=resamples, seed=seed)
     value = float(np.mean(first, dtype=np.float64) - np.mean(second, dtype=np.float64))
@@ -102,20 +116,44 @@ def mean_over_people(
 
 
 def around(value: float, error: float, people: int, *, level: float = 0.95) -> ConfidenceInterval:
-    """Student's t interval of ``value`` with its standard ``error``, estimated from ``people``."""
+    """Student's t interval around an estimate.
+
+    Args:
+        value: The estimate.
+        error: Its standard error.
+        people: That ``error`` was estimated from.
+        level: Of confidence.
+    """
     half = float(stdtrit(people - 1, (1 + level) / 2)) * error
     return ConfidenceInterval(value, value - half, value + half, level)
 
 
 def values_of(intervals: Mapping[str, ConfidenceInterval]) -> dict[str, float]:
-    """Figures by name, without their intervals."""
+    """The values of named intervals.
+
+    Args:
+        intervals: By name.
+    """
     return {name: figure.value for name, figure in intervals.items()}
 
 
 def unit_sums(
     first: FloatArray, second: FloatArray, *, clusters: IntArray | None, seed: int
 ) -> NDArray[np.float64]:
-    """(units, 3): each unit's sum of ``first``, of ``second``, and its number of rows."""
+    """Sums by resampling unit.
+
+    Args:
+        first: (n,) a metric by row.
+        second: (n,) likewise.
+        clusters: (n,) unit of each row; None: each row is a unit.
+        seed: Of the grouping above ``MAX_UNITS``.
+
+    Returns:
+        (units, 3): the sum of ``first``, of ``second``, and the number of rows.
+
+    Raises:
+        ValueError: The lengths differ, or are 0.
+    """
     if len(first) != len(second) or len(first) == 0:
         raise ValueError(f"expected two columns of one length, got {len(first)} and {len(second)}")
     units = np.arange(len(first)) if clusters is None else np.unique(clusters, return_inverse=True)[1]
@@ -129,7 +167,16 @@ def unit_sums(
 
 
 def draw_means(sums: NDArray[np.float64], *, resamples: int, seed: int) -> NDArray[np.float64]:
-    """(resamples, 2) means of both columns over units drawn with replacement."""
+    """Bootstrap means.
+
+    Args:
+        sums: (units, 3) of ``unit_sums``.
+        resamples: How many.
+        seed: Of the draws.
+
+    Returns:
+        (resamples, 2) means of both columns over resampled units.
+    """
     random = np.random.default_rng(seed)
     block = max(1, BLOCK_CELLS // len(sums))
     resampled = np.empty((resamples, 3))
@@ -143,5 +190,12 @@ def draw_means(sums: NDArray[np.float64], *, resamples: int, seed: int) -> NDArr
 
 
 def interval(value: float, resampled: NDArray[np.float64], level: float) -> ConfidenceInterval:
+    """The percentile interval of a bootstrap.
+
+    Args:
+        value: As measured.
+        resampled: (resamples,) the statistic on each resample.
+        level: Of confidence.
+    """
     low, high = np.quantile(resampled, [(1 - level) / 2, (1 + level) / 2])
     return ConfidenceInterval(value, float(low), float(high), level)

@@ -41,7 +41,17 @@ SYSTEM_ERROR = re.compile(r"\(os error (\d+)\)")
 
 
 def write_arrays(path: Path, arrays: Arrays, metadata: dict[str, str] | None = None) -> None:
-    """A safetensors file. Raises OSError (disk), ValueError for a dtype that the format lacks."""
+    """Writes a safetensors file.
+
+    Args:
+        path: Of the file.
+        arrays: By name.
+        metadata: Strings by name.
+
+    Raises:
+        OSError: A full disk, or no permission.
+        ValueError: A dtype that the format lacks.
+    """
     for name, array in arrays.items():
         if array.dtype not in DTYPES.values():
             raise ValueError(f"array {name!r} is {array.dtype}, which safetensors cannot hold")
@@ -59,7 +69,17 @@ def write_arrays(path: Path, arrays: Arrays, metadata: dict[str, str] | None = N
 
 
 def open_arrays(path: Path) -> tuple[Arrays, dict[str, str]]:
-    """Views of the mapped file, read-only, and its metadata. Raises InputError where it is not whole."""
+    """Memory-maps a safetensors file.
+
+    Args:
+        path: Of the file.
+
+    Returns:
+        Read-only views by name, and the metadata.
+
+    Raises:
+        InputError: The file is damaged.
+    """
     try:
         with safe_open(path, framework="numpy") as file:
             metadata = dict(file.metadata() or {})
@@ -80,7 +100,15 @@ def open_arrays(path: Path) -> tuple[Arrays, dict[str, str]]:
 
 
 def save_artifact(folder: Path, member: ModelArtifact) -> None:
-    """``folder``/arrays.safetensors and ``folder``/member.json (written last). Raises OSError."""
+    """Writes ``arrays.safetensors`` and then ``member.json``.
+
+    Args:
+        folder: Of the member.
+        member: The trained model.
+
+    Raises:
+        OSError: A full disk, or no permission.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     write_arrays(folder / "arrays.safetensors", member.arrays)
     facts = {
@@ -92,7 +120,14 @@ def save_artifact(folder: Path, member: ModelArtifact) -> None:
 
 
 def load_artifact(folder: Path) -> ModelArtifact:
-    """The member in ``folder``, its arrays memory-mapped. Raises InputError."""
+    """Opens a member, its arrays memory-mapped.
+
+    Args:
+        folder: Of the member.
+
+    Raises:
+        InputError: It is missing or damaged.
+    """
     path = folder / "member.json"
     try:
         facts = json.loads(path.read_text())

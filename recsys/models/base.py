@@ -54,14 +54,30 @@ class Scorer(Protocol):
     """
 
     def known_user(self, user: int) -> Any:
-        """The state of a user row that the model was trained on."""
+        """The state of a user that the model was trained on.
+
+        Args:
+            user: Row.
+        """
 
     def fold_in(self, history: History, user: int | None = None) -> Any:
-        """The state of a user with these ratings, without training: a new one, or, with ``user``,
-        a known one whose ``history`` now holds more than training saw. An empty history is valid."""
+        """The state of a user from their ratings, without training.
+
+        Args:
+            history: All their ratings; may be empty.
+            user: The row of a trained user whose history has grown since; None: a new user.
+        """
 
     def score(self, state: Any, items: IntArray) -> FloatArray:
-        """(len(items),) predicted ratings in stars, inside the scale."""
+        """Predicted ratings of one user.
+
+        Args:
+            state: Of the user.
+            items: (n,) rows.
+
+        Returns:
+            (n,) stars inside the scale.
+        """
 
 
 class Trainer(Protocol):
@@ -74,23 +90,50 @@ class Trainer(Protocol):
     config: Any
 
     def train_epoch(self) -> dict[str, float]:
-        """One pass over train. Gives at least ``train_loss``; also ``gradient_norm``, ``kl_weight``,
-        ``learning_rate`` where the family has them."""
+        """Trains one epoch.
+
+        Returns:
+            At least ``train_loss``; also ``gradient_norm``, ``kl_weight`` and ``learning_rate`` where the
+            family has them.
+        """
 
     def predict(self, ratings: Ratings) -> NDArray[np.float32]:
-        """(n,) stars for the pairs of ``ratings``, evaluation mode; its values are never read. A model that
-        knows time predicts each at its own, and as of the newest training time where there are none."""
+        """Predictions in evaluation mode.
+
+        Args:
+            ratings: The n pairs; their values are not read. A model with time effects predicts each at its
+                time, or as of the newest training time where they have none.
+
+        Returns:
+            (n,) stars.
+        """
 
     def latent_statistics(self, ratings: Ratings) -> tuple[float, float]:
-        """KL (mean over latent dimensions, nats) and share of active dimensions; (0, 1) without a latent."""
+        """The use of the latent.
+
+        Args:
+            ratings: Pairs to measure it on.
+
+        Returns:
+            KL (nats, mean over latent dimensions), share of active dimensions; (0, 1) without a latent.
+        """
 
     def on_validation(self, loss: float) -> None:
-        """Told valid loss after each epoch (plateau schedules)."""
+        """Called with the valid loss after each epoch, for plateau schedules.
+
+        Args:
+            loss: MSE + 0.01 KL.
+        """
 
     def state(self) -> Arrays:
-        """All that is needed to go on exactly: weights, optimizer, averages, schedules, random state."""
+        """The whole state of training: weights, optimizer, averages, schedules and random state."""
 
-    def load_state(self, state: Mapping[str, NDArray[Any]]) -> None: ...
+    def load_state(self, state: Mapping[str, NDArray[Any]]) -> None:
+        """Restores a ``state``; training continues exactly.
+
+        Args:
+            state: Of a trainer of the same config and data.
+        """
 
     def export(self) -> ModelArtifact:
         """The model as it predicts now (averaged weights where it has them)."""
@@ -101,7 +144,7 @@ class Trainer(Protocol):
 
 
 class NoLatent:
-    """The part of a ``Trainer`` that a model without a latent or a plateau schedule leaves alone."""
+    """Default methods of a ``Trainer`` without a latent or a plateau schedule."""
 
     def latent_statistics(self, ratings: Ratings) -> tuple[float, float]:
         return 0.0, 1.0
@@ -146,6 +189,10 @@ class ModelFamily:
         return self.search_ranges() if callable(self.search_ranges) else self.search_ranges
 
     def forced_defaults(self, data: TrainingData) -> JsonObject:
-        """The fields that ``data`` cannot feed, at their defaults."""
+        """The fields that the data cannot support, at their defaults.
+
+        Args:
+            data: Of the search.
+        """
         names = {} if self.unsupported_options is None else self.unsupported_options(data)
         return {name: getattr(self.config_type(), name) for name in names}

@@ -32,16 +32,28 @@ FAMILIES: dict[str, ModelFamily] = {
 
 
 def family_named(name: str) -> ModelFamily:
-    """The family called ``name``. Raises InputError with near names."""
+    """A model family by name.
+
+    Args:
+        name: A key of ``FAMILIES``.
+
+    Raises:
+        InputError: There is none; similar names are suggested.
+    """
     if name not in FAMILIES:
         raise InputError(f"there is no model family {name!r}; {suggest_names(name, FAMILIES)}")
     return FAMILIES[name]
 
 
 def make_config(family: str, fields: JsonObject) -> Any:
-    """The config of ``family`` with ``fields`` set and the family's defaults for the rest.
+    """A family's config.
 
-    Raises InputError for a field that the family does not have (with near names), a value of the wrong
-    type, or values that contradict each other.
+    Args:
+        family: Its name.
+        fields: Values by field; the others keep the family's defaults.
+
+    Raises:
+        InputError: An unknown family or field (similar names are suggested), a value of the wrong type, or
+            values that contradict each other.
     """
     return family_named(family).config_type(**fields)

@@ -1,4 +1,4 @@
-"""Recommendations of items that the release does not have, from their features."""
+"""Recommendations of items that were added after the release was made, from their features."""
 
 from __future__ import annotations
 
@@ -75,8 +75,15 @@ def similar_to_added(
 
 
 def added_stars(release: Release, features: FloatArray) -> NDArray[np.float32]:
-    """(n,) the mean rating that the ``features`` (n, 1 + columns) of added items suggest, the same for
-    everyone."""
+    """Predicted mean ratings of added items, the same for every user.
+
+    Args:
+        release: With an ``AttributeMap``.
+        features: (n, 1 + columns) of the items.
+
+    Returns:
+        (n,) stars inside the scale.
+    """
     assert release.attributes is not None
     scale = release.manifest.dataset.scale
     stars = np.clip(release.attributes.mapped(features, release.popularity.means), scale.low, scale.high)

@@ -39,19 +39,51 @@ class AttributeMap:
     def features(
         self, titles: Sequence[str], genres: Sequence[Sequence[str]], cells: Cells, *, where: str
     ) -> NDArray[np.float32]:
-        """(n, 1 + columns) of new items. Raises InputError for a value that is not of its column's kind."""
+        """Features of new items.
+
+        Args:
+            titles: (n,).
+            genres: (n,) of each item.
+            cells: Columns of the table of items.
+            where: Its name, for errors.
+
+        Returns:
+            (n, 1 + columns), the constant first.
+
+        Raises:
+            InputError: A value of another kind than its column's.
+        """
         encoded, _ = self.encoder.encode(titles, genres, cells, where=where)
         return with_constant(encoded).astype(np.float32)
 
     def mapped(self, features: FloatArray, figures: FloatArray) -> NDArray[np.float32]:
-        """(n, ...) of new items with these ``features``, from ``figures`` (items, ...) of the release's."""
+        """Values of new items, from those of the release's items.
+
+        Args:
+            features: (n, 1 + columns) of the new items.
+            figures: (items, ...) of the release's items, e.g. scores or vectors.
+
+        Returns:
+            (n, ...).
+        """
         return np.asarray(features @ (self.coefficients @ np.asarray(figures, dtype=np.float32)))
 
     def save(self, folder: Path) -> None:
+        """Writes the coefficients.
+
+        Args:
+            folder: Of the release.
+        """
         save_array(folder / ATTRIBUTES, self.coefficients)
 
     @classmethod
     def load(cls, folder: Path, encoder: ItemEncoder) -> AttributeMap:
+        """Opens the coefficients.
+
+        Args:
+            folder: Of the release.
+            encoder: Of the manifest.
+        """
         return cls(encoder, map_array(folder / ATTRIBUTES))
 
 

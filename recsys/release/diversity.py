@@ -1,7 +1,7 @@
-"""Maximal marginal relevance (Carbonell & Goldstein 1998): trade some score for unlike neighbours.
+"""Maximal marginal relevance (Carbonell & Goldstein 1998): lists that trade relevance for diversity.
 
-Likeness of two items is the mean of their genres' cosine and their vectors' cosine. The dial is 0 for
-the plain list and 1 for the most unlike one; scores are first put on 0..1 over the candidates.
+The similarity of two items is the mean of their genres' cosine and their vectors' cosine. The dial is 0 for
+the plain list and 1 for the most diverse one; scores are first scaled to 0..1 over the candidates.
 """
 
 from __future__ import annotations
@@ -14,7 +14,15 @@ from recsys.types import FloatArray, IntArray
 
 
 def similarity(catalogue: ItemCatalogue, items: IntArray) -> NDArray[np.float32]:
-    """(n, n) in [-0.5, 1]."""
+    """Pairwise similarity of items.
+
+    Args:
+        catalogue: Of the release.
+        items: (n,) rows.
+
+    Returns:
+        (n, n) in [-0.5, 1].
+    """
     genres = catalogue.member_of[items].astype(np.float32)
     genres /= np.maximum(np.sqrt(genres.sum(axis=1, keepdims=True)), 1)
     vectors = catalogue.vectors[items]
@@ -24,7 +32,18 @@ def similarity(catalogue: ItemCatalogue, items: IntArray) -> NDArray[np.float32]
 def diversify(
     catalogue: ItemCatalogue, items: IntArray, scores: FloatArray, *, count: int, dial: float
 ) -> NDArray[np.int64]:
-    """Places in ``items`` of the ``count`` chosen, in the order of choice."""
+    """Selects items by maximal marginal relevance.
+
+    Args:
+        catalogue: Of the release.
+        items: (n,) candidate rows.
+        scores: (n,) their relevance.
+        count: Items to select.
+        dial: 0 to 1.
+
+    Returns:
+        (count,) indices into ``items``, in the order of selection.
+    """
     similarities = similarity(catalogue, items)
     low, high = float(scores.min()), float(scores.max())
     relevance = (scores - low) / (high - low) if high > low else np.zeros_like(scores)

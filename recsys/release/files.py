@@ -29,6 +29,11 @@ _IN_MEMORY: ContextVar[bool] = ContextVar("in_memory", default=False)
 
 
 def sha256_of(path: Path) -> str:
+    """SHA-256 of a file, hexadecimal.
+
+    Args:
+        path: Of the file.
+    """
     digest = hashlib.sha256()
     buffer = bytearray(READ_BYTES)
     view = memoryview(buffer)
@@ -39,14 +44,25 @@ def sha256_of(path: Path) -> str:
 
 
 def hash_all(paths: Iterable[Path]) -> dict[Path, str]:
-    """Largest first, one thread a core."""
+    """SHA-256 of several files, in one thread per core.
+
+    Args:
+        paths: Of the files.
+    """
     ordered = sorted(paths, key=lambda path: -path.stat().st_size)
     with ThreadPoolExecutor(max_workers=usable_cores()) as pool:
         return dict(zip(ordered, pool.map(sha256_of, ordered), strict=True))
 
 
 def describe(folder: Path) -> dict[str, FileCard]:
-    """A card for every file under ``folder``, named by its path with forward slashes."""
+    """A card for every file of a folder.
+
+    Args:
+        folder: Of the release.
+
+    Returns:
+        By path relative to ``folder``, with forward slashes.
+    """
     paths = [path for path in folder.rglob("*") if path.is_file()]
     hashes = hash_all(paths)
     cards = {}
@@ -114,14 +130,23 @@ def _require_only(folder: Path, names: set[str]) -> None:
 
 
 def save_array(path: Path, array: NDArray[Any]) -> None:
-    """A .npy without pickle, parents made."""
+    """Writes a .npy file without pickle.
+
+    Args:
+        path: Of the file; its folder is made.
+        array: Its content.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     np.save(path, np.ascontiguousarray(array), allow_pickle=False)
 
 
 @contextmanager
 def reading(*, in_memory: bool) -> Iterator[None]:
-    """Until the block ends, ``map_array`` reads whole arrays into memory (or maps them)."""
+    """Sets whether ``map_array`` reads whole arrays, until the block ends.
+
+    Args:
+        in_memory: False: arrays are memory-mapped.
+    """
     token = _IN_MEMORY.set(in_memory)
     try:
         yield
@@ -130,7 +155,11 @@ def reading(*, in_memory: bool) -> Iterator[None]:
 
 
 def copies(arrays: Arrays) -> Arrays:
-    """Read-only copies in memory."""
+    """Read-only copies in memory.
+
+    Args:
+        arrays: By name.
+    """
     copied = {name: np.array(array) for name, array in arrays.items()}
     for array in copied.values():
         array.setflags(write=False)
@@ -138,9 +167,14 @@ def copies(arrays: Arrays) -> Arrays:
 
 
 def map_array(path: Path) -> NDArray[Any]:
-    """A read-only array, memory-mapped unless ``reading`` says otherwise.
+    """Opens a .npy file, memory-mapped unless ``reading`` says otherwise.
 
-    It is a plain ndarray: np.memmap's own indexing is several times slower."""
+    Args:
+        path: Of the file.
+
+    Returns:
+        A read-only plain ndarray: np.memmap's own indexing is several times slower.
+    """
     if _IN_MEMORY.get() or path.stat().st_size <= _EMPTY_BYTES:  # an empty array cannot be mapped
         loaded: NDArray[Any] = np.load(path, allow_pickle=False)
         loaded.setflags(write=False)

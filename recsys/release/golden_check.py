@@ -1,7 +1,7 @@
-"""A few users' lists, kept in the manifest: an opened release must give them again.
+"""Golden lists: a few users' lists in the manifest, which a loaded release must reproduce.
 
-Hashes prove that the bytes are the maker's; these lists prove that this machine's arithmetic and this
-version's code make the same of them.
+Hashes prove that the files are unchanged; the golden lists prove that this machine's arithmetic and this
+version's code compute the same from them.
 """
 
 from __future__ import annotations
@@ -20,7 +20,12 @@ TOLERANCE = 1e-3
 
 
 def make_golden(release: Release, users: IntArray) -> list[GoldenList]:
-    """The lists of these user rows as the release gives them now."""
+    """The lists of some users, as the release recommends them now.
+
+    Args:
+        release: Opened.
+        users: (n,) rows.
+    """
     queries = [Query(user=int(user)) for user in users]
     lists = []
     for query, answer in zip(queries, Recommender(release).recommend(queries), strict=True):
@@ -37,7 +42,14 @@ def make_golden(release: Release, users: IntArray) -> list[GoldenList]:
 
 
 def check_golden(release: Release) -> None:
-    """Raises InputError at the first list that comes out differently, beyond rounding."""
+    """Compares the golden lists with what the release recommends now.
+
+    Args:
+        release: Opened.
+
+    Raises:
+        InputError: A list differs by more than rounding.
+    """
     golden = release.manifest.golden_lists
     if not golden:
         return

@@ -20,7 +20,14 @@ from recsys.release.manifest import READ_VERSIONS, SCHEMA_VERSION, Manifest
 
 
 def read_manifest(folder: Path) -> Manifest:
-    """The manifest alone, its own id checked. Raises InputError where it cannot be trusted."""
+    """The manifest of a release, with its id checked.
+
+    Args:
+        folder: Of the release.
+
+    Raises:
+        InputError: It is missing, damaged, changed or of a newer version.
+    """
     path = folder / "manifest.json"
     if not path.is_file():
         raise InputError(
@@ -63,8 +70,15 @@ def read_manifest(folder: Path) -> Manifest:
 
 
 def load_release(folder: Path | str, *, verify: bool = True) -> Release:
-    """A checked and mapped release. ``verify`` off skips the hashes and golden lists (the caller has
-    just done both). Raises InputError naming the first thing that is wrong."""
+    """Loads and checks a release.
+
+    Args:
+        folder: Of the release.
+        verify: Whether to check hashes and golden lists; the caller may have just done both.
+
+    Raises:
+        InputError: It names the first thing that is wrong.
+    """
     folder = Path(folder)
     manifest = read_manifest(folder)
     files.check(folder, manifest.files, hashes=verify)

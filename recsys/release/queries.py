@@ -1,4 +1,4 @@
-"""Questions to a recommender and its answers: the same values in evaluation and over HTTP."""
+"""Queries to a recommender and its lists, the same in evaluation and over HTTP."""
 
 from __future__ import annotations
 
@@ -16,11 +16,17 @@ RecommendationSource = Literal["personal", "folded_in", "popular"]
 
 @dataclass(frozen=True)
 class Query:
-    """One list wanted. ``user`` is a row of the release, or None for somebody it does not know.
+    """A request for one list.
 
-    ``history`` are ratings given after the release was made (or all there are, for an unknown user):
-    they count as seen and are folded in. ``exclude`` (n,) item rows and ``allowed`` (items,) mask
-    narrow the catalogue; ``include_seen`` lets seen items back in.
+    Attributes:
+        user: Row of the release; None for a user that it does not know.
+        history: Ratings given after the release was made (all of them, for an unknown user); they count as
+            seen and are folded in.
+        count: Length of the list.
+        exclude: (n,) item rows that must not be in it.
+        allowed: (items,) mask that narrows the catalogue.
+        include_seen: Whether seen items may be listed.
+        explain: Whether to fill ``Recommendation.because``.
     """
 
     user: int | None
@@ -34,8 +40,13 @@ class Query:
 
 @dataclass(frozen=True)
 class Rules:
-    """What a deployment does to every list. ``hidden`` (n,) item rows never shown; ``boosts`` adds to
-    an item's score; ``diversity`` 0 (off) to 1 is the MMR dial over genres and item vectors."""
+    """What a deployment applies to every list.
+
+    Attributes:
+        hidden: (n,) item rows that are never listed.
+        boosts: Added to an item's score, by row.
+        diversity: The MMR dial over genres and item vectors, 0 (off) to 1.
+    """
 
     hidden: NDArray[np.int32] | None = None
     boosts: dict[int, float] = field(default_factory=dict)
@@ -47,8 +58,14 @@ NO_RULES = Rules()
 
 @dataclass(frozen=True)
 class Recommendation:
-    """``item`` is the release's row; ``score`` is the blend that orders the list; stars are predicted.
-    ``because`` names item rows of the user's history that speak most for it (``explain`` only)."""
+    """A listed item.
+
+    Attributes:
+        item: Row of the release.
+        score: The blend that orders the list.
+        predicted_rating: Stars.
+        because: Item rows of the user's history that contribute most (with ``explain`` only).
+    """
 
     item: int
     score: float
@@ -58,10 +75,15 @@ class Recommendation:
 
 @dataclass(frozen=True)
 class RecommendationList:
-    """One list, best first, and its source. ``milliseconds`` by stage (fold_in, retrieve, score, blend).
+    """A list, best first.
 
-    ``fallback`` says why the list is not the one that this user should have had ("" where it is):
-    "personal: ...", "folded_in: ..." name the stage that failed or came too late."""
+    Attributes:
+        recommendations: The items.
+        source: Of the list.
+        milliseconds: By stage (retrieve, fold_in, score, blend).
+        fallback: Why it is not the intended list, as "personal: ..." or "folded_in: ..." with the stage that
+            failed or was late; "" where it is.
+    """
 
     recommendations: tuple[Recommendation, ...]
     source: RecommendationSource

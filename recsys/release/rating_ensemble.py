@@ -1,4 +1,4 @@
-"""Predicted stars: the weighted members and their correction, for one person or several at once."""
+"""The rating ensemble of a release: weighted members and their correction, for one or several users."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ LEAST_DEVIATION = 0.02  # of the scale: no rating is as certain as a posterior o
 
 
 class RatingEnsemble:
-    """The rating ensemble. ``states`` once a person, then ``rate`` as often as wanted."""
+    """Predicts stars from the members' states of a user, which are computed once per user."""
 
     def __init__(
         self,
@@ -32,17 +32,32 @@ class RatingEnsemble:
         self._scale, self._correction = scale, correction
 
     def states(self, user_state: UserState) -> list[Any]:
-        """What each member computes once for a person; a correction's part comes last."""
+        """The members' states of a user, and the correction's coefficients as the last.
+
+        Args:
+            user_state: Of the user.
+        """
         return self.states_many([user_state])[0]
 
     def states_many(self, user_states: Sequence[UserState]) -> list[list[Any]]:
-        """``states`` of several people, in order; they keep them."""
+        """``states`` of several users, which are also stored in ``user_states``.
+
+        Args:
+            user_states: Of the users.
+
+        Returns:
+            One list of states per user.
+        """
         for _ in self.state_steps(user_states):
             pass
         return [user_state.states or [] for user_state in user_states]
 
     def state_steps(self, user_states: Sequence[UserState]) -> Iterator[None]:
-        """Works out ``states_many``, a member a step; people have theirs after the last."""
+        """Computes ``states_many`` one member per step; users have their states after the last.
+
+        Args:
+            user_states: Of the users; changed in place.
+        """
         new = [user_state for user_state in user_states if user_state.states is None]
         by_member = []
         for member in self._members if new else ():
@@ -56,11 +71,26 @@ class RatingEnsemble:
             user_state.states = states
 
     def rate(self, states: list[Any], items: IntArray) -> NDArray[np.float32]:
-        """(len(items),) stars inside the scale."""
+        """Predicted stars of one user.
+
+        Args:
+            states: Of ``states``.
+            items: (n,) rows.
+
+        Returns:
+            (n,) stars inside the scale.
+        """
         return self.rate_many([(states, items)])[0]
 
     def rate_many(self, parts: Sequence[tuple[list[Any], IntArray]]) -> list[NDArray[np.float32]]:
-        """``rate`` of several people's states and items, in order."""
+        """``rate`` of several users.
+
+        Args:
+            parts: Each user's states and item rows.
+
+        Returns:
+            One array of stars per user.
+        """
         totals = [np.zeros(len(items), dtype=np.float32) for _, items in parts]
         for index, member in enumerate(self._members):
             weight = np.float32(member.weight)
@@ -75,8 +105,15 @@ class RatingEnsemble:
         return [np.clip(total, self._scale.low, self._scale.high) for total in totals]
 
     def deviations(self, states: list[Any], items: IntArray) -> NDArray[np.float32] | None:
-        """(len(items),) stars: how far ratings lie around their prediction, the weighted mean of what the
-        members' posteriors say; None where no member has one."""
+        """Standard deviation of ratings around their predictions.
+
+        Args:
+            states: Of ``states``.
+            items: (n,) rows.
+
+        Returns:
+            (n,) stars, the weighted mean over members with a posterior; None where there is none.
+        """
         deviations = [
             (member.weight, member.scorer.deviations(state, items))
             for member, state in zip(self._members, states, strict=False)  # a correction's part comes last
@@ -88,7 +125,15 @@ class RatingEnsemble:
 def mean_deviations(
     members: Sequence[tuple[float, NDArray[np.float32]]], scale: RatingScale
 ) -> NDArray[np.float32] | None:
-    """(n,) stars, the weighted mean of ``members``' (weight, (n,) deviations); None without a weight."""
+    """The weighted mean of posterior deviations, at least ``LEAST_DEVIATION`` of the scale.
+
+    Args:
+        members: Weight and (n,) deviations of each.
+        scale: Of the ratings.
+
+    Returns:
+        (n,) stars; None where the weights sum to 0.
+    """
     total = sum(weight for weight, _ in members)
     if total <= 0:
         return None
@@ -99,7 +144,17 @@ def mean_deviations(
 def posterior_deviations(
     members: Sequence[LoadedMember], user: int, items: IntArray, scale: RatingScale
 ) -> NDArray[np.float32] | None:
-    """``RatingEnsemble.deviations`` of a person as training knew them, without any member's other work."""
+    """``RatingEnsemble.deviations`` of a trained user, without the states of members that have no posterior.
+
+    Args:
+        members: Of the release.
+        user: Row.
+        items: (n,) rows.
+        scale: Of the ratings.
+
+    Returns:
+        (n,) stars; None where no member has a posterior.
+    """
     deviations = [
         (member.weight, member.scorer.deviations(member.scorer.known_user(user), items))
         for member in members

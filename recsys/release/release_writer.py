@@ -1,7 +1,7 @@
-"""Write a release folder whole or not at all.
+"""Write a release folder atomically.
 
 Everything goes into a sibling folder first; the manifest, ``complete``, is written last, and then the
-folder is renamed into its place. Whatever fails before that leaves nothing behind.
+folder is renamed into its place. A failure before that leaves nothing behind.
 """
 
 from __future__ import annotations
@@ -82,7 +82,19 @@ class ReleaseContents:
 
 
 def write_release(folder: Path, contents: ReleaseContents) -> Path:
-    """``folder``, made. Raises InputError where it exists or the parts do not fit together."""
+    """Writes a release folder.
+
+    Args:
+        folder: To create.
+        contents: Of the release.
+
+    Returns:
+        ``folder``.
+
+    Raises:
+        InputError: It exists, or the parts do not fit together.
+        OSError: A full disk, or no permission.
+    """
     if folder.exists():
         raise InputError(f"{folder} is there already: choose another place for the release, or remove it")
     _require_fit(contents)

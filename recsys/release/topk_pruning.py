@@ -1,9 +1,9 @@
 """Top-k pruning: score only candidates whose upper bound can still reach the list.
 
-A list is ordered by base + weight x unit: the base of every candidate is known, its unit (predicted stars
-on 0..1) costs a pass through every member. So candidates are scored from the best base down, a few at a
-time, until no remaining one could reach the list's last place even with the highest rating: the threshold
-algorithm of Fagin, Lotem & Naor (2003). The list is exactly the one of scoring all candidates.
+Lists are ordered by base + weight x unit. The base is known for every candidate; its unit (predicted stars
+on 0..1) costs a pass through every member. So candidates are scored in batches from the best base down, until
+no remaining one could reach the list's last place even with the highest rating: the threshold algorithm of
+Fagin, Lotem & Naor (2003). The list is exactly that of scoring all candidates.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ ROUNDING = 1e-5
 
 
 class PruningState:
-    """One list's candidates, best base first. ``batch`` are to be scored next, 0 when it is done."""
+    """The progress of one list; ``batch`` is how many candidates to score next, 0 when complete."""
 
     def __init__(
         self, candidates: CandidateList, weights: RankingWeights, rules: Rules, scale: RatingScale
@@ -44,10 +44,15 @@ class PruningState:
 
     @property
     def items(self) -> NDArray[np.int64]:
+        """The item rows of the next batch."""
         return self.candidates.items[self._order[self._rated : self._rated + self.batch]]
 
     def add_scores(self, stars: NDArray[np.float32]) -> None:
-        """The stars of ``items``, in their order."""
+        """Records the stars of a batch and sets the size of the next.
+
+        Args:
+            stars: (batch,) of ``items``, in their order.
+        """
         self._stars[self._rated : self._rated + self.batch] = stars
         self._rated += self.batch
         remaining = len(self._base) - self._rated
@@ -61,7 +66,11 @@ class PruningState:
         self.batch = min(int(reachable), BATCH_LIMIT)
 
     def finish(self) -> NDArray[np.float32]:
-        """Keeps the scored candidates in the list, in its own order; returns their stars."""
+        """Drops the candidates that were not scored.
+
+        Returns:
+            (scored,) stars of the remaining candidates, in their order.
+        """
         scored = np.sort(self._order[: self._rated])
         stars = np.empty(len(self._base), dtype=np.float32)
         stars[self._order] = self._stars
@@ -79,9 +88,18 @@ def score_with_pruning(
     rules: Rules,
     scale: RatingScale,
 ) -> list[NDArray[np.float32]]:
-    """Stars of the candidates that stay in each list, all lists scored together.
+    """Stars of the candidates that can make each list, all lists scored together.
 
-    Lists change only when every member has answered."""
+    Args:
+        stars: The rating ensemble.
+        candidate_lists: Changed only once every member has answered.
+        weights: Of ranking and rating.
+        rules: Of the deployment.
+        scale: Of the ratings.
+
+    Returns:
+        One array of stars per list.
+    """
     states = [PruningState(candidates, weights, rules, scale) for candidates in candidate_lists]
     while batch := [state for state in states if state.batch]:
         parts = [(state.candidates.states or [], state.items) for state in batch]

@@ -12,7 +12,8 @@ from pathlib import Path
 
 from recsys.errors import InputError
 from recsys.io import write_atomic
-from recsys.notifications import Message, Notifier
+from recsys.notifications import Notifier
+from recsys.webhook import Message
 from serving.loop.loop_controller import PAUSE_FILE, LoopController, read_pause
 from serving.loop.loop_decisions import Phase
 from serving.loop.loop_journal import LoopRecord, read_journal, replay, spent_usd, state_of

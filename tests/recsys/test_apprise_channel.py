@@ -10,7 +10,8 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 import pytest
 
 from recsys.errors import InputError
-from recsys.notifications import Message, Notifier
+from recsys.notifications import Notifier
+from recsys.webhook import Message
 
 
 class Receiver(HTTPServer):

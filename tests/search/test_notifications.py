@@ -11,8 +11,9 @@ import pytest
 
 from recsys import notifications
 from recsys.errors import InputError
-from recsys.notifications import Message, Notifier, Webhook, without_webhook
+from recsys.notifications import Notifier, without_webhook
 from recsys.training.trial_types import EventKind, RunEvent
+from recsys.webhook import Message, Webhook
 from tests.search.webhooks import SILENCE, WebhookServer
 from tests.waiting import wait_for
 
