@@ -98,7 +98,7 @@ def test_a_final_refusal_is_not_repeated(status: int) -> None:
 
 
 def test_a_server_that_says_nothing_never_holds_up_the_caller(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(notifications, "TIMEOUT_S", 30.0)
+    monkeypatch.setattr("recsys.webhook.TIMEOUT_S", 30.0)
     with WebhookServer(lambda _: (SILENCE, {})) as server:
         told = notifier(server.url)
         before = time.monotonic()
