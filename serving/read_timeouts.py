@@ -18,6 +18,9 @@ import httptools
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 READ_SECONDS = 20.0  # from a request's first byte to its last
+# Of a request's head after its first piece: httptools joins the pieces of a header value anew each time, and
+# one without end would hold the event loop.
+MOST_HEAD_BYTES = 1 << 16
 BODY_HEADERS = (b"content-length", b"transfer-encoding")
 FIRST_BYTE_SECONDS = 75.0  # for a new connection, as long as keep-alive
 
@@ -26,6 +29,8 @@ class TimedHttpProtocol(HttpToolsProtocol):
     """Closes a connection whose request is incomplete after a timeout."""
 
     _reading = False
+    _in_head = False
+    _head_bytes = 0  # of the present request, without its first piece
     _answered = False  # the current request was answered directly
     _used = False  # some request of the connection was answered directly
     _timer: asyncio.TimerHandle | None = None
@@ -41,15 +46,23 @@ class TimedHttpProtocol(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         if not self._reading:  # the first byte of a request, perhaps of the connection
             self._stop()
+        continued = self._in_head
         super().data_received(data)
+        if continued and self._in_head:
+            self._head_bytes += len(data)
+            if self._head_bytes > MOST_HEAD_BYTES and not self.transport.is_closing():
+                self._stop()
+                self._refuse(431, "headers_too_large", f"a head may have {MOST_HEAD_BYTES} bytes at most")
         if self._timer is None and not self.transport.is_closing() and self._incomplete():
             self._start(READ_SECONDS)
 
     def on_message_begin(self) -> None:
-        self._reading = True
+        self._reading = self._in_head = True
+        self._head_bytes = 0
         super().on_message_begin()
 
     def on_headers_complete(self) -> None:
+        self._in_head = False
         direct = getattr(self.config.app, "direct_answer", None)
         if direct is None or not self._may_be_direct():
             super().on_headers_complete()
@@ -96,11 +109,13 @@ class TimedHttpProtocol(HttpToolsProtocol):
 
     def send_400_response(self, msg: str) -> None:
         """Answer malformed HTTP, or a URL beyond 65,535 bytes, in the API's error shape."""
-        body = json.dumps({"error": {"code": "malformed_request", "message": msg}, "request_id": ""}).encode()
-        self.transport.write(
-            b"HTTP/1.1 400 Bad Request\r\ncontent-type: application/json\r\n"
-            b"content-length: %d\r\nconnection: close\r\n\r\n%s" % (len(body), body)
-        )
+        self._refuse(400, "malformed_request", msg)
+
+    def _refuse(self, status: int, code: str, message: str) -> None:
+        """Answers what is not read to its end, and closes the connection."""
+        body = json.dumps({"error": {"code": code, "message": message}, "request_id": ""}).encode()
+        head = b"content-type: application/json\r\ncontent-length: %d\r\nconnection: close\r\n" % len(body)
+        self.transport.write(STATUS_LINE[status] + head + b"\r\n" + body)
         self.transport.close()
 
     def _incomplete(self) -> bool:

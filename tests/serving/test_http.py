@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
 import socket
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import uvicorn
+from uvicorn.server import ServerState
 
 from serving.api import item_schemas, response_schemas, schemas
 from serving.api.security import is_allowed_host
+from serving.read_timeouts import MOST_HEAD_BYTES, TimedHttpProtocol
 from tests.serving.running import Running, running
 
 
@@ -144,6 +149,55 @@ def _healthz(line: socket.socket) -> bytes:
         assert piece, found
         found += piece
     return found
+
+
+class Recorded(asyncio.Transport):
+    """Keeps what is written."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.written, self.closed = b"", False
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        self.written += bytes(data)
+
+    def close(self) -> None:
+        self.closed = True
+
+    def is_closing(self) -> bool:
+        return self.closed
+
+
+@pytest.mark.parametrize(
+    ("begin", "piece"),
+    [
+        (b"GET /healthz HTTP/1.1\r\nX: ", b"a" * 1_000),
+        (b"GET /healthz HTTP/1.1\r\n", b"X: y\r\n" * 200),
+        (b"GET /healthz HTTP/1.1\r\nX", b"a" * 1_000),
+        (b"GET /", b"a" * 1_000),
+    ],
+    ids=["value", "headers", "name", "path"],
+)
+def test_a_head_without_end_is_refused(begin: bytes, piece: bytes) -> None:
+    """httptools joins pieces anew each time: 16 MB of one header held the loop for 4 s."""
+
+    async def main() -> None:
+        config = uvicorn.Config(lambda scope: None, lifespan="off", log_config=None)  # type: ignore[arg-type]
+        config.load()
+        line = Recorded()
+        protocol = TimedHttpProtocol(config, ServerState(), {}, asyncio.get_running_loop())
+        protocol.connection_made(line)
+        protocol.data_received(begin)
+        sent = 0
+        while not line.closed:
+            protocol.data_received(piece)
+            sent += len(piece)
+            assert sent <= MOST_HEAD_BYTES + len(piece)
+        assert line.written.startswith(b"HTTP/1.1 431 ")
+        assert json.loads(line.written.partition(b"\r\n\r\n")[2])["error"]["message"]
+        protocol.connection_lost(None)
+
+    asyncio.run(main())
 
 
 def test_a_slow_client_is_cut_off_and_a_quick_one_is_not(
