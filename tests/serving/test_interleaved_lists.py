@@ -34,7 +34,7 @@ def test_a_list_holds_both_arms_items_and_remembers_who_brought_which(
     with running(tmp_path, releases, experiment=INTERLEAVED) as made:
         arms = {arm: ids(made.list("u1", arm=arm, count=6)) for arm in releases}
         assert arms["a"] != arms["b"]
-        bodies = [made.list("u1", count=6) for _ in range(8)]
+        bodies = [made.list("u1", count=6) for _ in range(40)]  # each by a coin of its own
         explained = made.list("u1", count=6, explain=True)
         batch = made.client.post("/v1/recommendations/batch", json={"requests": [{"user_id": "u1"}] * 2})
         rows = stored(made)
