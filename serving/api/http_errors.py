@@ -31,6 +31,7 @@ CODES = {
     415: "unsupported_media_type",
     422: "invalid_request",
     429: "rate_limited",
+    431: "headers_too_large",
     500: "internal",
     503: "unavailable",
 }
@@ -45,6 +46,7 @@ MEANINGS = {
     415: "The body's Content-Type is not JSON",
     422: "A value is missing, unknown or out of bounds",
     429: "Rate limit exceeded; retry after Retry-After seconds",
+    431: "The request line and headers are too large",
     500: "Internal error, logged under the request id",
     503: "Temporarily unavailable; try again",
 }
@@ -63,10 +65,10 @@ STATUSES: dict[type[Exception], tuple[int, str | None]] = {
 
 
 def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """FastAPI's ``responses`` of a route; 400, 401, 405, 413, 415, 422 and 429 are common to all."""
+    """FastAPI's ``responses`` of a route; 400, 401, 405, 413, 415, 422, 429 and 431 are common to all."""
     return {
         status: {"model": ErrorResponse, "description": MEANINGS[status]}
-        for status in (*statuses, 400, 401, 405, 413, 415, 422, 429)
+        for status in (*statuses, 400, 401, 405, 413, 415, 422, 429, 431)
     }
 
 

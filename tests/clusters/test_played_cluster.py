@@ -190,7 +190,7 @@ def self_saved(volume: Path) -> Iterator[Path]:
     return (path for path in volume.rglob("*") if path.is_file())
 
 
-@pytest.mark.failure("--detach, nobody back", "SIGKILL to the watchdog", seen="detached; back")
+@pytest.mark.failure("--detach, nobody back", "SIGKILL to the watchdog", seen="detached; to follow it again")
 def test_detached_the_pod_finishes_saves_and_ends_itself(stage: Stage) -> None:
     driver = stage.drive(
         "--trials", "3", "--seconds", "1", words=("--detach",), silence_minutes=0.1, idle_minutes=0.2,

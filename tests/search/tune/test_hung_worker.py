@@ -101,7 +101,7 @@ def test_a_stopped_worker_is_ended_and_its_trial_goes_on_so_often_and_no_more(tm
         assert event.value is not None
         assert event.threshold is not None
         assert event.value > event.threshold >= FLOOR_SECONDS
-    assert "goes on from its last checkpoint" in hangs[0].action
+    assert "continues from its last checkpoint" in hangs[0].action
     assert "recorded as failed" in hangs[1].action
     assert len(set(listener.stopped)) == 1 + DEATHS
 
