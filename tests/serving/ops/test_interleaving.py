@@ -12,6 +12,7 @@ from serving.experiments.aggregates import Aggregates
 from serving.experiments.betting import WEIGHTS, Z, bet_on_preference
 from serving.experiments.experiment_metrics import EventRule, Metric
 from serving.experiments.guardrails import Limits
+from serving.experiments.outcomes import ArmComparison
 from serving.experiments.preference import compare_preferences
 from serving.experiments.team_draft import SHARED, team_draft
 from serving.experiments.verdict import ExperimentDecision
@@ -95,6 +96,12 @@ def tally_of(*, metrics: tuple[Metric, ...] = (CLICKS,)) -> Aggregates:
     return Aggregates(frozenset(("a", "b")), 100.0, metrics=metrics, interleaved=True)
 
 
+def preference(aggregates: Aggregates, limits: Limits) -> ArmComparison:
+    return compare_preferences(
+        aggregates, control="a", treatment="b", metric="engagement", limits=limits, now=1e4
+    )
+
+
 def shown(
     number: int, *, user: str = "u", at: float = 1.0, teams: tuple[str, ...] = ("a", "b", "")
 ) -> Exposure:
@@ -134,14 +141,7 @@ def test_a_list_that_was_not_interleaved_says_nothing_and_is_counted() -> None:
     aggregates, listed = tally_of(), shown(0, teams=())
     aggregates.add_exposure(listed)
     aggregates.add_feedback(done(1, "click", "i", listed), listed)
-    found = compare_preferences(
-        aggregates,
-        control="a",
-        treatment="b",
-        metric="engagement",
-        limits=Limits(primary="engagement"),
-        now=1e4,
-    )
+    found = preference(aggregates, Limits(primary="engagement"))
     assert aggregates.left_out == {"list that was not interleaved": 1}
     assert found.verdict.decision is ExperimentDecision.NOT_YET
     assert found.interval is None
@@ -156,14 +156,7 @@ def test_a_planted_preference_is_found_both_ways(chances: tuple[float, float], d
         for place, item in enumerate("ij"):
             if random.random() < chances[place]:
                 aggregates.add_feedback(done(2 * user + place, "click", item, listed, at=user + 1.0), listed)
-    found = compare_preferences(
-        aggregates,
-        control="a",
-        treatment="b",
-        metric="engagement",
-        limits=Limits(primary="engagement"),
-        now=1e4,
-    )
+    found = preference(aggregates, Limits(primary="engagement"))
     assert found.verdict.decision.value == decision
     assert found.interval is not None
     assert found.preferences is not None
@@ -171,7 +164,5 @@ def test_a_planted_preference_is_found_both_ways(chances: tuple[float, float], d
     assert found.interval.low <= expected <= found.interval.high
     counts = found.preferences
     assert counts.treatment + counts.control + counts.ties == 600
-    secondary = compare_preferences(
-        aggregates, control="a", treatment="b", metric="engagement", limits=Limits(), now=1e4
-    )
+    secondary = preference(aggregates, Limits())
     assert secondary.verdict.decision is ExperimentDecision.SECONDARY
