@@ -17,6 +17,7 @@ from recsys.ranking.list_families import LIST_FAMILIES
 from recsys.ranking.list_selection import ListMember, ListSelection
 from recsys.ranking.list_validation import ListFigures, ListValidation, unseen_scores
 from recsys.ranking.popularity_prior import choose_popularity_prior
+from recsys.ranking.ranker import Ranker
 from recsys.ranking.ranker_sum import sum_rankers
 from recsys.seeds import derive_seed
 from recsys.types import JsonObject
@@ -85,11 +86,9 @@ def blend_lists(
         member = ListMember("popularity", floor.usable(floor.starts[0], validation.data), 1.0)
         return ListSelection((member,), features, reason=reason)
     pool = best_trials(trials, max_milliseconds=max_milliseconds)
-    members, report = _weighted(pool, validation, max_milliseconds, progress)
-    parts = [
-        (validation.fit(validation.draws[0], member.family, member.config), member.weight)
-        for member in members
-    ]
+    weighted, report = _weighted(pool, validation, max_milliseconds, progress)
+    members = tuple(member for member, _ in weighted)
+    parts = [(ranker, member.weight) for member, ranker in weighted]
     holdout = validation.holdout
     newcomers, newcomer_report = choose_popularity_prior(
         sum_rankers(parts, family="blend"),
@@ -144,30 +143,33 @@ def _weighted(
     validation: ListValidation,
     max_milliseconds: float | None,
     progress: Progress,
-) -> tuple[tuple[ListMember, ...], JsonObject]:
-    """Members with their weights, chosen on the lists of every draw, and the report."""
-    parts = []
+) -> tuple[list[tuple[ListMember, Ranker]], JsonObject]:
+    """Members with their weights, chosen on the lists of every draw, each as the first draw fitted it; and
+    the report."""
+    parts: list[JudgedScores] = []
+    fitted: list[Ranker] = []
     for draw in validation.draws:
-        rankers = (validation.fit(draw, trial.family, trial.config) for trial in pool)
-        scores = [
-            unseen_scores(ranker, draw.data, draw.holdout.users, users_fitted=True) for ranker in rankers
-        ]
-        parts.append(JudgedScores.of(scores, draw.holdout.relevant))
+        rankers = [validation.fit(draw, trial.family, trial.config) for trial in pool]
+        fitted = fitted or rankers
+        for block in draw.blocks():
+            users = draw.holdout.users[block]
+            scores = [unseen_scores(ranker, draw.data, users, users_fitted=True) for ranker in rankers]
+            parts.append(JudgedScores.of(scores, draw.holdout.relevant[block]))
     blend = bagged_weights(
         JudgedScores.joined(parts),
         seed=derive_seed(validation.seed, "lists", "bags"),
         costs=[trial.figures.milliseconds for trial in pool],
         most=max_milliseconds,
     )
-    members = tuple(
-        ListMember(trial.family, trial.config, float(weight))
-        for trial, weight in zip(pool, blend.weights, strict=True)
+    members = [
+        (ListMember(trial.family, trial.config, float(weight)), ranker)
+        for trial, ranker, weight in zip(pool, fitted, blend.weights, strict=True)
         if weight > 0
-    )
+    ]
     people = len(validation.holdout.users)
     progress(
-        f"lists: {' + '.join(member.family for member in members)}, NDCG@10 {blend.ndcg:.4f} on "
-        f"{len(parts)} held-out quarters of {people} people (best alone {blend.alone.max():.4f})"
+        f"lists: {' + '.join(member.family for member, _ in members)}, NDCG@10 {blend.ndcg:.4f} on "
+        f"{len(validation.draws)} held-out quarters of {people} people (best alone {blend.alone.max():.4f})"
     )
     report: JsonObject = {
         "people": people,

@@ -27,8 +27,8 @@ from recsys.seeds import derive_seed
 from recsys.types import FloatArray, JsonObject
 
 SAMPLE_RATINGS = 800_000  # trials fit on about so many; the blend's members, in the end, on all
-SCORE_CELLS = 12_000_000  # of a member's (users, items) scores that the blend is chosen on
-MAX_USERS = 3_000
+SCORE_CELLS = 12_000_000  # (people, items) scores of a ranker that are in memory at a time
+MAX_USERS = 3_000  # people judged by: NDCG@10 is then within about 0.01
 DRAWS = 3  # quarters held out in turn; one where the data is large
 MANY_RATINGS = 300_000
 EARLIER = 0.1  # of each person's newest ratings that every further draw of newest quarters leaves out
@@ -63,6 +63,11 @@ class ListDraw:
     data: ListData
     holdout: ListHoldout
     share: float
+
+    def blocks(self) -> list[slice]:
+        """Of the holdout's users, in order: at most SCORE_CELLS scores each."""
+        size = max(1, SCORE_CELLS // max(self.data.ratings.item_count, 1))
+        return [slice(first, first + size) for first in range(0, max(len(self.holdout.users), 1), size)]
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,14 +110,13 @@ class ListValidation:
                 ends EARLIER of a person's ratings before the last. None: by the amount of data.
         """
         sample = _sampled(ratings, np.random.default_rng(derive_seed(seed, "lists", "sample")))
-        most_users = max(50, min(MAX_USERS, SCORE_CELLS // max(ratings.item_count, 1)))
         cut: list[ListDraw] = []
         for number in range(draws or (DRAWS if len(sample) <= MANY_RATINGS else 1)):
             draw_seed = derive_seed(seed, "lists", "holdout", *([number] if number else []))
             part = sample
             if shape == "newest" and number:
                 part, _ = take_out(sample, shape=shape, seed=draw_seed, share=EARLIER * number)
-            holdout = hold_out(part, shape=shape, seed=draw_seed, most_users=most_users)
+            holdout = hold_out(part, shape=shape, seed=draw_seed, most_users=MAX_USERS)
             if cut and not len(holdout.users):
                 break
             share = len(holdout.known) / max(len(sample), 1)
@@ -139,8 +143,11 @@ class ListValidation:
             else:
                 ranker = self.fit(draw, family, config)
             milliseconds = milliseconds or self.milliseconds(ranker)
-            scores = unseen_scores(ranker, draw.data, draw.holdout.users, users_fitted=True)
-            judged = evaluate_lists(best_of(scores, 10), draw.holdout.relevant)
+            lists = [
+                best_of(unseen_scores(ranker, draw.data, draw.holdout.users[block], users_fitted=True), 10)
+                for block in draw.blocks()
+            ]
+            judged = evaluate_lists(np.concatenate(lists), draw.holdout.relevant)
             ndcg.append(judged.ndcg)
             precision.append(judged.precision)
         seconds = time.perf_counter() - start

@@ -180,6 +180,37 @@ def test_a_blend_is_repeatable_and_beats_the_floor() -> None:
     assert blend_lists(some_trials(validation_of(seed=2)), validation_of(seed=2)).members != first.members
 
 
+def test_people_judged_in_blocks_have_the_same_figures_and_blend(monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = validation_of()
+    trials = some_trials(whole)
+    chosen = blend_lists(trials, whole)
+    monkeypatch.setattr("recsys.ranking.list_validation.SCORE_CELLS", 7 * DATASET.ratings.item_count)
+    cut = validation_of()
+    assert [len(people) for people in cut.draws[0].people_blocks()[:-1]] == [7] * (
+        len(cut.holdout.users) // 7
+    )
+    np.testing.assert_array_equal(cut.holdout.users, whole.holdout.users)
+    for trial in trials:
+        figures = cut.judge(trial.family, trial.config)
+        assert figures.ndcg == pytest.approx(trial.figures.ndcg, rel=1e-9)
+        assert figures.precision == pytest.approx(trial.figures.precision, rel=1e-9)
+    again = blend_lists(trials, cut)
+    assert [(member.family, member.config) for member in again.members] == [
+        (member.family, member.config) for member in chosen.members
+    ]
+    weights = [[member.weight for member in selection.members] for selection in (again, chosen)]
+    np.testing.assert_allclose(weights[0], weights[1], rtol=1e-5)
+
+
+def test_as_many_people_judge_a_large_catalogue() -> None:
+    ratings = DATASET.ratings
+    items = (ratings.items.astype(np.int64) * 997).astype(np.int32)
+    wide = Ratings(
+        ratings.users, items, ratings.values, ratings.times, ratings.scale, ratings.user_count, 200_000
+    )
+    assert len(validation_of(wide).holdout.users) == len(validation_of().holdout.users)
+
+
 def test_the_holdout_does_not_depend_on_the_order_of_rows() -> None:
     ratings = DATASET.ratings
     shuffled = ratings.take(np.random.default_rng(0).permutation(len(ratings)))
