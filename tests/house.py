@@ -81,6 +81,23 @@ def circles(graph: dict[str, set[str]]) -> list[frozenset[str]]:
     return sorted(groups, key=lambda group: (-len(group), min(group)))
 
 
+def line_kinds(path: Path) -> Counter[str]:
+    """Lines of a file by kind: blank (not in a docstring), docstrings, imports, comments and code."""
+    text = path.read_text()
+    kinds: dict[int, str] = {}
+    for number, line in enumerate(text.splitlines(), 1):
+        kinds[number] = "blank" if not line.strip() else "comments" if line.lstrip()[0] == "#" else "code"
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            kind = "imports"
+        elif isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
+            kind = "docstrings"  # a field's docstring among them
+        else:
+            continue
+        kinds.update(dict.fromkeys(range(node.lineno, (node.end_lineno or node.lineno) + 1), kind))
+    return Counter(kinds.values())
+
+
 def duplicates(names: Iterator[str]) -> dict[str, int]:
     """The names that stand twice or more, with how often."""
     return {name: count for name, count in sorted(Counter(names).items()) if count > 1}
@@ -91,6 +108,7 @@ def report(root: Path) -> str:
     files = module_files(root)
     trees = {module: ast.parse(path.read_text()) for module, path in files.items()}
     lines = {module: len(path.read_text().splitlines()) for module, path in files.items()}
+    kinds = sum((line_kinds(path) for path in files.values()), Counter[str]())
     functions = [
         (node.end_lineno or node.lineno) - node.lineno + 1
         for tree in trees.values()
@@ -109,6 +127,7 @@ def report(root: Path) -> str:
     long = sorted((name for name in lines if lines[name] > 300), key=lambda name: -lines[name])
     rows = [
         f"files {len(files)}, lines {sum(lines.values())}",
+        "  " + ", ".join(f"{kind} {count}" for kind, count in kinds.most_common()),
         f"class names twice or more: {len(classes)}  {' '.join(f'{n}x{c}' for n, c in classes.items())}",
         f"file names twice or more: {len(bases)}  {' '.join(f'{n}x{c}' for n, c in bases.items())}",
         f"import circles: {len(knots)}",

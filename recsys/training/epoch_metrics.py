@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from recsys.data.ratings import Ratings
 from recsys.data.split import TrainingData
+from recsys.metrics.rating import LOSS_KL_WEIGHT
 from recsys.models.base import TRAIN_SAMPLE, Trainer
 from recsys.seeds import derive_seed
 from recsys.types import FloatArray
@@ -29,7 +30,6 @@ SAMPLE_SHARE = 128  # the sample is one rating of train in so many, LEAST_SAMPLE
 LEAST_SAMPLE = 500
 MAX_CANDIDATES = 400_000  # random ratings that the sample is stratified over
 DAMPING = 5.0  # ratings' worth of the overall mean
-LOSS_KL_WEIGHT = 0.01  # of the plan's ``loss``, whatever weight the trial trains with
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,6 @@ import shutil
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from recsys.errors import InputError
 from recsys.metrics.significance import ConfidenceInterval
@@ -27,7 +25,6 @@ from search.results.error_slices import error_groups
 from search.results.metrics import JudgedListsResult
 from search.results.schema import SCHEMA_VERSION
 from search.results.summary import label_of
-from search.results.targets import ML_32M_RATINGS, judge
 from tests.search.made_runs import make_run
 from tests.search.made_trials import make_trial
 
@@ -181,66 +178,12 @@ def test_error_groups_are_those_of_a_plain_loop(tmp_path: Path) -> None:
     assert {group.by for group in groups} == {"rating", "activity", "popularity"}
 
 
-def plan_run(results: Results, *, best: float, ensemble: float, formula: float = 0.5996) -> Results:
-    """The same document as if it were of the plan's own data and split."""
-    copy = results.model_copy(deep=True)
-    copy.dataset.ratings, copy.split.protocol = ML_32M_RATINGS, "future-holdout"
-    for model, loss in ((copy.best, best), (copy.ensemble, ensemble), (copy.formula, formula)):
-        assert model is not None
-        assert model.valid is not None
-        model.valid.loss = loss
-    return copy
-
-
-def test_other_data_gives_no_verdict_on_the_plans_losses_and_says_what_would(results: Results) -> None:
-    targets = {target.name: target for target in results.targets}
-    breakthrough = targets["Breakthrough: one model"]
-    assert (breakthrough.verdict, breakthrough.value) == ("not measured", None)
-    assert results.best is not None
-    assert results.best.valid is not None
-    assert breakthrough.here == results.best.valid.loss
-    assert "--data ml-32m --split future-holdout" in breakthrough.command
-    assert targets["Precision@10"].verdict == "not measured"
-    assert "--split per-user" in targets["Precision@10"].command
-    assert targets["Inference"].verdict == "not measured"
-    assert targets["Inference"].command
-    assert targets["Cost"].verdict == "met"
-    assert targets["Stability"].verdict == "missed"
-
-
-@settings(deadline=None)
-@given(best=st.floats(0.3, 0.9), ensemble=st.floats(0.3, 0.9))
-def test_on_the_plans_data_the_verdict_is_the_inequality(best: float, ensemble: float) -> None:
-    results = plan_run(_made(), best=best, ensemble=ensemble)
-    verdicts = {target.name: target.verdict for target in judge(results)}
-    assert verdicts["Breakthrough: one model"] == ("met" if best < 0.55 else "missed")
-    assert verdicts["Stretch"] == ("met" if min(best, ensemble) < 0.5 else "missed")
-    assert verdicts["Ensemble"] == ("met" if ensemble <= 0.52 else "missed")
-
-
-def test_lists_are_judged_on_a_per_user_split(tmp_path: Path) -> None:
-    make_run(tmp_path, protocol="per-user").write()
-    verdicts = {target.name: target for target in read_results(tmp_path).targets}
-    assert (verdicts["Precision@10"].verdict, verdicts["Precision@10"].value) == ("met", 0.421)
-    assert verdicts["NDCG@10"].verdict == "met"
-
-
 def test_the_last_screen_names_loss_and_rmse_side_by_side(results: Results, tmp_path: Path) -> None:
     text = summary_text(results, tmp_path)
     assert text.count("valid loss  valid rmse  test loss  test rmse") == 1
     assert "ensemble against formula_recalibrated, test rmse:" in text
     assert "not measured" in text
     assert str(tmp_path / "report.html") in text
-
-
-_MADE: list[Results] = []
-
-
-def _made() -> Results:
-    """One document for every example of a property."""
-    if not _MADE:
-        _MADE.append(make_run(Path("made")).results)
-    return _MADE[0]
 
 
 def test_only_the_owners_template_is_called_the_plans_optimised_one(results: Results) -> None:
@@ -250,19 +193,6 @@ def test_only_the_owners_template_is_called_the_plans_optimised_one(results: Res
     ):
         assert label_of("template", results.model_copy(update={"plan": {"template": template}})) == label
     assert label_of("best_hybrid_vae", results) == "best hybrid VAE"
-
-
-def test_list_targets_are_judged_on_the_extra_split_where_the_run_has_another(tmp_path: Path) -> None:
-    figures = {
-        "precision_at_10": ConfidenceInterval(0.41, 0.40, 0.42),
-        "ndcg_at_10": ConfidenceInterval(0.44, 0.42, 0.46),
-    }
-    check = JudgedListsResult.of("list_check", "per-user", figures, people=90, folded_in=0)
-    make_run(tmp_path).having(list_check=check.metrics(), judged_lists=[check]).write()
-    results = read_results(tmp_path)
-    verdicts = {target.name: target for target in results.targets}
-    assert (verdicts["Precision@10"].verdict, verdicts["Precision@10"].value) == ("met", 0.41)
-    assert (verdicts["NDCG@10"].verdict, verdicts["NDCG@10"].value) == ("missed", 0.44)
 
 
 def test_every_list_metric_is_told_at_every_length_with_its_interval(tmp_path: Path) -> None:
