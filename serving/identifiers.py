@@ -15,6 +15,16 @@ def new_exposure_id() -> str:
     return f"{time.time_ns() // 1_000_000:012x}{_random.getrandbits(80):020x}"
 
 
+def exposure_time(exposure_id: str | None) -> float | None:
+    """When an exposure id was made, Unix seconds to the millisecond; None for any other text."""
+    if exposure_id is None or len(exposure_id) != 32:
+        return None
+    try:
+        return int(exposure_id[:12], 16) / 1000
+    except ValueError:
+        return None
+
+
 def new_request_id() -> str:
     """32 hex digits."""
     return f"{_random.getrandbits(128):032x}"

@@ -13,7 +13,6 @@ import json
 import logging
 import os
 import re
-import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -30,7 +29,7 @@ VALUE_FILE = re.compile(
     r"\.?process_\d+\.json(\.\d+)?(\.part)?|(counter|histogram|summary|gauge_[a-z]+)_\d+\.db"
 )
 
-# Gauges of live processes, with how they are merged; of other gauges the newest process's values are used.
+# Gauges of live processes, with how they are merged; of other gauges those of the newest revision are used.
 LIVE_GAUGES: dict[str, Callable[[list[float]], float]] = {
     "recsys_exposures_waiting": sum,
     "recsys_replicas": sum,
@@ -55,7 +54,7 @@ class MetricSnapshots:
         self._path = folder / f"process_{os.getpid()}.json"
         self._registry = registry
         self._failed = False
-        self.changed_at = time.time()  # when the gauges that are not LIVE_GAUGES were last set
+        self.revision = 0  # that the gauges beside LIVE_GAUGES show
         with contextlib.suppress(OSError):
             folder.mkdir(parents=True, exist_ok=True)
             (folder / MARK).touch()
@@ -98,7 +97,7 @@ class MetricSnapshots:
             ]
             for family in self._registry.collect()
         ]
-        return {"pid": os.getpid(), "changed_at": self.changed_at, "families": families}
+        return {"pid": os.getpid(), "revision": self.revision, "families": families}
 
     def _others(self) -> Iterable[dict[str, Any]]:
         for path in sorted(self._path.parent.glob("process_*.json")):
@@ -114,7 +113,7 @@ class MetricSnapshots:
 
 def _merged(name: str, kind: str, parts: list[tuple[dict[str, Any], Samples]]) -> Samples:
     if kind == "gauge" and name not in LIVE_GAUGES:
-        return max(parts, key=lambda part: (part[0].get("changed_at", 0), part[0]["pid"]))[1]
+        return max(parts, key=lambda part: (part[0].get("revision", 0), part[0]["pid"]))[1]
     if kind == "gauge":
         parts = [part for part in parts if _alive(part[0]["pid"])]
     merge = LIVE_GAUGES.get(name, sum)

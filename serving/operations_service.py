@@ -146,7 +146,7 @@ class Operations:
     def _results(self, state: ExperimentState, tracked: TrackedExperiment, now: float) -> JsonObject:
         aggregates = tracked.reader.catch_up(now)
         control = state.arms[0].name
-        lost = lost_events(self.store, tracked.epoch.began)
+        lost = lost_events(self.store, state.name, revision=tracked.epoch.first_revision)
         by = self._segments(state, tracked)
         limits = replace(self.settings.limits, primary=self.settings.metrics_of(state).primary)
         limits = limits.on_scale(*self._scale(state))

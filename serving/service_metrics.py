@@ -7,7 +7,6 @@ dashboards depend on them.
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 from typing import Any
 
@@ -92,10 +91,10 @@ class ServiceMetrics:
         if self.snapshots is not None:
             self.snapshots.save()
 
-    def deployment_changed(self) -> None:
-        """Save the gauges of revision, shares and releases as the newest of all replicas."""
+    def deployment_changed(self, revision: int) -> None:
+        """Save the gauges of shares and releases as those of ``revision``, which win over older ones'."""
         if self.snapshots is not None:
-            self.snapshots.changed_at = time.time()
+            self.snapshots.revision = revision
             self.save()
 
     def text(self) -> bytes:

@@ -19,6 +19,7 @@ import time
 import urllib.error
 import urllib.parse
 import urllib.request
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -153,8 +154,18 @@ def end_pod(settings: Settings) -> None:
         time.sleep(20)
 
 
+def latest_clock(
+    wall: Callable[[], float] = time.time, monotonic: Callable[[], float] = time.monotonic
+) -> Callable[[], float]:
+    """Unix seconds by the later of the wall clock and of what it was at the start plus what has passed: a
+    clock that is set back does not prolong the rental."""
+    origin = wall() - monotonic()
+    return lambda: max(wall(), origin + monotonic())
+
+
 def main() -> None:
-    started = head_seen = time.time()
+    clock = latest_clock()
+    started = head_seen = clock()
     saved = False
     while True:
         try:
@@ -162,7 +173,7 @@ def main() -> None:
         except (OSError, ValueError):
             time.sleep(1)
             continue
-        now = time.time()
+        now = clock()
         if settings["role"] == "worker" and head_answers(settings):
             head_seen = now
         reason = reason_to_end(settings, now=now, started=started, head_seen=head_seen)
@@ -173,7 +184,7 @@ def main() -> None:
             saved = True
             if reason:
                 end_pod(settings)
-        time.sleep(seconds_to_next_check(settings, now=time.time()))
+        time.sleep(seconds_to_next_check(settings, now=clock()))
 
 
 if __name__ == "__main__":

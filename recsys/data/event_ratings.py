@@ -19,15 +19,13 @@ from sqlalchemy import Connection, inspect, text
 
 from recsys.data.event_items import ServedItems, read_served_items
 from recsys.data.event_rows import EventRows, read_event_rows
-from recsys.data.event_store import event_connection, split_watermark
+from recsys.data.event_store import ANONYMOUS, CLOCK_SLACK_SECONDS, event_connection, split_watermark
 from recsys.data.ratings import RatingScale
 from recsys.erasure_ledger import Erasure, read_ledger
 from recsys.errors import InputError
 from recsys.pseudonyms import KEY_VARIABLE, fingerprint, pseudonym, pseudonym_key
 from recsys.types import BoolArray, JsonObject
 
-ANONYMOUS = "anonymous-"  # how the server names a session without a user id
-CLOCK_SLACK_SECONDS = 60.0  # a client's clock may be that far ahead
 CLICKS = {"click": 1.0}  # what an experiment without metrics counts beside ratings
 
 

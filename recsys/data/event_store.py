@@ -19,6 +19,8 @@ from recsys.errors import InputError
 
 EVENT_SCHEMA = "0004"  # the newest revision of serving/events/migrations that is read here
 NO_WATERMARK = 2**62
+ANONYMOUS = "anonymous-"  # beginning of the user ids that the server gives to sessions without one
+CLOCK_SLACK_SECONDS = 60.0  # by which a client's clock may be ahead
 
 
 @dataclass(frozen=True)

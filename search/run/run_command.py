@@ -7,10 +7,10 @@ goes wrong leaves a run that can be resumed: see search.storage.run_dir.
 from __future__ import annotations
 
 import os
-import time
 import traceback
 
 from recsys.errors import InputError
+from recsys.steady_clock import steady_time
 from search.run.search_request import SearchRequest
 from search.run.setup import prepare
 from search.storage.run_dir import RunFolder
@@ -22,7 +22,7 @@ def run(request: SearchRequest) -> int:
     Raises:
         InputError: the request is refused; nothing was started.
     """
-    began = time.time()
+    began = steady_time()
     prepared = prepare(request)
     # Ray and torch take seconds to import: only for a request that was accepted.
     from search.run.search_run import EXIT_FAILED, EXIT_INTERRUPTED, SearchRun

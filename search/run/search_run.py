@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import replace
 
+from recsys.steady_clock import steady_time
 from recsys.training.trial_types import EventKind, RunEvent, TrialResult, TrialStatus
 from search.finalize.finalizer import Finalizer
 from search.finalize.finished_run import FinishedRun
@@ -119,7 +120,7 @@ class SearchRun:
                 listener=self.everyone,
                 should_end=self._should_end,
                 tick=self._tick,
-                patience=lambda: self.meter.patience(time.time(), epoch_seconds=self.ledger.epoch_seconds),
+                patience=lambda: self.meter.patience(steady_time(), epoch_seconds=self.ledger.epoch_seconds),
                 needs_gpu=prepared.cluster is not None and prepared.cluster.needs_gpu,
                 uses_gpu=prepared.uses_gpu,
                 card=CardUse(floor_seconds(plan, prepared.cluster, ratings=len(prepared.data.train))),
@@ -142,13 +143,13 @@ class SearchRun:
         self.meter.finish_seconds = finish_seconds(
             self.prepared.plan, ended, self.prepared.split, slowdown=self.ledger.slowdown
         )
-        if self.meter.search_is_over(time.time(), epoch_seconds=self.ledger.epoch_seconds):
+        if self.meter.search_is_over(steady_time(), epoch_seconds=self.ledger.epoch_seconds):
             self.progress.log("the budget's share of the search is used up: ending the running trials")
             return "budget"
         return None
 
     def _tick(self) -> None:
-        now = time.time()
+        now = steady_time()
         prepared = self.prepared
         self._follow_lanes()
         self.forecasts.first_epochs(now)
@@ -182,7 +183,7 @@ class SearchRun:
 
     def _save_time(self, *, force: bool = False) -> None:
         """Store the seconds used, so that a resumed run's budget counts them."""
-        now = time.time()
+        now = steady_time()
         if force or now - self._saved >= SAVE_SECONDS:
             self._saved = now
             used, usd = self.meter.hours(now) * 3600, self.meter.usd(now)
@@ -198,7 +199,7 @@ class SearchRun:
             prepared.split,
             lists=prepared.lists,
             log=self.progress.log,
-            seconds_left=lambda: self.meter.seconds_left(time.time()),
+            seconds_left=lambda: self.meter.seconds_left(steady_time()),
             reserve=60 * prepared.plan.finish_minutes * self.ledger.slowdown,
         )
         if note := prepared.repeated_test_note():
@@ -224,7 +225,7 @@ class SearchRun:
             status = ended_by
         self._tick()  # finishing uses the budget too, and may be what crosses a milestone
         self._report_no_improvement(finished.results)
-        self._write_outputs(finished, trials, status, time.time(), resources)
+        self._write_outputs(finished, trials, status, steady_time(), resources)
         return EXIT_INTERRUPTED if status == "interrupted" else EXIT_DONE
 
     def _report_no_improvement(self, results: Results) -> None:
@@ -284,7 +285,7 @@ class SearchRun:
         write_results(folder, results, trials)
         write_report(folder)
         results.seconds["report"] = time.perf_counter() - began
-        results.seconds["total"] = time.time() - self.began
+        results.seconds["total"] = steady_time() - self.began
         write_results(folder, results, trials)
         self.tracker.finish(results)
         self.notifier.finish(message, progress_png(trials))

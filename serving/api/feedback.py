@@ -7,15 +7,18 @@ import time
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
+from recsys.data.event_store import CLOCK_SLACK_SECONDS
 from recsys.errors import InputError
 from serving.api.dependencies import service_of
 from serving.api.http_errors import answers
 from serving.api.response_schemas import FeedbackResponse
 from serving.api.responses import JsonResponse
-from serving.api.schemas import FeedbackBody
+from serving.api.schemas import FeedbackBody, FeedbackEvent
 from serving.domain import Feedback
+from serving.engine.recent_ratings import RecentRatings
+from serving.identifiers import exposure_time
 
-CLOCK_SLACK = 60.0  # seconds that a sender's clock may run ahead; later times are replaced by now
+CLOCK_STEP_SECONDS = 86_400.0  # by which our own clock may have been set back since a list was shown
 
 router = APIRouter(prefix="/v1", tags=["feedback"])
 
@@ -45,7 +48,7 @@ async def feedback(request: Request, body: FeedbackBody) -> Response:
                 kind=event.kind,
                 item_id=event.item_id,
                 value=event.rating,
-                at=now if event.at is None else _not_in_the_future(event.at, now),
+                at=_time_of(event, service.recent_ratings, now),
             )
         )
     new = await service.record_feedback(events)
@@ -58,5 +61,18 @@ async def feedback(request: Request, body: FeedbackBody) -> Response:
     return JsonResponse({"stored": list(dict.fromkeys(stored)), "duplicates": duplicates})
 
 
-def _not_in_the_future(at: float, now: float) -> float:
-    return at if at <= now + CLOCK_SLACK else now
+def _time_of(event: FeedbackEvent, recent_ratings: RecentRatings, now: float) -> float:
+    """When an event happened, Unix seconds: as its sender says, unless that is in the future, else now.
+
+    Our own clock may have been set back: what it dates is no earlier than the list that it answers, and a
+    rating follows the one that it replaces.
+    """
+    dated = event.at is not None and event.at <= now + CLOCK_SLACK_SECONDS
+    if dated and event.at is not None:
+        at = event.at
+    else:
+        shown = exposure_time(event.exposure_id) or now
+        at = shown if now < shown <= now + CLOCK_STEP_SECONDS else now
+    if event.kind != "rating" or event.item_id is None:
+        return at
+    return recent_ratings.time_of_next(event.user_id, event.item_id, at, dated=dated, now=now)

@@ -109,7 +109,7 @@ def _status(store: EventStore, experiment: str) -> int:
     if status is None:
         print(f"no roll-out of {experiment} is active")
     else:
-        seconds = time.time() - status.since
+        seconds = max(0.0, time.time() - status.since)
         print(f"{status.plan.candidate} has had {status.share:.0%} for {seconds:.0f} s")
     for row in store.journal(kind=KIND, subject=experiment):
         when = datetime.fromtimestamp(row.at).strftime("%Y-%m-%d %H:%M:%S")

@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from itertools import zip_longest
 from time import perf_counter
 
+from recsys.data.event_store import ANONYMOUS
 from recsys.errors import InputError
 from recsys.release.queries import Query, Recommendation, RecommendationList
 from serving.assignment import Assignment
@@ -92,7 +93,7 @@ class ListAnswers:
             if known is not None:
                 return known
         exposure_id = new_exposure_id()
-        user_id = request.user_id if request.user_id is not None else f"anonymous-{exposure_id}"
+        user_id = request.user_id if request.user_id is not None else f"{ANONYMOUS}{exposure_id}"
         assignment = deployment.assign(user_id, request.arm)
         explore = deployment.explore[assignment.arm]
         count = candidate_count(request.count) if explore else request.count

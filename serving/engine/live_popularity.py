@@ -12,10 +12,10 @@ from collections.abc import Collection
 import numpy as np
 from numpy.typing import NDArray
 
+from recsys.data.event_store import ANONYMOUS
 from recsys.release.arrays import TRENDING_HALF_LIFE_DAYS
 from serving.engine.recent_ratings import RecentRatings
 from serving.engine.served_release import ServedRelease
-from serving.experiments.aggregates import ANONYMOUS
 
 HALF_LIFE_SECONDS = TRENDING_HALF_LIFE_DAYS * 86_400
 MAX_HALF_LIVES = 1_000.0  # between the landmark and an event; 2 to this still is a number

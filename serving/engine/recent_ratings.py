@@ -10,6 +10,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterable
 
+from recsys.data.event_store import CLOCK_SLACK_SECONDS
 from serving.domain import Feedback
 
 NO_RATINGS: dict[str, float] = {}
@@ -50,6 +51,24 @@ class RecentRatings:
             if before.get(event.item_id) != event.value:
                 rest = {item: stars for item, stars in before.items() if item != event.item_id}
                 self._ratings[event.user_id] = {**rest, event.item_id: event.value}
+
+    def time_of_next(self, user_id: str, item_id: str, at: float, *, dated: bool, now: float) -> float:
+        """The time to store with a new rating, so that it counts instead of the one before.
+
+        A rating whose sender dates it before the stored one arrived late and stays older, unless the stored
+        time is in the future: of a clock that was set back since.
+
+        Args:
+            user_id: of the user.
+            item_id: of the item.
+            at: when it was given, Unix seconds.
+            dated: whether the sender says so.
+            now: Unix seconds.
+        """
+        earlier = self._when.get((user_id, item_id), float("-inf"))
+        if at > earlier or (dated and earlier <= now + CLOCK_SLACK_SECONDS):
+            return at
+        return earlier + 0.001
 
     def replace_all(self, events: Iterable[Feedback]) -> None:
         """Keeps what ``events`` say and nothing else."""

@@ -135,7 +135,7 @@ class Service:
             metrics.share.labels(state.name, arm.name).set(arm.share)
             metrics.release.labels(arm.name, deployment.arms[arm.name].release_id).set(1)
         metrics.loads.labels("taken").inc()
-        metrics.deployment_changed()
+        metrics.deployment_changed(state.revision)
 
     def change(self, state: ExperimentState, *, expected: int, actor: str, reason: str) -> ExperimentState:
         """Open what ``state`` needs, store it, serve it: in that order, so that a release that cannot be

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from recsys.data.event_store import ANONYMOUS
 from recsys.release.queries import Query
 from serving.catalogue.rule_set import RuleSet
 from serving.domain import Exposure
@@ -19,7 +20,6 @@ from serving.engine.exploration import CANDIDATES_PER_PLACE, MAX_EXPLORE
 from serving.engine.served_release import ServedRelease
 from serving.estimate.off_policy import Explored
 from serving.events.store import EventStore
-from serving.experiments.aggregates import ANONYMOUS
 from serving.experiments.experiment_metrics import Metric
 
 BATCH = 200  # lists computed at once

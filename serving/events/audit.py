@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 
 from recsys.types import JsonObject
-from serving.events.event_tables import JOURNAL
+from serving.events.event_tables import EXPERIMENTS, JOURNAL
 from serving.events.rows import JournalEntry, entry_from
 from serving.events.store import EventStore
 
@@ -51,9 +52,23 @@ def _by_arm(state: JsonObject, field: str) -> JsonObject:
     return {arm["name"]: arm.get(field) for arm in state["arms"] if arm.get(field)}
 
 
-def lost_events(store: EventStore, since: float) -> int:
-    """Exposures that the writers counted as lost, in gaps that end after ``since``.
+def lost_events(store: EventStore, experiment: str, *, revision: int) -> int:
+    """Exposures that the writers counted as lost in gaps journalled after a revision was stored.
 
-    A gap is journalled when the store is available again, so its entry is never older than the gap."""
-    gaps = newest(store, ("gap",), since=since, count=1000)
-    return sum(int(gap.data.get("lost", 0)) for gap in gaps)
+    Entries are compared by their order, not by their times: a clock may have been set in between. A gap is
+    journalled when the store is available again, so its entry follows what it concerns.
+    """
+    stored_at = select(EXPERIMENTS.c.at).where(
+        EXPERIMENTS.c.name == experiment, EXPERIMENTS.c.revision == revision
+    )
+    stored = select(func.min(JOURNAL.c.seq)).where(
+        JOURNAL.c.kind == "audit",
+        JOURNAL.c.subject == experiment,
+        JOURNAL.c.at == stored_at.scalar_subquery(),
+    )
+    with store.engine.connect() as connection:
+        first = connection.scalar(stored) or 0
+        gaps = connection.scalars(
+            select(JOURNAL.c.data).where(JOURNAL.c.kind == "gap", JOURNAL.c.seq > first)
+        )
+        return sum(int(json.loads(data).get("lost", 0)) for data in gaps)

@@ -23,6 +23,7 @@ from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, StatementError
 
 from serving.domain import Exposure, Feedback
 from serving.events import rows, spool
+from serving.events.repeated_erasure import erased_by
 from serving.events.store import EventConflict, EventStore
 
 log = logging.getLogger(__name__)
@@ -231,15 +232,18 @@ class EventWriter:
             self._rotated_at = self._committed + len(self._exposures)
 
     def _recover(self) -> bool:
-        """Store the spool files of processes that were killed; True when done."""
+        """Store the spool files of processes that were killed, but rows of users erased since; True when
+        done."""
         self._store.create_tables()
         with spool.abandoned(self._folder) as paths:
+            erased = erased_by(self._store) if paths else None
             for path in paths:
                 count = 0
                 damage = spool.Damage()
                 for chunk in spool.read(path, damage, rows.is_exposure_row):
-                    self._write(chunk, [])
-                    count += len(chunk)
+                    kept = [row for row in chunk if erased and not erased(row["user_id"], row["at"])]
+                    self._write(kept, [])
+                    count += len(kept)
                 self._note_broken(damage.broken)
                 path.unlink()
                 if count:

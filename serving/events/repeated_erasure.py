@@ -7,7 +7,7 @@ The store's own journal of erasures is as old as the backup; the ledger next to 
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from sqlalchemy import and_, select
 
@@ -26,6 +26,17 @@ def journal_erasures(store: EventStore) -> list[Erasure]:
     return [
         Erasure(entry.subject, entry.at, entry.data.get("key", "")) for entry in store.journal(kind="erasure")
     ]
+
+
+def erased_by(store: EventStore) -> Callable[[str, float], bool]:
+    """A function of a user's id and an event's time: whether an erasure since covers the event."""
+    until: dict[str, float] = {}
+    for erasure in (*journal_erasures(store), *read_ledger(store.url)):
+        until[erasure.subject] = max(erasure.at, until.get(erasure.subject, 0.0))
+    if not until:
+        return lambda user_id, at: False
+    key = pseudonym_key(store.url)
+    return lambda user_id, at: at <= until.get(pseudonym(user_id, key), -1.0)
 
 
 def repeat_erasures(store: EventStore, *, events: str | None = None) -> dict[str, int]:

@@ -9,12 +9,14 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from sqlalchemy import func, select, true
+
 from recsys.erasure_ledger import Erasure, append_to_ledger
 from recsys.errors import InputError
 from recsys.io import atomic_path
 from recsys.pseudonyms import fingerprint, pseudonym, pseudonym_key
 from recsys.types import JsonObject
-from serving.events.event_tables import EXPOSURES, FEEDBACK
+from serving.events.event_tables import EXPOSURES, FEEDBACK, JOURNAL
 from serving.events.repeated_erasure import repeat_erasures
 from serving.events.spool import erase_lines, spool_folder
 from serving.events.store import EventStore
@@ -25,10 +27,15 @@ ERASE_SECONDS = 10.0
 
 
 def retain(store: EventStore, *, days: float, now: float | None = None) -> dict[str, int]:
-    """Delete exposures and feedback older than ``days``; returns the deleted rows by table."""
+    """Delete exposures and feedback older than ``days``; returns the deleted rows by table.
+
+    Age is counted to at most a day after the store's newest row: a clock that is far ahead deletes nothing
+    too early, and an idle store catches up by a day a call.
+    """
     if days <= 0:
         raise InputError(f"expected a positive number of days to keep, got {days:g}")
-    before = (time.time() if now is None else now) - days * DAY
+    now = min(time.time() if now is None else now, _newest_time(store) + DAY)
+    before = now - days * DAY
     deleted = {table.name: store.delete(table, table.c.at < before) for table in (EXPOSURES, FEEDBACK)}
     store.append("retention", "events", {"days": days, "before": before, "deleted": deleted}, at=now)
     _empty_log(store)
@@ -70,12 +77,14 @@ def erase(
             second call removes the rest.
     """
     deleted = {table.name: 0 for table in (EXPOSURES, FEEDBACK)}
+    key = pseudonym_key(store.url)
+    # No earlier than the user's rows: a clock that was set back would leave some of them in a backup.
+    at = max(time.time() if now is None else now, _newest_time(store, user_id))
+    erasure = Erasure(pseudonym(user_id, key), at, fingerprint(key))
+    append_to_ledger(store.url, [erasure])  # first: the next start completes an erasure that is cut short
     _delete_user(store, user_id, deleted)
     deleted["overrides"] = erase_overrides(store, user_id)
-    key = pseudonym_key(store.url)
-    erasure = Erasure(pseudonym(user_id, key), time.time() if now is None else now, fingerprint(key))
     store.append("erasure", erasure.subject, {"deleted": deleted, "key": erasure.key}, at=erasure.at)
-    append_to_ledger(store.url, [erasure])
     folder = spool_folder(store.url) if spool is None else spool
     ends = time.monotonic() + ERASE_SECONDS
     while not (erase_lines(folder, user_id) and _empty_log(store)):
@@ -87,6 +96,19 @@ def erase(
         time.sleep(0.1)
         _delete_user(store, user_id, deleted)  # exposures of before the erasure that were committed since
     return deleted
+
+
+def _newest_time(store: EventStore, user_id: str | None = None) -> float:
+    """The latest time of the stored events (with ``user_id``: of theirs), Unix seconds; 0 without any."""
+    tables = (EXPOSURES, FEEDBACK) if user_id is not None else (EXPOSURES, FEEDBACK, JOURNAL)
+    with store.engine.connect() as connection:
+        times = [
+            connection.scalar(
+                select(func.max(table.c.at)).where(true() if user_id is None else table.c.user_id == user_id)
+            )
+            for table in tables
+        ]
+    return max((time for time in times if time is not None), default=0.0)
 
 
 def _delete_user(store: EventStore, user_id: str, deleted: dict[str, int]) -> None:
@@ -171,7 +193,12 @@ def restore(store: EventStore, source: Path) -> None:
         repeat_erasures(restored, events=store.url)
         _empty_log(restored)
         restored.close()
-        if target.exists():
-            os.replace(target, target.with_name(target.name + ".before-restore"))
+        if target.exists():  # a second name, not a move: there is a store at every moment
+            before = target.with_name(target.name + ".before-restore")
+            before.unlink(missing_ok=True)
+            try:
+                os.link(target, before)
+            except OSError:  # a file system without links
+                os.replace(target, before)
         for suffix in ("-wal", "-shm"):
             target.with_name(target.name + suffix).unlink(missing_ok=True)

@@ -16,13 +16,13 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from recsys.data.event_store import ANONYMOUS
 from serving.domain import Exposure, Feedback
 from serving.experiments.experiment_metrics import DEFAULT_METRICS, Metric
 
 # Latencies in logarithmic bins of 2% from 0.01 ms: p99 to within 1%, with 1,000 counters an arm.
 BIN_GROWTH = math.log(1.02)
 LATENCY_BINS = 1000
-ANONYMOUS = "anonymous-"  # user ids that the server gives to sessions without one
 COVERAGE_USERS = 50
 CLOCK_SLACK_SECONDS = 10.0  # that feedback may precede its exposure
 

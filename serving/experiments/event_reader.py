@@ -1,7 +1,8 @@
 """Incremental reader of the event store: adds the rows that are new since the last call to aggregates.
 
 An exposure may be stored a moment after the feedback on it (two replicas, two batches), so feedback without
-an exposure waits ``EXPOSURE_WAIT_SECONDS`` before it counts as unknown.
+an exposure waits ``EXPOSURE_WAIT_SECONDS`` before it counts as unknown. Which events belong to a revision is
+decided by the revision, not by their times: the clock may be set back after it was stored.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import exists, or_, select
 
 from serving.domain import Exposure, Feedback
 from serving.events.event_tables import EXPOSURES, FEEDBACK
@@ -19,14 +20,15 @@ from serving.events.store import EventStore
 from serving.experiments.aggregates import Aggregates
 
 EXPOSURE_WAIT_SECONDS = 60.0
+CLOCK_STEP_SECONDS = 86_400.0  # by which a clock may have been set back since ``since``
 
 
 @dataclass
 class EventReader:
     """Keeps one experiment's aggregates up to date. Not thread-safe.
 
-    Reads exposures of ``revision`` or later, made at ``since`` or later; ``also`` is called with each of
-    them, shadow exposures included."""
+    Reads exposures of ``revision`` or later, which was stored at ``since`` (Unix seconds; 0 for all times);
+    ``also`` is called with each of them, shadow exposures included."""
 
     store: EventStore
     experiment: str
@@ -41,7 +43,8 @@ class EventReader:
     def catch_up(self, now: float) -> Aggregates:
         """Read new rows; ``now`` decides which feedback has waited long enough."""
         conditions = (EXPOSURES.c.experiment == self.experiment, EXPOSURES.c.revision >= self.revision)
-        exposures = select(EXPOSURES).where(EXPOSURES.c.at >= self.since, *conditions)
+        earliest = self.since - CLOCK_STEP_SECONDS
+        exposures = select(EXPOSURES).where(EXPOSURES.c.at >= earliest, *conditions)
         for row in self.store.chunks(exposures, EXPOSURES, self._exposures_seen):
             self._exposures_seen = row.seq
             exposure = exposure_from(row, scores=False)
@@ -49,7 +52,10 @@ class EventReader:
             if self.also is not None:
                 self.also(exposure)
         waiting, self._waiting = self._waiting, []
-        events = select(FEEDBACK).where(FEEDBACK.c.at >= self.since)
+        events = select(FEEDBACK).where(FEEDBACK.c.at >= earliest)
+        if self.since:  # of what an earlier clock dates before it, feedback on the revision's own lists
+            answered = exists().where(EXPOSURES.c.exposure_id == FEEDBACK.c.exposure_id, *conditions)
+            events = events.where(or_(FEEDBACK.c.at >= self.since, answered))
         for row in self.store.chunks(events, FEEDBACK, self._feedback_seen):
             self._feedback_seen = row.seq
             feedback = feedback_from(row)
@@ -70,7 +76,7 @@ class EventReader:
             row = exposures.get(feedback.exposure_id)
             # An exposure stored since this call began is read by the next, before its feedback.
             unseen = row is not None and self._counts(row) and row.seq > self._exposures_seen
-            if unseen or (row is None and now - feedback.at < EXPOSURE_WAIT_SECONDS):
+            if unseen or (row is None and abs(now - feedback.at) < EXPOSURE_WAIT_SECONDS):
                 self._waiting.append(feedback)
             elif row is None or self._counts(row):
                 self.aggregates.add_feedback(
@@ -79,4 +85,4 @@ class EventReader:
 
     def _counts(self, row: Any) -> bool:
         counted: bool = row.experiment == self.experiment and row.revision >= self.revision
-        return counted and row.at >= self.since
+        return counted

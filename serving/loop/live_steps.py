@@ -55,7 +55,7 @@ class LiveSteps:
             return {"changed": changed or "the experiment is gone", "lost_events": 0}
         arms = frozenset(arm.name for arm in serving.arms)
         aggregates = self._reader(state, serving, lambda: stage_aggregates(guard, arms)).catch_up(now)
-        lost = lost_events(self.store, state.entered)
+        lost = lost_events(self.store, serving.name, revision=serving.revision)
         reading = read_guardrails(aggregates, guard, serving, now=now, lost_events=lost)
         return {
             "changed": None,
@@ -73,7 +73,7 @@ class LiveSteps:
             return {"changed": changed, "lost_events": 0}
         serving = self.store.experiment(plan.experiment)
         assert serving is not None
-        lost = lost_events(self.store, state.entered)
+        lost = lost_events(self.store, serving.name, revision=serving.revision)
         rules = self.rules(serving)
         # Users enter with their first list of the comparison, also those of the shadow phase.
         aggregates = self._reader(state, serving, lambda: self._aggregates(plan, rules)).catch_up(now)
@@ -116,7 +116,8 @@ class LiveSteps:
         active = self._active_rollout(plan)
         if active is not None:
             return evidence | {"share": active.share}
-        steps = newest(self.store, (ROLLOUT,), subject=plan.experiment, since=state.entered, count=50)
+        # By the release, which is this cycle's alone, and not by time: a clock may have been set.
+        steps = newest(self.store, (ROLLOUT,), subject=plan.experiment, count=50)
         steps_taken = [row.data for row in steps if row.data.get("release") == plan.release]
         if steps_taken and steps_taken[0]["event"] in ("done", "roll back"):
             ended = steps_taken[0]

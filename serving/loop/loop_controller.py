@@ -12,11 +12,13 @@ import re
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
 from recsys.io import write_atomic
 from recsys.types import JsonObject
+from serving.elapsed_time import PhaseTimer, durations_of
 from serving.loop.loop_decisions import LoopDecision, Phase, decide
 from serving.loop.loop_journal import LoopJournal, LoopRecord, LoopState
 from serving.loop.loop_settings import LoopSettings
@@ -37,7 +39,8 @@ class Steps(Protocol):
 
 
 class LoopController:
-    """``notify`` is called with each decision that changes the phase, and with each fault once.
+    """``notify`` is called with each decision that changes the phase, and with each fault once; ``monotonic``
+    measures phases (by default the system's, or a simulated ``clock``).
 
     Run it under a ``LoopLease``."""
 
@@ -48,11 +51,13 @@ class LoopController:
         *,
         notify: Callable[[str], None],
         clock: Callable[[], float] = time.time,
+        monotonic: Callable[[], float] | None = None,
     ) -> None:
         self.settings = settings
         self.folder = Path(settings.folder)
         self.journal = LoopJournal(self.folder)
         self._steps, self._notify, self._clock = steps, notify, clock
+        self._timer = PhaseTimer(monotonic or durations_of(clock))
         self._fault = ""  # kind of the last fault that was reported
 
     def run(self, stop: threading.Event, *, once: bool = False) -> LoopState:
@@ -82,7 +87,10 @@ class LoopController:
         settings = self.settings.model_dump(mode="json")
         if state.settings != settings:
             self.journal.append("settings", at=now, evidence=settings)
-        evidence = self._steps.evidence(state, self.journal.records, now=now, paused=read_pause(self.folder))
+        phase = (state.cycle, state.phase, state.tries, state.entered)
+        age = self._timer.seconds(phase, since=state.entered, now=now)
+        aged = replace(state, entered=now - age)  # on today's clock, which may have been set since
+        evidence = self._steps.evidence(aged, self.journal.records, now=now, paused=read_pause(self.folder))
         evidence = json.loads(json.dumps(evidence))  # as the journal will return it
         decision = decide(state.phase, evidence, self.settings)
         moved = decision.next is not state.phase or decision.again

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from recsys.types import JsonObject
+from serving.elapsed_time import PhaseTimer, durations_of
 from serving.events.audit import lost_events, newest
 from serving.events.store import Conflict, EventStore
 from serving.experiments.event_reader import EventReader
@@ -35,7 +36,8 @@ def abort(store: EventStore, experiment: str, *, reason: str, now: float) -> boo
 
 class RolloutController:
     """Moves one experiment's roll-out. ``notify`` is called with every step; ``set_champion`` makes the
-    release the champion when the roll-out is done, and returns what it did."""
+    release the champion when the roll-out is done, and returns what it did; ``monotonic`` measures stages (by
+    default the system's, or a simulated ``clock``)."""
 
     def __init__(
         self,
@@ -45,12 +47,14 @@ class RolloutController:
         notify: Callable[[str], None],
         set_champion: Callable[[str], str] | None = None,
         clock: Callable[[], float] = time.time,
+        monotonic: Callable[[], float] | None = None,
     ) -> None:
         self.store = store
         self.experiment = experiment
         self.notify = notify
         self.set_champion = set_champion
         self.clock = clock
+        self._timer = PhaseTimer(monotonic or durations_of(clock))
         self._reader: tuple[int, EventReader] | None = None
         self._checked = False
 
@@ -62,11 +66,10 @@ class RolloutController:
         if now is None:
             return None
         aggregates = self._aggregates(now).catch_up(self.clock())
-        reading = read_guardrails(
-            aggregates, now.plan, now.state, now=self.clock(), lost_events=lost_events(self.store, now.since)
-        )
-        # A clock that went back does not lengthen a stage.
-        seconds = max(0.0, self.clock() - now.since)
+        revision = now.state.revision
+        lost = lost_events(self.store, self.experiment, revision=revision)
+        reading = read_guardrails(aggregates, now.plan, now.state, now=self.clock(), lost_events=lost)
+        seconds = self._timer.seconds(revision, since=now.since, now=self.clock())
         decision = decide_stage(now.plan, now.share, seconds=seconds, reading=reading)
         if decision.step is not RolloutStep.HOLD:
             self.act(now, decision)
@@ -77,8 +80,9 @@ class RolloutController:
         if self._reader is None or self._reader[0] != now.state.revision:
             arms = frozenset(arm.name for arm in now.state.arms)
             fresh = stage_aggregates(now.plan, arms)
-            reader = EventReader(self.store, self.experiment, fresh, since=now.since)
-            self._reader = (now.state.revision, reader)
+            revision = now.state.revision
+            reader = EventReader(self.store, self.experiment, fresh, since=now.since, revision=revision)
+            self._reader = (revision, reader)
         return self._reader[1]
 
     def act(self, status: RolloutStatus, decision: RolloutDecision) -> bool:

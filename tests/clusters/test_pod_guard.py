@@ -58,6 +58,15 @@ def test_inside_a_pod_the_deadline_holds_always(pod: Path) -> None:
         assert inside_reason(settings(**changes)) == ""
 
 
+@pytest.mark.parametrize(("step", "seen"), [(-3600.0, 60.0), (86_400.0, 86_460.0)])
+def test_a_clock_that_is_set_back_does_not_prolong_a_rental(step: float, seen: float) -> None:
+    wall, monotonic = [NOW], [5.0]
+    clock = inside.latest_clock(lambda: wall[0], lambda: monotonic[0])
+    monotonic[0] += 60
+    wall[0] += 60 + step
+    assert clock() == NOW + seen
+
+
 def test_inside_a_pod_ending_and_saving_begin_before_the_deadline(pod: Path) -> None:
     touch(pod / "heartbeat", 0)
     touch(pod / "busy", 0)

@@ -21,7 +21,7 @@ metrics.seconds.labels("/x", "a", "personal").observe(0.002)
 metrics.waiting.set(3)
 metrics.store.set(0)
 metrics.share.labels("main", "a").set(0.25)
-metrics.deployment_changed()
+metrics.deployment_changed(7)
 print("ready", flush=True)
 sys.stdin.read()
 """
@@ -39,7 +39,7 @@ def samples(metrics: ServiceMetrics) -> dict[str, float]:
 def test_values_of_all_processes_are_merged_and_the_dead_keep_their_counters(tmp_path: Path) -> None:
     metrics = ServiceMetrics(tmp_path)
     metrics.share.labels("main", "a").set(0.5)
-    metrics.deployment_changed()
+    metrics.deployment_changed(6)
     metrics.requests.labels("/x", "200").inc(2)
     metrics.waiting.set(1)
     with subprocess.Popen(
@@ -55,7 +55,7 @@ def test_values_of_all_processes_are_merged_and_the_dead_keep_their_counters(tmp
     assert both["recsys_exposures_waiting"] == 4
     assert both["recsys_event_store_available"] == 0
     assert both["recsys_replicas"] == 2
-    assert both["recsys_arm_share[a][main]"] == 0.25  # the newest word
+    assert both["recsys_arm_share[a][main]"] == 0.25  # of the newest revision
     alone = samples(metrics)
     assert alone["recsys_requests_total[/x][200]"] == 7
     assert (alone["recsys_exposures_waiting"], alone["recsys_replicas"]) == (1, 1)

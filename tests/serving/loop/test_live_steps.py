@@ -86,6 +86,7 @@ def test_nothing_is_promoted_on_holes_in_the_data(tmp_path: Path, release: str) 
         world.step()
         world.traffic()
         world.now += 0.1 * HOUR
+    world.step()  # the comparison's revision is stored
     world.store.append("gap", "writer", {"lost": 3}, at=world.now)
     assert world.live()[-1] is Phase.BACK
     assert world.serving().arms == before
