@@ -144,7 +144,7 @@ def prepare(
             raise ClusterError(
                 f"cluster {other.name} already runs {out}: --attach to it, or name another --out"
             )
-    make_provider_ready(provider)
+    provider.marked()  # a harmless request: a missing or wrong key is reported first
     quote = provider.quote(spec).holding(workload)
     log("quote\n" + quote.text(workload))
     confirm(yes)
@@ -158,11 +158,6 @@ def only_offered(spec: RentedSpec, quote: Quote) -> RentedSpec:
     take the next free one of the list."""
     small = {offer.gpu for offer in quote.offers if offer.small}
     return spec.model_copy(update={"gpus": tuple(gpu for gpu in spec.gpus if gpu.id not in small)})
-
-
-def make_provider_ready(provider: Provider) -> None:
-    """Send the provider a harmless request: a missing or wrong key is reported first."""
-    provider.marked()
 
 
 def confirm(yes: bool) -> None:

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from recsys.data.options import add_reading_options, join_missing, missing_of, scale_of
+from recsys.data.options import add_reading_options, join_missing, read_options
 from recsys.errors import InputError, check_encoding, exit_code
 
 if TYPE_CHECKING:
@@ -230,17 +230,7 @@ def request_of(options: argparse.Namespace, argv: Sequence[str]) -> SearchReques
         plan=plan,
         source=DataSpec(
             data=plan.data,
-            user_column=options.user_column,
-            item_column=options.item_column,
-            rating_column=options.rating_column,
-            time_column=options.time_column,
-            items=options.items,
-            users=options.users,
-            scale=scale_of(options.scale),
-            missing=missing_of(options.missing),
-            duplicates=options.duplicates,
-            header=options.header,
-            items_optional=options.items_optional,
+            **read_options(options),
             weigh_exposures=options.weigh_exposures,
         ),
         warm_start=Path(options.warm_start) if options.warm_start else None,

@@ -166,8 +166,8 @@ def make_release(
     train, valid = (dataset.ratings.take(split.rows(name)) for name in ("train", "valid"))
     data = TrainingData(train=train, valid=valid)
     fitted = [
-        fit_member(f"{family}-{place}", data, family=family, weight=1 / len(members), seed=seed + place)
-        for place, family in enumerate(members)
+        fit_member(f"{family}-{index}", data, family=family, weight=1 / len(members), seed=seed + index)
+        for index, family in enumerate(members)
     ]
     kept = dataset.ratings.take(np.concatenate([split.train, split.valid]))
     return pack_release(

@@ -41,17 +41,17 @@ def top_level_imports(path: Path) -> set[str]:
 
 def violations(path: Path) -> list[str]:
     """What ``path`` imports and may not, in words."""
-    place = path.relative_to(ROOT)
+    index = path.relative_to(ROOT)
     names = top_level_imports(path)
-    package = place.parts[0]
+    package = index.parts[0]
     wrong = names & {*PACKAGES, "tests"} - {package} - MAY_IMPORT[package]
-    found = [
-        f"{place} imports {name}: {package} may import {MAY_IMPORT[package] or 'none'}" for name in wrong
+    result = [
+        f"{index} imports {name}: {package} may import {MAY_IMPORT[package] or 'none'}" for name in wrong
     ]
-    return found + [
-        f"{place} imports {framework}, which belongs in {homes}"
+    return result + [
+        f"{index} imports {framework}, which belongs in {homes}"
         for framework, homes in RIM.items()
-        if framework in names and not str(place).startswith(homes)
+        if framework in names and not str(index).startswith(homes)
     ]
 
 

@@ -12,13 +12,9 @@ import argparse
 import json
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
-from recsys.data.dataset import Dataset
-from recsys.data.loading import load_dataset
-from recsys.data.options import add_reading_options, join_missing, missing_of, scale_of
-from recsys.data.ratings import RatingScale
-from recsys.data.readers.columns import Columns
+from recsys.data.data_spec import DataSpec
+from recsys.data.options import add_reading_options, join_missing, read_options
 from recsys.data.report import describe_dataset, describe_refusal, report_lines
 from recsys.errors import InputError, exit_code
 
@@ -35,34 +31,13 @@ def parser() -> argparse.ArgumentParser:
     return command
 
 
-def load(file: str, options: argparse.Namespace) -> Dataset:
-    """The dataset as the search reads it. Raises InputError."""
-    scale = scale_of(options.scale)
-    return load_dataset(
-        file,
-        columns=columns_of(options),
-        items=None if options.items is None else Path(options.items),
-        users=None if options.users is None else Path(options.users),
-        scale=None if scale is None else RatingScale(*scale),
-        missing=missing_of(options.missing),
-        duplicates=options.duplicates,
-        header=options.header != "none",
-        items_optional=options.items_optional,
-    )
-
-
-def columns_of(options: argparse.Namespace) -> Columns | None:
-    columns = Columns(options.user_column, options.item_column, options.rating_column, options.time_column)
-    return None if columns == Columns() else columns
-
-
 def run(options: argparse.Namespace) -> int:
     """Report on every file; 2 where one is refused."""
-    scale_of(options.scale), missing_of(options.missing)
+    read_options(options)
     status = 0
     for file in options.files:
         try:
-            dataset = load(file, options)
+            dataset = DataSpec(data=file, **read_options(options)).load()
         except (InputError, OSError) as error:
             status = 2
             report, lines = describe_refusal(file, str(error)), [f"refused: {error}"]

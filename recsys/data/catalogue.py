@@ -47,17 +47,17 @@ Table = Mapping[str, Sequence[object]]  # cells by column
 
 @dataclass(frozen=True)
 class ItemTable:
-    """Items by id: ``rows``; and the ``columns`` beside id, title and genres, at the items' ``places``."""
+    """Items by id: ``rows``; and the ``columns`` beside id, title and genres, in the rows ``row_of``."""
 
     rows: dict[str, ItemRow] = field(default_factory=dict)
     columns: Table = field(default_factory=dict)
-    places: dict[str, int] = field(default_factory=dict)
+    row_of: dict[str, int] = field(default_factory=dict)
 
     def cells_of(self, item_ids: Sequence[str]) -> dict[str, list[object]]:
         """The further columns of these items; None where an item has no row."""
-        places = [self.places.get(item_id) for item_id in item_ids]
+        indices = [self.row_of.get(item_id) for item_id in item_ids]
         return {
-            name: [None if row_index is None else cells[row_index] for row_index in places]
+            name: [None if row_index is None else cells[row_index] for row_index in indices]
             for name, cells in self.columns.items()
         }
 
@@ -88,7 +88,7 @@ def read_items(path: Path, item_ids: NDArray[np.str_] | None = None) -> ItemTabl
     return ItemTable(
         rows={item_id: (item_id, *row[1:]) for item_id, (_, row) in zip(ids, kept, strict=True)},
         columns=columns,
-        places={item_id: row_index for item_id, (row_index, _) in zip(ids, kept, strict=True)},
+        row_of={item_id: row_index for item_id, (row_index, _) in zip(ids, kept, strict=True)},
     )
 
 
@@ -216,5 +216,5 @@ def id_text(value: object) -> str:
 
 def catalogue_of(item_ids: NDArray[np.str_], rows: dict[str, ItemRow]) -> Catalogue:
     """The rated items in row order, with what ``rows`` knows of them."""
-    found = [rows.get(item_id, (item_id, "", ())) for item_id in item_ids.tolist()]
-    return Catalogue(ids=item_ids, titles=[row[1] for row in found], genres=[row[2] for row in found])
+    described = [rows.get(item_id, (item_id, "", ())) for item_id in item_ids.tolist()]
+    return Catalogue(ids=item_ids, titles=[row[1] for row in described], genres=[row[2] for row in described])

@@ -38,6 +38,16 @@ class Catalogue:
         return matrix
 
 
+REASONS = (
+    "unparsable",
+    "outside_scale",
+    "duplicate_pairs",
+    "impossible_times",
+    "empty_times",
+    "missing_codes",
+)  # that rows are left out for, as fields of Quality
+
+
 @dataclass(frozen=True)
 class Quality:
     """What was found at load. ``rows`` were read; those counted up to ``missing_codes`` are left out of the
@@ -66,36 +76,11 @@ class Quality:
 
     def left_out_by_reason(self) -> dict[str, int]:
         """Rows left out, by reason; reasons without rows are absent."""
-        reasons = {
-            "unparsable": self.unparsable,
-            "outside_scale": self.outside_scale,
-            "duplicate_pairs": self.duplicate_pairs,
-            "impossible_times": self.impossible_times,
-            "empty_times": self.empty_times,
-            "missing_codes": self.missing_codes,
-        }
-        return {reason: count for reason, count in reasons.items() if count}
+        return {reason: getattr(self, reason) for reason in REASONS if getattr(self, reason)}
 
     @property
     def left_out(self) -> int:
         return sum(self.left_out_by_reason().values())
-
-    def lines(self) -> list[str]:
-        """The report, a finding a line; what was not found is not listed."""
-        words = {
-            "unparsable": "rows that do not parse",
-            "outside_scale": "ratings outside the scale",
-            "duplicate_pairs": "repeated user-item pairs (one of each is kept)",
-            "impossible_times": "rows with impossible timestamps",
-            "empty_times": "rows with an empty timestamp",
-            "missing_codes": "rows whose rating means that there is none",
-        }
-        report = [f"{self.rows:,} rows read, {self.left_out:,} left out"]
-        report += [f"{count:,} {words[reason]}" for reason, count in self.left_out_by_reason().items()]
-        report += [f"e.g. {example}" for example in self.examples]
-        few = f"{self.users_with_few:,} users and {self.items_with_few:,} items"
-        report.append(f"{few} have fewer than {self.few} ratings")
-        return [*report, *self.notes]
 
 
 @dataclass(frozen=True)

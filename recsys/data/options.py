@@ -7,6 +7,7 @@ import math
 from collections.abc import Sequence
 
 from recsys.errors import InputError
+from recsys.types import JsonObject
 
 
 def add_reading_options(group: argparse._ArgumentGroup | argparse.ArgumentParser) -> None:
@@ -46,6 +47,16 @@ def add_reading_options(group: argparse._ArgumentGroup | argparse.ArgumentParser
         default="last",
         help="of a pair rated twice: keep the newest (default), their mean, or stop",
     )
+
+
+def read_options(options: argparse.Namespace) -> JsonObject:
+    """What ``add_reading_options`` added, as fields of a ``DataSpec``. Raises InputError for a wrong one."""
+    names = ("user_column", "item_column", "rating_column", "time_column", "items", "users")
+    return {
+        **{name: getattr(options, name) for name in (*names, "duplicates", "header", "items_optional")},
+        "scale": scale_of(options.scale),
+        "missing": missing_of(options.missing),
+    }
 
 
 def scale_of(text: str | None) -> tuple[float, float] | None:

@@ -60,6 +60,11 @@ class Ratings:
     def __len__(self) -> int:
         return len(self.users)
 
+    @property
+    def has_times(self) -> bool:
+        """Whether there are timestamps that differ."""
+        return self.times is not None and len(self) > 0 and bool(self.times.min() < self.times.max())
+
     def thinned(self, most: int) -> Ratings:
         """At most ``most`` ratings, evenly spaced: the same ones whenever it is asked."""
         return self.take(np.linspace(0, len(self) - 1, min(most, len(self))).astype(np.int64))

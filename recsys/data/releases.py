@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 from recsys.data.cache import cache_folder
@@ -18,15 +19,26 @@ from recsys.data.readers.text import Progress
 from recsys.errors import InputError
 
 BASE_URL = "https://files.grouplens.org/datasets/movielens/"
-# Name -> size of the archive, MB.
+
+
+@dataclass(frozen=True)
+class ReleaseSize:
+    """Counts in a release, and the megabytes of its archive."""
+
+    ratings: int
+    users: int
+    items: int
+    megabytes: int
+
+
 RELEASES = {
-    "ml-100k": 5,
-    "ml-1m": 6,
-    "ml-10m": 66,
-    "ml-20m": 199,
-    "ml-25m": 262,
-    "ml-32m": 239,
-    "ml-latest-small": 1,
+    "ml-100k": ReleaseSize(100_000, 943, 1_682, 5),
+    "ml-1m": ReleaseSize(1_000_209, 6_040, 3_706, 6),
+    "ml-10m": ReleaseSize(10_000_054, 69_878, 10_677, 66),
+    "ml-20m": ReleaseSize(20_000_263, 138_493, 26_744, 199),
+    "ml-25m": ReleaseSize(25_000_095, 162_541, 59_047, 262),
+    "ml-32m": ReleaseSize(32_000_204, 200_948, 84_432, 239),
+    "ml-latest-small": ReleaseSize(100_836, 610, 9_724, 1),
 }
 
 
@@ -53,8 +65,8 @@ def release_folder(
     except Unreachable as reason:
         if name != "ml-100k":
             raise InputError(
-                f"{name}: {reason}; fetch {base_url}{name}.zip ({RELEASES[name]} MB) where there is a way, "
-                "unzip it here and give its folder as --data"
+                f"{name}: {reason}; fetch {base_url}{name}.zip ({RELEASES[name].megabytes} MB) where there "
+                "is a way, unzip it here and give its folder as --data"
             ) from None
         if progress:
             progress("GroupLens is out of reach: taking ml-100k from the wheel recbole 1.2.1", 0.0)

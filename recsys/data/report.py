@@ -74,6 +74,18 @@ def report_lines(report: JsonObject, dataset: Dataset) -> list[str]:
     return lines
 
 
+def quality_lines(dataset: Dataset) -> list[str]:
+    """The rating scale, the rows left out at load with the first examples, and every note."""
+    quality = dataset.quality
+    lines = [scale_line(dataset)]
+    if quality.left_out:
+        reasons = quality.left_out_by_reason().items()
+        counts = ", ".join(f"{count:,} {reason.replace('_', ' ')}" for reason, count in reasons)
+        lines.append(f"left out {quality.left_out:,} of {quality.rows:,} rows: {counts}")
+        lines += [f"  e.g. {example}" for example in quality.examples[:3]]
+    return lines + [f"note: {note}" for note in quality.notes]
+
+
 def scale_line(dataset: Dataset) -> str:
     """The scale, where it came from, and the share of each rating."""
     scale, quality = dataset.ratings.scale, dataset.quality

@@ -37,6 +37,10 @@ class Split:
         rows: NDArray[np.int64] = getattr(self, name)
         return rows
 
+    def joined(self, *names: SliceName) -> NDArray[np.int64]:
+        """(n,) the rows of several slices together, ascending."""
+        return np.sort(np.concatenate([self.rows(name) for name in names]))
+
     def counts(self) -> dict[SliceName, int]:
         return {name: len(self.rows(name)) for name in SLICES}
 

@@ -74,10 +74,10 @@ def activity(users: int, items: int, ratings: int, random: np.random.Generator) 
     least = min(LEAST_RATINGS, max(1, ratings // (2 * users)), most)
     shares = random.lognormal(0, ACTIVITY_SIGMA, users)
     counts = np.full(users, least, dtype=np.int64)
-    while (left := ratings - int(counts.sum())) > 0:
+    while (missing := ratings - int(counts.sum())) > 0:
         room = counts < most
         lots = np.where(room, shares, 0)
-        extra = random.multinomial(left, lots / lots.sum())
+        extra = random.multinomial(missing, lots / lots.sum())
         counts = np.minimum(counts + extra, most)
     return counts
 

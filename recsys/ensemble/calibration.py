@@ -130,9 +130,11 @@ class Correction:
         """
         x = (stars - self.centre) / self.spread
         flat, slope, bend, cube = self.alone
-        own = users + items
+        coefficients = users + items
         corrected = (
-            stars + (own[..., 0] + flat) + x * (own[..., 1] + slope + x * (own[..., 2] + bend + x * cube))
+            stars
+            + (coefficients[..., 0] + flat)
+            + x * (coefficients[..., 1] + slope + x * (coefficients[..., 2] + bend + x * cube))
         )
         return np.asarray(corrected, dtype=np.float32)
 

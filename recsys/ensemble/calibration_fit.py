@@ -35,9 +35,9 @@ def fit_correction(
     for rows, columns in design.chunks():
         residuals = validation.values[rows] - stars[rows].astype(np.float64)
         for k in range(folds):
-            own = columns[fold[rows] == k]
-            grams[k] += own.T @ own
-            crosses[k] += own.T @ residuals[fold[rows] == k]
+            fold_columns = columns[fold[rows] == k]
+            grams[k] += fold_columns.T @ fold_columns
+            crosses[k] += fold_columns.T @ residuals[fold[rows] == k]
     gram, cross = grams.sum(axis=0), crosses.sum(axis=0)
     apart = np.stack([solve(gram - grams[k], cross - crosses[k]) for k in range(folds)])
     corrected = np.empty(len(stars))
@@ -89,8 +89,8 @@ class Design:
             powers = self.x[rows, None] ** np.arange(CUBE + 1)
             parts = [powers]
             for side in (self.users, self.items):
-                own = side.profiles[side.rows[rows]]
-                parts += [own * powers[:, power, None] for power in range(DEGREES)]
+                row_profiles = side.profiles[side.rows[rows]]
+                parts += [row_profiles * powers[:, power, None] for power in range(DEGREES)]
             yield rows, np.concatenate(parts, axis=1)
 
     def correction(self, solved: Array) -> Correction:

@@ -30,41 +30,32 @@ class RankingScores:
 
     Attributes:
         count: k.
-        precision: Mean over the users that count, like all metrics without ``_by_user``.
-        rows: (users,) list rows of the users that count; the ``_by_user`` arrays are in their order.
+        rows: (users,) list rows of the users that count.
+        by_user: (users,) each of ``precision``, ``recall``, ``ndcg``, ``map``, ``mrr`` and ``hit_rate``, in
+            the order of ``rows``.
     """
 
     count: int
-    precision: float
-    recall: float
-    ndcg: float
-    map: float
-    mrr: float
-    hit_rate: float
     rows: NDArray[np.int64]
-    precision_by_user: NDArray[np.float64]
-    recall_by_user: NDArray[np.float64]
-    ndcg_by_user: NDArray[np.float64]
-    map_by_user: NDArray[np.float64]
-    mrr_by_user: NDArray[np.float64]
-    hit_by_user: NDArray[np.float64]
+    by_user: dict[str, NDArray[np.float64]]
+
+    @property
+    def precision(self) -> float:
+        """Mean over the users that count."""
+        return float(self.by_user["precision"].mean())
+
+    @property
+    def ndcg(self) -> float:
+        """Mean over the users that count."""
+        return float(self.by_user["ndcg"].mean())
 
     def figures(self) -> dict[str, float]:
         """The means by their name in results.json, e.g. ``precision_at_10``."""
-        names = ("precision", "recall", "ndcg", "map", "mrr", "hit_rate")
-        return {f"{name}_at_{self.count}": getattr(self, name) for name in names}
+        return {f"{name}_at_{self.count}": float(values.mean()) for name, values in self.by_user.items()}
 
     def intervals(self) -> dict[str, ConfidenceInterval]:
         """``figures`` with their 95% intervals over people."""
-        by_user = {
-            "precision": self.precision_by_user,
-            "recall": self.recall_by_user,
-            "ndcg": self.ndcg_by_user,
-            "map": self.map_by_user,
-            "mrr": self.mrr_by_user,
-            "hit_rate": self.hit_by_user,
-        }
-        return {f"{name}_at_{self.count}": mean_over_people(values) for name, values in by_user.items()}
+        return {f"{name}_at_{self.count}": mean_over_people(values) for name, values in self.by_user.items()}
 
 
 def pair_matrix(ratings: Ratings, *, at_least: float | None = None) -> csr_matrix:
@@ -185,24 +176,13 @@ def evaluate_lists(lists: Lists, relevant: csr_matrix) -> RankingScores:
     ideal = np.minimum(relevant_counts[rows], count)
     discounts = 1 / np.log2(np.arange(2, count + 2))
     hit_counts = hits.sum(axis=1)
-    reciprocal_ranks = (hits / np.arange(1, count + 1)).max(axis=1, initial=0)
-    precision = hit_counts / count
-    recall = hit_counts / relevant_counts[rows]
-    ndcg = hits @ discounts / np.cumsum(discounts)[ideal - 1]
-    average_precision = (hits * np.cumsum(hits, axis=1) / np.arange(1, count + 1)).sum(axis=1) / ideal
-    return RankingScores(
-        count=count,
-        precision=float(precision.mean()),
-        recall=float(recall.mean()),
-        ndcg=float(ndcg.mean()),
-        map=float(average_precision.mean()),
-        mrr=float(reciprocal_ranks.mean()),
-        hit_rate=float((hit_counts > 0).mean()),
-        rows=rows,
-        precision_by_user=precision,
-        recall_by_user=recall,
-        ndcg_by_user=ndcg,
-        map_by_user=average_precision,
-        mrr_by_user=reciprocal_ranks,
-        hit_by_user=(hit_counts > 0).astype(np.float64),
-    )
+    ranks = np.arange(1, count + 1)
+    by_user = {
+        "precision": hit_counts / count,
+        "recall": hit_counts / relevant_counts[rows],
+        "ndcg": hits @ discounts / np.cumsum(discounts)[ideal - 1],
+        "map": (hits * np.cumsum(hits, axis=1) / ranks).sum(axis=1) / ideal,
+        "mrr": (hits / ranks).max(axis=1, initial=0),
+        "hit_rate": (hit_counts > 0).astype(np.float64),
+    }
+    return RankingScores(count, rows, by_user)

@@ -59,10 +59,10 @@ class BiasTrainer(NoLatent):
 
     def train_epoch(self) -> dict[str, float]:
         train, config, weights = self.train, self.config, self.weights
-        left = train.values.astype(np.float64) - self.mean
-        of_items = left - self.user_bias[train.users]
+        residuals = train.values.astype(np.float64) - self.mean
+        of_items = residuals - self.user_bias[train.users]
         self.item_bias = _deviation(of_items, train.items, train.item_count, config.item_damping, weights)
-        of_users = left - self.item_bias[train.items]
+        of_users = residuals - self.item_bias[train.items]
         self.user_bias = _deviation(of_users, train.users, train.user_count, config.user_damping, weights)
         return {"train_loss": float(np.square(of_users - self.user_bias[train.users]).mean())}
 
@@ -96,8 +96,8 @@ class BiasScorer:
         return float(self.user_bias[user])
 
     def fold_in(self, history: History, user: int | None = None) -> float:
-        left = history.values - self.mean - self.item_bias[history.items]
-        return float(left.sum() / max(len(left) + self.damping, 1e-9))
+        residuals = history.values - self.mean - self.item_bias[history.items]
+        return float(residuals.sum() / max(len(residuals) + self.damping, 1e-9))
 
     def score(self, state: float, items: IntArray) -> FloatArray:
         stars = self.mean + state + self.item_bias[items]

@@ -79,11 +79,11 @@ def nearest_items(
     turned, turned_ones = matrix.T.tocsr(), ones.T.tocsr()
     for start in range(0, items, step):
         part = slice(start, min(start + step, items))
-        own = np.arange(part.stop - start)
+        diagonal = np.arange(part.stop - start)
         common = (turned_ones[part] @ ones).toarray()
         result = (turned[part] @ matrix).toarray() / np.maximum(common + shrinkage, 1e-9)
         result /= deviation[part, None] * deviation
-        result[own, own + start] = 0
+        result[diagonal, diagonal + start] = 0
         result = np.maximum(result, 0)
         chosen = np.argpartition(-result, kept - 1, axis=1)[:, :kept]
         strength = np.take_along_axis(result, chosen, axis=1)
@@ -125,7 +125,7 @@ class ItemKnnTrainer(NoLatent):
     def _residuals(self, longest: int | None = None) -> sparse.csr_matrix:
         """(users, items) stars left over by the biases, of at most ``longest`` ratings of a user."""
         train, bias = self.train, self.bias
-        left = train.values - bias.mean - bias.user_bias[train.users] - bias.item_bias[train.items]
+        residuals = train.values - bias.mean - bias.user_bias[train.users] - bias.item_bias[train.items]
         shape = (train.user_count, train.item_count)
         rows = np.arange(len(train))
         if longest is not None:
@@ -135,7 +135,7 @@ class ItemKnnTrainer(NoLatent):
             counts = counts[train.users[order]]
             even = (index * longest) // counts != ((index - 1) * longest) // counts
             rows = order[(counts <= longest) | even]
-        values = (left[rows].astype(np.float32), (train.users[rows], train.items[rows]))
+        values = (residuals[rows].astype(np.float32), (train.users[rows], train.items[rows]))
         return sparse.csr_matrix(values, shape=shape)
 
     def predict(self, ratings: Ratings) -> NDArray[np.float32]:
@@ -154,14 +154,14 @@ class ItemKnnTrainer(NoLatent):
         start = 0
         while start < len(order):
             at = order[start : start + step]
-            users, places = np.unique(ratings.users[at], return_inverse=True)
+            users, positions = np.unique(ratings.users[at], return_inverse=True)
             if len(users) > most:
-                at = at[: int(np.searchsorted(places, most))]
-                users, places = users[:most], places[: len(at)]
+                at = at[: int(np.searchsorted(positions, most))]
+                users, positions = users[:most], positions[: len(at)]
             near = self.rows[ratings.items[at]]
             deviation = weighted_deviation(
-                matrix[users].toarray()[places[:, None], near],
-                present[users].toarray()[places[:, None], near],
+                matrix[users].toarray()[positions[:, None], near],
+                present[users].toarray()[positions[:, None], near],
                 self.similarities[ratings.items[at]],
                 neighbours=config.neighbours,
                 damping=config.damping,
@@ -207,9 +207,9 @@ class ItemKnnScorer:
         return self._user(self.histories(user), float(self.arrays["user_bias"][user]))
 
     def fold_in(self, history: History, user: int | None = None) -> KnnUser:
-        left = history.values - self.settings["mean"] - self.arrays["item_bias"][history.items]
+        residuals = history.values - self.settings["mean"] - self.arrays["item_bias"][history.items]
         damping = max(float(self.settings["bias_damping"]), 1e-9)
-        return self._user(history, float(left.sum() / (len(left) + damping)))
+        return self._user(history, float(residuals.sum() / (len(residuals) + damping)))
 
     def _user(self, history: History, bias: float) -> KnnUser:
         residuals = np.full(len(self.arrays["item_bias"]), np.nan, dtype=np.float32)

@@ -162,8 +162,8 @@ def first_columns(scores: Tensor, count: int) -> Tensor:
     chosen = _keys(best, offsets).topk(count, dim=1, sorted=False).indices
     inside = chosen[:, :, None] * STRIPE + torch.arange(STRIPE, device=device)
     rest = torch.arange(full_width, columns, device=device).expand(rows, -1)
-    places = torch.cat([inside.flatten(1), rest], dim=1)
-    return reorder(places, scores.gather(1, places), count)
+    positions = torch.cat([inside.flatten(1), rest], dim=1)
+    return reorder(positions, scores.gather(1, positions), count)
 
 
 def reorder(columns: Tensor, scores: Tensor, count: int) -> Tensor:

@@ -66,13 +66,13 @@ def choose_list_blend(
     items, ranking = _candidates(on_train, users, train)
     scale = train.scale
     unit = np.empty(items.shape, dtype=np.float32)
-    for place, user in enumerate(users):
-        unit[place] = (rate(int(user), items[place]) - scale.low) / scale.span
+    for row, user in enumerate(users):
+        unit[row] = (rate(int(user), items[row]) - scale.low) / scale.span
 
     def ndcg(weight: float, count: int) -> NDArray[np.float64]:
         mixed = ranking[:, :count] + weight * unit[:, :count]
         order = np.argsort(-mixed, axis=1, kind="stable")[:, :LIST]
-        return evaluate_lists(np.take_along_axis(items, order, axis=1), relevant).ndcg_by_user
+        return evaluate_lists(np.take_along_axis(items, order, axis=1), relevant).by_user["ndcg"]
 
     most = items.shape[1]
     by_weight = {weight: ndcg(weight, most) for weight in RATING_WEIGHTS}
@@ -106,13 +106,13 @@ def _candidates(
     most = min(CANDIDATES[-1], ranker.item_count)
     items = np.empty((len(users), most), dtype=np.int32)
     ranking = np.empty((len(users), most), dtype=np.float32)
-    for place, user in enumerate(users):
+    for row, user in enumerate(users):
         history = history_of(rated, int(user), train.scale)
         scores = ranker.scores([history])[0]
         scores[history.items] = -np.inf
         rows = np.argpartition(scores, len(scores) - most)[len(scores) - most :]
         rows = rows[np.argsort(-scores[rows], kind="stable")]
         best = scores[rows[0]]
-        items[place] = rows
-        ranking[place] = scores[rows] / best if best > 0 else scores[rows]
+        items[row] = rows
+        ranking[row] = scores[rows] / best if best > 0 else scores[rows]
     return items, ranking

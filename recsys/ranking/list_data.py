@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 import scipy.sparse as sp
-from numpy.typing import NDArray
 
 from recsys.data.ratings import Ratings
-from recsys.ranking.rating_matrix import rated_matrix, seen_matrix
+from recsys.ranking.rating_matrix import liked, rated_matrix, seen_matrix
 from recsys.types import FloatArray
 
 PAGE_GAP_SECONDS = 120  # a longer pause between two ratings begins another page
@@ -20,16 +19,7 @@ def with_positives(ratings: Ratings, positives: Ratings | None) -> Ratings:
     """``ratings`` and ``positives`` (``Dataset.positives``) together: what lists learn from."""
     if positives is None or not len(positives) or not len(ratings):
         return ratings
-    both = (ratings, positives)
-    has_times = all(part.times is not None for part in both)
-    return replace(
-        ratings,
-        users=np.concatenate([part.users for part in both]),
-        items=np.concatenate([part.items for part in both]),
-        values=np.concatenate([part.values for part in both]),
-        times=np.concatenate([part.times for part in both if part.times is not None]) if has_times else None,
-        weights=None,
-    )
+    return ratings.joined(positives)
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,8 +37,7 @@ class ListData:
     @property
     def has_times(self) -> bool:
         """Whether the ratings carry timestamps that differ."""
-        times = self.ratings.times
-        return times is not None and len(times) > 0 and bool(times.min() < times.max())
+        return self.ratings.has_times
 
     @cached_property
     def rated(self) -> sp.csr_matrix:
@@ -74,14 +63,7 @@ class ListData:
         page = np.cumsum(begins) - 1
         long = np.bincount(page)[page] > 1
         _, page = np.unique(page[long], return_inverse=True)
-        values = self.liking[order][long]
+        values = liked(ratings)[order][long]
         count = int(page[-1]) + 1 if len(page) else 0
         shape = (count, ratings.item_count)
         return sp.csr_matrix((values, (page, ratings.items[order][long])), shape=shape)
-
-    @cached_property
-    def liking(self) -> NDArray[np.float32]:
-        """(ratings,) 1 for the lowest rating that can be given, 2 for the highest."""
-        ratings = self.ratings
-        liked = 1 + (ratings.values - ratings.scale.low) / np.float32(ratings.scale.span)
-        return np.asarray(liked, dtype=np.float32)

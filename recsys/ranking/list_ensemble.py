@@ -8,7 +8,7 @@ newcomers get is chosen after it. Pure: the same trials give the same blend.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from recsys.models.ranges import FloatRange
@@ -42,7 +42,7 @@ class ListTrial:
         return {
             "number": self.number,
             "family": self.family,
-            "config": LIST_FAMILIES[self.family].describe(self.config),
+            "config": asdict(self.config),
             **self.figures.describe(),
             "seconds": round(self.figures.seconds, 3),
         }

@@ -7,7 +7,7 @@ product at serving time. None has a cap on the number of items.
 from __future__ import annotations
 
 from collections.abc import Generator, Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol, TypeVar, cast
 
 from recsys.models.ranges import Range
@@ -86,10 +86,6 @@ class ListFamily:
         """``config`` as it is best on a ``share`` of the ratings that it is meant for."""
         powers = self.data_powers.items()
         return replace(config, **{name: getattr(config, name) * share**power for name, power in powers})
-
-    def describe(self, config: Any) -> JsonObject:
-        """``config`` as plain JSON."""
-        return {item.name: getattr(config, item.name) for item in fields(config)}
 
 
 def fit_als_lists(data: ListData, config: AlsConfig, *, seed: int) -> Ranker:

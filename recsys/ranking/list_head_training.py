@@ -17,6 +17,7 @@ from recsys.ranking.als_rows import AlsRows
 from recsys.ranking.hybrid_vae_lists import NAME, HybridVaeListsConfig, require_safe_lists
 from recsys.ranking.list_data import ListData
 from recsys.ranking.ranker import Ranker
+from recsys.ranking.rating_matrix import weighted_by
 from recsys.types import Arrays
 
 SHARPNESS = 10.0  # of the starting decoder: ALS scores lie in 0..1, logits want a range
@@ -83,7 +84,8 @@ def train_by_epochs(
     judged = np.sort(random.permutation(np.flatnonzero(lengths >= FEWEST_JUDGED))[:MAX_VALID])
     known, relevant = _without(data.rated, judged, random)
     als = fit_als(known, start, seed=seed, scale=ratings.scale)
-    encoder, weighted = als.arrays["factors"], _weighted(known, als)
+    encoder, weight = als.arrays["factors"], als.settings["weight"]
+    weighted = weighted_by(known, weight)
     head = ListHead(encoder, config.hidden, generator)
     learning = np.flatnonzero(np.diff(weighted.indptr) > 1)
     of_judged = _solved(weighted[judged], encoder, start), weighted[judged], relevant
@@ -103,7 +105,7 @@ def train_by_epochs(
         if stale_epochs >= PATIENCE:
             break
     head.load_state_dict(best_state)
-    return _ranker(head, als, _solved(_weighted(data.rated, als), encoder, start), config)
+    return _ranker(head, als, _solved(weighted_by(data.rated, weight), encoder, start), config)
 
 
 def _solved(weighted: sp.csr_matrix, encoder: NDArray[np.float32], config: AlsConfig) -> NDArray[np.float32]:
@@ -127,15 +129,6 @@ def _without(
     known.eliminate_zeros()
     known.sort_indices()
     return known, gone
-
-
-def _weighted(rated: sp.csr_matrix, als: Ranker) -> sp.csr_matrix:
-    """``rated`` with the weights that ``als`` was fitted with."""
-    weight = als.settings["weight"]
-    lengths = np.diff(rated.indptr)
-    damped = (np.maximum(lengths, 1) / weight["typical"]) ** -weight["damping"]
-    values = np.repeat(damped, lengths) * (rated.data / weight["mean"]) ** weight["liking"]
-    return sp.csr_matrix((values.astype(np.float32), rated.indices, rated.indptr), shape=rated.shape)
 
 
 def _batches(

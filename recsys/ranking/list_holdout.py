@@ -34,9 +34,8 @@ class ListHoldout:
 
 def holdout_shape(protocol: str, ratings: Ratings) -> HoldoutShape:
     """``random`` where a protocol tests a random part of each person, or without times; else ``newest``."""
-    has_times = ratings.times is not None and len(ratings) > 0 and ratings.times.min() < ratings.times.max()
     random = protocol.split(",")[0].split(":")[0] in ("per-user", "strong", "folds")
-    return "random" if random or not has_times else "newest"
+    return "random" if random or not ratings.has_times else "newest"
 
 
 def hold_out(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from recsys.data.ratings import Ratings
@@ -31,8 +31,7 @@ class ListMember:
 
     def describe(self) -> JsonObject:
         """As plain JSON."""
-        config = LIST_FAMILIES[self.family].describe(self.config)
-        return {"family": self.family, "config": config, "weight": self.weight}
+        return {"family": self.family, "config": asdict(self.config), "weight": self.weight}
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from recsys.data.ratings import Ratings, RatingScale
 from recsys.models.base import History
-from recsys.types import IntArray
+from recsys.types import IntArray, JsonObject
 
 
 def typical_length(lengths: IntArray) -> float:
@@ -30,14 +30,18 @@ def weigh_ratings(
     Returns:
         (users, items) float32 weights, and the ``weight`` settings by which a ranker folds people in.
     """
-    lengths = np.diff(rated.indptr)
-    typical = typical_length(lengths)
-    damped = (np.maximum(lengths, 1) / typical) ** -damping
+    typical = typical_length(np.diff(rated.indptr))
     mean = float(rated.data.mean(dtype=np.float64)) if rated.nnz else 1.0
-    weights = np.repeat(damped, lengths) * (rated.data / mean) ** liking
-    weighted = sp.csr_matrix((weights.astype(np.float32), rated.indices, rated.indptr), shape=rated.shape)
     settings = {"typical": typical, "damping": damping, "liking": liking, "mean": mean}
-    return weighted, settings | {"low": scale.low, "span": scale.span}
+    return weighted_by(rated, settings), settings | {"low": scale.low, "span": scale.span}
+
+
+def weighted_by(rated: sp.csr_matrix, weight: JsonObject) -> sp.csr_matrix:
+    """(users, items) float32 weights of ``rated`` by the settings of ``weigh_ratings``."""
+    lengths = np.diff(rated.indptr)
+    damped = (np.maximum(lengths, 1) / weight["typical"]) ** -weight["damping"]
+    values = np.repeat(damped, lengths) * (rated.data / weight["mean"]) ** weight["liking"]
+    return sp.csr_matrix((values.astype(np.float32), rated.indices, rated.indptr), shape=rated.shape)
 
 
 def popularity(rated: sp.csr_matrix) -> NDArray[np.float32]:
@@ -46,11 +50,16 @@ def popularity(rated: sp.csr_matrix) -> NDArray[np.float32]:
     return np.asarray(counts / max(float(counts.max()), 1.0), dtype=np.float32)
 
 
+def liked(ratings: Ratings) -> NDArray[np.float32]:
+    """(n,) 1 for the lowest rating that can be given, to 2 for the highest."""
+    above = (ratings.values - ratings.scale.low) / np.float32(ratings.scale.span)
+    return np.asarray(1 + above, dtype=np.float32)
+
+
 def rated_matrix(ratings: Ratings) -> sp.csr_matrix:
     """(users, items) float32: 1 for the lowest rating that can be given, to 2 for the highest."""
-    liked = 1 + (ratings.values - ratings.scale.low) / np.float32(ratings.scale.span)
     shape = (ratings.user_count, ratings.item_count)
-    return sp.csr_matrix((liked.astype(np.float32), (ratings.users, ratings.items)), shape=shape)
+    return sp.csr_matrix((liked(ratings), (ratings.users, ratings.items)), shape=shape)
 
 
 def history_of(rated: sp.csr_matrix, user: int, scale: RatingScale) -> History:

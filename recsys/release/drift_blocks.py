@@ -78,10 +78,10 @@ def _cut_into_blocks(users: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArr
     A window inside one heavy user's ratings must keep their noise: the mean of all of them has none."""
     order = np.argsort(users, kind="stable")
     starts = np.concatenate([[0], np.cumsum(np.bincount(users))[:-1]]) if len(users) else np.zeros(0, int)
-    place = np.empty(len(users), dtype=np.int64)
-    place[order] = np.arange(len(users)) - starts[users[order]]
-    longest = int(place.max(initial=0)) // BLOCK_RATINGS + 1
-    keys, blocks = np.unique(users * longest + place // BLOCK_RATINGS, return_inverse=True)
+    rank = np.empty(len(users), dtype=np.int64)
+    rank[order] = np.arange(len(users)) - starts[users[order]]
+    longest = int(rank.max(initial=0)) // BLOCK_RATINGS + 1
+    keys, blocks = np.unique(users * longest + rank // BLOCK_RATINGS, return_inverse=True)
     return blocks, keys // longest
 
 
@@ -122,7 +122,7 @@ def _changed(
     users, items = bins["user_bins"], bins["item_bins"]
     kept = np.random.default_rng(1).random(len(events)) >= LOST  # its own: the other signals' draws stay
     uncovered = replace(events, inside=None if events.inside is None else events.inside * kept)
-    found = count(moved, blocks, user_bins=_reversed(users), item_bins=_reversed(items))
+    shifted = count(moved, blocks, user_bins=_reversed(users), item_bins=_reversed(items))
     arrived = count(
         events,
         blocks,
@@ -131,23 +131,23 @@ def _changed(
     )
     others = count(confused, blocks, user_bins=users, item_bins=items)
     return (
-        found
+        shifted
         | {name: arrived[name] for name in ARRIVALS}
         | {name: others[name] for name in ("error", "genre_mix")}
         | {"coverage": count(uncovered, blocks, user_bins=users, item_bins=items)["coverage"]}
     )
 
 
-def _reversed(places: NDArray[np.int8]) -> NDArray[np.int8]:
+def _reversed(bins: NDArray[np.int8]) -> NDArray[np.int8]:
     """Bins of (n,) events when the most active are as rare as the least active were: bin 0 stays."""
-    known = places[places > 0]
+    known = bins[bins > 0]
     if len(known) == 0:
-        return places
+        return bins
     order = np.sort(known)
-    rank = np.searchsorted(order, places, side="left")
-    rank_end = np.searchsorted(order, places, side="right")
+    rank = np.searchsorted(order, bins, side="left")
+    rank_end = np.searchsorted(order, bins, side="right")
     mirrored = order[(len(order) - 1 - (rank + rank_end) // 2).clip(0, len(order) - 1)]
-    return np.where(places > 0, mirrored, 0).astype(np.int8)
+    return np.where(bins > 0, mirrored, 0).astype(np.int8)
 
 
 def _noise_of_counts(
@@ -156,14 +156,14 @@ def _noise_of_counts(
     """How far the reference of the items' signals may lie from the truth, in ``events`` ratings: the counts
     that put items in their bins are a sample. One draw of (bins,) each."""
     drawn = random.poisson(counts)
-    left = drawn * (drawn > 1)  # ratings that, left out, leave their item known
+    repeated = drawn * (drawn > 1)  # ratings that, left out, leave their item known
     bins, bins_seen = magnitude_bins(drawn), bins_left_out(drawn)
     true, seen = events / max(1, int(counts.sum())), events / max(1, int(drawn.sum()))
     known = counts * (drawn > 0)
-    popularity = seen * np.bincount(bins_seen, left, minlength=MAGNITUDES)
+    popularity = seen * np.bincount(bins_seen, repeated, minlength=MAGNITUDES)
     popularity -= true * np.bincount(bins, known, minlength=MAGNITUDES)
-    fewer = seen * left.sum() - true * known.sum()
-    mix = seen * (left @ genres) - true * (known @ genres)
+    fewer = seen * repeated.sum() - true * known.sum()
+    mix = seen * (repeated @ genres) - true * (known @ genres)
     return {
         "item_popularity": popularity.astype(np.float64),
         "unknown_items": np.array([-fewer, fewer], dtype=np.float64),

@@ -103,7 +103,7 @@ def choose_thresholds(
     calibration = _streams(blocks, blocks.usual, random)
     held_out = _streams(blocks, blocks.usual, random)
     changed = _streams(blocks, blocks.changed, random)
-    found: JsonObject = {}
+    signals: JsonObject = {}
     for name in names:
         best: JsonObject | None = None
         for size in WINDOW_SIZES:
@@ -122,8 +122,8 @@ def choose_thresholds(
                     "false_alarm_rate": float(false.mean()),
                     "power": {"change": CHANGES[name], "within": int(within), "seen": SEEN},
                 }
-        found[name] = _signal(expected[name], best, users)
-    return found
+        signals[name] = _signal(expected[name], best, users)
+    return signals
 
 
 def _signal(expected: NDArray[np.float64], best: JsonObject | None, users: int) -> JsonObject:
@@ -145,7 +145,7 @@ def _streams(
     """By signal: (streams, bins) references and (streams, windows of ``BASE_WINDOW``, bins) counts."""
     names = list(CHANGES)
     ends = np.cumsum([counts[name].shape[1] for name in names])
-    places = {name: slice(end - counts[name].shape[1], end) for name, end in zip(names, ends, strict=True)}
+    parts = {name: slice(end - counts[name].shape[1], end) for name, end in zip(names, ends, strict=True)}
     joined = np.concatenate([counts[name] for name in names], axis=1)
     usual = np.concatenate([blocks.usual[name] for name in names], axis=1)
     filled = np.flatnonzero(joined.any(axis=0))  # most bins of most data are empty
@@ -159,10 +159,10 @@ def _streams(
     for stream in range(STREAMS):
         references[stream] = random.multinomial(users, np.full(users, 1 / users)) @ by_user
         for name, drawn in blocks.noise(random).items():
-            references[stream, places[name]] += drawn
+            references[stream, parts[name]] += drawn
         seen[stream, :, filled] = _one_stream(dense, blocks.sizes, firsts, windows, random).T
     references = np.maximum(references, 0.0)
-    return {name: (references[:, place], seen[:, :, place]) for name, place in places.items()}
+    return {name: (references[:, part], seen[:, :, part]) for name, part in parts.items()}
 
 
 def _one_stream(
@@ -182,8 +182,8 @@ def _one_stream(
     while sizes[drawn].sum() <= total:
         users = random.integers(0, len(firsts), int(1.2 * total / mean) + 20)
         ends = np.cumsum(lengths[users])
-        places = np.arange(ends[-1]) - np.repeat(ends - lengths[users], lengths[users])
-        drawn = np.concatenate([drawn, np.repeat(firsts[users], lengths[users]) + places])
+        offsets = np.arange(ends[-1]) - np.repeat(ends - lengths[users], lengths[users])
+        drawn = np.concatenate([drawn, np.repeat(firsts[users], lengths[users]) + offsets])
     ends = np.cumsum(sizes[drawn])
     # Counts up to a border, users cut by it in proportion: differences of these are the windows.
     borders = np.arange(1, windows + 1) * BASE_WINDOW
@@ -204,8 +204,8 @@ def _pairs(name: str, streams: Stream, size: int) -> NDArray[np.float64]:
     times = size // BASE_WINDOW
     windows = seen.shape[1] // times
     merged = seen[:, : windows * times].reshape(len(seen), windows, times, -1).sum(axis=2)
-    found = distances(name, references[:, None, :], merged)
+    gaps = distances(name, references[:, None, :], merged)
     smallest: NDArray[np.float64] = np.min(
-        [found[:, place : windows - CONSECUTIVE + 1 + place] for place in range(CONSECUTIVE)], axis=0
+        [gaps[:, first : windows - CONSECUTIVE + 1 + first] for first in range(CONSECUTIVE)], axis=0
     )
     return smallest

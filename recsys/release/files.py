@@ -23,7 +23,6 @@ from recsys.machine import usable_cores
 from recsys.release.manifest import FileCard
 from recsys.types import Arrays
 
-READ_BYTES = 4 << 20
 MANIFEST = "manifest.json"
 _IN_MEMORY: ContextVar[bool] = ContextVar("in_memory", default=False)
 
@@ -34,13 +33,8 @@ def sha256_of(path: Path) -> str:
     Args:
         path: Of the file.
     """
-    digest = hashlib.sha256()
-    buffer = bytearray(READ_BYTES)
-    view = memoryview(buffer)
-    with path.open("rb", buffering=0) as file:
-        while count := file.readinto(buffer):
-            digest.update(view[:count])
-    return digest.hexdigest()
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def hash_all(paths: Iterable[Path]) -> dict[Path, str]:
@@ -114,9 +108,9 @@ def check(folder: Path, cards: dict[str, FileCard], *, hashes: bool = True) -> N
 
 def _require_only(folder: Path, names: set[str]) -> None:
     """InputError at a link, a device or a file that is not among ``names``, anywhere under ``folder``."""
-    for place, folders, found in os.walk(folder):
-        for name in [*folders, *found]:
-            path = Path(place, name)
+    for parent, folders, file_names in os.walk(folder):
+        for name in [*folders, *file_names]:
+            path = Path(parent, name)
             if path.is_symlink():
                 raise InputError(f"{path} is a symbolic link, expected plain files: copy the release whole")
             if name in folders:

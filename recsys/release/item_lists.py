@@ -131,7 +131,7 @@ class ItemLists:
         """Adds the stars predicted for a user without a history."""
         if not len(items):
             return []
-        stars = self._ensemble.rate(self._cold_start_states, items)
+        stars = self._ensemble.predict(self._cold_start_states, items)
         return [
             Recommendation(int(item), float(scores[item]), float(star))
             for item, star in zip(items, stars, strict=True)

@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from recsys.errors import InputError
 from recsys.release import files
 from recsys.release.golden_check import check_golden
-from recsys.release.loaded_release import Release, open_release
+from recsys.release.loaded_release import Release, mmap_release
 from recsys.release.manifest import READ_VERSIONS, SCHEMA_VERSION, Manifest
 
 
@@ -82,7 +82,7 @@ def load_release(folder: Path | str, *, verify: bool = True) -> Release:
     folder = Path(folder)
     manifest = read_manifest(folder)
     files.check(folder, manifest.files, hashes=verify)
-    release = open_release(folder, manifest)
+    release = mmap_release(folder, manifest)
     if verify:
         check_golden(release)
     return release

@@ -64,7 +64,7 @@ class Release:
         return card.summary, {name: files.map_array(self.folder / path) for name, path in card.arrays.items()}
 
 
-def open_release(folder: Path, manifest: Manifest) -> Release:
+def mmap_release(folder: Path, manifest: Manifest) -> Release:
     """The release in ``folder`` with its arrays, hashes not checked.
 
     A small release is read into memory, so that a file that is changed or cut off later cannot stop the

@@ -157,7 +157,7 @@ def require_safe_ranker(dataset: Dataset, ranker: Ranker) -> None:
 def kept_rows(split: Split, trained_on: Sequence[SliceName]) -> NDArray[np.int64]:
     """Rows whose ratings the release keeps: train, valid and all that was trained on."""
     names = [name for name in SLICES if name in ("train", "valid") or name in trained_on]
-    return np.sort(np.concatenate([split.rows(name) for name in names]))
+    return split.joined(*names)
 
 
 def make_histories(ratings: Ratings) -> Histories:

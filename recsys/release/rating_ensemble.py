@@ -70,7 +70,7 @@ class RatingEnsemble:
                 states.append(self._correction.correction.of_history(values, self._scale))
             user_state.states = states
 
-    def rate(self, states: list[Any], items: IntArray) -> NDArray[np.float32]:
+    def predict(self, states: list[Any], items: IntArray) -> NDArray[np.float32]:
         """Predicted stars of one user.
 
         Args:
@@ -80,10 +80,10 @@ class RatingEnsemble:
         Returns:
             (n,) stars inside the scale.
         """
-        return self.rate_many([(states, items)])[0]
+        return self.predict_batch([(states, items)])[0]
 
-    def rate_many(self, parts: Sequence[tuple[list[Any], IntArray]]) -> list[NDArray[np.float32]]:
-        """``rate`` of several users.
+    def predict_batch(self, parts: Sequence[tuple[list[Any], IntArray]]) -> list[NDArray[np.float32]]:
+        """``predict`` of several users.
 
         Args:
             parts: Each user's states and item rows.

@@ -86,7 +86,7 @@ class Recommender(ItemLists):
             InputError: As ``recommend``.
         """
         self.check_items(items)
-        return self._ensemble.rate(self._ensemble.states(self.user_state(query)), items)
+        return self._ensemble.predict(self._ensemble.states(self.user_state(query)), items)
 
     def predict_interval(
         self, query: Query, items: IntArray

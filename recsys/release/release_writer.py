@@ -28,7 +28,7 @@ from recsys.release import files
 from recsys.release.arrays import Histories, IdIndex, ItemCatalogue, LoadedCorrection, Popularity
 from recsys.release.attribute_map import AttributeMap
 from recsys.release.golden_check import make_golden
-from recsys.release.loaded_release import open_release
+from recsys.release.loaded_release import mmap_release
 from recsys.release.manifest import (
     DatasetCard,
     FoldInCard,
@@ -196,7 +196,7 @@ def _manifest(folder: Path, contents: ReleaseContents, profile: ProfileCard | No
 
 def _with_golden(folder: Path, manifest: Manifest) -> Manifest:
     """With the lists of users from the least to the most active, and the id that closes it."""
-    release = open_release(folder, manifest)
+    release = mmap_release(folder, manifest)
     lengths = np.diff(release.histories.ends)
     active = np.argsort(lengths, kind="stable")
     active = active[lengths[active] > 0]

@@ -103,6 +103,6 @@ def score_with_pruning(
     states = [PruningState(candidates, weights, rules, scale) for candidates in candidate_lists]
     while batch := [state for state in states if state.batch]:
         parts = [(state.candidates.states or [], state.items) for state in batch]
-        for state, rated in zip(batch, stars.rate_many(parts), strict=True):
+        for state, rated in zip(batch, stars.predict_batch(parts), strict=True):
             state.add_scores(rated)
     return [state.finish() for state in states]

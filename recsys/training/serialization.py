@@ -7,16 +7,14 @@ import math
 from enum import Enum
 from typing import Any
 
-from recsys.training.trial_types import (
-    ConfigChange,
-    EpochReport,
-    EventKind,
-    RunEvent,
-    TrialResult,
-    TrialSpec,
-    TrialStatus,
-)
+from pydantic import TypeAdapter
+
+from recsys.training.trial_types import EpochReport, RunEvent, TrialResult
 from recsys.types import JsonObject
+
+_TRIALS = TypeAdapter(TrialResult)
+_REPORTS = TypeAdapter(EpochReport)
+_EVENTS = TypeAdapter(RunEvent)
 
 
 def plain(value: Any) -> Any:
@@ -51,29 +49,14 @@ def trial_to_json(trial: TrialResult) -> JsonObject:
 
 def trial_from_json(row: JsonObject) -> TrialResult:
     """The inverse of ``trial_to_json``; fields of a later version are ignored."""
-    fields = _known_fields(TrialResult, row)
-    fields["spec"] = TrialSpec(**_known_fields(TrialSpec, row["spec"]))
-    fields["status"] = TrialStatus(row["status"])
-    fields["reports"] = tuple(report_from_json(report) for report in row["reports"])
-    fields["events"] = tuple(event_from_json(event) for event in row["events"])
-    fields["config_changes"] = tuple(
-        ConfigChange(**_known_fields(ConfigChange, change)) for change in row.get("config_changes", ())
-    )
-    return TrialResult(**fields)
+    return _TRIALS.validate_python(row)
 
 
 def report_from_json(row: JsonObject) -> EpochReport:
     """The report that ``plain`` converted; metrics that were not finite come back as NaN."""
-    fields = _known_fields(EpochReport, row)
-    figures: JsonObject = {name: math.nan if value is None else value for name, value in fields.items()}
-    return EpochReport(**figures)
+    return _REPORTS.validate_python(row)
 
 
 def event_from_json(row: JsonObject) -> RunEvent:
     """The event that ``plain`` converted."""
-    return RunEvent(**{**_known_fields(RunEvent, row), "kind": EventKind(row["kind"])})
-
-
-def _known_fields(kind: type[Any], row: JsonObject) -> JsonObject:
-    names = {field.name for field in dataclasses.fields(kind)}
-    return {name: value for name, value in row.items() if name in names}
+    return _EVENTS.validate_python(row)

@@ -20,8 +20,8 @@ def write_trial(
     folder: Path,
     result: TrialResult,
     *,
-    member: ModelArtifact | None,
-    predictions: NDArray[np.float32] | None,
+    member: ModelArtifact | None = None,
+    predictions: NDArray[np.float32] | None = None,
 ) -> None:
     """Writes a trial's files, ``result.json`` last: where it is, the others are whole.
 

@@ -5,10 +5,17 @@ They cross processes and end up in results.json, MLflow, notifications and the r
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from enum import Enum
+from typing import Annotated
+
+from pydantic import BeforeValidator
 
 from recsys.types import JsonObject
+
+# In JSON a figure that is not finite is null.
+Figure = Annotated[float, BeforeValidator(lambda value: math.nan if value is None else value)]
 
 # Trained exactly as configured, whatever the diagnostics say, so that they stay comparable. Only running out
 # of memory is recovered from; metrics that are not finite end the trial.
@@ -73,19 +80,19 @@ class EpochReport:
     """
 
     epoch: int
-    seconds: float
-    train_loss: float
-    train_rmse: float
-    loss: float
-    rmse: float
-    mae: float
-    kl: float = 0.0
-    active_latents: float = 1.0
-    kl_weight: float = 0.0
-    learning_rate: float = 0.0
-    gradient_norm: float = 0.0
-    memory_share: float = 0.0
-    ratings_per_second: float = 0.0
+    seconds: Figure
+    train_loss: Figure
+    train_rmse: Figure
+    loss: Figure
+    rmse: Figure
+    mae: Figure
+    kl: Figure = 0.0
+    active_latents: Figure = 1.0
+    kl_weight: Figure = 0.0
+    learning_rate: Figure = 0.0
+    gradient_norm: Figure = 0.0
+    memory_share: Figure = 0.0
+    ratings_per_second: Figure = 0.0
 
     @property
     def gap(self) -> float:
@@ -184,15 +191,20 @@ class TrialResult:
     loss: float | None
     rmse: float | None
     mae: float | None
-    kl: float
+    kl: Figure
     parameters: int
-    seconds: float
+    seconds: Figure
     folder: str
     reports: tuple[EpochReport, ...] = field(default=())
     events: tuple[RunEvent, ...] = field(default=())
     error: str = ""
     config_changes: tuple[ConfigChange, ...] = field(default=())
     list_metrics: JsonObject = field(default_factory=dict)
+
+    @property
+    def gap(self) -> float:
+        """Overfitting at the best epoch; NaN without one."""
+        return next((report.gap for report in self.reports if report.epoch == self.best_epoch), math.nan)
 
     @property
     def trained_config(self) -> JsonObject:

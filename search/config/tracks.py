@@ -6,7 +6,7 @@ A family belongs to one track; on both, a config is drawn from its ranges, so on
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from recsys.data.split import TrainingData
@@ -58,7 +58,7 @@ def search_family(name: str) -> SearchFamily:
         )
     if name in LIST_FAMILIES:
         listed = LIST_FAMILIES[name]
-        starts = tuple(listed.describe(start) for start in listed.starts)
+        starts = tuple(asdict(start) for start in listed.starts)
         return SearchFamily(
             name,
             "lists",

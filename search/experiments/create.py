@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from pathlib import Path
-from typing import Any
 
 from recsys.bounds import DataShape, scale_into_bounds, violations
 from recsys.data.data_spec import DataSpec, show_download
 from recsys.errors import InputError
 from recsys.models.hybrid_vae.config import HybridVaeConfig
 from recsys.models.registry import make_config
+from recsys.training.serialization import plain
 from recsys.training.trial_types import TrialSpec
 from recsys.types import JsonObject
 from search.config.plan import make_plan
@@ -59,7 +58,7 @@ def create(
         template=loaded.name,
         about=loaded.about,
         family=loaded.family,
-        config=_plain(dataclasses.asdict(config)),
+        config=plain(config),
         epochs=loaded.epochs,
         seed=loaded.seed,
         modifications=modifications,
@@ -146,7 +145,7 @@ def _inside_bounds(card: ExperimentSpec, source: DataSpec) -> tuple[JsonObject, 
     scaled = scale_into_bounds(config, shape)
     if scaled == config:
         return card.config, ""
-    return _plain(dataclasses.asdict(scaled)), (
+    return plain(scaled), (
         f"{card.name}, scaled: {config.factors} factors would be more than 1.5 x the formula's parameters on "
         f"{source.data}; {scaled.factors} fit"
     )
@@ -158,13 +157,3 @@ def _refuse_unsafe(config: HybridVaeConfig, shape: DataShape, *, where: str) -> 
     if broken:
         reasons = "; ".join(map(str, broken))
         raise InputError(f"{where} is outside the safe bounds: {reasons}. Bring what is named inside")
-
-
-def _plain(config: JsonObject) -> JsonObject:
-    """Tuples as lists, as YAML and JSON load them."""
-    plain: JsonObject = json.loads(json.dumps(config, default=_unknown))
-    return plain
-
-
-def _unknown(value: Any) -> Any:
-    raise TypeError(f"a config holds a {type(value).__name__}; expected plain values")

@@ -48,15 +48,14 @@ class Evaluator:
         return cls(
             dataset,
             split,
-            make_histories(seen_ratings(dataset, split)),
+            make_histories(dataset.ratings.take(split.joined("train", "valid"))),
             {int(user): history(int(user)) for user in np.unique(theirs.users)},
         )
 
     @property
     def known_ratings(self) -> Ratings:
         """The ratings that a prediction for test may use: train, valid and fold_in."""
-        split = self.split
-        return self.dataset.ratings.take(np.sort(np.concatenate([split.train, split.valid, split.fold_in])))
+        return self.dataset.ratings.take(self.split.joined("train", "valid", "fold_in"))
 
     def slice(self, name: SliceName) -> Ratings:
         return self.dataset.ratings.take(self.split.rows(name))
@@ -90,10 +89,6 @@ class Evaluator:
         return family_named(artifact.family).scorer(artifact, self.histories)
 
 
-def seen_ratings(dataset: Dataset, split: Split) -> Ratings:
-    return dataset.ratings.take(np.sort(np.concatenate([split.train, split.valid])))
-
-
 def rating_predictor(
     members: Sequence[ReleaseMember], ratings: Ratings, correction: Correction | None
 ) -> Callable[[int, IntArray], NDArray[np.float32]]:
@@ -108,6 +103,6 @@ def rating_predictor(
     stars = RatingEnsemble(
         opened, ratings.scale, None if correction is None else LoadedCorrection.of(correction, ratings)
     )
-    return lambda user, items: stars.rate(
+    return lambda user, items: stars.predict(
         stars.states(UserState(user, histories(user), needs_fold_in=False)), items
     )

@@ -127,8 +127,8 @@ class Finalizer:
     @contextmanager
     def _stage(self, finished: FinishedRun, stage: str, what: str) -> Iterator[None]:
         """A timed stage, logged as it starts: at ML-32M's size each takes minutes."""
-        left = self._seconds_left()
-        budget = "" if math.isinf(left) else f", {max(left, 0) / 60:.1f} min of the budget left"
+        remaining = self._seconds_left()
+        budget = "" if math.isinf(remaining) else f", {max(remaining, 0) / 60:.1f} min of the budget left"
         self._log(f"finishing: {what}{budget}")
         with finished.timed(stage):
             yield
@@ -193,7 +193,7 @@ class Finalizer:
             for key, model in rating_models(results).items()
             if model.trial is not None
         } | {"ensemble": stars}
-        seen = np.concatenate([judge.split.train, judge.split.fold_in])
+        seen = judge.split.joined("train", "fold_in")
         compare_models(results, test, finished.test_stars, train=judge.dataset.ratings.take(seen))
         intervals = calibrate_intervals(
             judge,

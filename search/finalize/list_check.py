@@ -51,7 +51,7 @@ def check_lists(
     except InputError as error:
         log(f"lists were not checked on a {LISTS_PROTOCOL} split: {error}")
         return None
-    train_ratings = part.ratings.take(np.sort(np.concatenate([split.train, split.valid])))
+    train_ratings = part.ratings.take(split.joined("train", "valid"))
     test = part.ratings.take(split.test)
     features = dataset.item_features
     validation = ListValidation.of(train_ratings, shape="random", seed=seed, item_features=features, draws=2)

@@ -1,7 +1,4 @@
-"""Packs release/ from the chosen members and a ranker: once to be evaluated, once for good.
-
-The third door of the bounds: a hybrid VAE outside them is not packed.
-"""
+"""Packs release/ from the chosen members and a ranker: once to be evaluated, once for good."""
 
 from __future__ import annotations
 
@@ -13,14 +10,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from recsys.bounds import require_safe
-from recsys.data.dataset import Dataset
 from recsys.data.split import SliceName
 from recsys.ensemble.blend import Blend
 from recsys.errors import InputError
 from recsys.models.artifact import load_artifact
-from recsys.models.hybrid_vae.config import HybridVaeConfig
-from recsys.models.registry import make_config
 from recsys.ranking.list_blend import RANKER_ONLY, choose_list_blend
 from recsys.ranking.list_selection import ListSelection
 from recsys.ranking.ranker import Ranker
@@ -33,7 +26,6 @@ from recsys.training.trial_types import TrialResult
 from search.finalize.evaluator import Evaluator, rating_predictor
 from search.finalize.interval_calibration import CalibratedIntervals
 from search.results.schema import ModelResult, Results
-from search.sampling.search_space import shape_of
 
 RELEASE = "release"
 
@@ -67,7 +59,7 @@ class ReleasePacker:
     ) -> None:
         self._run, self._judge, self._seed = run, judge, seed
         self._selection = lists
-        self._rankers: dict[frozenset[str], Ranker] = {}
+        self._rankers: dict[frozenset[SliceName], Ranker] = {}
         self._mix = RANKER_ONLY
         self._log = log
         self._blend, self._valid_stars = blend, valid_stars
@@ -122,11 +114,9 @@ class ReleasePacker:
         metrics: MetricsCard,
     ) -> Path:
         judge = self._judge
-        require_safe_members(members, judge.dataset)
-        names = frozenset({"train", "valid", *trained_on})
+        names: frozenset[SliceName] = frozenset({"train", "valid", *trained_on})
         if names not in self._rankers:  # the judged release and the final one mostly hold the same
-            rows = np.sort(np.concatenate([judge.split.rows(name) for name in names]))
-            ratings = judge.dataset.ratings.take(rows)
+            ratings = judge.dataset.ratings.take(judge.split.joined(*names))
             self._rankers[names] = self._selection.fit(ratings, seed=self._seed)
         ranker = self._rankers[names]
         return pack_release(
@@ -157,15 +147,6 @@ def reuse_identity(before: Path, after: Path) -> None:
         )
         if first == second:
             shutil.copyfile(before / "manifest.json", after / "manifest.json")
-
-
-def require_safe_members(members: Sequence[ReleaseMember], dataset: Dataset) -> None:
-    """Raises InputError that lists every bound a hybrid VAE among ``members`` breaks."""
-    shape = shape_of(dataset)
-    for member in members:
-        config = make_config(member.packed.family, member.config)
-        if isinstance(config, HybridVaeConfig):
-            require_safe(config, shape, small_batch_allowed=True, where=member.name)
 
 
 def metrics_card(results: Results) -> MetricsCard:

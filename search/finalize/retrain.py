@@ -12,8 +12,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
-
 from recsys.data.dataset import Dataset
 from recsys.data.split import SLICES, SliceName, Split, TrainingData
 from recsys.release.release_writer import ReleaseMember
@@ -59,9 +57,8 @@ def retrain(
     if not (folder / RESULT).exists():
         assert result.best_epoch is not None
         log(f"{root.name}: trial {result.spec.number} on {', '.join(slices)}, {result.best_epoch} epochs")
-        rows = np.sort(np.concatenate([split.rows(name) for name in slices]))
         data = TrainingData(
-            train=dataset.ratings.take(rows),
+            train=dataset.ratings.take(split.joined(*slices)),
             valid=dataset.ratings.take(split.valid),
             user_features=dataset.user_features,
             item_features=dataset.item_features,

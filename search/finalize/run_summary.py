@@ -53,7 +53,7 @@ def summarize_run(
     add_events(results, _all_events(folder, trials))
     if len(context.plan.objectives) > 1:
         results.ndcg_at_10 = ndcg_of(trials, folder.path)
-        results.front = front_of(trials, results.ndcg_at_10)
+        results.front = pareto_front(trials, results.ndcg_at_10)
     results.budget = _budget(results, trials, meter, now)
     results.forecasts = forecast_records(
         context.about.get("forecasts", ()), trials=trials, hours=results.budget.hours
@@ -96,7 +96,7 @@ def ndcg_of(results: list[TrialResult], run: Path) -> dict[int, float]:
     return {number: ndcg for number, ndcg in figures.items() if ndcg is not None}
 
 
-def front_of(results: list[TrialResult], ndcg_at_10: dict[int, float]) -> list[int]:
+def pareto_front(results: list[TrialResult], ndcg_at_10: dict[int, float]) -> list[int]:
     """Trials that no other beats in both loss and NDCG@10 on valid."""
     points = [
         (result.spec.number, result.loss, ndcg_at_10[result.spec.number])

@@ -12,6 +12,7 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
+from recsys.text_table import number
 from recsys.training.trial_types import TrialResult, TrialStatus
 from search.report.figures import group_models, group_plots, interval_rows
 from search.report.parameters import FEWEST_TRIALS, MOST_SHOWN, name_of, value_text, varied
@@ -42,7 +43,7 @@ def environment() -> jinja2.Environment:
         undefined=jinja2.StrictUndefined,
     )
     filters: dict[str, Callable[..., str]] = {
-        "number": _number,
+        "number": number,
         "count": lambda value: f"{value:,}",
         "usd": lambda value: "-" if value is None else f"${value:,.2f}",
         "duration": duration,
@@ -147,8 +148,8 @@ def _tiles(results: Results) -> list[dict[str, str]]:
             tiles.append(
                 {
                     "label": f"{label}, {part}",
-                    "value": f"rmse {_number(figures.rmse)}",
-                    "note": f"loss {_number(figures.loss)}",
+                    "value": f"rmse {number(figures.rmse)}",
+                    "note": f"loss {number(figures.loss)}",
                 }
             )
     lists = results.recommender.test if results.recommender else None
@@ -157,7 +158,7 @@ def _tiles(results: Results) -> list[dict[str, str]]:
             {
                 "label": "Lists served, test",
                 "value": f"NDCG@10 {lists.ndcg_at_10:.3f}",
-                "note": f"P@10 {_number(lists.precision_at_10, 3)}",
+                "note": f"P@10 {number(lists.precision_at_10, 3)}",
             }
         )
     tiles.append(
@@ -227,10 +228,6 @@ def _stages(results: Results) -> list[tuple[str, float, float]]:
         for name, seconds in results.seconds.items()
         if name != "total" and seconds > 0
     ]
-
-
-def _number(value: float | None, digits: int = 4) -> str:
-    return "-" if value is None else f"{value:.{digits}f}"
 
 
 def duration(seconds: float) -> str:

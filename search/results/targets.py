@@ -10,10 +10,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from recsys.data.releases import RELEASES
 from search.results.metrics import metrics_on
 from search.results.schema import Results, Target, Verdict
 
-ML_32M_RATINGS = 32_000_204
+ML_32M_RATINGS = RELEASES["ml-32m"].ratings
 PLAN_SPLIT = "future-holdout"
 LISTS_PROTOCOL = "per-user"
 PLAN_COMMAND = (

@@ -14,7 +14,7 @@ import numpy as np
 
 from clusters.cluster_info import ClusterInfo
 from recsys.data.dataset import Dataset
-from recsys.data.report import scale_line
+from recsys.data.report import quality_lines
 from recsys.data.split import Split, TrainingData
 from recsys.notifications import Notifier
 from recsys.ranking.list_validation import ListValidation
@@ -206,26 +206,6 @@ class RunContext:
                 else f", and on a {LISTS_PROTOCOL} split for the plan's targets"
             )
         )
-
-
-def quality_lines(dataset: Dataset) -> list[str]:
-    """The rating scale, the rows dropped at load with the first examples, and every note."""
-    quality = dataset.quality
-    lines = [scale_line(dataset)]
-    if quality.left_out:
-        words = {
-            "unparsable": "unparsable",
-            "outside_scale": "outside the scale",
-            "duplicate_pairs": "duplicate pairs",
-            "impossible_times": "impossible times",
-            "empty_times": "empty times",
-            "missing_codes": "codes for no rating",
-        }
-        reasons = quality.left_out_by_reason()
-        counts = ", ".join(f"{count:,} {words[reason]}" for reason, count in reasons.items())
-        lines.append(f"left out {quality.left_out:,} of {quality.rows:,} rows: {counts}")
-        lines += [f"  e.g. {example}" for example in quality.examples[:3]]
-    return lines + [f"note: {note}" for note in quality.notes]
 
 
 def _clear_end(folder: Path) -> None:

@@ -26,39 +26,39 @@ class FanOutListener:
     def __init__(
         self,
         run: RunFolder,
-        ledger: RunState,
+        run_state: RunState,
         progress: ProgressDisplay,
         tracker: Tracker,
         notifier: Notifier,
         projector: Projector,
     ) -> None:
-        self._run, self._ledger, self._progress = run, ledger, progress
+        self._run, self._run_state, self._progress = run, run_state, progress
         self._tracker, self._notifier, self._projector = tracker, notifier, projector
 
     def trial_started(self, spec: TrialSpec) -> None:
-        self._ledger.started(spec)
+        self._run_state.started(spec)
         self._tracker.trial_started(spec)
         self._progress.trial_started(spec)
 
     def epoch(self, spec: TrialSpec, report: EpochReport) -> None:
-        self._ledger.reported(spec.number, report)
+        self._run_state.reported(spec.number, report)
         self._projector.epoch(spec, report)
         self._tracker.epoch(spec, report)
         self._progress.epoch(spec, report)
 
     def event(self, event: RunEvent) -> None:
         self._run.event(event)
-        self._ledger.noted(event)
+        self._run_state.noted(event)
         self._tracker.event(event)
         if event.kind in REPORTED_ONCE:
-            if self._ledger.signs[event.kind.value] > 1:
+            if self._run_state.signs[event.kind.value] > 1:
                 return
             event = replace(event, message=f"{event.message}; later trials' are only counted")
         self._notifier.event(event)
         self._progress.event(event)
 
     def trial_finished(self, result: TrialResult) -> None:
-        new_best = self._ledger.ended(result)
+        new_best = self._run_state.ended(result)
         self._projector.ended(result)
         self._tracker.trial_finished(result)
         self._progress.trial_finished(result)

@@ -16,28 +16,17 @@ from recsys.data.releases import RELEASES, unknown_name
 from recsys.data.splits import make_split, training_data
 from recsys.data.synthetic import PREFIX, parse_spec
 from recsys.errors import InputError
-from recsys.models.registry import make_config
 from search.config.plan import SUBJECT, SearchPlan
 from search.config.template import load_template
 from search.run.previous_run import PreviousRun
 from search.run.run_plan import budget_of, resumed_plan
 from search.run.search_request import SearchRequest
 from search.sampling.search_space import Space, shape_of
-from search.sampling.trial_factory import TrialFactory
+from search.sampling.trial_factory import TrialFactory, subject_template
 from search.sampling.trial_slots import trial_sequence
 from search.storage.run_dir import RunFolder
 
 FOLDED = "ml-100k"  # the release with published folds
-# Users and items of each release, for bounds that depend on them.
-SIZES = {
-    "ml-100k": (943, 1_682),
-    "ml-1m": (6_040, 3_706),
-    "ml-10m": (69_878, 10_677),
-    "ml-20m": (138_493, 26_744),
-    "ml-25m": (162_541, 59_047),
-    "ml-32m": (200_948, 84_432),
-    "ml-latest-small": (610, 9_724),
-}
 
 
 def check_request(request: SearchRequest) -> None:
@@ -80,7 +69,7 @@ def check_request(request: SearchRequest) -> None:
         spec = parse_spec(data)
         check_bounds(plan, DataShape(users=spec.users, items=spec.items))
     elif data in RELEASES:
-        check_bounds(plan, DataShape(*SIZES[data]))
+        check_bounds(plan, DataShape(RELEASES[data].users, RELEASES[data].items))
     elif is_file_name(data):
         locate(data)  # no such file, or not a kind that is read
         dataset = request.source.load()
@@ -102,9 +91,5 @@ def check_bounds(plan: SearchPlan, shape: DataShape) -> None:
     Raises:
         InputError: with every broken bound.
     """
-    template = load_template(plan.template)
-    if template.family != SUBJECT:
-        raise InputError(f"template {plan.template} is a {template.family}; trial 1 is a {SUBJECT}")
-    space = Space(SUBJECT, shape, fixed=dict(plan.fixed.get(SUBJECT, {})), small_batch=plan.small_batch)
-    if broken := space.broken(make_config(SUBJECT, space.fixed)):
-        raise InputError("outside the safe bounds: " + "; ".join(map(str, broken)))
+    subject_template(plan)
+    Space(SUBJECT, shape, fixed=plan.fixed.get(SUBJECT, {}), small_batch=plan.small_batch).require_safe()

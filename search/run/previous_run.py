@@ -51,7 +51,7 @@ class PreviousRun:
                     "--start-from takes its best configs without them"
                 )
 
-    def lessons(self) -> list[tuple[Proposal, TrialResult]]:
+    def completed_trials(self) -> list[tuple[Proposal, TrialResult]]:
         """Every searched trial with its result."""
         chosen = []
         for result in self.results:

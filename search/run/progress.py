@@ -29,9 +29,9 @@ class ProgressDisplay:
     """Shows the run's state, its budget and its projected end, until ``close``."""
 
     def __init__(
-        self, ledger: RunState, meter: Meter, projector: Projector, *, stream: TextIO | None = None
+        self, run_state: RunState, meter: Meter, projector: Projector, *, stream: TextIO | None = None
     ) -> None:
-        self._ledger, self._meter, self._projector = ledger, meter, projector
+        self._run_state, self._meter, self._projector = run_state, meter, projector
         self._console = Console(file=stream or sys.stdout, highlight=False, soft_wrap=True)
         self._recent: list[str] = []
         self._shown = 0.0
@@ -88,21 +88,23 @@ class ProgressDisplay:
 
     def summary(self) -> str:
         """Where the run stands, on one line."""
-        ledger = self._ledger
-        states = ", ".join(f"{count} {name}" for name, count in ledger.by_status().items())
-        best = ledger.best
+        run_state = self._run_state
+        states = ", ".join(f"{count} {name}" for name, count in run_state.by_status().items())
+        best = run_state.best
         figures = (
             f"best loss {best.loss:.4f}, rmse {best.rmse:.4f} (trial {best.spec.number})"
             if best is not None and best.loss is not None and best.rmse is not None
             else "no figures yet"
         )
-        done = f"{len(ledger.finished)} of {ledger.planned} trials done" + (f" ({states})" if states else "")
-        waiting = ledger.remaining - len(ledger.running)
-        parts = [f"{done}, {len(ledger.running)} running, {waiting} to come", figures, self._times()]
-        return "; ".join(filter(None, [*parts, ledger.signs_text()]))
+        done = f"{len(run_state.finished)} of {run_state.planned} trials done" + (
+            f" ({states})" if states else ""
+        )
+        waiting = run_state.remaining - len(run_state.running)
+        parts = [f"{done}, {len(run_state.running)} running, {waiting} to come", figures, self._times()]
+        return "; ".join(filter(None, [*parts, run_state.signs_text()]))
 
     def _times(self) -> str:
-        now = self._ledger.clock()
+        now = self._run_state.clock()
         meter = self._meter
         used = meter.hours(now)
         projection = self._projector.project(now)
@@ -118,11 +120,11 @@ class ProgressDisplay:
         return text
 
     def _block(self) -> Group:
-        ledger = self._ledger
+        run_state = self._run_state
         table = Table(box=None, padding=(0, 2, 0, 0), show_edge=False)
         for name in ("running", "family", "epoch", "loss", "rmse", "gap"):
             table.add_column(name, justify="left" if name in {"running", "family"} else "right")
-        for running in ledger.running.values():
+        for running in run_state.running.values():
             spec, report = running.spec, running.report
             row = ["", "", "", ""]
             if report is not None:
@@ -133,7 +135,7 @@ class ProgressDisplay:
                     f"{report.gap:+.3f}",
                 ]
             table.add_row(f"{spec.number} {spec.name}"[:40], spec.family, *row)
-        bar = ProgressBar(total=max(ledger.planned, 1), completed=len(ledger.finished), width=50)
+        bar = ProgressBar(total=max(run_state.planned, 1), completed=len(run_state.finished), width=50)
         return Group(bar, Text(self.summary()), table)
 
 

@@ -76,15 +76,17 @@ class Projector:
     Args:
         plan: The run's plan.
         slots: Its trials in starting order; () for trials given as specs.
-        ledger: The running and the ended trials.
+        run_state: The running and the ended trials.
         meter: The run's clock and caps.
     """
 
-    def __init__(self, plan: SearchPlan, slots: Sequence[TrialSlot], ledger: RunState, meter: Meter) -> None:
+    def __init__(
+        self, plan: SearchPlan, slots: Sequence[TrialSlot], run_state: RunState, meter: Meter
+    ) -> None:
         self.lanes = Lanes(Lane("cpu", plan.concurrency or 2, 1.0))
-        self._plan, self._slots, self._ledger, self._meter = plan, tuple(slots), ledger, meter
+        self._plan, self._slots, self._run_state, self._meter = plan, tuple(slots), run_state, meter
         self._times: dict[tuple[str, str], EpochTimes] = defaultdict(EpochTimes)
-        for result in ledger.finished.values():
+        for result in run_state.finished.values():
             for report in result.reports:
                 self.epoch(result.spec, report)
             self.ended(result)
@@ -122,33 +124,33 @@ class Projector:
         """The end as seen at ``now`` (Unix seconds); None before the first epochs."""
         if not self.calibrated:
             return None
-        meter, ledger = self._meter, self._ledger
+        meter, run_state = self._meter, self._run_state
         used = meter.hours(now)
         ahead: dict[str, list[float]] = defaultdict(list)  # seconds of each trial that has not ended, by lane
-        for row in ledger.running.values():
+        for row in run_state.running.values():
             ahead[self._lane(row.spec.family)].append(self._remaining_seconds(row, now))
         for seconds in ahead.values():
             seconds.sort()
-        started = {*ledger.finished, *ledger.running}
+        started = {*run_state.finished, *run_state.running}
         for slot in self._slots:
             if slot.number not in started:
-                epoch, epochs = self._expected(slot.family, slot.origin, slot_epochs(self._plan, slot))
+                epoch, epochs = self._expected(slot.family, slot.origin, slot.epochs(self._plan))
                 ahead[self._lane(slot.family)].append(epoch * epochs)
         named = [seconds for lane in ahead.values() for seconds in lane]
-        unnamed = max(ledger.remaining - len(named), 0)  # trials given as specs, not started
-        mean = sum(named) / len(named) if named else ledger.trial_seconds()
+        unnamed = max(run_state.remaining - len(named), 0)  # trials given as specs, not started
+        mean = sum(named) / len(named) if named else run_state.trial_seconds()
         ahead[self._lane(SUBJECT)] += [mean] * unnamed
         at_once = {lane.name: lane.at_once for lane in (self.lanes.cpu, self.lanes.gpu) if lane is not None}
         longest = max((sum(seconds) / at_once[lane] for lane, seconds in ahead.items()), default=0.0)
         needed = used + longest / 3600 + max(meter.budget.finish_hours, meter.finish_seconds / 3600)
         room = (meter.search_end_hours - used) * 3600
         if longest <= room:
-            return Projection(ledger.planned, ledger.planned, used, needed, needed)
-        reached = len(ledger.finished)
+            return Projection(run_state.planned, run_state.planned, used, needed, needed)
+        reached = len(run_state.finished)
         for lane, seconds in ahead.items():
             reached += sum(total <= room * at_once[lane] for total in accumulate(seconds))
         return Projection(
-            ledger.planned,
+            run_state.planned,
             reached,
             used,
             needed,
@@ -195,18 +197,6 @@ class Projector:
         else:
             expected = float(epochs)
         return mean or 0.0, expected
-
-
-def epochs_of(plan: SearchPlan, origin: str) -> int:
-    """Epochs at most of a trial by its origin, as the trial factory has them."""
-    longest = {"reference": plan.reference.epochs, "baseline": plan.baseline_epochs or plan.epochs}
-    return longest.get(origin, plan.epochs)
-
-
-def slot_epochs(plan: SearchPlan, slot: TrialSlot) -> int:
-    """Epochs at most of a trial to come."""
-    epochs = 1 if slot.track == "lists" else epochs_of(plan, slot.origin)
-    return min(epochs, search_family(slot.family).most_epochs or epochs)
 
 
 def _kind(family: str, origin: str) -> tuple[str, str]:

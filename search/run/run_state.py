@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from recsys.text_table import number
 from recsys.training.trial_types import EpochReport, EventKind, RunEvent, TrialResult, TrialSpec, TrialStatus
 
 # A trial's end or a new best is not a sign of trouble.
@@ -119,10 +120,6 @@ class RunState:
             value=result.rmse,
             message=(
                 f"new best: trial {result.spec.number} ({result.spec.name}), "
-                f"loss {_number(result.loss)}, rmse {result.rmse:.4f} stars"
+                f"loss {number(result.loss)}, rmse {result.rmse:.4f} stars"
             ),
         )
-
-
-def _number(value: float | None) -> str:
-    return "-" if value is None else f"{value:.4f}"

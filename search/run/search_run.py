@@ -43,15 +43,15 @@ class SearchRun:
     def __init__(self, prepared: RunContext, folder: RunFolder, *, began: float) -> None:
         self.prepared, self.folder, self.began = prepared, folder, began
         plan = prepared.plan
-        self.ledger = RunState(planned=prepared.planned, clock=time.time)
+        self.run_state = RunState(planned=prepared.planned, clock=time.time)
         for _, result in prepared.work.done:
-            self.ledger.ended(result)
+            self.run_state.ended(result)
         self.meter = prepared.meter(began)
         slots = () if prepared.composer is None else prepared.composer.sequence
-        self.projector = Projector(plan, slots, self.ledger, self.meter)
+        self.projector = Projector(plan, slots, self.run_state, self.meter)
         self.forecasts = ForecastLog(prepared.about, self.projector, self.meter)
         self.forecasts.before(plan, prepared.cluster)
-        self.progress = ProgressDisplay(self.ledger, self.meter, self.projector)
+        self.progress = ProgressDisplay(self.run_state, self.meter, self.projector)
         self.tracker = Tracker.open(
             folder.path,
             name=folder.path.name,
@@ -60,7 +60,7 @@ class SearchRun:
         )
         self.notifier = prepared.notifier
         self.everyone = FanOutListener(
-            folder, self.ledger, self.progress, self.tracker, self.notifier, self.projector
+            folder, self.run_state, self.progress, self.tracker, self.notifier, self.projector
         )
         self.interrupts = InterruptHandler(self._interrupted)
         self._saved = 0.0
@@ -120,7 +120,9 @@ class SearchRun:
                 listener=self.everyone,
                 should_end=self._should_end,
                 tick=self._tick,
-                patience=lambda: self.meter.patience(steady_time(), epoch_seconds=self.ledger.epoch_seconds),
+                patience=lambda: self.meter.patience(
+                    steady_time(), epoch_seconds=self.run_state.epoch_seconds
+                ),
                 needs_gpu=prepared.cluster is not None and prepared.cluster.needs_gpu,
                 uses_gpu=prepared.uses_gpu,
                 card=CardUse(floor_seconds(plan, prepared.cluster, ratings=len(prepared.data.train))),
@@ -134,16 +136,16 @@ class SearchRun:
     def _should_end(self) -> RunStatus | None:
         if self.interrupts.requested:
             return "interrupted"
-        ended = list(self.ledger.finished.values())
+        ended = list(self.run_state.finished.values())
         price, at_once = self.meter.budget.usd_per_hour, self.projector.lanes.at_once
         if early := early_end(self.prepared.plan, ended, usd_per_hour=price, at_once=at_once):
             status, reason = early
             self.everyone.event(RunEvent(EventKind.BUDGET, at=time.time(), message=reason))
             return status
         self.meter.finish_seconds = finish_seconds(
-            self.prepared.plan, ended, self.prepared.split, slowdown=self.ledger.slowdown
+            self.prepared.plan, ended, self.prepared.split, slowdown=self.run_state.slowdown
         )
-        if self.meter.search_is_over(steady_time(), epoch_seconds=self.ledger.epoch_seconds):
+        if self.meter.search_is_over(steady_time(), epoch_seconds=self.run_state.epoch_seconds):
             self.progress.log("the budget's share of the search is used up: ending the running trials")
             return "budget"
         return None
@@ -200,7 +202,7 @@ class SearchRun:
             lists=prepared.lists,
             log=self.progress.log,
             seconds_left=lambda: self.meter.seconds_left(steady_time()),
-            reserve=60 * prepared.plan.finish_minutes * self.ledger.slowdown,
+            reserve=60 * prepared.plan.finish_minutes * self.run_state.slowdown,
         )
         if note := prepared.repeated_test_note():
             self.progress.log(note)
@@ -257,13 +259,13 @@ class SearchRun:
         resources: Resources | None,
     ) -> None:
         """Write results.json, trials.json and report.html; send the end to MLflow, webhooks and console."""
-        best, results, folder = self.ledger.best, finished.results, self.folder.path
-        message = f"{status}: {len(self.ledger.finished)} of {self.ledger.planned} trials ended"
+        best, results, folder = self.run_state.best, finished.results, self.folder.path
+        message = f"{status}: {len(self.run_state.finished)} of {self.run_state.planned} trials ended"
         test = metrics_on(results.ensemble, "test")
         if test.loss is not None and test.rmse is not None:
             message += f"; ensemble on test: loss {test.loss:.4f}, rmse {test.rmse:.4f} stars"
-        if self.ledger.signs:
-            message += f"; {self.ledger.signs_text()}"
+        if self.run_state.signs:
+            message += f"; {self.run_state.signs_text()}"
         self.everyone.event(
             RunEvent(EventKind.FINISHED, at=now, value=None if best is None else best.rmse, message=message)
         )

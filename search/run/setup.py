@@ -99,7 +99,7 @@ def prepare(request: SearchRequest) -> RunContext:
             "cluster": request.cluster or {},
             "seconds": 0.0,
         }
-    work = _work(folder, numbers, earlier=[] if warm is None else warm.lessons())
+    work = _work(folder, numbers, earlier=[] if warm is None else warm.completed_trials())
     return RunContext(
         request=request,
         plan=plan,
@@ -132,7 +132,7 @@ def _known_positives(dataset: Dataset, split: Split) -> Ratings | None:
 
 def list_validation(plan: SearchPlan, dataset: Dataset, split: Split) -> ListValidation:
     """What the run's lists are chosen on: people's ratings of train and valid, their clicks and the like."""
-    known = dataset.ratings.take(np.sort(np.concatenate([split.train, split.valid])))
+    known = dataset.ratings.take(split.joined("train", "valid"))
     known = with_positives(known, dataset.positives)
     lists = ListValidation.of(
         known,

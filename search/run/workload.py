@@ -16,26 +16,17 @@ from pathlib import Path
 
 from clusters.forecast import Workload
 from recsys.data.data_spec import DataSpec
-from recsys.data.releases import RELEASES
-from recsys.data.synthetic import PREFIX, parse_spec
+from recsys.data.releases import RELEASES, ReleaseSize
+from recsys.data.synthetic import PREFIX, SyntheticSpec, parse_spec
 from recsys.errors import exit_code
 from search.config.plan import FOLDER, SUBJECT, SearchPlan, load_plan
 from search.config.template import load_template
 from search.config.yaml_io import named_file
-from search.run.precheck import SIZES, check_request
+from search.run.precheck import check_request
 from search.run.run_plan import budget_of
 from search.run.search_request import SearchRequest
 from search.sampling.trial_slots import trial_sequence
 
-RATINGS = {
-    "ml-100k": 100_000,
-    "ml-1m": 1_000_209,
-    "ml-10m": 10_000_054,
-    "ml-20m": 20_000_263,
-    "ml-25m": 25_000_095,
-    "ml-32m": 32_000_204,
-    "ml-latest-small": 100_836,
-}
 CHAINS = ("bayes_mf", "item_gp", "myfm")  # families whose epochs are Gibbs sweeps
 TRAIN_SHARE = {"future-holdout": 0.64, "per-user": 0.675}  # of all ratings; others train on about 0.77
 
@@ -43,10 +34,9 @@ TRAIN_SHARE = {"future-holdout": 0.64, "per-user": 0.675}  # of all ratings; oth
 def workload_of(plan: SearchPlan) -> Workload | None:
     """Counts of trials and ratings; None where the size of the data is not known without reading it."""
     if plan.data in RELEASES:
-        ratings, (users, items) = RATINGS[plan.data], SIZES[plan.data]
+        size: ReleaseSize | SyntheticSpec = RELEASES[plan.data]
     elif plan.data.startswith(PREFIX):
-        spec = parse_spec(plan.data)
-        ratings, users, items = spec.ratings, spec.users, spec.items
+        size = parse_spec(plan.data)
     else:
         return None
     slots = trial_sequence(plan, start_families=[load_template(name).family for name in plan.points])
@@ -55,9 +45,9 @@ def workload_of(plan: SearchPlan) -> Workload | None:
     chains = sum(slot.family in CHAINS for slot in slots)
     return Workload(
         name=plan.data,
-        ratings=int(ratings * TRAIN_SHARE.get(plan.split.partition(":")[0], 0.77)),
-        users=users,
-        items=items,
+        ratings=int(size.ratings * TRAIN_SHARE.get(plan.split.partition(":")[0], 0.77)),
+        users=size.users,
+        items=size.items,
         network_trials=networks,
         factorisation_trials=chains,
         epochs=plan.epochs,

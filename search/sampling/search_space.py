@@ -8,13 +8,15 @@ the later ones are at their lowest: so whatever is drawn is inside. Nothing here
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from recsys.bounds import DataShape, Violation, scale_into_bounds, violations
 from recsys.data.dataset import Dataset
+from recsys.errors import InputError
 from recsys.models.ranges import Categorical, FloatRange, IntRange, Range
 from recsys.models.registry import make_config
+from recsys.training.serialization import plain
 from recsys.types import JsonObject
 from search.config.plan import SUBJECT
 from search.config.tracks import search_family
@@ -72,11 +74,17 @@ class Space:
         config = make_config(self.family, fields)
         if not self.broken(config):
             return fields
-        return plain(scale_into_bounds(config, self.shape))
+        scaled: JsonObject = plain(scale_into_bounds(config, self.shape))
+        return scaled
 
     def broken(self, config: Any) -> list[Violation]:
         """The bounds that a hybrid VAE's config breaks."""
         return violations(config, self.shape, small_batch_allowed=self.small_batch)
+
+    def require_safe(self) -> None:
+        """The first door of the bounds: InputError that lists every bound the ``fixed`` fields break."""
+        if broken := self.broken(make_config(self.family, self.fixed)):
+            raise InputError("outside the safe bounds: " + "; ".join(map(str, broken)))
 
     def _highest(self, name: str, span: IntRange, others: JsonObject) -> int:
         """The largest step of ``span`` that the bounds leave; its lowest where they leave none."""
@@ -129,13 +137,6 @@ def chosen(name: str, span: Categorical, option: str) -> JsonObject:
     return dict(value) if isinstance(value, Mapping) else {name: value}
 
 
-def plain(config: Any) -> JsonObject:
-    """A config dataclass as JSON fields."""
-    return {
-        name: list(value) if isinstance(value, tuple) else value for name, value in asdict(config).items()
-    }
-
-
 def _holds(span: FloatRange | IntRange, value: Any) -> bool:
     if isinstance(span, IntRange):
         return bool(span.low <= value <= span.high and (value - span.low) % span.step == 0)
@@ -143,6 +144,4 @@ def _holds(span: FloatRange | IntRange, value: Any) -> bool:
 
 
 def _same(first: Any, second: Any) -> bool:
-    return (list(first) if isinstance(first, tuple) else first) == (
-        list(second) if isinstance(second, tuple) else second
-    )
+    return bool(plain(first) == plain(second))

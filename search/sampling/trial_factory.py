@@ -8,14 +8,14 @@ from dataclasses import dataclass
 from recsys.bounds import SMALL_BATCH_SIZE, DataShape
 from recsys.data.split import TrainingData
 from recsys.errors import InputError
-from recsys.models.registry import make_config
 from recsys.seeds import derive_seed
+from recsys.training.serialization import plain
 from recsys.training.trial_types import TrialSpec
 from recsys.types import JsonObject
 from search.config.plan import SUBJECT, SearchPlan
-from search.config.template import load_template
+from search.config.template import Template, load_template
 from search.config.tracks import search_family
-from search.sampling.search_space import Space, plain
+from search.sampling.search_space import Space
 from search.sampling.trial_check import check_trial, corner_configs
 from search.sampling.trial_slots import REFERENCES, TrialSlot
 
@@ -70,7 +70,7 @@ class TrialFactory:
             for name in sorted(families)
         }
         self.template_name, self._template = self._scaled_template()
-        self._refuse_unsafe()
+        self.spaces[SUBJECT].require_safe()
         self._check_every_trial(data, shape)
 
     def searched_families(self) -> list[str]:
@@ -117,10 +117,6 @@ class TrialFactory:
 
     def _spec(self, slot: TrialSlot, config: JsonObject) -> TrialSpec:
         plan, family = self._plan, search_family(slot.family)
-        epochs = {
-            "reference": plan.reference.epochs,
-            "baseline": plan.baseline_epochs or plan.epochs,
-        }.get(slot.origin, plan.epochs)
         name = (
             self.template_name if slot.origin == "template" else slot.name or f"{slot.family}-{slot.number}"
         )
@@ -129,7 +125,7 @@ class TrialFactory:
             name=name,
             family=slot.family,
             config=plain(family.config(config)),
-            epochs=min(epochs, family.most_epochs or epochs),
+            epochs=slot.epochs(plan),
             seed=derive_seed(plan.seed, "trial", slot.number),
             prunable=slot.origin in {"search", "start-from"}
             or (slot.origin == "baseline" and slot.name == ""),
@@ -140,19 +136,11 @@ class TrialFactory:
 
     def _scaled_template(self) -> tuple[str, JsonObject]:
         """The template as trial 1 runs it, and its name; the optimised one has a shorter one."""
-        template = load_template(self._plan.template)
-        if template.family != SUBJECT:
-            raise InputError(f"template {self._plan.template} is a {template.family}; trial 1 is a {SUBJECT}")
+        template = subject_template(self._plan)
         config = {**template.config, **self._batch}
         scaled = self.spaces[SUBJECT].inside(config)
         short = {"hybrid_vae_optimized": "optimised"}.get(self._plan.template, self._plan.template)
         return (short if scaled == config else f"{short}{SCALED}"), scaled
-
-    def _refuse_unsafe(self) -> None:
-        """The first door: fixed fields that break a bound stop the run before it starts."""
-        broken = self.spaces[SUBJECT].broken(make_config(SUBJECT, self.spaces[SUBJECT].fixed))
-        if broken:
-            raise InputError("outside the safe bounds: " + "; ".join(map(str, broken)))
 
     def _check_every_trial(self, data: TrainingData, shape: DataShape) -> None:
         """Every trial that is set, and the corners of those that are drawn, must be able to start."""
@@ -166,3 +154,11 @@ class TrialFactory:
                 configs = corners.get(slot.family, [])
             for config in configs:
                 check_trial(self._spec(slot, config), data, shape, small_batch=self._plan.small_batch)
+
+
+def subject_template(plan: SearchPlan) -> Template:
+    """The template of trial 1. Raises InputError for one of another family than the searched one."""
+    template = load_template(plan.template)
+    if template.family != SUBJECT:
+        raise InputError(f"template {plan.template} is a {template.family}; trial 1 is a {SUBJECT}")
+    return template

@@ -154,6 +154,5 @@ def running_best(result: TrialResult) -> list[JsonObject]:
 
 def final_row(result: TrialResult, ndcg: float | None) -> JsonObject:
     """The row that a trial reported at its end."""
-    gap = next((row.gap for row in result.reports if row.epoch == result.best_epoch), math.nan)
     figures = {"rmse": result.rmse, "loss": result.loss, "ndcg_at_10": ndcg, **result.list_metrics}
-    return {"status": result.status.value, "gap": gap, **figures}
+    return {"status": result.status.value, "gap": result.gap, **figures}

@@ -35,6 +35,12 @@ class TrialSlot:
     def track(self) -> Track:
         return search_family(self.family).track
 
+    def epochs(self, plan: SearchPlan) -> int:
+        """At most."""
+        longest = {"reference": plan.reference.epochs, "baseline": plan.baseline_epochs or plan.epochs}
+        epochs = longest.get(self.origin, plan.epochs)
+        return min(epochs, search_family(self.family).most_epochs or epochs)
+
 
 # The formula to its own early stop, by how BatchNorm's statistics are had.
 REFERENCES = {"formula to its end": "batch", "formula to its end, recalibrated": "batch_recalibrated"}

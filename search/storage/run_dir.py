@@ -21,8 +21,8 @@ import yaml
 
 from recsys.errors import InputError
 from recsys.io import FileLock, append_line, read_lines, write_atomic
-from recsys.training.serialization import plain
-from recsys.training.trial_types import EventKind, RunEvent, TrialResult, TrialSpec
+from recsys.training.serialization import event_from_json, plain
+from recsys.training.trial_types import RunEvent, TrialResult, TrialSpec
 from recsys.types import JsonObject
 from search.config.plan import SearchPlan, make_plan
 from search.storage.json_files import read_json
@@ -121,8 +121,7 @@ class RunFolder:
         append_line(self.path / "events.jsonl", plain(event), sync=False)
 
     def events(self) -> list[RunEvent]:
-        rows = read_lines(self.path / "events.jsonl")
-        return [RunEvent(**{**row, "kind": EventKind(row["kind"])}) for row in rows]
+        return [event_from_json(row) for row in read_lines(self.path / "events.jsonl")]
 
     # The trials.
 

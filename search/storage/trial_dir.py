@@ -6,9 +6,9 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
-from recsys.io import write_atomic
 from recsys.ranking.list_validation import ListFigures
-from recsys.training.serialization import trial_from_json, trial_to_json
+from recsys.training.serialization import trial_from_json
+from recsys.training.trial_files import write_trial
 from recsys.training.trial_types import TrialResult, TrialSpec, TrialStatus
 
 RESULT = "result.json"
@@ -34,25 +34,17 @@ def is_complete(folder: Path, result: TrialResult) -> bool:
     return all((folder / name).exists() for name in MEMBER_FILES)
 
 
-def write_result(folder: Path, result: TrialResult) -> None:
-    """``result`` in ``folder``, whole or not at all."""
-    write_atomic(folder / RESULT, json.dumps(trial_to_json(result)).encode())
-
-
 def write_failure(folder: Path, spec: TrialSpec, *, error: str) -> None:
     """Record that a trial failed before its first epoch's end, with its reason."""
-    folder.mkdir(parents=True, exist_ok=True)
-    write_result(folder, _without_figures(folder, spec, TrialStatus.FAILED, error=error))
+    write_trial(folder, _without_figures(folder, spec, TrialStatus.FAILED, error=error))
 
 
 def write_list_trial(folder: Path, spec: TrialSpec, figures: ListFigures | None) -> None:
     """Record a finished list trial; without figures, one that was pruned."""
-    folder.mkdir(parents=True, exist_ok=True)
-    if figures is None:
-        write_result(folder, _without_figures(folder, spec, TrialStatus.PRUNED))
-        return
-    empty = _without_figures(folder, spec, TrialStatus.FINISHED)
-    write_result(folder, replace(empty, seconds=figures.seconds, list_metrics=figures.describe()))
+    result = _without_figures(folder, spec, TrialStatus.PRUNED if figures is None else TrialStatus.FINISHED)
+    if figures is not None:
+        result = replace(result, seconds=figures.seconds, list_metrics=figures.describe())
+    write_trial(folder, result)
 
 
 def _without_figures(folder: Path, spec: TrialSpec, status: TrialStatus, *, error: str = "") -> TrialResult:

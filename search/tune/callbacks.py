@@ -19,6 +19,7 @@ import ray
 from ray.tune import Callback
 from ray.tune.experiment import Trial
 
+from recsys.training.serialization import event_from_json
 from recsys.training.trial_types import EpochReport, EventKind, RunEvent, TrialResult, TrialSpec, TrialStatus
 from recsys.types import JsonObject
 from search.storage.trial_dir import CHECKPOINT, RESULT, read_result, trial_folder, write_failure
@@ -54,17 +55,17 @@ class RunCallback(Callback):  # type: ignore[misc]
     _hung: dict[str, HungTrial] = field(default_factory=dict)  # by Tune's id of a trial
 
     def on_trial_start(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
-        self.listener.trial_started(_spec(trial))
+        self.listener.trial_started(spec_of(trial))
 
     def on_trial_result(
         self, iteration: int, trials: list[Trial], trial: Trial, result: JsonObject, **info: Any
     ) -> None:
-        spec = _spec(trial)
+        spec = spec_of(trial)
         report = EpochReport(**json.loads(result["report"])) if result.get("report") else None
         now = report.seconds if report is not None and "trained" in result else None
-        self.silence.spoke(trial.trial_id, epoch=now)
+        self.silence.beat(trial.trial_id, epoch=now)
         for row in json.loads(result.get("events") or "[]"):
-            self.listener.event(RunEvent(**{**row, "kind": EventKind(row["kind"])}))
+            self.listener.event(event_from_json(row))
         if report is not None:
             self.listener.epoch(spec, report)
         if result.get("fatal"):
@@ -73,7 +74,7 @@ class RunCallback(Callback):  # type: ignore[misc]
             self._end(spec)
 
     def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
-        spec = _spec(trial)
+        spec = spec_of(trial)
         final = self.is_abandoned(spec.number)
         hang = self._hung.pop(trial.trial_id, None)
         if hang is not None:
@@ -118,7 +119,7 @@ def _hang_event(hang: HungTrial, trial: Trial, *, final: bool) -> RunEvent:
     return RunEvent(
         EventKind.UNRESPONSIVE,
         at=time.time(),
-        trial=_spec(trial).number,
+        trial=spec_of(trial).number,
         epoch=int(trial.run_metadata.last_result.get("epoch", 0)),
         value=hang.silent,
         threshold=hang.allowed,
@@ -127,5 +128,6 @@ def _hang_event(hang: HungTrial, trial: Trial, *, final: bool) -> RunEvent:
     )
 
 
-def _spec(trial: Trial) -> TrialSpec:
+def spec_of(trial: Trial) -> TrialSpec:
+    """The spec of a trial as Tune knows it."""
     return TrialSpec(**trial.config["spec"])

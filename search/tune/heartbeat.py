@@ -46,33 +46,33 @@ class HeartbeatMonitor:
         """``floor`` in seconds, 0 is off; ``ratings`` of train; ``lists``: a trial ranks at its end."""
         self._floor, self._lists = floor, lists
         self._unmeasured = max(FIRST_TIMES * floor, SECONDS_A_RATING * ratings)
-        self._voices: dict[str, TrialHeartbeat] = {}
+        self._trials: dict[str, TrialHeartbeat] = {}
         self._checked_at: float | None = None
 
-    def spoke(self, name: str, *, epoch: float | None) -> None:
+    def beat(self, name: str, *, epoch: float | None) -> None:
         """Record a report of ``name``, after an ``epoch`` of so many seconds (None: no epoch was trained)."""
-        voice = self._voices.setdefault(name, TrialHeartbeat())
+        trial = self._trials.setdefault(name, TrialHeartbeat())
         if epoch is not None:
             # The first silence is a start too; later ones are epochs with what comes between them.
-            voice.longest = epoch if voice.longest is None else max(voice.longest, epoch, voice.silent)
-        voice.silent = 0.0
+            trial.longest = epoch if trial.longest is None else max(trial.longest, epoch, trial.silent)
+        trial.silent = 0.0
 
     def check(self, running: Iterable[str], now: float) -> dict[str, HungTrial]:
         """Those of ``running`` that hang at ``now``, each returned once a hang; all others are dropped."""
         passed = 0.0 if self._checked_at is None else min(now - self._checked_at, HEARD_AT_LEAST_EVERY)
         self._checked_at = now
-        self._voices = {name: self._voices.get(name, TrialHeartbeat()) for name in running}
+        self._trials = {name: self._trials.get(name, TrialHeartbeat()) for name in running}
         hangs = {}
-        for name, voice in self._voices.items():
-            voice.silent += passed
-            allowed = self._allowed(voice)
-            if self._floor > 0 and voice.silent > allowed:
-                hangs[name] = HungTrial(voice.silent, allowed, voice.longest)
-                voice.silent = 0.0
+        for name, trial in self._trials.items():
+            trial.silent += passed
+            allowed = self._allowed(trial)
+            if self._floor > 0 and trial.silent > allowed:
+                hangs[name] = HungTrial(trial.silent, allowed, trial.longest)
+                trial.silent = 0.0
         return hangs
 
-    def _allowed(self, voice: TrialHeartbeat) -> float:
-        if voice.longest is None:
+    def _allowed(self, trial: TrialHeartbeat) -> float:
+        if trial.longest is None:
             return self._unmeasured
-        measured = max(self._floor, TIMES * voice.longest)
+        measured = max(self._floor, TIMES * trial.longest)
         return max(measured, self._unmeasured) if self._lists else measured

@@ -15,11 +15,12 @@ from typing import Any
 from ray.tune.experiment import Trial
 from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, TrialScheduler
 
-from recsys.training.trial_types import TrialResult, TrialSpec
+from recsys.training.trial_types import TrialResult
 from recsys.types import JsonObject
 from search.config.plan import PruningOptions
 from search.config.tracks import search_family
 from search.sampling.trial_queue import running_best
+from search.tune.callbacks import spec_of
 
 
 class Numbered:
@@ -67,11 +68,11 @@ class FamilyPruning(FIFOScheduler):  # type: ignore[misc]
                 asha.on_trial_result(None, trial, row)
 
     def on_trial_add(self, tune_controller: Any, trial: Trial) -> None:
-        spec = _spec(trial)
+        spec = spec_of(trial)
         self._of(spec.family).on_trial_add(tune_controller, Numbered(spec.number))
 
     def on_trial_result(self, tune_controller: Any, trial: Trial, result: JsonObject) -> str:
-        spec = _spec(trial)
+        spec = spec_of(trial)
         decision = self._of(spec.family).on_trial_result(tune_controller, Numbered(spec.number), result)
         if decision == TrialScheduler.STOP and spec.prunable and self._settings.enabled:
             self._prune(spec.number)
@@ -92,7 +93,3 @@ class FamilyPruning(FIFOScheduler):  # type: ignore[misc]
 
     def debug_string(self) -> str:
         return "ASHA by family"
-
-
-def _spec(trial: Trial) -> TrialSpec:
-    return TrialSpec(**trial.config["spec"])

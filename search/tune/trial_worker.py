@@ -201,18 +201,14 @@ class TrialWorker(tune.Trainable):  # type: ignore[misc]
         if self._carries:
             push(self._folder)
 
-    def _note_best(self, report: EpochReport) -> None:
-        if math.isfinite(report.rmse):
-            self._best = min(self._best, report.rmse)
-
     def _new_events(self) -> list[RunEvent]:
         events: list[RunEvent] = [] if self._trial is None else list(self._trial.events)
         new, self._reported_events = events[self._reported_events :], max(self._reported_events, len(events))
         return new
 
     def _row(self, report: EpochReport | None, *, done: bool = False, **more: Any) -> JsonObject:
-        if report is not None:
-            self._note_best(report)
+        if report is not None and math.isfinite(report.rmse):
+            self._best = min(self._best, report.rmse)
         return {
             "number": self._spec.number,
             "epoch": 0 if report is None else report.epoch,
@@ -226,8 +222,7 @@ class TrialWorker(tune.Trainable):  # type: ignore[misc]
     def _final_row(self, report: EpochReport | None) -> JsonObject:
         """The last row: the trial's result is on disk."""
         result = read_result(self._folder)
-        gap = next((row.gap for row in result.reports if row.epoch == result.best_epoch), math.nan)
-        row = self._row(report, done=True, status=result.status.value, loss=result.loss, gap=gap)
+        row = self._row(report, done=True, status=result.status.value, loss=result.loss, gap=result.gap)
         row["rmse"] = math.inf if result.rmse is None else result.rmse
         row["epoch"] = result.reports[-1].epoch if result.reports else 0
         if self._rank and result.rmse is not None:

@@ -41,7 +41,7 @@ def valid_ndcg(folder: Path, data: TrainingData) -> float:
     judged = evaluate_lists(lists, pair_matrix(data.valid)[users])
     figures: JsonObject = {"ndcg_at_10": judged.ndcg}
     if len(users) < len(everybody):
-        interval = sample_interval(judged.ndcg_by_user, len(everybody))
+        interval = sample_interval(judged.by_user["ndcg"], len(everybody))
         figures |= {"list_users": len(users), "list_population": len(everybody), "interval": interval}
     write_atomic(folder / FILE, json.dumps(figures).encode())
     return judged.ndcg

@@ -96,9 +96,9 @@ def hold_out(ratings: Ratings, share: float, seed: int) -> tuple[Ratings, HeldOu
     rows = rows[np.argsort(ratings.users[rows], kind="stable")]
     owners = ratings.users[rows]
     starts = np.searchsorted(owners, owners)
-    places = np.arange(len(rows)) - starts
-    giving = places < max(GIVEN)
-    held = HeldOut(users, ratings.take(rows[giving]), places[giving], ratings.take(rows[~giving]))
+    positions = np.arange(len(rows)) - starts
+    giving = positions < max(GIVEN)
+    held = HeldOut(users, ratings.take(rows[giving]), positions[giving], ratings.take(rows[~giving]))
     return ratings.take(np.flatnonzero(~out)), held
 
 

@@ -84,11 +84,11 @@ def bandwidth(clock: Clock) -> float:
 
 def launch_seconds(clock: Clock) -> float:
     """Of the smallest operation, many in a row."""
-    one = torch.ones(1, device=clock.device)
+    entry = torch.ones(1, device=clock.device)
 
     def many() -> None:
         for _ in range(1000):
-            one.add_(1)
+            entry.add_(1)
 
     return min(clock.seconds(many) for _ in range(3)) / 1000
 

@@ -30,10 +30,11 @@ from recsys.models.hybrid_vae.family import search_ranges
 from recsys.models.ranges import Categorical, Range
 from recsys.models.registry import make_config
 from recsys.seeds import derive_seed
+from recsys.training.serialization import plain
 from recsys.training.trial import TrainingFailed, Trial
 from recsys.training.trial_types import TrialSpec
 from recsys.types import JsonObject
-from search.sampling.search_space import Space, plain
+from search.sampling.search_space import Space
 
 EPOCHS = 18
 # A factorisation start costs a sampler's run in every trial: left out, so that an epoch is an epoch.

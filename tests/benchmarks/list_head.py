@@ -47,7 +47,7 @@ def ladder(cut: ListCut, *, at: Sequence[int], seed: int) -> dict[str, JsonObjec
     data, histories = ListData(cut.train), ListData(cut.histories)
     rankers, shares, figures = {}, {}, {}
     for name, settings in SETTINGS.items():
-        config = max(settings, key=lambda one: validation.judge(name, one).ndcg)
+        config = max(settings, key=lambda entry: validation.judge(name, entry).ndcg)
         rankers[name] = LIST_FAMILIES[name].fit(data, config, seed=seed)
         scores = unseen_scores(rankers[name], histories, cut.users, users_fitted=not cut.fold_in)
         shares[name] = 1 / float(scores.max(axis=1).mean())
@@ -75,11 +75,11 @@ def main(words: Sequence[str] | None = None) -> int:
     rows: list[JsonObject] = []
     for seed in range(options.first_seed, options.first_seed + options.seeds):
         cut = cut_lists(dataset, options.protocol, seed=seed)
-        found = ladder(cut, at=at, seed=seed)
-        rows.append({"seed": seed, "fingerprint": cut.fingerprint, "k": at[0], "alone": found})
-        for name, one in found.items():
+        result = ladder(cut, at=at, seed=seed)
+        rows.append({"seed": seed, "fingerprint": cut.fingerprint, "k": at[0], "alone": result})
+        for name, entry in result.items():
             shown = "  ".join(
-                f"{kind}@{k} {one[f'{kind}_at_{k}']:.4f}" for k in at for kind in ("ndcg", "recall")
+                f"{kind}@{k} {entry[f'{kind}_at_{k}']:.4f}" for k in at for kind in ("ndcg", "recall")
             )
             print(f"{options.protocol} {seed}: {name}: {shown}", flush=True)
     if options.json:

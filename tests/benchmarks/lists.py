@@ -85,7 +85,7 @@ def compare(
         row[name] = judged(ranker, cut, at)
     row["difference"] = _paired(row["searched"]["by_user"], row["fixed"]["by_user"], cut.users, seed)
     row["alone"] = {}
-    for trial in sorted(trials, key=lambda one: one.figures.ndcg):  # the last of a family is its best
+    for trial in sorted(trials, key=lambda entry: entry.figures.ndcg):  # the last of a family is its best
         row["alone"][trial.family] = trial
     for name, trial in row["alone"].items():
         member = ListSelection((ListMember(name, trial.config, 1.0),), item_features)
@@ -99,7 +99,7 @@ def judged(ranker: Ranker, cut: ListCut, at: Sequence[int]) -> JsonObject:
     lists = best_of(scores, max(at))
     counts = np.bincount(cut.train.items, minlength=cut.train.item_count)
     figures: JsonObject = dict(values_of(list_intervals(lists, cut.users, cut.test, counts=counts, at=at)))
-    by_user = evaluate_lists(lists[:, : at[0]], pair_matrix(cut.test)[cut.users]).ndcg_by_user
+    by_user = evaluate_lists(lists[:, : at[0]], pair_matrix(cut.test)[cut.users]).by_user["ndcg"]
     mean = mean_over_people(by_user)
     return {
         **figures,
@@ -143,8 +143,8 @@ def fits(ratings: Ratings, names: Sequence[str]) -> list[JsonObject]:
 def _paired(
     first: Sequence[float], second: Sequence[float], units: NDArray[np.int64], seed: int
 ) -> JsonObject:
-    found = mean_difference(np.array(first), np.array(second), seed=seed, clusters=units)
-    return {"ndcg": found.value, "low": found.low, "high": found.high}
+    result = mean_difference(np.array(first), np.array(second), seed=seed, clusters=units)
+    return {"ndcg": result.value, "low": result.low, "high": result.high}
 
 
 def parser() -> argparse.ArgumentParser:

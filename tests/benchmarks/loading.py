@@ -72,8 +72,8 @@ def main() -> None:
             command = [sys.executable, "-m", "tests.benchmarks.loading", "--measure", way]
             command += ["--folder", scratch, "--rows", str(options.rows)]
             ended = subprocess.run(command, check=True, capture_output=True, text=True)
-            found = json.loads(ended.stdout)
-            print(f"{title:32} {found['seconds']:9.2f} {found['peak_mb']:9,.0f}", flush=True)
+            result = json.loads(ended.stdout)
+            print(f"{title:32} {result['seconds']:9.2f} {result['peak_mb']:9,.0f}", flush=True)
         size = (Path(scratch) / "ratings.csv").stat().st_size
         print(f"{options.rows:,} rows, {size / 1e6:,.0f} MB of text")
 

@@ -131,7 +131,7 @@ def cycle(folder: Path, release: str, *, candidate: Behaviour, kills: bool) -> C
     while not (begun and phase() is Phase.IDLE):
         assert time.monotonic() < began + WAIT_S
         now = phase()
-        left = [place for place in PLACES if kills and (now, place) not in killed]
+        left = [index for index in PLACES if kills and (now, index) not in killed]
         if look(left[0] if left else ""):
             killed.append((now, left[0]))
         elif phase() is now is Phase.SEARCH:
@@ -168,9 +168,9 @@ def table(reference: Cycle, cut: Cycle) -> list[list[str]]:
     """A row for each phase: which kills there were, and whether its decision is that of the cycle without."""
     rows = []
     for before, following, reason in cut.moves:
-        places = [place for phase, place in cut.kills if phase == before]
+        positions = [index for phase, index in cut.kills if phase == before]
         same = (before, following, reason) in reference.moves
-        rows.append([f"{before} -> {following}", ", ".join(places), "the same" if same else "ANOTHER"])
+        rows.append([f"{before} -> {following}", ", ".join(positions), "the same" if same else "ANOTHER"])
     return rows
 
 
@@ -178,11 +178,11 @@ def planted(folder: Path, candidate: Behaviour, make: Callable[[Path], Path]) ->
     """The cycle without and with all kills."""
     folder.mkdir()
     release = str(make(folder / "release"))
-    found = []
+    result = []
     for name, kills in (("whole", False), ("cut", True)):
         (folder / name).mkdir()
-        found.append(cycle(folder / name, release, candidate=candidate, kills=kills))
-    return found[0], found[1]
+        result.append(cycle(folder / name, release, candidate=candidate, kills=kills))
+    return result[0], result[1]
 
 
 def main() -> int:
@@ -192,8 +192,10 @@ def main() -> int:
         for label, hit in (("better", 0.5), ("worse", 0.05)):
             reference, cut = planted(Path(name) / label, Behaviour(hit=hit), make_release)
             phases = {before for before, _, _ in reference.moves}
-            complete = set(cut.kills) == {(Phase(phase), place) for phase in phases for place in PLACES}
-            without, after = ((one.moves, one.revisions, one.shown, one.searches) for one in (reference, cut))
+            complete = set(cut.kills) == {(Phase(phase), index) for phase in phases for index in PLACES}
+            without, after = (
+                (entry.moves, entry.revisions, entry.shown, entry.searches) for entry in (reference, cut)
+            )
             differences += not complete or without != after
             print(text_table([f"{label} candidate", "killed", "decision"], table(reference, cut)))
             print(f"{len(cut.kills)} kills; all as without: {without == after}; ", end="")

@@ -59,8 +59,8 @@ def hide(dataset: Dataset, *, seed: int, features: NDArray[np.float32]) -> JsonO
     histories = [history_of(data.rated, int(user), ratings.scale) for user in people]
     unit = unit_rows(features)
     scores = {
-        "mapped": np.concatenate([ranker.scores([one])[:, rows] for one in histories]),
-        "profile": np.stack([unit[one.items].mean(axis=0) @ unit[rows].T for one in histories]),
+        "mapped": np.concatenate([ranker.scores([entry])[:, rows] for entry in histories]),
+        "profile": np.stack([unit[entry.items].mean(axis=0) @ unit[rows].T for entry in histories]),
         "random": random.random((len(people), len(rows))).astype(np.float32),
     }
     row: JsonObject = {

@@ -49,11 +49,11 @@ def draw_users(random: np.random.Generator, users: int, skill: float) -> tuple[F
 
 def logged(random: np.random.Generator, hit: FloatArray, listed: BoolArray) -> list[Explored]:
     """One explored list a user, as the server would have logged it."""
-    users, places = len(hit), np.arange(PLACES)
+    users, positions = len(hit), np.arange(PLACES)
     offset = random.random((users, 1))
-    drawn = np.floor(offset + EXPLORE * (places + 1)) > np.floor(offset + EXPLORE * places)
+    drawn = np.floor(offset + EXPLORE * (positions + 1)) > np.floor(offset + EXPLORE * positions)
     pool = PLACES + np.argsort(random.random((users, POOL)), axis=1)[:, :PLACES]
-    shown = np.where(drawn, np.take_along_axis(pool, np.cumsum(drawn, axis=1) - drawn, axis=1), places)
+    shown = np.where(drawn, np.take_along_axis(pool, np.cumsum(drawn, axis=1) - drawn, axis=1), positions)
     weights = np.where(drawn, POOL / (PLACES * EXPLORE), 1 / (1 - EXPLORE))
     weights = weights * np.take_along_axis(listed, shown, axis=1)
     hits = random.random(shown.shape) < np.take_along_axis(hit, shown, axis=1)
@@ -82,21 +82,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--json", type=Path, metavar="FILE")
     options = parser.parse_args(arguments)
     trials = [trial(seed, users=options.users) for seed in range(options.releases)]
-    spans = [(one.estimate.low or 0.0, one.estimate.high or 0.0) for one in trials]
+    spans = [(entry.estimate.low or 0.0, entry.estimate.high or 0.0) for entry in trials]
     row = {
         "releases": len(trials),
         "users": options.users,
-        "truth inside": sum(low <= one.true <= high for one, (low, high) in zip(trials, spans, strict=True)),
+        "truth inside": sum(
+            low <= entry.true <= high for entry, (low, high) in zip(trials, spans, strict=True)
+        ),
         "later A/B inside": sum(
-            low <= one.later <= high for one, (low, high) in zip(trials, spans, strict=True)
+            low <= entry.later <= high for entry, (low, high) in zip(trials, spans, strict=True)
         ),
         "mean width": float(np.mean([high - low for low, high in spans])),
-        "hits a list": [min(one.true for one in trials), max(one.true for one in trials)],
+        "hits a list": [min(entry.true for entry in trials), max(entry.true for entry in trials)],
         "rmse of doubly robust": float(
-            np.sqrt(np.mean([((one.estimate.doubly_robust or 0.0) - one.true) ** 2 for one in trials]))
+            np.sqrt(np.mean([((entry.estimate.doubly_robust or 0.0) - entry.true) ** 2 for entry in trials]))
         ),
         "rmse of self-normalised": float(
-            np.sqrt(np.mean([((one.estimate.self_normalised or 0.0) - one.true) ** 2 for one in trials]))
+            np.sqrt(
+                np.mean([((entry.estimate.self_normalised or 0.0) - entry.true) ** 2 for entry in trials])
+            )
         ),
     }
     print("\n".join(f"{name}: {value}" for name, value in row.items()))

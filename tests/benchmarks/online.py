@@ -56,23 +56,23 @@ class Asked:
             self.late += 1
         else:
             raise SystemExit(f"user row {user} was answered with popular items {TRIES} times: {answer}")
-        found = [self._rows[item["id"]] for item in answer["items"]]
-        return np.array(found + [NO_ITEM] * (COUNT - len(found)), dtype=np.int32)
+        result = [self._rows[item["id"]] for item in answer["items"]]
+        return np.array(result + [NO_ITEM] * (COUNT - len(result)), dtype=np.int32)
 
     def stars(self, user: int, items: NDArray[np.int32]) -> list[float]:
-        found: list[float] = []
+        result: list[float] = []
         for first in range(0, len(items), PAIRS):
             names = ",".join(str(self._dataset.catalogue.ids[item]) for item in items[first : first + PAIRS])
             answer = self._get(user, "predictions", items=names)
-            found += [one["predicted_rating"] for one in answer["predictions"]]
-        return found
+            result += [entry["predicted_rating"] for entry in answer["predictions"]]
+        return result
 
     def _get(self, user: int, what: str, **query: Any) -> dict[str, Any]:
         name = quote(str(self._dataset.user_ids[user]), safe="")
         answer = self._client.get(f"/v1/users/{name}/{what}", params=query)
         answer.raise_for_status()
-        found: dict[str, Any] = answer.json()
-        return found
+        result: dict[str, Any] = answer.json()
+        return result
 
 
 def measured(asked: Asked, test: Ratings) -> dict[str, float]:
@@ -84,8 +84,8 @@ def measured(asked: Asked, test: Ratings) -> dict[str, float]:
         groups = np.split(order, np.flatnonzero(np.diff(test.users[order])) + 1)
         rated = pool.map(lambda rows: asked.stars(int(test.users[rows[0]]), test.items[rows]), groups)
         stars = np.empty(len(test))
-        for rows, found in zip(groups, rated, strict=True):
-            stars[rows] = found
+        for rows, result in zip(groups, rated, strict=True):
+            stars[rows] = result
     return {
         "rmse": mse(stars, test.values) ** 0.5,
         **evaluate_lists(lists, pair_matrix(test)[users]).figures(),

@@ -77,10 +77,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             assert process.pid is not None
             block(made, options.requests, 399, 0)
             figures: dict[str, list[list[float]]] = {"with": [], "without": []}
-            for place in range(2 * options.blocks):
-                kind = "with" if place % 2 else "without"
+            for index in range(2 * options.blocks):
+                kind = "with" if index % 2 else "without"
                 os.kill(process.pid, signal.SIGCONT if kind == "with" else signal.SIGSTOP)
-                figures[kind].append(block(made, options.requests, 399, place + 1))
+                figures[kind].append(block(made, options.requests, 399, index + 1))
             os.kill(process.pid, signal.SIGCONT)
             process.terminate()
             process.join(10)
@@ -91,12 +91,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     print(f"{'operations':>11} {'p50 ms':>8} {'p90 ms':>8} {'p99 ms':>8} {'median p99 of a block':>22}")
     for kind, blocks in figures.items():
         everything = np.concatenate(blocks)
-        middle = np.median([np.percentile(one, 99) for one in blocks])
+        middle = np.median([np.percentile(entry, 99) for entry in blocks])
         cells = " ".join(f"{np.percentile(everything, share):>8.2f}" for share in (50, 90, 99))
         print(f"{kind:>11} {cells} {middle:>22.2f}")
     pairs = [
-        np.percentile(one, 99) - np.percentile(other, 99)
-        for one, other in zip(figures["with"], figures["without"], strict=True)
+        np.percentile(entry, 99) - np.percentile(other, 99)
+        for entry, other in zip(figures["with"], figures["without"], strict=True)
     ]
     spread = np.std(pairs, ddof=1) / np.sqrt(len(pairs)) if len(pairs) > 1 else float("nan")
     print(

@@ -63,7 +63,7 @@ def replay(
     given: dict[str, dict[str, float]],
 ) -> list[tuple[float, float]]:
     """(squared error, hit) of each of ``measured`` among ``events`` (rows in time order); ``given`` grows."""
-    ratings, wanted, found = dataset.ratings, set(measured.tolist()), []
+    ratings, wanted, result = dataset.ratings, set(measured.tolist()), []
     for row in events.tolist():
         user, item = str(dataset.user_ids[ratings.users[row]]), str(dataset.catalogue.ids[ratings.items[row]])
         value = float(ratings.values[row])
@@ -72,16 +72,16 @@ def replay(
             history = served.rows.history(user, known) if fold_in and known else None
             query = Query(user=served.rows.user(user), history=history, count=10)
             listed = served.recommender.recommend([query], served.rules)[0].recommendations
-            place = served.rows.item(item)
-            hit = place is not None and value >= LIKED and place in {one.item for one in listed}
+            index = served.rows.item(item)
+            hit = index is not None and value >= LIKED and index in {entry.item for entry in listed}
             stars = (
                 float(served.recommender.predict(query, served.rows.items([item]))[0])
-                if place is not None
+                if index is not None
                 else np.nan
             )
-            found.append(((value - stars) ** 2, float(hit)))
+            result.append(((value - stars) ** 2, float(hit)))
         given[user] = {**given.get(user, {}), item: value}
-    return found
+    return result
 
 
 def run(
@@ -92,11 +92,11 @@ def run(
     cut = int(0.8 * len(order))
     past, future = order[:cut], order[cut:][:events]
     measured = future[::every]
-    found: dict[str, Replayed] = {}
+    result: dict[str, Replayed] = {}
     with tempfile.TemporaryDirectory() as scratch:
         first = fitted(Path(scratch) / "first", dataset, past)
         for name, fold_in in (("frozen", False), ("fold-in", True)):
-            found[name] = _replayed(replay(first, dataset, future, measured, fold_in=fold_in, given={}))
+            result[name] = _replayed(replay(first, dataset, future, measured, fold_in=fold_in, given={}))
         pairs, given = [], dict[str, dict[str, float]]()
         for start in range(0, len(future), retrain):
             rows = np.concatenate([past, future[:start]])
@@ -105,8 +105,8 @@ def run(
             pairs += replay(
                 served, dataset, block, np.intersect1d(block, measured), fold_in=True, given=given
             )
-        found["loop"] = _replayed(pairs)
-    return found, measured
+        result["loop"] = _replayed(pairs)
+    return result, measured
 
 
 def _replayed(pairs: list[tuple[float, float]]) -> Replayed:
@@ -124,15 +124,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--plot", type=Path, metavar="SVG")
     options = parser.parse_args(arguments)
     dataset = DataSpec(data=options.data).load()
-    found, measured = run(dataset, every=options.every, retrain=options.retrain, events=options.events)
+    result, measured = run(dataset, every=options.every, retrain=options.retrain, events=options.events)
     users = dataset.ratings.users[measured]
     block = max(1, BLOCK // options.every)
     rows: list[JsonObject] = []
-    print(f"{'events':>8} " + " ".join(f"{name + ' rmse':>14} {'hit rate':>9}" for name in found))
+    print(f"{'events':>8} " + " ".join(f"{name + ' rmse':>14} {'hit rate':>9}" for name in result))
     for end in [*range(block, len(measured) + 1, block)]:
         part, upto = slice(end - block, end), slice(0, end)
         row: JsonObject = {"events": end * options.every}
-        for name, got in found.items():
+        for name, got in result.items():
             row |= {
                 f"{name} rmse": float(np.sqrt(np.nanmean(got.squared[part]))),
                 f"{name} cumulative rmse": float(np.sqrt(np.nanmean(got.squared[upto]))),
@@ -142,24 +142,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
         rows.append(row)
         print(
             f"{row['events']:>8} "
-            + " ".join(f"{row[f'{n} rmse']:>14.4f} {row[f'{n} hit rate']:>9.4f}" for n in found)
+            + " ".join(f"{row[f'{n} rmse']:>14.4f} {row[f'{n} hit rate']:>9.4f}" for n in result)
         )
-    for one, other in (("fold-in", "frozen"), ("loop", "fold-in")):
-        both = ~np.isnan(found[one].squared) & ~np.isnan(found[other].squared)
+    for entry, other in (("fold-in", "frozen"), ("loop", "fold-in")):
+        both = ~np.isnan(result[entry].squared) & ~np.isnan(result[other].squared)
         pair = rmse_difference(
-            found[one].squared[both],
-            found[other].squared[both],
+            result[entry].squared[both],
+            result[other].squared[both],
             seed=0,
             clusters=np.unique(users[both], return_inverse=True)[1],
         )
-        hits = mean_difference(found[one].hits, found[other].hits, seed=0, clusters=users)
+        hits = mean_difference(result[entry].hits, result[other].hits, seed=0, clusters=users)
         words = [f"{gain.value:+.4f} ({gain.low:+.4f} to {gain.high:+.4f})" for gain in (pair, hits)]
-        print(f"{one} - {other}: rmse {words[0]}; hit rate {words[1]}")
-        rows.append({"pair": f"{one} - {other}", "rmse": asdict(pair), "hit rate": asdict(hits)})
+        print(f"{entry} - {other}: rmse {words[0]}; hit rate {words[1]}")
+        rows.append({"pair": f"{entry} - {other}", "rmse": asdict(pair), "hit rate": asdict(hits)})
     if options.json:
         options.json.write_text(json.dumps(rows, indent=1))
     if options.plot:
-        draw(options.plot, rows, tuple(found), title=f"{dataset.name}, newest 20% in time order")
+        draw(options.plot, rows, tuple(result), title=f"{dataset.name}, newest 20% in time order")
     return 0
 
 

@@ -165,9 +165,9 @@ def main(words: Sequence[str] | None = None) -> int:
     by_row: dict[str, Lists] = {}
     with tempfile.TemporaryDirectory() as folder:
         for arm, families in zip(ARMS, (options.control, options.treatment), strict=True):
-            place = Path(folder) / arm
-            chosen = make_searched_release(place, known, families=families.split(","), trials=options.trials)
-            release = load_release(place)
+            index = Path(folder) / arm
+            chosen = make_searched_release(index, known, families=families.split(","), trials=options.trials)
+            release = load_release(index)
             by_row[arm] = recommend_lists(Recommender(release), cut.users, count=COUNT)
             lists[arm] = {
                 int(user): [str(item) for item in row if item >= 0]
@@ -177,7 +177,7 @@ def main(words: Sequence[str] | None = None) -> int:
                 f"{arm}: release {release.release_id[:12]}, searched {families}: blend {chosen}", flush=True
             )
     relevant = pair_matrix(cut.test)[cut.users]
-    ndcg = [evaluate_lists(by_row[arm], relevant).ndcg_by_user for arm in ARMS]
+    ndcg = [evaluate_lists(by_row[arm], relevant).by_user["ndcg"] for arm in ARMS]
     same = [set(lists[ARMS[0]][int(user)]) & set(lists[ARMS[1]][int(user)]) for user in cut.users]
     differ = np.mean([lists[ARMS[0]][int(user)] != lists[ARMS[1]][int(user)] for user in cut.users])
     common = np.mean([len(items) for items in same])

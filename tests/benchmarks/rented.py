@@ -82,8 +82,8 @@ def measure(pods: int, *, trials: int, epochs: int, data: str, folder: Path) -> 
 def figures(pods: int, ran: Ran, cloud: Cloud, out: Path) -> Figures:
     """From what the command said, the service's clock, and the run's own journal."""
     journal = [json.loads(line) for line in (out / "tracking" / "journal.jsonl").read_text().splitlines()]
-    told = [entry for entry in journal if entry["key"] != "run"]
-    ended = [entry["at"] for entry in told if "status" in entry]
+    messages = [entry for entry in journal if entry["key"] != "run"]
+    ended = [entry["at"] for entry in messages if "status" in entry]
     created = min(pod.created for pod in cloud.pods.values())
     marks = {
         "the pod's own start": max(pod.started or 0.0 for pod in cloud.pods.values()),
@@ -91,7 +91,7 @@ def figures(pods: int, ran: Ran, cloud: Cloud, out: Path) -> Figures:
         "code sent, guard, packages looked at, Ray": last_line(ran, "Ray is up on"),
         "job submitted": last_line(ran, "search submitted"),
         "Ray starts the job; imports, data": journal[0]["at"],
-        "Ray Tune's first worker": told[0]["at"],
+        "Ray Tune's first worker": messages[0]["at"],
     }
     steps, before = {}, created
     for name, at in marks.items():
@@ -102,7 +102,7 @@ def figures(pods: int, ran: Ran, cloud: Cloud, out: Path) -> Figures:
     return Figures(
         pods=pods,
         steps=steps,
-        search=max(ended) - told[0]["at"],
+        search=max(ended) - messages[0]["at"],
         trial=statistics.fmean(row["seconds"] for row in results),
         trials=len(results),
         rmse=min(row["rmse"] for row in results),
@@ -116,21 +116,21 @@ def last_line(ran: Ran, words: str) -> float:
 
 def table(found: list[Figures]) -> str:
     """Both tables, as Markdown."""
-    head = "| seconds | " + " | ".join(f"{one.pods} pod(s)" for one in found) + " |"
+    head = "| seconds | " + " | ".join(f"{entry.pods} pod(s)" for entry in found) + " |"
     lines = ["", head, "|---|" + "---|" * len(found)]
     for name in found[0].steps:
-        lines.append(f"| {name} | " + " | ".join(f"{one.steps[name]:.1f}" for one in found) + " |")
+        lines.append(f"| {name} | " + " | ".join(f"{entry.steps[name]:.1f}" for entry in found) + " |")
     lines.append("| **ours: all but the first line** | " + " | ".join(f"{o.ours:.1f}" for o in found) + " |")
     lines += ["", head, "|---|" + "---|" * len(found)]
     rows = {
-        "first trial's start to last trial's end": [f"{one.search:.1f}" for one in found],
-        "mean of a trial": [f"{one.trial:.1f}" for one in found],
-        "trials": [str(one.trials) for one in found],
-        "as fast as one pod": [f"{found[0].search / one.search:.2f} x" for one in found],
-        "best rmse on valid, stars": [f"{one.rmse:.4f}" for one in found],
+        "first trial's start to last trial's end": [f"{entry.search:.1f}" for entry in found],
+        "mean of a trial": [f"{entry.trial:.1f}" for entry in found],
+        "trials": [str(entry.trials) for entry in found],
+        "as fast as one pod": [f"{found[0].search / entry.search:.2f} x" for entry in found],
+        "best rmse on valid, stars": [f"{entry.rmse:.4f}" for entry in found],
     }
     lines += [f"| {name} | " + " | ".join(cells) + " |" for name, cells in rows.items()]
-    return "\n".join([*lines, "", *(f"{one.pods} pod(s): {one.sent}" for one in found)])
+    return "\n".join([*lines, "", *(f"{entry.pods} pod(s): {entry.sent}" for entry in found)])
 
 
 def main() -> None:
@@ -145,11 +145,11 @@ def main() -> None:
     options.add_argument("--data", default="ml-100k", help="a name that pods can fetch, or synthetic:...")
     asked = options.parse_args()
     with tempfile.TemporaryDirectory(prefix="rented-") as folder:
-        found = [
+        result = [
             measure(pods, trials=asked.trials, epochs=asked.epochs, data=asked.data, folder=Path(folder))
             for pods in asked.pods
         ]
-    print(table(found))
+    print(table(result))
 
 
 if __name__ == "__main__":

@@ -57,11 +57,11 @@ def ours(task: Task, seed: int, plan: SearchPlan) -> Spent:
     settings = SamplerSettings(seed, proposing.startup_trials, proposing.multivariate, ("rmse",), None)
     family = FamilySampler(task.space, settings)
     grace = max(1, round(plan.pruning.grace_epochs * curves.epochs / plan.epochs))
-    told: list[int] = []
+    messages: list[int] = []
     pruning = FamilyPruning(
         PruningOptions(grace_epochs=grace, reduction=plan.pruning.reduction),
         max_epochs=curves.epochs,
-        prune=told.append,
+        prune=messages.append,
     )
     spent = 0
     for number in range(MOST_TRIALS):
@@ -76,9 +76,9 @@ def ours(task: Task, seed: int, plan: SearchPlan) -> Spent:
             row = {"epoch": epoch, "rmse": best}
             pruning.on_trial_result(controller, trial, row)
             family.on_trial_result(str(number), row)
-            if number in told:
+            if number in messages:
                 break
-        status = "pruned" if number in told else "finished"
+        status = "pruned" if number in messages else "finished"
         family.on_trial_complete(str(number), {"status": status, "rmse": best, "gap": 0.0})
     return Spent(spent, MOST_TRIALS)
 
@@ -165,10 +165,10 @@ def main() -> None:
             "plain Optuna TPE": lambda seed, task=task: plain_tpe(task, seed),
         }
         spent = {name: [search(seed) for seed in range(options.seeds)] for name, search in searches.items()}
-        own = [one.epochs for one in spent["this search"]]
+        own = [entry.epochs for entry in spent["this search"]]
         print(f"{'median (95% interval)':<24}{'epochs':>22}{'trials':>20}{'epochs / ours':>24}")
         for name, rows in spent.items():
-            epochs, trials = [one.epochs for one in rows], [one.trials for one in rows]
+            epochs, trials = [entry.epochs for entry in rows], [entry.trials for entry in rows]
             ratio = ratio_and_interval(epochs, own)
             print(f"{name:<24}{median_and_interval(epochs):>22}{median_and_interval(trials):>20}{ratio:>24}")
 

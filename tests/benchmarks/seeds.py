@@ -74,8 +74,8 @@ def table(rows: dict[int, JsonObject]) -> str:
         heads = "".join(f"{f'{a} - {b}':>{WIDTH + 4}}" for a, b in PAIRS)
         lines.append(f"{metric:<6}{heads}   (95%; below 0 the first is better)")
         for seed, row in rows.items():
-            found = [difference(row, a, b, metric=metric) for a, b in PAIRS]
-            cells = [with_ends(one["difference"], one["low"], one["high"]) for one in found]
+            result = [difference(row, a, b, metric=metric) for a, b in PAIRS]
+            cells = [with_ends(entry["difference"], entry["low"], entry["high"]) for entry in result]
             lines.append(f"{seed:<6}" + "".join(f"{cell:>{WIDTH + 4}}" for cell in cells))
         cells = []
         for a, b in PAIRS:
@@ -88,9 +88,9 @@ def table(rows: dict[int, JsonObject]) -> str:
 
 def difference(row: JsonObject, a: str, b: str, *, metric: str) -> JsonObject:
     """``a`` minus ``b`` on test with its bootstrap interval."""
-    for found in row["comparisons"]:
-        if (found["a"], found["b"], found["slice"], found["metric"]) == (a, b, "test", metric):
-            return dict(found)
+    for result in row["comparisons"]:
+        if (result["a"], result["b"], result["slice"], result["metric"]) == (a, b, "test", metric):
+            return dict(result)
     raise SystemExit(f"{row['name']} holds no comparison of {a} with {b}: did both come to an end?")
 
 
@@ -105,18 +105,18 @@ def with_ends(value: float, low: float, high: float) -> str:
 def main(arguments: Sequence[str] | None = None) -> int:
     """The exit code of the first run that failed, else 0. An interrupted run ends the command too."""
     given = list(sys.argv[1:] if arguments is None else arguments)
-    place = given.index("--") if "--" in given else len(given)
+    index = given.index("--") if "--" in given else len(given)
     command = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     command.add_argument("--seeds", type=int, nargs="+", default=list(range(5)))
     command.add_argument("--out", type=Path, default=Path("runs/seeds"))
     command.add_argument("--table", action="store_true", help="run nothing; print what is there")
-    options = command.parse_args(given[:place])
+    options = command.parse_args(given[:index])
     folders = {seed: options.out / f"seed-{seed}" for seed in options.seeds}
     if not options.table:
         for seed, folder in folders.items():
-            code = run_seed(seed, folder, given[place + 1 :])
+            code = run_seed(seed, folder, given[index + 1 :])
             if code:
                 print(f"seed {seed} ended with {code}; the same command goes on with it")
                 return code

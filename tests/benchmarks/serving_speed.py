@@ -88,15 +88,15 @@ class Requests:
         if self._random.random() >= CHANGED:
             return (("unchanged", self._random.choice(self._plain)),)
         self._ratings += 1
-        place = self._random.randrange(len(self.users))
+        index = self._random.randrange(len(self.users))
         event = {
             "event_id": f"{os.getpid()}-{self._ratings}",
             "kind": "rating",
-            "user_id": self.users[place],
+            "user_id": self.users[index],
             "item_id": self._random.choice(self.items),
             "rating": float(self._random.randint(1, 5)),
         }
-        return ((RATING, post("/v1/feedback", {"events": [event]})), ("changed", self._plain[place]))
+        return ((RATING, post("/v1/feedback", {"events": [event]})), ("changed", self._plain[index]))
 
     def new_users(self) -> Turn:
         rated = self._random.sample(self.items, 10)

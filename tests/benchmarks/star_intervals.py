@@ -42,7 +42,9 @@ def coverage(dataset: Dataset, protocol: str, *, sweeps: int, seed: int) -> dict
             trainer.train_epoch()
         members.append(trainer.export())
     valid, test = judge.slice("valid"), judge.slice("test")
-    on_valid, on_test = (np.stack([judge.predict(one, part) for one in members]) for part in (valid, test))
+    on_valid, on_test = (
+        np.stack([judge.predict(entry, part) for entry in members]) for part in (valid, test)
+    )
     blend = fit_blend(on_valid, valid.values, seed=seed)
     valid_stars = blend.predict(on_valid, valid, data.train)
     test_stars = blend.predict(on_test, test, judge.known_ratings)
@@ -51,7 +53,7 @@ def coverage(dataset: Dataset, protocol: str, *, sweeps: int, seed: int) -> dict
     assert doubt is not None
     known, activity = user_activity(data.train), user_activity(judge.known_ratings)
     fifth = np.searchsorted(np.quantile(doubt, FIFTHS), doubt)
-    found = {}
+    result = {}
     for name, spread in (("with posteriors", doubt_of_valid), ("without", None)):
         intervals = fit_rating_intervals(valid_stars, valid, known, deviations=spread)
         assert intervals is not None
@@ -59,13 +61,13 @@ def coverage(dataset: Dataset, protocol: str, *, sweeps: int, seed: int) -> dict
         inside = intervals.covers(test_stars, activity[test.users], test, unit)
         low, high = intervals.ends(test_stars, activity[test.users], test.scale, unit)
         bands = coverage_by_band(intervals, test_stars, test, activity, unit)
-        found[name] = {
+        result[name] = {
             "coverage": float(inside.mean()),
             "bands": [band.coverage for band in bands],
-            "fifths": [float(inside[fifth == place].mean()) for place in range(len(FIFTHS) + 1)],
+            "fifths": [float(inside[fifth == index].mean()) for index in range(len(FIFTHS) + 1)],
             "width": float(np.mean(high - low)),
         }
-    return found
+    return result
 
 
 def main(words: Sequence[str] | None = None) -> int:
@@ -84,7 +86,9 @@ def main(words: Sequence[str] | None = None) -> int:
     )
     for protocol in options.splits.split(","):
         for name, row in coverage(dataset, protocol, sweeps=options.sweeps, seed=options.seed).items():
-            bands, fifths = (", ".join(f"{100 * one:.1f}" for one in row[key]) for key in ("bands", "fifths"))
+            bands, fifths = (
+                ", ".join(f"{100 * entry:.1f}" for entry in row[key]) for key in ("bands", "fifths")
+            )
             inside = f"{100 * row['coverage']:.1f}"
             print(f"| {protocol} | {name} | {inside} | {bands} | {fifths} | {row['width']:.2f} |", flush=True)
     return 0

@@ -41,8 +41,8 @@ class Curves:
             rows = list(csv.DictReader(file))
         epochs = sum(name.startswith("rmse_") for name in rows[0])
         rmse = np.array([[float(row[f"rmse_{epoch + 1}"]) for epoch in range(epochs)] for row in rows])
-        places = np.array([place_of(row, ranges) for row in rows])
-        return cls(ranges, places, rmse, new_trees().fit(places, rmse))
+        positions = np.array([place_of(row, ranges) for row in rows])
+        return cls(ranges, positions, rmse, new_trees().fit(positions, rmse))
 
     @property
     def epochs(self) -> int:
@@ -55,8 +55,8 @@ class Curves:
 
     def best_of(self, draws: list[JsonObject]) -> NDArray[np.float64]:
         """(n,) lowest rmse of each config's curve."""
-        places = np.array([place_of(one, self.ranges) for one in draws])
-        lowest: NDArray[np.float64] = self.trees.predict(places).min(axis=1)
+        positions = np.array([place_of(entry, self.ranges) for entry in draws])
+        lowest: NDArray[np.float64] = self.trees.predict(positions).min(axis=1)
         return lowest
 
     def trust(self) -> float:
@@ -72,13 +72,13 @@ def new_trees() -> ExtraTreesRegressor:
 
 def place_of(draws: Mapping[str, object], ranges: dict[str, Range]) -> NDArray[np.float64]:
     """Drawn values as columns, numbers in [0, 1]."""
-    place: list[float] = []
+    index: list[float] = []
     for name, span in ranges.items():
         if isinstance(span, Categorical):
-            place += [float(draws[name] == option) for option in span.options]
+            index += [float(draws[name] == option) for option in span.options]
         else:
             value, low, high = float(str(draws[name])), float(span.low), float(span.high)
             if isinstance(span, FloatRange) and span.log:
                 value, low, high = np.log(value), np.log(low), np.log(high)
-            place.append((value - low) / (high - low))
-    return np.array(place)
+            index.append((value - low) / (high - low))
+    return np.array(index)

@@ -30,9 +30,9 @@ def test_both_tests_name_the_release_whose_items_people_rate() -> None:
         ({"control": good, "treatment": bad}, -1, ExperimentDecision.STOP),
     ):
         for judge in (split_test, interleaved_test):
-            found = judge(lists, behaviour, seed=0)
-            assert found.verdict.decision is decision
-            assert found.interval is not None
-            assert sign * found.interval.estimate > 0.9
+            result = judge(lists, behaviour, seed=0)
+            assert result.verdict.decision is decision
+            assert result.interval is not None
+            assert sign * result.interval.estimate > 0.9
     equal = interleaved_test({"control": good, "treatment": good}, behaviour, seed=0)
     assert equal.verdict.decision not in (ExperimentDecision.SHIP, ExperimentDecision.STOP)

@@ -25,13 +25,14 @@ from recsys.data.data_spec import DataSpec
 from recsys.data.split import TrainingData
 from recsys.data.splits import make_split, training_data
 from recsys.models.registry import make_config
+from recsys.training.serialization import plain
 from recsys.training.trial import Trial
 from recsys.training.trial_types import EpochReport, RunEvent, TrialResult, TrialSpec
 from recsys.types import JsonObject
 from search.config.plan import make_plan
 from search.sampling.family_sampler import FamilySampler, SamplerSettings
 from search.sampling.remaining_work import Work
-from search.sampling.search_space import Space, plain
+from search.sampling.search_space import Space
 from search.sampling.trial_factory import Draw, Proposal
 from search.tune.ray_cluster import ray_cluster
 from search.tune.tuner import Search

@@ -133,7 +133,7 @@ def run(cell: Cell, users: int, seed: int) -> Run:
                 aggregates.add_feedback(done, shown)
     decisions = set()
     for number in range(cell.treatments):
-        found = compare(
+        result = compare(
             aggregates,
             history,
             control="control",
@@ -143,7 +143,7 @@ def run(cell: Cell, users: int, seed: int) -> Run:
             now=10 * WINDOW,
             treatments=cell.treatments,
         )
-        decisions.add(found.verdict.decision)
+        decisions.add(result.verdict.decision)
     return Run(frozenset(decisions), None if cell.lift == 0 else _needed(aggregates, cell.shares[0]))
 
 
@@ -159,16 +159,16 @@ def _needed(aggregates: Aggregates, share: float) -> int | None:
 def measure(cell: Cell, *, runs: int, users: int, workers: int = 1) -> JsonObject:
     """A row of the table."""
     with pool(workers) as each:
-        found = list(each(partial(run, cell, users), range(runs)))
+        result = list(each(partial(run, cell, users), range(runs)))
     verdicts = {ExperimentDecision.SHIP, ExperimentDecision.STOP}
     row = asdict(cell) | {"runs": runs, "users": users}
-    row["verdicts"] = sum(bool(verdicts & one.decisions) for one in found)
-    row["blocked"] = sum(ExperimentDecision.NONE in one.decisions for one in found)
+    row["verdicts"] = sum(bool(verdicts & entry.decisions) for entry in result)
+    row["blocked"] = sum(ExperimentDecision.NONE in entry.decisions for entry in result)
     if cell.lift:
         fixed = fixed_size(ExperimentDesign(cell.rate, cell.lift, cell.shares[0]))
         row["fixed_size"] = fixed
         for name, part in (("half", 0.5), ("most", 0.8)):
-            reached = quantile([one.needed for one in found], part)
+            reached = quantile([entry.needed for entry in result], part)
             row[name] = None if reached is None else round(reached / fixed, 2)
     return row
 

@@ -29,8 +29,8 @@ OF_US = re.compile(r"breakthrough-[0-9a-f]{8}-| into /\S+")  # names and places 
 def prove(world: Play | Stage, what: str, injected: str, *, seen: str) -> None:
     """Check a row and, where FAILURE_TABLE names a file, add it there."""
     lines = [*world.said] if isinstance(world, Play) else world.said().splitlines()
-    found = [line for text in lines for line in text.splitlines() if re.search(seen, line)] if seen else []
-    assert bool(found) == bool(seen), f"{seen!r} was not said: {lines}"
+    result = [line for text in lines for line in text.splitlines() if re.search(seen, line)] if seen else []
+    assert bool(result) == bool(seen), f"{seen!r} was not said: {lines}"
     if isinstance(world, Play):
         for state in states.all_states():
             if state.phase != "ended" and state.serial:
@@ -38,7 +38,7 @@ def prove(world: Play | Stage, what: str, injected: str, *, seen: str) -> None:
     left = [pod for pod in world.cloud.living() if pod.request.name.startswith("breakthrough-")]
     assert left == []
     if path := os.environ.get(VARIABLE):
-        row = {"what": what, "injected": injected, "seen": found[0] if found else ""}
+        row = {"what": what, "injected": injected, "seen": result[0] if result else ""}
         with Path(path).open("a") as file:
             file.write(json.dumps({**row, **money(world.cloud), "real": isinstance(world, Stage)}) + "\n")
 

@@ -25,21 +25,21 @@ from clusters.trial_sync import pull, push
 @ray.remote(num_cpus=1, max_retries=3)
 def trial(number: int, seconds: float, folder: str) -> dict[str, object]:
     """Counts to `seconds` in steps, each a checkpoint that another node can go on from."""
-    place = Path(folder)
-    pull(place)
-    place.mkdir(parents=True, exist_ok=True)
-    checkpoint = place / "checkpoint.json"
+    index = Path(folder)
+    pull(index)
+    index.mkdir(parents=True, exist_ok=True)
+    checkpoint = index / "checkpoint.json"
     done = json.loads(checkpoint.read_text())["done"] if checkpoint.exists() else 0.0
     continued = done
     while done < seconds:
         time.sleep(0.25)
         done += 0.25
         checkpoint.write_text(json.dumps({"done": done, "node": os.uname().nodename}))
-        push(place)
+        push(index)
     node = os.uname().nodename
     result = {"number": number, "node": node, "continued_from": continued}
-    (place / "result.json").write_text(json.dumps(result))
-    push(place)
+    (index / "result.json").write_text(json.dumps(result))
+    push(index)
     return result
 
 
@@ -65,8 +65,8 @@ def main() -> int:
     ray.init(log_to_driver=False)
     facts = read_cluster_info()
     assert facts is not None
-    told = "with" if os.environ.get("DISCORD_WEBHOOK_URL") else "without"
-    print(f"search: {len(ray.nodes())} nodes, batch {facts.batch_size}, {told} a webhook")
+    messages = "with" if os.environ.get("DISCORD_WEBHOOK_URL") else "without"
+    print(f"search: {len(ray.nodes())} nodes, batch {facts.batch_size}, {messages} a webhook")
     results = [json.loads(path.read_text()) for path in sorted((out / "trials").glob("*/result.json"))]
     todo = [n for n in range(plan["trials"]) if n not in {row["number"] for row in results}]
     width = sum(int(node["Resources"].get("CPU", 0)) for node in ray.nodes() if node["Alive"])

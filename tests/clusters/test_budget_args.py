@@ -29,20 +29,25 @@ def options(arguments: list[str]) -> dict[str, str]:
 
 
 def test_price_nodes_and_what_is_left() -> None:
-    told = options(with_limits([], FACTS, before_seconds=0, user_arguments=[]))
-    assert told == {"--price": "0.5000", "--set": "nodes=2", "--max-hours": "1.9167", "--max-cost": "8.00"}
+    messages = options(with_limits([], FACTS, before_seconds=0, user_arguments=[]))
+    assert messages == {
+        "--price": "0.5000",
+        "--set": "nodes=2",
+        "--max-hours": "1.9167",
+        "--max-cost": "8.00",
+    }
 
 
 def test_a_tighter_cap_of_the_persons_own_holds() -> None:
     user_arguments = ["--max-hours", "0.5", "--max-cost=2"]
-    told = with_limits(user_arguments, FACTS, before_seconds=0, user_arguments=user_arguments)
-    assert last_value(told, "--max-hours") == 0.5
-    assert last_value(told, "--max-cost") == 2.0
+    messages = with_limits(user_arguments, FACTS, before_seconds=0, user_arguments=user_arguments)
+    assert last_value(messages, "--max-hours") == 0.5
+    assert last_value(messages, "--max-cost") == 2.0
 
 
 def test_a_resumed_run_has_its_earlier_hours_on_top() -> None:
-    told = with_limits(["--resume"], FACTS, before_seconds=3600, user_arguments=[])
-    assert last_value(told, "--max-hours") == pytest.approx(2.9167)
+    messages = with_limits(["--resume"], FACTS, before_seconds=3600, user_arguments=[])
+    assert last_value(messages, "--max-hours") == pytest.approx(2.9167)
 
 
 def test_facts_come_back_from_their_file(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:  # type: ignore[no-untyped-def]

@@ -117,8 +117,8 @@ def test_the_release_comes_first_with_what_lies_beside_it(head: Ssh, tmp_path: P
     (run_of(tmp_path) / "release/users").mkdir(parents=True)
     (run_of(tmp_path) / "release/users/ids.npy").write_text("ids")
     assert fetching.fetch(head, "first", out, part="release")
-    found = sorted(str(path.relative_to(out)) for path in out.rglob("*") if path.is_file())
-    assert found == ["plan.yaml", "release/users/ids.npy", "results.json"]
+    result = sorted(str(path.relative_to(out)) for path in out.rglob("*") if path.is_file())
+    assert result == ["plan.yaml", "release/users/ids.npy", "results.json"]
     assert fetching.fetch(head, "first", out, part="small")
     assert fetching.fetch(head, "first", out, part="release")
     assert (out / "trials/0001/result.json").exists()  # what is not asked for is left alone

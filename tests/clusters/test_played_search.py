@@ -26,12 +26,12 @@ def test_breakthrough_on_two_nodes_from_quote_to_release(stage: Stage) -> None:
         head = stage.cloud.living()[0]
         assert stage.in_pod(head, "cat /root/breakthrough/secrets.json") == "{}"  # told from here
         assert driver.wait(timeout=500) == 0, stage.said()
-        told = b"".join(hook.bodies())
+        messages = b"".join(hook.bodies())
     said = stage.said()
     assert "on the Ray cluster (2 nodes)" in said
     assert "costs at most $" in said
-    assert b"Search started" in told
-    assert b"Search finished" in told
+    assert b"Search started" in messages
+    assert b"Search finished" in messages
     manifest = json.loads((stage.out / "release" / "manifest.json").read_text())
     assert manifest["complete"] is True
     results = stage.results()

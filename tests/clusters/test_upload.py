@@ -54,10 +54,10 @@ def test_paths_in_arguments_are_sent_and_renamed(tmp_path: Path) -> None:
     items = tmp_path / "items.csv"
     items.write_text("a")
     plan = ROOT / "clusters" / "runpod.yaml"
-    told, files = upload_inputs(
+    messages, files = upload_inputs(
         ["--data", str(folder), f"--items={items}", "--plan", str(plan), "--trials", "3"]
     )
-    assert told == [
+    assert messages == [
         "--data", "../inputs/1/ratings", "--items=../inputs/2/items.csv", "--plan", "clusters/runpod.yaml",
         "--trials", "3",
     ]  # fmt: skip

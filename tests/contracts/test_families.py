@@ -157,17 +157,17 @@ def test_folding_in_a_known_history_comes_near_the_known_user(trained: tuple[str
 def test_people_asked_for_together_are_answered_as_one_by_one(trained: tuple[str, Trainer]) -> None:
     """Whether the family has a way of its own for several at once or is asked in turn."""
     scorer, items = scorer_of(trained), np.arange(DATA.train.item_count)
-    told = History(np.array([1, 6], dtype=np.int32), np.array([4.5, 1.0], dtype=np.float32))
+    messages = History(np.array([1, 6], dtype=np.int32), np.array([4.5, 1.0], dtype=np.float32))
     people = [
         UserState(3, history_of(DATA.train, 3), needs_fold_in=False),
-        UserState(None, told, needs_fold_in=True),
-        UserState(5, merge(history_of(DATA.train, 5), told), needs_fold_in=True),
+        UserState(None, messages, needs_fold_in=True),
+        UserState(5, merge(history_of(DATA.train, 5), messages), needs_fold_in=True),
         UserState(None, EMPTY, needs_fold_in=False),
         UserState(8, history_of(DATA.train, 8), needs_fold_in=False),
-        UserState(None, told, needs_fold_in=True),
+        UserState(None, messages, needs_fold_in=True),
     ]
     stars = RatingEnsemble((LoadedMember("only", 1.0, scorer),), DATA.train.scale)
-    together = stars.rate_many([(states, items) for states in stars.states_many(people)])
+    together = stars.predict_batch([(states, items) for states in stars.states_many(people)])
     for person, rated in zip(people, together, strict=True):
         if person.user is None or person.needs_fold_in:
             state = scorer.fold_in(person.history, person.user)

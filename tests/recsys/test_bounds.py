@@ -40,7 +40,7 @@ def test_the_optimised_template_is_as_large_as_measured() -> None:
         parameter_count(OPTIMISED, shape) / parameter_count(FORMULA, shape) for shape in (ML_100K, ML_1M)
     ]
     assert shares == pytest.approx([1.63, 1.47], abs=0.01)
-    assert [one.field for one in violations(OPTIMISED, ML_100K)] == ["parameters"]
+    assert [entry.field for entry in violations(OPTIMISED, ML_100K)] == ["parameters"]
     assert violations(OPTIMISED, ML_1M) == []
     assert scale_into_bounds(OPTIMISED, ML_1M) is OPTIMISED
     scaled = scale_into_bounds(OPTIMISED, ML_100K)
@@ -52,8 +52,8 @@ def test_every_broken_bound_is_listed() -> None:
     config = HybridVaeConfig(
         factors=226, hidden=(769, 385, 193), latent=97, kl_schedule="cosine", kl_end=0.0151, batch_size=1536
     )
-    found = {one.field: one for one in violations(config, ML_100K)}
-    assert set(found) == {
+    result = {entry.field: entry for entry in violations(config, ML_100K)}
+    assert set(result) == {
         "kl_weight",
         "factors",
         "latent",
@@ -63,7 +63,7 @@ def test_every_broken_bound_is_listed() -> None:
         "parameters",
         "batch_size",
     }
-    assert (found["kl_weight"].value, found["kl_weight"].limit, found["kl_weight"].formula) == (
+    assert (result["kl_weight"].value, result["kl_weight"].limit, result["kl_weight"].formula) == (
         0.0151,
         0.015,
         0.01,

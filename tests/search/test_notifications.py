@@ -32,9 +32,9 @@ def quick_back_off(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_json_webhook_gets_the_event_whole() -> None:
     event = RunEvent(EventKind.GAP, at=12.0, trial=3, epoch=7, value=0.21, threshold=0.15, action="told")
     with WebhookServer() as server:
-        told = notifier(server.url)
-        told.event(event)
-        assert told.close(120) == 0
+        sender = notifier(server.url)
+        sender.event(event)
+        assert sender.close(120) == 0
         body = json.loads(server.bodies()[0])
     assert body["event"]["kind"] == "train_valid_gap"
     assert body["event"]["value"] == 0.21
@@ -44,10 +44,10 @@ def test_a_json_webhook_gets_the_event_whole() -> None:
 
 def test_discord_gets_an_embed_and_the_plot_as_an_attachment() -> None:
     with WebhookServer() as server:
-        told = notifier(server.url, discord=True)
-        told.event(RunEvent(EventKind.NEW_BEST, at=1.0, trial=2, value=0.9, message="rmse 0.9"))
-        told.finish("loss 0.81, rmse 0.90", PNG)
-        assert told.close(120) == 0
+        sender = notifier(server.url, discord=True)
+        sender.event(RunEvent(EventKind.NEW_BEST, at=1.0, trial=2, value=0.9, message="rmse 0.9"))
+        sender.finish("loss 0.81, rmse 0.90", PNG)
+        assert sender.close(120) == 0
         (_, _, _, first), (_, _, headers, last) = server.requests
     embed = json.loads(first)["embeds"][0]
     assert embed["title"] == "New best in trial 2"
@@ -60,12 +60,14 @@ def test_discord_gets_an_embed_and_the_plot_as_an_attachment() -> None:
 
 def test_a_chat_room_hears_of_a_sign_once_a_trial_and_a_program_every_time() -> None:
     with WebhookServer() as chat, WebhookServer() as program:
-        told = Notifier([Webhook("chat", chat.url, discord=True), Webhook("hook", program.url)], pause_s=0.0)
+        sender = Notifier(
+            [Webhook("chat", chat.url, discord=True), Webhook("hook", program.url)], pause_s=0.0
+        )
         for trial, epoch in ((0, 1), (0, 2), (1, 1), (0, 3)):
-            told.event(RunEvent(EventKind.GRADIENT, at=1.0, trial=trial, epoch=epoch, value=20.0))
-        told.event(RunEvent(EventKind.NEW_BEST, at=1.0, trial=0))
-        told.event(RunEvent(EventKind.NEW_BEST, at=2.0, trial=0))
-        assert told.close(120) == 0
+            sender.event(RunEvent(EventKind.GRADIENT, at=1.0, trial=trial, epoch=epoch, value=20.0))
+        sender.event(RunEvent(EventKind.NEW_BEST, at=1.0, trial=0))
+        sender.event(RunEvent(EventKind.NEW_BEST, at=2.0, trial=0))
+        assert sender.close(120) == 0
         assert len(chat.requests) == 4
         assert len(program.requests) == 6
 
@@ -73,17 +75,17 @@ def test_a_chat_room_hears_of_a_sign_once_a_trial_and_a_program_every_time() -> 
 @pytest.mark.parametrize("status", [500, 503, 408])
 def test_a_failing_server_is_tried_again(status: int) -> None:
     with WebhookServer(lambda n: (status, {}) if n < 2 else (200, {})) as server:
-        told = notifier(server.url)
-        told.send(Message("hello"))
-        assert told.close(120) == 0
+        sender = notifier(server.url)
+        sender.send(Message("hello"))
+        assert sender.close(120) == 0
         assert len(server.requests) == 3
 
 
 def test_retry_after_is_honoured() -> None:
     with WebhookServer(lambda n: (429, {"Retry-After": "0.4"}) if n == 0 else (200, {})) as server:
-        told = notifier(server.url)
-        told.send(Message("hello"))
-        assert told.close(120) == 0
+        sender = notifier(server.url)
+        sender.send(Message("hello"))
+        assert sender.close(120) == 0
         (first, *_), (second, *_) = server.requests
     assert second - first >= 0.4
 
@@ -91,35 +93,35 @@ def test_retry_after_is_honoured() -> None:
 @pytest.mark.parametrize("status", [400, 401, 404, 302])
 def test_a_final_refusal_is_not_repeated(status: int) -> None:
     with WebhookServer(lambda _: (status, {})) as server:
-        told = notifier(server.url)
-        told.send(Message("hello"))
-        told.close(120)
+        sender = notifier(server.url)
+        sender.send(Message("hello"))
+        sender.close(120)
         assert len(server.requests) == 1
 
 
 def test_a_server_that_says_nothing_never_holds_up_the_caller(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("recsys.webhook.TIMEOUT_S", 30.0)
     with WebhookServer(lambda _: (SILENCE, {})) as server:
-        told = notifier(server.url)
+        sender = notifier(server.url)
         before = time.monotonic()
         for number in range(1000):
-            told.send(Message(f"message {number}"))
+            sender.send(Message(f"message {number}"))
         assert time.monotonic() - before < 25.0  # a single post would be 30
-        lost = told.close(deadline_s=0.2)
+        lost = sender.close(deadline_s=0.2)
         assert time.monotonic() - before < 25.0
     assert lost == 1000
 
 
 def test_a_full_queue_keeps_what_is_important() -> None:
     with WebhookServer(lambda n: (SILENCE, {}) if n == 0 else (200, {})) as server:
-        told = Notifier([Webhook("hook", server.url)], pause_s=0.0)
-        told.send(Message("stuck"))
+        sender = Notifier([Webhook("hook", server.url)], pause_s=0.0)
+        sender.send(Message("stuck"))
         wait_for(lambda: server.requests)
-        told.send(Message("start", important=True))
+        sender.send(Message("start", important=True))
         for number in range(notifications.QUEUE * 2):
-            told.send(Message(f"chatter {number}"))
-        waiting = [message.title for message in told._senders[0]._queue]
-        told.close(deadline_s=0.0)
+            sender.send(Message(f"chatter {number}"))
+        waiting = [message.title for message in sender._senders[0]._queue]
+        sender.close(deadline_s=0.0)
     assert len(waiting) == notifications.QUEUE
     assert waiting[1] == "start"
     assert waiting[-1] == f"chatter {notifications.QUEUE * 2 - 1}"
@@ -127,11 +129,11 @@ def test_a_full_queue_keeps_what_is_important() -> None:
 
 def test_one_dead_webhook_does_not_hold_up_the_other() -> None:
     with WebhookServer(lambda _: (SILENCE, {})) as dead, WebhookServer() as alive:
-        told = Notifier([Webhook("dead", dead.url), Webhook("alive", alive.url)], pause_s=0.0)
+        sender = Notifier([Webhook("dead", dead.url), Webhook("alive", alive.url)], pause_s=0.0)
         for number in range(5):
-            told.send(Message(f"message {number}"))
+            sender.send(Message(f"message {number}"))
         wait_for(lambda: len(alive.requests) == 5)
-        assert told.close(deadline_s=2.0) == 5
+        assert sender.close(deadline_s=2.0) == 5
 
 
 def test_nobody_listening_is_counted_and_said_without_the_url(caplog: pytest.LogCaptureFixture) -> None:
@@ -139,9 +141,9 @@ def test_nobody_listening_is_counted_and_said_without_the_url(caplog: pytest.Log
         free.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{free.getsockname()[1]}/hook/planted-secret-token"
         with caplog.at_level(logging.DEBUG):
-            told = notifier(url)
-            told.send(Message("hello"))
-            assert told.close(120) == 1
+            sender = notifier(url)
+            sender.send(Message("hello"))
+            assert sender.close(120) == 1
     assert "hook did not take the message 'hello' (ConnectionError)" in caplog.text
     assert "planted-secret-token" not in caplog.text
 
@@ -149,12 +151,12 @@ def test_nobody_listening_is_counted_and_said_without_the_url(caplog: pytest.Log
 @pytest.mark.parametrize("status", [200, 404, 500])
 def test_no_log_line_at_any_level_holds_the_url(status: int, caplog: pytest.LogCaptureFixture) -> None:
     with WebhookServer(lambda _: (status, {})) as server, caplog.at_level(logging.DEBUG):
-        told = notifier(server.url)
-        told.send(Message("hello"))
-        told.close(120)
+        sender = notifier(server.url)
+        sender.send(Message("hello"))
+        sender.close(120)
         assert server.requests
     assert "planted-secret-token" not in caplog.text
-    assert "planted-secret-token" not in repr(told._senders[0]._webhook)
+    assert "planted-secret-token" not in repr(sender._senders[0]._webhook)
 
 
 @pytest.mark.parametrize(

@@ -58,11 +58,11 @@ def test_planted_secrets_are_nowhere(
         notifier.finish(summary_text(read_results(folder), folder), progress_png(run.trials))
         left = tracker.close(60)
         assert notifier.close(120) == 0
-        told = b"".join(hook.bodies())
+        messages = b"".join(hook.bodies())
     server.stop()
     assert left == ""
-    assert told
-    assert PLANTED.encode() not in told
+    assert messages
+    assert PLANTED.encode() not in messages
     shown = capfd.readouterr()
     assert PLANTED not in caplog.text + shown.out + shown.err
     files = [path for path in tmp_path.rglob("*") if path.is_file()]

@@ -38,15 +38,22 @@ class Running:
     def list(self, user: str, **query: Any) -> dict[str, Any]:
         answer = self.client.get(f"/v1/users/{user}/recommendations", params=query)
         assert answer.status_code == 200, answer.text
-        found: dict[str, Any] = answer.json()
-        return found
+        result: dict[str, Any] = answer.json()
+        return result
 
     def rate(self, user: str, item: str, stars: float, event: str, **more: Any) -> dict[str, Any]:
-        one = {"event_id": event, "kind": "rating", "user_id": user, "item_id": item, "rating": stars, **more}
-        answer = self.client.post("/v1/feedback", json={"events": [one]})
+        entry = {
+            "event_id": event,
+            "kind": "rating",
+            "user_id": user,
+            "item_id": item,
+            "rating": stars,
+            **more,
+        }
+        answer = self.client.post("/v1/feedback", json={"events": [entry]})
         assert answer.status_code == 200, answer.text
-        found: dict[str, Any] = answer.json()
-        return found
+        result: dict[str, Any] = answer.json()
+        return result
 
     def change(self, arms: list[dict[str, Any]], **more: Any) -> httpx.Response:
         state = self.client.get("/v1/experiments/main").json()

@@ -16,12 +16,12 @@ def tree(root: int) -> set[int]:
             with contextlib.suppress(OSError):
                 fields = (entry / "stat").read_text().rsplit(")", 1)[1].split()
                 children.setdefault(int(fields[1]), []).append(int(entry.name))
-    found, ahead = {root}, [root]
+    result, ahead = {root}, [root]
     while ahead:
         more = children.get(ahead.pop(), [])
-        found.update(more)
+        result.update(more)
         ahead += more
-    return found
+    return result
 
 
 def listening(processes: set[int]) -> dict[tuple[str, int], set[int]]:
@@ -33,16 +33,16 @@ def listening(processes: set[int]) -> dict[tuple[str, int], set[int]]:
             if fields[3] == "0A":
                 address, port = fields[1].split(":")
                 sockets[fields[9]] = (_address(address), int(port, 16))
-    found: dict[tuple[str, int], set[int]] = {}
+    result: dict[tuple[str, int], set[int]] = {}
     for process in processes:
         with contextlib.suppress(OSError):
             for file in Path(f"/proc/{process}/fd").iterdir():
                 with contextlib.suppress(OSError):
                     name = os.readlink(file)
-                    place = sockets.get(name.removeprefix("socket:[").removesuffix("]"))
-                    if place is not None:
-                        found.setdefault(place, set()).add(process)
-    return found
+                    index = sockets.get(name.removeprefix("socket:[").removesuffix("]"))
+                    if index is not None:
+                        result.setdefault(index, set()).add(process)
+    return result
 
 
 def _address(text: str) -> str:

@@ -105,8 +105,8 @@ def test_every_list_of_a_batch_is_personal(slow: Slow) -> None:
     asked = [{"user_id": f"u{number % 40}", "explain": True} for number in range(60)]
     answer = slow.made.client.post("/v1/recommendations/batch", json={"requests": asked})
     assert answer.status_code == 200, answer.text
-    assert [one["user_id"] for one in answer.json()["answers"]] == [one["user_id"] for one in asked]
-    assert {one["source"] for one in answer.json()["answers"]} == {"personal"}
+    assert [entry["user_id"] for entry in answer.json()["answers"]] == [entry["user_id"] for entry in asked]
+    assert {entry["source"] for entry in answer.json()["answers"]} == {"personal"}
     assert set(slow.submitted) == {(60.0, 1)}
 
 
@@ -151,17 +151,17 @@ def test_who_would_wait_too_long_is_refused_before_the_limit() -> None:
         for _ in range(100):
             async with admission.place():
                 now += 0.01
-        async with contextlib.AsyncExitStack() as places:
+        async with contextlib.AsyncExitStack() as positions:
             for _ in range(5):
                 assert not admission.full
-                await places.enter_async_context(admission.place())
+                await positions.enter_async_context(admission.place())
             assert admission.full
             with pytest.raises(Overloaded):
-                await places.enter_async_context(admission.place())
+                await positions.enter_async_context(admission.place())
             for _ in range(3):
-                await places.enter_async_context(admission.place(patient=True))
+                await positions.enter_async_context(admission.place(patient=True))
             with pytest.raises(Overloaded):
-                await places.enter_async_context(admission.place(patient=True))
+                await positions.enter_async_context(admission.place(patient=True))
         for _ in range(100):  # a stall, again and again
             async with admission.place():
                 now += 100.0
@@ -188,9 +188,9 @@ def test_a_short_queue_may_take_more_of_the_deadline() -> None:
         for _ in range(200):
             async with admission.place():
                 now += seconds_each
-        async with contextlib.AsyncExitStack() as places:
+        async with contextlib.AsyncExitStack() as positions:
             while not admission.full:
-                await places.enter_async_context(admission.place())
+                await positions.enter_async_context(admission.place())
             return admission.in_flight
 
     for milliseconds, expected in ((3.9, 5), (4.1, 4), (6.2, 4), (6.4, 3), (9.9, 3), (10.1, 2), (50, 2)):

@@ -32,8 +32,8 @@ def placed(experiment: ExperimentState) -> list[str]:
 def test_shares_are_what_they_should_be_over_100_000_users() -> None:
     shares = (0.5, 0.3, 0.15, 0.05)
     counts = Counter(placed(state(*shares)))
-    found = [counts[name] for name in "abcd"]
-    assert chisquare(found, np.array(shares) * len(USERS)).pvalue > 0.001
+    result = [counts[name] for name in "abcd"]
+    assert chisquare(result, np.array(shares) * len(USERS)).pvalue > 0.001
 
 
 def test_two_experiments_are_independent() -> None:
@@ -49,8 +49,8 @@ def test_ramping_90_10_to_80_20_moves_a_tenth_and_only_one_way() -> None:
     moves = Counter(zip(placed(first), placed(second), strict=True))
     assert set(moves) == {("a", "a"), ("a", "b"), ("b", "b")}
     expected = np.array([0.8, 0.1, 0.1]) * len(USERS)
-    found = [moves["a", "a"], moves["a", "b"], moves["b", "b"]]
-    assert chisquare(found, expected).pvalue > 0.001
+    result = [moves["a", "a"], moves["a", "b"], moves["b", "b"]]
+    assert chisquare(result, expected).pvalue > 0.001
 
 
 def test_ramping_up_and_back_brings_everybody_home() -> None:

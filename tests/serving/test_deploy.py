@@ -37,9 +37,9 @@ def cluster() -> Iterator[str]:
     try:
         done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=SECONDS)
         assert done.returncode == 0, done.stdout + done.stderr
-        found = re.search(rf"--address='([0-9.]+:{port})'", done.stdout)
-        assert found is not None, done.stdout
-        yield found[1]
+        result = re.search(rf"--address='([0-9.]+:{port})'", done.stdout)
+        assert result is not None, done.stdout
+        yield result[1]
     finally:
         for process in Path("/proc").iterdir():
             with suppress(OSError, ValueError):
@@ -73,26 +73,26 @@ def test_it_brings_the_replicas_up(cluster: str, releases: dict[str, Path], tmp_
     # A worker of a cluster that others joined has one port of Ray's own on all interfaces. Serve's port for
     # other deployments would be a second one in each replica.
     node = cluster.partition(":")[0]
-    places = listening(set().union(*map(tree, raylets(cluster))))
-    for replica in places["127.0.0.1", port]:
+    positions = listening(set().union(*map(tree, raylets(cluster))))
+    for replica in positions["127.0.0.1", port]:
         wide = {
-            place
-            for place, processes in places.items()
-            if replica in processes and place[0] not in ("127.0.0.1", "::1", node)
+            index
+            for index, processes in positions.items()
+            if replica in processes and index[0] not in ("127.0.0.1", "::1", node)
         }
         assert len(wide) <= 1
 
 
 def raylets(cluster: str) -> list[int]:
     """The processes that start the workers of the cluster at that address."""
-    found = []
+    result = []
     for entry in Path("/proc").iterdir():
         with suppress(OSError, ValueError):
             words = (entry / "cmdline").read_bytes()
             if b"raylet/raylet" in words and f"--gcs-address={cluster}".encode() in words:
-                found.append(int(entry.name))
-    assert found
-    return found
+                result.append(int(entry.name))
+    assert result
+    return result
 
 
 def test_a_cluster_that_is_not_there_is_said_in_one_line(releases: dict[str, Path], tmp_path: Path) -> None:

@@ -17,8 +17,8 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture
 def made(releases: dict[str, Path], tmp_path: Path, admin_token: str) -> Any:
-    with running(tmp_path, releases, 0.9, 0.1) as one:
-        yield one
+    with running(tmp_path, releases, 0.9, 0.1) as entry:
+        yield entry
 
 
 def test_ramping_over_http_moves_only_whom_it_must(made: Running, releases: dict[str, Path]) -> None:
@@ -178,15 +178,15 @@ def test_changes_and_new_releases_under_load_fail_nobody(
             while not stop.is_set():
                 n += 7
                 try:
-                    told = client.get(f"/v1/users/v{n}/recommendations")
-                    told.raise_for_status()
-                    answers.append(told.json())
+                    messages = client.get(f"/v1/users/v{n}/recommendations")
+                    messages.raise_for_status()
+                    answers.append(messages.json())
                 except Exception as error:
                     failures.append(error)
 
     def note(state: dict[str, Any]) -> None:
         versions = made.service.deployment.arms
-        arms_by_revision[state["revision"]] = {name: one.release_id for name, one in versions.items()}
+        arms_by_revision[state["revision"]] = {name: entry.release_id for name, entry in versions.items()}
 
     threads = [threading.Thread(target=load, args=(start,)) for start in range(4)]
     note(made.client.get("/v1/experiments/main").json())

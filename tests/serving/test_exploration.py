@@ -17,21 +17,21 @@ RANKED = [Recommendation(item, 1.0 - item / 100, 4.0) for item in range(30)]
 
 
 def test_propensities_are_the_frequencies_of_what_is_drawn() -> None:
-    places: Counter[tuple[int, int]] = Counter()
+    positions: Counter[tuple[int, int]] = Counter()
     logged: dict[tuple[int, int], float] = {}
     lists = 6_000
     for draw in range(lists):
         shown, propensities = explored(RANKED, 5, share=0.25, exposure_id=f"x{draw}")
-        assert len({one.item for one in shown}) == 5
-        assert sum(one.item >= 5 for one in shown) in (1, 2)  # 5 x 0.25 places, up or down
-        for place, (one, propensity) in enumerate(zip(shown, propensities, strict=True)):
-            places[place, one.item] += 1
-            logged[place, one.item] = propensity
+        assert len({entry.item for entry in shown}) == 5
+        assert sum(entry.item >= 5 for entry in shown) in (1, 2)  # 5 x 0.25 places, up or down
+        for index, (entry, propensity) in enumerate(zip(shown, propensities, strict=True)):
+            positions[index, entry.item] += 1
+            logged[index, entry.item] = propensity
     assert {round(value, 12) for value in logged.values()} == {0.75, 0.01}
-    for cell, count in places.items():
+    for cell, count in positions.items():
         expected = lists * logged[cell]
         assert abs(count - expected) < 5 * expected**0.5, cell
-    assert len(places) == 5 + 5 * 25
+    assert len(positions) == 5 + 5 * 25
 
 
 def test_the_same_exposure_id_draws_the_same_list_again() -> None:
@@ -45,7 +45,7 @@ def test_without_exploration_or_without_a_pool_a_list_is_deterministic(
     candidates: list[Recommendation], share: float
 ) -> None:
     shown, propensities = explored(candidates, 10, share=share, exposure_id="x")
-    assert [one.item for one in shown] == list(range(10))
+    assert [entry.item for entry in shown] == list(range(10))
     assert propensities == (1.0,) * 10
 
 
@@ -94,5 +94,5 @@ def test_an_exploring_arm_shows_new_items_marked_within_its_share(tmp_path: Path
         assert all(len(ids) <= 2 for ids in shown)  # of five places, 0.3 x 5 up or down
         assert all(item.get("new", False) == (item["id"] in new) for items in lists for item in items)
         predictions = made.client.get("/v1/users/u1/predictions?items=i30,i0").json()["predictions"]
-        widths = [one["interval"][1] - one["interval"][0] for one in predictions]
+        widths = [entry["interval"][1] - entry["interval"][0] for entry in predictions]
         assert widths[0] > widths[1]

@@ -18,8 +18,8 @@ from tests.waiting import wait_for
 
 @pytest.fixture
 def made(releases: dict[str, Path], tmp_path: Path) -> Iterator[Running]:
-    with running(tmp_path, {"a": releases["a"]}) as one:
-        yield one
+    with running(tmp_path, {"a": releases["a"]}) as entry:
+        yield entry
 
 
 def fallbacks(made: Running) -> dict[str, float]:

@@ -21,8 +21,8 @@ from tests.waiting import wait_for
 
 @pytest.fixture
 def made(releases: dict[str, Path], tmp_path: Path) -> Any:
-    with running(tmp_path, {"a": releases["a"]}) as one:
-        yield one
+    with running(tmp_path, {"a": releases["a"]}) as entry:
+        yield entry
 
 
 def ids(answer: dict[str, Any]) -> list[str]:
@@ -32,8 +32,8 @@ def ids(answer: dict[str, Any]) -> list[str]:
 def test_a_rating_changes_the_very_next_list(made: Running) -> None:
     before = made.list("u5")
     first = ids(before)[0]
-    told = made.rate("u5", first, 0.5, "e1", exposure_id=before["exposure_id"])
-    assert told == {"stored": ["e1"], "duplicates": []}
+    messages = made.rate("u5", first, 0.5, "e1", exposure_id=before["exposure_id"])
+    assert messages == {"stored": ["e1"], "duplicates": []}
     after = made.list("u5")
     assert first not in ids(after)
     assert (before["source"], after["source"]) == ("personal", "folded_in")
@@ -108,10 +108,10 @@ def test_feedback_finds_its_arm_by_the_exposure(made: Running) -> None:
     answer = made.list("u7")
     made.rate("u7", ids(answer)[2], 4.0, "e1", exposure_id=answer["exposure_id"])
     wait_for(lambda: len(list(made.service.store.exposures())) == 1)
-    (shown,), (told,) = made.service.store.exposures(), made.service.store.feedback()
-    assert told.exposure_id == shown.exposure_id
+    (shown,), (messages,) = made.service.store.exposures(), made.service.store.feedback()
+    assert messages.exposure_id == shown.exposure_id
     assert (shown.arm, shown.release_id, list(shown.items)) == ("a", answer["model_version"], ids(answer))
-    assert told.item_id == shown.items[2]
+    assert messages.item_id == shown.items[2]
 
 
 @pytest.mark.parametrize(

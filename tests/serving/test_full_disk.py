@@ -34,9 +34,9 @@ def fill(path: Path) -> None:
 
 
 def metric(made: Running, name: str) -> float:
-    found = re.search(rf"^{name} (\S+)$", made.client.get("/metrics").text, re.MULTILINE)
-    assert found is not None, name
-    return float(found[1])
+    result = re.search(rf"^{name} (\S+)$", made.client.get("/metrics").text, re.MULTILINE)
+    assert result is not None, name
+    return float(result[1])
 
 
 def test_lists_go_on_and_feedback_waits(
@@ -81,5 +81,5 @@ def test_lists_go_on_and_feedback_waits(
         lost = int(metric(made, "recsys_exposures_lost_total"))
         wait_for(lambda: len(list(made.service.store.exposures())) == 900 - lost)
         assert {event.event_id for event in made.service.store.feedback()} == {"before", "e"}
-        told = sum(entry.data["lost"] for entry in made.service.store.journal(kind="gap"))
-        assert told == lost
+        messages = sum(entry.data["lost"] for entry in made.service.store.journal(kind="gap"))
+        assert messages == lost

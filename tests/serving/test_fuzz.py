@@ -17,8 +17,8 @@ CHECKS = "not_a_server_error,status_code_conformance,content_type_conformance,re
 
 @pytest.fixture
 def made(releases: dict[str, Path], tmp_path: Path, admin_token: str) -> Iterator[Running]:
-    with running(tmp_path, releases) as one:
-        yield one
+    with running(tmp_path, releases) as entry:
+        yield entry
 
 
 def test_no_server_error_and_nothing_undocumented(made: Running, tmp_path: Path) -> None:

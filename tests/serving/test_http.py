@@ -143,12 +143,12 @@ def test_pages_of_named_sites_may_ask(open_to_a_shop: Running) -> None:
 
 def _healthz(line: socket.socket) -> bytes:
     """A whole answer, in however many pieces it comes."""
-    found = b""
-    while not found.endswith(b"}"):
+    result = b""
+    while not result.endswith(b"}"):
         piece = line.recv(65_536)
-        assert piece, found
-        found += piece
-    return found
+        assert piece, result
+        result += piece
+    return result
 
 
 class Recorded(asyncio.Transport):

@@ -47,7 +47,7 @@ def test_a_list_holds_both_arms_items_and_remembers_who_brought_which(
             assert [item["predicted_rating"] for item in body["items"]] == pytest.approx(list(row.predicted))
             assert body["fallback"] is None
         assert all(item["because"] for item in explained["items"])
-        assert all(rows[one["exposure_id"]].teams for one in batch.json()["answers"])
+        assert all(rows[entry["exposure_id"]].teams for entry in batch.json()["answers"])
         assert len({tuple(ids(body)) for body in bodies}) > 1
         forced = [row for row in rows.values() if row.experiment == "main:override"]
         assert forced
@@ -105,13 +105,13 @@ def test_a_planted_preference_is_found_over_http(
             if events:
                 made.client.post("/v1/feedback", json={"events": events}).raise_for_status()
         body = made.client.get("/v1/experiments/main/results").json()
-    found = next(row for row in body["comparisons"] if row["metric"] == "hit_rate")
-    assert (found["kind"], found["primary"]) == ("interleaved", True)
-    assert found["verdict"]["decision"] == "ship"
-    assert found["verdict"]["words"].startswith("Ship: the treatment is preferred, +0.")
-    assert sum(found["preferences"].values()) == 59
-    assert found["preferences"]["treatment"] > found["preferences"]["control"]
-    assert 0 < found["interval"]["low"] < found["interval"]["estimate"] < found["interval"]["high"] <= 1
+    result = next(row for row in body["comparisons"] if row["metric"] == "hit_rate")
+    assert (result["kind"], result["primary"]) == ("interleaved", True)
+    assert result["verdict"]["decision"] == "ship"
+    assert result["verdict"]["words"].startswith("Ship: the treatment is preferred, +0.")
+    assert sum(result["preferences"].values()) == 59
+    assert result["preferences"]["treatment"] > result["preferences"]["control"]
+    assert 0 < result["interval"]["low"] < result["interval"]["estimate"] < result["interval"]["high"] <= 1
     assert body["kind"] == "interleaved"
     assert all(arm["brought"] >= arm["credited"] > 0 for arm in body["arms"])
 

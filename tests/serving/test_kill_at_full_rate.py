@@ -59,9 +59,9 @@ async def load_until_killed(port: int, process: int) -> tuple[list[str], int]:
                 head = await reader.readuntil(b"\r\n\r\n")
                 assert head.startswith(b"HTTP/1.1 200"), head
                 length = int(head.split(b"content-length: ")[1].split(b"\r\n")[0])
-                found = EXPOSURE.search(await reader.readexactly(length))
-                assert found is not None
-                answered.append(found[1].decode())
+                result = EXPOSURE.search(await reader.readexactly(length))
+                assert result is not None
+                answered.append(result[1].decode())
                 looked_up += b"lookup;dur" in head
                 if len(answered) == ANSWERS:
                     os.kill(process, signal.SIGKILL)

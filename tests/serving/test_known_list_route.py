@@ -41,8 +41,8 @@ def made(releases: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) ->
     folder = tmp_path_factory.mktemp("routes")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RECSYS_API_KEY", KEY)
-        with running(folder, releases, access_log=str(folder / "access.log")) as one:
-            yield one
+        with running(folder, releases, access_log=str(folder / "access.log")) as entry:
+            yield entry
 
 
 def plain(answer: httpx.Response) -> tuple[int, list[tuple[str, str]], bytes]:
@@ -146,11 +146,13 @@ def test_every_known_list_is_logged_counted_and_stored(
     }
     assert first["route"] == "/v1/users/{user_id}/recommendations"
     assert set(first) == set(second)
-    told = {answer.json()["exposure_id"]: answer.json() for answer in (short, long)}
-    wait_for(lambda: told.keys() <= {row.exposure_id for row in made.service.store.exposures(user_id="u7")})
-    rows = [row for row in made.service.store.exposures(user_id="u7") if row.exposure_id in told]
+    messages = {answer.json()["exposure_id"]: answer.json() for answer in (short, long)}
+    wait_for(
+        lambda: messages.keys() <= {row.exposure_id for row in made.service.store.exposures(user_id="u7")}
+    )
+    rows = [row for row in made.service.store.exposures(user_id="u7") if row.exposure_id in messages]
     for row in rows:
-        answer = told[row.exposure_id]
+        answer = messages[row.exposure_id]
         assert list(row.items) == [item["id"] for item in answer["items"]]
         assert row.predicted == tuple(item["predicted_rating"] for item in answer["items"])
         assert (row.arm, row.revision, row.source) == (answer["arm"], answer["revision"], answer["source"])

@@ -26,8 +26,8 @@ RULES = {"hidden": ["i0", "i7"], "boosts": {"i5": 0.5}, "diversity": 0.3}
 
 @pytest.fixture
 def made(releases: dict[str, Path], tmp_path: Path) -> Iterator[Running]:
-    with running(tmp_path, {"a": releases["a"]}) as one:
-        yield one
+    with running(tmp_path, {"a": releases["a"]}) as entry:
+        yield entry
 
 
 def content(answer: dict[str, Any]) -> dict[str, Any]:

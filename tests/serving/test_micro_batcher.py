@@ -31,7 +31,7 @@ def queries() -> list[Query]:
 
 
 def rows(answer: RecommendationList) -> list[int]:
-    return [one.item for one in answer.recommendations]
+    return [entry.item for entry in answer.recommendations]
 
 
 async def behind_a_call(
@@ -99,11 +99,11 @@ def test_what_nobody_waits_for_is_not_computed(loaded: ServedRelease) -> None:
         hold = asyncio.create_task(batcher.call(lambda: go.wait(60), seconds=60))
         await asyncio.sleep(0)
         late = [batcher.submit(loaded, Query(user=n), seconds=0.05) for n in range(5)]
-        found = await asyncio.gather(*late, return_exceptions=True)
+        result = await asyncio.gather(*late, return_exceptions=True)
         go.set()
         await hold
         await batcher.submit(loaded, Query(user=1), seconds=60)
-        return list(found)
+        return list(result)
 
     assert [type(answer) for answer in asyncio.run(ask())] == [DeadlineExceeded] * 5
     assert batcher.batched == 1
@@ -121,9 +121,9 @@ def test_who_cannot_be_answered_in_time_is_told_at_once_and_nobody_for_good(load
         except DeadlineExceeded:
             return DeadlineExceeded
 
-    found = [asyncio.run(ask()) for _ in range(12)]
-    assert found[0] is DeadlineExceeded
-    assert found[-1] is RecommendationList
+    result = [asyncio.run(ask()) for _ in range(12)]
+    assert result[0] is DeadlineExceeded
+    assert result[-1] is RecommendationList
     batcher.close()
 
 

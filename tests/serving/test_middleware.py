@@ -23,8 +23,8 @@ def made(releases: dict[str, Path], tmp_path: Path) -> Iterator[Running]:
         releases,
         access_log=str(tmp_path / "access.jsonl"),
         max_body_bytes=2_000,
-    ) as one:
-        yield one
+    ) as entry:
+        yield entry
 
 
 def lines(folder: Path) -> list[dict[str, Any]]:
@@ -53,9 +53,9 @@ def test_a_body_of_100_mb_gets_413(made: Running) -> None:
         for _ in range(100):
             yield b"x" * 1_000_000
 
-    told = made.client.post("/v1/feedback", content=b"x" * 100_000_000)
+    messages = made.client.post("/v1/feedback", content=b"x" * 100_000_000)
     streamed = made.client.post("/v1/feedback", content=chunks())
-    for answer in (told, streamed):
+    for answer in (messages, streamed):
         assert (answer.status_code, answer.json()["error"]["code"]) == (413, "too_large")
         assert "2000 bytes" in answer.json()["error"]["message"]
     assert made.client.get("/healthz").status_code == 200
@@ -114,12 +114,12 @@ def test_the_log_has_a_line_a_request_and_no_person(made: Running, tmp_path: Pat
     made.list("u2")
     made.client.get("/nowhere", headers={"x-request-id": "lost"})
     wait_for(lambda: len(lines(tmp_path)) == 4)
-    one, two, other, lost = lines(tmp_path)
-    assert one["user_id"] == two["user_id"] != other["user_id"]
-    assert "u1" not in one["user_id"]
-    assert (one["arm"], one["source"]) == (first["arm"], "personal")
-    assert first["model_version"].startswith(one["version"])
-    assert one["exposure_id"] == first["exposure_id"]
+    entry, two, other, lost = lines(tmp_path)
+    assert entry["user_id"] == two["user_id"] != other["user_id"]
+    assert "u1" not in entry["user_id"]
+    assert (entry["arm"], entry["source"]) == (first["arm"], "personal")
+    assert first["model_version"].startswith(entry["version"])
+    assert entry["exposure_id"] == first["exposure_id"]
     assert (lost["status"], lost["request_id"], lost["route"]) == (404, "lost", "unknown")
 
 
@@ -134,7 +134,7 @@ def test_a_failure_of_ours_is_a_plain_500(shared: Running, monkeypatch: pytest.M
 
 
 def test_metrics_count_by_route_arm_and_source(made: Running) -> None:
-    told = [made.list("u1"), made.list("nobody"), made.list("u2")]
+    messages = [made.list("u1"), made.list("nobody"), made.list("u2")]
     made.client.get("/v1/users/u1/recommendations?count=0")
     families = {
         family.name: family for family in text_string_to_metric_families(made.client.get("/metrics").text)
@@ -146,7 +146,7 @@ def test_metrics_count_by_route_arm_and_source(made: Running) -> None:
         if sample.name.endswith("_count") and sample.labels["route"] == route and sample.labels["arm"]
     }
     assert sum(counts.values()) == 3
-    assert counts[told[1]["arm"], "popular"] >= 1
+    assert counts[messages[1]["arm"], "popular"] >= 1
     edges = {
         float(sample.labels["le"])
         for sample in families["recsys_request_seconds"].samples

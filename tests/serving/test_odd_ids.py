@@ -42,8 +42,8 @@ def odd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     release = make_release(
         folder / "release", seed=3, dataset=replace(made, user_ids=users.astype(np.str_), catalogue=catalogue)
     )
-    with running(folder, {"a": release}) as one:
-        yield one
+    with running(folder, {"a": release}) as entry:
+        yield entry
 
 
 def ids(answer: dict[str, Any]) -> list[str]:

@@ -20,8 +20,8 @@ PHONE = {"width": 390, "height": 844}
 
 @pytest.fixture(scope="module")
 def made(releases: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
-    with running(tmp_path_factory.mktemp("page"), releases) as one:
-        yield one
+    with running(tmp_path_factory.mktemp("page"), releases) as entry:
+        yield entry
 
 
 @pytest.fixture(scope="module")
@@ -42,15 +42,17 @@ def page(browser: Any, made: Running) -> Iterator[Any]:
     opened.set_default_timeout(120_000)
     opened.on("pageerror", lambda error: wrong.append(str(error)))
     opened.on("console", lambda line: wrong.append(line.text) if line.type == "error" else None)
-    opened.on("request", lambda one: wrong.append(one.url) if not one.url.startswith(made.url) else None)
+    opened.on(
+        "request", lambda entry: wrong.append(entry.url) if not entry.url.startswith(made.url) else None
+    )
     yield opened
     assert wrong == []
     opened.close()
 
 
 def titles(page: Any, arm: str) -> list[str]:
-    found: list[str] = page.locator(f"[aria-label='arm {arm}'] .what b").all_text_contents()
-    return found
+    result: list[str] = page.locator(f"[aria-label='arm {arm}'] .what b").all_text_contents()
+    return result
 
 
 def picture(page: Any, name: str) -> None:

@@ -24,8 +24,8 @@ CONFIG = Path(__file__).resolve().parents[2] / "serving" / "proxy" / "nginx.conf
 
 @pytest.fixture
 def made(releases: dict[str, Path], tmp_path: Path) -> Iterator[Running]:
-    with running(tmp_path / "service", releases) as one:
-        yield one
+    with running(tmp_path / "service", releases) as entry:
+        yield entry
 
 
 @pytest.fixture

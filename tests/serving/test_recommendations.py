@@ -33,12 +33,12 @@ def test_over_http_as_offline(shared: Running, releases: dict[str, Path]) -> Non
         answer = shared.list(user)
         expected = recommenders[answer["arm"]].recommend([Query(user=row)])[0]
         names = recommenders[answer["arm"]].release.items.ids.names
-        assert ids(answer) == [names[one.item] for one in expected.recommendations]
+        assert ids(answer) == [names[entry.item] for entry in expected.recommendations]
         assert answer["source"] == expected.source
         assert [item["score"] for item in answer["items"]] == pytest.approx(
-            [one.score for one in expected.recommendations], abs=1e-5
+            [entry.score for entry in expected.recommendations], abs=1e-5
         )
-        stars = [one.predicted_rating for one in expected.recommendations]
+        stars = [entry.predicted_rating for entry in expected.recommendations]
         assert [item["predicted_rating"] for item in answer["items"]] == pytest.approx(stars, abs=1e-3)
 
 
@@ -82,7 +82,9 @@ def test_a_session_is_folded_in(shared: Running, releases: dict[str, Path]) -> N
     assert row is not None
     history = History(np.array([row], dtype=np.int32), np.array([5.0], dtype=np.float32))
     expected = recommender.recommend([Query(user=None, history=history)])[0]
-    assert ids(answer) == [recommender.release.items.ids.names[one.item] for one in expected.recommendations]
+    assert ids(answer) == [
+        recommender.release.items.ids.names[entry.item] for entry in expected.recommendations
+    ]
     assert (answer["source"], answer["assignment"]) == ("folded_in", "override")
     assert answer["unknown_items"] == ["ghost"]
     assert {reason["id"] for item in answer["items"] for reason in item["because"]} == {"i3"}
@@ -115,7 +117,7 @@ def test_predictions_popular_similar_and_titles(shared: Running, releases: dict[
     stars = recommender.predict(Query(user=4), recommender.release.items.ids.rows[:0].astype(np.int32))
     assert len(stars) == 0
     rows = np.array([recommender.release.items.ids.row(item) for item in ("i1", "i2")], dtype=np.int32)
-    found = [one["predicted_rating"] for one in answer["predictions"]]
+    result = [entry["predicted_rating"] for entry in answer["predictions"]]
     release = load_release(releases["a"])
     known = len(release.histories(release.users.row("u4")).items)
     below, above = (1.5, 1.25) if known < 10 else (1.0, 0.75)
@@ -123,7 +125,7 @@ def test_predictions_popular_similar_and_titles(shared: Running, releases: dict[
         low, high = row["interval"]
         assert low == pytest.approx(max(1.0, row["predicted_rating"] - below), abs=2e-4)
         assert high == pytest.approx(min(5.0, row["predicted_rating"] + above), abs=2e-4)
-    assert found == pytest.approx(recommender.predict(Query(user=4), rows).tolist(), abs=1e-3)
+    assert result == pytest.approx(recommender.predict(Query(user=4), rows).tolist(), abs=1e-3)
     similar = shared.client.get("/v1/items/i1/similar", params={"count": 4}).json()
     response_schemas.ItemsResponse.model_validate(similar, strict=True)
     assert "i1" not in ids(similar)
@@ -234,6 +236,6 @@ def test_what_must_not_appear_never_does(
     genre_of = {str(name): set(release.items.genres(n)) for n, name in enumerate(release.items.ids.names)}
     allowed = {item for item in ITEMS if not genres or genre_of[item] & set(genres)}
     allowed -= set(HIDDEN) | set(exclude) | (set() if include_seen else seen)
-    found = ids(answer.json())
-    assert set(found) <= allowed
-    assert len(found) == len(set(found)) == min(count, len(allowed))
+    result = ids(answer.json())
+    assert set(result) <= allowed
+    assert len(result) == len(set(result)) == min(count, len(allowed))

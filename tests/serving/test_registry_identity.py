@@ -43,11 +43,11 @@ def test_a_folder_that_was_replaced_after_it_was_registered_is_refused(
     releases: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    place = tmp_path / "run" / "release"
-    shutil.copytree(releases["a"], place)
-    register(tmp_path / "store", place, monkeypatch)
-    shutil.rmtree(place)
-    shutil.copytree(releases["b"], place)
+    index = tmp_path / "run" / "release"
+    shutil.copytree(releases["a"], index)
+    register(tmp_path / "store", index, monkeypatch)
+    shutil.rmtree(index)
+    shutil.copytree(releases["b"], index)
     with pytest.raises(InputError, match="was replaced after it was registered"):
         resolve("models:/movies@champion")
 

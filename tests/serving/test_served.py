@@ -94,10 +94,10 @@ def test_it_says_how_long_it_took_and_one_line_to_paste(served: Served) -> None:
 
 
 def test_nothing_listens_wider_than_the_api(served: Served) -> None:
-    places = listening(served.processes)
-    assert ("127.0.0.1", served.port) in places
-    assert len(places) > 5  # Ray's own are among them
-    assert {address for address, _ in places if not ipaddress.ip_address(address).is_loopback} == set()
+    positions = listening(served.processes)
+    assert ("127.0.0.1", served.port) in positions
+    assert len(positions) > 5  # Ray's own are among them
+    assert {address for address, _ in positions if not ipaddress.ip_address(address).is_loopback} == set()
 
 
 def test_both_replicas_answer_as_one(served: Served) -> None:
@@ -164,8 +164,8 @@ def test_a_replica_killed_under_load_loses_no_event_and_comes_back(served: Serve
             if answer.status_code != 200:
                 refused.append(answer)
                 return None
-            found: dict[str, Any] = answer.json()
-            return found
+            result: dict[str, Any] = answer.json()
+            return result
         unanswered.append(url)
         return None
 

@@ -43,18 +43,20 @@ KEY = "the key of this test"
 
 def interpreters() -> list[str]:
     """The newest other Python from 3.11 on; this one where there is no other."""
-    places = [Path.home() / ".pyenv" / "versions", Path("/opt/python"), Path("/usr/local")]
-    found: dict[tuple[int, int], str] = {}
+    positions = [Path.home() / ".pyenv" / "versions", Path("/opt/python"), Path("/usr/local")]
+    result: dict[tuple[int, int], str] = {}
     for minor in range(11, NEWEST[1] + 1):
         if (3, minor) == sys.version_info[:2]:
             continue
         name = f"python3.{minor}"
-        candidates = [str(path) for place in places for path in sorted(place.glob(f"3.{minor}.*/bin/{name}"))]
+        candidates = [
+            str(path) for index in positions for path in sorted(index.glob(f"3.{minor}.*/bin/{name}"))
+        ]
         for candidate in [*candidates, shutil.which(name)]:
             works = candidate and subprocess.run([candidate, "-c", "import venv, ssl, sqlite3"], check=False)
             if candidate and works and works.returncode == 0:
-                found.setdefault((3, minor), candidate)
-    return [found[max(found)]] if found else [sys.executable]
+                result.setdefault((3, minor), candidate)
+    return [result[max(result)]] if result else [sys.executable]
 
 
 def megabytes(folder: Path) -> float:

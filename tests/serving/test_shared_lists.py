@@ -54,9 +54,9 @@ def test_a_list_is_found_by_exactly_what_made_it(loaded: ServedRelease, tmp_path
     query = Query(5, RATED, count=7)
     answer = computed(loaded, query)
     ours.put(loaded, query, answer)
-    found = theirs.get(loaded, query)
-    assert found is not None
-    assert (found.recommendations, found.source) == (answer.recommendations, "folded_in")
+    result = theirs.get(loaded, query)
+    assert result is not None
+    assert (result.recommendations, result.source) == (answer.recommendations, "folded_in")
     hidden = ServedRelease("a", loaded.folder, RuleSet(frozenset({"i0"})), verify=False)
     for release, other in (
         (loaded, replace(query, user=6)),

@@ -40,8 +40,8 @@ def exported_lineage(path: Path) -> JsonObject | None:
     """What `python -m serving data ratings` noted of where the ratings come from; None in other files."""
     try:
         metadata = (pq.read_schema(path).metadata or {}).get(b"lineage")
-        found: JsonObject | None = None if metadata is None else json.loads(metadata)
-        return found
+        lineage: JsonObject | None = None if metadata is None else json.loads(metadata)
+        return lineage
     except (pa.ArrowException, OSError, ValueError):
         return None
 
@@ -56,8 +56,8 @@ def read_parquet(path: Path, *, columns: Columns) -> RawRatings:
         header = pq.read_schema(path).names
     except (pa.ArrowException, OSError) as error:
         raise not_whole(path, error) from None
-    found = columns.resolve(header, where=str(path))
-    wanted = [name for name in (found.user, found.item, found.rating, found.timestamp) if name]
+    resolved = columns.resolve(header, where=str(path))
+    wanted = [name for name in (resolved.user, resolved.item, resolved.rating, resolved.timestamp) if name]
     table = read_table(path, list(dict.fromkeys(wanted)))
     if table.num_rows == 0:
         raise InputError(f"{path}: no ratings in it")
@@ -75,7 +75,7 @@ def read_parquet(path: Path, *, columns: Columns) -> RawRatings:
         keep = pa.array(fine)
         table, values, ids = table.filter(keep), values[fine], [column.filter(keep) for column in ids]
     times = None
-    if found.timestamp:
+    if resolved.timestamp:
         times = times_from(time_column(table[wanted[3]]), where=f"{path}, column {wanted[3]!r}")
     return RawRatings(
         where=str(path),
@@ -89,7 +89,7 @@ def read_parquet(path: Path, *, columns: Columns) -> RawRatings:
         time_unit="" if times is None else times.unit,
         unreadable_time="" if times is None else times.unreadable,
         reading=IdReading(
-            kind="Parquet", header=", ".join(header), columns=described(header, columns, found)
+            kind="Parquet", header=", ".join(header), columns=described(header, columns, resolved)
         ),
         header=tuple(header),
         whole_ids=all(pa.types.is_integer(column.type) for column in ids),

@@ -201,8 +201,8 @@ def read_spellings(
         unit = "dates"
     rest = dated[~known_iso]
     if len(rest):
-        found, form = read_written_dates([texts[at] for at in rest], counts[rest], where=where)
-        seconds[rest] = found
+        dates, form = read_written_dates([texts[at] for at in rest], counts[rest], where=where)
+        seconds[rest] = dates
         unit = form if not known_iso.any() and form else "dates"
     return seconds, unit
 

@@ -37,17 +37,19 @@ class Kernel:
         return linear
 
 
-def regress(kernel: Kernel, vectors: Single, left: Single, noise: Single) -> Single:
+def regress(kernel: Kernel, vectors: Single, residuals: Single, noise: Single) -> Single:
     """(n,) weights: f at an item is its covariances with the rated ones times these.
 
-    ``vectors`` (n, rank) of the rated items, ``left`` (n,) stars beyond the prior mean, ``noise`` (n,) their
-    variances. Raises FloatingPointError where arrays have gone bad."""
-    if len(left) == 0:
+    ``vectors`` (n, rank) of the rated items, ``residuals`` (n,) stars beyond the prior mean, ``noise`` (n,)
+    their variances. Raises FloatingPointError where arrays have gone bad."""
+    if len(residuals) == 0:
         return np.zeros(0, dtype=np.float32)
     covariance = kernel.between(vectors, vectors)
-    covariance[np.diag_indices(len(left))] += noise
+    covariance[np.diag_indices(len(residuals))] += noise
     root, failed = spotrf(covariance, lower=1, overwrite_a=1)
-    weights: Single = spotrs(root, left, lower=1)[0]
+    weights: Single = spotrs(root, residuals, lower=1)[0]
     if failed or not np.isfinite(weights).all():  # LAPACK lets what is not a number pass
-        raise FloatingPointError(f"the covariances of {len(left)} rated items are not numbers, or too alike")
+        raise FloatingPointError(
+            f"the covariances of {len(residuals)} rated items are not numbers, or too alike"
+        )
     return weights

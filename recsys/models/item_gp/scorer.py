@@ -36,18 +36,18 @@ class ItemGpScorer:
 
     def known_user(self, user: int) -> GpUser:
         arrays = self.arrays
-        own = slice(int(arrays["starts"][user]), int(arrays["starts"][user + 1]))
+        part = slice(int(arrays["starts"][user]), int(arrays["starts"][user + 1]))
         noise = float(arrays["user_noise"][user])
-        return GpUser(arrays["traits"][user], arrays["rated"][own], arrays["weights"][own], noise)
+        return GpUser(arrays["traits"][user], arrays["rated"][part], arrays["weights"][part], noise)
 
     def fold_in(self, history: History, user: int | None = None) -> GpUser:
         arrays = self.arrays
         traits = self._traits(history, user)
         items, values = history.items[-FOLDED:], history.values[-FOLDED:]
-        left = (values - arrays["prior"][items] @ traits).astype(np.float32)
+        residuals = (values - arrays["prior"][items] @ traits).astype(np.float32)
         noise = self.new_noise if user is None else float(arrays["user_noise"][user])
         variances = (noise * arrays["item_noise"][items]).astype(np.float32)
-        weights = regress(self.kernel, self._vectors(items), left, variances)
+        weights = regress(self.kernel, self._vectors(items), residuals, variances)
         return GpUser(traits, items, weights, noise)
 
     def score(self, state: GpUser, items: IntArray) -> FloatArray:

@@ -99,10 +99,10 @@ class ItemGpTrainer(NoLatent):
         ends = np.searchsorted(ratings.users[by_user], np.arange(train.user_count + 1))
         for user in np.unique(ratings.users):
             rows = by_user[ends[user] : ends[user + 1]]
-            items, own = ratings.items[rows], slice(self.starts[user], self.starts[user + 1])
-            rated = train.items[self.order[own]]
+            items, part = ratings.items[rows], slice(self.starts[user], self.starts[user + 1])
+            rated = train.items[self.order[part]]
             covariance = solved.kernel.between(vectors[items], vectors[rated])
-            stars[rows] = solved.vectors.prior[items] @ self.traits[user] + covariance @ solved.weights[own]
+            stars[rows] = solved.vectors.prior[items] @ self.traits[user] + covariance @ solved.weights[part]
         return np.clip(stars, ratings.scale.low, ratings.scale.high)
 
     def state(self) -> Arrays:

@@ -72,14 +72,14 @@ def update(
     side: RowFactors,
     other: RowFactors,
     blocks: list[RowBlock],
-    left: Tensor,
+    residuals: Tensor,
     noise_precision: float,
     weights: Tensor | None = None,
 ) -> None:
     """Sets ``side`` to its posterior given ``other``; rows without ratings go to the prior.
 
-    ``left`` (n,) is rating minus overall mean; ``weights`` (n,) multiply ``noise_precision``. Of the other
-    side's covariance the diagonal is used.
+    ``residuals`` (n,) is rating minus overall mean; ``weights`` (n,) multiply ``noise_precision``. Of the
+    other side's covariance the diagonal is used.
     """
     design = other.mean.clone()
     design[:, 0] = 1
@@ -87,16 +87,18 @@ def update(
     doubt[:, 0] = 0
     design, doubt = _padded(design), _padded(doubt)
     bias = torch.cat([other.mean[:, 0], other.mean.new_zeros(1)])
-    left = torch.cat([left, left.new_zeros(1)])
+    residuals = torch.cat([residuals, residuals.new_zeros(1)])
     mean = torch.zeros_like(side.mean)
     variance = (1 / side.precision).expand_as(side.mean).clone()
     for block in blocks:
         x = design[block.others]
-        y = left[block.ratings] - bias[block.others]
+        y = residuals[block.ratings] - bias[block.others]
         weighted, unsure = x, doubt[block.others]
         if weights is not None:
-            own = weights[block.ratings.clamp(max=len(weights) - 1), None]  # padded rows of x are 0
-            weighted, unsure = x * own, unsure * own
+            rating_weights = weights[
+                block.ratings.clamp(max=len(weights) - 1), None
+            ]  # padded rows of x are 0
+            weighted, unsure = x * rating_weights, unsure * rating_weights
         gram = weighted.transpose(1, 2) @ x + torch.diag_embed(unsure.sum(dim=1))
         # cholesky() would wait for each block's outcome; a trial ends on the NaN that a failed one leaves.
         factor, failed = torch.linalg.cholesky_ex(noise_precision * gram + torch.diag(side.precision))

@@ -23,10 +23,10 @@ class MfScorer:
         """The training update itself, so that a known user's own ratings give their own row."""
         items = self.arrays["item_factors"][history.items].astype(np.float64)
         doubt = self.arrays["item_variance"][history.items].sum(axis=0)
-        left = history.values - self.mean - items[:, 0]
+        residuals = history.values - self.mean - items[:, 0]
         items[:, 0], doubt[0] = 1, 0
         gram = items.T @ items / self.noise + np.diag(doubt / self.noise + self.arrays["user_precision"])
-        return np.linalg.solve(gram, items.T @ left / self.noise).astype(np.float32)
+        return np.linalg.solve(gram, items.T @ residuals / self.noise).astype(np.float32)
 
     def score(self, state: NDArray[np.float32], items: IntArray) -> FloatArray:
         rows = self.arrays["item_factors"][items]

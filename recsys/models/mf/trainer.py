@@ -47,7 +47,7 @@ class MfTrainer(NoLatent):
             items, users, row_count=train.item_count, other_count=train.user_count, device=device
         )
         self._rows = (torch.from_numpy(users).to(device), torch.from_numpy(items).to(device))
-        self._left = torch.from_numpy(train.values - np.float32(self.mean)).to(device)
+        self._residuals = torch.from_numpy(train.values - np.float32(self.mean)).to(device)
 
     def _start(self, rows: int, generator: torch.Generator) -> RowFactors:
         config = self.config
@@ -65,9 +65,9 @@ class MfTrainer(NoLatent):
     def train_epoch(self) -> dict[str, float]:
         # Users last: a user folded in later meets the same items, so the same posterior.
         precision = 1 / self.noise_variance
-        update(self.items, self.users, self._item_blocks, self._left, precision, self._weights)
+        update(self.items, self.users, self._item_blocks, self._residuals, precision, self._weights)
         learn_prior(self.items)
-        update(self.users, self.items, self._user_blocks, self._left, precision, self._weights)
+        update(self.users, self.items, self._user_blocks, self._residuals, precision, self._weights)
         learn_prior(self.users)
         squared, doubt = self._errors()
         self.noise_variance = squared + doubt
@@ -76,16 +76,16 @@ class MfTrainer(NoLatent):
     def _errors(self) -> tuple[float, float]:
         """Mean squared error on train, and the variance that the posteriors add to a prediction."""
         squared = doubt = 0.0
-        for start in range(0, len(self._left), 1_000_000):
+        for start in range(0, len(self._residuals), 1_000_000):
             part = slice(start, start + 1_000_000)
             users, items = self._rows[0][part], self._rows[1][part]
-            error = self._left[part] - self._link(users, items)
+            error = self._residuals[part] - self._link(users, items)
             p, q = self.users.mean[users, 1:].square(), self.items.mean[items, 1:].square()
             v, w = self.users.variance[users], self.items.variance[items]
             spread = (p * w[:, 1:] + q * v[:, 1:] + v[:, 1:] * w[:, 1:]).sum(dim=1) + v[:, 0] + w[:, 0]
             squared += error.square().sum().item()
             doubt += spread.sum().item()
-        return squared / len(self._left), doubt / len(self._left)
+        return squared / len(self._residuals), doubt / len(self._residuals)
 
     def _link(self, users: Tensor, items: Tensor) -> Tensor:
         p, q = self.users.mean[users], self.items.mean[items]

@@ -40,11 +40,11 @@ class MyFmScorer:
         if user is not None and same_ratings(history, self.histories(user)):
             return self.known_user(user)
         shared = self._shared(history, user)
-        own = self.arrays["prior_mean"].astype(np.float64)
+        prior = self.arrays["prior_mean"].astype(np.float64)
         if len(history.items):
-            own = self._regress(history, shared, own)
-        vectors = shared + own
-        vectors[:, -1] += np.einsum("sk,sk->s", shared[:, :-1], own[:, :-1])
+            prior = self._regress(history, shared, prior)
+        vectors = shared + prior
+        vectors[:, -1] += np.einsum("sk,sk->s", shared[:, :-1], prior[:, :-1])
         return vectors[None].astype(np.float32)
 
     def score(self, state: NDArray[np.float32], items: IntArray) -> FloatArray:
@@ -64,10 +64,10 @@ class MyFmScorer:
             total += rows.sum(axis=1) / np.sqrt(len(history.items))
             squares += np.square(rows[:, :, :-1]).sum(axis=(1, 2)) / len(history.items)
         if user is not None and "user_features" in self.arrays and features > index:
-            own = self.arrays["user_features"][user].astype(np.float64)
+            user_row = self.arrays["user_features"][user].astype(np.float64)
             rows = weights[:, index:].astype(np.float64)
-            total += np.einsum("f,sfk->sk", own, rows)
-            squares += np.einsum("f,sfk->s", np.square(own), np.square(rows[:, :, :-1]))
+            total += np.einsum("f,sfk->sk", user_row, rows)
+            squares += np.einsum("f,sfk->s", np.square(user_row), np.square(rows[:, :, :-1]))
         total[:, -1] += 0.5 * (np.square(total[:, :-1]).sum(axis=1) - squares)
         return total
 

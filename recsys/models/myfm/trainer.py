@@ -43,8 +43,8 @@ class FeatureBlock:
     def vectors(self, linear: Array, factors: Array) -> Array:
         """(rows, factors + 1): p, then b, given w (features,) and v (features, factors) of this side."""
         p = self.block @ factors
-        own = self.squared @ np.square(factors).sum(axis=1)
-        b = self.block @ linear + 0.5 * (np.square(p).sum(axis=1) - own)
+        self_products = self.squared @ np.square(factors).sum(axis=1)
+        b = self.block @ linear + 0.5 * (np.square(p).sum(axis=1) - self_products)
         return np.column_stack([p, b])
 
 
@@ -135,7 +135,7 @@ class MyFmTrainer(NoLatent):
         middle = float(cuts.mean()) if len(cuts) else 0.0
         items = self.items.vectors(w[users:], v[users:])
         items[:, -1] += float(fm.w0) - middle
-        own = self.users.shapes[0]
+        user_shape = self.users.shapes[0]
         groups = len(self.users.shapes) + len(self.items.shapes)
         mean_v = np.array(hyper.mu_V).reshape(groups, self.config.factors)[0]
         precision_v = np.array(hyper.lambda_V).reshape(groups, self.config.factors)[0]
@@ -144,7 +144,7 @@ class MyFmTrainer(NoLatent):
             "items": items.astype(np.float32),
             "cutpoints": (cuts - middle).astype(np.float32),
             # The features that a user shares with others, and the prior of those that are theirs alone.
-            "user_weights": np.column_stack([v[own:users], w[own:users]]).astype(np.float32),
+            "user_weights": np.column_stack([v[user_shape:users], w[user_shape:users]]).astype(np.float32),
             "prior_mean": np.append(mean_v, np.array(hyper.mu_w)[0]).astype(np.float32),
             "prior_precision": np.append(precision_v, np.array(hyper.lambda_w)[0]).astype(np.float32),
             "noise_precision": np.array(1.0 if len(self.levels) else hyper.alpha, dtype=np.float32),

@@ -72,11 +72,11 @@ def run(options: argparse.Namespace) -> int:
         for step in chosen:
             if record.find(step.rung.name, seed):
                 continue
-            one = measure(step, data, test, epochs=options.epochs, seed=seed, device=options.device)
-            record.add(one)
+            entry = measure(step, data, test, epochs=options.epochs, seed=seed, device=options.device)
+            record.add(entry)
             print(
-                f"{step.rung.name:16} seed {seed}: valid {one.valid:.4f}, test {one.test:.4f}, "
-                f"refit {one.test_refit:.4f} ({one.epochs} epochs, {one.seconds:.0f} s)",
+                f"{step.rung.name:16} seed {seed}: valid {entry.valid:.4f}, test {entry.test:.4f}, "
+                f"refit {entry.test_refit:.4f} ({entry.epochs} epochs, {entry.seconds:.0f} s)",
                 flush=True,
             )
             write_tables(options.out, record.finished, facts)

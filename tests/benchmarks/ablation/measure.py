@@ -72,7 +72,7 @@ def measured(
     for _ in range(best):
         refit.train_epoch()
     of_test = refit.predict(test)
-    one = Measure(
+    entry = Measure(
         rung=step.rung.name,
         seed=seed,
         epochs=best,
@@ -83,7 +83,7 @@ def measured(
         parameters=parameters,
         seconds=time.perf_counter() - started,
     )
-    return one, Predictions(of_valid, of_test)
+    return entry, Predictions(of_valid, of_test)
 
 
 def _build(step: LadderStep, data: TrainingData, *, epochs: int, seed: int, device: str) -> Trainer:

@@ -20,7 +20,7 @@ class MeasureLog:
         self.finished = self._read(facts)
         folder.mkdir(parents=True, exist_ok=True)
         # Written whole: a line that a kill cut off must not be appended to.
-        kept = [json.dumps(facts), *(json.dumps(asdict(one)) for one in self.finished)]
+        kept = [json.dumps(facts), *(json.dumps(asdict(entry)) for entry in self.finished)]
         beside = self.path.with_suffix(".new")
         beside.write_text("\n".join(kept) + "\n")
         beside.replace(self.path)
@@ -46,7 +46,7 @@ class MeasureLog:
         return finished
 
     def find(self, rung: str, seed: int) -> Measure | None:
-        return next((one for one in self.finished if (one.rung, one.seed) == (rung, seed)), None)
+        return next((entry for entry in self.finished if (entry.rung, entry.seed) == (rung, seed)), None)
 
     def add(self, one: Measure) -> None:
         self.finished.append(one)

@@ -31,19 +31,19 @@ def table_rows(measures: Sequence[Measure]) -> list[TableRow]:
     """One a rung, in the ladder's order."""
     result = []
     for rung in LADDER:
-        own = [one for one in measures if one.rung == rung.name]
+        own = [entry for entry in measures if entry.rung == rung.name]
         if not own:
             continue
         result.append(
             TableRow(
                 title=rung.title if rung.reference or rung.name == "formula" else f"+ {rung.title}",
                 reference=rung.reference,
-                valid=MeanInterval.of([one.valid for one in own]),
-                test=MeanInterval.of([one.test for one in own]),
-                test_loss=MeanInterval.of([loss(one.test**2, one.kl) for one in own]),
-                refit=MeanInterval.of([one.test_refit for one in own]),
-                epochs=float(np.mean([one.epochs for one in own])),
-                kl=float(np.mean([one.kl for one in own])),
+                valid=MeanInterval.of([entry.valid for entry in own]),
+                test=MeanInterval.of([entry.test for entry in own]),
+                test_loss=MeanInterval.of([loss(entry.test**2, entry.kl) for entry in own]),
+                refit=MeanInterval.of([entry.test_refit for entry in own]),
+                epochs=float(np.mean([entry.epochs for entry in own])),
+                kl=float(np.mean([entry.kl for entry in own])),
                 parameters=own[0].parameters,
                 seeds=len(own),
             )

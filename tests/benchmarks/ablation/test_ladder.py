@@ -39,17 +39,17 @@ def test_every_rung_changes_a_config_that_its_family_takes() -> None:
 def test_a_run_leaves_measures_a_table_and_a_plot(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(tmp_path) == 0
     measures = [json.loads(line) for line in (tmp_path / "measures.jsonl").read_text().splitlines()[1:]]
-    assert [(one["rung"], one["seed"]) for one in measures] == [
+    assert [(entry["rung"], entry["seed"]) for entry in measures] == [
         ("bias", 0),
         ("mf", 0),
         ("bias", 1),
         ("mf", 1),
     ]
-    assert all(0 < one["test_refit"] < 2 for one in measures)
+    assert all(0 < entry["test_refit"] < 2 for entry in measures)
     table = (tmp_path / "ladder.md").read_text()
     assert "| bias baseline |" in table
     assert "± " in table
-    losses = [one["test"] ** 2 + 0.01 * one["kl"] for one in measures if one["rung"] == "mf"]
+    losses = [entry["test"] ** 2 + 0.01 * entry["kl"] for entry in measures if entry["rung"] == "mf"]
     assert f"| {np.mean(losses):.4f} ± " in table
     floor = load_dataset(DATA).noise_floor
     assert floor is not None
@@ -67,8 +67,8 @@ def test_a_cut_off_run_goes_on_where_it_was(tmp_path: Path) -> None:
     assert run(tmp_path) == 0
     again = record.read_text().splitlines()
     assert again[:3] == whole[:3]
-    for one, other in zip(whole[1:], again[1:], strict=True):
-        first, second = json.loads(one), json.loads(other)
+    for entry, other in zip(whole[1:], again[1:], strict=True):
+        first, second = json.loads(entry), json.loads(other)
         assert first["test_refit"] == second["test_refit"]
 
 
@@ -85,9 +85,9 @@ def test_an_unknown_rung_is_refused(tmp_path: Path, capsys: pytest.CaptureFixtur
 
 def test_the_untrained_start_is_measured_without_an_epoch(tmp_path: Path) -> None:
     assert run(tmp_path, "--rungs", "start-only", "--seeds", "1") == 0
-    one = json.loads((tmp_path / "measures.jsonl").read_text().splitlines()[1])
-    assert one["epochs"] == 0
-    assert one["test"] < 2
+    entry = json.loads((tmp_path / "measures.jsonl").read_text().splitlines()[1])
+    assert entry["epochs"] == 0
+    assert entry["test"] < 2
 
 
 def test_the_interval_is_students() -> None:

@@ -80,7 +80,8 @@ def world(options: argparse.Namespace, nonlinear: float) -> int:
     folder = options.out / f"nonlinear-{nonlinear:g}"
     roster = members(nonlinear)
     dials = {
-        one.name: [one.step.rung.family, one.step.config, min(one.epochs, options.epochs)] for one in roster
+        entry.name: [entry.step.rung.family, entry.step.config, min(entry.epochs, options.epochs)]
+        for entry in roster
     }
     # As JSON has it: tuples are lists there.
     record = MeasureLog(folder, json.loads(json.dumps({**sample.facts, "dials": dials})))
@@ -88,9 +89,9 @@ def world(options: argparse.Namespace, nonlinear: float) -> int:
     oracle = oracle_of(sample, folder, options.draws)
     others = peer_lines(options, sample, folder)
     for seed in range(options.seeds):
-        for one in roster:
-            ours.train(one, seed=seed, epochs=options.epochs)
-    lines = [ours.line(one, options.seeds) for one in roster] + ours.blends(roster, options.seeds)
+        for entry in roster:
+            ours.train(entry, seed=seed, epochs=options.epochs)
+    lines = [ours.line(entry, options.seeds) for entry in roster] + ours.blends(roster, options.seeds)
     text = f"{sample.title()}\n\n{markdown([*lines, *others], floor=sample.floor, oracle=oracle)}"
     (folder / "floor.md").write_text(text)
     print(text, end="", flush=True)
@@ -104,9 +105,9 @@ def oracle_of(sample: Sample, folder: Path, draws: int) -> float:
         beside = path.with_suffix(".new")
         beside.write_text(json.dumps({"rmse": sample.oracle(draws)}))
         beside.replace(path)
-    found: float = json.loads(path.read_text())["rmse"]
-    print(f"noise floor {sample.floor:.4f} on these test ratings, oracle {found:.4f}", flush=True)
-    return found
+    result: float = json.loads(path.read_text())["rmse"]
+    print(f"noise floor {sample.floor:.4f} on these test ratings, oracle {result:.4f}", flush=True)
+    return result
 
 
 def peer_lines(options: argparse.Namespace, sample: Sample, folder: Path) -> list[Line]:

@@ -58,8 +58,8 @@ def infer(world: World, known: Ratings, asked: Ratings, *, draws: int = 256, see
     for user, rows in by_user(asked):
         random = np.random.default_rng(derive_seed(seed, "oracle", user))
         history = known.take(given.get(user, none))
-        kinds, places, weights = posterior(world, history, draws=draws, random=random)
-        opinions = Answers.of(world, asked.take(rows)).opinions(kinds, places)
+        kinds, positions, weights = posterior(world, history, draws=draws, random=random)
+        opinions = Answers.of(world, asked.take(rows)).opinions(kinds, positions)
         stars = world.expected(opinions.ravel())[0].reshape(opinions.shape)
         expected[rows] = weights @ stars
         effective[user] = 1 / np.square(weights).sum()
@@ -152,34 +152,34 @@ def posterior(
     kinds = np.searchsorted(np.cumsum(share), even).clip(max=len(share) - 1)
     wide = np.sqrt(random.chisquare(FREEDOM, draws) / FREEDOM)
     standard = random.standard_normal((draws, POSITION)) / wide[:, None]
-    places = (modes[kinds] + np.einsum("mij,mj->mi", roots[kinds], standard)).astype(np.float32)
+    positions = (modes[kinds] + np.einsum("mij,mj->mi", roots[kinds], standard)).astype(np.float32)
     stretch = np.log(np.diagonal(roots, axis1=1, axis2=2)).sum(axis=1)[kinds]
     proposed = np.log(share[kinds]) + log_t(np.square(standard).sum(axis=1)) - stretch
-    likelihood = log_likelihood(answers.opinions(kinds, places), stars, world.noise).sum(axis=1)
-    weights = likelihood - 0.5 * np.square(places).sum(axis=1) - proposed
-    return kinds, places, np.exp(weights - logsumexp(weights)).astype(np.float32)
+    likelihood = log_likelihood(answers.opinions(kinds, positions), stars, world.noise).sum(axis=1)
+    weights = likelihood - 0.5 * np.square(positions).sum(axis=1) - proposed
+    return kinds, positions, np.exp(weights - logsumexp(weights)).astype(np.float32)
 
 
 def laplace(answers: Answers, stars: FloatArray) -> tuple[Matrix, Array, Array]:
     """Of every archetype's posterior: mode (kinds, POSITION), a triangular root of its covariance (kinds,
     POSITION, POSITION), log evidence (kinds,) up to a constant."""
     count = len(answers.kind_dots)
-    kinds, places = np.arange(count), np.zeros((count, POSITION), dtype=np.float32)
+    kinds, positions = np.arange(count), np.zeros((count, POSITION), dtype=np.float32)
     noise = answers.world.noise
     information = 1 / (noise**2 + HALF_STEP**2 / 3)  # of one rounded opinion
     precision = np.broadcast_to(np.eye(POSITION), (count, POSITION, POSITION))
     for _ in range(STEPS):
-        hidden = answers.hidden(kinds, places)
-        opinions, slopes = answers.opinions(kinds, places, hidden), answers.slopes(hidden)
-        upwards = np.einsum("mn,mnp->mp", score(opinions, stars, noise), slopes) - places
+        hidden = answers.hidden(kinds, positions)
+        opinions, slopes = answers.opinions(kinds, positions, hidden), answers.slopes(hidden)
+        upwards = np.einsum("mn,mnp->mp", score(opinions, stars, noise), slopes) - positions
         precision = np.eye(POSITION) + information * (slopes.transpose(0, 2, 1) @ slopes)
         step = np.linalg.solve(precision, upwards[:, :, None])[:, :, 0]
         length = np.linalg.norm(step, axis=1, keepdims=True)
-        places = (places + step / np.maximum(length, 1)).astype(np.float32)  # at most 1 prior deviation
+        positions = (positions + step / np.maximum(length, 1)).astype(np.float32)  # at most 1 prior deviation
     roots = np.linalg.cholesky(np.linalg.inv(precision))
-    evidence = log_likelihood(answers.opinions(kinds, places), stars, noise).sum(axis=1, dtype=np.float64)
-    evidence -= 0.5 * np.square(places).sum(axis=1)
-    return places, roots, evidence + np.log(np.diagonal(roots, axis1=1, axis2=2)).sum(axis=1)
+    evidence = log_likelihood(answers.opinions(kinds, positions), stars, noise).sum(axis=1, dtype=np.float64)
+    evidence -= 0.5 * np.square(positions).sum(axis=1)
+    return positions, roots, evidence + np.log(np.diagonal(roots, axis1=1, axis2=2)).sum(axis=1)
 
 
 def log_t(squares: Array) -> Array:

@@ -27,7 +27,7 @@ class Ours:
         kept = self._kept(member, seed)
         if self.record.find(member.name, seed) and kept.is_file():
             return
-        one, predictions = measured(
+        entry, predictions = measured(
             member.step,
             self.sample.data,
             self.sample.test,
@@ -38,21 +38,21 @@ class Ours:
         kept.parent.mkdir(parents=True, exist_ok=True)
         np.savez(kept, valid=predictions.valid, test_refit=predictions.test_refit)
         if self.record.find(member.name, seed) is None:
-            self.record.add(one)  # after its stars: a line promises them
+            self.record.add(entry)  # after its stars: a line promises them
         print(
-            f"{member.name:12} seed {seed}: valid {one.valid:.4f}, test after the refit {one.test_refit:.4f} "
-            f"({one.epochs} epochs, {one.seconds:.0f} s)",
+            f"{member.name:12} seed {seed}: valid {entry.valid:.4f}, test after the refit "
+            f"{entry.test_refit:.4f} ({entry.epochs} epochs, {entry.seconds:.0f} s)",
             flush=True,
         )
 
     def line(self, member: Member, seeds: int) -> Line:
-        found = [self._measure(member, seed) for seed in range(seeds)]
+        result = [self._measure(member, seed) for seed in range(seeds)]
         return Line(
             name=f"**ours**: {member.step.rung.title}",
-            rmse=[one.test_refit for one in found],
-            kl=float(np.mean([one.kl for one in found])),
-            valid=float(np.mean([one.valid for one in found])),
-            seconds=float(np.mean([one.seconds for one in found])),
+            rmse=[entry.test_refit for entry in result],
+            kl=float(np.mean([entry.kl for entry in result])),
+            valid=float(np.mean([entry.valid for entry in result])),
+            seconds=float(np.mean([entry.seconds for entry in result])),
         )
 
     def blends(self, members: Sequence[Member], seeds: int) -> list[Line]:
@@ -75,19 +75,19 @@ class Ours:
     def _blend(self, members: Sequence[Member], seeds: Sequence[int]) -> tuple[float, float, float]:
         """rmse on test, KL, and rmse on the folds of valid that its weights were not fitted on."""
         both = [(member, seed) for seed in seeds for member in members]
-        found = [self._predictions(member, seed) for member, seed in both]
-        valid: NDArray[np.float32] = np.stack([one.valid for one in found])
+        result = [self._predictions(member, seed) for member, seed in both]
+        valid: NDArray[np.float32] = np.stack([entry.valid for entry in result])
         data, test = self.sample.data, self.sample.test
         blend = fit_corrected(valid, data.valid, data.train, seed=0)
         known = data.train.joined(data.valid)
-        stars = blend.predict(np.stack([one.test_refit for one in found]), test, known)
+        stars = blend.predict(np.stack([entry.test_refit for entry in result]), test, known)
         kl = blend.kl([self._measure(member, seed).kl for member, seed in both])
         return rmse(stars, test.values), kl, blend.error
 
     def _measure(self, member: Member, seed: int) -> Measure:
-        found = self.record.find(member.name, seed)
-        assert found is not None  # trained before a table is made
-        return found
+        result = self.record.find(member.name, seed)
+        assert result is not None  # trained before a table is made
+        return result
 
     def _predictions(self, member: Member, seed: int) -> Predictions:
         with np.load(self._kept(member, seed), allow_pickle=False) as stored:

@@ -40,7 +40,7 @@ def markdown(lines: Sequence[Line], *, floor: float, oracle: float) -> str:
         cells = [
             line.name,
             f"{error:.4f}{spread}",
-            f"{np.mean([loss(one**2, line.kl) for one in line.rmse]):.4f}",
+            f"{np.mean([loss(entry**2, line.kl) for entry in line.rmse]):.4f}",
             above(error, floor),
             above(error, oracle),
             "-" if line.valid is None else f"{line.valid:.4f}",

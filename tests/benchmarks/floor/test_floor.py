@@ -31,8 +31,8 @@ def test_every_member_is_in_the_table_beside_floor_and_oracle(
     assert run(tmp_path) == 0
     folder = tmp_path / "nonlinear-1"
     table = (folder / "floor.md").read_text()
-    for one in NONLINEAR:
-        assert f"| **ours**: {one.step.rung.title} | " in table
+    for entry in NONLINEAR:
+        assert f"| **ours**: {entry.step.rung.title} | " in table
     for peer in peers(1.0):
         assert f"| {peer.name} | not measured, needs --python |" in table
 
@@ -51,10 +51,10 @@ def test_every_member_is_in_the_table_beside_floor_and_oracle(
     # The blend of both seeds, by hand: each member's stars as they were kept, weighed on valid.
     assert f"ensemble of the {len(NONLINEAR) * 2}, all seeds" in table
     measures = [json.loads(line) for line in (folder / "measures.jsonl").read_text().splitlines()[1:]]
-    for one in measures:
-        with np.load(folder / "predictions" / f"{one['rung']}-{one['seed']}.npz") as kept:
+    for entry in measures:
+        with np.load(folder / "predictions" / f"{entry['rung']}-{entry['seed']}.npz") as kept:
             error = np.sqrt(np.mean((kept["test_refit"] - test) ** 2))
-            assert error == pytest.approx(one["test_refit"], abs=1e-6)
+            assert error == pytest.approx(entry["test_refit"], abs=1e-6)
             assert len(kept["valid"]) == len(split.valid)
     assert table in capsys.readouterr().out
 
@@ -112,6 +112,6 @@ def test_the_table_is_sorted_and_tells_how_far_above() -> None:
 
 def test_every_member_has_a_config_that_its_family_takes() -> None:
     for roster in (LINEAR, NONLINEAR):
-        assert len({one.name for one in roster}) == len(roster)
-        for one in roster:
-            make_config(one.step.rung.family, one.step.config)
+        assert len({entry.name for entry in roster}) == len(roster)
+        for entry in roster:
+            make_config(entry.step.rung.family, entry.step.config)

@@ -68,11 +68,11 @@ def test_it_predicts_what_quadrature_over_all_people_does(nonlinear: float, drif
     for user in (0, 7):
         own = ratings.take(np.flatnonzero(ratings.users == user))
         history, asked = own.take(np.arange(0, 5)), own.take(np.arange(5, 8))
-        found = infer(world, history, asked, draws=20_000)
-        assert found.expected == pytest.approx(integrated(world, history, asked), abs=0.01)
-        assert found.effective[user] > 4_000
+        result = infer(world, history, asked, draws=20_000)
+        assert result.expected == pytest.approx(integrated(world, history, asked), abs=0.01)
+        assert result.effective[user] > 4_000
         # As many draws as a benchmark takes.
-        assert infer(world, history, asked).expected == pytest.approx(found.expected, abs=0.1)
+        assert infer(world, history, asked).expected == pytest.approx(result.expected, abs=0.1)
 
 
 def test_of_who_gave_nothing_it_knows_the_prior() -> None:
@@ -108,6 +108,6 @@ def test_a_seed_changes_the_draws_alone() -> None:
     world, made = tiny(1.0, 0.0)
     ratings = made.dataset.ratings
     known, asked = ratings.take(np.arange(100)), ratings.take(np.arange(100, 150))
-    one, same, other = (infer(world, known, asked, seed=seed).expected for seed in (0, 0, 1))
-    assert np.array_equal(one, same)
-    assert 0 < np.abs(one - other).max() < 0.2
+    entry, same, other = (infer(world, known, asked, seed=seed).expected for seed in (0, 0, 1))
+    assert np.array_equal(entry, same)
+    assert 0 < np.abs(entry - other).max() < 0.2

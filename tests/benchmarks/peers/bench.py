@@ -55,8 +55,8 @@ class Bench:
             "seed": Judgement(known, test, histories),
         }
         self.problems = {
-            part: self._problem(dataset, one).save(folder / f"{part}.npz")
-            for part, one in self.judgements.items()
+            part: self._problem(dataset, entry).save(folder / f"{part}.npz")
+            for part, entry in self.judgements.items()
         }
 
     def _problem(self, dataset: Dataset, judgement: Judgement) -> Problem:
@@ -64,8 +64,8 @@ class Bench:
         strangers = slice(0) if judgement.histories is known else slice(None)
         pairs = slice(None) if self.task == "rate" else slice(0)
         features = [
-            np.zeros((rows, 0), dtype=np.float32) if found is None else np.asarray(found)
-            for rows, found in (
+            np.zeros((rows, 0), dtype=np.float32) if result is None else np.asarray(result)
+            for rows, result in (
                 (known.user_count, dataset.user_features),
                 (known.item_count, dataset.item_features),
             )
@@ -99,8 +99,8 @@ class Bench:
         seen, relevant = pair_matrix(self.judgements[part].histories), pair_matrix(asked)
         lists = rank_all(lambda rows: answer[rows], np.arange(known.user_count), seen, count=max(LENGTHS))
         judged = [evaluate_lists(lists[:, :count], relevant) for count in LENGTHS]
-        figures = {name: value for one in judged for name, value in one.figures().items()}
-        by_person = {f"ndcg_at_{one.count}": one.ndcg_by_user.tolist() for one in judged}
+        figures = {name: value for entry in judged for name, value in entry.figures().items()}
+        by_person = {f"ndcg_at_{entry.count}": entry.by_user["ndcg"].tolist() for entry in judged}
         return {name: figures[name] for name in COLUMNS["rank"]}, by_person
 
     def better(self, one: dict[str, float], other: dict[str, float]) -> bool:

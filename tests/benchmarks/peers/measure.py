@@ -29,13 +29,13 @@ class Measurer:
         # A single setting leaves nothing to choose.
         for number in range(len(settings)) if len(settings) > 1 else ():
             try:
-                one = self._training(peer, "try", number, settings[number], seed=0)
+                entry = self._training(peer, "try", number, settings[number], seed=0)
             except Failed as error:
                 trouble = str(error)
                 continue
-            spent += one.seconds
-            if best is None or self.bench.better(one.figures, best.figures):
-                best = one
+            spent += entry.seconds
+            if best is None or self.bench.better(entry.figures, best.figures):
+                best = entry
         if best is None and len(settings) > 1:
             raise Failed(trouble)
         chosen = best.settings if best else settings[0]
@@ -62,8 +62,8 @@ class Measurer:
     def _training(
         self, peer: Peer, part: Part, number: int, settings: dict[str, object], *, seed: int
     ) -> Training:
-        if found := self.record.find(peer.name, part, number, settings):
-            return found
+        if result := self.record.find(peer.name, part, number, settings):
+            return result
         answer, seconds, version = train(
             peer,
             self.bench.problems[part],
@@ -78,8 +78,8 @@ class Measurer:
             raise Failed(str(error)) from None
         if part == "try":
             by_person = {}
-        one = Training(peer.name, part, number, settings, figures, seconds, version, by_person)
-        self.record.add(one)
+        entry = Training(peer.name, part, number, settings, figures, seconds, version, by_person)
+        self.record.add(entry)
         measured = ", ".join(f"{name} {value:.4f}" for name, value in figures.items())
         slice_name = "valid" if part == "try" else "test"
         print(
@@ -87,4 +87,4 @@ class Measurer:
             file=sys.stderr,
             flush=True,
         )
-        return one
+        return entry

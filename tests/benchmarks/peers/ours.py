@@ -52,8 +52,8 @@ def list_rows(path: Path, fingerprint: str) -> list[Row]:
         same_split(", ".join(cut[:12] for cut in cuts), fingerprint, path, "lists")
     row = rows[cuts.index(fingerprint)]
     by_person = f"ndcg_at_{row['k']}"
-    found = {SEARCHED: row["searched"]} if "searched" in row else {}
-    found |= row["alone"]
+    result = {SEARCHED: row["searched"]} if "searched" in row else {}
+    result |= row["alone"]
     return [
         Row(
             name=f"**ours**: {name}",
@@ -62,7 +62,7 @@ def list_rows(path: Path, fingerprint: str) -> list[Row]:
             budget="list search",
             by_person={by_person: figures["by_user"]} if name in (SEARCHED, NAME) else {},
         )
-        for name, figures in found.items()
+        for name, figures in result.items()
     ]
 
 
@@ -80,10 +80,10 @@ def run_rows(results: Results, task: Task) -> list[Row]:
 
     def row(name: str, model: ModelResult) -> Row:
         test, valid = model.test or Metrics(), model.valid or Metrics()
-        found = {column: getattr(test, column, None) for column in COLUMNS[task]}
+        result = {column: getattr(test, column, None) for column in COLUMNS[task]}
         return Row(
             name=f"**ours**: {name}",
-            test={column: [value] for column, value in found.items() if value is not None},
+            test={column: [value] for column, value in result.items() if value is not None},
             valid=valid.rmse if task == "rate" else valid.ndcg_at_10,
             trained_on="train, valid" if retrained else "train",
             budget=f"{tried} trials, {results.seconds.get('search', 0):.0f} s",
@@ -108,25 +108,25 @@ def ladder_rows(path: Path, fingerprint: str) -> list[Row]:
     same_split(first["fingerprint"], fingerprint, path, first["split"])
     families = {rung.name: rung.family for rung in LADDER if rung.trained}
     groups: dict[bool, dict[str, list[dict[str, float]]]] = {True: {}, False: {}}
-    for one in rest:
-        if one["rung"] in families:
-            group = groups[families[one["rung"]] == SUBJECT]
-            group.setdefault(one["rung"], []).append(one)
+    for entry in rest:
+        if entry["rung"] in families:
+            group = groups[families[entry["rung"]] == SUBJECT]
+            group.setdefault(entry["rung"], []).append(entry)
     return [ladder_row(rungs, families) for rungs in groups.values() if rungs]
 
 
 def ladder_row(rungs: dict[str, list[dict[str, float]]], families: dict[str, str]) -> Row:
-    valid = {name: sum(one["valid"] for one in ones) / len(ones) for name, ones in rungs.items()}
+    valid = {name: sum(entry["valid"] for entry in ones) / len(ones) for name, ones in rungs.items()}
     best = min(valid, key=lambda name: valid[name])
     ones = rungs[best]
     return Row(
         name=f"**ours**: {families[best]}, the ladder's `{best}`",
         test={
-            "loss": [loss(one["test_refit"] ** 2, one["kl"]) for one in ones],
-            "rmse": [one["test_refit"] for one in ones],
+            "loss": [loss(entry["test_refit"] ** 2, entry["kl"]) for entry in ones],
+            "rmse": [entry["test_refit"] for entry in ones],
         },
         valid=valid[best],
         trained_on="train, valid",
         budget=f"best of {len(rungs)} rungs",
-        seconds=sum(one["seconds"] for one in ones) / len(ones),
+        seconds=sum(entry["seconds"] for entry in ones) / len(ones),
     )

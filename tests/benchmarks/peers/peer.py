@@ -34,15 +34,15 @@ def chosen(peers: Sequence[Peer], task: Task, only: str) -> list[Peer]:
     part of names and libraries."""
     able = [peer for peer in peers if peer.task == task]
     words = [word.strip().lower() for word in only.split(",") if word.strip()]
-    found = able if not words else []
+    result = able if not words else []
     for word in words:
         whole = [peer for peer in able if peer.name.lower() == word]
         meant = whole or [peer for peer in able if word in peer.name.lower() or word in peer.library]
         if not meant:
             names = "; ".join(peer.name for peer in able)
             raise InputError(f"--only {word}: no peer of that name for this split; there are: {names}")
-        found += [peer for peer in meant if peer not in found]
-    return found
+        result += [peer for peer in meant if peer not in result]
+    return result
 
 
 def only_settings(peer: Peer, numbers: str) -> Peer:
@@ -51,7 +51,7 @@ def only_settings(peer: Peer, numbers: str) -> Peer:
         wanted = {int(number) for number in numbers.split(",")}
     except ValueError:
         raise InputError(f"--settings {numbers}: expected numbers from 0, e.g. 1,3") from None
-    kept = tuple(one for number, one in enumerate(peer.settings) if number in wanted)
+    kept = tuple(entry for number, entry in enumerate(peer.settings) if number in wanted)
     if not kept:
         raise InputError(f"--settings {numbers}: {peer.name} has settings 0 to {len(peer.settings) - 1}")
     return replace(peer, settings=kept)

@@ -61,8 +61,8 @@ class Problem:
 
     def of_pairs(self, scores: Array) -> Array:
         """(pairs,) from (users, items) scores; the mean rating where a score is NaN."""
-        found = scores[self.pair_users, self.pair_items]
-        return np.where(np.isnan(found), self.mean, found)
+        result = scores[self.pair_users, self.pair_items]
+        return np.where(np.isnan(result), self.mean, result)
 
     def save(self, path: Path) -> Path:
         np.savez(path, **{field.name: getattr(self, field.name) for field in fields(self)})

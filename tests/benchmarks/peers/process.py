@@ -36,11 +36,11 @@ class Interpreters:
     def parse(cls, given: list[str], *, default: str) -> Interpreters:
         """From ``PATH`` and ``LIBRARY=PATH`` arguments. InputError where there is no such file."""
         named: dict[str, str] = {}
-        for one in given:
-            library, found, path = one.rpartition("=")
+        for entry in given:
+            library, result, path = entry.rpartition("=")
             if not Path(path).is_file():
-                raise InputError(f"--python {one}: there is no file {path}; expected PATH or LIBRARY=PATH")
-            if found:
+                raise InputError(f"--python {entry}: there is no file {path}; expected PATH or LIBRARY=PATH")
+            if result:
                 named[library] = path
             else:
                 default = path

@@ -35,7 +35,7 @@ class Record:
         self.trainings = self._read(facts)
         folder.mkdir(parents=True, exist_ok=True)
         # Written whole: a line that a kill cut off must not be appended to.
-        lines = [json.dumps(facts), *(json.dumps(asdict(one)) for one in self.trainings)]
+        lines = [json.dumps(facts), *(json.dumps(asdict(entry)) for entry in self.trainings)]
         self.path.write_text("\n".join(lines) + "\n")
 
     def _read(self, facts: JsonObject) -> list[Training]:
@@ -54,17 +54,21 @@ class Record:
                 f"{self.path} holds peers of {first.get('data')}, {first.get('split')}, and this run differs "
                 f"in {', '.join(differ)}; choose another --out"
             )
-        found = []
+        result = []
         for line in lines[1:]:
             try:
-                found.append(Training(**json.loads(line)))
+                result.append(Training(**json.loads(line)))
             except json.JSONDecodeError:
                 break  # cut off by a kill: that one is trained again
-        return found
+        return result
 
     def find(self, peer: str, part: Part, number: int, settings: Settings) -> Training | None:
         wanted = (peer, part, number, settings)
-        same = (one for one in self.trainings if (one.peer, one.part, one.number, one.settings) == wanted)
+        same = (
+            entry
+            for entry in self.trainings
+            if (entry.peer, entry.part, entry.number, entry.settings) == wanted
+        )
         return next(same, None)
 
     def add(self, training: Training) -> None:

@@ -38,10 +38,10 @@ class Row:
     by_person: dict[str, list[float]] = field(default_factory=dict)
 
     def order(self, task: Task) -> tuple[bool, float]:
-        found = self.test.get("rmse" if task == "rate" else "ndcg_at_10")
-        if not found:
+        result = self.test.get("rmse" if task == "rate" else "ndcg_at_10")
+        if not result:
             return True, 0.0
-        return False, float(np.mean(found)) * (1 if task == "rate" else -1)
+        return False, float(np.mean(result)) * (1 if task == "rate" else -1)
 
 
 def figure(values: list[float] | None) -> str:
@@ -55,13 +55,13 @@ def figure(values: list[float] | None) -> str:
 def paired(rows: list[Row], ours: list[Row]) -> str:
     """A line for each of ``ours`` and each of ``rows`` that have NDCG by person: ours minus theirs."""
     lines = []
-    for one in ours:
-        for name, values in one.by_person.items():
+    for entry in ours:
+        for name, values in entry.by_person.items():
             for row in (row for row in rows if name in row.by_person):
-                found = mean_difference(np.array(values), np.array(row.by_person[name]), seed=0)
+                result = mean_difference(np.array(values), np.array(row.by_person[name]), seed=0)
                 lines.append(
-                    f"{one.name} minus {row.name}, {TITLES[name]} paired over {len(values):,} people: "
-                    f"{found.value:+.4f} ({found.low:+.4f} to {found.high:+.4f})\n"
+                    f"{entry.name} minus {row.name}, {TITLES[name]} paired over {len(values):,} people: "
+                    f"{result.value:+.4f} ({result.low:+.4f} to {result.high:+.4f})\n"
                 )
     return "".join(["\n", *lines]) if lines else ""
 
@@ -81,7 +81,7 @@ def markdown(rows: list[Row], task: Task) -> str:
                 row.name,
                 *(figure(row.test.get(name)) for name in COLUMNS[task]),
                 "-" if row.valid is None else f"{row.valid:.4f}",
-                str(max((len(found) for found in row.test.values()), default=0)),
+                str(max((len(result) for result in row.test.values()), default=0)),
                 row.trained_on,
                 row.chosen,
                 row.budget,

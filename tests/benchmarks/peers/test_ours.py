@@ -37,7 +37,7 @@ def measures(path: Path, fingerprint: str) -> Path:
         for seed in range(2)
     ]
     facts = {"split": SPLIT, "fingerprint": fingerprint}
-    (path / "measures.jsonl").write_text("\n".join(json.dumps(one) for one in [facts, *rows]))
+    (path / "measures.jsonl").write_text("\n".join(json.dumps(entry) for entry in [facts, *rows]))
     return path
 
 

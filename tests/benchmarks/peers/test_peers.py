@@ -48,11 +48,11 @@ def test_the_setting_is_chosen_on_valid_and_test_rmse_is_that_of_a_plain_loop(
     tries: list[JsonObject] = []
     looks: list[JsonObject] = []
     for line in lines(tmp_path)[1:]:
-        one = json.loads(line)
-        (tries if one["part"] == "try" else looks).append(one)
-    best = min(tries, key=lambda one: one["figures"]["rmse"])
-    assert [one["number"] for one in tries] == [0, 1]
-    assert [one["settings"] for one in looks] == [best["settings"]]
+        entry = json.loads(line)
+        (tries if entry["part"] == "try" else looks).append(entry)
+    best = min(tries, key=lambda entry: entry["figures"]["rmse"])
+    assert [entry["number"] for entry in tries] == [0, 1]
+    assert [entry["settings"] for entry in looks] == [best["settings"]]
 
     dataset = load_dataset(DATA)
     split = make_split(dataset, SPLIT, seed=0)
@@ -87,23 +87,26 @@ def test_a_cut_off_run_goes_on_where_it_was(tmp_path: Path) -> None:
 def test_chosen_settings_alone_are_tried(tmp_path: Path) -> None:
     assert run(tmp_path, "--settings", "1,3") == 0
     tried = [json.loads(line) for line in lines(tmp_path)[1:]]
-    assert [one["settings"] for one in tried if one["part"] == "try"] == [{"damping": 2.0}, {"damping": 0.0}]
+    assert [entry["settings"] for entry in tried if entry["part"] == "try"] == [
+        {"damping": 2.0},
+        {"damping": 0.0},
+    ]
 
 
 def test_lists_are_asked_for_on_the_ranking_split(tmp_path: Path) -> None:
     only = ("--only", "popularity")
     assert run(tmp_path, *only, split="per-user") == 0
-    one = json.loads(lines(tmp_path)[1])
+    entry = json.loads(lines(tmp_path)[1])
     split = make_split(load_dataset(DATA), "per-user", seed=0)
     ratings = load_dataset(DATA).ratings
     known, test = ratings.take(np.concatenate([split.train, split.valid])), ratings.take(split.test)
     order = np.argsort(-np.bincount(known.items, minlength=30), kind="stable")
-    found = []
+    result = []
     for user in np.unique(test.users):
         seen, wanted = known.items[known.users == user], test.items[test.users == user]
-        found.append(np.isin([item for item in order if item not in seen][:10], wanted).sum() / 10)
-    assert one["figures"]["precision_at_10"] == pytest.approx(np.mean(found))
-    assert f"| popularity | {np.mean(found):.4f} |" in (tmp_path / "peers.md").read_text()
+        result.append(np.isin([item for item in order if item not in seen][:10], wanted).sum() / 10)
+    assert entry["figures"]["precision_at_10"] == pytest.approx(np.mean(result))
+    assert f"| popularity | {np.mean(result):.4f} |" in (tmp_path / "peers.md").read_text()
 
 
 def test_held_out_people_are_folded_in_from_their_histories_and_known_items_are_not_listed(

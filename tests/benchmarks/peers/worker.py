@@ -30,9 +30,9 @@ def main(folder: Path) -> None:
         return
     problem = Problem.load(Path(request["problem"]))
     started = time.perf_counter()
-    found = getattr(library, request["task"])(problem, seed=request["seed"], **request["settings"])
+    result = getattr(library, request["task"])(problem, seed=request["seed"], **request["settings"])
     seconds = time.perf_counter() - started
-    np.save(folder / "answer.npy", np.asarray(found, dtype=np.float32))
+    np.save(folder / "answer.npy", np.asarray(result, dtype=np.float32))
     answer.write_text(json.dumps({"seconds": seconds, "version": version_of(library)}))
 
 

@@ -23,10 +23,10 @@ class Figures:
 
     def line(self) -> str:
         p50, p99, worst = np.percentile(self.milliseconds, [50, 99, 100])
-        told = " ".join(f"{name}:{count}" for name, count in sorted(self.sources.items()))
+        messages = " ".join(f"{name}:{count}" for name, count in sorted(self.sources.items()))
         rate = len(self.milliseconds) / self.seconds
         times = f"p50 {p50:6.2f}  p99 {p99:6.2f}  worst {worst:7.2f} ms"
-        return f"{times}  {rate:6.0f}/s  failed {self.failed}  {told}"
+        return f"{times}  {rate:6.0f}/s  failed {self.failed}  {messages}"
 
 
 class Connection:

@@ -134,7 +134,7 @@ def measure(
             )[1]
             for _ in range(connections)
         ]
-        await asyncio.wait_for(asyncio.gather(*(one.done for one in made)), seconds + 30)
+        await asyncio.wait_for(asyncio.gather(*(entry.done for entry in made)), seconds + 30)
         load.seconds = perf_counter() - began
         return load
 

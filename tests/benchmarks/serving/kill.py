@@ -64,8 +64,8 @@ def under_kill(program: Program, events: Path, options: argparse.Namespace) -> N
     """Every second request posts a click; one that was acknowledged and is not stored is lost."""
     counts, acknowledged, seconds = asyncio.run(under_load(program, options.users))
     stored = {row.event_id for row in EventStore(str(events)).feedback()}
-    told = ", ".join(f"{count} {name}" for name, count in counts.items())
+    messages = ", ".join(f"{count} {name}" for name, count in counts.items())
     print(
-        f"kill -9 of one of {options.replicas} replica(s) at c={WORKERS}: {told}; answers again after "
+        f"kill -9 of one of {options.replicas} replica(s) at c={WORKERS}: {messages}; answers again after "
         f"{seconds:.1f} s; {len(acknowledged)} clicks acknowledged, {len(set(acknowledged) - stored)} lost"
     )

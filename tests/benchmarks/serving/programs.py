@@ -114,11 +114,11 @@ class Program:
         self, name: str, make: Callable[[], bytes], options: argparse.Namespace
     ) -> dict[int, Figures]:
         asyncio.run(load(self.port, make, workers=4, seconds=1.0))
-        found = {}
+        result = {}
         for workers in options.concurrency:
-            found[workers] = asyncio.run(load(self.port, make, workers=workers, seconds=options.seconds))
-            print(f"{name:34} c={workers:<3} {found[workers].line()}", flush=True)
-        return found
+            result[workers] = asyncio.run(load(self.port, make, workers=workers, seconds=options.seconds))
+            print(f"{name:34} c={workers:<3} {result[workers].line()}", flush=True)
+        return result
 
     def replicas(self) -> set[int]:
         return listening(tree(self.process.pid)).get(("127.0.0.1", self.port), set())

@@ -47,11 +47,11 @@ def answers(
     exposures, feedback = [], []
     draws = random.random((len(users), 4))
     noise = random.normal(size=len(users))
-    for place, user in enumerate(users):
+    for index, user in enumerate(users):
         arm = assigner.assign(user).arm
         how = behaviours[arm]
-        name = f"{serial}-{place}"
-        slow, fallback, hit, rated = draws[place]
+        name = f"{serial}-{index}"
+        slow, fallback, hit, rated = draws[index]
         exposures.append(_exposure(name, at, user, state, arm, how, slow, fallback))
         for shadow in shadows:
             unseen = behaviours[shadow]
@@ -62,7 +62,7 @@ def answers(
             feedback += _credited(random, exposures[-1], behaviours, at=at)
         elif hit < how.hit or rated < how.rated:
             item = ITEMS[0] if hit < how.hit else ELSEWHERE
-            stars = 3.5 + how.error * float(noise[place])
+            stars = 3.5 + how.error * float(noise[index])
             feedback.append(Feedback(f"f-{name}", name, user, "rating", item, stars, at, 3.5))
     return exposures, feedback
 
@@ -74,9 +74,9 @@ def _credited(
     name, teams = shown.exposure_id, list(dict.fromkeys(shown.teams))
     hits = random.random(len(teams)) < [behaviours[arm].hit for arm in teams]
     return [
-        Feedback(f"f-{name}-{arm}", name, shown.user_id, "click", ITEMS[place], None, at)
-        for place, arm in enumerate(teams)
-        if hits[place]
+        Feedback(f"f-{name}-{arm}", name, shown.user_id, "click", ITEMS[index], None, at)
+        for index, arm in enumerate(teams)
+        if hits[index]
     ]
 
 

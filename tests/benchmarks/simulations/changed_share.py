@@ -38,19 +38,19 @@ def one_run(folder: Path, release: Path, *, users: int, seed: int) -> JsonObject
     )
     fields = {"experiment": {"salt": f"salt-{seed}"}, "operations": {"window_seconds": WINDOW_SECONDS}}
     with operating(folder, {"old": release, "new": release}, 0.9, 0.1, **fields) as made:
-        for place, (_, user) in enumerate(comings):
-            if place == len(comings) // 2:
+        for index, (_, user) in enumerate(comings):
+            if index == len(comings) // 2:
                 change = {"revision": 1, "shares": {"old": 0.5, "new": 0.5}, "reason": "ramp"}
                 made.client.patch("/v1/experiments/main", json=change, headers=AS_ADMIN).raise_for_status()
             name = f"person-{user}"
             listed = made.list(name)
             if random.random() < chance[user]:
-                click = {"event_id": f"e{place}", "kind": "click", "user_id": name}
+                click = {"event_id": f"e{index}", "kind": "click", "user_id": name}
                 click |= {"item_id": listed["items"][0]["id"], "exposure_id": listed["exposure_id"]}
                 made.client.post("/v1/feedback", json={"events": [click]}).raise_for_status()
         time.sleep(WINDOW_SECONDS + 2.5)
-        found: JsonObject = made.client.get("/v1/experiments/main/results").json()
-    return found
+        result: JsonObject = made.client.get("/v1/experiments/main/results").json()
+    return result
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -65,10 +65,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     with tempfile.TemporaryDirectory() as folder:
         release = make_release(Path(folder) / "release")
         for seed in range(options.seeds):
-            place = Path(folder) / str(seed)
-            place.mkdir()
-            body = one_run(place, release, users=options.users, seed=seed)
-            row = next(one for one in body["comparisons"] if one["metric"] == "hit_rate")
+            index = Path(folder) / str(seed)
+            index.mkdir()
+            body = one_run(index, release, users=options.users, seed=seed)
+            row = next(entry for entry in body["comparisons"] if entry["metric"] == "hit_rate")
             counts = " / ".join(str(arm["users_matured"]) for arm in body["arms"])
             print(
                 f"seed {seed}: {counts} users, {body['crossed_users']} shown both arms, "

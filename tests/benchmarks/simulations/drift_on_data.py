@@ -126,8 +126,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         delays, names = [], Counter[str]()
         for profile, part, older, predicted in runs:
             stream = stream_of(part, older, predicted, planted)
-            found = first_alarm(Detector(profile), stream)
-            delays += [found[0]] if found else []
+            result = first_alarm(Detector(profile), stream)
+            delays += [result[0]] if result else []
             names.update(alarms(profile, stream))
         middle = f"{np.median(delays):,.0f}" if delays else "-"
         most = f"{max(delays):,}" if delays else "-"
@@ -166,8 +166,8 @@ def alarms(profile: Profile, stream: Stream) -> set[str]:
     """The signals that alarm anywhere in ``stream``."""
     detector = Detector(profile)
     observed = (
-        Observation(float(place), int(user), int(item), float(value), float(predicted))
-        for place, (user, item, value, predicted) in enumerate(zip(*stream, strict=True))
+        Observation(float(index), int(user), int(item), float(value), float(predicted))
+        for index, (user, item, value, predicted) in enumerate(zip(*stream, strict=True))
     )
     return {alarm.name for alarm in detector.observe(observed)}
 

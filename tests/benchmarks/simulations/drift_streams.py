@@ -94,12 +94,12 @@ def profile_of(source: DriftWorld, *, events: int, seed: int) -> Profile:
 def first_alarm(detector: Detector, stream: Stream, *, half: float = HALF) -> tuple[int, str] | None:
     """Events until the first alarm, and its signal; None if the stream ended without one. ``half`` is that of
     the intervals (stars)."""
-    for place, (user, item, value, predicted) in enumerate(zip(*stream, strict=True), start=1):
+    for index, (user, item, value, predicted) in enumerate(zip(*stream, strict=True), start=1):
         inside = bool(abs(value - predicted) <= half)
-        seen = Observation(float(place), int(user), int(item), float(value), float(predicted), inside)
+        seen = Observation(float(index), int(user), int(item), float(value), float(predicted), inside)
         alarms = detector.observe([seen])
         if alarms:
-            return place, alarms[0].name
+            return index, alarms[0].name
     return None
 
 
@@ -120,10 +120,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for seed, source in enumerate(worlds):
             detector = Detector(profiles[seed])
             stream = draw(source, options.events, drift=drift, seed=1000 + seed)
-            found = first_alarm(detector, stream, half=0.6 * HALF if drift == "intervals" else HALF)
-            if found is not None:
-                delays.append(found[0])
-                names.append(found[1])
+            result = first_alarm(detector, stream, half=0.6 * HALF if drift == "intervals" else HALF)
+            if result is not None:
+                delays.append(result[0])
+                names.append(result[1])
         signals = ", ".join(sorted(set(names), key=names.count, reverse=True)) or "-"
         middle = f"{np.median(delays):,.0f}" if delays else "-"
         most = f"{max(delays):,}" if delays else "-"

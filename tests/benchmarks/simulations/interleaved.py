@@ -112,12 +112,12 @@ def simulate(case: Rankers, users: int, seed: int) -> Run:
             exposure, at = f"x{user}-{visit}", user + visit / 100
             draft = team_draft(lists, LENGTH, seed=f"{seed}-{exposure}")
             looks = random.random((2, LENGTH)) < patience
-            for place, (aggregates, items, teams) in enumerate(
+            for index, (aggregates, items, teams) in enumerate(
                 zip(tallies, (tuple(lists[arm]), draft.items), ((), draft.teams), strict=True)
             ):
                 shown = make_exposure(exposure, at, name, arm, 1, items, "personal", 1.0, False, teams)
                 aggregates.add_exposure(shown)
-                clicked = random.random(LENGTH) < looks[place] * chance[user, [int(item) for item in items]]
+                clicked = random.random(LENGTH) < looks[index] * chance[user, [int(item) for item in items]]
                 for number in np.flatnonzero(clicked):
                     item = items[number]
                     for click in range(case.clicks):
@@ -141,7 +141,7 @@ def _measure(case: Rankers, tallies: Sequence[Aggregates], overlaps: Sequence[se
         paired = partial(_paired, signs, tests)
         end = plain(int(pair.sum()))
         ends = [(end.ships, end.stops)]
-        found = compare_preferences(
+        result = compare_preferences(
             tallies[1],
             control=CONTROL,
             treatment=name,
@@ -150,7 +150,7 @@ def _measure(case: Rankers, tallies: Sequence[Aggregates], overlaps: Sequence[se
             now=10 * WINDOW,
             treatments=tests,
         ).verdict.decision
-        ends.append((found is ExperimentDecision.SHIP, found is ExperimentDecision.STOP))
+        ends.append((result is ExperimentDecision.SHIP, result is ExperimentDecision.STOP))
         better = case.noise[1 + number] < case.noise[0]
         false[number] = [stops or (ships and not better) for ships, stops in ends]
         entered = np.flatnonzero(pair)  # people of other arms come too
@@ -193,8 +193,8 @@ def first_decided(evidence: Callable[[int], Evidence], users: int) -> int | None
     """The fewest users at which the bets decide: what they have come to never falls again."""
 
     def decided(count: int) -> bool:
-        found = evidence(count)
-        return found.ships or found.stops
+        result = evidence(count)
+        return result.ships or result.stops
 
     if not decided(users):
         return None
@@ -208,8 +208,8 @@ def first_decided(evidence: Callable[[int], Evidence], users: int) -> int | None
 def quantile(needed: Sequence[int | None], share: float) -> float | None:
     """Users at which ``share`` of the runs had decided, None where they had not."""
     values: FloatArray = np.array([np.inf if value is None else value for value in needed])
-    found = float(np.quantile(values, share, method="inverted_cdf"))
-    return found if np.isfinite(found) else None
+    result = float(np.quantile(values, share, method="inverted_cdf"))
+    return result if np.isfinite(result) else None
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -233,10 +233,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         row["overlap"] = float(np.mean([run.overlap for run in runs]))
         row["lift"] = float(np.mean([run.lift for run in runs]))
         row["preference"] = float(np.mean([run.preference for run in runs]))
-        for place, design in enumerate(("split", "interleaved")):
+        for index, design in enumerate(("split", "interleaved")):
             needed = [getattr(run, design) for run in runs]
             row[design] = {"decided": sum(value is not None for value in needed) / options.runs}
-            row[design] |= {"false": sum(run.false[place] for run in runs)}  # type: ignore[operator]
+            row[design] |= {"false": sum(run.false[index] for run in runs)}  # type: ignore[operator]
             row[design] |= {"half": quantile(needed, 0.5), "most": quantile(needed, 0.8)}  # type: ignore[operator]
         rows.append(row)
         print(json.dumps(row), flush=True)

@@ -77,13 +77,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     print(f"{'lift':>6} {'ship':>8} {'stop':>8} {'not yet':>8} {'median users':>13}")
     with tempfile.TemporaryDirectory() as folder:
         for lift in (0.0, 0.04, 0.06, 0.08):
-            found = [
+            result = [
                 experiment(Path(folder), lift=lift, users=options.users, seed=seed)
                 for seed in range(options.runs)
             ]
-            verdicts = [one.verdict for one in found]
-            users = [one.users for one in found if one.verdict != "not yet"]
-            cells = [f"{verdicts.count(name):>5}/{len(found):<2}" for name in ("ship", "stop", "not yet")]
+            verdicts = [entry.verdict for entry in result]
+            users = [entry.users for entry in result if entry.verdict != "not yet"]
+            cells = [f"{verdicts.count(name):>5}/{len(result):<2}" for name in ("ship", "stop", "not yet")]
             middle = f"{np.median(users):,.0f}" if users else "-"
             print(f"{lift:>6.2f} {' '.join(cells)} {middle:>13}", flush=True)
     return 0

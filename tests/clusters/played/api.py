@@ -61,9 +61,9 @@ class Handler(BaseHTTPRequestHandler):
         self._serve("DELETE")
 
     def _serve(self, method: str) -> None:
-        place = urlsplit(self.path)
+        index = urlsplit(self.path)
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-        fault = self.cloud.take_fault(method, place.path)
+        fault = self.cloud.take_fault(method, index.path)
         if fault and not fault.kind.startswith(("rent_then", "cut")):
             if fault.kind == "hang":
                 time.sleep(fault.seconds)
@@ -75,7 +75,7 @@ class Handler(BaseHTTPRequestHandler):
             )
             return
         try:
-            status, answer = self._route(method, place.path, parse_qs(place.query), body)
+            status, answer = self._route(method, index.path, parse_qs(index.query), body)
         except Refused as no:
             status = no.status
             answer = {"title": "Refused", "status": no.status, "detail": no.detail, "errors": no.errors}

@@ -139,14 +139,14 @@ class Namespaces:
         shared = {Path("/tmp"), Path("/var/tmp")}
         hidden = sorted({Path.home(), project} | shared)
         image = {Path(sys.prefix).resolve(), Path(sys.base_prefix).resolve()}
-        kept = [path for path in sorted(image) if any(path.is_relative_to(place) for place in hidden)]
+        kept = [path for path in sorted(image) if any(path.is_relative_to(index) for index in hidden)]
         keep = [
             f"mkdir /mnt/{n} && mount --bind {shlex.quote(str(path))} /mnt/{n}" for n, path in enumerate(kept)
         ]
         hide = [
-            f"mkdir -p {shlex.quote(str(place))} && "
-            f"mount -t tmpfs -o mode={1777 if place in shared else 700} tmpfs {shlex.quote(str(place))}"
-            for place in hidden
+            f"mkdir -p {shlex.quote(str(index))} && "
+            f"mount -t tmpfs -o mode={1777 if index in shared else 700} tmpfs {shlex.quote(str(index))}"
+            for index in hidden
         ]
         restore = [
             f"mkdir -p {shlex.quote(str(path))} && mount --bind /mnt/{n} {shlex.quote(str(path))}"

@@ -64,8 +64,8 @@ class Stage:
         self.machines.close()
 
     def states(self) -> list[dict[str, Any]]:
-        found = (self.folder / "state").glob("breakthrough/clusters/*/state.json")
-        return [json.loads(path.read_text()) for path in found]
+        result = (self.folder / "state").glob("breakthrough/clusters/*/state.json")
+        return [json.loads(path.read_text()) for path in result]
 
     def drive(self, *arguments: str, words: tuple[str, ...] = (), **fields: Any) -> subprocess.Popen[bytes]:
         """Start a driver of the stand-in; its output goes to one log."""

@@ -57,8 +57,8 @@ def test_clicks_are_positives_with_the_weights_of_the_metrics(
     liked = merged.positives
     assert liked is not None
     worth = {free[0]: 5.0, free[1]: 0.5 + 4.5 / 4}
-    found = {str(merged.catalogue.ids[i]): float(v) for i, v in zip(liked.items, liked.values, strict=True)}
-    assert found == worth
+    result = {str(merged.catalogue.ids[i]): float(v) for i, v in zip(liked.items, liked.values, strict=True)}
+    assert result == worth
     assert pairs(merged) == pairs(base)
     assert merged.lineage is not None
     assert (merged.lineage["positives"], merged.lineage["unused"]) == (

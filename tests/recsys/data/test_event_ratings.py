@@ -78,12 +78,12 @@ def test_each_rating_knows_with_which_propensity_our_list_held_its_item(
     ids = ("1", "11", ", ", 'q"', "\\", "é")  # as JSON text some stand within others
     lists = {"plain": ids[:3], "escaped": ids[3:]}
     for name, items in lists.items():
-        logged = tuple(0.5 / 2**place for place in range(3))
+        logged = tuple(0.5 / 2**index for index in range(3))
         store.add(exposures=[replace(shown(name, "u", items), propensities=logged)])
         store.add(
             feedback=[
-                rated(10 * place + len(name), f"{name}{place}", item, 4.0, NOW - 10, name)
-                for place, item in enumerate(ids)
+                rated(10 * index + len(name), f"{name}{index}", item, 4.0, NOW - 10, name)
+                for index, item in enumerate(ids)
             ]
         )
     served = read_served(str(tmp_path / "events.db"), base.ratings.scale, now=NOW).ratings

@@ -68,10 +68,12 @@ def test_outliers_are_cut_off_at_five_deviations_a_vector_in_its_own_direction()
     random = np.random.default_rng(0)
     cells = {"price": random.normal(size=200).tolist(), "plot": random.normal(size=(200, 3)).tolist()}
     encoding = fit_encoding(cells, where="items")
-    found, _ = encoding.encode({"price": [1e15, 0.0], "plot": [[1e15, 0, 1e15], [0.5, 0, 0.5]]}, 2, where="x")
-    assert found[0, 0] == 5
-    np.testing.assert_allclose(found[0, 1:], [50**0.5, 0, 50**0.5], atol=1e-4)  # five times a length of 2
-    assert np.linalg.norm(found[1, 1:]) < 2
+    result, _ = encoding.encode(
+        {"price": [1e15, 0.0], "plot": [[1e15, 0, 1e15], [0.5, 0, 0.5]]}, 2, where="x"
+    )
+    assert result[0, 0] == 5
+    np.testing.assert_allclose(result[0, 1:], [50**0.5, 0, 50**0.5], atol=1e-4)  # five times a length of 2
+    assert np.linalg.norm(result[1, 1:]) < 2
 
 
 def test_columns_that_are_no_features() -> None:

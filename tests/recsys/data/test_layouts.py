@@ -94,10 +94,10 @@ def test_a_bare_file_without_header_is_known_by_its_name(layout: str, tmp_path: 
 
 def test_the_same_ratings_have_the_same_fingerprint(tmp_path: Path) -> None:
     written = table(half=False)
-    found = {load_dataset(str(WRITERS[name](tmp_path / name, written))).sha256 for name in WRITERS}
-    assert len(found) == 1
+    result = {load_dataset(str(WRITERS[name](tmp_path / name, written))).sha256 for name in WRITERS}
+    assert len(result) == 1
     written.loc[0, "rating"] = 6 - written.loc[0, "rating"] % 5
-    assert load_dataset(str(write_dat_layout(tmp_path / "changed", written))).sha256 not in found
+    assert load_dataset(str(write_dat_layout(tmp_path / "changed", written))).sha256 not in result
 
 
 def test_missing_timestamps_are_no_fault_of_the_rows(tmp_path: Path) -> None:

@@ -83,16 +83,18 @@ def test_a_release_is_fetched_once_checked_and_read(
     shelf.put(
         "ml-1m", zipped(write_dat_layout(tmp_path / "made", written), "ml-1m", **{"ml-1m/README": b"hello"})
     )
-    told: list[tuple[str, float]] = []
+    messages: list[tuple[str, float]] = []
     cache = tmp_path / "cache"
-    folder = release_folder("ml-1m", cache=cache, base_url=shelf.url, progress=lambda *at: told.append(at))
+    folder = release_folder(
+        "ml-1m", cache=cache, base_url=shelf.url, progress=lambda *at: messages.append(at)
+    )
     assert sorted(path.name for path in folder.iterdir()) == [
         "movies.dat",
         "origin.txt",
         "ratings.dat",
         "users.dat",
     ]
-    assert told[-1] == (f"downloading {shelf.url}ml-1m.zip", 1.0)
+    assert messages[-1] == (f"downloading {shelf.url}ml-1m.zip", 1.0)
     asked = len(shelf.asked)
     assert release_folder("ml-1m", cache=cache, base_url=shelf.url) == folder
     assert len(shelf.asked) == asked
@@ -145,12 +147,12 @@ def test_a_path_in_an_archive_leads_nowhere(shelf: Shelf, tmp_path: Path) -> Non
         zipped(made, "x", **{"../../movies.csv": b"evil", "/tmp/u.item": b"evil", "../evil.sh": b"evil"}),
     )
     folder = release_folder("ml-1m", cache=tmp_path / "cache", base_url=shelf.url)
-    found = {
+    result = {
         path.relative_to(tmp_path)
         for path in tmp_path.rglob("*")
         if path.is_file() and path.read_bytes() == b"evil"
     }
-    assert found == {folder.relative_to(tmp_path) / "movies.csv", folder.relative_to(tmp_path) / "u.item"}
+    assert result == {folder.relative_to(tmp_path) / "movies.csv", folder.relative_to(tmp_path) / "u.item"}
 
 
 def test_out_of_reach_says_what_to_do(tmp_path: Path) -> None:

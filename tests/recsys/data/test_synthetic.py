@@ -93,10 +93,10 @@ def test_tastes_drift_with_the_years() -> None:
 
 def test_one_seed_one_world(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(visits, "CHUNK", 1000)  # several chunks
-    one, same = (generate(users=100, items=80, ratings=3000, seed=5).dataset for _ in range(2))
-    assert one.sha256 == same.sha256
-    assert generate(users=100, items=80, ratings=3000, seed=6).dataset.sha256 != one.sha256
-    assert len(one.ratings) == 3000
+    entry, same = (generate(users=100, items=80, ratings=3000, seed=5).dataset for _ in range(2))
+    assert entry.sha256 == same.sha256
+    assert generate(users=100, items=80, ratings=3000, seed=6).dataset.sha256 != entry.sha256
+    assert len(entry.ratings) == 3000
 
 
 def test_as_a_data_argument() -> None:

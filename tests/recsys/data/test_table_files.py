@@ -135,7 +135,7 @@ def test_few_bad_rows_are_left_out_and_counted(tmp_path: Path) -> None:
         "line 1007: the timestamp is not a date (as 'soon'): expected Unix seconds, or dates such as "
         "2020-12-31 23:59",
     )
-    assert "1,006 rows read, 6 left out" in quality.lines()
+    assert (quality.rows, quality.left_out) == (1_006, 6)
     assert not {"iX", "iY", "iZ"} & set(dataset.catalogue.ids.tolist())
 
 

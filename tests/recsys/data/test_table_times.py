@@ -38,7 +38,7 @@ TIMES: list[tuple[str, Callable[[pd.Timestamp], object], str]] = [
 
 
 @pytest.mark.parametrize(
-    ("spell", "unit"), [(one[1], one[2]) for one in TIMES], ids=[one[0] for one in TIMES]
+    ("spell", "unit"), [(entry[1], entry[2]) for entry in TIMES], ids=[entry[0] for entry in TIMES]
 )
 def test_times_in_other_spellings(spell: Callable[[pd.Timestamp], object], unit: str, tmp_path: Path) -> None:
     stamps = [WHEN + pd.Timedelta(days=3 * at, seconds=at) for at in range(400)]

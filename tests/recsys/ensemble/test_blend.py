@@ -37,8 +37,8 @@ def test_moments_give_the_error_of_any_weights(seed: int, count: int) -> None:
 @settings(max_examples=15, deadline=None)
 def test_non_negative_is_what_a_general_solver_finds(seed: int) -> None:
     moments = Moments.of(*members(seed))
-    found = minimize(moments.mse, np.full(4, 0.25), bounds=[(0, None)] * 4, tol=1e-12)
-    assert moments.mse(non_negative(moments)) <= found.fun + 1e-6
+    result = minimize(moments.mse, np.full(4, 0.25), bounds=[(0, None)] * 4, tol=1e-12)
+    assert moments.mse(non_negative(moments)) <= result.fun + 1e-6
 
 
 def test_greedy_is_caruanas_loop() -> None:

@@ -47,7 +47,7 @@ def world(seed: int, *, planted: float, count: int = 6_000) -> tuple[np.ndarray,
 def test_a_profile_is_count_mean_spread_and_ends_with_a_few_average_ratings_added() -> None:
     ratings = drawn(np.random.default_rng(0), 300, users=20)
     everyone = everyone_of(ratings)
-    found = profiles(sums(ratings.users, ratings.values, 21, SCALE), everyone)
+    result = profiles(sums(ratings.users, ratings.values, 21, SCALE), everyone)
     for user in (0, 7, 20):  # the last has no rating
         own = ratings.values[ratings.users == user].astype(np.float64)
         weight = np.concatenate([np.ones(len(own)), np.full(len(ratings), DAMPING / len(ratings))])
@@ -60,7 +60,7 @@ def test_a_profile_is_count_mean_spread_and_ends_with_a_few_average_ratings_adde
             np.average(stars == 5, weights=weight),
             np.average(stars == 1, weights=weight),
         ]
-        np.testing.assert_allclose(found[user], expected, rtol=1e-9)
+        np.testing.assert_allclose(result[user], expected, rtol=1e-9)
 
 
 def test_a_planted_slope_is_found() -> None:
@@ -81,14 +81,14 @@ def test_where_there_is_nothing_to_correct_nothing_is() -> None:
         for seed in range(20)
         for stars, asked, known in [world(seed, planted=0.0, count=800)]
     ]
-    assert sum(one.correction is not None for one in kept) <= 2
-    assert next(one for one in kept if one.correction is None).name == "mean"
+    assert sum(entry.correction is not None for entry in kept) <= 2
+    assert next(entry for entry in kept if entry.correction is None).name == "mean"
 
 
 def test_the_fit_is_ridge_regression_on_the_columns_written_out() -> None:
     stars, asked, known = world(3, planted=0.6, count=2_000)
-    found, _ = fit_correction(stars, asked, known, np.arange(2_000) % 5)
-    assert found is not None
+    result, _ = fit_correction(stars, asked, known, np.arange(2_000) % 5)
+    assert result is not None
     everyone, x = everyone_of(known), (stars.astype(np.float64) - stars.mean()) / stars.std()
     columns = [x**power for power in range(4)]
     for rows, count, own in ((known.users, 80, asked.users), (known.items, 50, asked.items)):
@@ -100,7 +100,7 @@ def test_the_fit_is_ridge_regression_on_the_columns_written_out() -> None:
     rows = np.concatenate([design, np.sqrt(RIDGE) * np.eye(design.shape[1])])
     left = np.concatenate([asked.values - stars.astype(np.float64), np.zeros(design.shape[1])])
     solved = np.linalg.lstsq(rows, left, rcond=None)[0]
-    np.testing.assert_allclose(found.predict(stars, asked, known), stars + design @ solved, atol=2e-5)
+    np.testing.assert_allclose(result.predict(stars, asked, known), stars + design @ solved, atol=2e-5)
 
 
 @given(st.lists(st.sampled_from([1.0, 2.0, 3.5, 5.0]), max_size=30), st.integers(0, 100))
@@ -129,9 +129,9 @@ def test_few_ratings_alike_ones_and_a_single_fold_do_not_break_it() -> None:
     random = np.random.default_rng(0)
     asked = drawn(random, 3)
     for stars in (np.full(3, 3.0, dtype=np.float32), asked.values):
-        found, error = fit_correction(stars, asked, drawn(random, 4), np.zeros(3, dtype=np.int64))
+        result, error = fit_correction(stars, asked, drawn(random, 4), np.zeros(3, dtype=np.int64))
         assert np.isfinite(error)
-        assert found is None or np.isfinite(found.predict(stars, asked, asked)).all()
+        assert result is None or np.isfinite(result.predict(stars, asked, asked)).all()
 
 
 @pytest.mark.parametrize(

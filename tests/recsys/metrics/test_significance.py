@@ -61,8 +61,8 @@ def test_intervals_hold_the_truth_as_often_as_they_say() -> None:
     held = 0
     for seed in range(200):
         first, second = random.normal(0.3, 1, 150), random.normal(0, 1, 150)
-        found = mean_difference(first, second, seed=seed, resamples=400)
-        held += found.low <= 0.3 <= found.high
+        result = mean_difference(first, second, seed=seed, resamples=400)
+        held += result.low <= 0.3 <= result.high
     assert 0.88 <= held / 200 <= 0.99
 
 
@@ -73,9 +73,9 @@ def test_same_seed_same_interval() -> None:
 
 def test_a_mean_over_people_is_students_t() -> None:
     values = [0.90, 0.91, 0.89, 0.902]
-    found = mean_over_people(np.array(values))
+    result = mean_over_people(np.array(values))
     low, high = stats.t.interval(0.95, 3, loc=np.mean(values), scale=stats.sem(values))
-    assert (found.low, found.high) == pytest.approx((low, high))
+    assert (result.low, result.high) == pytest.approx((low, high))
     assert np.isnan(mean_over_people(np.array([0.9])).low)
 
 

@@ -91,10 +91,10 @@ def by_hand(made: SideHistory, rated: list[tuple[int, float]]) -> np.ndarray:
 def asked(
     made: SideHistory, rows: np.ndarray, targets: np.ndarray, inside: np.ndarray, centred: np.ndarray
 ) -> np.ndarray:
-    told = (torch.from_numpy(part) for part in (inside.astype(np.float32), centred.astype(np.float32)))
+    messages = (torch.from_numpy(part) for part in (inside.astype(np.float32), centred.astype(np.float32)))
     with torch.no_grad():
         pooled: np.ndarray = made(
-            made.sums(), torch.from_numpy(rows), torch.from_numpy(targets), *told
+            made.sums(), torch.from_numpy(rows), torch.from_numpy(targets), *messages
         ).numpy()
     return pooled
 
@@ -109,10 +109,10 @@ def test_pooling_is_that_of_a_loop_over_the_others(flipped: bool, heads: int, li
     centred = train.values - 3.0
     some = np.arange(0, len(train), 37)
     pooled = asked(made, rows[some], targets[some], kept[some], centred[some])
-    for place, pair in enumerate(some):
+    for index, pair in enumerate(some):
         others = np.flatnonzero((rows == rows[pair]) & (targets != targets[pair]) & kept)
         rated = [(int(targets[other]), float(centred[other])) for other in others]
-        np.testing.assert_allclose(pooled[place], by_hand(made, rated), atol=1e-4)
+        np.testing.assert_allclose(pooled[index], by_hand(made, rated), atol=1e-4)
 
 
 cells = st.dictionaries(
@@ -209,7 +209,7 @@ def test_a_member_packed_before_there_was_attention_still_answers() -> None:
     member = built(replace(CONFIG, history="ratings")).export()
     older = {name: value for name, value in member.settings.items() if not name.startswith("attention")}
     answers = []
-    for one in (member, replace(member, settings=older)):
-        scorer = FAMILY.scorer(one, lambda user: history_of(DATA.train, user))
+    for entry in (member, replace(member, settings=older)):
+        scorer = FAMILY.scorer(entry, lambda user: history_of(DATA.train, user))
         answers.append(scorer.score(scorer.fold_in(history_of(DATA.train, 3)), np.arange(30)))
     np.testing.assert_array_equal(answers[0], answers[1])

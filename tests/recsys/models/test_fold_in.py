@@ -84,12 +84,12 @@ class Plain:
         if "history.0" in arrays:
             kept = slice(-settings["history_limit"] or None, None)
             rated, values = torch.from_numpy(given.items[kept]).long(), torch.from_numpy(given.values[kept])
-            told = (values.double() - settings["centre"])[:, None] * arrays["history.1"][rated]
+            messages = (values.double() - settings["centre"])[:, None] * arrays["history.1"][rated]
             evidence = torch.tensor(max(len(rated), 1), dtype=torch.double)
             if "history.squares" in arrays and len(rated):
                 squares = arrays["history.squares"][rated].sum(0)
-                evidence = squares.repeat_interleave(told.shape[1] // len(squares))
-            h = (arrays["history.0"][rated] + told).sum(0) / evidence.sqrt()
+                evidence = squares.repeat_interleave(messages.shape[1] // len(squares))
+            h = (arrays["history.0"][rated] + messages).sum(0) / evidence.sqrt()
             factors = factors + h
             first = first + arrays["first.user_history"] @ h
         if len(factors):

@@ -59,7 +59,7 @@ def test_the_formula_has_the_formulas_tensors() -> None:
     tables = (DATA.train.user_count + DATA.train.item_count) * 150
     layers = 300 * 512 + 512 * 256 + 256 * 128 + 2 * 128 * 64 + 64 * 128 + 128 * 256 + 256 * 512 + 512
     biases_and_norms = 3 * 2 * (512 + 256 + 128) + 2 * 64 + 1
-    assert sum(one.numel() for one in network.parameters()) == tables + layers + biases_and_norms
+    assert sum(entry.numel() for entry in network.parameters()) == tables + layers + biases_and_norms
 
 
 def test_the_first_steps_of_the_formula_are_those_of_plain_torch() -> None:
@@ -73,7 +73,7 @@ def test_the_first_steps_of_the_formula_are_those_of_plain_torch() -> None:
     values = torch.from_numpy(DATA.train.values)
     assert len(values) < 2048  # one batch an epoch
     for step in range(4):
-        told = trainer.train_epoch()["train_loss"]
+        messages = trainer.train_epoch()["train_loss"]
         rows = noise.order(len(values))
         epsilon = noise.normal(torch.zeros(len(values), 64))
         with mixed_precision(CPU):
@@ -82,7 +82,7 @@ def test_the_first_steps_of_the_formula_are_those_of_plain_torch() -> None:
             loss = (stars - values[rows]).square().mean() + 0.01 * kl
         # Adam makes full steps of gradients that are rounding alone, and threads round differently: weights
         # part, losses a little more with each step.
-        assert told == pytest.approx(loss.item(), rel=2e-3 * 2**step)
+        assert messages == pytest.approx(loss.item(), rel=2e-3 * 2**step)
         optimizer.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(plain.parameters(), 1.0)

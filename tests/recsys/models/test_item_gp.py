@@ -73,8 +73,8 @@ def test_without_its_smooth_part_it_is_a_ridge_regression_on_the_vectors() -> No
     kernel = Kernel(smooth=0.0, length=1.0)
     scaled = vectors / noise[:, None]
     person = np.linalg.solve(scaled.T @ vectors + np.eye(4), scaled.T @ left)
-    found = kernel.between(vectors, vectors) @ regress(kernel, vectors, left, noise)
-    np.testing.assert_allclose(found, vectors @ person, atol=1e-4)
+    result = kernel.between(vectors, vectors) @ regress(kernel, vectors, left, noise)
+    np.testing.assert_allclose(result, vectors @ person, atol=1e-4)
 
 
 def test_one_samples_sums_are_its_prior_mean_and_covariance() -> None:
@@ -95,9 +95,9 @@ def test_leading_columns_are_those_of_a_singular_value_decomposition() -> None:
     columns = np.random.default_rng(3).standard_normal((20, 9))
     left, values, _ = np.linalg.svd(columns, full_matrices=False)
     best = (left[:, :4] * values[:4]) @ (left[:, :4] * values[:4]).T
-    found = leading(columns, 4)
-    assert found.shape == (20, 4)
-    np.testing.assert_allclose(found @ found.T, best, atol=1e-8)
+    result = leading(columns, 4)
+    assert result.shape == (20, 4)
+    np.testing.assert_allclose(result @ result.T, best, atol=1e-8)
 
 
 def test_features_are_columns_more_of_the_variance_asked_for() -> None:
@@ -116,9 +116,9 @@ def ring(seed: int = 0) -> TrainingData:
     """Each user likes a few places on a ring of items: smooth in place, in no few factors linear."""
     random = np.random.default_rng(seed)
     users, items = 300, 80
-    places = np.arange(items) / items
+    positions = np.arange(items) / items
     liked = random.random((users, 3))
-    away = np.abs(places[None, :, None] - liked[:, None, :])
+    away = np.abs(positions[None, :, None] - liked[:, None, :])
     near = np.exp(-np.square(np.minimum(away, 1 - away) / 0.07)).max(axis=2)
     stars = np.clip(2 + 2 * near + 0.2 * random.standard_normal(near.shape), 0.5, 5).astype(np.float32)
     given = np.nonzero(random.random(near.shape) < 0.5)

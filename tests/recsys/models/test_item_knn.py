@@ -32,18 +32,18 @@ def by_hand(trainer: ItemKnnTrainer, user: int, item: int) -> float:
         own = left.get(of, {}).values()
         return float(np.sqrt((sum(value**2 for value in own) + 1) / (len(own) + 1)))
 
-    found = []
+    result = []
     for other, ratings in left.items():
         if other == item or user not in ratings:
             continue
         common = left.get(item, {}).keys() & ratings.keys()
         product = sum(left[item][u] * ratings[u] for u in common)
         similarity = product / (len(common) + config.shrinkage) / deviation(item) / deviation(other)
-        found.append((max(similarity, 0.0), ratings[user]))
-    found = sorted(found, reverse=True)[: config.neighbours]
-    pull = sum(weight * value for weight, value in found)
+        result.append((max(similarity, 0.0), ratings[user]))
+    result = sorted(result, reverse=True)[: config.neighbours]
+    pull = sum(weight * value for weight, value in result)
     stars = bias.mean + bias.user_bias[user] + bias.item_bias[item]
-    return float(stars + pull / (sum(weight for weight, _ in found) + config.damping))
+    return float(stars + pull / (sum(weight for weight, _ in result) + config.damping))
 
 
 def test_predicts_as_the_formula_by_hand() -> None:

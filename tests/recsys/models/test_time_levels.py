@@ -76,10 +76,10 @@ def test_nothing_later_than_a_rating_moves_its_bins(
     edges = USER_EDGES if which else ITEM_EDGES
     before = [pair for pair in pairs if pair[1] <= time]
     later = [(other, time + 1 + moment) for other, moment in moved]
-    found = bins(pairs, row, time, edges)
-    assert found == bins(before, row, time, edges) == bins(before + later, row, time, edges)
+    result = bins(pairs, row, time, edges)
+    assert result == bins(before, row, time, edges) == bins(before + later, row, time, edges)
     own = [moment for other, moment in before if other == row]
-    assert found == (sum(edge <= max(own) - min(own) for edge in edges) if own else 0)
+    assert result == (sum(edge <= max(own) - min(own) for edge in edges) if own else 0)
 
 
 @pytest.mark.parametrize(

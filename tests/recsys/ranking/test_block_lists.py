@@ -83,7 +83,7 @@ def test_lists_are_those_that_are_served(parts: tuple[str, ...]) -> None:
     ]
     lists = BlockLists(ranker, torch.device("cpu")).best(histories, users, count=10)
     served = Retriever(ranker).best(requests)
-    assert np.array_equal(lists, np.stack([one.items for one in served]))
+    assert np.array_equal(lists, np.stack([entry.items for entry in served]))
 
 
 def test_who_has_seen_nearly_all_gets_a_short_list() -> None:

@@ -100,10 +100,10 @@ def test_blended_and_saved_it_scores_the_sum_and_is_retrieved_exactly(
         expected = sum(weight * part.scores(histories) for part, weight in parts)
         assert np.allclose(opened.scores(histories), expected, rtol=1e-4, atol=1e-4)
         request = RetrievalRequest(histories[0], None, 10, exclude=[histories[0].items])
-        found = Retriever(opened, fewest=1).best([request])[0].items
+        result = Retriever(opened, fewest=1).best([request])[0].items
         scores = expected[0].copy()
         scores[histories[0].items] = -np.inf
-        assert found.tolist() == np.argsort(-scores, kind="stable")[:10].tolist()
+        assert result.tolist() == np.argsort(-scores, kind="stable")[:10].tolist()
 
 
 def test_training_is_stopped_where_lists_get_no_better() -> None:

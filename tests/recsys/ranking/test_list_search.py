@@ -84,7 +84,7 @@ def test_bagged_selection_takes_what_helps_and_leaves_what_does_not() -> None:
     blend = bagged_weights(JudgedScores.of(scores, relevant), seed=0)
     assert blend.weights[0] == 0
     assert (blend.weights[1:] > 0).all()
-    alone = [evaluate_lists(best_of(one, 10), relevant).ndcg for one in scores]
+    alone = [evaluate_lists(best_of(entry, 10), relevant).ndcg for entry in scores]
     np.testing.assert_allclose(blend.alone, alone, rtol=1e-6)
     mixed = sum(np.float32(weight) * array for weight, array in zip(blend.weights, scores, strict=True))
     assert blend.ndcg == pytest.approx(evaluate_lists(best_of(np.asarray(mixed), 10), relevant).ndcg)
@@ -102,7 +102,7 @@ def test_bagged_selection_takes_what_helps_and_leaves_what_does_not() -> None:
 def test_lists_of_several_draws_are_judged_together() -> None:
     scores, relevant = judged_lists()
     parts = [
-        JudgedScores.of([one[rows] for one in scores], relevant[rows])
+        JudgedScores.of([entry[rows] for entry in scores], relevant[rows])
         for rows in (np.arange(300), np.arange(300, 800))
     ]
     joined = JudgedScores.joined(parts)
@@ -212,9 +212,9 @@ def test_as_many_people_judge_a_large_catalogue() -> None:
 def test_the_holdout_does_not_depend_on_the_order_of_rows() -> None:
     ratings = DATASET.ratings
     shuffled = ratings.take(np.random.default_rng(0).permutation(len(ratings)))
-    one, other = validation_of(), validation_of(shuffled)
-    assert (one.holdout.relevant != other.holdout.relevant).nnz == 0
-    assert one.judge("popularity", LIST_FAMILIES["popularity"].starts[0]).ndcg == pytest.approx(
+    entry, other = validation_of(), validation_of(shuffled)
+    assert (entry.holdout.relevant != other.holdout.relevant).nnz == 0
+    assert entry.judge("popularity", LIST_FAMILIES["popularity"].starts[0]).ndcg == pytest.approx(
         other.judge("popularity", LIST_FAMILIES["popularity"].starts[0]).ndcg
     )
 
@@ -247,7 +247,7 @@ def test_a_list_may_take_so_many_milliseconds() -> None:
     validation = validation_of()
     slow, *others = some_trials(validation)
     slow = replace(slow, figures=replace(slow.figures, milliseconds=50.0, ndcg=0.9))
-    others = [replace(one, figures=replace(one.figures, milliseconds=1.0)) for one in others]
+    others = [replace(entry, figures=replace(entry.figures, milliseconds=1.0)) for entry in others]
     within = blend_lists([slow, *others], validation, max_milliseconds=2.5)
     assert "als" not in within.family
     assert 1 <= len(within.members) <= 2
@@ -259,7 +259,7 @@ def test_without_trials_every_familys_starts_are_judged() -> None:
     validation = validation_of()
     trials = judge_starts(validation)
     assert {trial.family for trial in trials} == {
-        name for name, one in LIST_FAMILIES.items() if one.share > 0
+        name for name, entry in LIST_FAMILIES.items() if entry.share > 0
     }
     assert len({(trial.family, trial.config) for trial in trials}) == len(trials)
 

@@ -55,10 +55,10 @@ def test_the_leave_one_out_error_is_that_of_refitting() -> None:
     for left_out in range(30):
         kept = np.arange(30) != left_out
         weighted = inputs[kept] * weights[kept, None]
-        told = inputs[left_out] @ np.linalg.solve(
+        messages = inputs[left_out] @ np.linalg.solve(
             weighted.T @ inputs[kept] + penalty, weighted.T @ vectors[kept]
         )
-        missed += weights[left_out] * np.square(vectors[left_out] - told).sum()
+        missed += weights[left_out] * np.square(vectors[left_out] - messages).sum()
     centred = vectors - np.average(vectors, axis=0, weights=weights)
     total = (weights[:, None] * np.square(centred)).sum()
     assert learned.explained == pytest.approx(1 - missed / total, rel=1e-6)
@@ -71,13 +71,13 @@ def test_every_family_lists_new_items_to_those_who_like_their_features(name: str
     family = LIST_FAMILIES[name]
     ranker = family.fit(data, family.usable(family.starts[0], data), seed=0)
     assert data.item_features is not None
-    told = with_new_items(
+    messages = with_new_items(
         ranker, features=data.item_features, counts=counts_of(data), vectors=item_vectors(data.seen)
     )
-    assert set(told.arrays) == set(ranker.arrays)
+    assert set(messages.arrays) == set(ranker.arrays)
     histories = [history_of(data.rated, user, data.ratings.scale) for user in range(USERS)]
     new = np.array(NEW)
-    scores = told.scores(histories)[:, new]
+    scores = messages.scores(histories)[:, new]
     fits = (np.arange(USERS)[:, None] + new) % 2 == 0
     assert scores[fits].mean() > 2 * max(scores[~fits].mean(), 0) + 1e-6
     for user in range(USERS):
@@ -92,12 +92,12 @@ def test_own_ratings_take_over_as_they_come_in() -> None:
     family = LIST_FAMILIES["ease"]
     ranker = family.fit(data, family.starts[0], seed=0)
     vectors = item_vectors(data.seen)
-    told = with_new_items(ranker, features=features, counts=counts, vectors=vectors)
+    messages = with_new_items(ranker, features=features, counts=counts, vectors=vectors)
     learned = fit_feature_map(features, counts, vectors)
     mapped = with_constant(features) @ learned.coefficients(ranker.arrays["weights"].T[learned.items])
     share = TRUST / (counts[3] + TRUST)
     expected = (1 - share) * ranker.arrays["weights"][:, 3] + share * mapped[3]
-    assert np.allclose(told.arrays["weights"][:, 3], expected, atol=1e-5)
+    assert np.allclose(messages.arrays["weights"][:, 3], expected, atol=1e-5)
     plain = with_new_items(
         Ranker("base", {}, {"base": np.arange(ITEMS, dtype=np.float32)}),
         features=features,

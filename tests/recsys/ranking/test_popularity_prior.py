@@ -44,9 +44,9 @@ def test_a_ranker_tells_newcomers_more_of_what_is_popular() -> None:
     ratings = make_dataset(users=200, items=40, seed=5).ratings
     matrix = rated_matrix(ratings)
     plain = PLAIN.fit(matrix, seed=0, scale=ratings.scale)
-    told = replace(PLAIN, newcomers=2.0).fit(matrix, seed=0, scale=ratings.scale)
+    messages = replace(PLAIN, newcomers=2.0).fit(matrix, seed=0, scale=ratings.scale)
     people = [rated(1), rated(4), rated(39)]
-    without, scores = plain.scores(people), told.scores(people)
+    without, scores = plain.scores(people), messages.scores(people)
     for row, was, person in zip(scores, without, people, strict=True):
         np.testing.assert_allclose(
             row, was + 2.0 / len(person.items) * was.max() * popularity(matrix), rtol=1e-5

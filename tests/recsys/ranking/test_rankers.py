@@ -179,7 +179,7 @@ def test_the_ranker_is_chosen_by_its_lists_on_valid() -> None:
     lines: list[str] = []
     selection = select_ranker(train, valid, seed=0, budget=5, progress=lines.append)
     report = selection.report()
-    best = max(report["tried"], key=lambda one: one["ndcg_at_10"])
+    best = max(report["tried"], key=lambda entry: entry["ndcg_at_10"])
     assert report["recipe"] | {"newcomers": 0.0} == best["recipe"]
     assert len(lines) == len(report["tried"])
     again = select_ranker(train, valid, seed=0, budget=5)
@@ -207,12 +207,12 @@ def test_stars_come_into_lists_only_where_they_help() -> None:
     noise = choose_list_blend(ranker, lambda user, items: 5 * random.random(len(items)), train, valid, seed=0)
     assert noise.rating_weight == 0
     wanted = seen_matrix(valid)
-    told = choose_list_blend(
+    messages = choose_list_blend(
         ranker, lambda user, items: 0.5 + 4.5 * wanted[user].toarray()[0][items], train, valid, seed=0
     )
-    assert told.rating_weight > 0
-    figures = told.report["ndcg_at_10_by_rating_weight"]
-    assert figures[str(told.rating_weight)] == max(figures.values())
+    assert messages.rating_weight > 0
+    figures = messages.report["ndcg_at_10_by_rating_weight"]
+    assert figures[str(messages.rating_weight)] == max(figures.values())
 
 
 def test_a_ridge_too_small_is_told() -> None:

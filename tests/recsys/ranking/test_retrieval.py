@@ -74,9 +74,9 @@ def test_pruning_changes_no_list(
     ]
     whole = Retriever(model, fewest=ITEMS + 1).best(wishes)
     pruned = Retriever(model, fewest=1, long=0.05).best(wishes)
-    for one, other, wish in zip(whole, pruned, wishes, strict=True):
-        np.testing.assert_array_equal(one.items, other.items)
-        np.testing.assert_array_equal(one.scores, other.scores)
+    for entry, other, wish in zip(whole, pruned, wishes, strict=True):
+        np.testing.assert_array_equal(entry.items, other.items)
+        np.testing.assert_array_equal(entry.scores, other.scores)
         assert len(set(other.items.tolist())) == len(other.items)
         forbidden = set(exclude) | set(wish.history.items.tolist())
         assert not forbidden & set(other.items.tolist())
@@ -95,9 +95,9 @@ def test_where_all_scores_are_equal_both_choose_the_lower_rows() -> None:
         exclude=[np.array([0])],
         always_include=np.array([223]),
     )
-    for one in (model, zero):
-        (whole,) = Retriever(one, fewest=ITEMS + 1).best([request])
-        (pruned,) = Retriever(one, fewest=1, long=0.05).best([request])
+    for entry in (model, zero):
+        (whole,) = Retriever(entry, fewest=ITEMS + 1).best([request])
+        (pruned,) = Retriever(entry, fewest=1, long=0.05).best([request])
         np.testing.assert_array_equal(whole.items, pruned.items)
         np.testing.assert_array_equal(whole.scores, pruned.scores)
     np.testing.assert_array_equal(pruned.items, [*range(1, 61), 223])

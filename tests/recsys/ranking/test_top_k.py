@@ -15,8 +15,8 @@ def test_the_best_scores_in_order(seed: int, size: int, count: int, levels: floa
     random = np.random.default_rng(seed)
     scores = np.round(random.random(size) * levels).astype(np.float32)  # few levels: many ties
     scores[random.random(size) < 0.3] = -np.inf
-    places = top_k(scores, count)
+    positions = top_k(scores, count)
     expected = np.sort(scores)[::-1][:count]
-    np.testing.assert_array_equal(scores[places], expected[expected > -np.inf])
-    listed = np.lexsort((np.arange(size), -scores))[: len(places)]  # ties to the lower position
-    np.testing.assert_array_equal(places, listed)
+    np.testing.assert_array_equal(scores[positions], expected[expected > -np.inf])
+    listed = np.lexsort((np.arange(size), -scores))[: len(positions)]  # ties to the lower position
+    np.testing.assert_array_equal(positions, listed)

@@ -63,11 +63,11 @@ def test_a_release_scores_items_that_it_does_not_have(tmp_path: Path) -> None:
     )
     recommender = Recommender(release)
     for user in (0, 7, None):
-        found = recommend_added(recommender, Query(user, count=2), features, item_numbers=[40, 41, 42])
-        assert len(found) == 2
-        assert found[0].item == 41
+        result = recommend_added(recommender, Query(user, count=2), features, item_numbers=[40, 41, 42])
+        assert len(result) == 2
+        assert result[0].item == 41
     every = recommend_added(recommender, Query(0, count=3), features, item_numbers=[40, 41, 42])
-    stars = {one.item: one.predicted_rating for one in every}
+    stars = {entry.item: entry.predicted_rating for entry in every}
     assert stars[41] > stars[40] + 0.3
     plain = load_release(make_release(tmp_path / "plain", dataset=made, corrected=False))
     with pytest.raises(InputError, match="no map from features"):

@@ -47,10 +47,10 @@ def test_figures_are_those_of_the_lists_that_are_served(
     for user in np.unique(test_ratings.users):
         relevant = set(test_ratings.items[test_ratings.users == user].tolist())
         (answer,) = recommender.recommend([Query(user=int(user))])
-        hits = [one.item in relevant for one in answer.recommendations]
+        hits = [entry.item in relevant for entry in answer.recommendations]
         precision.append(sum(hits) / 10)
-        ideal = sum(1 / math.log2(place + 2) for place in range(min(10, len(relevant))))
-        ndcg.append(sum(hit / math.log2(place + 2) for place, hit in enumerate(hits)) / ideal)
+        ideal = sum(1 / math.log2(index + 2) for index in range(min(10, len(relevant))))
+        ndcg.append(sum(hit / math.log2(index + 2) for index, hit in enumerate(hits)) / ideal)
     assert figures["precision_at_10"] == pytest.approx(np.mean(precision))
     assert figures["ndcg_at_10"] == pytest.approx(np.mean(ndcg))
     error = np.square(
@@ -75,15 +75,16 @@ def test_shorter_lists_are_the_beginnings_of_longer_ones(
 def test_every_figure_of_lists_has_its_interval_over_people(
     recommender: Recommender, test_ratings: Ratings
 ) -> None:
-    found = evaluate_release(recommender, test_ratings, at=(10, 20))
-    assert found.people == len(np.unique(test_ratings.users))
-    assert found.folded_in == 0
-    for name, figure in found.lists.items():
+    result = evaluate_release(recommender, test_ratings, at=(10, 20))
+    assert result.people == len(np.unique(test_ratings.users))
+    assert result.folded_in == 0
+    for name, figure in result.lists.items():
         if name != "popular_share_of_ratings":
             assert figure.low <= figure.value <= figure.high, name
     precision = [
         len(
-            {one.item for one in answer.recommendations} & set(test_ratings.items[test_ratings.users == user])
+            {entry.item for entry in answer.recommendations}
+            & set(test_ratings.items[test_ratings.users == user])
         )
         for user, answer in (
             (user, recommender.recommend([Query(user=int(user), count=20)])[0])
@@ -96,7 +97,7 @@ def test_every_figure_of_lists_has_its_interval_over_people(
         np.mean(precision) / 20,
         np.std(precision, ddof=1) / 20 / len(precision) ** 0.5,
     )
-    figure = found.lists["precision_at_20"]
+    figure = result.lists["precision_at_20"]
     assert (figure.low, figure.high) == pytest.approx(expected)
 
 
@@ -110,10 +111,10 @@ def test_people_whom_nothing_was_fitted_on_are_folded_in(
     for row, history in enumerate(strangers.values()):
         (answer,) = recommender.recommend([Query(user=None, history=history)])
         assert answer.source == "folded_in"
-        assert lists[row].tolist() == [one.item for one in answer.recommendations]
-    found = evaluate_release(recommender, test_ratings, histories=strangers)
-    assert found.folded_in == 3
-    assert found.values()["rmse"] != evaluate_release(recommender, test_ratings).values()["rmse"]
+        assert lists[row].tolist() == [entry.item for entry in answer.recommendations]
+    result = evaluate_release(recommender, test_ratings, histories=strangers)
+    assert result.folded_in == 3
+    assert result.values()["rmse"] != evaluate_release(recommender, test_ratings).values()["rmse"]
 
 
 def test_lists_by_blocks_are_those_that_are_served(tmp_path: Path, test_ratings: Ratings) -> None:

@@ -119,7 +119,7 @@ def test_a_scorer_that_can_is_asked_once_for_a_batch(release: Release, recommend
     )
     queries = [Query(user=row) for row in range(20)] + [Query(None, history({row: 4.0})) for row in range(8)]
     answers = Recommender(replace(release, members=members)).recommend(queries)
-    assert [(one.calls, one.folds) for one in together] == [(1, 1), (1, 1)]
+    assert [(entry.calls, entry.folds) for entry in together] == [(1, 1), (1, 1)]
     for answer, plain in zip(answers, recommender.recommend(queries), strict=True):
         assert answer.recommendations == plain.recommendations
 

@@ -21,7 +21,7 @@ def test_a_release_holds_new_items_and_rates_them_with_a_wide_interval(tmp_path:
     assert release.popularity.counts[rows].tolist() == [0, 0, 0]
     allowed = release.popularity.counts == 0
     listed = recommender.recommend([Query(user=0, count=3, allowed=allowed)])[0].recommendations
-    assert {5, 11, 23} >= {one.item for one in listed}
+    assert {5, 11, 23} >= {entry.item for entry in listed}
     scores = release.ranker.scores([release.histories(0)])[0, rows]
     assert (scores != 0).all()
     items = np.array([5, 0], dtype=np.int64)

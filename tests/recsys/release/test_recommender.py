@@ -65,7 +65,7 @@ def test_seen_hidden_excluded_and_filtered_items_never_appear(
     listed = items_of(answer)
     assert set(listed) <= may
     assert len(set(listed)) == len(listed) == min(count, len(may))
-    assert all(0.5 <= one.predicted_rating <= 5.0 for one in answer.recommendations)
+    assert all(0.5 <= entry.predicted_rating <= 5.0 for entry in answer.recommendations)
     assert answer.fallback == ""
 
 
@@ -81,8 +81,8 @@ def test_a_batch_answers_as_one_by_one(recommender: Recommender) -> None:
         (alone,) = recommender.recommend([query])
         assert items_of(alone) == items_of(answer)
         assert alone.source == answer.source
-        stars = [one.predicted_rating for one in alone.recommendations]
-        assert [one.predicted_rating for one in answer.recommendations] == pytest.approx(stars, abs=1e-5)
+        stars = [entry.predicted_rating for entry in alone.recommendations]
+        assert [entry.predicted_rating for entry in answer.recommendations] == pytest.approx(stars, abs=1e-5)
 
 
 def test_sources_say_how_a_list_came_about(recommender: Recommender) -> None:
@@ -102,15 +102,15 @@ def test_a_stranger_gets_the_most_rated_items(recommender: Recommender) -> None:
     counts = recommender.release.popularity.counts
     assert items_of(answer) == np.lexsort((np.arange(ITEMS), -counts))[:10].tolist()
     popular = recommender.popular(10)
-    assert [one.item for one in popular] == items_of(answer)
+    assert [entry.item for entry in popular] == items_of(answer)
     stars = recommender.predict(Query(user=None), np.array(items_of(answer)))
-    np.testing.assert_allclose([one.predicted_rating for one in popular], stars, atol=1e-6)
+    np.testing.assert_allclose([entry.predicted_rating for entry in popular], stars, atol=1e-6)
 
 
 def test_popular_by_genre_and_trending(recommender: Recommender) -> None:
     shelf = recommender.release.items
     for genre in shelf.genre_names:
-        assert all(genre in shelf.genres(one.item) for one in recommender.popular(5, genre))
+        assert all(genre in shelf.genres(entry.item) for entry in recommender.popular(5, genre))
     assert recommender.popular(5, "drama") == recommender.popular(5, "Drama")
     trending = recommender.release.popularity.trending
     assert recommender.popular(1, trending=True)[0].item == int(np.argmax(trending))
@@ -135,10 +135,12 @@ def test_a_fresh_rating_counts_as_seen_and_replaces_the_old_one(recommender: Rec
 def test_explanations_name_rated_items_that_pull_the_most(recommender: Recommender) -> None:
     (answer,) = recommender.recommend([Query(user=3, explain=True)])
     seen = recommender.release.histories(3).items
-    for one in answer.recommendations:
-        voices = recommender.release.ranker.support(seen, one.item)
-        assert set(one.because) <= set(seen.tolist())
-        assert list(one.because) == [int(seen[place]) for place in np.argsort(-voices)[: len(one.because)]]
+    for entry in answer.recommendations:
+        voices = recommender.release.ranker.support(seen, entry.item)
+        assert set(entry.because) <= set(seen.tolist())
+        assert list(entry.because) == [
+            int(seen[index]) for index in np.argsort(-voices)[: len(entry.because)]
+        ]
 
 
 def test_similar_items_are_the_nearest_vectors(recommender: Recommender) -> None:
@@ -146,7 +148,7 @@ def test_similar_items_are_the_nearest_vectors(recommender: Recommender) -> None
     near = recommender.similar(4, 5)
     cosines = vectors @ vectors[4]
     expected = [item for item in np.argsort(-cosines, kind="stable").tolist() if item != 4][:5]
-    assert [one.item for one in near] == expected
+    assert [entry.item for entry in near] == expected
     assert near[0].score == pytest.approx(float(cosines[expected[0]]))
 
 
@@ -165,7 +167,7 @@ def test_diversity_trades_score_for_unlike_neighbours(recommender: Recommender) 
     users = [Query(user=row) for row in range(40)]
     plain = recommender.recommend(users)
     varied = recommender.recommend(users, Rules(diversity=0.7))
-    assert np.mean([alike(one) for one in varied]) < np.mean([alike(one) for one in plain])
+    assert np.mean([alike(entry) for entry in varied]) < np.mean([alike(entry) for entry in plain])
     assert items_of(varied[0])[0] == items_of(plain[0])[0]
 
 

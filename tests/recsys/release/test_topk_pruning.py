@@ -22,28 +22,28 @@ def history(pairs: dict[int, float]) -> History:
 
 
 def items_of(answer: RecommendationList) -> list[int]:
-    return [one.item for one in answer.recommendations]
+    return [entry.item for entry in answer.recommendations]
 
 
 def corrected(release: Release, known: History, item: int, stars: float) -> float:
     """``stars`` with the correction's formula written out, and clipped."""
-    found = release.manifest.rating_blend.correction
-    assert found is not None
+    result = release.manifest.rating_blend.correction
+    assert result is not None
     rows = [release.histories(row) for row in range(USERS)]
     given = [float(value) for row in rows for value in row.values[row.items == item]]
-    total = list(found.alone)
-    for side, values in ((found.users, known.values.tolist()), (found.items, given)):
+    total = list(result.alone)
+    for side, values in ((result.users, known.values.tolist()), (result.items, given)):
         powers = [sum(values), sum(value**2 for value in values), values.count(5.0), values.count(0.5)]
         mean, square, top, bottom = (
             (own + 5 * everyone) / (len(values) + 5)
-            for own, everyone in zip(powers, found.everyone[1:], strict=True)
+            for own, everyone in zip(powers, result.everyone[1:], strict=True)
         )
         profile = [np.log(1 + len(values)), mean, max(square - mean**2, 0) ** 0.5, top, bottom]
         for value, middle, spread, slopes in zip(profile, side.means, side.spreads, side.slopes, strict=True):
             far = min(max((value - middle) / spread, -2.5), 2.5)
             for power in range(3):
                 total[power] += far * slopes[power]
-    x = (stars - found.centre) / found.spread
+    x = (stars - result.centre) / result.spread
     stars += sum(coefficient * x**power for power, coefficient in enumerate(total))
     return float(min(max(stars, 0.5), 5.0))
 
@@ -101,10 +101,10 @@ def test_with_every_item_a_candidate_lists_are_those_of_brute_force(
     (answer,) = Recommender(release).recommend([query])
     expected = brute_force(release, query)
     assert set(items_of(answer)) == set(expected)
-    for one in answer.recommendations:
-        assert one.score == pytest.approx(expected[one.item][0], abs=2e-4)
-        assert one.predicted_rating == pytest.approx(expected[one.item][1], abs=1e-4)
-    scores = [one.score for one in answer.recommendations]
+    for entry in answer.recommendations:
+        assert entry.score == pytest.approx(expected[entry.item][0], abs=2e-4)
+        assert entry.predicted_rating == pytest.approx(expected[entry.item][1], abs=1e-4)
+    scores = [entry.score for entry in answer.recommendations]
     assert scores == sorted(scores, reverse=True)
 
 

@@ -50,9 +50,9 @@ def test_no_more_are_remembered_than_the_bound(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(module, "CACHE_SIZE", 3)
     people = UserStateCache(KEPT.__getitem__)
     given = [history((item, 2.0)) for item in range(5)]
-    seen = [people.of(Query(None, one)) for one in given]
-    for one, person in zip(given[2:], seen[2:], strict=True):
-        assert people.of(Query(None, one)) is person
+    seen = [people.of(Query(None, entry)) for entry in given]
+    for entry, person in zip(given[2:], seen[2:], strict=True):
+        assert people.of(Query(None, entry)) is person
     assert people.of(Query(None, given[0])) is not seen[0]
 
 

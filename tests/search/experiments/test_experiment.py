@@ -197,9 +197,9 @@ def test_compare_shows_figures_differences_and_a_paired_test(
     assert lines["hidden"] == ["hidden", "512-256-128", "640-384-192"]
     assert "latent" in lines
     assert "gradient_clip" not in lines
-    found = [line for line in text.splitlines() if line.startswith("better against plain, valid rmse: -0.")]
-    assert len(found) == 1
-    assert found[0].endswith("better.")
+    result = [line for line in text.splitlines() if line.startswith("better against plain, valid rmse: -0.")]
+    assert len(result) == 1
+    assert result[0].endswith("better.")
     assert command(home, "compare", "plain", "waiting") == 0
     assert "waiting against plain: not both have been run." in capsys.readouterr().out
 
@@ -251,9 +251,9 @@ def test_a_review_learns_from_warnings_edges_and_the_run_before(home: Path) -> N
         started = run.having(started=time.time() - age * 86_400)
         dataclasses.replace(started, trials=tuple(trials)).write()
         (home / name / "run.json").write_text(json.dumps({"created": time.time() - age * 86_400}))
-    found = review.review(home, since_s=review.parse_since("1w"), now=time.time())
-    assert [one.name for one in found.ran] == ["search", "plain", "better"]
-    learnt, ideas = "\n".join(found.learnt), "\n".join(found.next)
+    result = review.review(home, since_s=review.parse_since("1w"), now=time.time())
+    assert [entry.name for entry in result.ran] == ["search", "plain", "better"]
+    learnt, ideas = "\n".join(result.learnt), "\n".join(result.next)
     assert "best before this time" in learnt
     assert "explains" in learnt
     assert "1 times train valid gap" in learnt

@@ -63,7 +63,7 @@ def test_test_judges_models_that_saw_valid(run: Path, dataset: Dataset, split: S
     assert len([line for line in said if line.startswith("retrained: trial")]) == len(SPECS)
 
     # The same model, trained by hand.
-    result = next(one for one in results(run) if one.spec.number == again.results.best.trial)
+    result = next(entry for entry in results(run) if entry.spec.number == again.results.best.trial)
     rows = np.sort(np.concatenate([split.train, split.valid]))
     family, known = family_named(result.spec.family), training_data(dataset, split)
     trainer = family.build(

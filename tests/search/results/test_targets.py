@@ -96,5 +96,7 @@ def test_a_run_without_a_price_has_no_cost(tmp_path: Path, price: float, verdict
     make_run(tmp_path, trials=2).write()
     results = read_results(tmp_path)
     budget = results.budget.model_copy(update={"price_per_hour_usd": price})
-    cost = next(one for one in judge(results.model_copy(update={"budget": budget})) if one.name == "Cost")
+    cost = next(
+        entry for entry in judge(results.model_copy(update={"budget": budget})) if entry.name == "Cost"
+    )
     assert cost.verdict == verdict

@@ -33,10 +33,10 @@ def test_the_maximum_is_said_with_its_arithmetic() -> None:
 
 @given(price=positive, usd=positive, hours=positive, nodes=st.integers(1, 8))
 def test_the_cap_is_never_passed(price: float, usd: float, hours: float, nodes: int) -> None:
-    one = budget(price=price, usd=usd, hours=hours, nodes=nodes)
-    assert one.cap_hours <= hours
-    assert one.cap_hours * price * nodes <= usd * (1 + 1e-9)
-    assert one.cap_hours / 2 <= one.search_hours <= one.cap_hours
+    entry = budget(price=price, usd=usd, hours=hours, nodes=nodes)
+    assert entry.cap_hours <= hours
+    assert entry.cap_hours * price * nodes <= usd * (1 + 1e-9)
+    assert entry.cap_hours / 2 <= entry.search_hours <= entry.cap_hours
 
 
 def test_running_trials_end_before_an_epoch_that_would_not_fit() -> None:
@@ -79,8 +79,8 @@ def test_earlier_sessions_count() -> None:
 
 def test_milestones_are_told_once() -> None:
     meter = Meter(budget(hours=1.0), started=0.0)
-    told = [meter.milestone(share * 3600) for share in (0.1, 0.5, 0.6, 0.95, 0.99, 1.0, 1.2)]
-    assert told == [None, 0.5, None, 0.8, None, 1.0, None]
+    messages = [meter.milestone(share * 3600) for share in (0.1, 0.5, 0.6, 0.95, 0.99, 1.0, 1.2)]
+    assert messages == [None, 0.5, None, 0.8, None, 1.0, None]
 
 
 def test_dollars_count_from_the_first_create_call() -> None:

@@ -81,9 +81,9 @@ def test_a_plateau_is_of_at_least_a_dollar() -> None:
 def test_the_target_comes_first() -> None:
     plan = make_plan({}, {"target_loss": 0.9, "plateau.trials": 1, "plateau.usd": 0})
     rows = [trial(0, 0.9, loss=0.8), trial(1, 0.9, loss=0.8)]
-    found = early_end(plan, rows, usd_per_hour=0.0, at_once=1)
-    assert found is not None
-    assert found[0] == "target"
+    result = early_end(plan, rows, usd_per_hour=0.0, at_once=1)
+    assert result is not None
+    assert result[0] == "target"
     plateau = early_end(make_plan({}, {"plateau.trials": 1}), rows, usd_per_hour=0.0, at_once=1)
     assert plateau is not None
     assert plateau[0] == "plateau"

@@ -25,21 +25,21 @@ from tests.empty_mlflow import place_empty_mlflow
 def test_a_sign_of_nearly_every_trial_is_told_once_and_counted(tmp_path: Path) -> None:
     folder = RunFolder.create(tmp_path / "run")
     folder.write_plan(SearchPlan(), {})
-    ledger = RunState(planned=9, clock=time.time)
+    run_state = RunState(planned=9, clock=time.time)
     shown = io.StringIO()
     meter = Meter(Budget(price_usd=0, nodes=1, max_usd=1, max_hours=None, finish_hours=0), time.time())
-    projector = Projector(SearchPlan(), (), ledger, meter)
-    progress = ProgressDisplay(ledger, meter, projector, stream=shown)
+    projector = Projector(SearchPlan(), (), run_state, meter)
+    progress = ProgressDisplay(run_state, meter, projector, stream=shown)
     uri = place_empty_mlflow(tmp_path / "mlflow.db")
     tracker = Tracker.open(folder.path, name="run", params={}, uri=uri)
-    everyone = FanOutListener(folder, ledger, progress, tracker, Notifier(()), projector)
+    everyone = FanOutListener(folder, run_state, progress, tracker, Notifier(()), projector)
     for trial in range(4):
         everyone.event(RunEvent(EventKind.GRADIENT, at=0.0, trial=trial, epoch=1, value=12.0, threshold=10.0))
         everyone.event(RunEvent(EventKind.COLLAPSE, at=0.0, trial=trial, epoch=1, value=0.0, threshold=0.01))
-    told = shown.getvalue()
-    assert told.count("gradient_norm:") == 1
-    assert "only counted" in told
-    assert told.count("posterior_collapse:") == 4
+    messages = shown.getvalue()
+    assert messages.count("gradient_norm:") == 1
+    assert "only counted" in messages
+    assert messages.count("posterior_collapse:") == 4
     assert "gradient_norm x4" in progress.summary()
     assert len(folder.events()) == 8
     tracker.close()

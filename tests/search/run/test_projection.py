@@ -56,11 +56,11 @@ def ended(number: int, *, epochs: int = 10, seconds: float = 100.0) -> TrialResu
 def projector_of(
     plan: SearchPlan = PLAN, *, hours: float | None, done: int = 2, epochs: int = 10
 ) -> tuple[Projector, Meter]:
-    ledger = RunState(planned=plan.trials, clock=time.time)
+    run_state = RunState(planned=plan.trials, clock=time.time)
     for number in range(done):
-        ledger.ended(ended(number, epochs=epochs))
+        run_state.ended(ended(number, epochs=epochs))
     meter = Meter(Budget(price_usd=1.0, nodes=1, max_usd=100, max_hours=hours, finish_hours=0.1), started=0.0)
-    return Projector(plan, trial_sequence(plan), ledger, meter), meter
+    return Projector(plan, trial_sequence(plan), run_state, meter), meter
 
 
 def test_a_run_that_fits() -> None:
@@ -124,9 +124,9 @@ def test_trials_that_stop_early_shorten_those_to_come() -> None:
 
 def test_running_trials_count_for_what_they_still_need() -> None:
     projector, _ = projector_of(hours=None)
-    ledger = projector._ledger
-    ledger.started(spec_of(2))
-    ledger.reported(2, report(9, 10.0))
+    run_state = projector._run_state
+    run_state.started(spec_of(2))
+    run_state.reported(2, report(9, 10.0))
     seen = projector.project(0.0)
     assert seen is not None
     assert seen.needed_hours == pytest.approx((9 * 100 + 10) / 2 / 3600 + 0.1)
@@ -141,11 +141,11 @@ def test_list_trials_cost_what_list_trials_cost() -> None:
     assert before.needed_hours == pytest.approx(10 * 100 / 2 / 3600 + 0.1)
     spec = replace(spec_of(12), family="als", epochs=1, track="lists")
     figures = {"ndcg_at_10": 0.3, "precision_at_10": 0.2, "milliseconds_a_list": 1.0}
-    one = TrialResult(
+    entry = TrialResult(
         spec, TrialStatus.FINISHED, None, None, None, None, 0.0, 0, 3.0, "", list_metrics=figures
     )
-    projector._ledger.ended(one)
-    projector.ended(one)
+    projector._run_state.ended(entry)
+    projector.ended(entry)
     seen = projector.project(0.0)
     assert seen is not None
     assert seen.needed_hours == pytest.approx((10 * 100 + 5 * 3) / 2 / 3600 + 0.1)

@@ -45,7 +45,7 @@ def test_a_line_after_a_torn_one_is_whole(tmp_path: Path) -> None:
     with open(run.path / "proposals.jsonl", "a") as file:
         file.write('{"spec": {"number": 0, "na')
     run.journal(spec(1), None)
-    assert [found.number for found, _ in run.proposals()] == [1]
+    assert [result.number for result, _ in run.proposals()] == [1]
 
 
 def test_events_come_back(tmp_path: Path) -> None:

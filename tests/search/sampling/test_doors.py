@@ -13,11 +13,11 @@ from recsys.data.dataset import Dataset
 from recsys.data.splits import make_split, training_data
 from recsys.errors import InputError
 from recsys.models.base import ModelArtifact
+from recsys.release.pack import require_safe_members
 from recsys.release.release_writer import ReleaseMember
 from recsys.training.trial import Trial
 from recsys.training.trial_types import TrialSpec
 from search.config.plan import make_plan
-from search.finalize.release_packer import require_safe_members
 from search.sampling.search_space import shape_of
 from search.sampling.trial_factory import TrialFactory
 from search.sampling.trial_slots import trial_sequence
@@ -43,7 +43,7 @@ def at_the_trial(dataset: Dataset, folder: Path) -> None:
 
 def at_the_release(dataset: Dataset, folder: Path) -> None:
     packed = ModelArtifact("hybrid_vae", {}, {"x": np.zeros(1)}, dataset.ratings.scale)
-    require_safe_members([ReleaseMember("bad", packed, BAD, 1, 1.0)], dataset)
+    require_safe_members(dataset, [ReleaseMember("bad", packed, BAD, 1, 1.0)])
 
 
 @pytest.mark.parametrize("door", [at_the_plan, at_the_trial, at_the_release])

@@ -64,8 +64,8 @@ def test_the_same_search_gives_the_same_trials_and_another_other_lists() -> None
         users = np.arange(DATASET.ratings.user_count)
         return best_of(unseen_scores(ranker, VALIDATION.data, users, users_fitted=True), 10)
 
-    one, two = lists([first[6]]), lists([trial for trial in other if trial.family == "ease"])
-    assert (one != two).any(axis=1).mean() > 0.9
+    entry, two = lists([first[6]]), lists([trial for trial in other if trial.family == "ease"])
+    assert (entry != two).any(axis=1).mean() > 0.9
 
 
 def test_a_run_proposes_what_the_search_in_this_process_does() -> None:

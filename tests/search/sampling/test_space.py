@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from recsys.bounds import BATCH_SIZE, FORMULA, DataShape, parameter_count, violations
 from recsys.models.registry import FAMILIES, make_config
-from search.sampling.search_space import Space, plain
+from recsys.training.serialization import plain
+from search.sampling.search_space import Space
 
 SHAPES = st.builds(DataShape, users=st.integers(20, 250_000), items=st.integers(20, 90_000))
 
@@ -27,8 +28,8 @@ class Drawn:
 
     def suggest_int(self, name: str, low: int, high: int, *, step: int = 1) -> int:
         assert low <= high
-        places = st.integers(0, (high - low) // step)
-        return self.values.setdefault(name, low + step * self.data.draw(places, label=name))
+        positions = st.integers(0, (high - low) // step)
+        return self.values.setdefault(name, low + step * self.data.draw(positions, label=name))
 
     def suggest_categorical(self, name: str, choices: list[str]) -> Any:
         return self.values.setdefault(name, self.data.draw(st.sampled_from(choices), label=name))

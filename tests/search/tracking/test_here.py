@@ -63,9 +63,9 @@ def test_each_fetch_tells_what_is_new_and_nothing_twice(rented: Path) -> None:
         second = TrackingForwarder(rented, notify=hook.url)  # the laptop was killed, and came back
         second(rented)
         second.close()
-        told = b"".join(hook.bodies())
-    assert told.count(b'"text": "started rented"') == 1
-    assert told.count(b'"text": "all done"') == 1
+        messages = b"".join(hook.bodies())
+    assert messages.count(b'"text": "started rented"') == 1
+    assert messages.count(b'"text": "all done"') == 1
     assert nested(rented) == 1 + 3
 
 

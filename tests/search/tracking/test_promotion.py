@@ -58,14 +58,14 @@ def joined(*parts: GateAnswers) -> GateAnswers:
 @pytest.mark.parametrize(("noise", "promoted"), [(0.4, True), (0.5, False), (0.6, False)])
 def test_only_a_sure_improvement_is_promoted(noise: float, promoted: bool) -> None:
     champion = answers(noise=0.5, seed=1)
-    found = evaluate_promotion(answers(noise=noise, seed=2), champion, champion_name="m version 1")
-    assert found.promoted is promoted
-    assert found.low is not None
-    assert found.high is not None
-    assert found.difference is not None
-    assert found.low < found.difference < found.high
-    assert found.ratings == 800
-    assert found.difference == pytest.approx((found.rmse or 0) - (found.champion_rmse or 0))
+    result = evaluate_promotion(answers(noise=noise, seed=2), champion, champion_name="m version 1")
+    assert result.promoted is promoted
+    assert result.low is not None
+    assert result.high is not None
+    assert result.difference is not None
+    assert result.low < result.difference < result.high
+    assert result.ratings == 800
+    assert result.difference == pytest.approx((result.rmse or 0) - (result.champion_rmse or 0))
 
 
 def test_equal_releases_are_promoted_about_one_time_in_forty() -> None:
@@ -112,13 +112,13 @@ def test_a_grown_dataset_asks_the_champion_about_later_ratings_only() -> None:
 
     def predict(users: NDArray[np.str_], items: NDArray[np.str_]) -> NDArray[np.float32]:
         asked.extend(zip(users.tolist(), items.tolist(), strict=True))
-        found = np.full(len(users), 3.0, dtype=np.float32)
-        found[items == "i50"] = np.nan  # an item that it does not know
-        return found
+        result = np.full(len(users), 3.0, dtype=np.float32)
+        result[items == "i50"] = np.nan  # an item that it does not know
+        return result
 
-    found = evaluate_promotion(grown, champion, predict=predict, last_timestamp=1500)
+    result = evaluate_promotion(grown, champion, predict=predict, last_timestamp=1500)
     assert {item for _, item in asked} == {f"i{item}" for item in range(50, 60)}
-    assert found.ratings == 800 + 720
+    assert result.ratings == 800 + 720
     alone = evaluate_promotion(grown, champion)
     assert alone.ratings == 800
     nothing_shared = evaluate_promotion(
@@ -144,11 +144,11 @@ def test_the_gate_of_a_grown_dataset_holds_the_old_gate() -> None:
     half = dataset.ratings.take(np.arange(len(dataset.ratings) // 2))
     before = dataclasses.replace(dataset, ratings=half)
     assert np.array_equal(gate_mask(before), gate_mask(dataset)[: len(half)])
-    found = gate_answers(dataset, small.split, np.zeros(len(small.split.gate), dtype=np.float32))
+    result = gate_answers(dataset, small.split, np.zeros(len(small.split.gate), dtype=np.float32))
     row = small.split.gate[0]
-    assert found.users[0] == dataset.user_ids[dataset.ratings.users[row]]
-    assert found.items[0] == dataset.catalogue.ids[dataset.ratings.items[row]]
-    assert found.given[0] == dataset.ratings.values[row]
+    assert result.users[0] == dataset.user_ids[dataset.ratings.users[row]]
+    assert result.items[0] == dataset.catalogue.ids[dataset.ratings.items[row]]
+    assert result.given[0] == dataset.ratings.values[row]
 
 
 def test_a_release_answers_for_pairs_by_id(tmp_path: Path) -> None:
@@ -156,12 +156,12 @@ def test_a_release_answers_for_pairs_by_id(tmp_path: Path) -> None:
     predict = release_predict(release)
     users = np.array(["u3", "nobody", "u5", "u3"])
     items = np.array(["i1", "i2", "i7", "no such film"])
-    found = predict(users, items)
+    result = predict(users, items)
     recommender = Recommender(release)
-    assert found[0] == recommender.predict(Query(user=3), np.array([1]))[0]
-    assert found[1] == recommender.predict(Query(user=None), np.array([2]))[0]
-    assert found[2] == recommender.predict(Query(user=5), np.array([7]))[0]
-    assert np.isnan(found[3])
+    assert result[0] == recommender.predict(Query(user=3), np.array([1]))[0]
+    assert result[1] == recommender.predict(Query(user=None), np.array([2]))[0]
+    assert result[2] == recommender.predict(Query(user=5), np.array([7]))[0]
+    assert np.isnan(result[3])
 
 
 def test_the_champions_real_release_is_asked_after_the_dataset_has_grown(

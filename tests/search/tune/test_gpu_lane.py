@@ -70,8 +70,8 @@ def test_trials_without_a_gpu_run_beside_the_one_that_holds_it(
         assert resources.lanes.gpu == Lane("gpu", 1, resources.lanes.gpu.cpus, 1.0)  # type: ignore[union-attr]
         search.execute(Work(done=[], unfinished=[], numbers=[0, 1, 2, 3]), resources)
 
-    place = {row: number for number, row in enumerate(order.rows)}
+    index = {row: number for number, row in enumerate(order.rows)}
     assert sum(row.endswith("finished") for row in order.rows) == 4
-    assert place["start 2"] < place["start 1"]  # the GPU is held by 0; 2 does not wait for it
-    assert place["end 0 finished"] < place["start 1"]
-    assert place["end 2 finished"] < place["start 3"]
+    assert index["start 2"] < index["start 1"]  # the GPU is held by 0; 2 does not wait for it
+    assert index["end 0 finished"] < index["start 1"]
+    assert index["end 2 finished"] < index["start 3"]

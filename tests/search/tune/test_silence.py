@@ -13,10 +13,10 @@ def silent_for(
     silence: HeartbeatMonitor, seconds: float, *, since: float = 0.0, step: float = 1.0
 ) -> list[HungTrial]:
     """What is told of trial "a" while it says nothing from ``since`` on."""
-    told: list[HungTrial] = []
+    messages: list[HungTrial] = []
     for count in range(int(seconds / step) + 1):
-        told += silence.check(["a"], since + count * step).values()
-    return told
+        messages += silence.check(["a"], since + count * step).values()
+    return messages
 
 
 def after_epochs(silence: HeartbeatMonitor, *seconds: float) -> float:
@@ -27,7 +27,7 @@ def after_epochs(silence: HeartbeatMonitor, *seconds: float) -> float:
         for _ in range(int(took)):
             now += 1.0
             assert not silence.check(["a"], now)
-        silence.spoke("a", epoch=took)
+        silence.beat("a", epoch=took)
     return now
 
 
@@ -58,7 +58,7 @@ def test_epochs_told_again_after_a_restart_measure_nothing() -> None:
     silence = HeartbeatMonitor(floor=10, ratings=0)
     silence.check(["a"], 0)
     for _ in range(3):
-        silence.spoke("a", epoch=None)
+        silence.beat("a", epoch=None)
     assert [hang.allowed for hang in silent_for(silence, 52)] == [50]
 
 
@@ -78,9 +78,9 @@ def test_a_machine_that_slept_accuses_nobody() -> None:
 def test_what_comes_between_epochs_counts_but_a_start_does_not() -> None:
     silence = HeartbeatMonitor(floor=10, ratings=0)
     assert not silent_for(silence, 40)
-    silence.spoke("a", epoch=1.0)
+    silence.beat("a", epoch=1.0)
     assert not silent_for(silence, 9, since=40)
-    silence.spoke("a", epoch=1.0)
+    silence.beat("a", epoch=1.0)
     assert [hang.allowed for hang in silent_for(silence, 185, since=49)] == [TIMES * 9]
 
 

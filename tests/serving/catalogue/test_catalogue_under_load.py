@@ -30,8 +30,8 @@ def ask(url: str, client: int, began_after: dict[str, float], failures: list[Any
 def test_nothing_fails_and_every_replica_follows(
     releases: dict[str, Path], tmp_path: Path, admin_token: str
 ) -> None:
-    one = {"a": releases["a"]}
-    with running(tmp_path, one) as first, running(tmp_path, one) as second:
+    entry = {"a": releases["a"]}
+    with running(tmp_path, entry) as first, running(tmp_path, entry) as second:
         hidden: dict[str, float] = {}
         failures: list[Any] = []
         with ThreadPoolExecutor(CLIENTS) as pool:

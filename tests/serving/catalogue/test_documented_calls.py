@@ -65,7 +65,7 @@ def test_the_guide_s_calls_do_what_they_say(release: Path, tmp_path: Path, admin
 
 def fits(line: str, method: str, path: str) -> bool:
     """Whether a call is of the route."""
-    found = re.search(r"-X (\w+)", line)
+    result = re.search(r"-X (\w+)", line)
     address = re.search(re.escape(ADDRESS) + r"([^ '?]*)", line)
     pattern = re.sub(r"\{[^}]*\}", "[^/]+", path)
-    return (found[1] if found else "GET") == method and bool(address and re.fullmatch(pattern, address[1]))
+    return (result[1] if result else "GET") == method and bool(address and re.fullmatch(pattern, address[1]))

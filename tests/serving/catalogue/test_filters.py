@@ -66,10 +66,10 @@ def test_precedence_brackets_and_quotes() -> None:
     ],
 )
 def test_what_does_not_parse_is_told_with_its_place(text: str, place: int, words: str) -> None:
-    with pytest.raises(FilterSyntaxError, match=re.escape(words)) as told:
+    with pytest.raises(FilterSyntaxError, match=re.escape(words)) as messages:
         parse_filter(text)
-    assert told.value.position == place
-    assert str(told.value).startswith(f"where: at character {place}: ")
+    assert messages.value.position == place
+    assert str(messages.value).startswith(f"where: at character {place}: ")
 
 
 @settings(max_examples=300, deadline=None)
@@ -149,7 +149,7 @@ def filters(draw: st.DrawFn, depth: int = 0) -> tuple[str, Any]:
         several = draw(st.lists(literals(), min_size=1, max_size=3))
         inverted = draw(st.booleans())
         text = f"{name} {'not ' * inverted}in ({', '.join(text for text, _ in several)})"
-        return text, lambda item: any(same(item.get(name), one) for _, one in several) != inverted
+        return text, lambda item: any(same(item.get(name), entry) for _, entry in several) != inverted
     left, holds = draw(filters(depth + 1))
     if kind == "not":
         return f"not ({left})", lambda item: not holds(item)

@@ -22,15 +22,15 @@ USERS = [f"u{row}" for row in range(0, 60, 6)]
 
 @pytest.fixture
 def made(releases: dict[str, Path], tmp_path: Path, admin_token: str) -> Iterator[Running]:
-    with running(tmp_path, {"a": releases["a"]}) as one:
-        yield one
+    with running(tmp_path, {"a": releases["a"]}) as entry:
+        yield entry
 
 
 def change(made: Running, method: str, item: str, **body: Any) -> dict[str, Any]:
     answer = made.client.request(method, f"/v1/items/{item}", json=body, headers=AS_ADMIN)
     assert answer.status_code == 200, answer.text
-    found: dict[str, Any] = answer.json()
-    return found
+    result: dict[str, Any] = answer.json()
+    return result
 
 
 def hide(made: Running, item: str, **query: Any) -> None:
@@ -140,17 +140,17 @@ def test_an_added_item_is_found_and_rated_and_kept(
             "revision": 1,
             "hidden": False,
         }
-        found = made.client.get("/v1/items?title=neu").json()["items"]
-        assert [item["id"] for item in found] == ["n/1"]
+        result = made.client.get("/v1/items?title=neu").json()["items"]
+        assert [item["id"] for item in result] == ["n/1"]
         made.rate("u1", "n/1", 4.0, "e1")
         assert made.list("u1", exclude="n/1").get("unknown_items") is None
         assert made.list("u1", genres="opera")["items"] == []  # no item that the release can score has it
     with running(tmp_path, {"b": releases["b"]}) as made:  # restarted, and another release
         assert made.client.get("/v1/items/n/1").json()["title"] == "Neu & new (2026)"
         history = made.client.get("/v1/items/n/1/history", headers=AS_ADMIN).json()["changes"]
-        assert [(one["revision"], one["actor"], one["reason"], one["before"]) for one in history] == [
-            (1, "ann", "licensed", None)
-        ]
+        assert [
+            (entry["revision"], entry["actor"], entry["reason"], entry["before"]) for entry in history
+        ] == [(1, "ann", "licensed", None)]
         assert history[0]["after"]["features"] == {"price": 2.5, "tags": ["a", "b"]}
 
 

@@ -19,8 +19,8 @@ DAY = 86_400.0
 @pytest.fixture
 def made(releases: dict[str, Path], tmp_path: Path) -> Iterator[Running]:
     overrides = {"experiment": {"overrides": {"tester": "a"}}}
-    with running(tmp_path, {"a": releases["a"]}, **overrides) as one:
-        yield one
+    with running(tmp_path, {"a": releases["a"]}, **overrides) as entry:
+        yield entry
 
 
 def counted(made: Running) -> LivePopularity:
@@ -57,8 +57,8 @@ def test_counts_and_decayed_counts_are_those_of_all_ratings(made: Running) -> No
 
 def test_the_routes_follow(made: Running, releases: dict[str, Path], tmp_path: Path) -> None:
     def first(**query: str) -> str:
-        found: str = made.client.get("/v1/popular?count=1", params=query).json()["items"][0]["id"]
-        return found
+        result: str = made.client.get("/v1/popular?count=1", params=query).json()["items"][0]["id"]
+        return result
 
     before = first()
     rare = "i39" if before != "i39" else "i38"

@@ -26,15 +26,15 @@ def made(releases: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) ->
     rows += [{"id": f"n{n}", "title": f"Added {n} (20{n:02d})", "genres": ["Drama"]} for n in range(12)]
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RECSYS_ADMIN_TOKEN", AS_ADMIN["authorization"].split()[1])
-        with running(tmp_path_factory.mktemp("pages"), {"a": releases["a"]}) as one:
-            answer = one.client.post("/v1/items", json={"items": rows}, headers=AS_ADMIN)
+        with running(tmp_path_factory.mktemp("pages"), {"a": releases["a"]}) as entry:
+            answer = entry.client.post("/v1/items", json={"items": rows}, headers=AS_ADMIN)
             assert answer.status_code == 200, answer.text
-            yield one
+            yield entry
 
 
 def pages(made: Running, **query: Any) -> list[dict[str, Any]]:
     """All items, page by page."""
-    found: list[dict[str, Any]] = []
+    result: list[dict[str, Any]] = []
     cursor = None
     while True:
         more = {} if cursor is None else {"cursor": cursor}
@@ -42,11 +42,11 @@ def pages(made: Running, **query: Any) -> list[dict[str, Any]]:
         assert answer.status_code == 200, answer.text
         page = answer.json()
         assert len(page["items"]) == 7 or page["next"] is None
-        found += page["items"]
+        result += page["items"]
         cursor = page["next"]
         if cursor is None:
-            assert len(found) == page["total"]
-            return found
+            assert len(result) == page["total"]
+            return result
 
 
 def feature(item: dict[str, Any], name: str, default: Any) -> Any:
@@ -90,7 +90,7 @@ def test_filters_give_what_fits(made: Running, where: str, holds: Any) -> None:
     assert pages(made, where=where) == expected
     known = {item["id"] for item in expected}
     listed = made.list("u3", count=100, include_seen=True, where=where)["items"]
-    assert {item["id"] for item in listed} == {one for one in known if one.startswith("i")}
+    assert {item["id"] for item in listed} == {entry for entry in known if entry.startswith("i")}
     body = {"user_id": "u3", "count": 100, "include_seen": True, "where": where}
     session = made.client.post("/v1/recommendations", json=body).json()["items"]
     assert session == listed
@@ -107,10 +107,10 @@ def test_unavailable_items_by_their_window(made: Running) -> None:
 
 def test_a_title_search_has_pages_with_the_most_rated_first(made: Running) -> None:
     counts = made.service.deployment.control.release.popularity.counts
-    found = ids(pages(made, title="film"))
-    rows = [made.service.deployment.control.rows.item(item) for item in found]
+    result = ids(pages(made, title="film"))
+    rows = [made.service.deployment.control.rows.item(item) for item in result]
     assert rows == sorted(rows, key=lambda row: -float(counts[row]))  # type: ignore[index]
-    assert set(found) == {f"i{n}" for n in range(40)} - {"i4", "i5", "i6"}
+    assert set(result) == {f"i{n}" for n in range(40)} - {"i4", "i5", "i6"}
     assert ids(pages(made, title="RETITLED")) == ["i6"]
     assert ids(pages(made, title="added", where="year > 2008")) == ["n9", "n10", "n11"]
 
@@ -158,7 +158,9 @@ def test_a_table_is_loaded_beside_a_running_service(
     assert kept["title"].startswith("Film 8")
     assert kept["features"]["price"] == 4
     history = made.client.get("/v1/items/x1/history", headers=AS_ADMIN).json()["changes"]
-    assert [(one["actor"], one["reason"]) for one in history] == [("items load", "loaded from items.csv")]
+    assert [(entry["actor"], entry["reason"]) for entry in history] == [
+        ("items load", "loaded from items.csv")
+    ]
     assert main(words) == 0  # again: nothing changes
     store = EventStore(made.service.settings.events)
     assert {item.item_id: item.revision for item in newest_items(store)[1]}["x1"] == 1

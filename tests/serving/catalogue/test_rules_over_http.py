@@ -17,20 +17,20 @@ OWN = {"hidden": ["i0"], "boosts": {"i5": 0.5}}
 
 @pytest.fixture
 def made(releases: dict[str, Path], tmp_path: Path, admin_token: str) -> Iterator[Running]:
-    with running(tmp_path, {"a": releases["a"]}, rules=OWN) as one:
-        yield one
+    with running(tmp_path, {"a": releases["a"]}, rules=OWN) as entry:
+        yield entry
 
 
 def rules(made: Running) -> dict[str, Any]:
-    found: dict[str, Any] = made.client.get("/v1/rules").json()
-    return found
+    result: dict[str, Any] = made.client.get("/v1/rules").json()
+    return result
 
 
 def send(made: Running, method: str, status: int = 200, **body: Any) -> dict[str, Any]:
     answer = made.client.request(method, "/v1/rules", json=body, headers=AS_ADMIN)
     assert answer.status_code == status, answer.text
-    found: dict[str, Any] = answer.json()
-    return found
+    result: dict[str, Any] = answer.json()
+    return result
 
 
 def test_rules_change_lists_at_once_and_are_audited(made: Running) -> None:
@@ -70,7 +70,7 @@ def test_rules_change_lists_at_once_and_are_audited(made: Running) -> None:
     same = send(made, "PATCH", revision=2, hide=["later"], reason="once more")
     assert (same["revision"], same["note"]) == (2, "nothing changed: revision 2 is already like that")
     changes = made.client.get("/v1/rules/history").json()["changes"]
-    assert [(one["revision"], one["actor"], one["reason"]) for one in changes] == [
+    assert [(entry["revision"], entry["actor"], entry["reason"]) for entry in changes] == [
         (2, "admin", ""),
         (1, "ann", "promo"),
     ]

@@ -42,8 +42,8 @@ def shown(made: Running, user: str, **query: Any) -> list[dict[str, Any]]:
 def put(made: Running, item: str, **body: Any) -> dict[str, Any]:
     answer = made.client.put(f"/v1/items/{item}", json=FILM | body, headers=AS_ADMIN)
     assert answer.status_code == 200, answer.text
-    found: dict[str, Any] = answer.json()
-    return found
+    result: dict[str, Any] = answer.json()
+    return result
 
 
 def test_an_added_item_is_listed_as_new_by_all_replicas_and_after_a_restart(
@@ -60,10 +60,10 @@ def test_an_added_item_is_listed_as_new_by_all_replicas_and_after_a_restart(
         wait_for(lambda: other.client.get("/v1/items/n1").is_success)
         for replica in (made, other):
             for user in ("u1", "nobody"):
-                found: list[dict[str, Any]] = []
-                wait_for(lambda r=replica, u=user, f=found: f.extend(shown(r, u)) or len(f) > 0)
-                assert {(item["title"], item.get("new")) for item in found} == {(FILM["title"], True)}
-                assert all(1 <= item["predicted_rating"] <= 5 for item in found)
+                result: list[dict[str, Any]] = []
+                wait_for(lambda r=replica, u=user, f=result: f.extend(shown(r, u)) or len(f) > 0)
+                assert {(item["title"], item.get("new")) for item in result} == {(FILM["title"], True)}
+                assert all(1 <= item["predicted_rating"] <= 5 for item in result)
         assert shown(made, "u1", genres="Comedy") == []
         assert shown(made, "u1", where="price > 3") == []
         assert shown(made, "u1", exclude="n1") == []
@@ -95,8 +95,8 @@ def test_what_cannot_be_listed_says_why(
         answer = made.change([arms[0] | {"name": "a"}])
         assert answer.status_code == 200, answer.text
         wait_for(lambda: made.client.get("/v1/items/n1").json()["listed"])
-        found = made.client.get("/v1/items/n2").json()
-        assert (found["listed"], "expected a number" in found["reason"]) == (False, True)
+        result = made.client.get("/v1/items/n2").json()
+        assert (result["listed"], "expected a number" in result["reason"]) == (False, True)
         assert {item["id"] for item in shown(made, "nobody", where="price")} == {"n1"}
 
 
@@ -108,10 +108,10 @@ def test_an_added_item_has_similar_items_and_predictions_or_says_why_not(
         released = made.client.get("/v1/items/i3").json()
         twin = {"title": released["title"], "genres": released["genres"]}
         put(made, "n1", **twin, features={name: values[3] for name, values in CELLS.items()})
-        found = made.client.get("/v1/items/n1/similar", params={"count": 5}).json()["items"]
-        assert len(found) == 5
-        assert all(item["id"].startswith("i") for item in found)
-        assert [item["score"] for item in found] == sorted((item["score"] for item in found), reverse=True)
+        result = made.client.get("/v1/items/n1/similar", params={"count": 5}).json()["items"]
+        assert len(result) == 5
+        assert all(item["id"].startswith("i") for item in result)
+        assert [item["score"] for item in result] == sorted((item["score"] for item in result), reverse=True)
         query = {"item_id": "n1", "where": "genre in (Drama)", "count": 3}
         dramas = made.client.get("/v1/similar", params=query).json()["items"]
         assert [item["genres"].count("Drama") for item in dramas] == [1, 1, 1]

@@ -29,10 +29,10 @@ NOW = 1_700_000_000.0
 
 def test_the_interval_holds_the_truth_and_what_a_later_test_finds() -> None:
     trials = [trial(seed, users=400) for seed in range(20)]
-    assert all((one.estimate.low or 0) <= one.true <= (one.estimate.high or 0) for one in trials)
-    errors = [(one.estimate.doubly_robust or 0) - one.true for one in trials]
+    assert all((entry.estimate.low or 0) <= entry.true <= (entry.estimate.high or 0) for entry in trials)
+    errors = [(entry.estimate.doubly_robust or 0) - entry.true for entry in trials]
     assert abs(np.mean(errors)) < 4 * np.std(errors) / np.sqrt(len(errors))
-    widths = [(one.estimate.high or 0) - (one.estimate.low or 0) for one in trials]
+    widths = [(entry.estimate.high or 0) - (entry.estimate.low or 0) for entry in trials]
     assert np.mean(widths) < 0.75  # with bounds that do not follow the hit rate 1.5
 
 
@@ -103,11 +103,11 @@ def test_the_logging_release_is_estimated_from_the_items_that_it_kept(
     assert sum(user.weighted_hits for user in users) == pytest.approx(counts["kept"] / (1 - EXPLORE))
     kept = sum(user.weight for user in users) * (1 - EXPLORE)
     assert kept == pytest.approx(149 * PLACES * (1 - EXPLORE), rel=0.05)
-    found = estimate_hit_rate(users)
-    assert found.low is not None
-    assert found.high is not None
-    assert found.low <= 0.3 * PLACES <= found.high
-    assert found.self_normalised == pytest.approx(
+    result = estimate_hit_rate(users)
+    assert result.low is not None
+    assert result.high is not None
+    assert result.low <= 0.3 * PLACES <= result.high
+    assert result.self_normalised == pytest.approx(
         PLACES * counts["kept"] / (1 - EXPLORE) / sum(user.weight for user in users)
     )
 

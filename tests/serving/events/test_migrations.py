@@ -63,8 +63,8 @@ def unversioned(tmp_path: Path) -> Path:
 
 def schema_differences(engine: Engine) -> list[object]:
     with engine.connect() as connection:
-        found: list[object] = compare_metadata(MigrationContext.configure(connection), METADATA)
-    return found
+        result: list[object] = compare_metadata(MigrationContext.configure(connection), METADATA)
+    return result
 
 
 def test_migrations_make_what_the_tables_say(tmp_path: Path) -> None:

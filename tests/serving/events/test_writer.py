@@ -20,8 +20,8 @@ def test_feedback_is_acknowledged_after_its_commit(tmp_path: Path) -> None:
     writer = EventWriter(store, folder=tmp_path / "spool")
     futures = [writer.add_feedback([told(f"e{n}"), told("same")]) for n in range(50)]
     new = [future.result(timeout=120) for future in futures]
-    assert [f"e{n}" in found for n, found in enumerate(new)] == [True] * 50
-    assert sum("same" in found for found in new) == 1
+    assert [f"e{n}" in result for n, result in enumerate(new)] == [True] * 50
+    assert sum("same" in result for result in new) == 1
     assert len(list(EventStore(str(tmp_path / "events.db")).feedback())) == 51
     writer.close()
 

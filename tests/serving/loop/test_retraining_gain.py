@@ -17,17 +17,17 @@ from tests.releases import make_release
 
 def test_the_gain_is_read_off_the_line_through_earlier_releases() -> None:
     points = [CurvePoint(size, 1.5 - 0.05 * math.log(size)) for size in (10_000, 20_000, 40_000)]
-    found = expected_gain(points, trained=40_000, new_ratings=40_000)
-    assert found.gain == pytest.approx(0.05 * math.log(2))
-    assert found.error == pytest.approx(0, abs=1e-9)
-    assert (found.trained, found.now, found.points) == (40_000, 80_000, 3)
+    result = expected_gain(points, trained=40_000, new_ratings=40_000)
+    assert result.gain == pytest.approx(0.05 * math.log(2))
+    assert result.error == pytest.approx(0, abs=1e-9)
+    assert (result.trained, result.now, result.points) == (40_000, 80_000, 3)
 
 
 def test_releases_of_one_size_give_no_slope() -> None:
     for points in ([], [CurvePoint(10_000, 0.9)], [CurvePoint(10_000, 0.9), CurvePoint(10_050, 0.8)]):
-        found = expected_gain(points, trained=10_000, new_ratings=500)
-        assert found.gain is None
-        assert found.words.startswith("no estimate")
+        result = expected_gain(points, trained=10_000, new_ratings=500)
+        assert result.gain is None
+        assert result.words.startswith("no estimate")
 
 
 def run_of(folder: Path, ratings: int, rmse: float | None, name: str = "synthetic") -> Path:

@@ -50,5 +50,5 @@ def answers(store: EventStore, users: int, *, better: float = 0.0, seed: int = 0
 
 
 def verdict(body: JsonObject, metric: str = "hit_rate") -> str:
-    found = next(row for row in body["comparisons"] if row["metric"] == metric)
-    return str(found["verdict"]["decision"])
+    result = next(row for row in body["comparisons"] if row["metric"] == metric)
+    return str(result["verdict"]["decision"])

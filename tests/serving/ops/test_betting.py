@@ -40,16 +40,16 @@ def people(n: int, *, rate: float, lift: float, share: float, seed: int) -> tupl
 @pytest.mark.parametrize("lift", [0.0, 0.5, -0.5])
 def test_it_is_the_definition_over_all_users(lift: float) -> None:
     y, treated, p = people(700, rate=0.2, lift=lift, share=0.3, seed=5)
-    found = bet(y, treated, p)
+    result = bet(y, treated, p)
     better, worse = written_out(y, treated, p)
-    assert found.better == pytest.approx(better, abs=1e-9)
-    assert found.worse == pytest.approx(worse, abs=1e-9)
+    assert result.better == pytest.approx(better, abs=1e-9)
+    assert result.worse == pytest.approx(worse, abs=1e-9)
 
 
 def test_the_interval_ends_where_the_evidence_against_its_end_is_the_threshold() -> None:
     """The second-order form against bisection over all users."""
     y, treated, p = people(4000, rate=0.2, lift=0.3, share=0.5, seed=6)
-    found = bet(y, treated, p)
+    result = bet(y, treated, p)
 
     def log_wealth_at_the_end(t: float) -> float:
         wealth, total = np.zeros(len(Z)), 0.0
@@ -60,19 +60,19 @@ def test_the_interval_ends_where_the_evidence_against_its_end_is_the_threshold()
             total += y[i]
         return float(np.log(WEIGHTS @ np.exp(wealth)))
 
-    low, high = found.estimate - 0.2, found.estimate
+    low, high = result.estimate - 0.2, result.estimate
     for _ in range(40):
         middle = (low + high) / 2
-        low, high = (middle, high) if log_wealth_at_the_end(middle) >= found.threshold else (low, middle)
-    assert found.low == pytest.approx(low, abs=2e-4)
-    assert found.low < found.estimate < found.high
+        low, high = (middle, high) if log_wealth_at_the_end(middle) >= result.threshold else (low, middle)
+    assert result.low == pytest.approx(low, abs=2e-4)
+    assert result.low < result.estimate < result.high
 
 
 def test_no_conversion_at_all_is_no_evidence() -> None:
-    found = bet(np.zeros(500), np.arange(500) % 20 == 0, np.full(500, 0.05))
-    assert not found.ships
-    assert not found.stops
-    assert found.low < 0 < found.high
+    result = bet(np.zeros(500), np.arange(500) % 20 == 0, np.full(500, 0.05))
+    assert not result.ships
+    assert not result.stops
+    assert result.low < 0 < result.high
 
 
 @pytest.mark.parametrize(("rate", "share"), [(0.01, 0.05), (0.05, 0.05), (0.2, 0.5), (0.005, 0.01)])
@@ -80,8 +80,8 @@ def test_identical_arms_are_seldom_told_apart(rate: float, share: float) -> None
     """Every prefix is a look: 5% of runs may be wrong, and 300 runs have at most 25 such by chance."""
     wrong = 0
     for seed in range(300):
-        found = bet(*people(3000, rate=rate, lift=0.0, share=share, seed=seed))
-        wrong += found.ships or found.stops
+        result = bet(*people(3000, rate=rate, lift=0.0, share=share, seed=seed))
+        wrong += result.ships or result.stops
     assert wrong <= 15
 
 
@@ -93,8 +93,8 @@ def test_a_change_of_shares_and_a_trend_over_time_make_no_difference() -> None:
         p = np.where(np.arange(4000) < 2000, 0.1, 0.5)
         treated = random.random(4000) < p
         y = (random.random(4000) < np.where(np.arange(4000) < 2000, 0.4, 0.1)).astype(float)
-        found = bet(y, treated, p)
-        wrong += found.ships or found.stops
+        result = bet(y, treated, p)
+        wrong += result.ships or result.stops
     assert wrong <= 10
 
 
@@ -118,9 +118,9 @@ def test_what_was_known_before_sharpens_errors_and_stays_exact() -> None:
 
 def test_many_treatments_need_more_evidence() -> None:
     y, treated, p = people(1000, rate=0.2, lift=0.0, share=0.5, seed=4)
-    one, many = bet(y, treated, p), bet(y, treated, p, treatments=10)
-    assert many.threshold - one.threshold == pytest.approx(math.log(10))
-    assert many.low <= one.low
+    entry, many = bet(y, treated, p), bet(y, treated, p, treatments=10)
+    assert many.threshold - entry.threshold == pytest.approx(math.log(10))
+    assert many.low <= entry.low
 
 
 def test_users_needed_grows_with_the_square_of_a_smaller_effect() -> None:
@@ -137,8 +137,8 @@ def test_a_share_of_nobody_is_refused() -> None:
 
 
 def test_nobody_yet_is_no_evidence() -> None:
-    found: Evidence = bet(np.empty(0), np.empty(0, bool), np.empty(0))
-    assert (found.users, found.ships, found.stops) == (0, False, False)
+    result: Evidence = bet(np.empty(0), np.empty(0, bool), np.empty(0))
+    assert (result.users, result.ships, result.stops) == (0, False, False)
 
 
 @pytest.mark.parametrize("reversed_", [False, True])

@@ -119,9 +119,9 @@ def test_two_starts_at_once_leave_the_plan_of_the_one_that_was_stored(tmp_path: 
     other = replace(PLAN, candidate="other", release="runs/other")
     # What a second start writes before it loses the compare-and-set.
     store.append(KIND, "home", {"event": "started", "token": "ffffffff", "plan": other.__dict__})
-    found = rollout_status(store, "home")
-    assert found is not None
-    assert found.plan == PLAN
+    result = rollout_status(store, "home")
+    assert result is not None
+    assert result.plan == PLAN
     store.close()
 
 

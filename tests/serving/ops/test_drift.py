@@ -96,13 +96,13 @@ def test_planted_drift_is_seen_and_clean_streams_are_silent(drift: str) -> None:
         source = drift_world(seed)
         detector = Detector(profile(seed))
         half = 0.6 * HALF if drift == "intervals" else HALF
-        found = first_alarm(detector, draw(source, 6000, drift=drift, seed=100 + seed), half=half)
+        result = first_alarm(detector, draw(source, 6000, drift=drift, seed=100 + seed), half=half)
         if drift == "none":
-            assert found is None
+            assert result is None
         else:
-            assert found is not None
-            assert found[0] <= 2000
-            assert drift != "intervals" or found[1] == "coverage"
+            assert result is not None
+            assert result[0] <= 2000
+            assert drift != "intervals" or result[1] == "coverage"
 
 
 def test_what_drifted_since_when_and_how_much_is_told() -> None:
@@ -110,9 +110,9 @@ def test_what_drifted_since_when_and_how_much_is_told() -> None:
     detector = Detector(profile(5))
     first_alarm(detector, draw(source, 2000, drift="none", seed=6))
     start = detector.events
-    for place, row in enumerate(zip(*draw(source, 2000, drift="unknown users", seed=7), strict=True)):
+    for index, row in enumerate(zip(*draw(source, 2000, drift="unknown users", seed=7), strict=True)):
         user, item, value, predicted = row
-        seen = Observation(float(start + place), int(user), int(item), float(value), float(predicted))
+        seen = Observation(float(start + index), int(user), int(item), float(value), float(predicted))
         detector.observe([seen])
     state = detector.signals["unknown_users"]
     assert state.drifted
@@ -136,10 +136,10 @@ def test_a_release_that_is_bad_from_its_first_day_is_seen() -> None:
     detector = Detector(profile(8))
     users, items, values, predicted = draw(drift_world(8), 2000, drift="none", seed=9)
     worse = predicted + 1.5 * (values - predicted)
-    found = first_alarm(detector, (users, items, worse, predicted))
-    assert found is not None
+    result = first_alarm(detector, (users, items, worse, predicted))
+    assert result is not None
     assert detector.signals["error"].drifted
-    assert found[0] <= profile(8).signals["error"]["power"]["within"]
+    assert result[0] <= profile(8).signals["error"]["power"]["within"]
 
 
 def test_coverage_is_told_beside_the_level_it_was_made_for(releases: dict[str, Path]) -> None:
@@ -151,19 +151,19 @@ def test_coverage_is_told_beside_the_level_it_was_made_for(releases: dict[str, P
         observed(
             release,
             Feedback(
-                event_id=f"e{place}",
+                event_id=f"e{index}",
                 exposure_id=None,
                 user_id=str(release.users.names[user]),
                 kind="rating",
                 item_id=str(release.items.ids.names[0]),
                 value=value,
-                at=float(place),
+                at=float(index),
                 predicted=3.5,
             ),
         )
-        for place, (value, _) in enumerate(ratings)
+        for index, (value, _) in enumerate(ratings)
     ]
-    assert [one.inside for one in seen] == [inside for _, inside in ratings]
+    assert [entry.inside for entry in seen] == [inside for _, inside in ratings]
     packed = release.profile()
     assert packed is not None
     profile_of_release = unpack(*packed)
@@ -222,8 +222,8 @@ def test_people_who_rate_in_bursts_are_no_drift_and_real_changes_are_seen(change
         items = mirror[items]
     detector = Detector(burst_profile())
     seen = [
-        Observation(float(place), int(user), int(item), float(value), float(star))
-        for place, (user, item, value, star) in enumerate(zip(users, items, values, stars, strict=True))
+        Observation(float(index), int(user), int(item), float(value), float(star))
+        for index, (user, item, value, star) in enumerate(zip(users, items, values, stars, strict=True))
     ]
     alarms = {alarm.name for alarm in detector.observe(seen)}
     assert alarms == set() if signal is None else signal in alarms
@@ -248,5 +248,5 @@ def test_too_few_people_are_not_watched() -> None:
 
 def test_without_times_the_order_is_the_files() -> None:
     made, predicted = bursts(4, users=20, ratings=20)
-    found = build_profile(replace(made, times=None), predicted, np.zeros((300, 0), dtype=np.bool_))
-    assert found.error["ordered_by"] == "file"
+    result = build_profile(replace(made, times=None), predicted, np.zeros((300, 0), dtype=np.bool_))
+    assert result.error["ordered_by"] == "file"

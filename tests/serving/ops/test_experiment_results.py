@@ -70,12 +70,12 @@ def test_the_bayes_factor_is_the_product_of_what_each_user_was_predicted_with(
 def test_an_arm_without_a_share_keeps_its_place_among_the_counts() -> None:
     """The middle one of three arms has nobody at the second revision: its users are its own all the same."""
     stages = [((300, 100, 100), (0.6, 0.2, 0.2)), ((510, 0, 490), (0.5, 0.0, 0.5))]
-    found = sample_ratio.check(stages)
-    assert found.counts == (810, 100, 590)
-    assert found.shares == pytest.approx((800 / 1500, 100 / 1500, 600 / 1500))
+    result = sample_ratio.check(stages)
+    assert result.counts == (810, 100, 590)
+    assert result.shares == pytest.approx((800 / 1500, 100 / 1500, 600 / 1500))
     bayes = sample_ratio.log_bayes_factor((300, 100, 100), (0.6, 0.2, 0.2))
     bayes += sample_ratio.log_bayes_factor((510, 490), (0.5, 0.5))
-    assert found.p_value == pytest.approx(min(1.0, float(np.exp(-bayes))))
+    assert result.p_value == pytest.approx(min(1.0, float(np.exp(-bayes))))
 
 
 def verdict_of(

@@ -32,8 +32,8 @@ def test_who_converts_by_position_alone_prefers_no_arm(lists: dict[str, list[str
         draft = team_draft(lists, count, seed=f"x{number}")
         assert len(set(draft.items)) == count
         by_place.update(enumerate(draft.teams))
-    for place in range(count):
-        credits = [by_place[place, arm] for arm in lists]
+    for index in range(count):
+        credits = [by_place[index, arm] for arm in lists]
         assert max(credits) - min(credits) < 6 * draws**0.5
 
 
@@ -48,14 +48,14 @@ def test_the_same_exposure_draws_the_same_list_and_what_all_agree_on_is_nobodys(
 
 
 def test_logged_propensities_are_the_frequencies_of_what_stands_where() -> None:
-    draws, places = 4000, Counter[tuple[int, str]]()
+    draws, positions = 4000, Counter[tuple[int, str]]()
     logged: dict[tuple[int, str], float] = {}
     for number in range(draws):
         draft = team_draft(UNEVEN, 3, seed=f"x{number}")
         for cell, propensity in zip(enumerate(draft.items), draft.propensities, strict=True):
-            places[cell] += 1
+            positions[cell] += 1
             logged[cell] = propensity
-    for cell, count in places.items():
+    for cell, count in positions.items():
         assert abs(count - draws * logged[cell]) < 5 * draws**0.5
     assert team_draft(THREE, 3, seed="x").propensities == ()
 
@@ -66,22 +66,22 @@ def test_the_wealth_is_that_of_the_bets_written_out() -> None:
     for sign in signs:
         wealth = wealth * (1 + np.minimum(0.25 * Z, 0.475) * sign)
         best = max(best, float(WEIGHTS @ wealth))
-    found = bet_on_preference(signs)
-    assert found.better == pytest.approx(np.log(best), rel=1e-9)
-    assert found.estimate == pytest.approx(signs.mean())
-    assert found.low < 0.1 < found.high
+    result = bet_on_preference(signs)
+    assert result.better == pytest.approx(np.log(best), rel=1e-9)
+    assert result.estimate == pytest.approx(signs.mean())
+    assert result.low < 0.1 < result.high
 
 
 def test_without_a_preference_verdicts_are_rare_and_intervals_hold_it_at_every_length() -> None:
     random, false, outside = np.random.default_rng(2), 0, 0
     for _ in range(300):
         signs = random.choice([-1.0, 0.0, 1.0], 1500, p=[0.1, 0.8, 0.1])
-        found = bet_on_preference(signs)
-        false += found.ships or found.stops
+        result = bet_on_preference(signs)
+        false += result.ships or result.stops
         moved = random.choice([-1.0, 1.0], 400, p=[0.35, 0.65])
         outside += any(
-            not found.low <= 0.3 <= found.high
-            for found in (bet_on_preference(moved[:count]) for count in (50, 150, 400))
+            not result.low <= 0.3 <= result.high
+            for result in (bet_on_preference(moved[:count]) for count in (50, 150, 400))
         )
     assert false <= 15  # alpha is 5%
     assert outside <= 15
@@ -141,10 +141,10 @@ def test_a_list_that_was_not_interleaved_says_nothing_and_is_counted() -> None:
     aggregates, listed = tally_of(), shown(0, teams=())
     aggregates.add_exposure(listed)
     aggregates.add_feedback(done(1, "click", "i", listed), listed)
-    found = preference(aggregates, Limits(primary="engagement"))
+    result = preference(aggregates, Limits(primary="engagement"))
     assert aggregates.left_out == {"list that was not interleaved": 1}
-    assert found.verdict.decision is ExperimentDecision.NOT_YET
-    assert found.interval is None
+    assert result.verdict.decision is ExperimentDecision.NOT_YET
+    assert result.interval is None
 
 
 @pytest.mark.parametrize(("chances", "decision"), [((0.05, 0.25), "ship"), ((0.25, 0.05), "stop")])
@@ -153,16 +153,16 @@ def test_a_planted_preference_is_found_both_ways(chances: tuple[float, float], d
     for user in range(600):
         listed = shown(user, user=f"u{user}", at=float(user))
         aggregates.add_exposure(listed)
-        for place, item in enumerate("ij"):
-            if random.random() < chances[place]:
-                aggregates.add_feedback(done(2 * user + place, "click", item, listed, at=user + 1.0), listed)
-    found = preference(aggregates, Limits(primary="engagement"))
-    assert found.verdict.decision.value == decision
-    assert found.interval is not None
-    assert found.preferences is not None
+        for index, item in enumerate("ij"):
+            if random.random() < chances[index]:
+                aggregates.add_feedback(done(2 * user + index, "click", item, listed, at=user + 1.0), listed)
+    result = preference(aggregates, Limits(primary="engagement"))
+    assert result.verdict.decision.value == decision
+    assert result.interval is not None
+    assert result.preferences is not None
     expected = chances[1] * (1 - chances[0]) - chances[0] * (1 - chances[1])
-    assert found.interval.low <= expected <= found.interval.high
-    counts = found.preferences
+    assert result.interval.low <= expected <= result.interval.high
+    counts = result.preferences
     assert counts.treatment + counts.control + counts.ties == 600
     secondary = preference(aggregates, Limits())
     assert secondary.verdict.decision is ExperimentDecision.SECONDARY

@@ -67,10 +67,10 @@ def test_a_liked_rating_follows_the_scale() -> None:
 
 def compared(made: Aggregates, metric: str, *, now: float = 1000.0) -> str:
     state = ExperimentState("main", 1, "s", (ArmSpec("a", "r", 0.5), ArmSpec("b", "r", 0.5)))
-    found = compare(
+    result = compare(
         made, [state], control="a", treatment="b", metric=metric, limits=Limits(primary=metric), now=now
     )
-    return found.verdict.words
+    return result.verdict.words
 
 
 def test_what_arrives_late_does_not_rewrite_a_counted_user() -> None:

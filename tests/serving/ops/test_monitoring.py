@@ -24,12 +24,12 @@ def exported() -> dict[str, set[str]]:
             made = collector.labels(*["x"] * len(names))
             if hasattr(made, "observe"):
                 made.observe(0.01)
-    found: dict[str, set[str]] = {}
+    result: dict[str, set[str]] = {}
     for line in metrics.text().decode().splitlines():
         match = re.match(r"(recsys_\w+)(?:\{(.*)\})? ", line)
         if match:
-            found.setdefault(match[1], set()).update(re.findall(r'(\w+)="', match[2] or ""))
-    return found
+            result.setdefault(match[1], set()).update(re.findall(r'(\w+)="', match[2] or ""))
+    return result
 
 
 def expressions() -> list[str]:

@@ -47,10 +47,10 @@ def test_shadow_lists_are_compared_and_never_counted(store: EventStore) -> None:
     )
     store.add(exposures=[shown, shadow])
     body = operations(store).results("main")
-    found = body["shadows"]["new"]
-    assert found["overlap"] == pytest.approx(2 / 3)
-    assert found["rank_correlation"] == pytest.approx(-1.0)
-    assert found["slower_by_milliseconds"] == pytest.approx(2.0)
+    result = body["shadows"]["new"]
+    assert result["overlap"] == pytest.approx(2 / 3)
+    assert result["rank_correlation"] == pytest.approx(-1.0)
+    assert result["slower_by_milliseconds"] == pytest.approx(2.0)
     assert {row["arm"]: row["exposures"] for row in body["arms"]} == {"old": 1, "new": 0}
 
 

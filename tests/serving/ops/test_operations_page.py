@@ -37,8 +37,8 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     folder = tmp_path_factory.mktemp("operations")
     releases = {name: make_release(folder / name / "release", seed=seed) for seed, name in enumerate("abc")}
     third = str(releases.pop("c"))
-    with operating(folder, releases, operations=TOOLS) as one:
-        store = one.service.store
+    with operating(folder, releases, operations=TOOLS) as entry:
+        store = entry.service.store
         plan = RolloutPlan("main", "a", "c", third, hold_seconds=0.2, minimum_exposures=0)
         state: ExperimentState = start_rollout(store, plan, now=time.time()).state
         wait_for(lambda: len(store.experiment_history("main")) >= 4)
@@ -51,14 +51,14 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
         store.add(exposures=shown, feedback=done)
         wait_for(lambda: (store.experiment("main") or state).owner == "manual")
         for user in range(40):
-            one.list(f"u{user}")
+            entry.list(f"u{user}")
         steps = PlannedSteps(set())
         for verdict in ("ship", "stop"):
             steps.change = {Phase.COMPARE: {"verdict": verdict, "words": f"{verdict.capitalize()}: +0.01."}}
             loop = controller(folder / "loop", steps)
             loop.run(threading.Event(), once=True)
         mirror_records(store, loop.journal.records, experiment="main", folder=folder / "loop")
-        yield one
+        yield entry
 
 
 @pytest.fixture
@@ -73,7 +73,9 @@ def page(made: Running) -> Iterator[Any]:
         opened.set_default_timeout(120_000)
         opened.on("pageerror", lambda error: wrong.append(str(error)))
         opened.on("console", lambda line: wrong.append(line.text) if line.type == "error" else None)
-        opened.on("request", lambda one: wrong.append(one.url) if not one.url.startswith(made.url) else None)
+        opened.on(
+            "request", lambda entry: wrong.append(entry.url) if not entry.url.startswith(made.url) else None
+        )
         yield opened
         chromium.close()
     assert wrong == []
@@ -92,8 +94,8 @@ def test_arms_verdicts_rollout_and_journal_are_shown_as_the_api_has_them(page: A
     results = body["experiments"][0]
     rows = page.locator("[aria-label='arms of main'] tbody tr")
     assert rows.count() == len(results["arms"]) == 3
-    for place, arm in enumerate(results["arms"]):
-        cells = rows.nth(place).locator("td").all_text_contents()
+    for index, arm in enumerate(results["arms"]):
+        cells = rows.nth(index).locator("td").all_text_contents()
         assert cells[0].startswith(arm["arm"])
         assert cells[2] == str(arm["users"])
         assert cells[4] == f"{arm['exposures']:,}"
@@ -114,7 +116,7 @@ def test_the_loop_shows_what_it_did_and_why(page: Any, made: Running) -> None:
     page.goto(f"{made.url}/operations")
     page.wait_for_selector("[aria-label='cycles of the loop']")
     rows = page.locator("[aria-label='cycles of the loop'] tbody tr")
-    cells = [rows.nth(place).locator("td").all_text_contents() for place in range(rows.count())]
+    cells = [rows.nth(index).locator("td").all_text_contents() for index in range(rows.count())]
     assert [row[0][0] for row in cells] == ["2", "1"]
     assert [row[1] for row in cells] == ["20,000 new ratings"] * 2
     assert [row[2] for row in cells] == ["$1.25"] * 2

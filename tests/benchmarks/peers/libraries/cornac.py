@@ -67,5 +67,5 @@ def encoded(made: Any, model: str, histories: Array) -> Array:
             scores = made.vae.decode(made.vae.encode(read)[0])
         else:
             scores = made.bivae.decode_user(made.bivae.encode_user(read)[0], made.bivae.mu_beta)
-    found: Array = scores.numpy()
-    return found
+    result: Array = scores.numpy()
+    return result

@@ -37,11 +37,11 @@ def rate(
     blocks = [sparse.hstack(parts).tocsr() for parts in kinds]
 
     def relations(users: Array, items: Array) -> list[myfm.RelationBlock]:
-        found = []
+        result = []
         for rows, block in zip((users, items), blocks, strict=True):
-            unique, places = np.unique(rows, return_inverse=True)
-            found.append(myfm.RelationBlock(places, block[unique]))
-        return found
+            unique, positions = np.unique(rows, return_inverse=True)
+            result.append(myfm.RelationBlock(positions, block[unique]))
+        return result
 
     levels = np.unique(problem.values).astype(np.float64)
     target = np.searchsorted(levels, problem.values) if probit else problem.values.astype(np.float64)
