@@ -71,7 +71,7 @@ def hide(dataset: Dataset, *, seed: int, features: NDArray[np.float32]) -> JsonO
     }
     for name, own in scores.items():
         figures = judged(best_of(np.asarray(own, dtype=np.float32), 10), relevant)
-        row[name] = {"recall_at_10": figures.recall, "ndcg_at_10": figures.ndcg}
+        row[name] = {metric: figures.figures()[metric] for metric in ("recall_at_10", "ndcg_at_10")}
     return row
 
 
