@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 import requests
 
 from recsys.errors import InputError
+from recsys.training.serialization import plain
 from recsys.training.trial_types import EventKind, RunEvent
 
 DISCORD_VARIABLE = "DISCORD_WEBHOOK_URL"
@@ -80,17 +81,7 @@ def event_message(event: RunEvent) -> Message:
         fields={name: text for name, text in rows.items() if text},
         colour=colour,
         important=event.kind in IMPORTANT,
-        event={
-            "kind": event.kind.value,
-            "at": event.at,
-            "trial": event.trial,
-            "epoch": event.epoch,
-            "value": event.value,
-            "threshold": event.threshold,
-            "message": event.message,
-            "action": event.action,
-            "outcome": event.outcome,
-        },
+        event=plain(event),
     )
 
 

@@ -28,6 +28,7 @@ from recsys.data.user_groups import UserGroups
 
 FORMAT = 5  # raise when parsing or this layout changes, so that old folders are not read
 COLUMNS = ("users", "items", "values", "times")
+QUALITIES = TypeAdapter(Quality)
 ENCODERS: TypeAdapter[ItemEncoder | None] = TypeAdapter(ItemEncoder | None)
 TABLES = ("user_ids", "item_ids", "user_features", "item_features")
 
@@ -105,11 +106,6 @@ def open_dataset(folder: Path) -> Dataset | None:
 
 
 def assemble(about: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> Dataset:
-    quality = about["quality"] | {
-        key: tuple(about["quality"][key]) for key in ("examples", "notes", "reading")
-    }
-    quality["values"] = tuple((float(value), float(share)) for value, share in quality["values"])
-    quality["titles"] = None if quality["titles"] is None else tuple(quality["titles"])
     return Dataset(
         name=about["name"],
         ratings=Ratings(
@@ -129,7 +125,7 @@ def assemble(about: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> Dataset:
         ),
         sha256=about["sha256"],
         licence=about["licence"],
-        quality=Quality(**quality),
+        quality=QUALITIES.validate_python(about["quality"]),
         user_features=arrays.get("user_features"),
         item_features=arrays.get("item_features"),
         item_encoder=ENCODERS.validate_python(about["item_encoder"]),

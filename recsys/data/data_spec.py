@@ -8,6 +8,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from pydantic import TypeAdapter
+
 from recsys.data.cleaning import Duplicates
 from recsys.data.dataset import Dataset
 from recsys.data.event_ratings import read_served
@@ -40,13 +42,12 @@ class DataSpec:
     weigh_exposures: bool = False
 
     def to_json(self) -> JsonObject:
-        scale = None if self.scale is None else list(self.scale)
-        return {**vars(self), "scale": scale, "missing": list(self.missing)}
+        row: JsonObject = TypeAdapter(DataSpec).dump_python(self, mode="json")
+        return row
 
     @classmethod
     def from_json(cls, row: JsonObject) -> DataSpec:
-        scale = None if row["scale"] is None else tuple(row["scale"])
-        return cls(**{**row, "scale": scale, "missing": tuple(row.get("missing", ()))})
+        return TypeAdapter(cls).validate_python(row)
 
     def require_events(self) -> None:
         """Raises InputError for ``weigh_exposures`` of data without an event store."""

@@ -119,6 +119,10 @@ class EventKind(Enum):
     FINISHED = "finished"
 
 
+# Of these a run only tells how far it is; every other kind is a sign of trouble or an answer to one.
+MILESTONES = frozenset({EventKind.STARTED, EventKind.NEW_BEST, EventKind.BUDGET, EventKind.FINISHED})
+
+
 @dataclass(frozen=True)
 class RunEvent:
     """An event of a run, for its log, report and notifications.

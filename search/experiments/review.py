@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from recsys.errors import InputError
-from recsys.training.trial_types import EventKind, TrialResult, TrialStatus
+from recsys.training.trial_types import MILESTONES, EventKind, TrialResult, TrialStatus
 from search.experiments.status import ExperimentStatus, experiment_statuses, search_statuses
 from search.report.parameters import importances, value_text, varied
 from search.results.schema import Results
@@ -100,7 +100,9 @@ def _learnt(group: Sequence[ExperimentStatus], earlier: Sequence[ExperimentStatu
         lines.append(
             f"{where}: {setting} explains {weight:.0%} of the differences in rmse; the best has {value}."
         )
-    signs = Counter(event.kind.value for trial in trials for event in trial.events if _is_sign(event.kind))
+    not_signs = {*MILESTONES, EventKind.CONTINGENCY, EventKind.TRIAL_FAILED}
+    events = [event for trial in trials for event in trial.events if event.kind not in not_signs]
+    signs = Counter(event.kind.value for event in events)
     lines += [f"{where}: {count} times {kind.replace('_', ' ')}." for kind, count in signs.most_common(3)]
     return lines
 
@@ -190,13 +192,6 @@ def _trials(group: Sequence[ExperimentStatus]) -> list[TrialResult]:
     families = Counter(trial.spec.family for trial in trials)
     subject = families.most_common(1)[0][0] if families else ""
     return [trial for trial in trials if trial.spec.family == subject]
-
-
-def _is_sign(kind: EventKind) -> bool:
-    return kind in (
-        EventKind.PLATEAU, EventKind.COLLAPSE, EventKind.GAP, EventKind.GPU_MEMORY, EventKind.GRADIENT,
-        EventKind.DIVERGED, EventKind.OUT_OF_MEMORY, EventKind.UNRESPONSIVE,
-    )  # fmt: skip
 
 
 def _rmse(status: ExperimentStatus) -> float:

@@ -10,7 +10,7 @@ from recsys.data.dataset import Dataset
 from recsys.data.split import Split
 from recsys.ensemble.rating_intervals import BandCoverage, RatingIntervals
 from recsys.training.serialization import plain
-from recsys.training.trial_types import EventKind, RunEvent, TrialResult, TrialStatus
+from recsys.training.trial_types import MILESTONES, EventKind, RunEvent, TrialResult, TrialStatus
 from recsys.types import JsonObject
 from search.results.metrics import IntervalBand, RatingIntervalSummary
 from search.results.schema import (
@@ -21,10 +21,6 @@ from search.results.schema import (
     QualityFacts,
     Results,
     SplitFacts,
-)
-
-MILESTONES = frozenset(
-    {EventKind.STARTED, EventKind.NEW_BEST, EventKind.BUDGET, EventKind.TRIAL_FAILED, EventKind.FINISHED}
 )
 
 
@@ -71,7 +67,7 @@ def add_events(results: Results, events: Iterable[RunEvent]) -> None:
         record = EventRecord.model_validate(plain(event))
         if event.kind is EventKind.CONTINGENCY:
             results.contingencies.append(record)
-        elif event.kind in MILESTONES:
+        elif event.kind in MILESTONES or event.kind is EventKind.TRIAL_FAILED:
             results.milestones.append(record)
         else:
             results.warnings.append(record)

@@ -119,18 +119,13 @@ def _target(
     measured: bool,
     command: str = "",
 ) -> Target:
+    target = Target(
+        name=name, protocol=protocol, target=words, value=None, verdict="not measured", here=value
+    )
     if measured and value is not None:
         verdict: Verdict = "met" if bound.holds(value) else "missed"
-        return Target(name=name, protocol=protocol, target=words, value=value, verdict=verdict, here=value)
-    return Target(
-        name=name,
-        protocol=protocol,
-        target=words,
-        value=None,
-        verdict="not measured",
-        here=value,
-        command=command,
-    )
+        return target.model_copy(update={"value": value, "verdict": verdict})
+    return target.model_copy(update={"command": command})
 
 
 def _improvement(before: float | None, after: float | None) -> float | None:

@@ -13,10 +13,15 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from recsys.text_table import number
-from recsys.training.trial_types import EpochReport, EventKind, RunEvent, TrialResult, TrialSpec, TrialStatus
-
-# A trial's end or a new best is not a sign of trouble.
-NOT_WARNINGS = {EventKind.STARTED, EventKind.NEW_BEST, EventKind.FINISHED, EventKind.BUDGET}
+from recsys.training.trial_types import (
+    MILESTONES,
+    EpochReport,
+    EventKind,
+    RunEvent,
+    TrialResult,
+    TrialSpec,
+    TrialStatus,
+)
 
 LAST_EPOCHS = 5
 QUICK = 0.25  # quantile of a trial's epochs: how fast the machine can be, one lucky epoch apart
@@ -100,7 +105,7 @@ class RunState:
         epochs.append(seconds)
 
     def noted(self, event: RunEvent) -> None:
-        if event.kind not in NOT_WARNINGS:
+        if event.kind not in MILESTONES:
             self.signs[event.kind.value] += 1
 
     def ended(self, result: TrialResult) -> RunEvent | None:

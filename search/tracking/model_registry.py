@@ -83,7 +83,7 @@ class Registry:
             self._client.set_registered_model_alias(name, CANDIDATE, version)
             if champion is None:
                 self._client.set_registered_model_alias(name, CHAMPION, version)
-        answer = {**promotion.to_json(), "model": name, "version": version}
+        answer = {**vars(promotion), "model": name, "version": version}
         for tag, value in {**_tags(promotion), ANSWER_TAG: json.dumps(answer)}.items():
             self._client.set_model_version_tag(name, version, tag, value)
         return answer

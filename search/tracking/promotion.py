@@ -21,7 +21,6 @@ from recsys.data.split import Split
 from recsys.errors import InputError
 from recsys.io import atomic_path
 from recsys.metrics.significance import RESAMPLES, rmse_difference
-from recsys.types import JsonObject
 
 FEWEST_RATINGS = 200  # fewer cannot resolve a difference of a hundredth of a star
 NO_TIME = -1
@@ -95,9 +94,6 @@ class Promotion:
     champion: str | None = None
     attempt: int = 1
     level: float = 0.95
-
-    def to_json(self) -> JsonObject:
-        return dict(self.__dict__)
 
 
 Predict = Callable[[NDArray[np.str_], NDArray[np.str_]], NDArray[np.float32]]
