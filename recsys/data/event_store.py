@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from sqlalchemy import Connection, Engine, create_engine, inspect, text
+from sqlalchemy import URL, Connection, Engine, create_engine, inspect, text
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
@@ -99,27 +99,47 @@ def event_connection(url: str) -> Iterator[Connection]:
             yield connection
     except (SQLAlchemyError, engine.dialect.loaded_dbapi.Error) as error:
         raise InputError(
-            f"the events at {url.split('@')[-1]} cannot be read ({getattr(error, 'orig', error)}); "
+            f"the events at {without_credentials(url)} cannot be read ({getattr(error, 'orig', error)}); "
             "expected a store that `python -m serving serve --events` wrote"
         ) from None
     finally:
         engine.dispose()
 
 
+def parse_address(address: str) -> URL:
+    """An event store's file or URL as SQLAlchemy's: SQLite, or PostgreSQL by psycopg.
+
+    Args:
+        address: A file, ``sqlite:///path`` or ``postgresql://...``.
+
+    Raises:
+        ArgumentError, NoSuchModuleError: Anything else.
+    """
+    url = make_url(address if "://" in address else f"sqlite:///{Path(address).absolute()}")
+    if url.get_backend_name() == "postgresql":
+        return url.set(drivername="postgresql+psycopg")
+    if url.get_backend_name() != "sqlite":
+        raise ArgumentError
+    return url
+
+
+def without_credentials(address: str) -> str:
+    """An address without user and password.
+
+    Args:
+        address: A file or URL.
+    """
+    return address.split("@")[-1]
+
+
 def _read_only_engine(url: str) -> Engine:
-    if "://" not in url:
-        url = f"sqlite:///{Path(url).absolute()}"
     try:
-        parsed = make_url(url)
+        parsed = parse_address(url)
         if parsed.get_backend_name() == "postgresql":
-            return create_engine(
-                parsed.set(drivername="postgresql+psycopg"), connect_args={"connect_timeout": 5}
-            )
-        if parsed.get_backend_name() != "sqlite":
-            raise ArgumentError
+            return create_engine(parsed, connect_args={"connect_timeout": 5})
     except (SQLAlchemyError, ModuleNotFoundError):
         raise InputError(
-            f"cannot read events from {url.split('@')[-1]!r}; expected a file, sqlite:///path, or "
+            f"cannot read events from {without_credentials(url)!r}; expected a file, sqlite:///path, or "
             "postgresql://user@host/database with the extra `postgres` installed"
         ) from None
     path = Path(str(parsed.database))

@@ -24,9 +24,9 @@ from serving.api import (
     rule_routes,
 )
 from serving.api.access_log import AccessLog
+from serving.api.cached_lists import GZIP_LEVEL, CachedListMiddleware
 from serving.api.dependencies import ADMIN_TOKEN
 from serving.api.etags import StaticPage
-from serving.api.known_lists import GZIP_LEVEL, KnownLists
 from serving.api.middleware import ApiMiddleware
 from serving.api.openapi import describe_security
 from serving.api.operations import OperationsApi
@@ -97,7 +97,9 @@ def create_asgi(service: Service, client: OperationsApi | None = None) -> ASGIAp
     api_key = os.environ.get(API_KEY, "")
     keys: list[Any] = [key for key in (api_key, os.environ.get(ADMIN_TOKEN, "")) if key] if api_key else []
     guarded = ApiMiddleware(
-        KnownLists(create_app(service, client), service, compress=_with_gzip, compress_from=GZIP_BYTES),
+        CachedListMiddleware(
+            create_app(service, client), service, compress=_with_gzip, compress_from=GZIP_BYTES
+        ),
         metrics=service.metrics,
         keys=tuple(keys),
         most_bytes=settings.max_body_bytes,

@@ -82,7 +82,7 @@ async def read_by_query(request: Request, query: Annotated[ItemQuery, Query()]) 
 def _details(request: Request, item_id: str) -> Response:
     deployment = service_of(request).deployment
     view = deployment.control.view
-    index = view.place(item_id)
+    index = view.row(item_id)
     if index is None or view.is_hidden(index):
         raise HttpError(404, f"there is no item {item_id!r}", code="unknown_item")
     return JsonResponse(deployment.control.details(index, explores=deployment.explores))
@@ -131,7 +131,7 @@ async def _changed(request: Request, change: ItemChange, actor: str, reason: str
     await _save(service, [change], actor=actor, reason=reason)
     deployment = service.deployment
     control = deployment.control
-    index = control.view.place(change.item_id)
+    index = control.view.row(change.item_id)
     assert index is not None, "an item that was just stored"
     details = control.details(index, explores=deployment.explores)
     return JsonResponse({**details, "hidden": control.view.is_hidden(index)})
@@ -157,7 +157,7 @@ def _views(service: Service) -> list[ItemView]:
 
 
 def _has_item(views: Sequence[ItemView], item_id: str) -> bool:
-    return any(view.place(item_id) is not None for view in views)
+    return any(view.row(item_id) is not None for view in views)
 
 
 def _require_item(views: Sequence[ItemView], item_id: str) -> None:

@@ -50,7 +50,7 @@ async def similar_by_query(request: Request, query: Annotated[SimilarQuery, Quer
 async def _similar_to(request: Request, item_id: str, query: CountQuery) -> Response:
     service = service_of(request)
     deployment = service.deployment
-    index = deployment.control.view.place(item_id)
+    index = deployment.control.view.row(item_id)
     if index is None or deployment.control.view.is_hidden(index):
         raise HttpError(404, f"there is no item {item_id!r}", code="unknown_item")
     answer = await catalogue_answers.similar(

@@ -194,7 +194,7 @@ def _recommendation_request(service: Service, body: SessionBody) -> Recommendati
 def unknown_items(served: Recommended, item_ids: Iterable[str]) -> list[str]:
     """The distinct ids of ``item_ids`` that neither the release nor the catalogue has."""
     view = served.loaded.view
-    return [item for item in dict.fromkeys(item_ids) if view.place(item) is None]
+    return [item for item in dict.fromkeys(item_ids) if view.row(item) is None]
 
 
 def _unknown_items(served: Recommended, body: SessionBody) -> list[str]:

@@ -8,7 +8,7 @@ from pydantic_core import to_json
 from starlette.responses import Response
 
 from recsys.types import JsonObject
-from serving.engine.list_memo import KnownList
+from serving.engine.list_memo import CachedList
 from serving.engine.requests import Recommended
 
 
@@ -23,15 +23,15 @@ class JsonResponse(Response):
 
 def list_json(served: Recommended, *, explain: bool, unknown: list[str] | None = None) -> Response:
     """The response of a list; that of a memoised list is joined from encoded parts."""
-    if served.known is None or unknown:
+    if served.cached is None or unknown:
         return JsonResponse(list_response(served, explain=explain, unknown=unknown))
-    return Response(known_list_body(served, served.known), media_type="application/json")
+    return Response(cached_list_body(served, served.cached), media_type="application/json")
 
 
-def known_list_body(served: Recommended, known: KnownList) -> bytes:
+def cached_list_body(served: Recommended, cached: CachedList) -> bytes:
     """The bytes of ``list_response``, joined from encoded parts."""
     exposure = served.exposure
-    repeated = known.answer_json(
+    repeated = cached.answer_json(
         (served.experiment, exposure.arm, exposure.revision, served.assignment.reason),
         lambda: b",%s" % to_json(_repeated_head(served))[1:-1],
     )
@@ -39,7 +39,7 @@ def known_list_body(served: Recommended, known: KnownList) -> bytes:
         exposure.exposure_id.encode(),
         to_json(exposure.user_id),
         repeated,
-        known.items_json,
+        cached.items_json,
     )
 
 

@@ -145,5 +145,5 @@ def _rules_json(service: Service) -> JsonObject:
     now: RuleRevision = service.catalogue.rules
     views = [loaded.view for loaded in service.deployment.arms.values()]
     named = sorted(now.rules.hidden | now.rules.boosts.keys())
-    unknown = [item for item in named if all(view.place(item) is None for view in views)]
+    unknown = [item for item in named if all(view.row(item) is None for view in views)]
     return {"revision": now.revision, **rules_json(now.rules), "unknown_items": unknown}

@@ -1,7 +1,7 @@
 """How many lists may be computed at once: beyond it a request is refused at once rather than late.
 
 A queue in front of one computing thread makes everybody late and computes for people who have left. Lists of
-a batch call wait for their turn instead, take at most half of the places, and are timed one by one.
+a batch call wait for their turn instead, take at most half of the slots, and are timed one by one.
 """
 
 from __future__ import annotations
@@ -47,30 +47,30 @@ class Admission:
     ) -> None:
         self._limit = limit
         self._deadline, self._clock = deadline, clock
-        self._seconds_each = 0.0  # of a place in the queue, lately
+        self._seconds_each = 0.0  # of a slot in the queue, lately
         self._batch_limit = max(1, limit // 2)
         self._waiting: deque[asyncio.Future[None]] = deque()
         self.in_flight = 0
 
     @property
     def full(self) -> bool:
-        """Whether there is no place for who does not wait. Two always have one: the arms of an interleaved
+        """Whether there is no slot for who does not wait. Two always have one: the arms of an interleaved
         list ask at once."""
         expected = (self.in_flight + 1) * self._seconds_each
         allowed = max(LEAST_SHARE, 1 - self.in_flight / 8) * self._deadline
         return self.in_flight >= self._limit or (self.in_flight > 1 and expected > allowed)
 
     @asynccontextmanager
-    async def place(self, *, batch: BatchCall | None = None, patient: bool = False) -> AsyncIterator[None]:
-        """Holds one place.
+    async def slot(self, *, batch: BatchCall | None = None, patient: bool = False) -> AsyncIterator[None]:
+        """Holds one slot.
 
         Args:
-            batch: the list's call; it waits for a place until its call has had none for
-                ``BATCH_WAIT_SECONDS``. Without one a place is there at once or never.
+            batch: the list's call; it waits for a slot until its call has had none for
+                ``BATCH_WAIT_SECONDS``. Without one a slot is there at once or never.
             patient: however long it is expected to take: what would be answered instead is worse than late.
 
         Raises:
-            Overloaded: there is no place.
+            Overloaded: there is no slot.
         """
         if batch is not None:
             await self._turn(batch)

@@ -13,9 +13,9 @@ from serving.engine.served_release import ServedRelease
 
 def recommend_or_fold_in(loaded: ServedRelease, queries: list[Query]) -> list[RecommendationList]:
     answers = loaded.recommender.recommend(queries, loaded.rules)
-    for place, (query, answer) in enumerate(zip(queries, answers, strict=True)):
+    for index, (query, answer) in enumerate(zip(queries, answers, strict=True)):
         if answer.fallback and query.user is not None:
-            answers[place] = fold_in_known_user(loaded, query, answer)
+            answers[index] = fold_in_known_user(loaded, query, answer)
     return answers
 
 

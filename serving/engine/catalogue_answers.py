@@ -32,7 +32,7 @@ async def predict(
     arm = deployment.assign(user_id, None).arm
     loaded = deployment.arms[arm]
     wanted = item_ids(loaded, values)
-    unknown = [item for item in wanted if loaded.view.place(item) is None]
+    unknown = [item for item in wanted if loaded.view.row(item) is None]
     if unknown:
         raise KeyError(unknown)
     added = {item: loaded.unreleased.features_of(item) for item in wanted if loaded.rows.item(item) is None}

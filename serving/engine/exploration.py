@@ -46,13 +46,13 @@ def explored(
         return tuple(listed), (1.0,) * len(listed)
     draw = random.Random(exposure_id)
     offset = draw.random()
-    places = [
-        place
-        for place in range(len(listed))
-        if math.floor(offset + share * (place + 1)) > math.floor(offset + share * place)
+    positions = [
+        position
+        for position in range(len(listed))
+        if math.floor(offset + share * (position + 1)) > math.floor(offset + share * position)
     ]
     propensities = [1.0 - share] * len(listed)
-    for place, chosen in zip(places, draw.sample(pool, len(places)), strict=True):
-        listed[place] = chosen
-        propensities[place] = share / len(pool)
+    for position, chosen in zip(positions, draw.sample(pool, len(positions)), strict=True):
+        listed[position] = chosen
+        propensities[position] = share / len(pool)
     return tuple(listed), tuple(propensities)

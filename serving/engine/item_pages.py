@@ -38,32 +38,32 @@ def item_page(loaded: ServedRelease, wanted: PageRequest) -> JsonObject:
     mask[sorted(view.concealed)] = False
     if not wanted.unavailable:
         mask[view.unlisted] = False
-    if wanted.cursor is not None and view.place(wanted.cursor) is None:
+    if wanted.cursor is not None and view.row(wanted.cursor) is None:
         raise InputError(f"cursor: there is no item {wanted.cursor!r}; give the `next` of the page before")
     if wanted.title is None:
         ids, order = view.sorted_ids
         start = 0 if wanted.cursor is None else int(np.searchsorted(ids, wanted.cursor, side="right"))
         following = order[start:]
-        places = following[mask[following]][: wanted.count + 1].tolist()
+        rows = following[mask[following]][: wanted.count + 1].tolist()
     else:
-        hits = [place for place in _titled(loaded, wanted.title) if mask[place]]
+        hits = [row for row in _titled(loaded, wanted.title) if mask[row]]
         mask = np.zeros_like(mask)
         mask[hits] = True
         if wanted.cursor is not None:
-            last = _by_ratings(loaded, view.place(wanted.cursor) or 0)
-            hits = [place for place in hits if _by_ratings(loaded, place) > last]
-        places = hits[: wanted.count + 1]
-    shown = places[: wanted.count]
-    more = len(places) > wanted.count
+            last = _by_ratings(loaded, view.row(wanted.cursor) or 0)
+            hits = [row for row in hits if _by_ratings(loaded, row) > last]
+        rows = hits[: wanted.count + 1]
+    shown = rows[: wanted.count]
+    more = len(rows) > wanted.count
     return {
-        "items": [loaded.details(place, explores=wanted.explores) for place in shown],
+        "items": [loaded.details(row, explores=wanted.explores) for row in shown],
         "next": view.card(shown[-1])["id"] if more else None,
         "total": int(mask.sum()),
     }
 
 
 def _titled(loaded: ServedRelease, text: str) -> list[int]:
-    """Places of the items whose title holds ``text``, the most rated first, added items last."""
+    """Rows of the items whose title holds ``text``, the most rated first, added items last."""
     text = text.casefold()
     lines, ends = loaded.title_lines
     hits: set[int] = set()
@@ -73,10 +73,10 @@ def _titled(loaded: ServedRelease, text: str) -> list[int]:
         hits.add(row)
         start = lines.find(text, int(ends[row]))
     hits = {row for row in hits if not loaded.view.is_retitled(row)} | set(loaded.view.titled(text))
-    return sorted(hits, key=lambda place: _by_ratings(loaded, place))
+    return sorted(hits, key=lambda row: _by_ratings(loaded, row))
 
 
-def _by_ratings(loaded: ServedRelease, place: int) -> tuple[float, int]:
+def _by_ratings(loaded: ServedRelease, row: int) -> tuple[float, int]:
     """Sorts items, the most rated first."""
     counts = loaded.release.popularity.counts
-    return (-float(counts[place]) if place < len(counts) else 0.0, place)
+    return (-float(counts[row]) if row < len(counts) else 0.0, row)

@@ -1,7 +1,7 @@
 """The items as a deployment shows them: a release's own, with what was changed, added and hidden since.
 
-Places are the release's rows, then the added items in the order in which they came. A view is never changed:
-a change of the catalogue makes a new one.
+Rows are the release's, then those of the added items in the order in which they came. A view is immutable: a
+change of the catalogue makes a new one.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def time_text(at: float | None) -> str | None:
 
 class ItemView:
     """One release's items under one overlay. ``added`` are the ids of items that it does not have,
-    ``hidden`` places of those that the deployment's rules hide."""
+    ``hidden`` the rows of those that the deployment's rules hide."""
 
     def __init__(
         self,
@@ -59,67 +59,67 @@ class ItemView:
                 self._changed[row] = item
         self._changed |= dict(enumerate(added, start=len(self._items)))
         self.added = tuple(item.item_id for item in added)
-        self._places = {item.item_id: place for place, item in self._changed.items()}
-        places = (self.place(item_id) for item_id in hidden)
-        self.hidden = {place for place in places if place is not None}
+        self._rows = {item.item_id: row for row, item in self._changed.items()}
+        rows = (self.row(item_id) for item_id in hidden)
+        self.hidden = {row for row in rows if row is not None}
 
     def __len__(self) -> int:
         return len(self._items) + len(self.added)
 
-    def place(self, item_id: str) -> int | None:
-        """Where the item is, None where nobody knows it."""
-        known = self._places.get(item_id)
-        return self._items.ids.row(item_id) if known is None else known
+    def row(self, item_id: str) -> int | None:
+        """The row of an item, None for an unknown one."""
+        row = self._rows.get(item_id)
+        return self._items.ids.row(item_id) if row is None else row
 
-    def changed_item(self, place: int) -> CatalogueItem:
-        """What was set at run time of the item in ``place``, which must have been changed or added."""
-        return self._changed[place]
+    def changed_item(self, row: int) -> CatalogueItem:
+        """The fields set at run time of the item in ``row``, which must have been changed or added."""
+        return self._changed[row]
 
-    def is_hidden(self, place: int) -> bool:
-        """Whether the item was hidden for itself, as a DELETE does."""
-        changed = self._changed.get(place)
+    def is_hidden(self, row: int) -> bool:
+        """Whether the item itself is hidden, as by a DELETE."""
+        changed = self._changed.get(row)
         return changed is not None and changed.hidden
 
     def differences(self, other: ItemView) -> set[int]:
         """Rows whose changes are not the same in both."""
         mine, others = self._changed, other._changed
-        return {place for place in mine.keys() | others.keys() if mine.get(place) is not others.get(place)}
+        return {row for row in mine.keys() | others.keys() if mine.get(row) is not others.get(row)}
 
-    def is_retitled(self, place: int) -> bool:
+    def is_retitled(self, row: int) -> bool:
         """Whether the title is not the release's."""
-        changed = self._changed.get(place)
+        changed = self._changed.get(row)
         return changed is not None and changed.title is not None
 
-    # -- what an item is ---------------------------------------------------------------------------
+    # -- an item's fields ----------------------------------------------------------------------------
 
-    def card(self, place: int) -> JsonObject:
+    def card(self, row: int) -> JsonObject:
         """``id``, ``title``, ``genres`` of an item, and ``new`` where nobody has rated it; the dict is
         shared, copy it before changing it."""
-        card = self._cards.get(place)
+        card = self._cards.get(row)
         if card is None:
-            changed = self._changed.get(place)
-            own = place < len(self._items)
+            changed = self._changed.get(row)
+            own = row < len(self._items)
             genres = changed.genres if changed and changed.genres is not None else None
             title = changed.title if changed and changed.title is not None else None
             card = {
-                "id": str(self._items.ids.names[place]) if own else self.added[place - len(self._items)],
-                "title": title if title is not None else self._items.titles[place] if own else "",
-                "genres": list(genres if genres is not None else self._items.genres(place) if own else ()),
+                "id": str(self._items.ids.names[row]) if own else self.added[row - len(self._items)],
+                "title": title if title is not None else self._items.titles[row] if own else "",
+                "genres": list(genres if genres is not None else self._items.genres(row) if own else ()),
             }
-            if self.column("new").cell(place):
+            if self.column("new").cell(row):
                 card["new"] = True
-            self._cards[place] = card
+            self._cards[row] = card
         return card
 
-    def details(self, place: int) -> JsonObject:
+    def details(self, row: int) -> JsonObject:
         """The card with everything else that is known of the item."""
-        changed = self._changed.get(place) or CatalogueItem("")
-        year, reason = self.column("year").cell(place), self._reason(place, changed)
+        changed = self._changed.get(row) or CatalogueItem("")
+        year, reason = self.column("year").cell(row), self._reason(row, changed)
         return {
-            **self.card(place),
+            **self.card(row),
             "year": int(year) if isinstance(year, float) and year.is_integer() else year,
             "features": {name: _plain(value) for name, value in changed.features.items() if name != "year"},
-            "new": bool(self.column("new").cell(place)),
+            "new": bool(self.column("new").cell(row)),
             "listed": reason is None,
             "reason": reason,
             "notes": [],
@@ -129,9 +129,9 @@ class ItemView:
             "revision": changed.revision,
         }
 
-    def _reason(self, place: int, changed: CatalogueItem) -> str | None:
+    def _reason(self, row: int, changed: CatalogueItem) -> str | None:
         """Why no list may hold the item now."""
-        if place in self.hidden:
+        if row in self.hidden:
             return "the rules hide it"
         if changed.hidden:
             return "it is hidden"
@@ -139,19 +139,19 @@ class ItemView:
 
     @cached_property
     def concealed(self) -> set[int]:
-        """Places of items that nobody is shown: hidden for themselves or by the rules."""
-        return self.hidden | {place for place, item in self._changed.items() if item.hidden}
+        """Rows of items that nobody is shown: hidden themselves, or by the rules."""
+        return self.hidden | {row for row, item in self._changed.items() if item.hidden}
 
     @cached_property
     def unlisted(self) -> NDArray[np.int32]:
-        """Places of the items that no list may hold now."""
-        places = (self._places[item_id] for item_id in self.overlay.unlisted)
-        return np.sort(np.fromiter(places, dtype=np.int32))
+        """Rows of the items that no list may hold now."""
+        rows = (self._rows[item_id] for item_id in self.overlay.unlisted)
+        return np.sort(np.fromiter(rows, dtype=np.int32))
 
     # -- filters -----------------------------------------------------------------------------------
 
     def with_genres(self, genres: Sequence[str]) -> BoolArray:
-        """(places,) which have any of ``genres``."""
+        """(rows,) which have any of ``genres``."""
         wanted = {name.casefold() for name in genres}
         column = self.column("genre")
         held = [any(name.casefold() in wanted for name in _several(value)) for value in column.values]
@@ -169,7 +169,7 @@ class ItemView:
         return known
 
     def where(self, text: str) -> BoolArray:
-        """(places,) mask of what a filter holds for.
+        """(rows,) mask of the items that a filter matches.
 
         Raises:
             FilterSyntaxError: it does not parse, or names what no item has.
@@ -206,9 +206,9 @@ class ItemView:
         if own is None:  # nothing that the release knows: every item without it, or available
             own = Column([True if name == "available" else None], np.zeros(len(self._items), dtype=np.int32))
         cells: dict[int, FeatureValue | None] = {}
-        for place, item in self._changed.items():
-            kept = own.cell(place) if place < len(self._items) else None
-            cells[place] = self._cell(name, item, kept)
+        for row, item in self._changed.items():
+            kept = own.cell(row) if row < len(self._items) else None
+            cells[row] = self._cell(name, item, kept)
         return own.patched(cells, len(self))
 
     def _cell(self, name: str, item: CatalogueItem, kept: FeatureValue | None) -> FeatureValue | None:
@@ -235,15 +235,15 @@ class ItemView:
 
     @cached_property
     def sorted_ids(self) -> tuple[NDArray[np.str_], NDArray[np.int64]]:
-        """All ids in order, and the place of each."""
+        """All ids in order, and the row of each."""
         names = self._items.ids.names
         ids = np.concatenate([names, np.array(self.added, dtype=np.str_)]) if self.added else names
         order = np.argsort(ids, kind="stable")
         return ids[order], order
 
     def titled(self, text: str) -> list[int]:
-        """Places of changed items whose title holds ``text`` (casefolded)."""
-        return [place for place, item in self._changed.items() if text in (item.title or "").casefold()]
+        """Rows of changed items whose title holds ``text`` (casefolded)."""
+        return [row for row, item in self._changed.items() if text in (item.title or "").casefold()]
 
 
 def _several(value: object) -> Sequence[str]:

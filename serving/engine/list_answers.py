@@ -1,6 +1,6 @@
 """A list for somebody: assigned to an arm, looked up or computed, and its exposure recorded.
 
-Nothing here waits on a disk: assignment is a hash, the list is known or comes from the worker's thread, the
+Nothing here waits on a disk: assignment is a hash, the list is cached or comes from the worker's thread, the
 exposure goes to the writer's.
 """
 
@@ -21,7 +21,7 @@ from serving.assignment import Assignment
 from serving.engine.admission import BatchCall, Overloaded
 from serving.engine.exploration import candidate_count, explored
 from serving.engine.list_computation import ListComputation, is_memorable
-from serving.engine.list_memo import KnownList
+from serving.engine.list_memo import CachedList
 from serving.engine.merged_lists import ArmAnswer, MergedList, interleave
 from serving.engine.pending_work import DeadlineExceeded
 from serving.engine.recent_ratings import NO_RATINGS, RecentRatings
@@ -89,9 +89,9 @@ class ListAnswers:
         deployment = self._deployment()
         _check_arm(deployment, request)
         if request.plain_user_id is not None:
-            known = self.look_up(request.plain_user_id, request.count, arm=request.arm)
-            if known is not None:
-                return known
+            cached = self.cached_list(request.plain_user_id, request.count, arm=request.arm)
+            if cached is not None:
+                return cached
         exposure_id = new_exposure_id()
         user_id = request.user_id if request.user_id is not None else f"{ANONYMOUS}{exposure_id}"
         assignment = deployment.assign(user_id, request.arm)
@@ -121,10 +121,10 @@ class ListAnswers:
         """An arm's list for an interleaved one: looked up where it can be."""
         began, loaded = perf_counter(), deployment.arms[arm]
         user_id = request.plain_user_id
-        known = None if user_id is None else self._known(loaded, user_id, request.count)
-        if known is None:
+        cached = None if user_id is None else self._cached(loaded, user_id, request.count)
+        if cached is None:
             return await self._computed(deployment, arm, request, request.count, batch=batch)
-        return ArmAnswer(arm, loaded, known.answer, {"lookup": 1000 * (perf_counter() - began)}, known)
+        return ArmAnswer(arm, loaded, cached.answer, {"lookup": 1000 * (perf_counter() - began)}, cached)
 
     async def _computed(
         self,
@@ -140,7 +140,7 @@ class ListAnswers:
         query = replace(to_query(loaded, request, self._recent_ratings), count=count)
         began = perf_counter()
         ratings = self._ratings_of(request, query)
-        known, ready = None, None if request.ratings else loaded.filtered_list(query)
+        cached, ready = None, None if request.ratings else loaded.filtered_list(query)
         memorable = is_memorable(request, query)
         if memorable:
             ready = self._shared.get(loaded, query)
@@ -152,10 +152,10 @@ class ListAnswers:
             answer = replace(ready, milliseconds={"lookup": 1000 * (perf_counter() - began)})
         if memorable and not answer.fallback:
             person = None if query.history is None else request.user_id
-            known = loaded.remember(query.user, person, query.count, ratings, answer)
+            cached = loaded.remember(query.user, person, query.count, ratings, answer)
         if deployment.explore[arm] and not answer.fallback:
             answer = await self._with_new_items(loaded, replace(query, count=request.count), request, answer)
-        return ArmAnswer(arm, loaded, answer, answer.milliseconds, known)
+        return ArmAnswer(arm, loaded, answer, answer.milliseconds, cached)
 
     async def _with_new_items(
         self,
@@ -186,7 +186,7 @@ class ListAnswers:
         alternately = [item for turn in zip_longest(*found) for item in turn if item is not None]
         return _joined(answer, alternately[: query.count], {"new": 1000 * (perf_counter() - began)})
 
-    def look_up(self, user_id: str, count: int, *, arm: str | None = None) -> Recommended | None:
+    def cached_list(self, user_id: str, count: int, *, arm: str | None = None) -> Recommended | None:
         """The plain list of a user where it needs no computing: memorised or stored.
 
         Args:
@@ -204,21 +204,21 @@ class ListAnswers:
             return None
         loaded = deployment.arms[assignment.arm]
         explore = deployment.explore[assignment.arm]
-        if explore and (loaded.new_items is not None or len(loaded.unreleased.places)):
+        if explore and (loaded.new_items is not None or len(loaded.unreleased.rows)):
             return None  # those are not remembered
         placed = perf_counter()
-        known = self._known(loaded, user_id, candidate_count(count) if explore else count)
-        if known is None:
+        cached = self._cached(loaded, user_id, candidate_count(count) if explore else count)
+        if cached is None:
             return None
         request = RecommendationRequest(user_id=user_id, count=count, arm=arm) if deployment.shadows else None
         stages = {"lookup": 1000 * (perf_counter() - placed)}
         return self._shown(
             Draft(count, new_exposure_id(), user_id, assignment, explore, request, began, placed),
             deployment,
-            ArmAnswer(assignment.arm, loaded, known.answer, stages, known),
+            ArmAnswer(assignment.arm, loaded, cached.answer, stages, cached),
         )
 
-    def _known(self, loaded: ServedRelease, user_id: str, count: int) -> KnownList | None:
+    def _cached(self, loaded: ServedRelease, user_id: str, count: int) -> CachedList | None:
         """A user's plain list of one release, memorised or stored."""
         user, person, ratings = loaded.rows.user(user_id), None, self._recent_ratings.of(user_id)
         if ratings is not NO_RATINGS:
@@ -226,16 +226,16 @@ class ListAnswers:
                 ratings = NO_RATINGS
             else:
                 person = user_id
-        return loaded.look_up(user, person, count, ratings)
+        return loaded.cached_list(user, person, count, ratings)
 
     def _shown(
         self, draft: Draft, deployment: Deployment, made: ArmAnswer, merged: MergedList | None = None
     ) -> Recommended:
         """Records the exposure of a list and asks the shadow arms; ``merged`` is an interleaved one."""
         propensities, answer = None, made.answer
-        known = made.known if merged is None else None
+        cached = made.cached if merged is None else None
         if draft.explore:
-            known = None
+            cached = None
             share = 0.0 if answer.fallback else draft.explore
             listed, propensities = explored(
                 answer.recommendations, draft.count, share=share, exposure_id=draft.exposure_id
@@ -253,17 +253,17 @@ class ListAnswers:
             made.loaded,
             answer,
             total,
-            known,
+            cached,
             propensities=propensities,
         )
         if merged is not None:
             exposure = replace(exposure, **merged.exposed)
-        self._writer.add_exposure(exposure, repeated=None if known is None else known.repeated(exposure))
+        self._writer.add_exposure(exposure, repeated=None if cached is None else cached.repeated(exposure))
         if draft.request is not None and draft.request.arm is None:
             for shadow in deployment.shadows:
                 self._shadows.start(shadow, deployment, draft.request, exposure)
         name = deployment.state.name
-        return Recommended(exposure, name, draft.assignment, answer, made.loaded, spent, known, merged)
+        return Recommended(exposure, name, draft.assignment, answer, made.loaded, spent, cached, merged)
 
     def validate(self, request: RecommendationRequest) -> None:
         """Raises InputError for what ``recommend`` would refuse."""

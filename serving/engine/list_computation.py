@@ -65,7 +65,7 @@ class ListComputation:
             answer = self._late_list(loaded, query, person, "the recommender is busy")
         else:
             try:
-                async with self.admission.place(batch=batch, patient=memorable):
+                async with self.admission.slot(batch=batch, patient=memorable):
                     answer = await self.batcher.submit(loaded, query, seconds=self._deadline)
             except Overloaded:
                 outdated = self._older_list(loaded, query, person)
@@ -107,7 +107,7 @@ class ListComputation:
     async def call(self, function: Callable[..., Any], *arguments: Any) -> Any:
         """Any other work on a release that somebody waits for. Raises what it raises, ``Overloaded`` or
         ``DeadlineExceeded``."""
-        async with self.admission.place():
+        async with self.admission.slot():
             return await self.call_unlimited(function, *arguments)
 
     async def call_unlimited(self, function: Callable[..., Any], *arguments: Any) -> Any:

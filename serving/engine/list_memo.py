@@ -25,7 +25,7 @@ MAX_ENTRIES = 20_000  # about 3 KB each
 
 
 @dataclass(frozen=True)
-class KnownList:
+class CachedList:
     """``answer`` and its ``items`` as they stand in one, best first; ``ready`` is their JSON where it is
     stored."""
 
@@ -83,23 +83,23 @@ class ListMemo:
     """
 
     def __init__(self) -> None:
-        self._entries: dict[tuple[int | str | None, int], tuple[object, KnownList]] = {}
+        self._entries: dict[tuple[int | str | None, int], tuple[object, CachedList]] = {}
 
-    def get(self, person: int | str | None, count: int, ratings: object) -> KnownList | None:
+    def get(self, person: int | str | None, count: int, ratings: object) -> CachedList | None:
         """The list made from exactly ``ratings``, compared by identity."""
         entry = self._entries.get((person, count))
         return entry[1] if entry is not None and entry[0] is ratings else None
 
-    def newest(self, person: int | str | None, count: int) -> KnownList | None:
+    def newest(self, person: int | str | None, count: int) -> CachedList | None:
         """The last list of this person, whatever has been rated since."""
         entry = self._entries.get((person, count))
         return None if entry is None else entry[1]
 
-    def put(self, person: int | str | None, count: int, ratings: object, known: KnownList) -> None:
+    def put(self, person: int | str | None, count: int, ratings: object, cached: CachedList) -> None:
         key = (person, count)
         if key not in self._entries and len(self._entries) >= MAX_ENTRIES:
             self._entries.pop(next(iter(self._entries)), None)
-        self._entries[key] = (ratings, known)
+        self._entries[key] = (ratings, cached)
 
     def without(self, rows: set[int] | None) -> ListMemo:
         """A memo of the lists that hold none of ``rows``; an empty one for None (any)."""

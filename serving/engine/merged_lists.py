@@ -13,26 +13,26 @@ from typing import Any
 from recsys.release.queries import Recommendation, RecommendationList
 from recsys.types import JsonObject
 from serving.engine.admission import Overloaded
-from serving.engine.list_memo import KnownList
+from serving.engine.list_memo import CachedList
 from serving.engine.served_release import ServedRelease
 from serving.experiments.team_draft import SHARED, team_draft
 
 
 @dataclass(frozen=True)
 class ArmAnswer:
-    """One arm's list for a request; ``known`` where its JSON is there already, ``stages`` in milliseconds."""
+    """One arm's list for a request; ``cached`` where its JSON exists, ``stages`` in milliseconds."""
 
     arm: str
     loaded: ServedRelease
     answer: RecommendationList
     stages: dict[str, float]
-    known: KnownList | None = None
+    cached: CachedList | None = None
 
     @property
     def item_ids(self) -> tuple[str, ...]:
         """The outside world's ids, best first."""
-        if self.known is not None:
-            return self.known.item_ids
+        if self.cached is not None:
+            return self.cached.item_ids
         return tuple([self.loaded.card(item.item)["id"] for item in self.answer.recommendations])
 
 

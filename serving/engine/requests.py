@@ -14,7 +14,7 @@ from recsys.release.queries import Query, RecommendationList
 from recsys.types import JsonObject
 from serving.assignment import Assignment
 from serving.domain import Exposure
-from serving.engine.list_memo import KnownList
+from serving.engine.list_memo import CachedList
 from serving.engine.merged_lists import MergedList
 from serving.engine.recent_ratings import RecentRatings
 from serving.engine.release_loader import Deployment
@@ -55,7 +55,7 @@ NARROWING = tuple(
 
 @dataclass(frozen=True)
 class Recommended:
-    """A list, who gave it, and where the milliseconds went; ``known`` where its JSON is there already."""
+    """A list, who gave it, and where the milliseconds went; ``cached`` where its JSON is there already."""
 
     exposure: Exposure
     experiment: str
@@ -63,7 +63,7 @@ class Recommended:
     answer: RecommendationList
     loaded: ServedRelease
     milliseconds: dict[str, float]
-    known: KnownList | None = None
+    cached: CachedList | None = None
     merged: MergedList | None = None
 
     def listed(self, *, explain: bool = False) -> list[JsonObject]:
@@ -111,22 +111,22 @@ def fitting_unreleased(
     loaded: ServedRelease, request: RecommendationRequest, recent_ratings: RecentRatings
 ) -> NDArray[np.int64]:
     """(n,) rows of ``loaded.unreleased`` that the request's filters leave and the person has not rated."""
-    places = loaded.unreleased.places
-    if not len(places):
-        return places
-    keep = np.ones(len(places), dtype=np.bool_)
+    rows = loaded.unreleased.rows
+    if not len(rows):
+        return rows
+    keep = np.ones(len(rows), dtype=np.bool_)
     if request.genres:
         genres = loaded.genre_names(request.genres) if request.split else request.genres
-        keep &= loaded.view.with_genres(genres)[places]
+        keep &= loaded.view.with_genres(genres)[rows]
     if request.where:
-        keep &= loaded.view.where(request.where)[places]
-    out = {loaded.view.place(item_id) for item_id in excluded_ids(loaded, request)}
+        keep &= loaded.view.where(request.where)[rows]
+    excluded = {loaded.view.row(item_id) for item_id in excluded_ids(loaded, request)}
     if not request.include_seen:
         rated = request.ratings.keys() | (
             set() if request.user_id is None else recent_ratings.of(request.user_id).keys()
         )
-        out |= {loaded.view.place(item_id) for item_id in rated}
-    keep &= ~np.isin(places, [place for place in out if place is not None])
+        excluded |= {loaded.view.row(item_id) for item_id in rated}
+    keep &= ~np.isin(rows, [row for row in excluded if row is not None])
     return np.flatnonzero(keep)
 
 
@@ -145,7 +145,7 @@ def item_ids(loaded: ServedRelease, values: Sequence[str]) -> list[str]:
     return [
         name
         for value in values
-        for name in ([value] if loaded.view.place(value) is not None else split_ids(value))
+        for name in ([value] if loaded.view.row(value) is not None else split_ids(value))
     ]
 
 
@@ -166,7 +166,7 @@ def to_exposure(
     loaded: ServedRelease,
     answer: RecommendationList,
     milliseconds: float,
-    known: KnownList | None = None,
+    cached: CachedList | None = None,
     *,
     propensities: tuple[float, ...] | None = None,
 ) -> Exposure:
@@ -184,11 +184,11 @@ def to_exposure(
         revision=deployment.state.revision,
         release_id=loaded.release_id,
         items=tuple([loaded.card(item.item)["id"] for item in answer.recommendations])
-        if known is None
-        else known.item_ids,
+        if cached is None
+        else cached.item_ids,
         predicted=tuple([item.predicted_rating for item in answer.recommendations])
-        if known is None
-        else known.stars,
+        if cached is None
+        else cached.stars,
         source=answer.source,
         milliseconds=milliseconds,
         propensities=(1.0,) * len(answer.recommendations) if propensities is None else propensities,

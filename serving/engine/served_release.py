@@ -24,7 +24,7 @@ from recsys.types import BoolArray, JsonObject
 from serving.catalogue.item_overlay import NO_CHANGES, ItemOverlay
 from serving.catalogue.rule_set import RuleSet
 from serving.engine.item_view import ItemView
-from serving.engine.list_memo import KnownList, ListMemo
+from serving.engine.list_memo import CachedList, ListMemo
 from serving.engine.release_columns import ReleaseColumns
 from serving.engine.release_rows import ReleaseRows
 from serving.engine.stored_lists import LENGTH, READY, StoredLists
@@ -52,7 +52,7 @@ class ServedRelease:
 
     def under(self, overlay: ItemOverlay, rules: RuleSet, stored: StoredLists | None) -> ServedRelease:
         """The same opened release with another catalogue or other rules; requests that have taken this one
-        finish with it. Lists that the change does not touch stay known.
+        finish with it. Lists that the change does not touch stay cached.
 
         Args:
             overlay: the run-time catalogue.
@@ -95,14 +95,14 @@ class ServedRelease:
         shared, copy it before changing it."""
         return self.view.card(row)
 
-    def details(self, place: int, *, explores: bool) -> JsonObject:
+    def details(self, row: int, *, explores: bool) -> JsonObject:
         """All that is known of an item, and why lists do not hold it; ``explores`` says whether any arm
         gives places to new items."""
-        found = self.view.details(place)
-        if place >= len(self.release.items):
-            found["notes"] = self.unreleased.notes(place)
-        if found["listed"] and place >= len(self.release.items):
-            reason = self.unreleased.reason(place) or (None if explores else NOT_EXPLORED)
+        found = self.view.details(row)
+        if row >= len(self.release.items):
+            found["notes"] = self.unreleased.notes(row)
+        if found["listed"] and row >= len(self.release.items):
+            reason = self.unreleased.reason(row) or (None if explores else NOT_EXPLORED)
             found |= {"listed": reason is None, "reason": reason}
         return found
 
@@ -174,8 +174,10 @@ class ServedRelease:
             items.append(item)
         return items
 
-    def look_up(self, user: int | None, person: str | None, count: int, ratings: object) -> KnownList | None:
-        """A plain list that is known already.
+    def cached_list(
+        self, user: int | None, person: str | None, count: int, ratings: object
+    ) -> CachedList | None:
+        """A plain list from the memo or the stored ones, None where it must be computed.
 
         Args:
             user: the row of whom ``ratings`` add nothing to.
@@ -184,44 +186,44 @@ class ServedRelease:
             ratings: the person's recent ratings, recognised by identity.
         """
         key = user if person is None else person
-        known = self.memo.get(key, count, ratings)
-        if known is None and person is None and user is not None:
-            known = self._stored_list(user, count)
-            if known is not None:
-                self.memo.put(key, count, ratings, known)
-        return known
+        cached = self.memo.get(key, count, ratings)
+        if cached is None and person is None and user is not None:
+            cached = self._stored_list(user, count)
+            if cached is not None:
+                self.memo.put(key, count, ratings, cached)
+        return cached
 
     def remember(
         self, user: int | None, person: str | None, count: int, ratings: object, answer: RecommendationList
-    ) -> KnownList:
-        """Keeps a plain list for ``look_up``."""
-        known = KnownList(answer, self.listed(answer.recommendations))
-        self.memo.put(user if person is None else person, count, ratings, known)
-        return known
+    ) -> CachedList:
+        """Keeps a plain list for ``cached_list``."""
+        cached = CachedList(answer, self.listed(answer.recommendations))
+        self.memo.put(user if person is None else person, count, ratings, cached)
+        return cached
 
     def outdated_list(self, user: int | None, person: str, query: Query) -> RecommendationList | None:
-        """The newest known list without what was rated since, for want of anything better."""
-        known = self.memo.newest(person, query.count) or (
+        """The newest cached list without what was rated since: an answer under overload."""
+        cached = self.memo.newest(person, query.count) or (
             None
             if user is None
             else self.memo.newest(user, query.count) or self._stored_list(user, query.count)
         )
-        if known is None:
+        if cached is None:
             return None
         seen = set() if query.history is None else set(query.history.items.tolist())
-        kept = tuple(item for item in known.answer.recommendations if item.item not in seen)
+        kept = tuple(item for item in cached.answer.recommendations if item.item not in seen)
         return RecommendationList(
-            kept, known.answer.source, fallback="busy: the list from before the newest ratings"
+            kept, cached.answer.source, fallback="busy: the list from before the newest ratings"
         )
 
-    def _stored_list(self, user: int, count: int) -> KnownList | None:
+    def _stored_list(self, user: int, count: int) -> CachedList | None:
         if self.stored is None or count > LENGTH:
             return None
         if self._stored_is_outdated(user):
             return None
         answer = self.stored.get(user, count)
         unchanged = count == READY and not self.view.overlay.items
-        return KnownList(
+        return CachedList(
             answer, self.listed(answer.recommendations), self.stored.items_json(user) if unchanged else None
         )
 
@@ -244,9 +246,8 @@ class ServedRelease:
 
     def recommend_unreleased(self, query: Query, rows: NDArray[np.int64]) -> list[Recommendation]:
         """The best of the ``rows`` of ``unreleased``, by their features."""
-        known = self.unreleased
-        places = known.places[rows].tolist()
-        return recommend_added(self.recommender, query, known.features[rows], item_numbers=places)
+        items, features = self.unreleased.rows[rows].tolist(), self.unreleased.features[rows]
+        return recommend_added(self.recommender, query, features, item_numbers=items)
 
     def popular_list(self, query: Query, reason: str) -> RecommendationList:
         """What needs no ranker and no member: the last resort."""

@@ -1,4 +1,4 @@
-"""Items of the run-time catalogue that a release does not have, ready to be scored by their features."""
+"""Items added at run time, which a release does not have, encoded to be scored by their features."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ class UnscoredItem(InputError):
 
 
 class UnreleasedItems:
-    """The added items of one ``view``: features and places of those that lists may hold, and why not others.
+    """The added items of one ``view``: rows and features of those that lists may hold, and why not others.
 
-    Worked out when first asked for: a view is made anew with every change of the catalogue.
+    Computed on first use: every change of the catalogue makes a new view.
     """
 
     def __init__(self, release: Release, view: ItemView) -> None:
@@ -40,8 +40,8 @@ class UnreleasedItems:
         self._first = len(release.items)
 
     @cached_property
-    def places(self) -> NDArray[np.int64]:
-        """(n,) places in the view of the items that lists may hold."""
+    def rows(self) -> NDArray[np.int64]:
+        """(n,) rows in the view of the items that lists may hold."""
         return self._encoded[0]
 
     @property
@@ -49,16 +49,16 @@ class UnreleasedItems:
         """(n, 1 + columns), as the release's map takes them."""
         return self._encoded[1]
 
-    def reason(self, place: int) -> str | None:
-        """Why the release cannot list the added item in ``place``; None where it can."""
-        return NO_MAP if self._attributes is None else self._encoded[2].get(place)
+    def reason(self, row: int) -> str | None:
+        """Why the release cannot list the added item in ``row``; None where it can."""
+        return NO_MAP if self._attributes is None else self._encoded[2].get(row)
 
-    def notes(self, place: int) -> list[str]:
-        """What the release's scores do not make use of in the added item in ``place``: values that it did not
+    def notes(self, row: int) -> list[str]:
+        """What the release's scores do not make use of in the added item in ``row``: values that it did not
         learn from, columns that it does not know, and what is missing."""
         if self._attributes is None:
             return []
-        item, encoder = self._view.changed_item(place), self._attributes.encoder
+        item, encoder = self._view.changed_item(row), self._attributes.encoder
         notes = [
             f"genres: {name!r} is not among the {len(encoder.genres)} learned from"
             for name in item.genres or ()
@@ -77,12 +77,12 @@ class UnreleasedItems:
         Raises:
             UnscoredItem: the release cannot tell anything of it.
         """
-        place = self._view.place(item_id)
-        assert place is not None
+        row = self._view.row(item_id)
+        assert row is not None
         try:
             if self._attributes is None:
                 raise InputError(NO_MAP)
-            features: NDArray[np.float32] = self._features([place])[0]
+            features: NDArray[np.float32] = self._features([row])[0]
             return features
         except InputError as error:
             raise UnscoredItem(f"item {item_id!r} was added after the release was made: {error}") from None
@@ -97,27 +97,27 @@ class UnreleasedItems:
     def _encoded(self) -> tuple[NDArray[np.int64], NDArray[np.float32], dict[int, str]]:
         unlisted = self._view.concealed | set(self._view.unlisted.tolist())
         last = len(self._view)
-        places = [place for place in range(self._first, last) if place not in unlisted]
+        rows = [row for row in range(self._first, last) if row not in unlisted]
         attributes, reasons = self._attributes, dict[int, str]()
-        if attributes is None or not places:
+        if attributes is None or not rows:
             return np.zeros(0, dtype=np.int64), np.zeros((0, 1), dtype=np.float32), reasons
         try:
-            features = self._features(places)
-        except InputError:  # somebody's: each alone says whose
-            rows = []
-            for place in places:
+            features = self._features(rows)
+        except InputError:  # encoded one by one to find which
+            encoded = dict[int, NDArray[np.float32]]()
+            for row in rows:
                 try:
-                    rows.append((place, self._features([place])))
+                    encoded[row] = self._features([row])
                 except InputError as error:
-                    reasons[place] = str(error)
-            places = [place for place, _ in rows]
+                    reasons[row] = str(error)
+            rows = list(encoded)
             empty = np.zeros((0, 1 + attributes.encoder.width), dtype=np.float32)
-            features = np.concatenate([empty, *(row for _, row in rows)])
-        return np.array(places, dtype=np.int64), features, reasons
+            features = np.concatenate([empty, *encoded.values()])
+        return np.array(rows, dtype=np.int64), features, reasons
 
-    def _features(self, places: list[int]) -> NDArray[np.float32]:
+    def _features(self, rows: list[int]) -> NDArray[np.float32]:
         assert self._attributes is not None
-        items = [self._view.changed_item(place) for place in places]
+        items = [self._view.changed_item(row) for row in rows]
         return self._attributes.features(
             [item.title or "" for item in items],
             [item.genres or () for item in items],

@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Engine, create_engine, event
-from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError
 
+from recsys.data.event_store import parse_address, without_credentials
 from recsys.errors import InputError
 
 BUSY_SECONDS = 2.0  # timeout of a lock, and of a connection
@@ -29,22 +29,17 @@ def sqlite_file(url: str) -> Path | None:
 
 def connect(url: str) -> Engine:
     """An engine for ``url``: a file path or ``sqlite:///path``, or ``postgresql://...`` (by psycopg)."""
-    if "://" not in url:
-        url = f"sqlite:///{Path(url).absolute()}"
     try:
-        parsed = make_url(url)
+        parsed = parse_address(url)
         if parsed.get_backend_name() == "postgresql":
-            parsed = parsed.set(drivername="postgresql+psycopg")
             wait = {"connect_timeout": int(BUSY_SECONDS)}
             return create_engine(parsed, pool_pre_ping=True, pool_size=4, connect_args=wait)
-        if parsed.get_backend_name() != "sqlite":
-            raise ArgumentError
         if parsed.database:
             Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
         engine = create_engine(parsed, connect_args={"timeout": BUSY_SECONDS})
     except (ArgumentError, NoSuchModuleError, ModuleNotFoundError):
         raise InputError(
-            f"cannot use {_without_password(url)!r} for events; give a file path, sqlite:///path, or postgresql://"
+            f"cannot use {without_credentials(url)!r} for events; give a file path, sqlite:///path, or postgresql://"
             "user@host/database with the extra installed: python -m pip install -e '.[postgres]'"
         ) from None
     event.listen(engine, "connect", _sqlite_settings)
@@ -101,11 +96,6 @@ def _make_private(path: Path) -> None:
             path.chmod(path.stat().st_mode & 0o770)
         else:
             os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
-
-
-def _without_password(url: str) -> str:
-    """``url`` without user and password."""
-    return url.split("@")[-1] if "@" in url else url
 
 
 def _sqlite_settings(connection: Any, _: object) -> None:

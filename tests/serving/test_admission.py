@@ -119,7 +119,7 @@ def test_a_batch_leaves_places_for_single_calls() -> None:
         call = BatchCall()
 
         async def batched(name: str) -> None:
-            async with admission.place(batch=call):
+            async with admission.slot(batch=call):
                 order.append(name)
                 await release.wait()
 
@@ -127,10 +127,10 @@ def test_a_batch_leaves_places_for_single_calls() -> None:
         await asyncio.sleep(0)
         await asyncio.sleep(0)
         assert order == ["b0", "b1"]
-        async with admission.place(), admission.place():
+        async with admission.slot(), admission.slot():
             assert admission.in_flight == 4
             with pytest.raises(Overloaded):
-                async with admission.place():
+                async with admission.slot():
                     pass
         tasks[3].cancel()
         release.set()
@@ -149,31 +149,31 @@ def test_who_would_wait_too_long_is_refused_before_the_limit() -> None:
         nonlocal now
         admission = Admission(8, deadline=0.11, clock=lambda: now)
         for _ in range(100):
-            async with admission.place():
+            async with admission.slot():
                 now += 0.01
-        async with contextlib.AsyncExitStack() as positions:
+        async with contextlib.AsyncExitStack() as slots:
             for _ in range(5):
                 assert not admission.full
-                await positions.enter_async_context(admission.place())
+                await slots.enter_async_context(admission.slot())
             assert admission.full
             with pytest.raises(Overloaded):
-                await positions.enter_async_context(admission.place())
+                await slots.enter_async_context(admission.slot())
             for _ in range(3):
-                await positions.enter_async_context(admission.place(patient=True))
+                await slots.enter_async_context(admission.slot(patient=True))
             with pytest.raises(Overloaded):
-                await positions.enter_async_context(admission.place(patient=True))
+                await slots.enter_async_context(admission.slot(patient=True))
         for _ in range(100):  # a stall, again and again
-            async with admission.place():
+            async with admission.slot():
                 now += 100.0
         assert not admission.full
-        async with admission.place():
+        async with admission.slot():
             assert not admission.full
-            async with admission.place():
+            async with admission.slot():
                 assert admission.full
         for _ in range(100):
-            async with admission.place():
+            async with admission.slot():
                 now += 0.001
-        async with admission.place(), admission.place():
+        async with admission.slot(), admission.slot():
             assert not admission.full
 
     asyncio.run(main())
@@ -186,11 +186,11 @@ def test_a_short_queue_may_take_more_of_the_deadline() -> None:
         now = 0.0
         admission = Admission(8, deadline=0.04, clock=lambda: now)
         for _ in range(200):
-            async with admission.place():
+            async with admission.slot():
                 now += seconds_each
-        async with contextlib.AsyncExitStack() as positions:
+        async with contextlib.AsyncExitStack() as slots:
             while not admission.full:
-                await positions.enter_async_context(admission.place())
+                await slots.enter_async_context(admission.slot())
             return admission.in_flight
 
     for milliseconds, expected in ((3.9, 5), (4.1, 4), (6.2, 4), (6.4, 3), (9.9, 3), (10.1, 2), (50, 2)):
@@ -202,12 +202,12 @@ def test_a_batch_that_gets_no_turn_is_refused(monkeypatch: pytest.MonkeyPatch) -
 
     async def main() -> None:
         admission = Admission(1)
-        async with admission.place():
+        async with admission.slot():
             with pytest.raises(Overloaded):
-                async with admission.place(batch=BatchCall()):
+                async with admission.slot(batch=BatchCall()):
                     pass
         assert admission.in_flight == 0
-        async with admission.place(batch=BatchCall()):
+        async with admission.slot(batch=BatchCall()):
             assert admission.in_flight == 1
 
     asyncio.run(main())
@@ -235,7 +235,7 @@ def test_a_batch_waits_for_its_own_lists_and_not_long_for_others() -> None:
         own, other = BatchCall(), BatchCall()
 
         async def computed(call: BatchCall) -> float:
-            async with admission.place(batch=call):
+            async with admission.slot(batch=call):
                 await asyncio.sleep(3.0)
             return asyncio.get_running_loop().time()
 

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -27,49 +25,10 @@ from serving.events.store import EventStore
 from serving.rollout.controller import RolloutController
 from serving.rollout.policy import RolloutDecision, RolloutStep
 from serving.rollout.rollout_status import rollout_status, start_rollout
+from tests.serving.failpoints import killed_at
 from tests.serving.ops.test_rollout import PLAN
 
 NOW = 1_800_000_000.0
-WRITES = ("replace", "link", "unlink", "rename", "write", "fsync", "truncate")
-
-
-class Killed(BaseException):
-    """What ``kill -9`` is to a process: nothing in it runs any more."""
-
-
-@contextlib.contextmanager
-def killed_at(step: int, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
-    """Ends the block before the ``step``-th write to a disk or commit of a store; the list has those made.
-
-    Between a statement and its commit is a step too: SQLite then rolls back, as after a kill."""
-    made: list[str] = []
-    real_transaction = EventStore.transaction
-
-    def count(name: str) -> None:
-        if len(made) == step:
-            raise Killed
-        made.append(name)
-
-    def counted(name: str, real: Callable[..., Any]) -> Callable[..., Any]:
-        def call(*args: Any, **options: Any) -> Any:
-            count(name)
-            return real(*args, **options)
-
-        return call
-
-    @contextlib.contextmanager
-    def transaction(self: EventStore) -> Iterator[Any]:
-        with real_transaction(self) as connection:
-            yield connection
-            count("commit")
-
-    with monkeypatch.context() as patch:
-        for name in WRITES:
-            patch.setattr(os, name, counted(name, getattr(os, name)))
-        patch.setattr(EventStore, "transaction", transaction)
-        with contextlib.suppress(Killed):
-            yield made
-            made.append("end")
 
 
 def opened(path: Path) -> EventStore:

@@ -16,7 +16,7 @@ from serving.engine.service import SHARED_LISTS
 from serving.engine.shared_lists import MOST_ITEMS, SharedLists, list_digest
 from serving.events.retention import erase
 from tests.serving.running import running
-from tests.serving.test_known_lists import content
+from tests.serving.test_cached_lists import content
 from tests.waiting import wait_for
 
 RATED = History(np.array([3, 8], dtype=np.int32), np.array([5.0, 1.0], dtype=np.float32))

@@ -10,12 +10,13 @@ from pydantic_core import to_json
 
 from recsys.release.queries import Query, RecommendationList
 from serving.catalogue.rule_set import RuleSet
-from serving.engine import background_lists
+from serving.engine import background_lists, list_precomputation
 from serving.engine.background_lists import LOCKED, BackgroundLists, ListJob
 from serving.engine.list_precomputation import LOCK, lists_folder, precompute
 from serving.engine.served_release import ServedRelease
-from serving.engine.stored_lists import READY
+from serving.engine.stored_lists import ARRAYS, READY, TEXT, open_lists
 from tests.releases import make_release
+from tests.serving.failpoints import killed_at
 from tests.serving.running import running
 from tests.waiting import wait_for
 
@@ -122,6 +123,34 @@ def test_one_process_makes_a_releases_lists(tmp_path: Path, releases: dict[str, 
     assert (folder / LOCK).exists()
     assert ListJob.of(releases["a"], tmp_path, RULES, core_share=1.0).run() == 0
     assert ListJob.of(tmp_path / "none", tmp_path, RULES, core_share=1.0).run() == 1
+
+
+def test_lists_whose_process_is_killed_go_on_to_the_same_bytes(
+    tmp_path: Path, releases: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(list_precomputation, "BATCH", 16)
+    monkeypatch.setattr(list_precomputation, "FLUSH_BATCHES", 1)
+    loaded = ServedRelease("a", releases["a"], RULES)
+    users = len(loaded.release.users)
+
+    def content(folder: Path) -> list[bytes]:
+        return [(folder / name).read_bytes() for name in (*(f"{name}.npy" for name in ARRAYS), TEXT)]
+
+    precompute(loaded, tmp_path / "whole")
+    for step in range(100):
+        folder, done = tmp_path / str(step), list[int]()
+        with killed_at(step, monkeypatch) as made:
+            precompute(loaded, folder)
+        whole = open_lists(folder, users) is not None
+        assert whole is (made[-1:] == ["end"])
+        stored = precompute(loaded, folder, progress=lambda at, _, seen=done: seen.append(at))
+        assert stored.items_json(users - 1)
+        assert content(folder) == content(tmp_path / "whole")
+        kept = 16 * made.count("replace")  # users whose lists were stored before
+        assert done[:1] == ([min(kept + 16, users)] if kept < users else []), (step, made)
+        if whole:
+            return
+    pytest.fail("the lists were never made")
 
 
 def test_lists_that_cannot_be_stored_are_given_up(

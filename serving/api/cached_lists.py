@@ -22,10 +22,10 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from serving.api.http_errors import error_response
 from serving.api.middleware import DirectAnswer
 from serving.api.recommendations import USER_LISTS, list_answer, router, set_log_fields
-from serving.api.responses import known_list_body, server_timing
+from serving.api.responses import cached_list_body, server_timing
 from serving.api.schemas import MAX_ID, MAX_ITEMS, ListQuery
 from serving.engine.admission import Overloaded
-from serving.engine.list_memo import KnownList
+from serving.engine.list_memo import CachedList
 from serving.engine.requests import RecommendationRequest, Recommended
 from serving.engine.service import Service
 
@@ -39,7 +39,7 @@ COMPUTED_BODY = re.compile(rb'"ratings"\s*:\s*\[\s*\{|"(include_seen|explain)"\s
 DEFAULT_COUNT: int = ListQuery.model_fields["count"].default
 
 
-class KnownLists:
+class CachedListMiddleware:
     """``app`` with a fast path for lists that need no computing.
 
     ``compress`` adds compression to an application; bodies below ``compress_from`` bytes are sent as they
@@ -76,11 +76,11 @@ class KnownLists:
         plain = _plain_list(scope)
         if plain is None:
             return self._direct_refusal(scope)
-        served = self._service.lists.look_up(*plain)
-        if served is None or served.known is None:
+        served = self._service.lists.cached_list(*plain)
+        if served is None or served.cached is None:
             return None
         scope["route"] = self._route
-        answer = _known_answer(scope, served, served.known)
+        answer = _cached_response(scope, served, served.cached)
         if len(answer.body) < self._compress_from:
             return 200, answer.headers, answer.body
         return 200, *compressed(answer, scope)
@@ -103,11 +103,11 @@ class KnownLists:
         except Overloaded:
             await _overloaded(scope)(scope, receive, send)
             return True
-        if served.known is None:
+        if served.cached is None:
             answer: ASGIApp = list_answer(scope, served)
             await self._compress(answer)(scope, receive, send)
             return True
-        answer = _known_answer(scope, served, served.known)
+        answer = _cached_response(scope, served, served.cached)
         if len(answer.body) >= self._compress_from:
             answer = self._compress(answer)
         await answer(scope, receive, send)
@@ -134,7 +134,7 @@ class KnownLists:
         return True
 
 
-class KnownAnswer:
+class CachedResponse:
     """A minimal ASGI response with JSON and a Server-Timing header."""
 
     def __init__(self, body: bytes, timing: str) -> None:
@@ -150,12 +150,12 @@ class KnownAnswer:
         await send({"type": "http.response.body", "body": self.body})
 
 
-def _known_answer(scope: Scope, served: Recommended, known: KnownList) -> KnownAnswer:
+def _cached_response(scope: Scope, served: Recommended, cached: CachedList) -> CachedResponse:
     set_log_fields(scope, served)
-    return KnownAnswer(known_list_body(served, known), server_timing(served.milliseconds))
+    return CachedResponse(cached_list_body(served, cached), server_timing(served.milliseconds))
 
 
-def compressed(answer: KnownAnswer, scope: Scope) -> tuple[list[tuple[bytes, bytes]], bytes]:
+def compressed(answer: CachedResponse, scope: Scope) -> tuple[list[tuple[bytes, bytes]], bytes]:
     """Headers and body as GZipMiddleware sends them, compressed if the client accepts gzip."""
     accepts = any(name == b"accept-encoding" and b"gzip" in value for name, value in scope["headers"])
     vary = (b"vary", b"Accept-Encoding")

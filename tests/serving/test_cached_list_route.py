@@ -13,7 +13,7 @@ from typing import Any
 import httpx
 import pytest
 
-from serving.api.known_lists import KnownLists
+from serving.api.cached_lists import CachedListMiddleware
 from tests.serving.running import Running, running
 from tests.waiting import wait_for
 
@@ -72,8 +72,8 @@ def both_ways(
     ask()
     short = ask()
     with monkeypatch.context() as patch:
-        patch.setattr(KnownLists, "_answered", never)
-        patch.setattr(KnownLists, "direct_answer", lambda *_: None)
+        patch.setattr(CachedListMiddleware, "_answered", never)
+        patch.setattr(CachedListMiddleware, "direct_answer", lambda *_: None)
         return short, ask()
 
 
@@ -212,7 +212,7 @@ def test_a_connection_that_was_answered_directly_stays_open(
 def test_known_lists_need_no_task(made: Running, monkeypatch: pytest.MonkeyPatch) -> None:
     path, headers = ROUTE.format("u4", ""), {"x-api-key": KEY}
     made.client.get(path, headers=headers)
-    monkeypatch.setattr(KnownLists, "__call__", None)  # the way of all other requests
+    monkeypatch.setattr(CachedListMiddleware, "__call__", None)  # the way of all other requests
     assert made.client.get(path, headers=headers).status_code == 200
     assert made.client.get(path).status_code == 401
 
