@@ -77,4 +77,5 @@ def _mirrored(low: Tensor, high: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def _below(ends: Tensor) -> Tensor:
-    return (ends * -math.sqrt(0.5)).erfc_().mul_(0.5)
+    """Probability below ``ends``. Where erfc would underflow a CPU takes 25 times as long."""
+    return (ends * -math.sqrt(0.5)).clamp_max_(9.0).erfc_().mul_(0.5)

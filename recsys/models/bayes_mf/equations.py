@@ -32,8 +32,9 @@ def draw(
     gram[:, width, width].mul_(1.001).add_(variance)
     # Not cholesky(), which waits for each group's outcome: the caller finds the NaN of all groups at once.
     root, failed = torch.linalg.cholesky_ex(gram)
-    half = torch.where(failed[:, None] == 0, root[:, width], torch.nan)
-    both = half[:, :, None].repeat(1, 1, 2)
+    invalid = torch.where(failed == 0, 0.0, torch.nan)
+    both = gram.new_empty(len(gram), width + 1, 2)
+    both[:, :width] = (root[:, width, :width] + invalid[:, None])[:, :, None]
     both[:, :width, 1] += noise * variance.sqrt()[:, None]
     # With a last unknown of 0 the system of the whole factor is the vectors' own, and no block is copied.
     both[:, width] = 0

@@ -16,8 +16,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-ENTRIES = {"cpu": 16_384, "cuda": 2_000_000}  # in a rectangle: stays in a CPU's cache, fills a GPU
-ROWS = {"cpu": 512, "cuda": 65_536}  # in a rectangle: bounds the memory of their square matrices
+ENTRIES = {"cpu": 65_536, "cuda": 2_000_000}  # in a rectangle: stays in a CPU's cache, fills a GPU
+ROWS = {"cpu": 1024, "cuda": 65_536}  # in a rectangle: bounds the memory of their square matrices
 WIDTH = 32  # of the vectors that these are right for
 STRETCH = 1.1  # longest over shortest row of a group, beyond a few ratings
 
