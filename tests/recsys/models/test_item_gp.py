@@ -175,12 +175,12 @@ def test_a_rank_that_cannot_hold_the_factors_is_refused() -> None:
         make_config("item_gp", {"length": 0.0})
 
 
-@pytest.mark.parametrize("bad", ["vectors", "noise", "left"])
+@pytest.mark.parametrize("bad", ["vectors", "noise", "residuals"])
 def test_arrays_gone_bad_are_refused(bad: str) -> None:
     """A release whose member raises this falls back to popular items; not-a-number would be listed."""
     given = {
         "vectors": np.ones((3, 2), dtype=np.float32),
-        "left": np.ones(3, dtype=np.float32),
+        "residuals": np.ones(3, dtype=np.float32),
         "noise": np.ones(3, dtype=np.float32),
     }
     given[bad].flat[0] = np.nan
