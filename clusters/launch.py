@@ -53,9 +53,9 @@ def launch_search(
 ) -> int:
     """Run `search/breakthrough.py ARGUMENTS` on the cluster a YAML describes; the run folder comes to `out`.
 
-    `while_here` is called with `out` after each fetch, on this machine: who gives it speaks to MLflow and
-    webhooks from here, and then none of those secrets goes to a pod (unless detached). Prints its own
-    messages; raises nothing; returns the exit code.
+    `while_here` is called with `out` after each fetch, on this machine: it reports to MLflow and webhooks
+    from here, and then none of those secrets goes to a pod (unless detached). Prints its own messages; raises
+    nothing; returns the exit code.
     """
     spec = read_spec(cluster_yaml)
     if isinstance(spec, LocalSpec | AddressSpec):
@@ -102,7 +102,7 @@ def find_by_out(out: Path) -> ClusterState:
     """The cluster whose run comes to this folder.
 
     Raises:
-        ClusterError: none is known, or it has ended; what is left of the run is told.
+        ClusterError: none is known, or it has ended; the message says what is left of the run.
     """
     folder = str(out.resolve())
     matching = [state for state in states.all_states() if state.out == folder]

@@ -1,7 +1,6 @@
 """Schema of a cluster YAML: unknown keys and impossible combinations are refused with their reason.
 
-Pydantic stands here because a person wrote the file. A field's comment gives meaning, unit and off-value;
-what each costs is told in clusters/runpod.yaml itself.
+A field's comment gives meaning, unit and off-value; clusters/runpod.yaml explains what each costs.
 """
 
 from __future__ import annotations

@@ -25,6 +25,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from pydantic import TypeAdapter
+
 from clusters.cluster_errors import ClusterError, ClusterFailed
 from clusters.spec import ClusterSpec, parse_spec
 
@@ -144,11 +146,7 @@ def load(name: str) -> ClusterState:
     path = state_root() / "clusters" / name / "state.json"
     if not path.exists():
         raise ClusterError(f"no cluster {name!r} on this machine; `python -m clusters status` lists them")
-    fields = json.loads(path.read_text())
-    for key in ("nodes", "gone"):
-        fields[key] = tuple(Node(**node) for node in fields[key])
-    fields["arguments"] = tuple(fields["arguments"])
-    return ClusterState(**fields)
+    return TypeAdapter(ClusterState).validate_json(path.read_bytes())
 
 
 @contextmanager

@@ -1,3 +1,3 @@
-"""RunPod through its REST v2 alone: v1 and GraphQL are on their way out, and the `runpod` package speaks
+"""RunPod through its REST v2 alone: v1 and GraphQL are being retired, and the `runpod` package uses
 those.
 """

@@ -24,7 +24,7 @@ WHERE_KEY = "make one in the RunPod console (Settings, API keys) and `export RUN
 
 
 def api_url() -> str:
-    """The service's address; RUNPOD_API_URL names another, which is how it is played in tests."""
+    """The service's address; RUNPOD_API_URL names another, as the tests' simulator does."""
     return (os.environ.get("RUNPOD_API_URL") or API).rstrip("/")
 
 

@@ -1,6 +1,6 @@
 """RunPod's identifiers of GPUs (its documentation's list of 2026-11), against which a cluster YAML is read.
 
-A catalogue would know better, but asking it is a request, and a typo is told before any.
+The catalogue is newer, but reading it takes a request, and a typo is refused before any.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """RunPod's answers as small dataclasses: only the fields we use, checked as they come in.
 
-Fields we do not know are let through (the service adds some); a missing or misshapen one that we need is
-told. Shapes: https://docs.runpod.io/api-reference-v2 (OpenAPI of 2026).
+Unknown fields are ignored (the service adds some); a missing or misshapen one that we need is an error.
+Shapes: https://docs.runpod.io/api-reference-v2 (OpenAPI of 2026).
 """
 
 from __future__ import annotations

@@ -22,7 +22,7 @@ from clusters.state import ClusterState, load
 
 
 class RunpodProvider:
-    """Made from RUNPOD_API_KEY (and RUNPOD_API_URL, where the service is played) when first needed."""
+    """Made from RUNPOD_API_KEY (and RUNPOD_API_URL, where the service is simulated) when first needed."""
 
     spec_class: Any = RunpodSpec
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from recsys.errors import InputError
 
 FOLDS = ("u1", "u2", "u3", "u4", "u5", "ua", "ub")
-# Name -> whether it keeps a gate unless told otherwise.
+# Name -> whether it keeps a gate by default.
 PROTOCOLS = {
     "random": True,
     "future-holdout": True,

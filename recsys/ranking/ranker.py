@@ -218,20 +218,20 @@ class Ranker:
         return vectors
 
     def support(self, history: IntArray, item: int) -> NDArray[np.float32]:
-        """(len(history),): how much each item of the history speaks for ``item``."""
-        voices = np.zeros(len(history), dtype=np.float32)
+        """(len(history),): how much each item of the history contributes to the score of ``item``."""
+        support = np.zeros(len(history), dtype=np.float32)
         if self.has("factors"):
             factors = self.arrays["factors"]
             shares = np.repeat(
                 np.array([block.share for block in self.blocks], dtype=np.float32),
                 [block.stop - block.start for block in self.blocks],
             )
-            voices += factors[history] @ (shares * factors[item])
+            support += factors[history] @ (shares * factors[item])
         if self.has("weights"):
-            voices += self.arrays["weights"][history, item]
+            support += self.arrays["weights"][history, item]
         if self.has("links_ends"):
-            voices += self.links[history][:, [item]].toarray().ravel()
-        return voices
+            support += self.links[history][:, [item]].toarray().ravel()
+        return support
 
 
 def products(factors: NDArray[np.float32], vectors: NDArray[np.float32], *, out: NDArray[np.float32]) -> None:

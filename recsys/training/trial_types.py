@@ -119,7 +119,7 @@ class EventKind(Enum):
     FINISHED = "finished"
 
 
-# Of these a run only tells how far it is; every other kind is a sign of trouble or an answer to one.
+# Progress of a run; every other kind is a sign of trouble or a reaction to one.
 MILESTONES = frozenset({EventKind.STARTED, EventKind.NEW_BEST, EventKind.BUDGET, EventKind.FINISHED})
 
 

@@ -1,10 +1,10 @@
 """One model family's Optuna study, used by ask and tell: the sampler of a resumable search.
 
 - A family's trials teach only its own sampler: a good factorisation says nothing about a VAE's dropout.
-- Every draw is from a sampler seeded by (run seed, trial number), so what trial n is asked depends on
-  the results before it and nothing else. A resumed run replays them and continues as if never stopped;
+- Every draw is from a sampler seeded by (run seed, trial number), so the proposal of trial n depends
+  only on the results before it. A resumed run replays them and continues as if never stopped;
   no pickled sampler is kept.
-- A pruned trial is PRUNED in the study (Ray's own OptunaSearch tells it as COMPLETE), and a train/valid
+- A pruned trial is PRUNED in the study (Ray's own OptunaSearch reports it as COMPLETE), and a train/valid
   gap above the plan's limit is a constraint.
 """
 

@@ -28,7 +28,7 @@ def read_result(folder: Path) -> TrialResult:
 
 
 def is_complete(folder: Path, result: TrialResult) -> bool:
-    """Whether what ``result`` speaks of lies in ``folder``: a broken copy may have brought it first."""
+    """Whether ``folder`` holds the files that ``result`` names: a broken copy may have brought it first."""
     if result.best_epoch is None:
         return True
     return all((folder / name).exists() for name in MEMBER_FILES)

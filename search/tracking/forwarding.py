@@ -1,8 +1,8 @@
-"""Speaks to MLflow and webhooks from this machine, for a search on a rented one.
+"""Sends a rented search's tracking and events to MLflow and webhooks from this machine.
 
-The rented head is given no address and no secret: it writes its journal and its events, and after each fetch
-what is new in them is told from here. What needs the run's files (the release, the report) is told at the
-end, when they have come whole. How far this machine has told stays on it: `state.json`, `told.json`.
+The rented head gets no address and no secret: it writes a journal and events, and after each fetch this
+machine sends what is new in them. Entries that need the run's files (the release, the report) are sent at the
+end, when the files are complete. The position in both stays on this machine: `state.json`, `told.json`.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ class TrackingForwarder:
             log.warning("the search's events could not be sent (%s)", type(problem).__name__)
 
     def close(self) -> str:
-        """Tell MLflow the rest, judge the release against the champion here. A line to print, or ""."""
+        """Send the rest to MLflow, evaluate the release against the champion here. A line to print, or ""."""
         self._journal.complete = (self._out / "results.json").is_file()
         sender = self._sending()
         self._notifier.close()

@@ -1,10 +1,10 @@
 """Hang detection: when a running trial that reports nothing counts as hung. No clock, no Ray.
 
-A trial speaks after each epoch. Its own longest epoch says what is long for it, with everything that comes
-between two reports (answers to faults, checkpoints) in it; ``TIMES`` that is a hang, but never less than a
-floor. Before the first epoch nothing is measured: a sampler's start, a compilation or the lists of a whole
-catalogue may take long, in proportion to the ratings. Time in which nobody listened (this machine asleep,
-this process stopped) is nobody's silence.
+A trial reports after each epoch. The limit is ``TIMES`` its own longest epoch, including what comes between
+two reports (recoveries, checkpoints), and never less than a floor. Before the first epoch nothing is
+measured: a sampler's start, a compilation or the lists of a whole catalogue may take long, in proportion to
+the ratings. Time in which this process did not check (the machine asleep, the process stopped) does not
+count.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from dataclasses import dataclass
 TIMES = 20.0  # a hang is so many of the trial's longest epochs
 FIRST_TIMES = 5.0  # the floor before the first epoch, in floors
 SECONDS_A_RATING = 1e-3  # before the first epoch; the formula's takes 0.2 ms a rating on two cores
-HEARD_AT_LEAST_EVERY = 5.0  # seconds; a longer break between checks counts as this much
+CHECKED_AT_LEAST_EVERY = 5.0  # seconds; a longer break between checks counts as this much
 
 
 @dataclass
@@ -59,7 +59,7 @@ class HeartbeatMonitor:
 
     def check(self, running: Iterable[str], now: float) -> dict[str, HungTrial]:
         """Those of ``running`` that hang at ``now``, each returned once a hang; all others are dropped."""
-        passed = 0.0 if self._checked_at is None else min(now - self._checked_at, HEARD_AT_LEAST_EVERY)
+        passed = 0.0 if self._checked_at is None else min(now - self._checked_at, CHECKED_AT_LEAST_EVERY)
         self._checked_at = now
         self._trials = {name: self._trials.get(name, TrialHeartbeat()) for name in running}
         hangs = {}

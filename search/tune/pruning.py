@@ -3,7 +3,7 @@
 Rating models are compared by rmse, list families that train by epochs by NDCG@10 on people of their own.
 
 ASHA compares a trial with others at the same epoch, so families of different pace keep apart. A trial
-that may not be pruned still counts on its rungs. A STOP is not carried out by Ray: the trial is told,
+that may not be pruned still counts on its rungs. Ray does not carry out a STOP: the trial gets a request,
 and ends itself before its next epoch (see search.tune.trial_worker).
 """
 

@@ -1,4 +1,4 @@
-"""What a Gibbs chain tells about items, averaged over its samples, as arrays for the process.
+"""Item vectors of a Gibbs chain, averaged over its samples, as arrays for the process.
 
 Given one sample, a user's score is their prior mean plus a Normal deviation whose covariance between two
 items is v_i' inverse(Lambda) v_j, v = (q, 1). Averaged over samples both stay what they are: the prior mean

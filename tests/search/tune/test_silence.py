@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from search.tune.heartbeat import HEARD_AT_LEAST_EVERY, TIMES, HeartbeatMonitor, HungTrial
+from search.tune.heartbeat import CHECKED_AT_LEAST_EVERY, TIMES, HeartbeatMonitor, HungTrial
 
 
 def silent_for(
@@ -72,7 +72,7 @@ def test_a_machine_that_slept_accuses_nobody() -> None:
     silence = HeartbeatMonitor(floor=60, ratings=0)
     now = after_epochs(silence, 1)
     assert not silence.check(["a"], now + 36_000)
-    assert not silent_for(silence, 60 - HEARD_AT_LEAST_EVERY, since=now + 36_000)
+    assert not silent_for(silence, 60 - CHECKED_AT_LEAST_EVERY, since=now + 36_000)
 
 
 def test_what_comes_between_epochs_counts_but_a_start_does_not() -> None:
