@@ -119,3 +119,26 @@ def figures_of(out: Path) -> dict[str, Any]:
     results = results_of(out)
     names = ("formula", "formula_recalibrated", "baselines", "best", "ensemble", "recommender", "lists")
     return {name: results[name] for name in names}
+
+
+def worker_of(driver: int) -> list[int]:
+    """Trial workers that descend from ``driver``."""
+    parents, names = {}, {}
+    for entry in Path("/proc").glob("[0-9]*"):
+        try:
+            fields = (entry / "stat").read_text().rsplit(")", 1)[1].split()
+            names[int(entry.name)] = (entry / "cmdline").read_text()
+        except OSError:
+            continue
+        parents[int(entry.name)] = int(fields[1])
+
+    def descends(pid: int) -> bool:
+        while pid > 1:
+            if pid == driver:
+                return True
+            pid = parents.get(pid, 0)
+        return False
+
+    # Ray names a worker after its class, and after the task while it runs one.
+    titles = ("ray::TrialWorker", "ray::ResourceTrainable")
+    return [pid for pid, name in names.items() if name.startswith(titles) and descends(pid)]

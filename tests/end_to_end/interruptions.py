@@ -30,8 +30,8 @@ from tests.end_to_end.commands import (
     trial_rows,
     trials_done,
     wait_for,
+    worker_of,
 )
-from tests.end_to_end.test_search_run import worker_of
 
 SILENCE_SECONDS = 10  # a busy machine's epoch of milliseconds is not that slow
 Disturb = Callable[[Path, "Popen[str]"], int]

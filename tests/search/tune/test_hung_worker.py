@@ -18,7 +18,7 @@ from search.sampling.remaining_work import Work
 from search.sampling.trial_factory import Draw, Proposal
 from search.tune.ray_cluster import ray_cluster
 from search.tune.tuner import Search
-from tests.end_to_end.test_search_run import worker_of
+from tests.end_to_end.commands import worker_of
 from tests.small_ratings import checkerboard, training_data
 
 pytestmark = pytest.mark.system  # starts Ray and two workers: half a minute on one core
