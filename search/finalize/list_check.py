@@ -17,6 +17,7 @@ from recsys.data.splits import make_split
 from recsys.errors import InputError
 from recsys.evaluation import list_intervals
 from recsys.metrics.ranking import best_of
+from recsys.ranking.item_regression import DENSE_ITEMS
 from recsys.ranking.list_data import ListData
 from recsys.ranking.list_ensemble import blend_lists, judge_starts
 from recsys.ranking.list_validation import ListValidation, unseen_scores
@@ -54,7 +55,10 @@ def check_lists(
     train_ratings = part.ratings.take(split.joined("train", "valid"))
     test = part.ratings.take(split.test)
     features = dataset.item_features
-    validation = ListValidation.of(train_ratings, shape="random", seed=seed, item_features=features, draws=2)
+    draws = 2 if part.ratings.item_count <= DENSE_ITEMS else 1  # where a fit takes minutes, every family once
+    validation = ListValidation.of(
+        train_ratings, shape="random", seed=seed, item_features=features, draws=draws
+    )
     selection = blend_lists(judge_starts(validation), validation)
     ranker = selection.fit(train_ratings, seed=seed)
     judged = np.unique(test.users).astype(np.int64)
