@@ -28,7 +28,13 @@ MLFLOW_VARIABLES = ("MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI")
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """pytest-xdist hands files out in the order below, not those with most tests first."""
+    """One BLAS thread in a worker of pytest-xdist: threads that wait for a core spin. Files are handed out in
+    the order below, not those with most tests first."""
+    if ONE_THREAD:
+        import scipy.linalg  # noqa: F401 - SciPy brings a BLAS of its own beside NumPy's
+        from threadpoolctl import threadpool_limits
+
+        threadpool_limits(limits=1, user_api="blas")
     if hasattr(config.option, "loadscopereorder"):
         config.option.loadscopereorder = False
 
