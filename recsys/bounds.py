@@ -14,7 +14,7 @@ from typing import Any
 
 from recsys.data.split import TrainingData
 from recsys.errors import InputError
-from recsys.models.bayes_mf.observation import MOST_LEVELS, levels_of
+from recsys.models.bayes_mf.observation import MOST_LEVELS, rating_levels
 from recsys.models.hybrid_vae import capacity
 from recsys.models.hybrid_vae.config import HybridVaeConfig
 
@@ -55,7 +55,7 @@ class DataShape:
             items=data.train.item_count,
             user_features=0 if data.user_features is None else data.user_features.shape[1],
             item_features=0 if data.item_features is None else data.item_features.shape[1],
-            levels=len(levels_of(data.train.values, "ordinal")) or MOST_LEVELS,
+            levels=len(rating_levels(data.train.values, "ordinal")) or MOST_LEVELS,
         )
 
 

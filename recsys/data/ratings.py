@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from recsys.types import IntArray
+from recsys.types import FloatArray, IntArray
 
 
 @dataclass(frozen=True)
@@ -28,6 +28,10 @@ class RatingScale:
     @property
     def span(self) -> float:
         return self.high - self.low
+
+    def clip(self, stars: FloatArray) -> NDArray[np.float32]:
+        """``stars`` of any shape, limited to the scale."""
+        return np.clip(stars, self.low, self.high).astype(np.float32, copy=False)
 
 
 @dataclass(frozen=True)

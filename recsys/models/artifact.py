@@ -1,7 +1,7 @@
-"""Members on disk: one safetensors file beside one JSON file, opened as memory maps.
+"""Model artifacts on disk: a safetensors file and a JSON file, opened as memory maps.
 
 The safetensors library writes and checks; opening maps the file and copies nothing, so that several
-processes share the pages. A write that fails is an OSError and leaves the previous file in place.
+processes share the pages. A failed write raises OSError and keeps the previous file.
 """
 
 from __future__ import annotations
@@ -44,8 +44,8 @@ def write_arrays(path: Path, arrays: Arrays, metadata: dict[str, str] | None = N
     """Writes a safetensors file.
 
     Args:
-        path: Of the file.
-        arrays: By name.
+        path: Where to write, atomically.
+        arrays: Of any shape, by name.
         metadata: Strings by name.
 
     Raises:
@@ -55,12 +55,12 @@ def write_arrays(path: Path, arrays: Arrays, metadata: dict[str, str] | None = N
     for name, array in arrays.items():
         if array.dtype not in DTYPES.values():
             raise ValueError(f"array {name!r} is {array.dtype}, which safetensors cannot hold")
-    whole = {name: np.asarray(array, order="C") for name, array in arrays.items()}
+    contiguous = {name: np.asarray(array, order="C") for name, array in arrays.items()}
     with atomic_path(path) as temporary:
         temporary.touch()
         mode = temporary.stat().st_mode  # the library makes files that only their owner may read
         try:
-            save_file(whole, temporary, metadata)
+            save_file(contiguous, temporary, metadata)
         except SafetensorError as error:
             if code := SYSTEM_ERROR.search(str(error)):
                 raise OSError(int(code[1]), os.strerror(int(code[1])), str(path)) from None
@@ -84,16 +84,16 @@ def open_arrays(path: Path) -> tuple[Arrays, dict[str, str]]:
         with safe_open(path, framework="numpy") as file:
             metadata = dict(file.metadata() or {})
             slices = {name: file.get_slice(name) for name in file.offset_keys()}
-            facts = {name: (DTYPES[s.get_dtype()], tuple(s.get_shape())) for name, s in slices.items()}
-        # As a plain array: np.memmap's own indexing is several times slower.
-        whole: NDArray[np.uint8] = np.asarray(np.memmap(path, dtype=np.uint8, mode="r"))
+            layout = {name: (DTYPES[s.get_dtype()], tuple(s.get_shape())) for name, s in slices.items()}
+        # As a plain array: indexing an np.memmap is several times slower.
+        data: NDArray[np.uint8] = np.asarray(np.memmap(path, dtype=np.uint8, mode="r"))
         # The library has checked that the arrays fill the file's end, one after the other.
-        at = len(whole) - sum(dtype.itemsize * math.prod(shape) for dtype, shape in facts.values())
+        start = len(data) - sum(dtype.itemsize * math.prod(shape) for dtype, shape in layout.values())
         arrays: Arrays = {}
-        for name, (dtype, shape) in facts.items():
-            end = at + dtype.itemsize * math.prod(shape)
-            arrays[name] = whole[at:end].view(dtype).reshape(shape)
-            at = end
+        for name, (dtype, shape) in layout.items():
+            end = start + dtype.itemsize * math.prod(shape)
+            arrays[name] = data[start:end].view(dtype).reshape(shape)
+            start = end
     except (OSError, ValueError, KeyError, SafetensorError) as error:
         raise InputError(f"{path} cannot be read as safetensors ({error}); write it again") from None
     return arrays, metadata
@@ -103,7 +103,7 @@ def save_artifact(folder: Path, member: ModelArtifact) -> None:
     """Writes ``arrays.safetensors`` and then ``member.json``.
 
     Args:
-        folder: Of the member.
+        folder: Where to; it is made.
         member: The trained model.
 
     Raises:
@@ -120,13 +120,16 @@ def save_artifact(folder: Path, member: ModelArtifact) -> None:
 
 
 def load_artifact(folder: Path) -> ModelArtifact:
-    """Opens a member, its arrays memory-mapped.
+    """Opens an artifact of ``save_artifact``, its arrays memory-mapped.
 
     Args:
-        folder: Of the member.
+        folder: It was saved to.
+
+    Returns:
+        The artifact, with read-only arrays.
 
     Raises:
-        InputError: It is missing or damaged.
+        InputError: A missing or damaged file.
     """
     path = folder / "member.json"
     try:

@@ -1,7 +1,7 @@
-"""What a model family is: Config + Trainer for learning, a packed member + Scorer for answering.
+"""Interfaces of a model family: Config and Trainer for training, ModelArtifact and Scorer for inference.
 
-Learning runs in torch on any device. Answering runs in numpy alone, on memory-mapped arrays, so that
-a serving process needs no torch and shares its pages; a contract test holds the two to the same numbers.
+Training may use torch on any device. Inference uses numpy alone, on memory-mapped arrays, so that a serving
+process needs no torch and shares its pages; a contract test compares the predictions of both.
 """
 
 from __future__ import annotations
@@ -15,10 +15,11 @@ from numpy.typing import NDArray
 
 from recsys.data.ratings import Ratings, RatingScale
 from recsys.data.split import TrainingData
+from recsys.errors import InputError
 from recsys.models.ranges import Range
 from recsys.types import Arrays, FloatArray, IntArray, JsonObject
 
-TRAIN_SAMPLE = 20_000  # ratings that a training error is read on: it is right within 0.005 stars
+TRAIN_SAMPLE = 20_000  # ratings that a train loss is estimated on: its root is right within 0.005 stars
 
 
 @dataclass(frozen=True)
@@ -43,21 +44,24 @@ class History:
 
 
 class Scorer(Protocol):
-    """Predicts one user's ratings. A state is whatever the family computes once for a user.
+    """Predicts one user's ratings from the user's state, whatever the family computes once for a user.
 
-    Where several users at once are cheaper than one after another, a scorer may also have
-    ``known_users(users)``, ``fold_in_many(histories, users)`` and ``score_many(states, items)``: lists
-    of what the three methods below give for each. Nobody's answer may depend on who else is asked for.
-    One with a latent may have ``kl(state, items)``, (len(items),) nats, where its ``has_kl`` is true.
+    Where a batch of users is cheaper than single ones, a scorer may also have ``known_users(users)``,
+    ``fold_in_many(histories, users)`` and ``score_many(states, items)``, which return lists of what the three
+    methods below return. A user's result must not depend on the rest of the batch.
+    A scorer with a latent may have ``kl(state, items)``, (len(items),) nats, where its ``has_kl`` is true.
     One with a posterior may have ``deviations(state, items)``, (len(items),) stars: the standard deviation
     of each rating around its prediction.
     """
 
     def known_user(self, user: int) -> Any:
-        """The state of a user that the model was trained on.
+        """The state of a user in the training data.
 
         Args:
             user: Row.
+
+        Returns:
+            The state, for ``score``.
         """
 
     def fold_in(self, history: History, user: int | None = None) -> Any:
@@ -65,14 +69,17 @@ class Scorer(Protocol):
 
         Args:
             history: All their ratings; may be empty.
-            user: The row of a trained user whose history has grown since; None: a new user.
+            user: The row of a trained user whose history has grown since; None for a new user.
+
+        Returns:
+            The state, for ``score``.
         """
 
     def score(self, state: Any, items: IntArray) -> FloatArray:
         """Predicted ratings of one user.
 
         Args:
-            state: Of the user.
+            state: The user's, from ``known_user`` or ``fold_in``.
             items: (n,) rows.
 
         Returns:
@@ -81,58 +88,58 @@ class Scorer(Protocol):
 
 
 class Trainer(Protocol):
-    """A model being trained. The same seed and data give the same numbers on one device.
+    """A model in training. The same seed and data give the same numbers on one device.
 
-    One that is trained by steps has ``epoch_steps``, the most of an epoch, None: all of train.
-    ``config`` is read at every step: a contingency may put one of the same shape in its place.
+    A trainer by steps has ``epoch_steps``, the most steps of an epoch; None for all of train.
+    ``config`` is read at every step: a recovery may replace it by another of the same shape.
     """
 
     config: Any
 
     def train_epoch(self) -> dict[str, float]:
-        """Trains one epoch.
+        """Trains for an epoch.
 
         Returns:
-            At least ``train_loss``; also ``gradient_norm``, ``kl_weight`` and ``learning_rate`` where the
-            family has them.
+            ``train_loss``, and ``gradient_norm``, ``kl_weight`` and ``learning_rate`` where the family has
+            them.
         """
 
     def predict(self, ratings: Ratings) -> NDArray[np.float32]:
         """Predictions in evaluation mode.
 
         Args:
-            ratings: The n pairs; their values are not read. A model with time effects predicts each at its
-                time, or as of the newest training time where they have none.
+            ratings: The n pairs; their values are not read. A model with time effects predicts each pair at
+                its time, or at the newest training time where pairs have none.
 
         Returns:
             (n,) stars.
         """
 
     def latent_statistics(self, ratings: Ratings) -> tuple[float, float]:
-        """The use of the latent.
+        """KL and activity of the latent.
 
         Args:
-            ratings: Pairs to measure it on.
+            ratings: Pairs to measure on.
 
         Returns:
-            KL (nats, mean over latent dimensions), share of active dimensions; (0, 1) without a latent.
+            KL (nats, mean over latent dimensions) and share of active dimensions; (0, 1) without a latent.
         """
 
     def on_validation(self, loss: float) -> None:
-        """Called with the valid loss after each epoch, for plateau schedules.
+        """Callback after each epoch's validation, for plateau schedules.
 
         Args:
-            loss: MSE + 0.01 KL.
+            loss: MSE + 0.01 KL on valid.
         """
 
     def state(self) -> Arrays:
-        """The whole state of training: weights, optimizer, averages, schedules and random state."""
+        """The state of training: weights, optimizer, averages, schedules and random generators, copied."""
 
     def load_state(self, state: Mapping[str, NDArray[Any]]) -> None:
         """Restores a ``state``; training continues exactly.
 
         Args:
-            state: Of a trainer of the same config and data.
+            state: From a trainer of the same config and data.
         """
 
     def export(self) -> ModelArtifact:
@@ -140,11 +147,11 @@ class Trainer(Protocol):
 
     @property
     def parameters(self) -> int:
-        """Trainable numbers, every table counted."""
+        """Number of trainable parameters, every table counted."""
 
 
 class NoLatent:
-    """Default methods of a ``Trainer`` without a latent or a plateau schedule."""
+    """Mix-in for a ``Trainer`` without a latent or a plateau schedule."""
 
     def latent_statistics(self, ratings: Ratings) -> tuple[float, float]:
         return 0.0, 1.0
@@ -153,22 +160,66 @@ class NoLatent:
         pass
 
 
+def sampled_train_loss(trainer: Trainer, train: Ratings) -> dict[str, float]:
+    """What ``train_epoch`` returns for a family without a loss of its own.
+
+    Args:
+        trainer: As trained so far.
+        train: The training slice, thinned to ``TRAIN_SAMPLE``.
+
+    Returns:
+        ``train_loss``: the mean squared error in stars.
+    """
+    sample = train.thinned(TRAIN_SAMPLE)
+    return {"train_loss": float(np.square(trainer.predict(sample) - sample.values).mean())}
+
+
+def require_two_ratings(family: str, data: TrainingData) -> None:
+    """Refuses a training slice that leaves a family nothing to fit.
+
+    Args:
+        family: Its name, for the message.
+        data: Of the trial.
+
+    Raises:
+        InputError: Fewer than two training ratings.
+    """
+    if len(data.train) < 2:
+        raise InputError(
+            f"the training slice holds {len(data.train)} ratings, {family} needs 2 or more; use more data"
+        )
+
+
+def with_prefix(prefix: str, arrays: Arrays) -> Arrays:
+    """Arrays named ``prefix/name``, for a state inside another one's."""
+    return {f"{prefix}/{name}": array for name, array in arrays.items()}
+
+
+def without_prefix(prefix: str, state: Mapping[str, NDArray[Any]]) -> Arrays:
+    """The inverse of ``with_prefix``: the arrays of ``state`` under ``prefix/``, by their names there."""
+    start = f"{prefix}/"
+    return {name.removeprefix(start): array for name, array in state.items() if name.startswith(start)}
+
+
 @dataclass(frozen=True)
 class ModelFamily:
     """A kind of model: one line in the registry.
 
-    ``config_type`` is decorated by ``family_config``, its defaults are the family's; ``search_ranges`` are
-    what the search may vary (a function where they follow from bounds);
-    ``build(config, data, epochs=, seed=, device=)`` makes a Trainer;
-    ``scorer(member, histories)`` answers for a packed one, where ``histories(user)`` gives the ratings
-    that the release keeps of a known user. ``parameter_count(config, users, items, features)``
-    gives the capacity without building. ``check`` raises InputError where ``data`` does not fit;
-    ``require_installed`` where a library that training needs is missing. ``unsupported_options(data)``
-    names the fields that must keep their default on this data, and why: a search does not draw them.
-    ``most_epochs`` is set where an epoch is a part of a fixed amount of training, so that more of them would
-    only be more validations.
-    ``restorable_inputs(state)`` are the arguments of ``build`` that a saved trainer state already holds.
-    ``uses_gpu``: its trainer computes on ``device``; any other is given the CPU and holds no GPU.
+    Attributes:
+        name: Its key in plans, results and releases.
+        config_type: Decorated by ``family_config``; its defaults are the family's.
+        build: ``build(config, data, epochs=, seed=, device=)`` makes a Trainer.
+        scorer: ``scorer(artifact, histories)`` makes a Scorer; ``histories(user)`` returns the ratings that
+            the release keeps of a known user.
+        search_ranges: What the search may vary; a function where it follows from the bounds.
+        check: Raises InputError where the data does not fit the config.
+        require_installed: Raises InputError where a library that training needs is missing.
+        unsupported_options: Of the data: the fields that must keep their default on it, and why. A search
+            does not draw them.
+        restorable_inputs: Of a saved trainer state: the arguments of ``build`` that it already holds.
+        uses_gpu: Whether its trainer computes on ``device``; any other gets the CPU and holds no GPU.
+        most_epochs: Set where an epoch is a part of a fixed amount of training, so that more epochs would
+            only be more validations.
     """
 
     name: str
@@ -189,10 +240,13 @@ class ModelFamily:
         return self.search_ranges() if callable(self.search_ranges) else self.search_ranges
 
     def forced_defaults(self, data: TrainingData) -> JsonObject:
-        """The fields that the data cannot support, at their defaults.
+        """The fields that the data cannot support.
 
         Args:
             data: Of the search.
+
+        Returns:
+            Each field's default, by name.
         """
         names = {} if self.unsupported_options is None else self.unsupported_options(data)
         return {name: getattr(self.config_type(), name) for name in names}

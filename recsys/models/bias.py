@@ -1,7 +1,7 @@
-"""Baseline: overall mean plus a shrunken deviation for each item and each user.
+"""Baseline predictor: global mean plus regularised item and user biases.
 
-b_i = sum(r - mean) / (lambda_i + n_i), then b_u likewise on what is left, repeated (Koren 2008, section
-2.1, as alternating ridge: a few rounds reach the joint optimum). Nothing random; trains in milliseconds.
+b_i = sum(r - mean) / (lambda_i + n_i), then b_u likewise on the residuals, repeated (Koren 2008, section
+2.1, as alternating ridge: a few rounds reach the joint optimum). Deterministic; trains in milliseconds.
 """
 
 from __future__ import annotations
@@ -24,24 +24,25 @@ from recsys.types import Arrays, FloatArray, IntArray
 
 @family_config("bias")
 class BiasConfig:
-    """``damping`` is the number of ratings that weigh as much as the prior "no deviation"; 0 = off."""
+    """``damping`` is the number of ratings that the prior "no bias" weighs as much as; 0 = off."""
 
     user_damping: NonNegativeFloat = 3.0
     item_damping: NonNegativeFloat = 3.0
     patience: PositiveInt = 3  # epochs without a better valid rmse before the trial stops
 
 
-def _deviation(
-    residual: NDArray[np.float64], rows: IntArray, count: int, damping: float, weights: FloatArray | None
+def _damped_means(
+    residuals: NDArray[np.float64], rows: IntArray, count: int, damping: float, weights: FloatArray | None
 ) -> FloatArray:
-    total = np.bincount(rows, weights=residual if weights is None else residual * weights, minlength=count)
-    number = np.bincount(rows, weights=weights, minlength=count)
-    deviation: FloatArray = total / np.maximum(number + damping, 1e-9)
-    return deviation
+    """(count,) mean residual of each row, shrunk to 0 by ``damping`` ratings."""
+    totals = np.bincount(rows, weights=residuals if weights is None else residuals * weights, minlength=count)
+    counts = np.bincount(rows, weights=weights, minlength=count)
+    means: FloatArray = totals / np.maximum(counts + damping, 1e-9)
+    return means
 
 
 class BiasTrainer(NoLatent):
-    """One epoch is one round over items, then users."""
+    """Alternating ridge: an epoch is a round over items, then users."""
 
     def __init__(
         self, config: BiasConfig, data: TrainingData, *, epochs: int, seed: int, device: object
@@ -60,15 +61,18 @@ class BiasTrainer(NoLatent):
     def train_epoch(self) -> dict[str, float]:
         train, config, weights = self.train, self.config, self.weights
         residuals = train.values.astype(np.float64) - self.mean
-        of_items = residuals - self.user_bias[train.users]
-        self.item_bias = _deviation(of_items, train.items, train.item_count, config.item_damping, weights)
-        of_users = residuals - self.item_bias[train.items]
-        self.user_bias = _deviation(of_users, train.users, train.user_count, config.user_damping, weights)
-        return {"train_loss": float(np.square(of_users - self.user_bias[train.users]).mean())}
+        without_users = residuals - self.user_bias[train.users]
+        self.item_bias = _damped_means(
+            without_users, train.items, train.item_count, config.item_damping, weights
+        )
+        without_items = residuals - self.item_bias[train.items]
+        self.user_bias = _damped_means(
+            without_items, train.users, train.user_count, config.user_damping, weights
+        )
+        return {"train_loss": float(np.square(without_items - self.user_bias[train.users]).mean())}
 
     def predict(self, ratings: Ratings) -> NDArray[np.float32]:
-        stars = self.mean + self.user_bias[ratings.users] + self.item_bias[ratings.items]
-        return np.clip(stars, ratings.scale.low, ratings.scale.high).astype(np.float32)
+        return ratings.scale.clip(self.mean + self.user_bias[ratings.users] + self.item_bias[ratings.items])
 
     def state(self) -> Arrays:
         return {"user_bias": self.user_bias.copy(), "item_bias": self.item_bias.copy()}
@@ -85,7 +89,7 @@ class BiasTrainer(NoLatent):
 
 
 class BiasScorer:
-    """A state is the user's bias, stars."""
+    """Predicts by mean + bias + bias. A user's state is their bias, stars."""
 
     def __init__(self, member: ModelArtifact) -> None:
         self.scale, self.mean = member.scale, float(member.settings["mean"])
@@ -100,9 +104,7 @@ class BiasScorer:
         return float(residuals.sum() / max(len(residuals) + self.damping, 1e-9))
 
     def score(self, state: float, items: IntArray) -> FloatArray:
-        stars = self.mean + state + self.item_bias[items]
-        clipped: FloatArray = np.clip(stars, self.scale.low, self.scale.high).astype(np.float32)
-        return clipped
+        return self.scale.clip(self.mean + state + self.item_bias[items])
 
 
 def _scorer(member: ModelArtifact, histories: Callable[[int], History]) -> BiasScorer:

@@ -1,4 +1,4 @@
-"""Configs of model families: frozen pydantic dataclasses whose errors name the field and what it may be."""
+"""Configs of model families: frozen pydantic dataclasses whose errors name the field and its valid range."""
 
 from __future__ import annotations
 
@@ -19,13 +19,17 @@ STRICT = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)
 
 @dataclass_transform(frozen_default=True)
 def family_config(owner: str) -> Callable[[type[Config]], type[Config]]:
-    """Class decorator: a frozen dataclass, validated wherever it is made (by ``dataclasses.replace`` too).
+    """Class decorator: a frozen dataclass, validated whenever it is made (by ``dataclasses.replace`` too).
 
-    Ranges stand at the field (``Annotated[int, Field(ge=1)]``); how fields go together is checked in
-    ``__post_init__`` by ``require``. A list is taken for a tuple and 3.0 for 3; "3" and True are no numbers.
+    A field's range is declared at the field (``Annotated[int, Field(ge=1)]``); how fields go together is
+    checked in ``__post_init__`` by ``require``. A list is accepted for a tuple and 3.0 for 3, but neither "3"
+    nor True for a number.
 
     Args:
         owner: The family's name, which errors begin with.
+
+    Returns:
+        The decorator.
 
     Raises:
         InputError: When a config is made with an unknown field (near names are suggested), a value of another
@@ -51,13 +55,21 @@ def family_config(owner: str) -> Callable[[type[Config]], type[Config]]:
 
 
 def require(condition: bool, message: str) -> None:
-    """Raises InputError with ``message`` unless ``condition``."""
+    """Checks how the fields of a config go together.
+
+    Args:
+        condition: What must hold.
+        message: What was got, what was expected and what to do.
+
+    Raises:
+        InputError: ``condition`` is false.
+    """
     if not condition:
         raise InputError(message)
 
 
 def _from_json(value: Any, kind: Any) -> Any:
-    """A value as JSON or a sampler has it, as the field's type: list -> tuple, 3.0 -> 3."""
+    """Converts a value from JSON or a sampler to the field's type: list -> tuple, 3.0 -> 3."""
     if isinstance(value, list):
         return tuple(value)
     if kind is int and isinstance(value, float) and value.is_integer():
@@ -66,7 +78,7 @@ def _from_json(value: Any, kind: Any) -> Any:
 
 
 def _input_error(error: ValidationError, owner: str, kind: type[Any]) -> InputError:
-    """The first fault in one sentence: the field, what was got, what was expected."""
+    """The first error in one sentence: the field, what was got, what was expected."""
     fault = error.errors()[0]
     cause = fault.get("ctx", {}).get("error")
     if isinstance(cause, InputError):
@@ -80,7 +92,7 @@ def _input_error(error: ValidationError, owner: str, kind: type[Any]) -> InputEr
 
 
 def _expected(fault: Any, kind: type[Any], name: str) -> str:
-    """What the field may be: "1 to 256", "0 to below 1", "one of 'batch' or 'none'", "a valid integer"."""
+    """The field's valid values: "1 to 256", "0 to below 1", "one of 'batch' or 'none'", "a valid integer"."""
     match fault["type"]:
         case "greater_than" | "greater_than_equal" | "less_than" | "less_than_equal":
             return _limits(TypeAdapter(kind).json_schema()["properties"][name])

@@ -1,11 +1,11 @@
-"""Item neighbourhoods on what biases leave over (Koren 2008, section 2.2).
+"""Item-based k-nearest neighbours on the residuals of a bias model (Koren 2008, section 2.2).
 
 r = b_ui + sum over the nearest rated j of s_ij (r_uj - b_uj) / (damping + sum of s_ij), with s_ij the
-correlation of residuals shrunk by n_ij / (n_ij + shrinkage), n_ij the users of both; here with each item's
-own deviation in place of that over common users, which halves the work and lets both sums be one sparse
-product each. Only positive s_ij, the ``kept`` largest of an item: 8 bytes each, so 84,000 items take 172 MB
-where a dense matrix would take 28 GB; users with very long histories count with an even part of them.
-Nothing is iterated: the first epoch is the whole training, and a user is folded in by their residuals.
+correlation of residuals shrunk by n_ij / (n_ij + shrinkage), n_ij the common users. Our deviation: an item's
+standard deviation is over all its users, not the common ones, which halves the work and makes both sums one
+sparse product each. Only the ``kept`` largest positive s_ij of an item are stored, 8 bytes each: 172 MB for
+84,000 items, where a dense matrix would need 28 GB. Of very long histories an even sample counts.
+Nothing is iterated: the first epoch is all of training, and a user is folded in by their residuals.
 """
 
 from __future__ import annotations
@@ -21,25 +21,27 @@ from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
 
 from recsys.data.ratings import Ratings
 from recsys.data.split import TrainingData
-from recsys.models.base import TRAIN_SAMPLE, History, ModelArtifact, ModelFamily, NoLatent
+from recsys.models.base import History, ModelArtifact, ModelFamily, NoLatent, sampled_train_loss
 from recsys.models.bias import BiasConfig, BiasTrainer
 from recsys.models.family_config import family_config, require
 from recsys.models.ranges import FloatRange, IntRange, Range
 from recsys.types import Arrays, FloatArray, IntArray, JsonObject
 
-ROUNDS = 10  # of the bias model; it settles within five
-LONGEST = 512  # ratings of a user that similarities are counted from: the cost is their square
-CELLS = 20_000_000  # of a dense block of items x items, or of users x items, at a time
+ROUNDS = 10  # of the bias model; it converges within five
+LONGEST = 512  # ratings of a user that similarities are computed from: the cost is their square
+CELLS = 20_000_000  # of a dense block of items x items, or of users x items
 
 
 @family_config("item_knn")
 class ItemKnnConfig:
+    """Hyperparameters of item k-nearest neighbours."""
+
     neighbours: PositiveInt = 40  # nearest rated items that a prediction reads
     kept: int = 256  # neighbours stored of an item
-    shrinkage: NonNegativeFloat = 100.0  # common users that weigh as much as "no correlation"
-    damping: PositiveFloat = 0.25  # sum of similarities that weighs as much as "no deviation"
-    bias_damping: NonNegativeFloat = 5.0  # ratings that weigh as much as "no bias", of users and of items
-    patience: PositiveInt = 1  # epochs without a better valid rmse; the first is all there is
+    shrinkage: NonNegativeFloat = 100.0  # common users that the prior "no correlation" weighs as much as
+    damping: PositiveFloat = 0.25  # sum of similarities that the prior "no deviation" weighs as much as
+    bias_damping: NonNegativeFloat = 5.0  # ratings that "no bias" weighs as much as, of users and of items
+    patience: PositiveInt = 1  # epochs without a better valid rmse; only the first trains
 
     def __post_init__(self) -> None:
         require(
@@ -56,7 +58,18 @@ def weighted_deviation(
     neighbours: int,
     damping: float,
 ) -> NDArray[np.float32]:
-    """(n,) deviations from the biases. All of (n, kept), the most similar first."""
+    """Deviations of ratings from the biases: the weighted mean residual of the nearest rated items.
+
+    Args:
+        residuals: (n, kept) stars of each pair's candidate neighbours, the most similar first.
+        rated: (n, kept) whether the user rated them.
+        similarities: (n, kept) of the candidates.
+        neighbours: Rated candidates that count, at most.
+        damping: Added to the sum of similarities.
+
+    Returns:
+        (n,) stars.
+    """
     used = rated & (np.cumsum(rated, axis=1, dtype=np.int32) <= neighbours)
     weights = similarities * used
     deviation: NDArray[np.float32] = (weights * residuals).sum(axis=1) / (weights.sum(axis=1) + damping)
@@ -66,7 +79,16 @@ def weighted_deviation(
 def nearest_items(
     matrix: sparse.csr_matrix, *, kept: int, shrinkage: float
 ) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
-    """Rows and similarities, (items, kept) each, of residuals (users, items); 0 pads a short row."""
+    """Each item's most similar items.
+
+    Args:
+        matrix: (users, items) residuals in stars.
+        kept: Neighbours of an item, at most.
+        shrinkage: Common users that the prior "no correlation" weighs as much as.
+
+    Returns:
+        Their rows and similarities, (items, kept) each, nearest first; a similarity of 0 pads.
+    """
     items = matrix.shape[1]
     ones = sparse.csr_matrix((np.ones_like(matrix.data), matrix.indices, matrix.indptr), shape=matrix.shape)
     squares = np.asarray(matrix.multiply(matrix).sum(axis=0)).ravel()
@@ -76,25 +98,25 @@ def nearest_items(
     rows = np.zeros((items, kept), dtype=np.int32)
     similarities = np.zeros((items, kept), dtype=np.float32)
     step = max(1, CELLS // items)
-    turned, turned_ones = matrix.T.tocsr(), ones.T.tocsr()
+    transposed, transposed_ones = matrix.T.tocsr(), ones.T.tocsr()
     for start in range(0, items, step):
-        part = slice(start, min(start + step, items))
-        diagonal = np.arange(part.stop - start)
-        common = (turned_ones[part] @ ones).toarray()
-        result = (turned[part] @ matrix).toarray() / np.maximum(common + shrinkage, 1e-9)
-        result /= deviation[part, None] * deviation
-        result[diagonal, diagonal + start] = 0
-        result = np.maximum(result, 0)
-        chosen = np.argpartition(-result, kept - 1, axis=1)[:, :kept]
-        strength = np.take_along_axis(result, chosen, axis=1)
+        block = slice(start, min(start + step, items))
+        diagonal = np.arange(block.stop - start)
+        common = (transposed_ones[block] @ ones).toarray()
+        dense = (transposed[block] @ matrix).toarray() / np.maximum(common + shrinkage, 1e-9)
+        dense /= deviation[block, None] * deviation
+        dense[diagonal, diagonal + start] = 0
+        dense = np.maximum(dense, 0)
+        nearest = np.argpartition(-dense, kept - 1, axis=1)[:, :kept]
+        strength = np.take_along_axis(dense, nearest, axis=1)
         order = np.argsort(-strength, axis=1, kind="stable")
-        rows[part] = np.take_along_axis(chosen, order, axis=1)
-        similarities[part] = np.take_along_axis(strength, order, axis=1)
+        rows[block] = np.take_along_axis(nearest, order, axis=1)
+        similarities[block] = np.take_along_axis(strength, order, axis=1)
     return rows, similarities
 
 
 class ItemKnnTrainer(NoLatent):
-    """``rows`` and ``similarities`` (items, kept): each item's neighbours, nearest first. On the CPU."""
+    """``rows`` and ``similarities`` (items, kept): each item's neighbours, nearest first."""
 
     def __init__(
         self, config: ItemKnnConfig, data: TrainingData, *, epochs: int, seed: int, device: object
@@ -119,11 +141,10 @@ class ItemKnnTrainer(NoLatent):
                 self._residuals(longest=LONGEST), kept=self.config.kept, shrinkage=self.config.shrinkage
             )
             self.trained = True
-        sample = self.train.thinned(TRAIN_SAMPLE)
-        return {"train_loss": float(np.square(self.predict(sample) - sample.values).mean())}
+        return sampled_train_loss(self, self.train)
 
     def _residuals(self, longest: int | None = None) -> sparse.csr_matrix:
-        """(users, items) stars left over by the biases, of at most ``longest`` ratings of a user."""
+        """(users, items) stars minus the biases, of at most ``longest`` ratings of a user, evenly spaced."""
         train, bias = self.train, self.bias
         residuals = train.values - bias.mean - bias.user_bias[train.users] - bias.item_bias[train.items]
         shape = (train.user_count, train.item_count)
@@ -143,31 +164,31 @@ class ItemKnnTrainer(NoLatent):
         if not self.trained:
             return stars
         bias, config = self.bias, self.config
-        plain = bias.mean + bias.user_bias[ratings.users] + bias.item_bias[ratings.items]
+        baseline = bias.mean + bias.user_bias[ratings.users] + bias.item_bias[ratings.items]
         matrix = self._residuals()
-        present = sparse.csr_matrix(
+        rated = sparse.csr_matrix(
             (np.ones(matrix.nnz, dtype=bool), matrix.indices, matrix.indptr), shape=matrix.shape
         )
         order = np.argsort(ratings.users, kind="stable")
         step = max(1, CELLS // (4 * self.similarities.shape[1]))
-        most = max(1, CELLS // matrix.shape[1])  # users whose dense rows are held at once
+        most_users = max(1, CELLS // matrix.shape[1])  # whose dense rows are held at once
         start = 0
         while start < len(order):
-            at = order[start : start + step]
-            users, positions = np.unique(ratings.users[at], return_inverse=True)
-            if len(users) > most:
-                at = at[: int(np.searchsorted(positions, most))]
-                users, positions = users[:most], positions[: len(at)]
-            near = self.rows[ratings.items[at]]
+            chunk = order[start : start + step]
+            users, index = np.unique(ratings.users[chunk], return_inverse=True)
+            if len(users) > most_users:
+                chunk = chunk[: int(np.searchsorted(index, most_users))]
+                users, index = users[:most_users], index[: len(chunk)]
+            neighbours = self.rows[ratings.items[chunk]]
             deviation = weighted_deviation(
-                matrix[users].toarray()[positions[:, None], near],
-                present[users].toarray()[positions[:, None], near],
-                self.similarities[ratings.items[at]],
+                matrix[users].toarray()[index[:, None], neighbours],
+                rated[users].toarray()[index[:, None], neighbours],
+                self.similarities[ratings.items[chunk]],
                 neighbours=config.neighbours,
                 damping=config.damping,
             )
-            stars[at] = np.clip(plain[at] + deviation, ratings.scale.low, ratings.scale.high)
-            start += len(at)
+            stars[chunk] = ratings.scale.clip(baseline[chunk] + deviation)
+            start += len(chunk)
         return stars
 
     def state(self) -> Arrays:
@@ -192,13 +213,15 @@ class ItemKnnTrainer(NoLatent):
 
 @dataclass(frozen=True)
 class KnnUser:
-    """``bias`` in stars; ``residuals`` (items,) of what the user rated, NaN elsewhere."""
+    """A user's state: ``bias`` in stars; ``residuals`` (items,) of their ratings, NaN elsewhere."""
 
     bias: float
     residuals: NDArray[np.float32]
 
 
 class ItemKnnScorer:
+    """Predicts from a packed item-item matrix and a user's residuals."""
+
     def __init__(self, member: ModelArtifact, histories: Callable[[int], History]) -> None:
         self.scale, self.arrays, self.histories = member.scale, member.arrays, histories
         self.settings = member.settings
@@ -213,8 +236,8 @@ class ItemKnnScorer:
 
     def _user(self, history: History, bias: float) -> KnnUser:
         residuals = np.full(len(self.arrays["item_bias"]), np.nan, dtype=np.float32)
-        plain = self.settings["mean"] + bias + self.arrays["item_bias"][history.items]
-        residuals[history.items] = history.values - plain
+        baseline = self.settings["mean"] + bias + self.arrays["item_bias"][history.items]
+        residuals[history.items] = history.values - baseline
         return KnnUser(bias, residuals)
 
     def score(self, state: KnnUser, items: IntArray) -> FloatArray:
@@ -226,9 +249,9 @@ class ItemKnnScorer:
             neighbours=int(self.settings["neighbours"]),
             damping=float(self.settings["damping"]),
         )
-        stars = self.settings["mean"] + state.bias + self.arrays["item_bias"][items] + deviation
-        clipped: FloatArray = np.clip(stars, self.scale.low, self.scale.high).astype(np.float32)
-        return clipped
+        return self.scale.clip(
+            self.settings["mean"] + state.bias + self.arrays["item_bias"][items] + deviation
+        )
 
 
 RANGES: dict[str, Range] = {

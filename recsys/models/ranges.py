@@ -1,4 +1,4 @@
-"""What the search may vary, as data. ``search`` turns these into a sampler's suggestions."""
+"""Search ranges of hyperparameters, as data that ``search`` turns into Optuna's distributions."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class FloatRange:
-    """A number in [low, high], drawn evenly, or evenly in its logarithm."""
+    """A real number in [low, high], uniform or log-uniform."""
 
     low: float
     high: float
@@ -17,7 +17,7 @@ class FloatRange:
 
 @dataclass(frozen=True)
 class IntRange:
-    """A whole number low, low + step, ... up to high."""
+    """An integer: low, low + step, ... up to high."""
 
     low: int
     high: int
@@ -26,7 +26,7 @@ class IntRange:
 
 @dataclass(frozen=True)
 class Categorical:
-    """One of ``options``, by name: ``options`` maps what the sampler and the report show to the value."""
+    """A choice by name: ``options`` maps the names that the sampler and the report show to values."""
 
     options: dict[str, Any]
 

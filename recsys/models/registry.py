@@ -1,6 +1,6 @@
-"""Every model family by name. A new one is its own file and one line in ``FAMILIES``.
+"""Registry of model families by name. A new family is a file and a line in ``FAMILIES``.
 
-Nothing here imports torch: a family loads it when it builds a trainer, so serving stays light.
+Nothing here imports torch: a family imports it when it builds a trainer, so that serving can do without.
 """
 
 from __future__ import annotations
@@ -37,8 +37,11 @@ def family_named(name: str) -> ModelFamily:
     Args:
         name: A key of ``FAMILIES``.
 
+    Returns:
+        The family.
+
     Raises:
-        InputError: There is none; similar names are suggested.
+        InputError: An unknown name; similar names are suggested.
     """
     if name not in FAMILIES:
         raise InputError(f"there is no model family {name!r}; {suggest_names(name, FAMILIES)}")
@@ -51,6 +54,9 @@ def make_config(family: str, fields: JsonObject) -> Any:
     Args:
         family: Its name.
         fields: Values by field; the others keep the family's defaults.
+
+    Returns:
+        An instance of the family's ``config_type``.
 
     Raises:
         InputError: An unknown family or field (similar names are suggested), a value of the wrong type, or

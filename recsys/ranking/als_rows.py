@@ -33,7 +33,7 @@ class AlsRows:
         self.device = device
         self.ratings = group_rows(rows, weighted.indices.astype(np.int64), self.shape, device, width=width)
         weights = torch.from_numpy(weighted.data.astype(np.float32, copy=False))
-        self.weights = self.ratings.spread(weights.to(device))
+        self.weights = self.ratings.padded(weights.to(device))
 
     def solve(self, factors: Tensor, *, unobserved: float, ridge: float) -> Tensor:
         """Best factors of the rows for the given ones of the columns.

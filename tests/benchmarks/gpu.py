@@ -128,7 +128,7 @@ def item_process(data: TrainingData, clock: Clock) -> list[Figure]:
     """All users' regressions, after one sweep of the chain."""
     trainer = ItemGpTrainer(ItemGpConfig(), data, epochs=2, seed=0, device=clock.device)
     trainer.sampler.sweep()
-    return [Figure("item process, all users", clock.seconds(trainer.solved), "s")]
+    return [Figure("item process, all users", clock.seconds(trainer.fitted), "s")]
 
 
 def lists(data: TrainingData, clock: Clock) -> list[Figure]:

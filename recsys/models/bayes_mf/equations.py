@@ -1,7 +1,7 @@
-"""Draws from the Normal conditionals of a group of rows: one product, Cholesky and solve for all.
+"""Draws from the Normal conditionals of a group of rows: a batched product, Cholesky factorisation and solve.
 
-The targets are one more column of the design, so that a row's Gram matrix holds its right side too, and the
-last row of its Cholesky factor is the half solved system (the bordered factorisation of least squares).
+The targets are the last column of the design, so that a row's Gram matrix also holds its right-hand side, and
+the last row of its Cholesky factor is the half-solved system (the bordered factorisation of least squares).
 """
 
 from __future__ import annotations
@@ -13,30 +13,36 @@ from torch import Tensor
 def draw(
     design: Tensor, weight: Tensor, mean: Tensor, precision: Tensor, noise: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Conditional means and one draw, both (b, width).
+    """Conditional means and a draw for each row.
 
-    ``design`` (b, longest, width + 1) holds x and, last, its target, both times the root of the rating's
-    weight, 0 where padded; ``weight`` (b,) multiplies the row's ratings; the prior is Normal with ``mean``
-    (b, width) and ``precision`` (width, width); ``noise`` (b, width) is standard normal. Rows whose system
-    is not positive definite are NaN.
+    Args:
+        design: (b, longest, width + 1) x and, last, its target, both times the root of the rating's weight;
+            0 where padded.
+        weight: (b,) factor of all of a row's ratings.
+        mean: (b, width) of the Normal prior.
+        precision: (width, width) of the prior.
+        noise: (b, width) standard normal numbers.
+
+    Returns:
+        Means and draws, (b, width) each; NaN for a row whose system is not positive definite.
     """
     width = mean.shape[1]
-    # Everything is divided by the row's weight, so that the prior is all that has to be scaled.
+    # Everything is divided by the row's weight, so that only the prior has to be scaled.
     variance = weight.reciprocal()
-    pull = mean @ precision
+    right = mean @ precision
     gram = torch.nn.functional.pad(precision, (0, 1, 0, 1)) * variance[:, None, None]
-    gram[:, width, :width] = pull * variance[:, None]
-    gram[:, width, width] = (pull * mean).sum(dim=1) * variance
+    gram[:, width, :width] = right * variance[:, None]
+    gram[:, width, width] = (right * mean).sum(dim=1) * variance
     gram.baddbmm_(design.mT, design)
     # Any corner that keeps the matrix positive definite will do: nothing reads the factor's last entry.
     gram[:, width, width].mul_(1.001).add_(variance)
-    # Not cholesky(), which waits for each group's outcome: the caller finds the NaN of all groups at once.
+    # Not cholesky(), which waits for each group's status: the caller checks all groups for NaN at once.
     root, failed = torch.linalg.cholesky_ex(gram)
     invalid = torch.where(failed == 0, 0.0, torch.nan)
-    both = gram.new_empty(len(gram), width + 1, 2)
-    both[:, :width] = (root[:, width, :width] + invalid[:, None])[:, :, None]
-    both[:, :width, 1] += noise * variance.sqrt()[:, None]
-    # With a last unknown of 0 the system of the whole factor is the vectors' own, and no block is copied.
-    both[:, width] = 0
-    solved = torch.linalg.solve_triangular(root.mT, both, upper=True)
+    targets = gram.new_empty(len(gram), width + 1, 2)
+    targets[:, :width] = (root[:, width, :width] + invalid[:, None])[:, :, None]
+    targets[:, :width, 1] += noise * variance.sqrt()[:, None]
+    # With a last unknown of 0 the whole factor solves for the vectors alone, and no block is copied.
+    targets[:, width] = 0
+    solved = torch.linalg.solve_triangular(root.mT, targets, upper=True)
     return solved[:, :width, 0], solved[:, :width, 1]

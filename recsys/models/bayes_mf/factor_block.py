@@ -1,4 +1,4 @@
-"""One side of the factorisation, users or items: its factors, their prior and its groups of rows."""
+"""Users or items of the factorisation: factors, their prior, and ratings in groups of rows."""
 
 from __future__ import annotations
 
@@ -16,29 +16,32 @@ from recsys.models.bayes_mf.row_prior import RowPrior
 
 @dataclass
 class FactorBlock:
-    """Users, or items, as tensors on the chain's device."""
+    """The users or the items, as tensors on the chain's device."""
 
     prior: RowPrior
     ratings: RowGroups
     drawn: Tensor  # (rows, width)
     conditional: Tensor  # (rows, width) mean of ``drawn``, given the other side's
     noise_precision: Tensor  # (rows,)
-    counts: Array
+    counts: Array  # (rows,) ratings
 
     @property
     def vectors(self) -> NDArray[np.float32]:
+        """``drawn`` on the host."""
         return self.drawn.cpu().numpy()
 
     @property
     def mean(self) -> NDArray[np.float32]:
+        """``conditional`` on the host."""
         return self.conditional.cpu().numpy()
 
     @property
     def precisions(self) -> NDArray[np.float32]:
+        """``noise_precision`` on the host."""
         return self.noise_precision.cpu().numpy()
 
-    def roots(self) -> Tensor:
-        """(rows + 1,) root of each row's noise precision, 0 for the row that pads."""
+    def root_precisions(self) -> Tensor:
+        """(rows + 1,) root of each row's noise precision, 0 for the padding row."""
         return torch.cat([self.noise_precision.sqrt(), self.noise_precision.new_zeros(1)])
 
     def table(self) -> Tensor:

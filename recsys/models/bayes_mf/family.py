@@ -1,4 +1,4 @@
-"""Bayesian MF's line in the registry."""
+"""Registry entry of Bayesian MF: config, search ranges; trainer and scorer are imported when needed."""
 
 from __future__ import annotations
 
@@ -6,15 +6,14 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from recsys.data.split import TrainingData
-from recsys.errors import InputError
-from recsys.models.base import History, ModelArtifact, ModelFamily, Scorer
+from recsys.models.base import History, ModelArtifact, ModelFamily, Scorer, require_two_ratings
 from recsys.models.bayes_mf.config import BayesMfConfig
 from recsys.models.ranges import Categorical, FloatRange, IntRange, Range
 
 if TYPE_CHECKING:
     from recsys.models.bayes_mf.trainer import BayesMfTrainer
 
-MOST_EPOCHS = 30  # at ML-32M's shape valid takes three sweeps' time to predict
+MOST_EPOCHS = 30  # at ML-32M's shape predicting valid costs as much as three sweeps
 RANGES: dict[str, Range] = {
     "factors": IntRange(8, 32),
     "output": Categorical({"ordinal": "ordinal", "gaussian": "gaussian"}),
@@ -27,23 +26,26 @@ RANGES: dict[str, Range] = {
 def build(
     config: BayesMfConfig, data: TrainingData, *, epochs: int, seed: int, device: object
 ) -> BayesMfTrainer:
+    """Makes the trainer, as ``ModelFamily.build``."""
     from recsys.models.bayes_mf.trainer import BayesMfTrainer
 
     return BayesMfTrainer(config, data, epochs=epochs, seed=seed, device=device)
 
 
 def make_scorer(member: ModelArtifact, histories: Callable[[int], History]) -> Scorer:
+    """Makes the scorer, as ``ModelFamily.scorer``."""
     from recsys.models.bayes_mf.scorer import BayesMfScorer
 
     return BayesMfScorer(member, histories)
 
 
 def check(config: BayesMfConfig, data: TrainingData) -> None:
-    """Raises InputError where there is nothing to sample from."""
-    if len(data.train) < 2:
-        raise InputError(
-            f"the training slice holds {len(data.train)} ratings, bayes_mf needs 2 or more; use more data"
-        )
+    """Checks a trial's data, as ``ModelFamily.check``.
+
+    Raises:
+        InputError: Too few ratings to sample from.
+    """
+    require_two_ratings("bayes_mf", data)
 
 
 FAMILY = ModelFamily(

@@ -1,6 +1,6 @@
-"""Stars of many pairs by posterior samples, on the device: what a trial's epochs are judged by.
+"""Predictions of many pairs from posterior samples, on the device: a trial's validation.
 
-The same figures as ``posterior_samples.stars_of``, which answers for a packed member in numpy.
+The same figures as ``posterior_samples.sampled_stars``, which predicts for a packed member in numpy.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from torch import Tensor
 from recsys.models.bayes_mf.posterior_samples import PosteriorSamples
 from recsys.types import IntArray
 
-PAIRS = {"cpu": 1024, "cuda": 262_144}  # at a time: their vectors stay in a CPU's cache, fill a GPU
+PAIRS = {"cpu": 1024, "cuda": 262_144}  # of a batch, whose vectors stay in a CPU's cache or fill a GPU
 
 
 class PairPrediction:
-    """Tables of the samples on a device, made once for all pairs."""
+    """Samples as tables on a device, made once for all pairs."""
 
     def __init__(
         self, samples: PosteriorSamples, *, levels: NDArray[np.float64], centre: float, device: torch.device
@@ -29,7 +29,7 @@ class PairPrediction:
             centre: Of a Gaussian output, stars.
             device: Where pairs are predicted.
         """
-        self._users, self._items, self._of_users, self._of_items = (
+        self._users, self._items, self._user_precisions, self._item_precisions = (
             torch.from_numpy(table).to(device)
             for table in (samples.users, samples.items, samples.user_precisions, samples.item_precisions)
         )
@@ -37,29 +37,38 @@ class PairPrediction:
         self._levels, self._centre, self._device = levels.tolist(), centre, device
 
     def stars(self, users: IntArray, items: IntArray) -> NDArray[np.float32]:
-        """(n,) expected stars of the pairs of ``users`` (n,) and ``items`` (n,), not clipped."""
+        """Expected stars of pairs, not clipped.
+
+        Args:
+            users: (n,) rows.
+            items: (n,) rows.
+
+        Returns:
+            (n,) stars.
+        """
         size = PAIRS[self._device.type]
         rows = [
             torch.from_numpy(side.astype(np.int32, copy=False)).to(self._device).split(size)
             for side in (users, items)
         ]
-        parts = [self._part(*part) for part in zip(*rows, strict=True)] if len(users) else []
-        return torch.cat(parts).cpu().numpy() if parts else np.zeros(0, dtype=np.float32)
+        batches = [self._batch(*batch) for batch in zip(*rows, strict=True)] if len(users) else []
+        return torch.cat(batches).cpu().numpy() if batches else np.zeros(0, dtype=np.float32)
 
-    def _part(self, users: Tensor, items: Tensor) -> Tensor:
-        of_users, of_items = (
+    def _batch(self, users: Tensor, items: Tensor) -> Tensor:
+        user_vectors, item_vectors = (
             table.index_select(0, rows).float()
             for table, rows in ((self._users, users), (self._items, items))
         )
-        scores = torch.linalg.vecdot(of_users[..., :-1], of_items[..., :-1])
-        scores += of_users[..., -1] + of_items[..., -1]  # (pairs, kept)
+        scores = torch.linalg.vecdot(user_vectors[..., :-1], item_vectors[..., :-1])
+        scores += user_vectors[..., -1] + item_vectors[..., -1]  # (pairs, kept)
         variance, mean = torch.var_mean(scores, dim=1, correction=0)
         if not self._levels:
             return mean + self._centre
-        variance += 1 / (self._of_users.index_select(0, users) * self._of_items.index_select(0, items))
-        deviation = variance.rsqrt()
+        user_precisions = self._user_precisions.index_select(0, users)
+        variance += 1 / (user_precisions * self._item_precisions.index_select(0, items))
+        root_precision = variance.rsqrt()
         stars = torch.full_like(mean, self._levels[-1])
-        for number, cut in enumerate(self._cuts):
-            step = self._levels[number + 1] - self._levels[number]
-            stars -= step * torch.special.ndtr((cut - mean) * deviation)
+        for index, cut in enumerate(self._cuts):
+            step = self._levels[index + 1] - self._levels[index]
+            stars -= step * torch.special.ndtr((cut - mean) * root_precision)
         return stars

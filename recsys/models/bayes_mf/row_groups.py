@@ -1,7 +1,7 @@
-"""Ratings by row, rows of like length beside each other in padded rectangles: the form of batched products.
+"""Ratings grouped by row length into padded rectangles, for batched products.
 
-Rows are sorted by their number of ratings and cut into groups, each of which is one (rows, longest) rectangle
-of a flat array. Few ratings are padded (2% at ML-32M's shape), and one call does a whole group.
+Rows are sorted by their number of ratings and cut into groups, each a (rows, longest) rectangle of a flat
+array of entries. Padding is small (2% at ML-32M's shape), and a call computes a whole group.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-ENTRIES = {"cpu": 65_536, "cuda": 2_000_000}  # in a rectangle: stays in a CPU's cache, fills a GPU
-ROWS = {"cpu": 1024, "cuda": 65_536}  # in a rectangle: bounds the memory of their square matrices
-WIDTH = 32  # of the vectors that these are right for
+ENTRIES = {"cpu": 65_536, "cuda": 2_000_000}  # of a rectangle: stays in a CPU's cache, fills a GPU
+ROWS = {"cpu": 1024, "cuda": 65_536}  # of a rectangle: bounds the memory of their square matrices
+WIDTH = 32  # of the vectors that these sizes are tuned for
 STRETCH = 1.1  # longest over shortest row of a group, beyond a few ratings
 
 
 @dataclass(frozen=True)
 class RowGroup:
-    """``rows`` (b,), and the slice ``first`` to ``last`` of the flat entries, a (b, longest) rectangle."""
+    """``rows`` (b,) and their slice ``first`` to ``last`` of the entries, a (b, longest) rectangle."""
 
     rows: Tensor
     first: int
@@ -34,22 +34,29 @@ class RowGroup:
 
 @dataclass(frozen=True)
 class RowGroups:
-    """``columns`` (entries,) rows of the other side, one past its end where padded; ``place`` (n,) where each
-    rating lies among the entries; ``starts`` (rows,) how many ratings the rows before a row have."""
+    """All groups of the users or of the items.
+
+    Attributes:
+        groups: By ascending length.
+        columns: (entries,) rows of the other side, one past its end where padded.
+        entry_index: (n,) index of each rating among the entries.
+        starts: (rows,) how many ratings the rows before a row have.
+    """
 
     groups: list[RowGroup]
     columns: Tensor
-    place: Tensor
+    entry_index: Tensor
     starts: Tensor
 
     @property
     def entries(self) -> int:
+        """Ratings with padding."""
         return len(self.columns)
 
-    def spread(self, values: Tensor) -> Tensor:
-        """(entries + 1,) ``values`` (n,) of ratings by entry, 0 where padded and at the end."""
+    def padded(self, values: Tensor) -> Tensor:
+        """(entries + 1,) ``values`` (n,) of the ratings by entry, 0 where padded and at the end."""
         result = torch.zeros(self.entries + 1, dtype=values.dtype, device=values.device)
-        result[self.place] = values
+        result[self.entry_index] = values
         return result
 
 
@@ -61,8 +68,18 @@ def group_rows(
     *,
     width: int = WIDTH,
 ) -> RowGroups:
-    """Every row of ``shape[0]`` in one group, also those without ratings; ``rows`` and ``columns`` (n,).
-    Groups are smaller for vectors wider than ``WIDTH``."""
+    """Groups the rows of a sparse matrix by length, also those without ratings.
+
+    Args:
+        rows: (n,) of the ratings.
+        columns: (n,) of the ratings.
+        shape: Rows and columns of the matrix.
+        device: Of the tensors; it sets the size of a group.
+        width: Of the vectors: groups are smaller above ``WIDTH``.
+
+    Returns:
+        The groups, each row in one.
+    """
     counts = np.bincount(rows, minlength=shape[0])
     by_count = np.argsort(counts, kind="stable")
     lengths = np.maximum(counts[by_count], 1)
@@ -76,11 +93,10 @@ def group_rows(
     starts = np.cumsum(counts) - counts
     order = _stable_order(rows, shape[0])
     ordered = rows[order]
-    spots = offset[ordered] + np.arange(len(rows)) - starts[ordered]
-    place = np.empty(len(rows), dtype=np.int64)
-    place[order] = spots
+    entry_index = np.empty(len(rows), dtype=np.int64)
+    entry_index[order] = offset[ordered] + np.arange(len(rows)) - starts[ordered]
     padded = np.full(int(ends[-1]) if len(ends) else 0, shape[1], dtype=np.int32)
-    padded[place] = columns
+    padded[entry_index] = columns
     on_device = torch.from_numpy(by_count).to(device)
     groups = [
         RowGroup(on_device[low:high], int(ends[low] - longest[low]), int(ends[high - 1]), int(longest[low]))
@@ -89,33 +105,38 @@ def group_rows(
     return RowGroups(
         groups,
         torch.from_numpy(padded).to(device),
-        torch.from_numpy(place).to(device),
+        torch.from_numpy(entry_index).to(device),
         torch.from_numpy(starts).to(device),
     )
 
 
 def _stable_order(rows: NDArray[np.int64], count: int) -> NDArray[np.int32]:
-    """argsort(rows) by counting, which takes a sixth of the time."""
-    places = np.arange(len(rows), dtype=np.int32)
-    marks = sparse.coo_matrix((np.ones(len(rows), np.int8), (rows, places)), shape=(count, len(rows)))
-    order: NDArray[np.int32] = marks.tocsr().indices
+    """argsort(rows) as a counting sort, in a sixth of the time."""
+    index = np.arange(len(rows), dtype=np.int32)
+    matrix = sparse.coo_matrix((np.ones(len(rows), np.int8), (rows, index)), shape=(count, len(rows)))
+    order: NDArray[np.int32] = matrix.tocsr().indices
     return order
 
 
 def _bounds(lengths: NDArray[np.int64], entries: int, rows: int) -> NDArray[np.int64]:
-    """Where groups of ``lengths`` (rows,), which ascend, begin; and the end."""
+    """(groups + 1,) where the groups of rows with ascending ``lengths`` start, and the end."""
     bounds = [0]
     while bounds[-1] < len(lengths):
-        at = bounds[-1]
-        ahead = lengths[at : at + rows]
-        fits = ahead * np.arange(1, len(ahead) + 1) <= entries
-        fits &= ahead <= STRETCH * ahead[0] + 4
-        bounds.append(at + max(1, int(fits.sum())))
+        start = bounds[-1]
+        candidates = lengths[start : start + rows]
+        fits = candidates * np.arange(1, len(candidates) + 1) <= entries
+        fits &= candidates <= STRETCH * candidates[0] + 4
+        bounds.append(start + max(1, int(fits.sum())))
     return np.array(bounds, dtype=np.int64)
 
 
 def for_each(function: Callable[[RowGroup], object], groups: Sequence[RowGroup]) -> None:
-    """``function`` of every group, on as many threads as torch may use; a GPU's calls follow each other."""
+    """Calls a function for every group: on as many threads as torch may use, on a GPU one after the other.
+
+    Args:
+        function: Called once a group, from any thread; its result is dropped.
+        groups: Of one device.
+    """
     threads = torch.get_num_threads()
     if threads < 2 or len(groups) < 2 or groups[0].rows.device.type != "cpu":
         for group in groups:

@@ -1,9 +1,9 @@
-"""One chain of the Gibbs sampler: noise, priors, all users at once, all items at once.
+"""Gibbs sampler of Bayesian matrix factorisation: noise, priors, all users, all items.
 
-A user's vector holds factors and, last, the bias: given the items it has a Normal conditional with
-precision Lambda + sum w x x', x = (q_i, 1). Rows of like length are drawn together (``row_groups.py``,
-``equations.py``), on a CPU's threads or on a GPU. Ratings lie in the items' order, where an item's draw
-leaves its ratings' new scores at no further cost.
+A user's vector is factors and, last, the bias: given the items it has a Normal conditional with precision
+Lambda + sum w x x', x = (q_i, 1). Rows of similar length are drawn together (``row_groups.py``,
+``equations.py``), on a CPU's threads or on a GPU. Ratings are in the items' order, where an item's draw
+also yields the new scores of its ratings.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ from recsys.models.bayes_mf.counter_random import normals, uniforms
 from recsys.models.bayes_mf.cutpoints import (
     LEAST,
     Cutpoints,
-    ends_of,
+    interval_ends,
     interval_mass,
     standard_ends,
     truncated_normal,
 )
 from recsys.models.bayes_mf.factor_block import FactorBlock
-from recsys.models.bayes_mf.observation import levels_of, row_precisions
+from recsys.models.bayes_mf.observation import rating_levels, row_precisions
 from recsys.models.bayes_mf.row_groups import RowGroup, for_each, group_rows
 from recsys.models.bayes_mf.row_prior import RowPrior
 from recsys.seeds import derive_seed
@@ -38,7 +38,7 @@ from recsys.types import Arrays
 
 
 class Sampler:
-    """The chain. ``score`` (entries + 1,) are the ratings' latent scores with the vectors as they are, in the
+    """A chain. ``score`` (entries + 1,) are the ratings' latent scores under the current vectors, in the
     order of ``items.ratings``."""
 
     def __init__(
@@ -48,7 +48,7 @@ class Sampler:
         self.config, self.seed, self.sweeps = config, seed, 0
         self.device = device or torch.device("cpu")
         users, items = train.users.astype(np.int64), train.items.astype(np.int64)
-        self.levels = levels_of(train.values, config.output)
+        self.levels = rating_levels(train.values, config.output)
         self.centre, self.precision = 0.0, 1.0
         self.cutpoints: Cutpoints | None = None
         shape = (train.user_count, train.item_count)
@@ -58,15 +58,15 @@ class Sampler:
         if len(self.levels):
             labels = np.searchsorted(self.levels, train.values)
             self.cutpoints = Cutpoints(labels, len(self.levels))
-            self.observed = by_item.spread(torch.from_numpy(labels.astype(np.uint8)).to(self.device))
+            self.observed = by_item.padded(torch.from_numpy(labels.astype(np.uint8)).to(self.device))
         else:
             self.centre = float(train.values.mean(dtype=np.float64))
             self.precision = 1.0 / max(float(train.values.var(dtype=np.float64)), 1e-6)
             values = torch.from_numpy(train.values.astype(np.float32) - np.float32(self.centre))
-            self.observed = by_item.spread(values.to(self.device))
-        # Where a rating of the users' order lies in the items'; padding reads the last entry, which is 0.
+            self.observed = by_item.padded(values.to(self.device))
+        # For each entry in the users' order, its index in the items'; padding reads the last entry, 0.
         source = torch.full((self.users.ratings.entries,), by_item.entries, dtype=torch.int32)
-        source[self.users.ratings.place.cpu()] = by_item.place.cpu().to(torch.int32)
+        source[self.users.ratings.entry_index.cpu()] = by_item.entry_index.cpu().to(torch.int32)
         self.source = source.to(self.device)
         self.score = torch.zeros(by_item.entries + 1, device=self.device)
 
@@ -102,32 +102,39 @@ class Sampler:
         return derive_seed(self.seed, "gibbs", self.sweeps, *names)
 
     def _host_random(self, name: str) -> np.random.Generator:
-        """For what is small or a Gamma: a stream of this sweep's own."""
+        """A stream of this sweep, for small draws and Gamma ones."""
         return np.random.Generator(np.random.Philox(self._key(name)))
 
     def sweep(self) -> None:
-        """Every block once: noise and cutpoints, then users, then items."""
+        """Resamples every block once: noise and cutpoints, then users, then items."""
         self.sweeps += 1
         latent = self._draw_noise()
         for side, other, name in ((self.users, self.items, "users"), (self.items, self.users, "items")):
             side.prior.sweep(side.drawn, self._host_random(f"prior of {name}"))
             self._draw(side, other, latent, name)
 
-    def scale(self, group: RowGroup, roots: tuple[Tensor, Tensor]) -> Tensor:
-        """(b, longest) root of each rating's noise precision in the items' order, 0 where padded; ``roots``
-        are the users' and the items'."""
+    def rating_root_precisions(self, group: RowGroup, roots: tuple[Tensor, Tensor]) -> Tensor:
+        """Root of each rating's noise precision, in the items' order.
+
+        Args:
+            group: Of the items.
+            roots: ``root_precisions`` of the users and of the items.
+
+        Returns:
+            (b, longest), 0 where padded.
+        """
         columns = self.items.ratings.columns[group.first : group.last]
-        of_users = roots[0].index_select(0, columns).view(-1, group.longest)
-        return of_users * roots[1][group.rows][:, None]
+        user_roots = roots[0].index_select(0, columns).view(-1, group.longest)
+        return user_roots * roots[1][group.rows][:, None]
 
     def _draw_noise(self) -> Tensor:
-        """Latent ratings (entries + 1,) less the centre; also resamples cutpoints and precisions."""
-        roots = (self.users.roots(), self.items.roots())
+        """(entries + 1,) latent ratings minus the centre; also resamples cutpoints and precisions."""
+        roots = (self.users.root_precisions(), self.items.root_precisions())
         latent, squared = torch.zeros_like(self.score), torch.zeros_like(self.score)
         starts = self.items.ratings.starts
         if self.cutpoints is not None:
             self._move_cutpoints(self.cutpoints, roots)
-            ends, key = ends_of(self.cutpoints.values, self.device), self._key("noise")
+            ends, key = interval_ends(self.cutpoints.values, self.device), self._key("noise")
 
         def fill(group: RowGroup) -> None:
             entries = slice(group.first, group.last)
@@ -135,7 +142,7 @@ class Sampler:
             if self.cutpoints is None:
                 noise = self.observed[entries].view(-1, group.longest) - score
             else:
-                scale = self.scale(group, roots)
+                scale = self.rating_root_precisions(group, roots)
                 labels = self.observed[entries].to(torch.int32)
                 low, high = standard_ends(ends, labels, score, scale)
                 counters = starts[group.rows][:, None] + torch.arange(group.longest, device=self.device)
@@ -152,45 +159,45 @@ class Sampler:
     def _move_cutpoints(self, cutpoints: Cutpoints, roots: tuple[Tensor, Tensor]) -> None:
         random = self._host_random("cutpoints")
         proposed = cutpoints.proposal(random)
-        gain = -np.inf
+        log_ratio = -np.inf
         if np.all(np.diff(proposed) > 0):
-            now, then = ends_of(cutpoints.values, self.device), ends_of(proposed, self.device)
+            both_ends = [interval_ends(cuts, self.device) for cuts in (cutpoints.values, proposed)]
 
-            def log_ratio(group: RowGroup) -> Tensor:
+            def group_log_ratio(group: RowGroup) -> Tensor:
                 entries = slice(group.first, group.last)
-                score, scale = self.score[entries].view(-1, group.longest), self.scale(group, roots)
+                score = self.score[entries].view(-1, group.longest)
+                scale = self.rating_root_precisions(group, roots)
                 labels = self.observed[entries].to(torch.int32)
                 before, after = (
                     interval_mass(*standard_ends(ends, labels, score, scale)).clamp_min_(LEAST)
-                    for ends in (now, then)
+                    for ends in both_ends
                 )
-                # What pads has mass LEAST in both.
+                # Padding has mass LEAST in both.
                 return (after / before).log_().sum(dtype=torch.float64)
 
-            gain = self._sum(log_ratio)
-        cutpoints.decide(proposed, gain, random)
+            log_ratio = self._sum(group_log_ratio)
+        cutpoints.accept_or_reject(proposed, log_ratio, random)
 
     def _sum(self, function: Callable[[RowGroup], Tensor]) -> float:
-        """Of ``function`` over the items' groups, in their order whichever thread is first."""
+        """Sum of ``function`` over the items' groups, always in their order."""
         groups = self.items.ratings.groups
         sums = torch.zeros(len(groups), dtype=torch.float64, device=self.device)
-        numbers = {group.first: number for number, group in enumerate(groups)}
+        index_of = {group.first: index for index, group in enumerate(groups)}
 
-        def put(group: RowGroup) -> None:
-            sums[numbers[group.first]] = function(group)
+        def store(group: RowGroup) -> None:
+            sums[index_of[group.first]] = function(group)
 
-        for_each(put, groups)
+        for_each(store, groups)
         return float(sums.sum())
 
     def _draw_precision(self, squared: Tensor) -> None:
-        precision = (self.users.roots().square(), self.items.noise_precision)
+        user_precision = self.users.root_precisions().square()
 
         def weighted(group: RowGroup) -> Tensor:
             columns = self.items.ratings.columns[group.first : group.last]
-            both = precision[0].index_select(0, columns) * squared[group.first : group.last]
-            return (both.view(-1, group.longest).sum(dim=1) * precision[1][group.rows]).sum(
-                dtype=torch.float64
-            )
+            by_user = user_precision.index_select(0, columns) * squared[group.first : group.last]
+            by_item = by_user.view(-1, group.longest).sum(dim=1) * self.items.noise_precision[group.rows]
+            return by_item.sum(dtype=torch.float64)
 
         count = float(self.users.counts.sum())
         rate = 1 + 0.5 * self._sum(weighted)
@@ -204,11 +211,11 @@ class Sampler:
         for side, other, prior, name in sides:
             if prior == 0:
                 continue
-            precision = other.roots().square()
+            precision = other.root_precisions().square()
             total = torch.zeros_like(side.noise_precision)
             source = self.source if side is self.users else None
 
-            def gather(
+            def add_squares(
                 group: RowGroup,
                 side: FactorBlock = side,
                 precision: Tensor = precision,
@@ -216,32 +223,32 @@ class Sampler:
                 source: Tensor | None = source,
             ) -> None:
                 entries = slice(group.first, group.last)
-                own = squared[entries] if source is None else squared.index_select(0, source[entries])
-                weighted = own * precision.index_select(0, side.ratings.columns[entries])
+                squares = squared[entries] if source is None else squared.index_select(0, source[entries])
+                weighted = squares * precision.index_select(0, side.ratings.columns[entries])
                 total[group.rows] = weighted.view(-1, group.longest).sum(dim=1)
 
-            for_each(gather, side.ratings.groups)
+            for_each(add_squares, side.ratings.groups)
             sums = self.precision * total.cpu().numpy().astype(np.float64)
             drawn = row_precisions(sums, side.counts, prior, self._host_random(name))
             side.noise_precision = torch.from_numpy(drawn.astype(np.float32)).to(self.device)
 
     def _draw(self, side: FactorBlock, other: FactorBlock, latent: Tensor, name: str) -> None:
-        """New vectors of ``side``, all rows, given the other side's; the items' leave the new scores."""
+        """Draws all vectors of ``side`` given the other side's; the items' draw also updates the scores."""
         width = side.drawn.shape[1]
         table, key = other.table(), self._key("vectors", name)
         precision = torch.from_numpy(side.prior.precision.astype(np.float32)).to(self.device)
-        # Two of the table's columns by themselves: reading them from a design is ten times as slow.
+        # Two of the table's columns as arrays: reading them from a design is ten times as slow.
         roots, biases = table[:, width - 1].contiguous(), table[:, width].contiguous()
         weights, source = self.precision * side.noise_precision, self.source
         columns = torch.arange(width, device=self.device)
         drawn, conditional = torch.empty_like(side.drawn), torch.empty_like(side.drawn)
-        last_side = side is self.items
+        is_items = side is self.items
 
         def solve(group: RowGroup) -> None:
             entries = slice(group.first, group.last)
             others = side.ratings.columns[entries]
             design = table.index_select(0, others).view(-1, group.longest, width + 1)
-            target = latent[entries] if last_side else latent.index_select(0, source[entries])
+            target = latent[entries] if is_items else latent.index_select(0, source[entries])
             root = roots.index_select(0, others)
             weighted = (root * target).sub_(biases.index_select(0, others))
             design[:, :, width] = weighted.view(-1, group.longest)
@@ -249,7 +256,7 @@ class Sampler:
             mean = side.prior.rows_mean[group.rows]
             means, vectors = equations.draw(design, weights[group.rows], mean, precision, noise)
             drawn[group.rows], conditional[group.rows] = vectors, means
-            if last_side:
+            if is_items:
                 # A design's row times (vector, -1) is its root weight times score minus target.
                 minus = torch.cat([vectors, -torch.ones_like(vectors[:, :1])], dim=1)[:, :, None]
                 self.score[entries] = target + (design @ minus).view(-1) / root.clamp_min_(1e-20)
@@ -257,16 +264,16 @@ class Sampler:
         for_each(solve, side.ratings.groups)
         if drawn.sum().isnan():
             raise FloatingPointError(
-                f"the chain's vectors of {name} are no numbers after {self.sweeps} sweeps"
+                f"the chain's vectors of {name} are not finite after {self.sweeps} sweeps"
             )
         side.drawn, side.conditional = drawn, conditional
 
     def state(self) -> Arrays:
-        """All that the chain needs to go on exactly."""
+        """Everything that the chain needs to continue exactly."""
         arrays: Arrays = {
             "sweeps": np.array([self.sweeps]),
             "seed": np.array([self.seed]),
-            "score": self.score[self.items.ratings.place].cpu().numpy(),
+            "score": self.score[self.items.ratings.entry_index].cpu().numpy(),
             "precision": np.array([self.precision]),
         }
         if self.cutpoints is not None:
@@ -278,19 +285,23 @@ class Sampler:
         return arrays
 
     def load_state(self, state: Mapping[str, NDArray[Any]]) -> None:
-        """Goes on exactly from ``state``; one of a sampler without counters goes on with new streams."""
+        """Continues exactly from ``state``; with new random streams from one of before counters.
+
+        Args:
+            state: Of ``state``, from a sampler of the same config and data.
+        """
         self.sweeps, self.precision = int(state.get("sweeps", [0])[0]), float(state["precision"][0])
         self.seed = int(state.get("seed", [self.seed])[0])
-        self.score = self.items.ratings.spread(self._tensor(state["score"]))
+        self.score = self.items.ratings.padded(self._tensor(state["score"]))
         if self.cutpoints is not None:
             self.cutpoints.values = np.array(state["cutpoints"])
             self.cutpoints.step = float(state["cutpoint_step"][0])
         for name, side in (("users", self.users), ("items", self.items)):
             side.drawn = self._tensor(state[f"{name}/vectors"])
             side.noise_precision = self._tensor(state[f"{name}/precisions"])
-            mark = f"{name}/prior."
+            prefix = f"{name}/prior."
             side.prior.load_state(
-                {key[len(mark) :]: array for key, array in state.items() if key.startswith(mark)}
+                {key.removeprefix(prefix): array for key, array in state.items() if key.startswith(prefix)}
             )
 
     def _tensor(self, array: NDArray[Any]) -> Tensor:

@@ -1,8 +1,8 @@
-"""Answers of a packed Bayesian MF in numpy: known users from their samples, new ones by conditional means.
+"""Predictions of a packed Bayesian MF, in numpy: known users from samples, new ones by conditional means.
 
-A new user's vector, given one sample of everything else, is a ridge regression on the ratings they gave
-with the hierarchical prior of that sample: closed form for a Gaussian output; for the ordinal one, a few
-rounds of expectation-maximisation replace each rating by the mean of its truncated latent.
+A new user's vector, given one sample of everything else, is a ridge regression on their ratings with the
+hierarchical prior of that sample: closed form for a Gaussian output; for the ordinal one, a few rounds of
+expectation-maximisation replace each rating by the mean of its truncated latent.
 """
 
 from __future__ import annotations
@@ -16,19 +16,21 @@ from scipy.linalg.lapack import dpotrf, dpotri
 
 from recsys.models.base import History, ModelArtifact
 from recsys.models.bayes_mf.conditional import MOST, conditional_mean
-from recsys.models.bayes_mf.posterior_samples import deviations_of, scores_of, stars_of
+from recsys.models.bayes_mf.posterior_samples import latent_scores, predictive_deviations, sampled_stars
 from recsys.types import FloatArray, IntArray
 
 
 @dataclass(frozen=True)
 class BayesUser:
-    """``vectors`` (1, kept, width) and the user's noise precision."""
+    """A user's state: ``vectors`` (1, kept, width) and the noise precision of their ratings."""
 
     vectors: NDArray[np.float32]
     precision: float
 
 
 class BayesMfScorer:
+    """Predicts from thinned posterior samples."""
+
     def __init__(self, member: ModelArtifact, histories: Callable[[int], History]) -> None:
         settings = member.settings
         self.scale, self.arrays, self.histories = member.scale, member.arrays, histories
@@ -51,18 +53,17 @@ class BayesMfScorer:
         return BayesUser(self._regress(history, mean, precision)[None], precision)
 
     def score(self, state: BayesUser, items: IntArray) -> FloatArray:
-        stars = stars_of(*self._latent(state, items), self.arrays["cutpoints"], self.levels, self.centre)
-        clipped: FloatArray = np.clip(stars, self.scale.low, self.scale.high).astype(np.float32)
-        return clipped
+        latent, cutpoints = self._latent(state, items), self.arrays["cutpoints"]
+        return self.scale.clip(sampled_stars(*latent, cutpoints, self.levels, self.centre))
 
     def deviations(self, state: BayesUser, items: IntArray) -> FloatArray:
-        """(len(items),) stars: the posterior predictive standard deviation."""
-        spread = deviations_of(*self._latent(state, items), self.arrays["cutpoints"], self.levels)
-        return spread.astype(np.float32)
+        """(len(items),) posterior predictive standard deviations, stars."""
+        latent, cutpoints = self._latent(state, items), self.arrays["cutpoints"]
+        return predictive_deviations(*latent, cutpoints, self.levels).astype(np.float32)
 
     def _latent(self, state: BayesUser, items: IntArray) -> tuple[NDArray[np.float32], FloatArray]:
         """(len(items), kept) scores and (len(items),) precisions of the noise."""
-        scores = scores_of(state.vectors, self.arrays["items"][items].astype(np.float32))
+        scores = latent_scores(state.vectors, self.arrays["items"][items].astype(np.float32))
         return scores, state.precision * self.arrays["item_precisions"][items]
 
     def _prior_mean(self, history: History, user: int | None) -> NDArray[np.float32]:
@@ -77,7 +78,7 @@ class BayesMfScorer:
         return np.asarray(mean, dtype=np.float32)
 
     def _regress(self, history: History, mean: NDArray[np.float32], precision: float) -> NDArray[np.float32]:
-        """(kept, width) conditional means, sample by sample in one batch."""
+        """(kept, width) conditional means in each sample."""
         arrays = self.arrays
         items, values = history.items[-MOST:], history.values[-MOST:].astype(np.float64)
         rated = arrays["items"][items].transpose(1, 0, 2)
@@ -88,10 +89,10 @@ class BayesMfScorer:
         prior = arrays["user_precision"].astype(np.float64)
         weighted = design * weight[:, None]
         inverse = inverted(weighted.transpose(0, 2, 1) @ design + prior)
-        pull = (prior @ mean[:, :, None])[:, :, 0]
+        prior_right = (prior @ mean[:, :, None])[:, :, 0]
 
         def solve(target: NDArray[np.float64]) -> NDArray[np.float64]:
-            right = pull[:, None] + (target - offset)[:, None] @ weighted
+            right = prior_right[:, None] + (target - offset)[:, None] @ weighted
             return np.asarray((right @ inverse)[:, 0])  # the inverse is symmetric
 
         vectors = conditional_mean(
@@ -109,8 +110,17 @@ class BayesMfScorer:
 
 
 def inverted(matrices: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Inverses of symmetric positive definite ``matrices`` (kept, width, width), by Cholesky: half of what
-    ``numpy.linalg.inv`` takes for 32 of width 21. Raises LinAlgError where one is not."""
+    """Inverses by Cholesky, in half the time of ``numpy.linalg.inv`` for 32 of width 21.
+
+    Args:
+        matrices: (kept, width, width), symmetric positive definite.
+
+    Returns:
+        (kept, width, width).
+
+    Raises:
+        LinAlgError: A matrix is not positive definite.
+    """
     inverses = np.empty_like(matrices)
     for index, matrix in enumerate(matrices):
         root, failed = dpotrf(matrix, lower=1)
@@ -121,12 +131,12 @@ def inverted(matrices: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.tril(inverses) + lower.transpose(0, 2, 1)
 
 
-def same_ratings(one: History, other: History) -> bool:
-    """Whether two histories hold the same ratings, in whatever order."""
-    if len(one.items) != len(other.items):
+def same_ratings(first: History, second: History) -> bool:
+    """Whether two histories hold the same ratings, in any order."""
+    if len(first.items) != len(second.items):
         return False
-    mine, theirs = np.argsort(one.items, kind="stable"), np.argsort(other.items, kind="stable")
+    first_order, second_order = (np.argsort(history.items, kind="stable") for history in (first, second))
     return bool(
-        np.array_equal(one.items[mine], other.items[theirs])
-        and np.array_equal(one.values[mine], other.values[theirs])
+        np.array_equal(first.items[first_order], second.items[second_order])
+        and np.array_equal(first.values[first_order], second.values[second_order])
     )

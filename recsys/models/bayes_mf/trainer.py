@@ -1,4 +1,4 @@
-"""Training of Bayesian MF: an epoch is an even part of the chain's sweeps."""
+"""Training of Bayesian MF: an epoch is an even share of the chain's sweeps."""
 
 from __future__ import annotations
 
@@ -13,19 +13,17 @@ from numpy.typing import NDArray
 
 from recsys.data.ratings import Ratings
 from recsys.data.split import TrainingData
-from recsys.models.base import TRAIN_SAMPLE, ModelArtifact, NoLatent
+from recsys.models.base import ModelArtifact, NoLatent, sampled_train_loss, with_prefix, without_prefix
 from recsys.models.bayes_mf.config import BayesMfConfig
 from recsys.models.bayes_mf.pair_prediction import PairPrediction
-from recsys.models.bayes_mf.posterior_samples import PosteriorSamples, SampleCollector, draw_of
+from recsys.models.bayes_mf.posterior_samples import PosteriorSamples, SampleCollector, current_sample
 from recsys.models.bayes_mf.sampler import Sampler
 from recsys.types import Arrays, JsonObject
 
 
 class BayesMfTrainer(NoLatent):
-    """One chain, on ``device``.
-
-    Until the burn-in is over, prediction uses the chain's last state alone; from then on the kept samples.
-    """
+    """A Gibbs chain on ``device``. It predicts from the chain's last state until the burn-in is over, then
+    from the kept samples."""
 
     def __init__(
         self, config: BayesMfConfig, data: TrainingData, *, epochs: int, seed: int, device: object
@@ -37,13 +35,13 @@ class BayesMfTrainer(NoLatent):
         self.collector = SampleCollector(config.kept)
         self.sweeps_an_epoch = max(1, math.ceil(config.sweeps / max(epochs, 1)))
         self.done = 0
-        self._last: Arrays = draw_of(self.sampler, self.sampler.items.vectors)
+        self._last: Arrays = current_sample(self.sampler, self.sampler.items.vectors)
         self._samples: PosteriorSamples | None = None
         self._prediction: PairPrediction | None = None
 
     @property
     def parameters(self) -> int:
-        """Numbers of one sample: vectors, maps and cutpoints."""
+        """Parameters of a sample: vectors, maps and cutpoints."""
         sides = (self.sampler.users, self.sampler.items)
         maps = sum(drawn.size for side in sides for drawn in side.prior.maps)
         return sum(side.vectors.size for side in sides) + maps + max(len(self.sampler.levels) - 1, 0)
@@ -54,15 +52,14 @@ class BayesMfTrainer(NoLatent):
             before = self.sampler.items.vectors.copy()
             self.sampler.sweep()
             self.done += 1
-            self._last = draw_of(self.sampler, before)
+            self._last = current_sample(self.sampler, before)
             if self.done > burn_in:
                 self.collector.offer(self._last)
         self._samples = self._prediction = None
-        sample = self.train.thinned(TRAIN_SAMPLE)
-        error = self.predict(sample) - sample.values
-        return {"train_loss": float(np.square(error).mean())}
+        return sampled_train_loss(self, self.train)
 
     def samples(self) -> PosteriorSamples:
+        """What it predicts from now."""
         if self._samples is None:
             self._samples = self.collector.samples(self._last)
         return self._samples
@@ -73,23 +70,21 @@ class BayesMfTrainer(NoLatent):
             self._prediction = PairPrediction(
                 self.samples(), levels=sampler.levels, centre=sampler.centre, device=sampler.device
             )
-        stars = self._prediction.stars(ratings.users, ratings.items)
-        return np.clip(stars, ratings.scale.low, ratings.scale.high)
+        return ratings.scale.clip(self._prediction.stars(ratings.users, ratings.items))
 
     def state(self) -> Arrays:
-        arrays: Arrays = {"done": np.array([self.done])}
-        arrays |= {f"chain/{name}": array for name, array in self.sampler.state().items()}
-        arrays |= {f"samples/{name}": array for name, array in self.collector.state().items()}
-        return arrays | {f"last/{name}": array for name, array in self._last.items()}
+        return {
+            "done": np.array([self.done]),
+            **with_prefix("chain", self.sampler.state()),
+            **with_prefix("samples", self.collector.state()),
+            **with_prefix("last", self._last),
+        }
 
     def load_state(self, state: Mapping[str, NDArray[Any]]) -> None:
-        def under(mark: str) -> Arrays:
-            return {key[len(mark) :]: np.array(array) for key, array in state.items() if key.startswith(mark)}
-
         self.done = int(state["done"][0])
-        self.sampler.load_state(under("chain/"))
-        self.collector.load_state(under("samples/"))
-        self._last, self._samples, self._prediction = under("last/"), None, None
+        self.sampler.load_state(without_prefix("chain", state))
+        self.collector.load_state(without_prefix("samples", state))
+        self._last, self._samples, self._prediction = without_prefix("last", state), None, None
 
     def export(self) -> ModelArtifact:
         bases = self.sampler.users.prior.bases

@@ -11,7 +11,7 @@ from recsys import bounds
 from recsys.data.split import TrainingData
 from recsys.errors import InputError
 from recsys.models.base import History, ModelArtifact, ModelFamily, Scorer
-from recsys.models.bayes_mf.observation import MOST_LEVELS, levels_of
+from recsys.models.bayes_mf.observation import MOST_LEVELS, rating_levels
 from recsys.models.hybrid_vae.config import HybridVaeConfig
 from recsys.models.ranges import Categorical, FloatRange, IntRange, Range
 from recsys.types import Arrays
@@ -130,7 +130,7 @@ def unsupported_options(data: TrainingData) -> dict[str, str]:
         )
     if train.times is None:
         result["time"] = "the ratings have no timestamps"
-    if not len(levels_of(train.values, "ordinal")):
+    if not len(rating_levels(train.values, "ordinal")):
         result["output"] = (
             f"train holds {len(np.unique(train.values))} distinct ratings, expected 2 to {MOST_LEVELS} levels"
         )

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn.functional import logsigmoid
 
 from recsys.data.ratings import Ratings
-from recsys.models.bayes_mf.observation import MOST_LEVELS, levels_of
+from recsys.models.bayes_mf.observation import MOST_LEVELS, rating_levels
 from recsys.models.hybrid_vae.gather import gather
 
 FITTED_ON = 100_000  # ratings, for the cutpoints of a start
@@ -31,7 +31,7 @@ class OrdinalOutput(nn.Module):
     def __init__(self, ratings: Ratings, *, by_user: bool) -> None:
         """Cutpoints begin where the shares of ``ratings`` lie, whose values are 2 to 21 distinct ones."""
         super().__init__()
-        levels = levels_of(ratings.values, "ordinal").astype(np.float32)
+        levels = rating_levels(ratings.values, "ordinal").astype(np.float32)
         if len(levels) < 2:
             raise ValueError(f"an ordinal output needs 2 to {MOST_LEVELS} distinct ratings")
         self.register_buffer("levels", torch.from_numpy(levels), persistent=False)

@@ -21,7 +21,7 @@ from torch import Tensor
 from recsys.data.split import TrainingData
 from recsys.models.bayes_mf.basis import Array
 from recsys.models.bayes_mf.config import BayesMfConfig
-from recsys.models.bayes_mf.cutpoints import ends_of, interval_mass, standard_ends
+from recsys.models.bayes_mf.cutpoints import interval_ends, interval_mass, standard_ends
 from recsys.models.bayes_mf.row_groups import RowGroup, for_each
 from recsys.models.bayes_mf.sampler import Sampler
 from recsys.models.hybrid_vae.config import HybridVaeConfig
@@ -90,8 +90,8 @@ def fit_warm_start(
         _add_left_out(sampler, middle, weights, weighted)
     user_table, item_table = total.cut(config.start_rank)
     users, items = user_table.cpu().numpy(), (item_table / kept).cpu().numpy()
-    place = sampler.items.ratings.place
-    score = (weighted[place] / weights[place]).cpu().numpy()
+    entries = sampler.items.ratings.entry_index
+    score = (weighted[entries] / weights[entries]).cpu().numpy()
     every = max(1, len(train) // MOST_LINKED)
     share = (train.values[::every] - train.scale.low) / train.scale.span
     offset, slope = _link(score[::every].astype(np.float64), share)
@@ -123,14 +123,14 @@ def _tables(sampler: Sampler, middle: float) -> tuple[Tensor, Tensor]:
 def _add_left_out(sampler: Sampler, middle: float, weights: Tensor, weighted: Tensor) -> None:
     """Adds each training rating's weight, one over its likelihood up to a constant and at most ``WORST``, and
     the weight times its score minus ``middle``; both (entries + 1,) in the sampler's order of ratings."""
-    roots = (sampler.users.roots(), sampler.items.roots())
+    roots = (sampler.users.root_precisions(), sampler.items.root_precisions())
     cutpoints, precision = sampler.cutpoints, sampler.precision
-    ends = None if cutpoints is None else ends_of(cutpoints.values, sampler.device)
+    ends = None if cutpoints is None else interval_ends(cutpoints.values, sampler.device)
 
     def add(group: RowGroup) -> None:
         entries = slice(group.first, group.last)
         score = sampler.score[entries].view(-1, group.longest)
-        scale, observed = sampler.scale(group, roots), sampler.observed[entries]
+        scale, observed = sampler.rating_root_precisions(group, roots), sampler.observed[entries]
         if ends is not None:
             likelihood = interval_mass(*standard_ends(ends, observed.to(torch.int32), score, scale))
         else:

@@ -1,4 +1,4 @@
-"""Every user's Gaussian process at once: the regression of ``process.py`` by users of like counts.
+"""Batched Gaussian process regression of all users, in groups with similar numbers of ratings.
 
 Covariances, Cholesky factors and solutions of a group are one call each, on a CPU's threads or on a GPU.
 """
@@ -27,17 +27,30 @@ def regress_all(
     values: NDArray[np.float32],
     device: torch.device,
 ) -> NDArray[np.float32]:
-    """(n,) weights of every rating in its user's regression, as ``process.regress`` gives them one by one.
+    """``process.regress`` of every user.
 
-    ``traits`` (users, traits); ``users``, ``items``, ``values`` (n,) of the ratings. Raises
-    FloatingPointError where arrays have gone bad."""
+    Args:
+        kernel: Of all users.
+        vectors: Of the items, and the noise.
+        traits: (users, traits) of the prior mean.
+        users: (n,) rows of the ratings.
+        items: (n,) rows of the ratings.
+        values: (n,) stars.
+        device: Where it is computed.
+
+    Returns:
+        (n,) weight of each rating in its user's regression.
+
+    Raises:
+        FloatingPointError: A covariance that is not positive definite, or not finite.
+    """
     shape = (len(traits), len(vectors.items))
     ratings = group_rows(users.astype(np.int64), items.astype(np.int64), shape, device)
     table, prior = (_padded(array, device) for array in (vectors.items, vectors.prior))
-    # Padding: a unit variance and nothing to explain leave the weight 0.
+    # Padding has unit variance and a residual of 0, so that its weight is 0.
     item_noise = torch.cat([_tensor(vectors.item_noise, device), torch.zeros(1, device=device)])
-    of_users, user_noise = _tensor(traits, device), _tensor(vectors.user_noise, device)
-    stars = ratings.spread(_tensor(values, device))
+    user_traits, user_noise = _tensor(traits, device), _tensor(vectors.user_noise, device)
+    stars = ratings.padded(_tensor(values, device))
     weights = torch.zeros(ratings.entries, device=device)
 
     def regress_group(group: RowGroup) -> None:
@@ -52,29 +65,37 @@ def regress_all(
         covariance.diagonal(dim1=1, dim2=2).add_(noise + (1 - present))
         means = (
             prior.index_select(0, columns).view(len(group.rows), length, -1)
-            @ of_users[group.rows][:, :, None]
+            @ user_traits[group.rows][:, :, None]
         )
-        beyond = (stars[entries].view(-1, length)[:, :, None] - means) * present[:, :, None]
+        residuals = (stars[entries].view(-1, length)[:, :, None] - means) * present[:, :, None]
         root, failed = torch.linalg.cholesky_ex(covariance)
-        solved = torch.cholesky_solve(beyond, root)[:, :, 0]
-        # What LAPACK could not factor is marked here, and found below for all groups at once.
+        solved = torch.cholesky_solve(residuals, root)[:, :, 0]
+        # A failed factorisation becomes NaN here, which is checked below for all groups together.
         weights[entries] = torch.where(failed[:, None] == 0, solved, torch.nan).view(-1)
 
     for_each(regress_group, ratings.groups)
-    result = weights[ratings.place].cpu().numpy()
+    result = weights[ratings.entry_index].cpu().numpy()
     if not np.isfinite(result).all():
-        raise FloatingPointError("the covariances of some user's rated items are not numbers, or too alike")
+        raise FloatingPointError("the covariances of a user's rated items are not finite, or nearly singular")
     return result
 
 
 def covariances(kernel: Kernel, rated: Tensor) -> Tensor:
-    """(b, n, n) of each user's ``rated`` vectors (b, n, rank), as ``Kernel.between`` has them."""
+    """``Kernel.covariance`` of a batch of users.
+
+    Args:
+        kernel: Of all users.
+        rated: (b, n, rank) vectors of each user's rated items.
+
+    Returns:
+        (b, n, n), stars squared.
+    """
     linear = rated @ rated.mT
-    if kernel.smooth == 0:
+    if kernel.variance == 0:
         return linear
     squares = linear.diagonal(dim1=1, dim2=2)
     distance = squares[:, :, None] + squares[:, None, :] - 2 * linear
-    linear += kernel.smooth / distance.clamp_min_(0).mul_(0.5 / kernel.length).add_(1)
+    linear += kernel.variance / distance.clamp_min_(0).mul_(0.5 / kernel.squared_lengthscale).add_(1)
     return linear
 
 
@@ -83,6 +104,6 @@ def _tensor(array: NDArray[Any], device: torch.device) -> Tensor:
 
 
 def _padded(array: NDArray[Any], device: torch.device) -> Tensor:
-    """With a row of zeros at the end."""
+    """``array`` with a row of zeros at the end."""
     table = _tensor(array, device)
     return torch.cat([table, table.new_zeros(1, table.shape[1])])

@@ -1,4 +1,4 @@
-"""The item process's line in the registry: config, search ranges, lazily its trainer and scorer."""
+"""Registry entry of the item process: config, search ranges; trainer and scorer are imported when needed."""
 
 from __future__ import annotations
 
@@ -6,8 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from recsys.data.split import TrainingData
-from recsys.errors import InputError
-from recsys.models.base import History, ModelArtifact, ModelFamily, Scorer
+from recsys.models.base import History, ModelArtifact, ModelFamily, Scorer, require_two_ratings
 from recsys.models.bayes_mf.family import MOST_EPOCHS
 from recsys.models.item_gp.config import ItemGpConfig
 from recsys.models.ranges import Categorical, FloatRange, IntRange, Range
@@ -28,23 +27,26 @@ RANGES: dict[str, Range] = {
 def build(
     config: ItemGpConfig, data: TrainingData, *, epochs: int, seed: int, device: object
 ) -> ItemGpTrainer:
+    """Makes the trainer, as ``ModelFamily.build``."""
     from recsys.models.item_gp.trainer import ItemGpTrainer
 
     return ItemGpTrainer(config, data, epochs=epochs, seed=seed, device=device)
 
 
 def make_scorer(member: ModelArtifact, histories: Callable[[int], History]) -> Scorer:
+    """Makes the scorer, as ``ModelFamily.scorer``; a known user's ratings are packed."""
     from recsys.models.item_gp.scorer import ItemGpScorer
 
     return ItemGpScorer(member)
 
 
 def check(config: ItemGpConfig, data: TrainingData) -> None:
-    """Raises InputError where there is nothing to sample from."""
-    if len(data.train) < 2:
-        raise InputError(
-            f"the training slice holds {len(data.train)} ratings, item_gp needs 2 or more; use more data"
-        )
+    """Checks a trial's data, as ``ModelFamily.check``.
+
+    Raises:
+        InputError: Too few ratings to sample from.
+    """
+    require_two_ratings("item_gp", data)
 
 
 FAMILY = ModelFamily(

@@ -1,9 +1,9 @@
-"""Item vectors of a Gibbs chain, averaged over its samples, as arrays for the process.
+"""Item vectors of a Gibbs chain, averaged over its samples, for the Gaussian process.
 
 Given one sample, a user's score is their prior mean plus a Normal deviation whose covariance between two
-items is v_i' inverse(Lambda) v_j, v = (q, 1). Averaged over samples both stay what they are: the prior mean
-is linear in the user's features and history, and the covariance is one of more columns, cut to the leading
-ones. Posterior doubt about an item's vector so lies in its length instead of being left out.
+items is v_i' inverse(Lambda) v_j, v = (q, 1). Averaged over samples both keep their form: the prior mean is
+linear in the user's features and history, and the covariance is a product of more columns, truncated to the
+leading ones. The posterior uncertainty of an item's vector thus adds to its length.
 """
 
 from __future__ import annotations
@@ -21,14 +21,19 @@ from recsys.models.bayes_mf.basis import Array
 from recsys.models.bayes_mf.sampler import Sampler
 from recsys.types import Arrays
 
-BUFFER = 512  # columns gathered before they are cut again
+BUFFER = 512  # columns that are collected before a truncation
 
 
 @dataclass(frozen=True)
 class ItemVectors:
-    """``items`` (items, rank): their products are covariances, stars squared. ``prior`` (items, traits):
-    times a user's traits, the prior mean of their rating. Noise variance is the product of ``user_noise``
-    (users,) and ``item_noise`` (items,)."""
+    """What the process reads of items, and the noise.
+
+    Attributes:
+        items: (items, rank) vectors whose products are covariances, stars squared.
+        prior: (items, traits): times a user's traits, the prior mean of a rating, stars.
+        user_noise: (users,) factors of the noise variance.
+        item_noise: (items,) factors of the noise variance; the product is in stars squared.
+    """
 
     items: NDArray[np.float16]
     prior: NDArray[np.float32]
@@ -36,16 +41,27 @@ class ItemVectors:
     item_noise: NDArray[np.float32]
 
     def arrays(self) -> Arrays:
+        """By name, as a release packs them."""
         return {field.name: getattr(self, field.name) for field in fields(self)}
 
     def unit(self, counts: NDArray[Any]) -> float:
-        """Variance of a user's linear part, stars squared, over items by their ``counts`` (items,)."""
+        """Variance of the linear kernel, stars squared: mean over items weighted by ``counts`` (items,)."""
         squares = np.square(self.items.astype(np.float64)).sum(axis=1)
         return max(float(np.average(squares, weights=counts)), 1e-6)
 
-    def beside(self, features: NDArray[np.float32], counts: NDArray[Any], variance: float) -> ItemVectors:
-        """With ``features`` (items, columns) as columns more, centred and of ``variance`` over items by
-        their ``counts``: items of one kind and time are nearer to each other, and people like whole kinds."""
+    def with_features(
+        self, features: NDArray[np.float32], counts: NDArray[Any], variance: float
+    ) -> ItemVectors:
+        """Adds side features to the vectors, so that items of a genre and time are closer.
+
+        Args:
+            features: (items, columns).
+            counts: (items,) ratings, which weigh mean and variance.
+            variance: That the added columns have together, stars squared.
+
+        Returns:
+            The vectors with centred and scaled columns of ``features``.
+        """
         centred = features - np.average(features, axis=0, weights=counts)
         size = float(np.average(np.square(centred).sum(axis=1), weights=counts))
         if size == 0:
@@ -54,15 +70,15 @@ class ItemVectors:
         return replace(self, items=np.concatenate([self.items, scaled], axis=1).astype(np.float16))
 
 
-def traits_of(sampler: Sampler) -> NDArray[np.float32]:
-    """(users, traits): 1, then the user's row in each basis of the prior mean."""
+def prior_traits(sampler: Sampler) -> NDArray[np.float32]:
+    """(users, traits) of the prior mean: 1, then the user's row in each basis."""
     rows = len(sampler.users.vectors)
-    parts = [np.ones((rows, 1))] + [basis.left * basis.values for basis in sampler.users.prior.bases]
-    return np.concatenate(parts, axis=1).astype(np.float32)
+    columns = [np.ones((rows, 1))] + [basis.left * basis.values for basis in sampler.users.prior.bases]
+    return np.concatenate(columns, axis=1).astype(np.float32)
 
 
 class VectorSums:
-    """Sums over samples. ``columns`` (items, at most BUFFER and some) holds the covariances' root."""
+    """Sums over samples. ``columns`` (items, n) is a square root of the summed covariances."""
 
     def __init__(self, sampler: Sampler, *, rank: int) -> None:
         users, items = sampler.users, sampler.items
@@ -74,7 +90,7 @@ class VectorSums:
         self.item_noise: Array = np.zeros(len(items.vectors))
 
     def add(self, sampler: Sampler) -> None:
-        """The chain as it stands."""
+        """Adds the chain's current sample."""
         prior, items = sampler.users.prior, sampler.items.vectors
         design = np.concatenate([items[:, :-1], np.ones((len(items), 1))], axis=1)
         # The root's columns r have r r' = inverse(precision).
@@ -90,12 +106,16 @@ class VectorSums:
         self.count += 1
 
     def mean(self) -> ItemVectors:
-        """Raises InputError for ratings so large that half precision cannot hold what they say of items."""
+        """The mean over samples, truncated to ``rank`` columns.
+
+        Raises:
+            InputError: Ratings so large that item vectors overflow half precision.
+        """
         items = leading(self.columns, self.rank) / np.sqrt(self.count)
         if not np.abs(items).max(initial=0) < np.finfo(np.float16).max:
             raise InputError(
-                f"item_gp got items' vectors of up to {np.abs(items).max():.3g}, and keeps at most 65504: "
-                "rescale the ratings, to stars say"
+                f"item_gp got item vectors of up to {np.abs(items).max():.3g} and stores at most 65504: "
+                "rescale the ratings, for example to stars"
             )
         return ItemVectors(
             items=items.astype(np.float16),
@@ -115,7 +135,15 @@ class VectorSums:
 
 
 def leading(columns: Array, rank: int) -> Array:
-    """At most ``rank`` columns whose products of rows are closest to those of ``columns`` (rows, n)."""
+    """Low-rank approximation: the columns whose row products are closest to those of ``columns``.
+
+    Args:
+        columns: (rows, n).
+        rank: Columns to keep, at most.
+
+    Returns:
+        (rows, min(n, rank)).
+    """
     width = columns.shape[1]
     if width <= rank:
         return columns

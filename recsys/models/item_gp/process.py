@@ -1,9 +1,9 @@
-"""One user's Gaussian process over items, in closed form (Rasmussen & Williams 2006, chapter 2).
+"""Gaussian process regression over the items of one user (Rasmussen & Williams 2006, chapter 2).
 
-What a user's ratings differ from their prior mean by is f(i) + noise, and f has the kernel
-k(i, j) = z_i . z_j + smooth / (1 + |z_i - z_j|^2 / (2 length)): the factorisation's own prior, and a rational
-quadratic over the same vectors. The first alone is that factorisation's user given the items; the second
-lets near items agree more than any dot product of so few columns can.
+A user's ratings minus their prior mean are f(i) + noise, where f has the kernel
+k(i, j) = z_i . z_j + variance / (1 + |z_i - z_j|^2 / (2 squared_lengthscale)): the prior of the factorisation
+plus a rational quadratic kernel over the same vectors. The linear kernel alone is the factorisation's user
+given the items; the other lets similar items agree more than a dot product of few columns can.
 """
 
 from __future__ import annotations
@@ -16,40 +16,64 @@ from scipy.linalg.lapack import spotrf, spotrs
 
 Single = NDArray[np.float32]
 
-LONGEST = 2048  # newest ratings of a user that are regressed on: bounds the cube of their number
-FOLDED = 512  # the same while somebody waits for a list: milliseconds, not a tenth of a second
+LONGEST = 2048  # newest ratings of a user in training: the cost is the cube of their number
+FOLDED = 512  # the same for a fold-in, which then needs milliseconds instead of a tenth of a second
 
 
 @dataclass(frozen=True)
 class Kernel:
-    """``smooth`` and ``length`` in stars squared, as the vectors' products are."""
+    """A linear plus a rational quadratic kernel over item vectors.
 
-    smooth: float
-    length: float
+    Attributes:
+        variance: Of the rational quadratic kernel, stars squared; 0 for none.
+        squared_lengthscale: Of the rational quadratic kernel, stars squared like the vectors' products.
+    """
 
-    def between(self, ones: Single, others: Single) -> Single:
-        """(n, m) covariances of items with vectors ``ones`` (n, rank) and ``others`` (m, rank)."""
-        linear: Single = ones @ others.T
-        if self.smooth == 0:
+    variance: float
+    squared_lengthscale: float
+
+    def covariance(self, vectors: Single, others: Single) -> Single:
+        """Covariances of two sets of items.
+
+        Args:
+            vectors: (n, rank).
+            others: (m, rank).
+
+        Returns:
+            (n, m), stars squared.
+        """
+        linear: Single = vectors @ others.T
+        if self.variance == 0:
             return linear
-        distance = np.square(ones).sum(axis=1)[:, None] + np.square(others).sum(axis=1) - 2 * linear
-        linear += np.float32(self.smooth) / (1 + np.maximum(distance, 0) * np.float32(0.5 / self.length))
+        distance = np.square(vectors).sum(axis=1)[:, None] + np.square(others).sum(axis=1) - 2 * linear
+        scale = np.float32(0.5 / self.squared_lengthscale)
+        linear += np.float32(self.variance) / (1 + np.maximum(distance, 0) * scale)
         return linear
 
 
 def regress(kernel: Kernel, vectors: Single, residuals: Single, noise: Single) -> Single:
-    """(n,) weights: f at an item is its covariances with the rated ones times these.
+    """Posterior mean of a user's f, as weights of the rated items.
 
-    ``vectors`` (n, rank) of the rated items, ``residuals`` (n,) stars beyond the prior mean, ``noise`` (n,)
-    their variances. Raises FloatingPointError where arrays have gone bad."""
+    Args:
+        kernel: Of all users.
+        vectors: (n, rank) of the rated items.
+        residuals: (n,) stars minus the prior mean.
+        noise: (n,) variances of the ratings, stars squared.
+
+    Returns:
+        (n,) weights: f of an item is its covariances with the rated items times these.
+
+    Raises:
+        FloatingPointError: The covariance is not positive definite, or not finite.
+    """
     if len(residuals) == 0:
         return np.zeros(0, dtype=np.float32)
-    covariance = kernel.between(vectors, vectors)
+    covariance = kernel.covariance(vectors, vectors)
     covariance[np.diag_indices(len(residuals))] += noise
     root, failed = spotrf(covariance, lower=1, overwrite_a=1)
     weights: Single = spotrs(root, residuals, lower=1)[0]
-    if failed or not np.isfinite(weights).all():  # LAPACK lets what is not a number pass
+    if failed or not np.isfinite(weights).all():  # LAPACK does not report NaN
         raise FloatingPointError(
-            f"the covariances of {len(residuals)} rated items are not numbers, or too alike"
+            f"the covariances of {len(residuals)} rated items are not finite, or nearly singular"
         )
     return weights

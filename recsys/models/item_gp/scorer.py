@@ -1,5 +1,5 @@
-"""Answers of a packed item process in numpy. Folding in is the training regression itself, on fewer of very
-many ratings."""
+"""Predictions of a packed item process, in numpy. A fold-in is the regression of training, on the newest
+ratings."""
 
 from __future__ import annotations
 
@@ -12,14 +12,20 @@ from recsys.models.base import History, ModelArtifact
 from recsys.models.item_gp.process import FOLDED, Kernel, regress
 from recsys.types import FloatArray, IntArray
 
-CHUNK = 512  # items scored at a time: more of their covariances would leave the cache
+CHUNK = 512  # items of a scoring batch: their covariances fit the CPU's cache
 
 
 @dataclass(frozen=True)
 class GpUser:
-    """``traits`` (traits,) of the prior mean; rated ``items`` (n,) with their ``weights`` (n,); the
-    ``noise`` variance of their ratings. The items' vectors are looked up again for a score: kept, they
-    would be some hundred kilobytes a person."""
+    """A user's state. The vectors of ``items`` are read for each score: kept, they would be some hundred
+    kilobytes a user.
+
+    Attributes:
+        traits: (traits,) of the prior mean.
+        items: (n,) rows of the rated items.
+        weights: (n,) of the rated items, from ``regress``.
+        noise: The user's factor of a rating's noise variance, stars squared.
+    """
 
     traits: NDArray[np.float32]
     items: IntArray
@@ -28,6 +34,8 @@ class GpUser:
 
 
 class ItemGpScorer:
+    """Predicts by the posterior mean of a user's Gaussian process."""
+
     def __init__(self, member: ModelArtifact) -> None:
         settings = member.settings
         self.scale, self.arrays = member.scale, member.arrays
@@ -36,9 +44,9 @@ class ItemGpScorer:
 
     def known_user(self, user: int) -> GpUser:
         arrays = self.arrays
-        part = slice(int(arrays["starts"][user]), int(arrays["starts"][user + 1]))
+        rated = slice(int(arrays["starts"][user]), int(arrays["starts"][user + 1]))
         noise = float(arrays["user_noise"][user])
-        return GpUser(arrays["traits"][user], arrays["rated"][part], arrays["weights"][part], noise)
+        return GpUser(arrays["traits"][user], arrays["rated"][rated], arrays["weights"][rated], noise)
 
     def fold_in(self, history: History, user: int | None = None) -> GpUser:
         arrays = self.arrays
@@ -54,14 +62,13 @@ class ItemGpScorer:
         stars = self.arrays["prior"][items] @ state.traits
         rated = self._vectors(state.items)
         for start in range(0, len(items), CHUNK):
-            part = self._vectors(items[start : start + CHUNK])
-            stars[start : start + CHUNK] += self.kernel.between(part, rated) @ state.weights
-        clipped: FloatArray = np.clip(stars, self.scale.low, self.scale.high).astype(np.float32)
-        return clipped
+            vectors = self._vectors(items[start : start + CHUNK])
+            stars[start : start + CHUNK] += self.kernel.covariance(vectors, rated) @ state.weights
+        return self.scale.clip(stars)
 
     def deviations(self, state: GpUser, items: IntArray) -> FloatArray:
-        """(len(items),) stars: the noise's, by person and item. Doubt about the function adds little to it
-        (ML-100K), and would take the person's regression anew."""
+        """(len(items),) stars: the standard deviation of the noise alone. The posterior variance of f adds
+        little to it (ML-100K), and would need the user's covariance again."""
         noise = np.float32(state.noise) * np.asarray(self.arrays["item_noise"][items], np.float32)
         deviations: FloatArray = np.sqrt(noise)
         return deviations
@@ -70,7 +77,7 @@ class ItemGpScorer:
         return np.asarray(self.arrays["items"][items], dtype=np.float32)
 
     def _traits(self, history: History, user: int | None) -> NDArray[np.float32]:
-        """1, the history's row in its basis, and side features: a known user's own, else their mean, 0."""
+        """1, the history's row in its basis, and side features, which are 0, their mean, for a new user."""
         arrays = self.arrays
         traits = np.zeros(arrays["traits"].shape[1], dtype=np.float32)
         traits[0] = 1

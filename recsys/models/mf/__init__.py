@@ -1,1 +1,1 @@
-"""Biased matrix factorisation by variational Bayes: the honest yardstick, with nearly nothing to tune."""
+"""Biased matrix factorisation by variational Bayes: a strong baseline with hardly anything to tune."""

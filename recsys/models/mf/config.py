@@ -1,4 +1,4 @@
-"""Options of variational matrix factorisation."""
+"""Hyperparameters of variational matrix factorisation."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from recsys.models.family_config import family_config
 
 @family_config("mf")
 class MfConfig:
-    """Shrinkage and noise are learnt from the data at every sweep, so these few are all there is."""
+    """Shrinkage and noise are learnt from the data at every sweep, so there is little to set."""
 
-    factors: PositiveInt = 16  # width of p and q, beside the biases
-    start_precision: PositiveFloat = 3.0  # of the prior over p and q before it is learnt
-    embedding_scale: PositiveFloat = 0.1  # standard deviation of p and q's start
+    factors: PositiveInt = 16  # width of p and q, without the biases
+    start_precision: PositiveFloat = 3.0  # initial precision of the prior over p and q, before it is learnt
+    embedding_scale: PositiveFloat = 0.1  # standard deviation of the initial p and q
     patience: PositiveInt = 3  # sweeps without a better valid rmse before the trial stops

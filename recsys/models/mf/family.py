@@ -1,4 +1,4 @@
-"""Matrix factorisation's line in the registry: config, search ranges, lazily its trainer and scorer."""
+"""Registry entry of MF: config, search ranges; trainer and scorer are imported when needed."""
 
 from __future__ import annotations
 
@@ -25,12 +25,14 @@ RANGES: dict[str, Range] = {
 
 
 def build(config: MfConfig, data: TrainingData, *, epochs: int, seed: int, device: torch.device) -> MfTrainer:
+    """Makes the trainer, as ``ModelFamily.build``; its epochs are sweeps, however many are planned."""
     from recsys.models.mf.trainer import MfTrainer
 
     return MfTrainer(config, data, seed=seed, device=device)
 
 
 def make_scorer(member: ModelArtifact, histories: Callable[[int], History]) -> MfScorer:
+    """Makes the scorer, as ``ModelFamily.scorer``; it needs no histories."""
     from recsys.models.mf.scorer import MfScorer
 
     return MfScorer(member)

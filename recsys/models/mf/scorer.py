@@ -1,4 +1,4 @@
-"""Answers of a packed factorisation. A user's state is (bias, p), the posterior mean of their ratings."""
+"""Predictions of a packed factorisation. A user's state is (1 + factors,): posterior means of bias and p."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from recsys.types import FloatArray, IntArray
 
 
 class MfScorer:
+    """Predicts by mean + b_u + b_i + p.q."""
+
     def __init__(self, member: ModelArtifact) -> None:
         self.scale, self.arrays = member.scale, member.arrays
         self.mean = float(member.settings["mean"])
@@ -20,16 +22,14 @@ class MfScorer:
         return row
 
     def fold_in(self, history: History, user: int | None = None) -> NDArray[np.float32]:
-        """The training update itself, so that a known user's own ratings give their own row."""
+        """As ``Scorer.fold_in``, by the training update: a known user's training ratings give their row."""
         items = self.arrays["item_factors"][history.items].astype(np.float64)
-        doubt = self.arrays["item_variance"][history.items].sum(axis=0)
+        variance = self.arrays["item_variance"][history.items].sum(axis=0)
         residuals = history.values - self.mean - items[:, 0]
-        items[:, 0], doubt[0] = 1, 0
-        gram = items.T @ items / self.noise + np.diag(doubt / self.noise + self.arrays["user_precision"])
+        items[:, 0], variance[0] = 1, 0
+        gram = items.T @ items / self.noise + np.diag(variance / self.noise + self.arrays["user_precision"])
         return np.linalg.solve(gram, items.T @ residuals / self.noise).astype(np.float32)
 
     def score(self, state: NDArray[np.float32], items: IntArray) -> FloatArray:
         rows = self.arrays["item_factors"][items]
-        stars = self.mean + state[0] + rows[:, 0] + rows[:, 1:] @ state[1:]
-        clipped: FloatArray = np.clip(stars, self.scale.low, self.scale.high).astype(np.float32)
-        return clipped
+        return self.scale.clip(self.mean + state[0] + rows[:, 0] + rows[:, 1:] @ state[1:])

@@ -1,8 +1,8 @@
-"""Variational Bayes for r = mean + b_u + b_i + p_u . q_i (Lim & Teh 2007), one sweep an epoch.
+"""Training of variational matrix factorisation, r = mean + b_u + b_i + p_u . q_i (Lim & Teh 2007).
 
-Users and items take turns: each row's Gaussian posterior is exact given the other side's mean and
-(diagonal) variance; priors and noise are learnt along the way. Averaging over doubt is what SGD's early
-stop and tuned penalties only imitate, and nothing here has a learning rate.
+An epoch is one sweep over items, then users: each row's Gaussian posterior is exact given the other side's
+mean and (diagonal) variance; priors and noise are learnt at every sweep. Averaging over the posterior
+replaces early stopping and tuned penalties, and there is no learning rate.
 """
 
 from __future__ import annotations
@@ -24,11 +24,13 @@ from recsys.models.mf.posterior import RowFactors, learn_prior, make_blocks, upd
 from recsys.seeds import derive_seed
 from recsys.types import Arrays
 
-BIAS_PRECISION = 5.0  # of the prior over biases before it is learnt, per star squared
-NOISE_VARIANCE = 0.8  # before it is learnt, stars squared
+BIAS_PRECISION = 5.0  # initial precision of the prior over biases, per star squared
+NOISE_VARIANCE = 0.8  # initial, stars squared
 
 
 class MfTrainer(NoLatent):
+    """Coordinate ascent on the variational bound, on ``device``."""
+
     def __init__(self, config: MfConfig, data: TrainingData, *, seed: int, device: torch.device) -> None:
         self.config, self.train, self.device = config, data.train, device
         train = data.train
@@ -63,31 +65,32 @@ class MfTrainer(NoLatent):
         return 1 + self.users.mean.numel() + self.items.mean.numel()
 
     def train_epoch(self) -> dict[str, float]:
-        # Users last: a user folded in later meets the same items, so the same posterior.
+        # Users last: a user folded in later sees the same items, so gets the same posterior.
         precision = 1 / self.noise_variance
         update(self.items, self.users, self._item_blocks, self._residuals, precision, self._weights)
         learn_prior(self.items)
         update(self.users, self.items, self._user_blocks, self._residuals, precision, self._weights)
         learn_prior(self.users)
-        squared, doubt = self._errors()
-        self.noise_variance = squared + doubt
+        squared, variance = self._errors()
+        self.noise_variance = squared + variance
         return {"train_loss": squared}
 
     def _errors(self) -> tuple[float, float]:
-        """Mean squared error on train, and the variance that the posteriors add to a prediction."""
-        squared = doubt = 0.0
+        """Mean squared error on train, and the mean posterior variance of a prediction; stars squared."""
+        squared = variance = 0.0
         for start in range(0, len(self._residuals), 1_000_000):
-            part = slice(start, start + 1_000_000)
-            users, items = self._rows[0][part], self._rows[1][part]
-            error = self._residuals[part] - self._link(users, items)
+            chunk = slice(start, start + 1_000_000)
+            users, items = self._rows[0][chunk], self._rows[1][chunk]
+            error = self._residuals[chunk] - self._score(users, items)
             p, q = self.users.mean[users, 1:].square(), self.items.mean[items, 1:].square()
             v, w = self.users.variance[users], self.items.variance[items]
             spread = (p * w[:, 1:] + q * v[:, 1:] + v[:, 1:] * w[:, 1:]).sum(dim=1) + v[:, 0] + w[:, 0]
             squared += error.square().sum().item()
-            doubt += spread.sum().item()
-        return squared / len(self._residuals), doubt / len(self._residuals)
+            variance += spread.sum().item()
+        return squared / len(self._residuals), variance / len(self._residuals)
 
-    def _link(self, users: Tensor, items: Tensor) -> Tensor:
+    def _score(self, users: Tensor, items: Tensor) -> Tensor:
+        """(n,) stars above the global mean."""
         p, q = self.users.mean[users], self.items.mean[items]
         return p[:, 0] + q[:, 0] + (p[:, 1:] * q[:, 1:]).sum(dim=1)
 
@@ -95,8 +98,7 @@ class MfTrainer(NoLatent):
         users, items = (
             torch.from_numpy(rows.astype(np.int64)).to(self.device) for rows in (ratings.users, ratings.items)
         )
-        stars = self.mean + self._link(users, items).cpu().numpy()
-        return np.clip(stars, ratings.scale.low, ratings.scale.high).astype(np.float32)
+        return ratings.scale.clip(self.mean + self._score(users, items).cpu().numpy())
 
     def state(self) -> Arrays:
         arrays: Arrays = {"noise_variance": np.array([self.noise_variance])}

@@ -1,1 +1,1 @@
-"""Bayesian factorisation machine by the library myFM (extra ``myfm``): trained by it, served without it."""
+"""Bayesian factorisation machine: trained by the library myFM (extra ``myfm``), served without it."""

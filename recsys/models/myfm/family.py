@@ -1,4 +1,4 @@
-"""myFM's line in the registry. Only training needs the library; its packed members are arrays."""
+"""Registry entry of myFM. Only training needs the library; a packed member is arrays."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING
 
 from recsys.data.split import TrainingData
 from recsys.errors import InputError
-from recsys.models.base import History, ModelArtifact, ModelFamily, Scorer
+from recsys.models.base import History, ModelArtifact, ModelFamily, Scorer, require_two_ratings
 from recsys.models.myfm.config import MyFmConfig
 from recsys.models.ranges import Categorical, IntRange, Range
 
 if TYPE_CHECKING:
     from recsys.models.myfm.trainer import MyFmTrainer
 
-# pkg_resources is what the library reads its version with; setuptools has it up to 80.
+# The library reads its version with pkg_resources, which setuptools has up to version 80.
 NEEDED = ("myfm", "pkg_resources")
 
 
@@ -26,7 +26,11 @@ RANGES: dict[str, Range] = {
 
 
 def require_library() -> None:
-    """Raises InputError where the extra is not installed."""
+    """Checks that the extra is installed.
+
+    Raises:
+        InputError: It is not.
+    """
     missing = [name for name in NEEDED if find_spec(name) is None]
     if missing:
         raise InputError(
@@ -36,6 +40,7 @@ def require_library() -> None:
 
 
 def build(config: MyFmConfig, data: TrainingData, *, epochs: int, seed: int, device: object) -> MyFmTrainer:
+    """Makes the trainer, as ``ModelFamily.build``; it runs on one CPU core, all in the first epoch."""
     require_library()
     from recsys.models.myfm.trainer import MyFmTrainer
 
@@ -43,18 +48,20 @@ def build(config: MyFmConfig, data: TrainingData, *, epochs: int, seed: int, dev
 
 
 def make_scorer(member: ModelArtifact, histories: Callable[[int], History]) -> Scorer:
+    """Makes the scorer, as ``ModelFamily.scorer``."""
     from recsys.models.myfm.scorer import MyFmScorer
 
     return MyFmScorer(member, histories)
 
 
 def check(config: MyFmConfig, data: TrainingData) -> None:
-    """Raises InputError where the library is missing or there is nothing to sample from."""
+    """Checks a trial's data, as ``ModelFamily.check``.
+
+    Raises:
+        InputError: The library is missing, or there are too few ratings to sample from.
+    """
     require_library()
-    if len(data.train) < 2:
-        raise InputError(
-            f"the training slice holds {len(data.train)} ratings, myfm needs 2 or more; use more data"
-        )
+    require_two_ratings("myfm", data)
 
 
 FAMILY = ModelFamily("myfm", MyFmConfig, build, make_scorer, RANGES, check, require_library)

@@ -1,9 +1,9 @@
-"""Answers of packed samples of a factorisation machine, in numpy, without the library.
+"""Predictions from packed posterior samples of a factorisation machine, in numpy, without the library.
 
-A known user is a vector in each sample. A new one has the features that they share with others (what they
-rated, side features), and of their own feature's weight and vector the conditional mean given the ratings:
-their score is linear in these, with design (q_i + p, 1) where p is the shared part (trainer's docstring).
-The ordinal output takes a few rounds of expectation-maximisation, as bayes_mf does.
+A known user is a vector in each sample. A new user has the features shared with others (rated items, side
+features), and the conditional mean of the one-hot feature's weight and vector given the ratings: the score is
+linear in these, with design (q_i + p, 1) where p is the sum over shared features (see ``trainer.py``).
+The ordinal output needs a few rounds of expectation-maximisation, as in bayes_mf.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from recsys.models.base import History, ModelArtifact
 from recsys.models.bayes_mf.conditional import MOST, conditional_mean
-from recsys.models.bayes_mf.posterior_samples import scores_of, stars_of
+from recsys.models.bayes_mf.posterior_samples import latent_scores, sampled_stars
 from recsys.models.bayes_mf.scorer import same_ratings
 from recsys.types import FloatArray, IntArray
 
@@ -23,7 +23,7 @@ Array = NDArray[np.float64]
 
 
 class MyFmScorer:
-    """A state is (1, kept, factors + 1): a vector a sample, the bias last."""
+    """Predicts from samples. A user's state is (1, kept, factors + 1): a vector a sample, the bias last."""
 
     def __init__(self, member: ModelArtifact, histories: Callable[[int], History]) -> None:
         settings = member.settings
@@ -48,31 +48,31 @@ class MyFmScorer:
         return vectors[None].astype(np.float32)
 
     def score(self, state: NDArray[np.float32], items: IntArray) -> FloatArray:
-        scores = scores_of(state, self.arrays["items"][items])
-        stars = stars_of(scores, np.ones(1), self.arrays["cutpoints"], self.levels, self.centre)
-        clipped: FloatArray = np.clip(stars, self.scale.low, self.scale.high).astype(np.float32)
-        return clipped
+        scores = latent_scores(state, self.arrays["items"][items])
+        return self.scale.clip(
+            sampled_stars(scores, np.ones(1), self.arrays["cutpoints"], self.levels, self.centre)
+        )
 
     def _shared(self, history: History, user: int | None) -> Array:
-        """(kept, factors + 1) of the features that are not this user's alone."""
+        """(kept, factors + 1) vectors and biases of the features shared with other users."""
         weights = self.arrays["user_weights"]
         kept, features, width = weights.shape
-        index = len(self.arrays["items"]) if self.uses_history else 0
+        history_width = len(self.arrays["items"]) if self.uses_history else 0
         total, squares = np.zeros((kept, width)), np.zeros(kept)
-        if index and len(history.items):
+        if history_width and len(history.items):
             rows = weights[:, history.items].astype(np.float64)
             total += rows.sum(axis=1) / np.sqrt(len(history.items))
             squares += np.square(rows[:, :, :-1]).sum(axis=(1, 2)) / len(history.items)
-        if user is not None and "user_features" in self.arrays and features > index:
+        if user is not None and "user_features" in self.arrays and features > history_width:
             user_row = self.arrays["user_features"][user].astype(np.float64)
-            rows = weights[:, index:].astype(np.float64)
+            rows = weights[:, history_width:].astype(np.float64)
             total += np.einsum("f,sfk->sk", user_row, rows)
             squares += np.einsum("f,sfk->s", np.square(user_row), np.square(rows[:, :, :-1]))
         total[:, -1] += 0.5 * (np.square(total[:, :-1]).sum(axis=1) - squares)
         return total
 
     def _regress(self, history: History, shared: Array, prior: Array) -> Array:
-        """(kept, factors + 1) conditional means of what is the user's own."""
+        """(kept, factors + 1) conditional means of the user's one-hot feature."""
         items, values = history.items[-MOST:], history.values[-MOST:].astype(np.float64)
         rows = self.arrays["items"][items].astype(np.float64).transpose(1, 0, 2)  # (kept, n, width)
         offset = np.einsum("snk,sk->sn", rows[:, :, :-1], shared[:, :-1]) + rows[:, :, -1] + shared[:, -1:]
@@ -85,8 +85,8 @@ class MyFmScorer:
         inverse = np.linalg.inv(gram + precision[:, :, None] * np.eye(precision.shape[1]))
 
         def solve(target: Array) -> Array:
-            pull = noise[:, None] * np.einsum("snk,sn->sk", design, target - offset)
-            result: Array = np.einsum("skl,sl->sk", inverse, precision * prior + pull)
+            right = noise[:, None] * np.einsum("snk,sn->sk", design, target - offset)
+            result: Array = np.einsum("skl,sl->sk", inverse, precision * prior + right)
             return result
 
         return conditional_mean(

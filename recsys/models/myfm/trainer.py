@@ -1,10 +1,10 @@
 """Training by myFM (Ohtsuki 2020), a Gibbs sampler of Bayesian factorisation machines (Rendle et al. 2011).
 
-Features of a rating are its user (one of many, what they rated, demographics) and its item (one of many,
-who rated it, genres); score = w0 + w x + sum over pairs of <v_f, v_g> x_f x_g (Rendle 2010, equation 1).
+Features of a rating are its user (one-hot, rated items, demographics) and its item (one-hot, users who rated
+it, genres); score = w0 + w x + sum over pairs of <v_f, v_g> x_f x_g (Rendle 2010, equation 1).
 Split by side that is p_u . q_i + b_u + b_i with p = V'x and b = w x + (|p|^2 - sum of x_f^2 |v_f|^2) / 2:
-so each sample packs into one vector a row, and is answered like a factorisation. The library cannot go on
-from a state, therefore its whole chain is the first epoch; later epochs change nothing.
+so a sample packs into a vector per user and item, and predicts like a factorisation. The library cannot
+resume a chain, so the first epoch runs all of it; later epochs change nothing.
 """
 
 from __future__ import annotations
@@ -21,27 +21,35 @@ from numpy.typing import NDArray
 
 from recsys.data.ratings import Ratings
 from recsys.data.split import TrainingData
-from recsys.models.base import TRAIN_SAMPLE, ModelArtifact, NoLatent
-from recsys.models.bayes_mf.observation import levels_of
-from recsys.models.bayes_mf.posterior_samples import scores_of, stars_of
+from recsys.models.base import ModelArtifact, NoLatent, sampled_train_loss
+from recsys.models.bayes_mf.observation import rating_levels
+from recsys.models.bayes_mf.posterior_samples import latent_scores, sampled_stars
 from recsys.models.myfm.config import MyFmConfig
 from recsys.seeds import derive_seed
 from recsys.types import Arrays, JsonObject
 
 Array = NDArray[np.float64]
-CHUNK = 8192  # pairs predicted at a time
+CHUNK = 8192  # pairs of a prediction batch
 
 
 class FeatureBlock:
-    """Features of users or of items: ``block`` (rows, features), ``shapes`` the width of each kind."""
+    """Features of users or of items: ``block`` (rows, features), ``shapes`` the width of each group."""
 
-    def __init__(self, kinds: list[sparse.csr_matrix]) -> None:
-        self.block = sparse.hstack(kinds).tocsr()
+    def __init__(self, groups: list[sparse.csr_matrix]) -> None:
+        self.block = sparse.hstack(groups).tocsr()
         self.squared = self.block.multiply(self.block).tocsr()
-        self.shapes = [kind.shape[1] for kind in kinds]
+        self.shapes = [group.shape[1] for group in groups]
 
     def vectors(self, linear: Array, factors: Array) -> Array:
-        """(rows, factors + 1): p, then b, given w (features,) and v (features, factors) of this side."""
+        """Collapses features to a vector per row.
+
+        Args:
+            linear: (features,) w of this side.
+            factors: (features, factors) v of this side.
+
+        Returns:
+            (rows, factors + 1): p, then b.
+        """
         p = self.block @ factors
         self_products = self.squared @ np.square(factors).sum(axis=1)
         b = self.block @ linear + 0.5 * (np.square(p).sum(axis=1) - self_products)
@@ -49,45 +57,46 @@ class FeatureBlock:
 
 
 def feature_blocks(config: MyFmConfig, data: TrainingData) -> tuple[FeatureBlock, FeatureBlock]:
+    """Features of every user and of every item: one-hot, then histories and side features where ``config``
+    has them on."""
     train = data.train
     shape = (train.user_count, train.item_count)
     rated = sparse.csr_matrix((np.ones(len(train)), (train.users, train.items)), shape=shape)
     sides = []
     for matrix, features in ((rated, data.user_features), (rated.T.tocsr(), data.item_features)):
-        kinds = [sparse.identity(matrix.shape[0], format="csr")]
+        groups = [sparse.identity(matrix.shape[0], format="csr")]
         if config.histories:
             counts = np.maximum(np.asarray(matrix.sum(axis=1)).ravel(), 1)
-            kinds.append(sparse.diags(counts**-0.5) @ matrix)
+            groups.append(sparse.diags(counts**-0.5) @ matrix)
         if config.side_features and features is not None and features.shape[1]:
-            kinds.append(sparse.csr_matrix(features.astype(np.float64)))
-        sides.append(FeatureBlock(kinds))
+            groups.append(sparse.csr_matrix(features.astype(np.float64)))
+        sides.append(FeatureBlock(groups))
     return sides[0], sides[1]
 
 
 class MyFmTrainer(NoLatent):
-    """``arrays`` is empty until the chain has run. On one core of the CPU, which the library uses."""
+    """Runs the library's chain on one CPU core. ``arrays`` of the kept samples is empty until it has run."""
 
     def __init__(self, config: MyFmConfig, data: TrainingData, *, seed: int) -> None:
         self.config, self.train = config, data.train
         self.seed = derive_seed(seed, "myfm") % 2**31
         self.users, self.items = feature_blocks(config, data)
-        self.levels = levels_of(data.train.values, config.output)
-        self.centre = 0.0 if len(self.levels) else float(data.train.values.mean(dtype=np.float64))
-        self.plain = float(data.train.values.mean(dtype=np.float64))
+        self.levels = rating_levels(data.train.values, config.output)
+        self.mean = float(data.train.values.mean(dtype=np.float64))
+        self.centre = 0.0 if len(self.levels) else self.mean
         self.user_features = data.user_features if config.side_features else None
         self.arrays: Arrays = {}
 
     @property
     def parameters(self) -> int:
-        """Numbers of one sample: a weight and a vector for each feature, and the cutpoints."""
+        """Parameters of a sample: a weight and a vector for each feature, and the cutpoints."""
         features = int(self.users.block.shape[1] + self.items.block.shape[1])
         return 1 + features * (1 + self.config.factors) + max(len(self.levels) - 1, 0)
 
     def train_epoch(self) -> dict[str, float]:
         if not self.arrays:
             self.arrays = self._run()
-        sample = self.train.thinned(TRAIN_SAMPLE)
-        return {"train_loss": float(np.square(self.predict(sample) - sample.values).mean())}
+        return sampled_train_loss(self, self.train)
 
     def _run(self) -> Arrays:
         import myfm
@@ -99,12 +108,12 @@ class MyFmTrainer(NoLatent):
             target = np.searchsorted(self.levels, train.values)
         burn_in = int(config.iterations * config.burn_in)
         after = config.iterations - burn_in
-        wanted = set((burn_in + np.linspace(0, after - 1, min(config.kept, after)).round()).astype(int))
-        draws: list[Arrays] = []
+        kept = set((burn_in + np.linspace(0, after - 1, min(config.kept, after)).round()).astype(int))
+        samples: list[Arrays] = []
 
         def callback(iteration: int, fm: Any, hyper: Any, history: Any) -> tuple[bool, None]:
-            if iteration in wanted:
-                draws.append(self._draw(fm, hyper))
+            if iteration in kept:
+                samples.append(self._sample(fm, hyper))
             return False, None
 
         relations = [
@@ -123,12 +132,13 @@ class MyFmTrainer(NoLatent):
             )
         rows = ("users", "items")
         return {
-            name: np.stack([draw[name] for draw in draws], axis=1 if name in rows else 0) for name in draws[0]
+            name: np.stack([sample[name] for sample in samples], axis=1 if name in rows else 0)
+            for name in samples[0]
         }
 
-    def _draw(self, fm: Any, hyper: Any) -> Arrays:
-        """One sample. Scores and cutpoints are moved so that the cutpoints' mean is 0: only their
-        difference is known, and samples are averaged apart."""
+    def _sample(self, fm: Any, hyper: Any) -> Arrays:
+        """One posterior sample. Scores and cutpoints are shifted to a mean cutpoint of 0: only their
+        difference is identified, and predictions average them separately."""
         users = self.users.block.shape[1]
         w, v = np.array(fm.w), np.array(fm.V).reshape(-1, self.config.factors)
         cuts = np.array(fm.cutpoints[0]) if len(self.levels) else np.zeros(0)
@@ -143,7 +153,7 @@ class MyFmTrainer(NoLatent):
             "users": self.users.vectors(w[:users], v[:users]).astype(np.float32),
             "items": items.astype(np.float32),
             "cutpoints": (cuts - middle).astype(np.float32),
-            # The features that a user shares with others, and the prior of those that are theirs alone.
+            # The features that users share, and the prior of the one-hot features.
             "user_weights": np.column_stack([v[user_shape:users], w[user_shape:users]]).astype(np.float32),
             "prior_mean": np.append(mean_v, np.array(hyper.mu_w)[0]).astype(np.float32),
             "prior_precision": np.append(precision_v, np.array(hyper.lambda_w)[0]).astype(np.float32),
@@ -151,17 +161,16 @@ class MyFmTrainer(NoLatent):
         }
 
     def predict(self, ratings: Ratings) -> NDArray[np.float32]:
-        stars = np.full(len(ratings), self.plain, dtype=np.float32)
+        stars = np.full(len(ratings), self.mean, dtype=np.float32)
         for start in range(0, len(ratings) if self.arrays else 0, CHUNK):
             rows = slice(start, start + CHUNK)
-            users, items = (
-                self.arrays["users"][ratings.users[rows]],
-                self.arrays["items"][ratings.items[rows]],
+            scores = latent_scores(
+                self.arrays["users"][ratings.users[rows]], self.arrays["items"][ratings.items[rows]]
             )
-            stars[rows] = stars_of(
-                scores_of(users, items), np.ones(1), self.arrays["cutpoints"], self.levels, self.centre
+            stars[rows] = sampled_stars(
+                scores, np.ones(1), self.arrays["cutpoints"], self.levels, self.centre
             )
-        return np.clip(stars, ratings.scale.low, ratings.scale.high)
+        return ratings.scale.clip(stars)
 
     def state(self) -> Arrays:
         return {name: array.copy() for name, array in self.arrays.items()}

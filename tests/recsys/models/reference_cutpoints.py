@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from scipy.special import ndtr, ndtri
 
 from recsys.models.bayes_mf.basis import Array
-from recsys.models.bayes_mf.observation import first_cutpoints
+from recsys.models.bayes_mf.observation import initial_cutpoints
 
 
 class ReferenceCutpoints:
@@ -15,7 +15,7 @@ class ReferenceCutpoints:
 
     def __init__(self, labels: NDArray[np.int64], levels: int) -> None:
         self.labels = labels
-        self.values = first_cutpoints(labels, levels)
+        self.values = initial_cutpoints(labels, levels)
         self.step = 0.01
 
     def sweep(self, score: Array, scale: Array, random: np.random.Generator) -> None:

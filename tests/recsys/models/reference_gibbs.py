@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from recsys.data.split import TrainingData
 from recsys.models.bayes_mf.basis import Array, Basis, feature_basis, history_basis
 from recsys.models.bayes_mf.config import BayesMfConfig
-from recsys.models.bayes_mf.observation import levels_of
+from recsys.models.bayes_mf.observation import rating_levels
 from recsys.seeds import derive_seed
 from tests.recsys.models.reference_cutpoints import ReferenceCutpoints
 
@@ -149,7 +149,7 @@ class ReferenceSampler:
         self.random = np.random.default_rng(derive_seed(seed, "gibbs"))
         users, items = train.users.astype(np.int64), train.items.astype(np.int64)
         self.values = train.values.astype(np.float64)
-        self.levels = levels_of(train.values, config.output)
+        self.levels = rating_levels(train.values, config.output)
         self.centre = 0.0
         self.cutpoints: ReferenceCutpoints | None = None
         self.precision = 1.0

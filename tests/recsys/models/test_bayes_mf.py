@@ -17,8 +17,13 @@ from recsys.models.bayes_mf.conditional import truncated_mean
 from recsys.models.bayes_mf.config import BayesMfConfig
 from recsys.models.bayes_mf.cutpoints import interval_mass, truncated_normal
 from recsys.models.bayes_mf.family import build, make_scorer
-from recsys.models.bayes_mf.observation import expected_stars, levels_of
-from recsys.models.bayes_mf.posterior_samples import PosteriorSamples, deviations_of, scores_of, stars_of
+from recsys.models.bayes_mf.observation import expected_stars, rating_levels
+from recsys.models.bayes_mf.posterior_samples import (
+    PosteriorSamples,
+    latent_scores,
+    predictive_deviations,
+    sampled_stars,
+)
 from recsys.models.bayes_mf.sampler import Sampler
 from recsys.models.bayes_mf.trainer import BayesMfTrainer
 
@@ -168,8 +173,8 @@ def test_deviations_are_the_spread_of_drawn_ratings() -> None:
     scores = random.normal(0.3, 0.7, (1, 2000)).astype(np.float32)
     latent = random.choice(scores[0], 400_000) + random.standard_normal(400_000) / np.sqrt(0.8)
     drawn = levels[np.searchsorted([-0.4, 0.9], latent)].std()
-    assert deviations_of(scores, np.array([0.8]), cuts, levels)[0] == pytest.approx(drawn, abs=0.01)
-    assert deviations_of(scores, np.array([0.8]), cuts, np.zeros(0))[0] == pytest.approx(
+    assert predictive_deviations(scores, np.array([0.8]), cuts, levels)[0] == pytest.approx(drawn, abs=0.01)
+    assert predictive_deviations(scores, np.array([0.8]), cuts, np.zeros(0))[0] == pytest.approx(
         latent.std(), abs=0.01
     )
 
@@ -197,8 +202,8 @@ def test_a_basis_is_the_matrix_it_stands_for() -> None:
 
 
 def test_many_distinct_ratings_are_taken_as_continuous() -> None:
-    assert len(levels_of(np.linspace(0, 1, 200, dtype=np.float32), "ordinal")) == 0
-    assert len(levels_of(np.array([1, 2, 3], np.float32), "ordinal")) == 3
+    assert len(rating_levels(np.linspace(0, 1, 200, dtype=np.float32), "ordinal")) == 0
+    assert len(rating_levels(np.array([1, 2, 3], np.float32), "ordinal")) == 3
 
 
 def test_bad_fields_are_named() -> None:
@@ -227,9 +232,11 @@ def test_pairs_are_predicted_on_the_device_as_a_packed_member_predicts_them(
     stars = np.arange(1.0, levels + 1)
     prediction = pair_prediction.PairPrediction(samples, levels=stars, centre=2.5, device=torch.device("cpu"))
     of_users, of_items = random.integers(0, users, 150), random.integers(0, items, 150)
-    scores = scores_of(samples.users[of_users].astype(np.float32), samples.items[of_items].astype(np.float32))
+    scores = latent_scores(
+        samples.users[of_users].astype(np.float32), samples.items[of_items].astype(np.float32)
+    )
     precision = samples.user_precisions[of_users] * samples.item_precisions[of_items]
-    expected = stars_of(scores, precision, cuts, stars, 2.5)
+    expected = sampled_stars(scores, precision, cuts, stars, 2.5)
     np.testing.assert_allclose(prediction.stars(of_users, of_items), expected, atol=1e-5)
     assert prediction.stars(of_users[:0], of_items[:0]).shape == (0,)
 
@@ -246,7 +253,7 @@ def test_columns_of_one_span_are_made_orthonormal_whether_or_not_cholesky_can(
             again = columns[:, :1] * (1 + 1e-7)
             other = 100 * difference * torch.randn(500, 1, generator=random)
             columns = torch.cat([columns, again + other], dim=1)
-        result = basis._conditioned(columns)
+        result = basis._orthonormal(columns)
         torch.testing.assert_close(result.T @ result, torch.eye(columns.shape[1]), atol=0.05, rtol=0)
         coordinates = torch.linalg.lstsq(result, columns).solution
         torch.testing.assert_close(result @ coordinates, columns, atol=1e-2, rtol=1e-3)

@@ -10,7 +10,7 @@ import torch
 
 from recsys.models.bayes_mf import basis, equations, row_groups
 from recsys.models.bayes_mf.counter_random import normals, uniforms
-from recsys.models.bayes_mf.cutpoints import ends_of, interval_mass, standard_ends, truncated_normal
+from recsys.models.bayes_mf.cutpoints import interval_ends, interval_mass, standard_ends, truncated_normal
 
 CPU = torch.device("cpu")
 
@@ -34,7 +34,7 @@ def test_every_row_and_rating_is_in_one_group_also_empty_and_very_long_rows(
             seen.append(row)
             assert sorted(line[line < 30].tolist()) == sorted(columns[rows == row].tolist())
     assert sorted(seen) == list(range(len(counts)))
-    assert result.columns[result.place].tolist() == columns.tolist()
+    assert result.columns[result.entry_index].tolist() == columns.tolist()
     assert result.starts.tolist() == (np.cumsum(counts) - counts).tolist()
 
 
@@ -71,7 +71,7 @@ def test_streams_are_splitmix64_and_follow_their_distributions() -> None:
 
 
 def test_truncated_normals_are_scipys_also_far_from_the_score() -> None:
-    ends = ends_of(np.array([-1.0, 0.3, 2.0]), CPU)
+    ends = interval_ends(np.array([-1.0, 0.3, 2.0]), CPU)
     labels = torch.tensor([0, 1, 2, 3, 3, 0], dtype=torch.int32)
     score = torch.tensor([0.2, -0.5, 2.2, 0.1, -2.0, 2.5])
     scale = torch.tensor([1.0, 0.8, 1.3, 1.0, 1.0, 1.0])

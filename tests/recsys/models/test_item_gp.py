@@ -15,7 +15,7 @@ from recsys.models.item_gp import process
 from recsys.models.item_gp import trainer as training
 from recsys.models.item_gp.config import ItemGpConfig
 from recsys.models.item_gp.family import FAMILY
-from recsys.models.item_gp.item_vectors import VectorSums, leading, traits_of
+from recsys.models.item_gp.item_vectors import VectorSums, leading, prior_traits
 from recsys.models.item_gp.process import Kernel, regress
 from recsys.models.item_gp.trainer import ItemGpTrainer
 from recsys.models.registry import make_config
@@ -70,10 +70,10 @@ def test_without_its_smooth_part_it_is_a_ridge_regression_on_the_vectors() -> No
         random.standard_normal(15).astype(np.float32),
     )
     noise = (0.5 + random.random(15)).astype(np.float32)
-    kernel = Kernel(smooth=0.0, length=1.0)
+    kernel = Kernel(variance=0.0, squared_lengthscale=1.0)
     scaled = vectors / noise[:, None]
     person = np.linalg.solve(scaled.T @ vectors + np.eye(4), scaled.T @ left)
-    result = kernel.between(vectors, vectors) @ regress(kernel, vectors, left, noise)
+    result = kernel.covariance(vectors, vectors) @ regress(kernel, vectors, left, noise)
     np.testing.assert_allclose(result, vectors @ person, atol=1e-4)
 
 
@@ -86,7 +86,7 @@ def test_one_samples_sums_are_its_prior_mean_and_covariance() -> None:
     design = np.concatenate([sampler.items.vectors[:, :-1], np.ones((DATA.train.item_count, 1))], axis=1)
     prior = sampler.users.prior
     expected = prior.mean @ design.T + sampler.items.vectors[:, -1] + sampler.centre
-    np.testing.assert_allclose(traits_of(sampler) @ sums.mean().prior.T, expected, atol=1e-4)
+    np.testing.assert_allclose(prior_traits(sampler) @ sums.mean().prior.T, expected, atol=1e-4)
     covariance = design @ np.linalg.inv(prior.precision) @ design.T
     np.testing.assert_allclose(sums.columns @ sums.columns.T, covariance, atol=1e-8)
 
@@ -104,12 +104,12 @@ def test_features_are_columns_more_of_the_variance_asked_for() -> None:
     vectors = trained().sums.mean()
     counts = np.bincount(DATA.train.items, minlength=DATA.train.item_count)
     features = np.random.default_rng(4).random((len(counts), 2)).astype(np.float32)
-    wider = vectors.beside(features, counts, 0.5).items.astype(np.float64)
+    wider = vectors.with_features(features, counts, 0.5).items.astype(np.float64)
     np.testing.assert_array_equal(wider[:, :-2], vectors.items)
     given = wider[DATA.train.items, -2:]
     np.testing.assert_allclose(given.mean(axis=0), 0, atol=1e-3)
     assert np.square(given).sum(axis=1).mean() == pytest.approx(0.5, rel=1e-2)
-    assert vectors.beside(np.ones_like(features), counts, 0.5) is vectors
+    assert vectors.with_features(np.ones_like(features), counts, 0.5) is vectors
 
 
 def ring(seed: int = 0) -> TrainingData:
@@ -184,5 +184,5 @@ def test_arrays_gone_bad_are_refused(bad: str) -> None:
         "noise": np.ones(3, dtype=np.float32),
     }
     given[bad].flat[0] = np.nan
-    with pytest.raises(FloatingPointError, match="3 rated items are not numbers"):
-        regress(Kernel(smooth=1.0, length=1.0), **given)
+    with pytest.raises(FloatingPointError, match="3 rated items are not finite"):
+        regress(Kernel(variance=1.0, squared_lengthscale=1.0), **given)
