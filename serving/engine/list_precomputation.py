@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from pydantic_core import to_json
 
 from recsys.errors import InputError
+from recsys.io import write_atomic
 from recsys.release.candidates import FIXED_CANDIDATES_SCHEMA
 from recsys.release.queries import Query
 from serving.catalogue.rule_set import RuleSet, rules_json
@@ -84,7 +85,8 @@ def precompute(
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         arrays = {name: _array(folder / f"{name}.npy", name, users) for name in ARRAYS}
         _compute(loaded, folder, arrays, progress, core_share)
-        (folder / DONE).write_text(json.dumps({"users": users, "release_id": loaded.release_id}))
+        done = {"users": users, "release_id": loaded.release_id}
+        write_atomic(folder / DONE, json.dumps(done).encode())
     stored = open_lists(folder, users)
     assert stored is not None, folder
     return stored
@@ -172,6 +174,4 @@ def _flush(arrays: dict[str, NDArray[Any]], text: BinaryIO, mark: Path, user: in
     for array in arrays.values():
         if isinstance(array, np.memmap):
             array.flush()
-    part = mark.with_suffix(".part")
-    part.write_text(json.dumps(user))
-    part.replace(mark)
+    write_atomic(mark, json.dumps(user).encode())
