@@ -81,7 +81,8 @@ def regress_all(
 
 
 def covariances(kernel: Kernel, rated: Tensor) -> Tensor:
-    """``Kernel.covariance`` of a batch of users.
+    """``Kernel.covariance`` of a batch of users. Two arrays of that size are in memory at once, not one an
+    operation: somebody with 10,000 ratings has 0.4 GB in each.
 
     Args:
         kernel: Of all users.
@@ -94,9 +95,9 @@ def covariances(kernel: Kernel, rated: Tensor) -> Tensor:
     if kernel.variance == 0:
         return linear
     squares = linear.diagonal(dim1=1, dim2=2)
-    distance = squares[:, :, None] + squares[:, None, :] - 2 * linear
-    linear += kernel.variance / distance.clamp_min_(0).mul_(0.5 / kernel.squared_lengthscale).add_(1)
-    return linear
+    distance = squares[:, :, None] + squares[:, None, :]
+    distance.sub_(linear, alpha=2).clamp_min_(0).mul_(0.5 / kernel.squared_lengthscale).add_(1)
+    return linear.add_(distance.reciprocal_(), alpha=kernel.variance)
 
 
 def _tensor(array: NDArray[Any], device: torch.device) -> Tensor:
