@@ -1,11 +1,10 @@
-"""Implicit alternating least squares: the ranker that scales, and the best single one measured here.
+"""Implicit alternating least squares (iALS): the most scalable ranker here, and the best single one.
 
-Hu, Koren & Volinsky (2008) with every rated pair 1 at weight 1, every other pair 0 at weight
-``unobserved``, and the ridge of each row growing with what it weighs (Rendle et al. 2022, "Revisiting the
-performance of iALS", where tuning the two made iALS the equal of newer models). Our change: a user's
-ratings weigh (n / mean n)^-``user_damping``, so that heavy raters do not decide alone (+1.3% NDCG on
-ML-100K validation), and better liked ones more, as ``liking`` says (+0.8%). A half step
-solves every row exactly (``als_rows.py``).
+Hu, Koren & Volinsky (2008) with a target of 1 at weight 1 for rated pairs, 0 at weight ``unobserved`` for all
+others, and a ridge in proportion to a row's weight (Rendle et al. 2022, "Revisiting the performance of iALS",
+where tuning the two made iALS match newer models). Our changes: a user's ratings weigh
+(n / mean n)^-``user_damping``, which limits heavy raters (+1.3% NDCG on ML-100K validation), and higher
+ratings weigh more, by ``liking`` (+0.8%). A half step solves every row exactly (``als_rows.py``).
 """
 
 from __future__ import annotations
@@ -27,9 +26,9 @@ UNIT = RatingScale(0.0, 1.0)
 
 @family_config("als")
 class AlsConfig:
-    """``unobserved`` is the weight of a pair that was not rated; the ridge of a row whose ratings weigh w
-    together is ``ridge`` x (w + unobserved x rows of the other side that have ratings); ``user_damping`` and
-    ``liking`` 0 are off: every rating weighs the same."""
+    """``unobserved`` is the weight of an unrated pair; the ridge of a row with ratings of total weight w is
+    ``ridge`` x (w + unobserved x rows of the other side that have ratings); with ``user_damping`` and
+    ``liking`` 0 every rating weighs the same."""
 
     factors: PositiveInt = 64
     unobserved: NonNegativeFloat = 0.15
@@ -37,7 +36,7 @@ class AlsConfig:
     user_damping: NonNegativeFloat = 0.4
     liking: NonNegativeFloat = 1.0
     rounds: PositiveInt = 8
-    pages: NonNegativeFloat = 0.0  # weight of a page's rating; a page is a further user; 0: none
+    pages: NonNegativeFloat = 0.0  # weight of a page's ratings; a page counts as a further user; 0: none
 
 
 ALS_RANGES: dict[str, Range] = {
@@ -58,13 +57,13 @@ def fit_als(
     scale: RatingScale = UNIT,
     pages: sp.csr_matrix | None = None,
 ) -> Ranker:
-    """Fits implicit ALS, on the graphics card where torch sees one; loads torch, which serving does without.
+    """Fits implicit ALS, on a GPU where torch sees one; imports torch, which serving does not need.
 
     Args:
-        rated: (users, items) 1 + a rating's place on ``scale`` from 0 to 1 (rating_matrix.rated_matrix).
+        rated: (users, items) 1 + a rating's position on ``scale`` from 0 to 1 (rating_matrix.rated_matrix).
         config: See AlsConfig.
-        seed: Of the starting factors.
-        scale: The ratings' scale, for folding people in.
+        seed: Of the initial factors.
+        scale: The ratings' scale, for folding users in.
         pages: (pages, items) as ``rated``: runs of ratings that count as further users, or None.
 
     Returns:
@@ -74,17 +73,17 @@ def fit_als(
     from recsys.ranking.als_rows import alternate
 
     items, unrated = rated.shape[1], np.bincount(rated.indices, minlength=rated.shape[1]) == 0
-    spread = 0.1 / np.sqrt(config.factors)
-    start = np.random.default_rng(seed).normal(0, spread, (items, config.factors)).astype(np.float32)
+    deviation = 0.1 / np.sqrt(config.factors)
+    start = np.random.default_rng(seed).normal(0, deviation, (items, config.factors)).astype(np.float32)
     start[unrated] = 0
     weighted, weight = weigh_ratings(rated, damping=config.user_damping, liking=config.liking, scale=scale)
-    everyone = weighted
+    users_and_pages = weighted
     if pages is not None and pages.shape[0] and config.pages > 0:
         values = config.pages * (pages.data / weight["mean"]) ** config.liking
         further = sp.csr_matrix((values.astype(np.float32), pages.indices, pages.indptr), shape=pages.shape)
-        everyone = sp.vstack([weighted, further], format="csr")
-    of_users, of_items = alternate(
-        everyone,
+        users_and_pages = sp.vstack([weighted, further], format="csr")
+    user_factors, item_factors = alternate(
+        users_and_pages,
         weighted,
         start,
         unobserved=config.unobserved,
@@ -103,8 +102,8 @@ def fit_als(
             "weight": weight,
         },
         arrays={
-            "factors": of_items,
-            "gram": np.float32(config.unobserved) * (of_items.T @ of_items),
-            "users": of_users,
+            "factors": item_factors,
+            "gram": np.float32(config.unobserved) * (item_factors.T @ item_factors),
+            "users": user_factors,
         },
     )

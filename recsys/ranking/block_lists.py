@@ -1,10 +1,10 @@
-"""Top-k lists of many people by one ranker, whole blocks of them at a time, on a CPU or a card alike.
+"""Batched top-k retrieval of a ranker on a device, for evaluation.
 
-What ``Retriever`` gives a request, for evaluation: products in float32 find the candidates; where scores are
-inner products with factors, candidates are ordered by sums in float64, rounded once, so that lists agree
-with those that are served but where scores lie within rounding of each other. The whole catalogue is scored
-and seen items are masked; nothing is sized by values, so that a card is never waited for within a block.
-Meant for a card: on a CPU the retriever, which seldom scores all items, takes a quarter of the time.
+The lists of ``Retriever``: products in float32 select candidates; where scores are inner products with
+factors, candidates are ordered by sums in float64, rounded once, so that lists differ from served ones only
+where scores are within rounding of each other. The full catalogue is scored and seen items are masked; no
+shape depends on values, so that a block never waits for the GPU. Meant for a GPU: on a CPU the retriever,
+which seldom scores all items, needs a quarter of the time.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from recsys.metrics.ranking import NO_ITEM, Lists
 from recsys.models.base import History
 from recsys.ranking.ranker import LINKS, Ranker, prior_shares
 
-CELLS = {"cpu": 1 << 20, "cuda": 1 << 27}  # scores at a time: a processor's cache, a share of a card's memory
-STRIPE = 32  # scores side by side whose maximum stands for them
+CELLS = {"cpu": 1 << 20, "cuda": 1 << 27}  # scores of a block: a CPU's cache, a share of a GPU's memory
+STRIPE = 32  # adjacent scores that are represented by their maximum
 EXTRA = 6  # candidates beyond the list that are summed in float64: room for equal and nearly equal scores
 
 
@@ -31,17 +31,17 @@ class BlockLists:
     def __init__(self, ranker: Ranker, device: torch.device) -> None:
         self._ranker, self._device = ranker, device
         names = [name for name in ("factors", "weights", "base", "prior", *LINKS) if ranker.has(name)]
-        # A mapped file cannot be written to, which torch warns of: it only reads.
+        # Copies: torch warns of arrays that cannot be written to, as those of a mapped file.
         self._arrays = {name: torch.from_numpy(np.array(ranker.arrays[name])).to(device) for name in names}
 
     def best(
         self, histories: Sequence[History], users: Sequence[int | None] | None = None, *, count: int
     ) -> Lists:
-        """The best unseen items of everybody.
+        """The best unseen items of users.
 
         Args:
-            histories: Of each person; its items are not listed.
-            users: The row of a user whose history is what training saw, None for others.
+            histories: Of each user; its items are not listed.
+            users: The row of a user whose history is the one of training, None for others.
             count: Items of a list.
 
         Returns:
@@ -49,23 +49,23 @@ class BlockLists:
             row comes first.
         """
         block = max(1, CELLS.get(self._device.type, CELLS["cpu"]) // self._ranker.item_count)
-        parts = []
+        blocks = []
         for first in range(0, len(histories), block):
             rows = slice(first, first + block)
-            parts.append(self.block(histories[rows], None if users is None else users[rows], count=count))
-        lists = torch.cat(parts).cpu().numpy() if parts else np.empty((0, count), dtype=np.int32)
+            blocks.append(self.block(histories[rows], None if users is None else users[rows], count=count))
+        lists = torch.cat(blocks).cpu().numpy() if blocks else np.empty((0, count), dtype=np.int32)
         return lists.astype(np.int32, copy=False)
 
     def block(
         self, histories: Sequence[History], users: Sequence[int | None] | None, *, count: int
     ) -> Tensor:
-        """(len(histories), count) int32 on the device, as ``best`` has them, of one block."""
+        """The lists of a block, (len(histories), count) int32 on the device; as ``best``."""
         vectors = self._vectors(histories, users)
         sizes = np.array([len(history.items) for history in histories], dtype=np.int64)
         items = np.concatenate([history.items for history in histories]).astype(np.int64)
         seen_rows = torch.from_numpy(np.repeat(np.arange(len(sizes)), sizes)).to(self._device)
         seen = torch.from_numpy(items).to(self._device)
-        scores = self._linear(vectors, seen_rows, seen, rows=len(sizes), linked=self._linked(items))
+        scores = self._linear(vectors, seen_rows, seen, rows=len(sizes), links=self._link_count(items))
         bonus = self._bonus(scores, histories)
         if bonus is not None:
             scores.addcmul_(bonus[:, None], self._arrays["prior"])
@@ -82,17 +82,17 @@ class BlockLists:
             return None
         return torch.from_numpy(self._ranker.user_factors(histories, users)).to(self._device)
 
-    def _linked(self, items: NDArray[np.int64]) -> int:
-        """How many links leave the rated items: known here, so that nobody waits for the device."""
+    def _link_count(self, items: NDArray[np.int64]) -> int:
+        """Links of the rated ``items``, counted on the host to save a synchronisation."""
         if not self._ranker.has("links_ends"):
             return 0
         ends = self._ranker.arrays["links_ends"]
         return int((ends[items + 1].astype(np.int64) - ends[items]).sum())
 
     def _linear(
-        self, vectors: Tensor | None, rows_of: Tensor, seen: Tensor, *, rows: int, linked: int
+        self, vectors: Tensor | None, seen_rows: Tensor, seen: Tensor, *, rows: int, links: int
     ) -> Tensor:
-        """(rows, items) of everything but the prior."""
+        """(rows, items) scores without the prior."""
         arrays, items = self._arrays, self._ranker.item_count
         if vectors is not None:
             scores = vectors @ arrays["factors"].T
@@ -100,24 +100,24 @@ class BlockLists:
             scores = torch.zeros(rows, items, device=self._device)
         if "weights" in arrays:
             rated = torch.zeros(rows, items, device=self._device)
-            rated.view(-1).index_fill_(0, rows_of * items + seen, 1.0)
+            rated.view(-1).index_fill_(0, seen_rows * items + seen, 1.0)
             scores.addmm_(rated, arrays["weights"])
         if "links_ends" in arrays:
             ends, targets, values = (arrays[name] for name in LINKS)
             starts = ends[seen].long()
             lengths = ends[seen + 1].long() - starts
             entry = torch.repeat_interleave(
-                torch.arange(len(seen), device=self._device), lengths, output_size=linked
+                torch.arange(len(seen), device=self._device), lengths, output_size=links
             )
             before = lengths.cumsum(0) - lengths
-            link = starts[entry] + torch.arange(linked, device=self._device) - before[entry]
-            scores.view(-1).index_add_(0, rows_of[entry] * items + targets[link], values[link])
+            link = starts[entry] + torch.arange(links, device=self._device) - before[entry]
+            scores.view(-1).index_add_(0, seen_rows[entry] * items + targets[link], values[link])
         if "base" in arrays:
             scores += arrays["base"]
         return scores
 
     def _bonus(self, scores: Tensor, histories: Sequence[History]) -> Tensor | None:
-        """(rows,) what the most popular item gets of the prior; None without one."""
+        """(rows,) score that the prior adds to the most popular item; None without a prior."""
         if "prior" not in self._arrays:
             return None
         if not self._ranker.folds_in:
@@ -129,8 +129,8 @@ class BlockLists:
     def _exact(self, items: Tensor, vectors: Tensor | None, bonus: Tensor | None) -> Tensor:
         """(rows, n) scores of ``items`` (rows, n), summed in float64 and rounded once."""
         assert vectors is not None
-        of_items = self._arrays["factors"][items].double()
-        scores = torch.linalg.vecdot(of_items, vectors.double()[:, None])
+        item_factors = self._arrays["factors"][items].double()
+        scores = torch.linalg.vecdot(item_factors, vectors.double()[:, None])
         if bonus is not None:
             scores += bonus.double()[:, None] * self._arrays["prior"][items]
         exact: Tensor = scores.float()
@@ -138,14 +138,13 @@ class BlockLists:
 
 
 def first_columns(scores: Tensor, count: int) -> Tensor:
-    """Each row's highest scores, best first; among equal scores the lower column comes first, exactly.
+    """Top-k of each row, best first; among equal scores the lower column comes first, exactly.
 
-    A stripe of scores stands by its best: the ``count`` best lie in the ``count`` best stripes, which alone
-    are sorted.
+    The ``count`` best scores are in the ``count`` stripes with the highest maxima; only those are sorted.
 
     Args:
-        scores: (rows, columns) float32; -inf is never listed, NaN is taken as -inf.
-        count: Columns wanted of each row.
+        scores: (rows, columns) float32; -inf is never listed, NaN counts as -inf.
+        count: Columns to return of each row.
 
     Returns:
         (rows, count) int32 columns, NO_ITEM after the last.
@@ -156,7 +155,7 @@ def first_columns(scores: Tensor, count: int) -> Tensor:
     full_width = stripes * STRIPE
     if stripes <= 4 * count:
         return reorder(torch.arange(columns, device=device).expand(rows, columns), scores, count)
-    # Stripes lie side by side, so of two with equal maxima the first has the lower column.
+    # Stripes are contiguous, so of two with equal maxima the first has the lower column.
     best = scores[:, :full_width].view(rows, stripes, STRIPE).amax(dim=2)
     offsets = torch.arange(stripes, device=device).expand(rows, stripes)
     chosen = _keys(best, offsets).topk(count, dim=1, sorted=False).indices
@@ -167,8 +166,17 @@ def first_columns(scores: Tensor, count: int) -> Tensor:
 
 
 def reorder(columns: Tensor, scores: Tensor, count: int) -> Tensor:
-    """(rows, count) int32 of ``columns`` by falling ``scores``, both (rows, n); equal ones by rising place,
-    NO_ITEM for -inf and where there are no more."""
+    """Sorts the candidates of each row.
+
+    Args:
+        columns: (rows, n) candidates.
+        scores: (rows, n) of the candidates.
+        count: Columns to return of each row.
+
+    Returns:
+        (rows, count) int32 columns by descending score, equal ones ascending; NO_ITEM for -inf and after
+        the last.
+    """
     width = min(count, columns.shape[1])
     order = _keys(scores, columns).topk(width, dim=1).indices
     listed = columns.gather(1, order).masked_fill(scores.gather(1, order).isneginf(), NO_ITEM)
@@ -176,7 +184,7 @@ def reorder(columns: Tensor, scores: Tensor, count: int) -> Tensor:
 
 
 def _keys(scores: Tensor, columns: Tensor) -> Tensor:
-    """int64 that order as float32 ``scores`` do, and among equal ones by falling ``columns``: all differ."""
+    """Unique int64 sort keys: in the order of float32 ``scores``, equal ones by descending ``columns``."""
     bits = (scores + 0.0).view(torch.int32).long()  # + 0.0: -0.0 equals 0.0
-    rising = torch.where(bits < 0, bits ^ 0x7FFFFFFF, bits)
-    return (rising << 32) - columns
+    ascending = torch.where(bits < 0, bits ^ 0x7FFFFFFF, bits)
+    return (ascending << 32) - columns

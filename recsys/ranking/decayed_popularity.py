@@ -1,7 +1,6 @@
-"""Popularity with decay: the floor of every list. The same list for everyone but for what they have seen.
+"""Most popular items, with exponential decay: the baseline of every list, the same for all users.
 
-A rating counts half as much with every ``half_life_days`` before the newest one; without times all count
-the same.
+A rating's weight halves with every ``half_life_days`` before the newest one; without times all weigh alike.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ DAY_SECONDS = 86_400
 
 @family_config("popularity")
 class PopularityConfig:
-    """Fields of popularity with decay."""
+    """Hyperparameters of popularity with decay."""
 
     half_life_days: NonNegativeFloat = 0.0  # 0: no decay
 
@@ -35,7 +34,7 @@ def fit_popularity(data: ListData, config: PopularityConfig, *, seed: int) -> Ra
     Args:
         data: Ratings, with times for a decay.
         config: See PopularityConfig.
-        seed: Not used: the fit draws nothing.
+        seed: Unused: the fit is deterministic.
 
     Returns:
         A ranker of one score per item, 1 for the most popular.

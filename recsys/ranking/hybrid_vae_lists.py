@@ -1,14 +1,14 @@
-"""The hybrid VAE with a list head: an encoder reads a person's history, the decoder gives the catalogue.
+"""Config of the hybrid VAE's list head (Mult-VAE): an encoder of a user's history, a decoder of all items.
 
-Liang et al. 2018 ("Variational autoencoders for collaborative filtering") with three changes that were worth
+Liang et al. 2018 ("Variational autoencoders for collaborative filtering") with the three changes that gained
 most here: the encoder's mean is implicit ALS's exact half step plus a residual layer, and the decoder starts
-at the ALS factors; the encoder reads a random part of a history and is trained on the rest; what it has read
-is masked out of the softmax. The multinomial likelihood is per rating; KL is the mean over the latent
-dimensions, its weight inside the owner's bounds. Scores are inner products with the decoder's rows, so a
-person is one vector and retrieval stays exact. Early stopping by NDCG@10 on ratings that
-neither the factorisation nor the training saw.
+at the ALS factors; the encoder reads random ratings of a history and is trained on the others; the ratings
+that it reads are masked in the softmax. The multinomial likelihood is per rating; KL is the mean over the
+latent dimensions, its weight inside the owner's bounds. Scores are inner products with the decoder's rows, so
+a user is a vector and retrieval stays exact. Early stopping by NDCG@10 on ratings that neither the
+factorisation nor the training has read.
 
-Config, ranges and bounds; training is in ``list_head_training.py``, the only part that needs torch.
+Training is in ``list_head_training.py``, which alone needs torch.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ NAME = "hybrid_vae_lists"
 
 @family_config(NAME)
 class HybridVaeListsConfig:
-    """Fields of the list head. Those of ALS are of the factorisation that it starts from."""
+    """Hyperparameters of the list head. Those of ALS are of the factorisation that it starts from."""
 
     latent: Annotated[int, Field(ge=1, le=largest("latent"))] = 48
     hidden: Annotated[int, Field(ge=1, le=widest(0))] = 64  # of the residual layer
@@ -35,7 +35,7 @@ class HybridVaeListsConfig:
     dropped: Annotated[float, Field(gt=0, lt=1)] = 0.5  # share of a history to be predicted from the rest
     learning_rate: PositiveFloat = 0.003
     epochs: PositiveInt = 30
-    batch_size: Literal[2048, 1536] = 2048  # people
+    batch_size: Literal[2048, 1536] = 2048  # users
     unobserved: NonNegativeFloat = 0.15
     ridge: NonNegativeFloat = 0.025
     user_damping: NonNegativeFloat = 0.4
@@ -54,14 +54,21 @@ RANGES: dict[str, Range] = {
 
 
 def parameter_count(config: HybridVaeListsConfig, items: int) -> int:
-    """Trainable numbers: the decoder with its offsets, the residual layer and the variance."""
+    """Trainable parameters for a catalogue of ``items``: decoder, offsets, residual layer and variance."""
     layer = config.latent * config.hidden + config.hidden
     return items * (config.latent + 1) + layer + 2 * config.hidden * config.latent + config.latent
 
 
 def require_safe_lists(config: HybridVaeListsConfig, shape: DataShape) -> None:
-    """Raises InputError where the head has more than 1.5 x the formula's parameters; its other bounds are
-    checked wherever a config is made."""
+    """Checks the bound on all parameters; the others are checked whenever a config is made.
+
+    Args:
+        config: Of the head.
+        shape: Of the data.
+
+    Raises:
+        InputError: More than 1.5 x the formula's parameters.
+    """
     count, limit = parameter_count(config, shape.items), parameter_limit(shape)
     if count > limit:
         raise InputError(f"{NAME}: {count} parameters are above {limit}; lower latent or hidden")

@@ -1,7 +1,7 @@
-"""What EASE is made of, on the device: how often two items have the same users, and a symmetric inverse.
+"""Item Gram matrix and its inverse on a device, for EASE.
 
-A graphics card multiplies blocks of users densely, 8,000 items of 200,000 users in about a second; on a CPU
-the sparse product does less work.
+A GPU multiplies dense blocks of users, 8,000 items of 200,000 users in about a second; on a CPU the sparse
+product is cheaper.
 """
 
 from __future__ import annotations
@@ -18,12 +18,15 @@ USERS = 8192  # of a dense block: 256 MB at 8,000 items
 
 
 def item_gram(seen: sp.csr_matrix, weights: NDArray[np.float32], device: torch.device) -> NDArray[np.float32]:
-    """(items, items): the weight of the users who have rated both.
+    """Weighted co-occurrence counts of items.
 
     Args:
         seen: (users, items) 1 where rated.
-        weights: (users,) of a user.
-        device: where the products are computed.
+        weights: (users,).
+        device: Where the products are computed.
+
+    Returns:
+        (items, items): the total weight of the users who rated both.
     """
     if device.type == "cpu":
         product = (seen.T @ sp.diags(weights) @ seen).toarray()
@@ -32,31 +35,38 @@ def item_gram(seen: sp.csr_matrix, weights: NDArray[np.float32], device: torch.d
 
 
 def dense_gram(seen: sp.csr_matrix, weights: NDArray[np.float32], device: torch.device) -> torch.Tensor:
-    """As ``item_gram``, by dense blocks of users; stays on the device."""
+    """As ``item_gram``, by dense blocks of users; the result is on the device."""
     total = torch.zeros(seen.shape[1], seen.shape[1], device=device)
     roots = np.sqrt(weights)
     for first in range(0, seen.shape[0], USERS):
         block = seen[first : first + USERS]
         rows = np.repeat(np.arange(block.shape[0]), np.diff(block.indptr))
-        at = torch.from_numpy(rows * seen.shape[1] + block.indices).to(device)
+        cells = torch.from_numpy(rows * seen.shape[1] + block.indices).to(device)
         values = torch.from_numpy((block.data * roots[first + rows]).astype(np.float32)).to(device)
         dense = torch.zeros(block.shape[0] * seen.shape[1], device=device)
-        dense = dense.index_copy_(0, at, values).view(block.shape)
+        dense = dense.index_copy_(0, cells, values).view(block.shape)
         total.addmm_(dense.mT, dense)
     return total
 
 
 def symmetric_inverse(matrix: FloatArray, device: torch.device | None = None) -> FloatArray:
-    """The inverse of a positive definite matrix by Cholesky, in its own dtype, both triangles filled.
+    """Inverse of a positive definite matrix by Cholesky.
+
+    Args:
+        matrix: (n, n).
+        device: Where it is computed; None: the CPU.
+
+    Returns:
+        (n, n) of the matrix's dtype, both triangles filled.
 
     Raises:
         InputError: The matrix is not positive definite.
     """
     on_device = torch.from_numpy(np.ascontiguousarray(matrix)).to(device or torch.device("cpu"))
-    root, wrong = torch.linalg.cholesky_ex(on_device)
-    if int(wrong):
+    root, failed = torch.linalg.cholesky_ex(on_device)
+    if int(failed):
         raise InputError(
-            f"the item Gram matrix is not positive definite (minor {int(wrong)}): raise the ridge"
+            f"the item Gram matrix is not positive definite (minor {int(failed)}): raise the ridge"
         )
     inverse: FloatArray = torch.cholesky_inverse(root).cpu().numpy()
     return inverse

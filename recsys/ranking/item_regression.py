@@ -1,16 +1,16 @@
-"""Every item regressed on all others in closed form: EASE, and EDLAE with pairs weighted by time.
+"""Linear item-item regression in closed form: EASE, and EDLAE with pairs weighted by time.
 
 EASE (Steck 2019) solves min |X - X B|^2 + ridge |B|^2 with a zero diagonal by one inverse of the item Gram
 matrix; EDLAE (Steck 2020, "Autoencoders that don't overfit towards the identity") adds a ridge that grows
-with an item's popularity, p / (1 - p) for dropout p. Ours: a user counts n^-``user_damping`` in the Gram
-matrix (+2% NDCG on ML-100K validation); ``closeness`` is the share of a pair's weight that decays with the
-time between the two ratings, exp(-dt / ``minutes``) (+1% on a random split, nothing on people's newest
+with an item's popularity, p / (1 - p) for dropout p. Our changes: a user weighs n^-``user_damping`` in the
+Gram matrix (+2% NDCG on ML-100K validation); ``closeness`` is the share of a pair's weight that decays with
+the time between the two ratings, exp(-dt / ``minutes``) (+1% on a random split, nothing on users' newest
 ratings); ``features`` adds items' shared features to the Gram matrix as pseudo-users (+0.5% on ML-1M).
 
-Up to ``DENSE_ITEMS`` items the weights are the whole matrix. Beyond, the ``DENSE_ITEMS`` most rated items
-are regressed on each other exactly, and each keeps its strongest weights (the sparsity of SANSA, Spišák et
-al. 2023); every other item is regressed on the ``TAIL_LINKS`` of them that it is most correlated with: no cap
-on the catalogue, and no dense (items, items) product.
+Up to ``DENSE_ITEMS`` items the weights are the full matrix. Beyond, the ``DENSE_ITEMS`` most rated items
+are regressed on each other exactly, and each keeps its largest weights (the sparsity of SANSA, Spišák et
+al. 2023); every other item is regressed on the ``TAIL_LINKS`` of them that it is most correlated with. The
+catalogue is not limited, and no dense (items, items) product is made.
 """
 
 from __future__ import annotations
@@ -33,23 +33,23 @@ from recsys.types import FloatArray
 DENSE_ITEMS = 8_000  # 256 MB a matrix, and about half a minute of Cholesky on one core
 KEPT_LINKS = 150  # weights kept of an item beyond that
 TAIL_LINKS = 50  # regressors of an item that is not among the DENSE_ITEMS
-TAIL_BLOCK = 1_000  # of such items solved at once: 10 MB of systems
-CHUNK = 512  # newest-to-oldest ratings of a user whose closeness is counted together
-MAX_CLOSE_PAIRS = 400_000_000  # more users than that are sampled for the closeness
+TAIL_BLOCK = 1_000  # of such items in a batch: 10 MB of systems
+CHUNK = 512  # consecutive ratings of a user between which closeness is counted
+MAX_CLOSE_PAIRS = 400_000_000  # with more pairs, users are sampled for the closeness
 
 
 @family_config("ease")
 class EaseTrialConfig:
-    """Fields of EASE."""
+    """Hyperparameters of EASE."""
 
     ridge: PositiveFloat = 200.0  # ratings
-    user_damping: NonNegativeFloat = 0.5  # 0: every user counts the same
+    user_damping: NonNegativeFloat = 0.5  # 0: every user weighs the same
     dropout: Share = 0.7  # 0: plain EASE
 
 
 @family_config("edlae")
 class EdlaeConfig(EaseTrialConfig):
-    """Fields of EDLAE with closeness in time and features."""
+    """Hyperparameters of EDLAE with closeness in time and features."""
 
     ridge: PositiveFloat = 100.0
     closeness: Share = 0.7  # share of a pair's weight that decays with time between the ratings
@@ -73,12 +73,12 @@ EDLAE_RANGES: dict[str, Range] = {
 def fit_item_regression(
     data: ListData, config: EaseTrialConfig, *, seed: int, dense_items: int = DENSE_ITEMS
 ) -> Ranker:
-    """Fits EASE or EDLAE, on the graphics card where torch sees one; loads torch, which serving does without.
+    """Fits EASE or EDLAE, on a GPU where torch sees one; imports torch, which serving does not need.
 
     Args:
-        data: Who rated what, with times for a closeness and item features for ``features``.
-        config: An EaseConfig or EdlaeConfig.
-        seed: Not used: the fit draws nothing.
+        data: Ratings, with times for ``closeness`` and item features for ``features``.
+        config: An EaseTrialConfig or EdlaeConfig.
+        seed: Unused: the fit is deterministic.
         dense_items: Regressors at most; with more items the weights are sparse.
 
     Returns:
@@ -132,25 +132,25 @@ def _sparse_weights(
     head: NDArray[np.int64],
     items: int,
 ) -> sp.csr_matrix:
-    """(items, items): EASE's strongest weights among the ``head``, and every other item's on the head items
+    """(items, items): EASE's largest weights among the ``head``, and every other item's on the head items
     that it is most correlated with (Steck 2019, "Markov random fields for collaborative filtering", 3.2)."""
-    among = strongest_links(
+    head_links = strongest_links(
         len(head),
         lambda columns: sp.csr_matrix((inverse[:, columns] / -inverse.diagonal()[columns]).T),
         kept=KEPT_LINKS,
     ).tocoo()
     tail = np.setdiff1d(np.arange(items), head)
-    rows, columns, values = [head[among.row]], [head[among.col]], [among.data]
+    rows, columns, values = [head[head_links.row]], [head[head_links.col]], [head_links.data]
     scale = np.sqrt(np.maximum(gram.diagonal(), 1e-12))
     for first in range(0, len(tail), TAIL_BLOCK):
         targets = tail[first : first + TAIL_BLOCK]
-        together = (weighted[:, targets].T @ regressors).tocsr()
-        chosen, right = _most_correlated(together, scale)
-        weights = _solved(gram, chosen, right)
-        at = np.nonzero(chosen >= 0)
-        rows.append(head[chosen[at]])
-        columns.append(targets[at[0]])
-        values.append(weights[at])
+        cooccurrence = (weighted[:, targets].T @ regressors).tocsr()
+        chosen, right = _most_correlated(cooccurrence, scale)
+        weights = _ridge_weights(gram, chosen, right)
+        used = np.nonzero(chosen >= 0)
+        rows.append(head[chosen[used]])
+        columns.append(targets[used[0]])
+        values.append(weights[used])
     entries = (np.concatenate(values), (np.concatenate(rows), np.concatenate(columns)))
     links = sp.csr_matrix(entries, shape=(items, items), dtype=np.float32)
     links.sort_indices()
@@ -158,14 +158,14 @@ def _sparse_weights(
 
 
 def _most_correlated(
-    together: sp.csr_matrix, scale: NDArray[np.float32]
+    cooccurrence: sp.csr_matrix, scale: NDArray[np.float32]
 ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    """(targets, TAIL_LINKS) head items of each target, -1 where there are fewer, and what they share."""
-    chosen = np.full((together.shape[0], TAIL_LINKS), -1, dtype=np.int64)
-    right = np.zeros((together.shape[0], TAIL_LINKS), dtype=np.float32)
-    for row in range(together.shape[0]):
-        part = slice(together.indptr[row], together.indptr[row + 1])
-        index, value = together.indices[part], together.data[part]
+    """(targets, TAIL_LINKS) head items of each target, -1 where there are fewer, and their co-occurrence."""
+    chosen = np.full((cooccurrence.shape[0], TAIL_LINKS), -1, dtype=np.int64)
+    right = np.zeros((cooccurrence.shape[0], TAIL_LINKS), dtype=np.float32)
+    for row in range(cooccurrence.shape[0]):
+        entries = slice(cooccurrence.indptr[row], cooccurrence.indptr[row + 1])
+        index, value = cooccurrence.indices[entries], cooccurrence.data[entries]
         if len(index) > TAIL_LINKS:
             best = np.argpartition(-value / scale[index], TAIL_LINKS - 1)[:TAIL_LINKS]
             index, value = index[best], value[best]
@@ -174,10 +174,10 @@ def _most_correlated(
     return chosen, right
 
 
-def _solved(
+def _ridge_weights(
     gram: NDArray[np.float32], chosen: NDArray[np.int64], right: NDArray[np.float32]
 ) -> NDArray[np.float32]:
-    """(targets, TAIL_LINKS): each target's ridge regression on its own ``chosen`` items."""
+    """(targets, TAIL_LINKS): each target's ridge regression on its ``chosen`` items."""
     inside = chosen >= 0
     systems = gram[chosen[:, :, None], chosen[:, None, :]]
     systems *= inside[:, :, None] & inside[:, None, :]
@@ -189,7 +189,7 @@ def _solved(
 def _add_closeness(
     gram: NDArray[np.float32], data: ListData, config: EdlaeConfig, head: NDArray[np.int64]
 ) -> None:
-    """Turns each pair's weight w into w (1 - closeness + closeness exp(-dt / minutes)), in place."""
+    """Changes each pair's weight w to w (1 - closeness + closeness exp(-dt / minutes)), in place."""
     ratings = data.ratings
     if config.closeness <= 0 or ratings.times is None or not data.has_times:
         return
@@ -198,7 +198,7 @@ def _add_closeness(
     order = np.lexsort((ratings.times, ratings.users))
     order = order[position[ratings.items[order]] >= 0]
     users, columns = ratings.users[order], position[ratings.items[order]]
-    moments = ratings.times[order] / (60.0 * config.minutes)
+    times = ratings.times[order] / (60.0 * config.minutes)
     weights = _user_weights(data, config)
     bounds = np.searchsorted(users, np.arange(ratings.user_count + 1))
     lengths = np.diff(bounds).astype(np.float64)
@@ -208,13 +208,13 @@ def _add_closeness(
     for user in range(0, ratings.user_count, step):
         for first in range(bounds[user], bounds[user + 1], CHUNK):
             rows = slice(first, min(first + CHUNK, bounds[user + 1]))
-            apart = np.abs(moments[rows, None] - moments[None, rows])
-            decayed = np.exp(-apart, dtype=np.float32) * (weights[user] * step)
+            gaps = np.abs(times[rows, None] - times[None, rows])
+            decayed = np.exp(-gaps, dtype=np.float32) * (weights[user] * step)
             close[np.ix_(columns[rows], columns[rows])] += decayed
     diagonal = gram.diagonal().copy()
     gram *= 1 - config.closeness
     gram += np.float32(config.closeness) * close
-    gram[np.diag_indices_from(gram)] = diagonal  # a rating is as close to itself as can be
+    gram[np.diag_indices_from(gram)] = diagonal  # a rating has no distance to itself
 
 
 def _add_features(

@@ -1,7 +1,7 @@
-"""The weight of predicted ratings in a list, and the number of candidates they rescore, by validation.
+"""Re-ranking by predicted ratings: their weight in a list and the number of candidates, by validation.
 
-The ranker alone is the start; stars come in only where they help beyond luck, since a rating model does
-not rank. Then the fewest candidates that lose nothing: each costs every member a prediction in a request.
+Starts from the ranker alone; predicted stars get a weight only for a significant gain, since a rating model
+does not rank. Then the fewest candidates without a loss: each costs every member a prediction in a request.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from recsys.types import FloatArray, IntArray, JsonObject
 USERS = 600
 LIST = 10
 RATING_WEIGHTS = (0.0, 0.1, 0.2, 0.4, 0.8, 1.6)
-# A hundred at least, whatever a list's length: the first ten of a top-100 are the top ten.
+# At least a hundred for a list of any length, so that the first ten of a top-100 are the top ten.
 CANDIDATES = (100, 200)
 MIN_STANDARD_ERRORS = 2.0  # standard errors of the paired gain in NDCG
 TOLERATED_LOSS = 0.002  # share of NDCG that fewer candidates may cost
@@ -30,7 +30,7 @@ TOLERATED_LOSS = 0.002  # share of NDCG that fewer candidates may cost
 
 @dataclass(frozen=True)
 class ListBlend:
-    """What a release's ranking card holds; ``report`` is NDCG@10 by weight and by candidates."""
+    """The re-ranking of a release, as on its card; ``report`` is NDCG@10 by weight and by candidates."""
 
     ranking_weight: float
     rating_weight: float
@@ -52,11 +52,14 @@ def choose_list_blend(
     """Chooses the weight of predicted stars and the number of candidates by NDCG@10 on valid.
 
     Args:
-        on_train: Fitted on train alone.
-        rate: (user, items) to (len(items),) predicted stars, of models that learned from train alone.
-        train: What is known; not listed.
-        valid: What the lists should hold.
-        seed: Of who is judged.
+        on_train: Ranker fitted to train alone.
+        rate: (user, items) to (len(items),) predicted stars, of models fitted to train alone.
+        train: Known ratings, whose items are not listed.
+        valid: Relevant items.
+        seed: Of the sample of users.
+
+    Returns:
+        The choice.
     """
     users = np.unique(valid.users)
     users = np.random.default_rng(derive_seed(seed, "mix")).permutation(users)[:USERS]
@@ -70,8 +73,8 @@ def choose_list_blend(
         unit[row] = (rate(int(user), items[row]) - scale.low) / scale.span
 
     def ndcg(weight: float, count: int) -> NDArray[np.float64]:
-        mixed = ranking[:, :count] + weight * unit[:, :count]
-        order = np.argsort(-mixed, axis=1, kind="stable")[:, :LIST]
+        blended = ranking[:, :count] + weight * unit[:, :count]
+        order = np.argsort(-blended, axis=1, kind="stable")[:, :LIST]
         return evaluate_lists(np.take_along_axis(items, order, axis=1), relevant).by_user["ndcg"]
 
     most = items.shape[1]
@@ -84,8 +87,8 @@ def choose_list_blend(
     by_count = {count: float(ndcg(best, count).mean()) for count in CANDIDATES if count <= most} or {
         most: 0.0
     }
-    enough = (1 - TOLERATED_LOSS) * by_count[max(by_count)]
-    candidates = next(count for count, value in sorted(by_count.items()) if value >= enough)
+    required = (1 - TOLERATED_LOSS) * by_count[max(by_count)]
+    candidates = next(count for count, value in sorted(by_count.items()) if value >= required)
     return ListBlend(
         1.0,
         best,
@@ -101,7 +104,7 @@ def choose_list_blend(
 def _candidates(
     ranker: Ranker, users: IntArray, train: Ratings
 ) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
-    """(users, most) item rows, best first, and their score over the user's best."""
+    """(users, most) item rows, best first, and their scores divided by the user's best."""
     rated = rated_matrix(train)
     most = min(CANDIDATES[-1], ranker.item_count)
     items = np.empty((len(users), most), dtype=np.int32)

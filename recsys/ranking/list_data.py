@@ -1,4 +1,4 @@
-"""What a list family learns from: the ratings, and the matrices that are made of them once."""
+"""Training data of list families: ratings, and their matrices, made once."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from recsys.data.ratings import Ratings
 from recsys.ranking.rating_matrix import liked, rated_matrix, seen_matrix
 from recsys.types import FloatArray
 
-PAGE_GAP_SECONDS = 120  # a longer pause between two ratings begins another page
+PAGE_GAP_SECONDS = 120  # a longer gap between two ratings starts another page
 
 
 def with_positives(ratings: Ratings, positives: Ratings | None) -> Ratings:
-    """``ratings`` and ``positives`` (``Dataset.positives``) together: what lists learn from."""
+    """``ratings`` and ``positives`` (``Dataset.positives``) together, for lists."""
     if positives is None or not len(positives) or not len(ratings):
         return ratings
     return ratings.joined(positives)
@@ -41,7 +41,7 @@ class ListData:
 
     @cached_property
     def rated(self) -> sp.csr_matrix:
-        """(users, items) float32: 1 for the lowest rating that can be given, 2 for the highest."""
+        """(users, items) float32 ratings on a scale from 1, the lowest that can be given, to 2."""
         return rated_matrix(self.ratings)
 
     @cached_property
@@ -53,7 +53,7 @@ class ListData:
     def pages(self) -> sp.csr_matrix:
         """(pages, items) as ``rated``: runs of a user's ratings with gaps of at most PAGE_GAP_SECONDS.
 
-        Runs of one rating, which hold no pair of items, are dropped."""
+        Runs of a single rating, which have no pair of items, are dropped."""
         ratings = self.ratings
         if ratings.times is None or not len(ratings):
             return sp.csr_matrix((0, ratings.item_count), dtype=np.float32)

@@ -1,8 +1,8 @@
-"""From list trials to the blend that is released: weights on ratings that no member was fitted on.
+"""Ensemble of list trials: blend weights by held-out ratings.
 
-The best trials are fitted on every draw of the validation (three quarters of each person's ratings) and
-weights are chosen on the lists for the rest, of all draws together (bagged_blend.py). How much popularity
-newcomers get is chosen after it. Pure: the same trials give the same blend.
+The best trials are fitted on every draw of the validation (three quarters of each user's ratings) and the
+weights are chosen by lists for the rest, over all draws (``bagged_blend.py``). The weight of the popularity
+prior is chosen last. Deterministic: the same trials give the same blend.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from recsys.models.ranges import FloatRange
-from recsys.ranking.bagged_blend import JudgedScores, bagged_weights
+from recsys.ranking.bagged_blend import CandidateScores, bagged_weights
 from recsys.ranking.list_families import LIST_FAMILIES
 from recsys.ranking.list_selection import ListMember, ListSelection
 from recsys.ranking.list_validation import ListFigures, ListValidation, unseen_scores
@@ -22,15 +22,15 @@ from recsys.ranking.ranker_sum import sum_rankers
 from recsys.seeds import derive_seed
 from recsys.types import JsonObject
 
-POOL = 10  # trials that the blend may take, the best of each family first
+POOL = 10  # trials that the blend may use, the best of each family first
 PER_FAMILY = 5
-PER_KIND = 2  # of a family's configs with the same whole numbers and choices
+PER_KIND = 2  # of a family's configs with the same integers and choices
 Progress = Callable[[str], None]
 
 
 @dataclass(frozen=True)
 class ListTrial:
-    """One config, and what its lists were worth."""
+    """A config of a list family, and the metrics of its lists."""
 
     number: int
     family: str
@@ -48,14 +48,22 @@ class ListTrial:
         }
 
 
-def judge_starts(validation: ListValidation, *, progress: Progress = lambda line: None) -> list[ListTrial]:
-    """Every family's own starting points: what there is to blend where no list trial was searched."""
+def evaluate_starts(validation: ListValidation, *, progress: Progress = lambda line: None) -> list[ListTrial]:
+    """Evaluates the starting points of every family, for a blend without a search.
+
+    Args:
+        validation: That they are fitted and evaluated on.
+        progress: Receives a line for each trial.
+
+    Returns:
+        A trial for each different config.
+    """
     trials: list[ListTrial] = []
     for family in LIST_FAMILIES.values():
         for start in family.starts if family.share > 0 else ():  # at 0: only in plans that name it
             config = family.usable(start, validation.data)
             if all((trial.family, trial.config) != (family.name, config) for trial in trials):
-                figures = validation.judge(family.name, config)
+                figures = validation.evaluate(family.name, config)
                 trials.append(ListTrial(len(trials), family.name, config, figures))
                 progress(f"list start {family.name}: NDCG@10 {figures.ndcg:.4f} ({figures.seconds:.1f} s)")
     return trials
@@ -68,30 +76,29 @@ def blend_lists(
     max_milliseconds: float | None = None,
     progress: Progress = lambda line: None,
 ) -> ListSelection:
-    """The best blend of ``trials``.
+    """Blends the best trials.
 
     Args:
-        trials: At least one, unless no list can be judged.
-        validation: What they were judged on.
-        max_milliseconds: That the members' lists may take together; None: any.
-        progress: Hears a line.
+        trials: At least one, unless no list can be evaluated.
+        validation: That they were evaluated on.
+        max_milliseconds: Upper bound of the members' time for a list, together; None: none.
+        progress: Receives a line.
 
     Returns:
-        The selection; popularity where no list can be judged.
+        The selection; popularity where no list can be evaluated.
     """
     features = validation.data.item_features
     if validation.impossible or not trials:
         reason = validation.impossible or "no list trial ended, so lists are the popular items"
-        floor = LIST_FAMILIES["popularity"]
-        member = ListMember("popularity", floor.usable(floor.starts[0], validation.data), 1.0)
+        popularity = LIST_FAMILIES["popularity"]
+        member = ListMember("popularity", popularity.usable(popularity.starts[0], validation.data), 1.0)
         return ListSelection((member,), features, reason=reason)
     pool = best_trials(trials, max_milliseconds=max_milliseconds)
     weighted, report = _weighted(pool, validation, max_milliseconds, progress)
     members = tuple(member for member, _ in weighted)
-    parts = [(ranker, member.weight) for member, ranker in weighted]
     holdout = validation.holdout
     newcomers, newcomer_report = choose_popularity_prior(
-        sum_rankers(parts, family="blend"),
+        sum_rankers([(ranker, member.weight) for member, ranker in weighted], family="blend"),
         holdout.users,
         validation.data.rated,
         holdout.relevant,
@@ -109,16 +116,24 @@ def blend_lists(
 
 
 def best_trials(trials: Sequence[ListTrial], *, max_milliseconds: float | None = None) -> list[ListTrial]:
-    """The trials that the blend may take: each family's best first, then the rest, best first. Of near copies
-    (a family's configs with the same whole numbers and choices) only the best PER_KIND: they add little.
-    Without one that is fast enough, the fastest."""
+    """The trials that a blend may use: each family's best first, then the others by NDCG.
+
+    Of similar configs (of a family, with the same integers and choices) only the best PER_KIND.
+
+    Args:
+        trials: At least one.
+        max_milliseconds: Upper bound of a trial's time for a list; where none is below, only the fastest.
+
+    Returns:
+        At most POOL trials, by number.
+    """
     ranked = sorted(trials, key=lambda trial: (-trial.figures.ndcg, trial.number))
     if max_milliseconds is not None:
         fast = [trial for trial in ranked if trial.figures.milliseconds <= max_milliseconds]
         ranked = fast or [min(ranked, key=lambda trial: trial.figures.milliseconds)]
     counts: dict[str, int] = {}
     kinds: dict[tuple[str, tuple[Any, ...]], int] = {}
-    firsts: list[ListTrial] = []
+    family_bests: list[ListTrial] = []
     others: list[ListTrial] = []
     for trial in ranked:
         count, kind = counts.get(trial.family, 0), _kind(trial)
@@ -127,12 +142,12 @@ def best_trials(trials: Sequence[ListTrial], *, max_milliseconds: float | None =
             continue
         if count < PER_FAMILY and trial.figures.ndcg > 0.8 * ranked[0].figures.ndcg:
             counts[trial.family] = count + 1
-            (others if count else firsts).append(trial)
-    return sorted((firsts[:4] + others)[:POOL] or ranked[:1], key=lambda trial: trial.number)
+            (others if count else family_bests).append(trial)
+    return sorted((family_bests[:4] + others)[:POOL] or ranked[:1], key=lambda trial: trial.number)
 
 
 def _kind(trial: ListTrial) -> tuple[str, tuple[Any, ...]]:
-    """A trial's family and what its config has in whole numbers and choices."""
+    """A trial's family, and the integers and choices of its config."""
     ranges = LIST_FAMILIES[trial.family].ranges
     names = [name for name, span in ranges.items() if not isinstance(span, FloatRange)]
     return trial.family, tuple(getattr(trial.config, name) for name in names)
@@ -144,9 +159,9 @@ def _weighted(
     max_milliseconds: float | None,
     progress: Progress,
 ) -> tuple[list[tuple[ListMember, Ranker]], JsonObject]:
-    """Members with their weights, chosen on the lists of every draw, each as the first draw fitted it; and
+    """Members with weights chosen over the lists of every draw, each with its ranker of the first draw; and
     the report."""
-    parts: list[JudgedScores] = []
+    scores_of_blocks: list[CandidateScores] = []
     fitted: list[Ranker] = []
     for draw in validation.draws:
         rankers = [validation.fit(draw, trial.family, trial.config) for trial in pool]
@@ -154,9 +169,9 @@ def _weighted(
         for block in draw.blocks():
             users = draw.holdout.users[block]
             scores = [unseen_scores(ranker, draw.data, users, users_fitted=True) for ranker in rankers]
-            parts.append(JudgedScores.of(scores, draw.holdout.relevant[block]))
+            scores_of_blocks.append(CandidateScores.of(scores, draw.holdout.relevant[block]))
     blend = bagged_weights(
-        JudgedScores.joined(parts),
+        CandidateScores.concatenate(scores_of_blocks),
         seed=derive_seed(validation.seed, "lists", "bags"),
         costs=[trial.figures.milliseconds for trial in pool],
         most=max_milliseconds,

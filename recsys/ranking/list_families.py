@@ -1,7 +1,7 @@
-"""The list families a search may fit. A new one is its file and one entry here.
+"""Registry of list families (top-n rankers). A new family is a file and an entry here.
 
-Every family fits a ``Ranker``: linear in the history, so that anyone is folded in and several are one
-product at serving time. None has a cap on the number of items.
+Every family fits a ``Ranker``: linear in the history, so that any user is folded in and a sum of rankers is
+one product when serving. None limits the number of items.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ Result = TypeVar("Result")
 
 
 class Fit(Protocol):
-    """Trains one config on ``data``; the same seed gives the same ranker."""
+    """Fits a config to ``data``; the same seed gives the same ranker."""
 
     def __call__(self, data: ListData, config: Any, *, seed: int) -> Ranker: ...
 
 
 class FitByEpochs(Protocol):
-    """As ``Fit``, an epoch a step; yields its own NDCG@10 so far after each, higher is better."""
+    """As ``Fit``, by epochs; yields the best NDCG@10 so far after each."""
 
     def __call__(self, data: ListData, config: Any, *, seed: int) -> Generator[float, None, Ranker]: ...
 
@@ -44,18 +44,18 @@ class ListFamily:
     """A kind of ranker.
 
     Attributes:
-        name: As plans and reports call it.
-        config_type: Decorated by ``family_config``; its defaults are the family's own.
+        name: In plans and reports.
+        config_type: Decorated by ``family_config``; its defaults are the family's.
         ranges: What a search may vary.
-        fit: Trains it.
+        fit: Fits a config.
         starts: Configs that a search tries first.
-        share: Of the searched trials, relative to the others', after every family's starts.
+        share: Of the searched trials, relative to the other families', after every family's starts.
         needs_times: Fields that stay off where ratings have no times.
         needs_features: Fields that stay off where items have no features.
-        data_powers: Fields that follow the amount of data, and the power: the best ridge of ALS falls with
-            the root of a person's ratings (on ML-100K 0.020 on three quarters where all want 0.017).
-        by_epochs: The same as ``fit`` for a family that trains by epochs, so that a search can end a trial
-            between them; None: it fits at once.
+        data_powers: Fields that scale with the amount of data, and the power: the best ridge of ALS falls
+            with the root of a user's ratings (on ML-100K 0.020 for three quarters, 0.017 for all).
+        by_epochs: ``fit`` for a family that trains by epochs, so that a search can prune a trial between
+            them; None: it fits at once.
         uses_gpu: Whether it is fitted on a GPU where there is one; a search gives the others none.
     """
 
@@ -72,24 +72,24 @@ class ListFamily:
     uses_gpu: bool = False
 
     def forced_off(self, data: ListData) -> JsonObject:
-        """The fields that ``data`` cannot feed, at their off-values."""
+        """The fields that ``data`` cannot support, at their off-values, by name."""
         off = () if data.has_times else self.needs_times
         if data.item_features is None or not data.item_features.shape[1]:
             off = (*off, *self.needs_features)
         return {name: type(getattr(self.starts[0], name))(0) for name in off}
 
     def usable(self, config: Any, data: ListData) -> Any:
-        """``config`` with the fields that ``data`` cannot feed switched off."""
+        """``config`` with the fields that ``data`` cannot support switched off."""
         return replace(config, **self.forced_off(data))
 
     def for_share(self, config: Any, share: float) -> Any:
-        """``config`` as it is best on a ``share`` of the ratings that it is meant for."""
+        """``config`` scaled by ``data_powers`` to a ``share`` (0 to 1) of the ratings that it is for."""
         powers = self.data_powers.items()
         return replace(config, **{name: getattr(config, name) * share**power for name, power in powers})
 
 
 def fit_als_lists(data: ListData, config: AlsConfig, *, seed: int) -> Ranker:
-    """ALS on the users' ratings, and on their pages as further users where the config says so."""
+    """Fits ALS to the users' ratings, and to their pages as further users where ``config`` has them on."""
     pages = data.pages if config.pages > 0 else None
     return fit_als(data.rated, config, seed=seed, scale=data.ratings.scale, pages=pages)
 
@@ -97,19 +97,19 @@ def fit_als_lists(data: ListData, config: AlsConfig, *, seed: int) -> Ranker:
 def train_list_head(
     data: ListData, config: hybrid_vae_lists.HybridVaeListsConfig, *, seed: int
 ) -> Generator[float, None, Ranker]:
-    """The hybrid VAE's list head; loads torch, which serving does without."""
+    """Trains the hybrid VAE's list head by epochs; imports torch, which serving does not need."""
     from recsys.ranking.list_head_training import train_by_epochs
 
     return (yield from train_by_epochs(data, config, seed=seed))
 
 
 def fit_list_head(data: ListData, config: hybrid_vae_lists.HybridVaeListsConfig, *, seed: int) -> Ranker:
-    """``train_list_head`` to its end."""
-    return to_the_end(train_list_head(data, config, seed=seed))
+    """Trains the hybrid VAE's list head to its last epoch."""
+    return run_to_end(train_list_head(data, config, seed=seed))
 
 
-def to_the_end(steps: Generator[Any, None, Result]) -> Result:
-    """What a generator returns."""
+def run_to_end(steps: Generator[Any, None, Result]) -> Result:
+    """Runs a generator and returns what it returns; what it yields is dropped."""
     while True:
         try:
             next(steps)
@@ -190,7 +190,7 @@ LIST_FAMILIES: dict[str, ListFamily] = {
             fit_list_head,
             (hybrid_vae_lists.HybridVaeListsConfig(),),
             by_epochs=train_list_head,
-            share=0.0,  # in plans that name it: some ten seconds a trial on ML-100K, and no gain in the blend
+            share=0.0,  # only in plans that name it: ten seconds a trial on ML-100K, and no gain in the blend
         ),
         ListFamily(
             "popularity",

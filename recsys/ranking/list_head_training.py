@@ -1,4 +1,4 @@
-"""Training of the hybrid VAE's list head (``hybrid_vae_lists.py`` says what it is)."""
+"""Training of the hybrid VAE's list head (described in ``hybrid_vae_lists.py``)."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ from recsys.ranking.ranker import Ranker
 from recsys.ranking.rating_matrix import weighted_by
 from recsys.types import Arrays
 
-SHARPNESS = 10.0  # of the starting decoder: ALS scores lie in 0..1, logits want a range
-VALID_SHARE = 0.1  # of a judged person's ratings, held out of everything
-MAX_VALID = 500  # people judged
-FEWEST_JUDGED = 10  # ratings of whoever is judged
-VIEWS = 4  # random parts of every history an epoch
+SHARPNESS = 10.0  # scale of the initial decoder: ALS scores are in 0..1, logits need a wider range
+VALID_SHARE = 0.1  # of a validation user's ratings, held out of all fits
+MAX_VALID = 500  # validation users
+FEWEST_VALID = 10  # ratings of a validation user
+VIEWS = 4  # random views of every history in an epoch
 PATIENCE = 4
 LOWEST_LOG_VARIANCE, START_LOG_VARIANCE = -8.0, -4.0
 State = dict[str, torch.Tensor]
 
 
 class ListHead(torch.nn.Module):
-    """Residual encoder on ALS user vectors (people, k), and the decoder of all items."""
+    """Residual encoder of ALS user vectors (users, k), and the decoder of all items."""
 
     def __init__(self, start: NDArray[np.float32], hidden: int, random: torch.Generator) -> None:
         super().__init__()
@@ -45,12 +45,12 @@ class ListHead(torch.nn.Module):
         self.offsets = torch.nn.Parameter(torch.zeros(items))
 
     def encode(self, vectors: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Mean and log variance (people, k)."""
+        """Mean and log variance (users, k) of the latent, for ALS ``vectors`` (users, k)."""
         hidden = torch.tanh(vectors @ self.w1 + self.b1)
         return vectors + hidden @ self.w2, (hidden @ self.w3 + self.b3).clamp(min=LOWEST_LOG_VARIANCE)
 
     def forward(self, latent: torch.Tensor) -> torch.Tensor:
-        """(people, items) logits."""
+        """(users, items) logits of ``latent`` (users, k)."""
         return latent @ self.decoder.T + self.offsets
 
 
@@ -60,15 +60,15 @@ def train_by_epochs(
     """Trains the list head.
 
     Args:
-        data: Who rated what.
+        data: Ratings.
         config: See HybridVaeListsConfig.
-        seed: Of the factorisation, the people left out, the parts read and the noise.
+        seed: Of the factorisation, the validation users, the views and the noise.
 
     Yields:
-        NDCG@10 of the best epoch so far, after each, on people of ``data`` with a part of theirs left out.
+        After each epoch, the best NDCG@10 so far on held-out ratings of the validation users.
 
     Returns:
-        A ranker of decoder rows with a network between a person's half step and their vector.
+        A ranker of decoder rows, with a network from a user's half step to their vector.
     """
     ratings = data.ratings
     require_safe_lists(config, DataShape(ratings.user_count, ratings.item_count))
@@ -81,107 +81,107 @@ def train_by_epochs(
     )
     random, generator = np.random.default_rng(seed), torch.Generator().manual_seed(seed)
     lengths = np.diff(data.rated.indptr)
-    judged = np.sort(random.permutation(np.flatnonzero(lengths >= FEWEST_JUDGED))[:MAX_VALID])
-    known, relevant = _without(data.rated, judged, random)
+    valid_users = np.sort(random.permutation(np.flatnonzero(lengths >= FEWEST_VALID))[:MAX_VALID])
+    known, relevant = _hold_out(data.rated, valid_users, random)
     als = fit_als(known, start, seed=seed, scale=ratings.scale)
     encoder, weight = als.arrays["factors"], als.settings["weight"]
     weighted = weighted_by(known, weight)
     head = ListHead(encoder, config.hidden, generator)
     learning = np.flatnonzero(np.diff(weighted.indptr) > 1)
-    of_judged = _solved(weighted[judged], encoder, start), weighted[judged], relevant
+    validation = _half_step(weighted[valid_users], encoder, start), weighted[valid_users], relevant
     optimiser = torch.optim.Adam(head.parameters(), lr=config.learning_rate)
-    best, best_state, stale_epochs = _ndcg(head, *of_judged), _state(head), 0
+    best, best_state, stale_epochs = _ndcg(head, *validation), _state(head), 0
     for _ in range(config.epochs if len(learning) else 0):
         for rows in _batches(learning, config.batch_size, random):
-            read, rest = _cut(weighted[rows], config.dropped, random)
-            loss = _loss(head, read, rest, _solved(read, encoder, start), config.kl_weight, generator)
+            read, targets = _split_rows(weighted[rows], config.dropped, random)
+            loss = _loss(head, read, targets, _half_step(read, encoder, start), config.kl_weight, generator)
             optimiser.zero_grad()
             loss.backward()
             optimiser.step()
-        ndcg, stale_epochs = _ndcg(head, *of_judged), stale_epochs + 1
-        if ndcg > best or not len(judged):
+        ndcg, stale_epochs = _ndcg(head, *validation), stale_epochs + 1
+        if ndcg > best or not len(valid_users):
             best, best_state, stale_epochs = ndcg, _state(head), 0
         yield best
         if stale_epochs >= PATIENCE:
             break
     head.load_state_dict(best_state)
-    return _ranker(head, als, _solved(weighted_by(data.rated, weight), encoder, start), config)
+    return _ranker(head, als, _half_step(weighted_by(data.rated, weight), encoder, start), config)
 
 
-def _solved(weighted: sp.csr_matrix, encoder: NDArray[np.float32], config: AlsConfig) -> NDArray[np.float32]:
-    """(rows, k) of people with these weights of what they rated."""
+def _half_step(
+    weighted: sp.csr_matrix, encoder: NDArray[np.float32], config: AlsConfig
+) -> NDArray[np.float32]:
+    """(rows, k) ALS vectors of users with ``weighted`` ratings (rows, items)."""
     rows = AlsRows(weighted, torch.device("cpu"), width=encoder.shape[1])
     solved = rows.solve(torch.from_numpy(encoder), unobserved=config.unobserved, ridge=config.ridge)
     return np.asarray(solved.numpy())
 
 
-def _without(
-    rated: sp.csr_matrix, people: NDArray[np.int64], random: np.random.Generator
+def _hold_out(
+    rated: sp.csr_matrix, users: NDArray[np.int64], random: np.random.Generator
 ) -> tuple[sp.csr_matrix, sp.csr_matrix]:
-    """``rated`` less a part of the ratings of ``people``; and that part, (people, items)."""
-    read, gone = _cut(rated[people], VALID_SHARE, random)
-    owner = np.ones(rated.shape[0], dtype=np.bool_)
-    owner[people] = False
-    into = sp.csr_matrix(
-        (np.ones(len(people)), (people, np.arange(len(people)))), (rated.shape[0], len(people))
+    """``rated`` without VALID_SHARE of the ratings of ``users``; and those, (len(users), items)."""
+    remaining, held_out = _split_rows(rated[users], VALID_SHARE, random)
+    unchanged = np.ones(rated.shape[0], dtype=np.bool_)
+    unchanged[users] = False
+    selector = sp.csr_matrix(
+        (np.ones(len(users)), (users, np.arange(len(users)))), (rated.shape[0], len(users))
     )
-    known = (sp.diags(owner.astype(np.float32)) @ rated + into @ read).tocsr().astype(np.float32)
+    known = (sp.diags(unchanged.astype(np.float32)) @ rated + selector @ remaining).tocsr().astype(np.float32)
     known.eliminate_zeros()
     known.sort_indices()
-    return known, gone
+    return known, held_out
 
 
-def _batches(
-    people: NDArray[np.int64], size: int, random: np.random.Generator
-) -> Iterator[NDArray[np.int64]]:
+def _batches(users: NDArray[np.int64], size: int, random: np.random.Generator) -> Iterator[NDArray[np.int64]]:
     for _ in range(VIEWS):
-        order = random.permutation(people)
+        order = random.permutation(users)
         for first in range(0, len(order), size):
             yield order[first : first + size]
 
 
-def _cut(
+def _split_rows(
     rows: sp.csr_matrix, share: float, random: np.random.Generator
 ) -> tuple[sp.csr_matrix, sp.csr_matrix]:
-    """``rows`` in two: what is read, and about ``share`` of each row, at least one entry of both."""
+    """Splits about ``share`` of each row off, with at least one entry in both: the remaining, the others."""
     draws = random.random(rows.nnz)
     lengths = np.diff(rows.indptr)
     owner = np.repeat(np.arange(rows.shape[0]), lengths)
     order = np.lexsort((draws, owner))
     rank = np.empty(rows.nnz, dtype=np.int64)
     rank[order] = np.arange(rows.nnz) - np.repeat(rows.indptr[:-1], lengths)
-    gone = rank < np.clip(np.rint(share * lengths), 1, np.maximum(lengths - 1, 1))[owner]
-    read, rest = (
-        sp.csr_matrix((rows.data[side], (owner[side], rows.indices[side])), shape=rows.shape)
-        for side in (~gone, gone)
+    split = rank < np.clip(np.rint(share * lengths), 1, np.maximum(lengths - 1, 1))[owner]
+    remaining, others = (
+        sp.csr_matrix((rows.data[entries], (owner[entries], rows.indices[entries])), shape=rows.shape)
+        for entries in (~split, split)
     )
-    return read, rest
+    return remaining, others
 
 
 def _loss(
     head: ListHead,
     read: sp.csr_matrix,
-    rest: sp.csr_matrix,
+    targets: sp.csr_matrix,
     vectors: NDArray[np.float32],
     kl_weight: float,
     generator: torch.Generator,
 ) -> torch.Tensor:
-    """Negative log likelihood a rating of ``rest`` plus the weighted KL, mean over people."""
+    """Negative log likelihood per rating of ``targets`` plus the weighted KL, mean over users."""
     mean, log_variance = head.encode(torch.from_numpy(vectors))
     noise = torch.randn(mean.shape, generator=generator)
     logits = head(mean + noise * torch.exp(0.5 * log_variance))
     seen = torch.from_numpy(read.toarray() > 0)
-    wanted = torch.from_numpy((rest.toarray() > 0).astype(np.float32))
-    likely = torch.log_softmax(logits.masked_fill(seen, -1e9), dim=1)
-    missed = -(likely * wanted).sum(dim=1) / wanted.sum(dim=1).clamp(min=1)
+    target = torch.from_numpy((targets.toarray() > 0).astype(np.float32))
+    log_likelihood = torch.log_softmax(logits.masked_fill(seen, -1e9), dim=1)
+    misfit = -(log_likelihood * target).sum(dim=1) / target.sum(dim=1).clamp(min=1)
     kl = 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance).mean(dim=1)
-    return (missed + kl_weight * kl).mean()
+    return (misfit + kl_weight * kl).mean()
 
 
 def _ndcg(
     head: ListHead, vectors: NDArray[np.float32], read: sp.csr_matrix, relevant: sp.csr_matrix
 ) -> float:
-    """NDCG@10 of lists without what was ``read``; 0 for nobody."""
+    """NDCG@10 of lists without the items that were ``read``; 0 without users."""
     if not len(vectors):
         return 0.0
     with torch.no_grad():
@@ -197,7 +197,7 @@ def _state(head: ListHead) -> State:
 def _ranker(
     head: ListHead, als: Ranker, vectors: NDArray[np.float32], config: HybridVaeListsConfig
 ) -> Ranker:
-    """Decoder rows with their offsets as one more column, and the network for ``RankerFactors.encode``."""
+    """Decoder rows with their offsets as the last column, and the network for ``RankerFactors.encode``."""
     state = {name: value.numpy() for name, value in head.state_dict().items()}
     with torch.no_grad():
         mean, _ = head.encode(torch.from_numpy(vectors))

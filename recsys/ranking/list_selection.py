@@ -1,4 +1,4 @@
-"""What a search of lists chose: members with their weights, to be fitted on any ratings."""
+"""Result of a list search: members and weights of a blend, to be fitted to any ratings."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from recsys.types import FloatArray, JsonObject
 
 @dataclass(frozen=True)
 class ListMember:
-    """One config of a family, and what its raw scores count in the blend."""
+    """A config of a family, and the weight of its raw scores in the blend."""
 
     family: str
     config: Any
     weight: float
 
     def fit(self, data: ListData, *, seed: int) -> Ranker:
-        """A ranker of this member alone, its weight not applied."""
+        """Fits this member to ``data``; its weight is not applied."""
         family = LIST_FAMILIES[self.family]
         seed = derive_seed(seed, "lists", self.family)
         return family.fit(data, family.usable(self.config, data), seed=seed)
@@ -41,10 +41,10 @@ class ListSelection:
     Attributes:
         members: At least one.
         item_features: (items, columns) that a member may use, or None.
-        newcomers: Ratings that popularity is worth beside the members; 0: nothing.
-        search_report: What was tried, as plain JSON.
-        reason: Why nothing was searched, "" where it was.
-        positives: Clicks and the like that every fit learns from beside ratings, or None.
+        newcomers: Ratings that the popularity prior weighs as much as; 0: no prior.
+        search_report: Of the search, as plain JSON.
+        reason: Why nothing was searched, "" after a search.
+        positives: Implicit feedback that every fit uses in addition to ratings, or None.
     """
 
     members: tuple[ListMember, ...]
@@ -60,7 +60,7 @@ class ListSelection:
         return "+".join(sorted({member.family for member in self.members}))
 
     def fit(self, ratings: Ratings, *, seed: int) -> Ranker:
-        """The blend fitted on ``ratings``: on train, on train and valid, or on every slice for a refit."""
+        """Fits the blend to ``ratings``: train, train and valid, or every slice for a refit."""
         data = ListData(with_positives(ratings, self.positives), self.item_features)
         parts = [(member.fit(data, seed=seed), member.weight) for member in self.members]
         settings = {"members": [member.describe() for member in self.members]}
@@ -69,11 +69,11 @@ class ListSelection:
 
     def report(self) -> JsonObject:
         """For the release's manifest and results.json."""
-        chosen = {"members": [member.describe() for member in self.members], "newcomers": self.newcomers}
-        return {"family": self.family, "recipe": chosen, **self.search_report, "reason": self.reason}
+        recipe = {"members": [member.describe() for member in self.members], "newcomers": self.newcomers}
+        return {"family": self.family, "recipe": recipe, **self.search_report, "reason": self.reason}
 
 
 def fixed_lists(item_features: FloatArray | None = None) -> ListSelection:
-    """ALS at its defaults, nothing searched: the lists of a run whose objective is ratings alone."""
+    """ALS at its defaults, without a search: the lists of a run whose objective is ratings alone."""
     member = ListMember("als", LIST_FAMILIES["als"].config_type(), 1.0)
     return ListSelection((member,), item_features, newcomers=1.0, reason="the objective is ratings alone")

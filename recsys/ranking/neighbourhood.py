@@ -1,8 +1,7 @@
-"""Item-kNN: an item's score is the sum of its similarity to the items of the history.
+"""Item-kNN: an item's score is the sum of its similarities to the items of the history.
 
-Cosine over the users who rated both, shrunk where they are few and with the two items' counts weighed by
-``balance`` (0.5 = cosine): Sarwar et al. 2001; Deshpande & Karypis 2004. A user's ratings weigh
-n^-``user_damping``, so that heavy raters do not decide alone.
+Co-occurrence over the two items' counts, with exponents by ``balance`` (0.5: cosine) and shrinkage (Sarwar et
+al. 2001; Deshpande & Karypis 2004). A user's ratings weigh n^-``user_damping``, which limits heavy raters.
 """
 
 from __future__ import annotations
@@ -23,12 +22,12 @@ from recsys.ranking.sparse_links import link_arrays, sampled_rows, strongest_lin
 
 @family_config("item_neighbours")
 class ItemNeighboursConfig:
-    """Fields of item-kNN."""
+    """Hyperparameters of item-kNN."""
 
-    kept: PositiveInt = 150  # neighbours kept of each item
-    shrinkage: NonNegativeFloat = 20.0  # users who rated both that weigh as much as "unlike"
+    kept: PositiveInt = 150  # neighbours stored of each item
+    shrinkage: NonNegativeFloat = 20.0  # common users that the prior "no similarity" weighs as much as
     balance: NonNegativeFloat = 0.5  # power of the target's count; the history item's has 1 - balance
-    user_damping: NonNegativeFloat = 0.5  # 0: every user counts the same
+    user_damping: NonNegativeFloat = 0.5  # 0: every user weighs the same
 
 
 RANGES: dict[str, Range] = {
@@ -43,9 +42,9 @@ def fit_item_neighbours(data: ListData, config: ItemNeighboursConfig, *, seed: i
     """Fits item-kNN.
 
     Args:
-        data: Who rated what.
+        data: Ratings.
         config: See ItemNeighboursConfig.
-        seed: Not used: the fit draws nothing.
+        seed: Unused: the fit is deterministic.
 
     Returns:
         A ranker of sparse item-to-item weights.
@@ -57,11 +56,11 @@ def fit_item_neighbours(data: ListData, config: ItemNeighboursConfig, *, seed: i
     counts = np.maximum(np.asarray(weighted.sum(axis=0)).ravel(), 1e-9)
 
     def links_to(columns: slice) -> sp.csr_matrix:
-        together = (weighted[:, columns].T @ seen).tocsr()
-        targets = np.repeat(np.arange(columns.start, columns.stop), np.diff(together.indptr))
-        expected = counts[together.indices] ** (1 - config.balance) * counts[targets] ** config.balance
-        together.data = (together.data / (expected + config.shrinkage)).astype(np.float32)
-        return together
+        links = (weighted[:, columns].T @ seen).tocsr()
+        targets = np.repeat(np.arange(columns.start, columns.stop), np.diff(links.indptr))
+        expected = counts[links.indices] ** (1 - config.balance) * counts[targets] ** config.balance
+        links.data = (links.data / (expected + config.shrinkage)).astype(np.float32)
+        return links
 
     links = strongest_links(seen.shape[1], links_to, kept=config.kept)
     return Ranker("item_neighbours", {"config": asdict(config)}, link_arrays(links))

@@ -1,10 +1,10 @@
-"""Cold-start items: the parameters that a ranker lacks for them, mapped from their features.
+"""Cold-start items: parameters of a ranker mapped from item features.
 
 Attribute-to-latent mapping (Gantner et al. 2010, "Learning attribute-to-feature mappings for cold-start
-recommendations", ICDM): a ridge regression from the features of rated items to a fitted ranker's parameters
-of them, here to every part of it that is linear in the item (factors, columns of item-to-item weights, base
-scores). An item counts n / (n + ``FEW``) with n ratings. The ridge has the least leave-one-out error of the
-item vectors, which the closed form gives without refitting.
+recommendations", ICDM): a ridge regression from the features of rated items to a fitted ranker's parameters,
+here all that are linear in the item (factors, columns of item-to-item weights, base scores). An item with n
+ratings weighs n / (n + ``FEW``). The ridge is the one with the least leave-one-out error of the item vectors,
+which has a closed form.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from recsys.ranking.sparse_links import BLOCK_CELLS, link_arrays
 from recsys.ranking.taste_vectors import unit_rows
 from recsys.types import Arrays, FloatArray, IntArray
 
-FEW = 10.0  # ratings of an item with which it counts half in the regression
+FEW = 10.0  # ratings with which an item has half weight in the regression
 RIDGES = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)  # in shares of the features' mean squared singular value
-TRUST = 3.0  # ratings of an item at which its fitted parameters count half
+TRUST = 3.0  # ratings at which an item's fitted parameters have half weight
 MIN_SHARE = 0.05  # of the mapped parameters; below it an item keeps its fitted ones
 KEPT_LINKS = 200  # entries of a new item's column of sparse weights
-TARGETS = 64  # columns of the vectors that the ridge is chosen by
+TARGETS = 64  # columns of the vectors that select the ridge
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,11 +33,11 @@ class FeatureMap:
     """A ridge regression on the features of items.
 
     Attributes:
-        items: (n,) rows learned from.
-        weighted: (n, columns) their features with a constant, each times its item's weight.
+        items: (n,) rows that it is fitted to.
+        weighted: (n, columns) their features with a constant, times the item's weight.
         inverse: (columns, columns) of the regularised Gram matrix.
         ridge: Chosen share of the mean squared singular value.
-        explained: Share of the item vectors' variance that is explained, leave-one-out.
+        explained: Share of the item vectors' variance that it explains, leave-one-out.
     """
 
     items: NDArray[np.int64]
@@ -47,16 +47,16 @@ class FeatureMap:
     explained: float
 
     def coefficients(self, targets: FloatArray) -> NDArray[np.float64]:
-        """(columns, k) for targets (n, k) of ``items``."""
+        """(columns, k) coefficients for ``targets`` (n, k) of ``items``."""
         return np.asarray(self.inverse @ (self.weighted.T @ targets))
 
 
 def fit_feature_map(features: FloatArray, counts: IntArray, vectors: FloatArray) -> FeatureMap:
-    """Chooses the ridge and solves once for any targets.
+    """Selects the ridge and inverts the system, for any targets.
 
     Args:
         features: (items, columns).
-        counts: (items,) ratings; those with none are not learned from.
+        counts: (items,) ratings; items without any are left out.
         vectors: (items, k) to be predicted from the features.
 
     Returns:
@@ -69,9 +69,9 @@ def fit_feature_map(features: FloatArray, counts: IntArray, vectors: FloatArray)
     weights = weights / (weights + FEW)
     targets = np.asarray(vectors, dtype=np.float64)[items][:, :TARGETS]
     root = np.sqrt(weights)[:, None]
-    squares, turn = np.linalg.eigh((root * inputs).T @ (root * inputs))
+    squares, rotation = np.linalg.eigh((root * inputs).T @ (root * inputs))
     squares = np.maximum(squares, 0)
-    rotated = root * inputs @ turn  # (n, columns), orthogonal
+    rotated = root * inputs @ rotation  # (n, columns), orthogonal
     right = rotated.T @ (root * targets)
     total = float(np.square(root * (targets - np.average(targets, axis=0, weights=weights))).sum())
     errors = {}
@@ -81,13 +81,13 @@ def fit_feature_map(features: FloatArray, counts: IntArray, vectors: FloatArray)
         residuals = (root * targets - rotated @ (damped[:, None] * right)) / (1 - leverage)[:, None]
         errors[ridge] = float(np.square(residuals).sum())
     best = min(errors, key=errors.__getitem__)
-    inverse = (turn / (squares + best * squares.mean() + 1e-12)) @ turn.T
+    inverse = (rotation / (squares + best * squares.mean() + 1e-12)) @ rotation.T
     explained = 1 - errors[best] / max(total, 1e-12)
     return FeatureMap(items, weights[:, None] * inputs, inverse, best, explained)
 
 
 def with_constant(features: FloatArray) -> NDArray[np.float64]:
-    """``features`` (items, columns) with a column of ones."""
+    """``features`` (items, columns) with a column of ones in front."""
     features = np.asarray(features, dtype=np.float64)
     return np.concatenate([np.ones((len(features), 1)), features], axis=1)
 
@@ -95,34 +95,34 @@ def with_constant(features: FloatArray) -> NDArray[np.float64]:
 def with_new_items(ranker: Ranker, *, features: FloatArray, counts: IntArray, vectors: FloatArray) -> Ranker:
     """Shrinks the parameters of items with no or few ratings towards those mapped from their features.
 
-    With n ratings an item's fitted parameters count n / (n + ``TRUST``) and the mapped ones the rest, so a
-    new item is scored by its features alone and less by them as ratings come in.
+    With n ratings an item's fitted parameters weigh n / (n + ``TRUST``) and the mapped ones the rest: a new
+    item is scored by its features alone, and less by them with every rating.
 
     Args:
-        ranker: Fitted on the ratings that ``counts`` counts.
+        ranker: Fitted on the ratings of ``counts``.
         features: (items, columns).
         counts: (items,) ratings.
-        vectors: (items, k) of who rated what, which the ridge is chosen by.
+        vectors: (items, k) of the user-item matrix, which select the ridge.
 
     Returns:
-        A ranker of the same parts; the one given where nothing was rated.
+        A ranker with the same arrays; ``ranker`` itself where nothing was rated.
     """
     rated = np.asarray(counts, dtype=np.float64)
     shares: NDArray[np.float64] = TRUST / (rated + TRUST)
     rows = np.flatnonzero(shares >= MIN_SHARE)
     if not len(rows) or not rated.any():
         return ranker
-    learned = fit_feature_map(features, counts, vectors)
+    feature_map = fit_feature_map(features, counts, vectors)
     inputs: NDArray[np.float64] = shares[rows, None] * with_constant(features)[rows]
     fitted = np.ones(len(shares), dtype=np.float32)
     fitted[rows] = 1 - shares[rows]
 
-    def shrunk(part: FloatArray) -> NDArray[np.float32]:
-        """``part`` (items, k) with ``rows`` shrunk towards what is mapped."""
-        made = np.array(part, dtype=np.float32)
-        mapped = inputs @ learned.coefficients(made[learned.items])
-        made[rows] = fitted[rows, None] * made[rows] + mapped.astype(np.float32)
-        return made
+    def shrunk(parameters: FloatArray) -> NDArray[np.float32]:
+        """``parameters`` (items, k) with ``rows`` shrunk towards the mapped ones."""
+        result = np.array(parameters, dtype=np.float32)
+        mapped = inputs @ feature_map.coefficients(result[feature_map.items])
+        result[rows] = fitted[rows, None] * result[rows] + mapped.astype(np.float32)
+        return result
 
     arrays: Arrays = dict(ranker.arrays)
     if ranker.has("factors"):
@@ -133,7 +133,8 @@ def with_new_items(ranker: Ranker, *, features: FloatArray, counts: IntArray, ve
         arrays["weights"] = np.ascontiguousarray(shrunk(ranker.arrays["weights"].T).T)
     if ranker.has("links_ends"):
         # A mapped column is a combination of those of (links @ weighted features), (items, columns).
-        combined = np.asarray(ranker.links[:, learned.items] @ learned.weighted) @ learned.inverse
+        weighted = np.asarray(ranker.links[:, feature_map.items] @ feature_map.weighted)
+        combined = weighted @ feature_map.inverse
         arrays |= link_arrays(_with_columns(ranker.links @ sp.diags(fitted), rows, combined, inputs))
     return Ranker(ranker.family, ranker.settings, arrays)
 
@@ -141,31 +142,41 @@ def with_new_items(ranker: Ranker, *, features: FloatArray, counts: IntArray, ve
 def vectors_with_new_items(
     vectors: NDArray[np.float32], *, features: FloatArray, counts: IntArray
 ) -> NDArray[np.float32]:
-    """Unit item vectors (items, k), those of items without a rating mapped from their features."""
+    """Maps the vectors of items without a rating from their features.
+
+    Args:
+        vectors: (items, k) of unit length.
+        features: (items, columns).
+        counts: (items,) ratings.
+
+    Returns:
+        (items, k) of unit length.
+    """
     new = np.flatnonzero(np.asarray(counts, dtype=np.int64) == 0)
     if len(new) in (0, len(vectors)):
         return vectors
-    learned = fit_feature_map(features, counts, vectors)
+    feature_map = fit_feature_map(features, counts, vectors)
+    coefficients = feature_map.coefficients(vectors[feature_map.items])
     mapped = np.array(vectors)
-    mapped[new] = unit_rows(with_constant(features)[new] @ learned.coefficients(vectors[learned.items]))
+    mapped[new] = unit_rows(with_constant(features)[new] @ coefficients)
     return mapped
 
 
 def _with_columns(
     links: sp.csr_matrix, rows: NDArray[np.int64], combined: FloatArray, inputs: FloatArray
 ) -> sp.csr_matrix:
-    """``links`` and, in the columns ``rows``, the strongest entries of combined @ inputs.T."""
+    """``links`` plus, in the columns ``rows``, the largest entries of combined @ inputs.T."""
     items = links.shape[0]
     step = max(1, BLOCK_CELLS // items)
-    parts = []
+    blocks = []
     for first in range(0, len(rows), step):
         block = (combined @ inputs[first : first + step].T).astype(np.float32)
         if items > KEPT_LINKS:
             size = np.abs(block)
             block[size < np.partition(size, items - KEPT_LINKS, axis=0)[items - KEPT_LINKS]] = 0
-        parts.append(sp.csc_matrix(block))
-    into = sp.csr_matrix((np.ones(len(rows)), (np.arange(len(rows)), rows)), shape=(len(rows), items))
-    joined = (links + sp.hstack(parts, format="csr") @ into).tocsr().astype(np.float32)
-    joined.eliminate_zeros()
-    joined.sort_indices()
-    return joined
+        blocks.append(sp.csc_matrix(block))
+    selector = sp.csr_matrix((np.ones(len(rows)), (np.arange(len(rows)), rows)), shape=(len(rows), items))
+    total = (links + sp.hstack(blocks, format="csr") @ selector).tocsr().astype(np.float32)
+    total.eliminate_zeros()
+    total.sort_indices()
+    return total

@@ -1,9 +1,9 @@
-"""A popularity prior for people with few ratings.
+"""Popularity prior for users with few ratings (cold start).
 
-A ranker's scores from one rating vary as much as those from a hundred, so its lists for newcomers are worse
-than the popular items. So popularity is added, by weight / n for somebody with n ratings, in shares of the
-ranker's best score: shrinkage towards what holds for everybody, as a prior worth ``weight`` ratings would.
-The weight is chosen on validation, where users are cut to a few of their ratings.
+A ranker's scores from one rating vary as much as those from a hundred, so its lists for new users are worse
+than the most popular items. So popularity is added, by weight / n for a user with n ratings, in shares of the
+ranker's best score: shrinkage towards popularity, as by a prior worth ``weight`` ratings. The weight is
+chosen on validation, with users reduced to a few of their ratings.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from recsys.ranking.rating_matrix import history_of, popularity
 from recsys.types import FloatArray, IntArray, JsonObject
 
 WEIGHTS = (0.0, 0.5, 1.0, 2.0, 4.0)
-HISTORY_LENGTHS = (1, 2, 3, 5, 10)  # ratings that people are cut to
+HISTORY_LENGTHS = (1, 2, 3, 5, 10)  # ratings that users are reduced to
 USERS = 300
 
 
@@ -34,26 +34,26 @@ def choose_popularity_prior(
     seed: int,
     scale: RatingScale,
 ) -> tuple[float, JsonObject]:
-    """Chooses the weight by NDCG@10 of people cut to each of HISTORY_LENGTHS.
+    """Chooses the weight by NDCG@10 of users reduced to each of HISTORY_LENGTHS.
 
     Args:
-        ranker: Fitted on ``rated`` alone.
-        users: Rows of the people to judge by, ascending.
+        ranker: Fitted to ``rated`` alone.
+        users: Rows of the users to evaluate, ascending.
         rated: (users, items) as ``rating_matrix.rated_matrix``.
-        relevant: (len(users), items) what their lists should hold.
-        seed: Of who is judged, and of the ratings kept.
+        relevant: (len(users), items) held-out items.
+        seed: Of the sample of users and of ratings.
         scale: The ratings' scale.
 
     Returns:
         The weight with the best mean, in ratings, and a report with the mean of each.
     """
     random = np.random.default_rng(seed)
-    chosen = np.sort(random.permutation(len(users))[:USERS])
-    users, relevant = users[chosen], relevant[chosen]
+    sample = np.sort(random.permutation(len(users))[:USERS])
+    users, relevant = users[sample], relevant[sample]
     prior = popularity(rated)
     ndcg: dict[float, list[float]] = {weight: [] for weight in WEIGHTS}
-    for given in HISTORY_LENGTHS:
-        histories = [_some(history_of(rated, int(user), scale), given, random) for user in users]
+    for length in HISTORY_LENGTHS:
+        histories = [_sampled(history_of(rated, int(user), scale), length, random) for user in users]
         plain = ranker.scores(histories)
         for weight, figures in ndcg.items():
             scores = plain.copy()
@@ -65,10 +65,10 @@ def choose_popularity_prior(
 
 
 def _rows_of(scores: FloatArray, users: IntArray, block: IntArray) -> FloatArray:
-    """Those of ``scores`` (len(users), items) that belong to ``block``; ``users`` ascend."""
+    """The rows of ``scores`` (len(users), items) for the users of ``block``; ``users`` ascend."""
     return scores[np.searchsorted(users, block)]
 
 
-def _some(history: History, count: int, random: np.random.Generator) -> History:
+def _sampled(history: History, count: int, random: np.random.Generator) -> History:
     rows = np.sort(random.permutation(len(history.items))[:count])
     return History(history.items[rows], history.values[rows])

@@ -1,9 +1,9 @@
-"""RP3-beta: three steps of a random walk from a user, popular items held back.
+"""RP3-beta: a random walk of three steps on the user-item graph, with popular items penalised.
 
-From the user to an item they rated, to somebody who rated it too, to one of theirs; the chance to end at an
+From a user to one of their items, to another user of it, to one of that user's items; the probability of an
 item is divided by its count to the power ``beta`` (Paudel et al. 2017, "Updatable, accurate, diverse, and
-scalable recommendations for interactive applications"). Transition chances are raised to ``alpha``. The
-first step is left to the history, so the model is one item-to-item matrix and folds anyone in.
+scalable recommendations for interactive applications"). Transition probabilities are raised to ``alpha``. The
+first step is the history's, so the model is an item-to-item matrix and folds any user in.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from recsys.ranking.sparse_links import link_arrays, sampled_rows, strongest_lin
 
 @family_config("random_walk")
 class RandomWalkConfig:
-    """Fields of RP3-beta."""
+    """Hyperparameters of RP3-beta."""
 
-    alpha: PositiveFloat = 1.0  # power of the transition chances
-    beta: NonNegativeFloat = 0.5  # power of an item's count that divides its score; 0: nothing held back
-    kept: PositiveInt = 200  # items that each item leads to
+    alpha: PositiveFloat = 1.0  # power of the transition probabilities
+    beta: NonNegativeFloat = 0.5  # power of an item's count that divides its score; 0: no penalty
+    kept: PositiveInt = 200  # weights stored of each item
 
 
 RANGES: dict[str, Range] = {
@@ -41,23 +41,23 @@ def fit_random_walk(data: ListData, config: RandomWalkConfig, *, seed: int) -> R
     """Fits RP3-beta.
 
     Args:
-        data: Who rated what.
+        data: Ratings.
         config: See RandomWalkConfig.
-        seed: Not used: the fit draws nothing.
+        seed: Unused: the fit is deterministic.
 
     Returns:
         A ranker of sparse item-to-item weights.
     """
     seen = sampled_rows(data.seen)
-    of_users = np.maximum(np.diff(seen.indptr), 1).astype(np.float64)
-    of_items = np.maximum(np.asarray(seen.sum(axis=0)).ravel().astype(np.float64), 1)
-    from_items = (seen @ sp.diags(of_items**-config.alpha)).tocsr().astype(np.float32)
-    to_items = (sp.diags(of_users**-config.alpha) @ seen).tocsc().astype(np.float32)
-    held_back = (of_items**config.beta).astype(np.float32)
+    user_counts = np.maximum(np.diff(seen.indptr), 1).astype(np.float64)
+    item_counts = np.maximum(np.asarray(seen.sum(axis=0)).ravel().astype(np.float64), 1)
+    from_items = (seen @ sp.diags(item_counts**-config.alpha)).tocsr().astype(np.float32)
+    to_items = (sp.diags(user_counts**-config.alpha) @ seen).tocsc().astype(np.float32)
+    penalties = (item_counts**config.beta).astype(np.float32)
 
     def links_to(columns: slice) -> sp.csr_matrix:
         walks = (to_items[:, columns].T @ from_items).tocsr()
-        walks.data /= np.repeat(held_back[columns], np.diff(walks.indptr))
+        walks.data /= np.repeat(penalties[columns], np.diff(walks.indptr))
         return walks
 
     links = strongest_links(seen.shape[1], links_to, kept=config.kept)

@@ -1,4 +1,4 @@
-"""Several rankers as one: matrices add up and factors lie side by side, so a blend is served as one model."""
+"""Weighted sum of rankers as a single ranker: matrices are added and factors concatenated."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from recsys.types import Arrays, JsonObject
 def sum_rankers(
     parts: Sequence[tuple[Ranker, float]], *, family: str, settings: JsonObject | None = None
 ) -> Ranker:
-    """One ranker whose scores are the weighted sum of those of ``parts``.
+    """A ranker whose scores are the weighted sum of those of ``parts``.
 
     Args:
-        parts: Rankers over the same items and users, each with its weight above 0. A prior is not summed:
-            add one to the result (``with_prior``).
+        parts: Rankers over the same items and users, each with a weight above 0. A prior is not summed:
+            add it to the result (``with_prior``).
         family: Name of the result.
-        settings: Kept beside the blocks of factors.
+        settings: Of the result; the blocks of factors are added.
 
     Returns:
-        The blend: at most one dense and one sparse item-to-item matrix, and all factors concatenated.
+        The blend: at most one dense or one sparse item-to-item matrix, and all factors concatenated.
 
     Raises:
         ValueError: With no parts.
@@ -49,19 +49,19 @@ def sum_rankers(
             factors.append(ranker.arrays["factors"])
             gram = ranker.arrays["gram"]
             for block in ranker.blocks:
-                part = slice(block.start, block.stop)
-                grams.append(gram[part, part])
-                joined: JsonObject = {
+                columns = slice(block.start, block.stop)
+                grams.append(gram[columns, columns])
+                scaled_block: JsonObject = {
                     "width": block.stop - block.start,
                     "share": block.share * weight,
                     "weight": block.weight,
                     "ridge": block.ridge,
                 }
                 if block.network is not None:
-                    joined["network"] = f"{NETWORK}{len(blocks)}"
+                    name = scaled_block["network"] = f"{NETWORK}{len(blocks)}"
                     network = ranker.network(block.network)
-                    arrays |= {f"{joined['network']}_{name}": array for name, array in network.items()}
-                blocks.append(joined)
+                    arrays |= {f"{name}_{key}": array for key, array in network.items()}
+                blocks.append(scaled_block)
             if "users" in ranker.arrays:
                 users.append(np.float32(weight) * ranker.arrays["users"])
     if links is not None:
@@ -81,7 +81,16 @@ def sum_rankers(
 
 
 def with_prior(ranker: Ranker, prior: Arrays, newcomers: float) -> Ranker:
-    """``ranker`` with popularity ``prior["prior"]`` (items,) worth ``newcomers`` ratings; 0 adds nothing."""
+    """Adds a popularity prior to a ranker that folds users in.
+
+    Args:
+        ranker: Without a prior.
+        prior: ``prior`` (items,), at most 1, by name.
+        newcomers: Ratings that the prior weighs as much as; 0 adds nothing.
+
+    Returns:
+        The ranker with the prior, or as it was.
+    """
     if newcomers <= 0 or not ranker.folds_in:
         return ranker
     return Ranker(ranker.family, ranker.settings | {"newcomers": newcomers}, ranker.arrays | prior)

@@ -1,12 +1,11 @@
-"""Exact top-k retrieval for several people at once, seldom by scoring all items.
+"""Exact maximum inner product search for a batch of users, with length-based pruning.
 
-Scores of a large catalogue are inner products with item factors, whose lengths follow popularity: some
-long ones and a long tail of short. So items lie from the longest factor down, and the short ones are only
-scored where, by Cauchy-Schwarz, |u| |q| of the longest of them, with the most popularity they have, could
-still reach somebody's list: length-based pruning, the first step of LEMP (Teflioudi, Gemulla & Mykytiuk,
-SIGMOD 2015). Products in float32 only find the candidates; who is listed, and in which order, is decided by
-scores summed in float64 and rounded once. So pruned and whole retrieval give the same rows and scores, and
-ties go to the lower row.
+Scores of a large catalogue are inner products with item factors, whose lengths follow popularity: few long
+ones and a long tail of short ones. So items are sorted by descending length, and the short ones are only
+scored where, by Cauchy-Schwarz, |u| |q| of the longest of them plus their largest prior could still reach a
+user's list: the first step of LEMP (Teflioudi, Gemulla & Mykytiuk, SIGMOD 2015). Products in float32 only
+select candidates; the list and its order are by scores summed in float64 and rounded once. So retrieval with
+and without pruning returns the same rows and scores, and ties go to the lower row.
 """
 
 from __future__ import annotations
@@ -24,23 +23,23 @@ from recsys.ranking.top_k import top_k
 from recsys.types import BoolArray, IntArray
 
 MIN_ITEMS = 8192  # items from which pruning pays
-LONG_SHARE = 0.125  # share of the items, the longest, in which everybody's list is searched first
-ROUNDING = 1e-5  # a float32 product is this close to the exact one, in shares of |u| |q|
+LONG_SHARE = 0.125  # share of the items, the longest, that is scored first for every user
+ROUNDING = 1e-5  # bound on the error of a float32 product, in shares of |u| |q|
 Scores = NDArray[np.float32]
 NO_ROWS = np.empty(0, dtype=np.int64)
 
 
 @dataclass(frozen=True)
 class RetrievalRequest:
-    """One list wanted from a ranker.
+    """Request for a user's list from a ranker.
 
     Attributes:
-        history: As ``Ranker.scores`` takes it.
-        user: The row of a user whose history is what training saw, None for others.
-        count: Items wanted.
+        history: The user's ratings.
+        user: The row of a user whose history is the one of training, None for others.
+        count: Items of the list.
         exclude: Rows that must not be listed.
-        allowed: (items,) the only ones that may be, or None.
-        always_include: Rows that come along whatever their score.
+        allowed: (items,) whether an item may be listed; None: all.
+        always_include: Rows that are appended whatever their score.
     """
 
     history: History
@@ -60,7 +59,15 @@ class RankedItems:
 
 
 def top_k_filtered(scores: Scores, request: RetrievalRequest) -> RankedItems:
-    """The list of ``request`` by (items,) ``scores``, which are masked in place."""
+    """Top-k under a request's filters.
+
+    Args:
+        scores: (items,); masked in place.
+        request: Whose list.
+
+    Returns:
+        The list.
+    """
     for rows in request.exclude:
         scores[rows] = -np.inf
     if request.allowed is not None:
@@ -73,10 +80,10 @@ def top_k_filtered(scores: Scores, request: RetrievalRequest) -> RankedItems:
 
 
 class Retriever:
-    """Answers retrieval requests from one ranker. Safe to call from several threads.
+    """Top-k retrieval from a ranker. Thread-safe.
 
     Args:
-        ranker: Its errors are raised as they are.
+        ranker: Its errors are not wrapped.
         fewest: Items from which pruning is used.
         long: Share of the items, the longest factors, that is scored first.
     """
@@ -88,18 +95,18 @@ class Retriever:
         self._local = threading.local()
 
     def best(self, requests: Sequence[RetrievalRequest]) -> list[RankedItems]:
-        """One list per request, in order."""
+        """The list of each of ``requests``, in order."""
         histories, users = [request.history for request in requests], [request.user for request in requests]
         if self._sorted is not None:
             vectors = self.ranker.user_factors(histories, users)
-            worth = self.ranker.settings["newcomers"] if self.ranker.has("prior") else 0.0
-            shares = prior_shares(histories, worth)
+            weight = self.ranker.settings["newcomers"] if self.ranker.has("prior") else 0.0
+            shares = prior_shares(histories, weight)
             return self._sorted.best(vectors, shares, requests, self._buffer(len(requests)))
         scores = self.ranker.scores(histories, users=users, out=self._buffer(len(requests)))
         return [top_k_filtered(row, request) for row, request in zip(scores, requests, strict=True)]
 
     def _buffer(self, count: int) -> Scores:
-        """(count, items), this thread's own: fresh pages for each batch would cost as much as the scores."""
+        """(count, items) of this thread: allocating one for each batch would cost as much as the scores."""
         buffer: Scores | None = getattr(self._local, "scores", None)
         if buffer is None or len(buffer) < count:
             buffer = self._local.scores = np.empty((count, self.ranker.item_count), dtype=np.float32)
@@ -107,7 +114,7 @@ class Retriever:
 
 
 class _SortedFactors:
-    """Item factors from the longest down: ``rows`` (items,) of the ranker, ``positions`` the other way."""
+    """Item factors by descending length: ``rows`` (items,) of the ranker, ``positions`` the inverse."""
 
     def __init__(self, ranker: Ranker, long: float) -> None:
         factors = ranker.arrays["factors"]
@@ -117,7 +124,7 @@ class _SortedFactors:
         self.positions = np.empty(len(self.rows), dtype=np.int32)
         self.positions[self.rows] = np.arange(len(self.rows), dtype=np.int32)
         self.factors = factors[self.rows]
-        # One more position of length 0: nothing remains after the last item.
+        # A last length of 0: no item remains after the last position.
         self.lengths = np.append(lengths[self.rows], 0.0)
         self.prior: Scores | None = None
         if ranker.has("prior"):
@@ -127,13 +134,13 @@ class _SortedFactors:
     def best(
         self, vectors: Scores, shares: Scores, requests: Sequence[RetrievalRequest], buffer: Scores
     ) -> list[RankedItems]:
-        """One list per request.
+        """The list of each request.
 
         Args:
             vectors: (requests, k) user factors.
-            shares: (requests,) as ``prior_shares`` gives them.
-            requests: Who wants what.
-            buffer: (requests, items), written over.
+            shares: (requests,) of ``prior_shares``.
+            requests: In order.
+            buffer: (requests, items), overwritten.
         """
         lists: dict[int, RankedItems] = {}
         open_requests, begin, end = list(range(len(requests))), 0, self.long
@@ -156,13 +163,13 @@ class _SortedFactors:
     def _search(
         self, raw: Scores, vector: Scores, share: float, request: RetrievalRequest
     ) -> RankedItems | int:
-        """The list by ``raw``, the products of the longest items; where a shorter item could still be
+        """The list by ``raw``, the products of the longest items; or, where a shorter item could still be
         listed, how many items have to be scored."""
         end = len(raw)
         length = float(np.linalg.norm(vector.astype(np.float64))) * (1 + ROUNDING)
         margin = 2 * ROUNDING * length * float(self.lengths[0]) + 1e-12
         scores = raw.copy() if end < len(self.rows) else raw
-        bonus = 0.0  # of an item as popular as can be
+        bonus = 0.0  # that the prior adds to the most popular item
         if share > 0 and self.prior is not None:
             near = np.flatnonzero(raw >= raw.max() - margin)
             most = float(self._exact(near, vector, 0.0).max())
@@ -189,15 +196,14 @@ class _SortedFactors:
         return self._with_included(ranked, vector, bonus, request) if len(request.always_include) else ranked
 
     def _exact(self, positions: IntArray, vector: Scores, bonus: float) -> Scores:
-        """(n,) scores of the items at ``positions``, summed in float64: they do not depend on who else is
-        scored."""
+        """(n,) scores of the items at ``positions``, summed in float64, so independent of the batch."""
         scores = np.vecdot(self.factors[positions].astype(np.float64), vector.astype(np.float64))
         if self.prior is not None:
             scores = scores + bonus * self.prior[positions].astype(np.float64)
         return np.asarray(scores, dtype=np.float32)
 
     def _reach(self, length: float, bonus: float, score: float) -> int:
-        """How many items could have ``score`` or more: those before the first from which on none can."""
+        """Upper bound on the number of leading items that could have ``score`` or more."""
         low, high = 0, len(self.rows)
         while low < high:
             middle = (low + high) // 2

@@ -1,11 +1,11 @@
-"""A low-rank item-to-item matrix: the linear autoencoder for catalogues whose Gram matrix does not fit.
+"""Low-rank linear autoencoder, for catalogues whose item Gram matrix does not fit in memory.
 
-Of all matrices B of rank k, ridge regression of who rated what on itself is minimised by V S V', with V the
-leading right singular vectors and S = s^2 / (s^2 + ridge) (Jin, Li & Gao, "Towards a better understanding of
-linear models for recommendation", KDD 2021). Columns are scaled by their counts before, as in EigenRec
-(Nikolakopoulos et al. 2019). The singular vectors come from products with the sparse ratings alone, so memory
-is (items, k): no (items, items) matrix is made and there is no cap on the catalogue. As in ELSA (Vančura et
-al. 2022) a person is folded in by the sum of the factors of what they rated: score = (x A) A'.
+Of all matrices B of rank k, V S V' minimises the ridge regression of the user-item matrix on itself, with V
+the leading right singular vectors and S = s^2 / (s^2 + ridge) (Jin, Li & Gao, "Towards a better understanding
+of linear models for recommendation", KDD 2021). Columns are scaled by their counts before, as in EigenRec
+(Nikolakopoulos et al. 2019). The singular vectors need only products with the sparse matrix, so memory is
+(items, k) and the catalogue is not limited. As in ELSA (Vančura et al. 2022) a user is folded in by the sum
+of their items' factors: score = (x A) A'.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ from recsys.ranking.taste_vectors import right_singular
 
 @family_config("spectral")
 class SpectralConfig:
-    """Fields of the low-rank linear autoencoder."""
+    """Hyperparameters of the low-rank linear autoencoder."""
 
     factors: PositiveInt = 32
     ridge: PositiveFloat = 1.0  # in shares of the mean squared singular value
     scaling: NonNegativeFloat = 0.2  # power of an item's count that divides its column; 0: none, 0.5: cosine
-    user_damping: NonNegativeFloat = 0.4  # 0: every user counts the same
-    liking: NonNegativeFloat = 1.0  # 0: stars do not matter
+    user_damping: NonNegativeFloat = 0.4  # 0: every user weighs the same
+    liking: NonNegativeFloat = 1.0  # 0: stars are ignored
 
 
 SPECTRAL_RANGES: dict[str, Range] = {
@@ -48,7 +48,7 @@ def fit_spectral(data: ListData, config: SpectralConfig, *, seed: int) -> Ranker
     """Fits the low-rank linear autoencoder.
 
     Args:
-        data: Who rated what.
+        data: Ratings.
         config: See SpectralConfig.
         seed: Of the randomised singular vectors.
 

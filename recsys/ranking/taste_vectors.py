@@ -1,8 +1,8 @@
-"""Vectors whose cosine says how alike two items are: who rated them, not how.
+"""Item vectors whose cosine is the similarity of two items by their raters.
 
-The leading right singular vectors of the user-item matrix with its columns scaled to norm 1 (cosine
-co-occurrence; EigenRec, Nikolakopoulos et al. 2019), by randomised subspace iteration (Halko et al.
-2011), which touches the ratings only through sparse products.
+The leading right singular vectors of the binary user-item matrix with its columns scaled to norm 1 (cosine
+co-occurrence; EigenRec, Nikolakopoulos et al. 2019), by randomised subspace iteration (Halko et al. 2011),
+which needs only sparse products.
 """
 
 from __future__ import annotations
@@ -13,13 +13,23 @@ from numpy.typing import NDArray
 
 from recsys.types import FloatArray
 
-SHRINK = 20.0  # ratings an item needs before its vector is worth half
+SHRINK = 20.0  # ratings at which an item's squared norm is half of the unshrunk one
 
 
 def right_singular(
     matrix: sp.csr_matrix, rank: int, *, seed: int, rounds: int = 4
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Singular values (k,) and right vectors (columns, k), largest first; k is at most ``rank``."""
+    """Leading singular values and right singular vectors, by randomised subspace iteration.
+
+    Args:
+        matrix: (rows, columns).
+        rank: Of the result, at most.
+        seed: Of the initial basis.
+        rounds: Iterations.
+
+    Returns:
+        Values (k,) and vectors (columns, k), largest first.
+    """
     rank = min(rank, *(side - 1 for side in matrix.shape))
     rank = max(rank, 1)
     width = min(rank + 16, min(matrix.shape))
@@ -27,15 +37,24 @@ def right_singular(
     basis = np.random.default_rng(seed).standard_normal((matrix.shape[1], width)).astype(np.float32)
     for _ in range(rounds):
         basis, _ = np.linalg.qr(transposed @ (matrix @ basis))
-    small = matrix @ basis  # (rows, width)
-    values, rotation = np.linalg.eigh(small.T @ small)
+    projected = matrix @ basis  # (rows, width)
+    values, rotation = np.linalg.eigh(projected.T @ projected)
     order = np.argsort(-values)[:rank]
     singular = np.sqrt(np.maximum(values[order], 0))
     return singular.astype(np.float32), (basis @ rotation[:, order]).astype(np.float32)
 
 
 def item_vectors(seen: sp.csr_matrix, *, width: int = 32, seed: int = 0) -> NDArray[np.float32]:
-    """(items, k) unit rows for a binary (users, items) matrix; zero rows for items nobody rated."""
+    """Item vectors of a user-item matrix.
+
+    Args:
+        seen: (users, items), 1 where rated.
+        width: k.
+        seed: Of the randomised decomposition.
+
+    Returns:
+        (items, k) rows of unit length; zeros for items without a rating.
+    """
     counts = np.asarray(seen.sum(axis=0)).ravel()
     scaled = (seen @ sp.diags(1.0 / np.sqrt(counts + SHRINK))).tocsr().astype(np.float32)
     values, right = right_singular(scaled, width, seed=seed)
@@ -43,6 +62,7 @@ def item_vectors(seen: sp.csr_matrix, *, width: int = 32, seed: int = 0) -> NDAr
 
 
 def unit_rows(vectors: FloatArray) -> NDArray[np.float32]:
+    """``vectors`` (n, k) scaled to unit length; zeros stay zeros."""
     norms = np.linalg.norm(vectors, axis=1, keepdims=True)
     unit = np.divide(vectors, norms, out=np.zeros_like(vectors), where=norms > 1e-12)
     return np.asarray(unit, dtype=np.float32)

@@ -1,8 +1,8 @@
-"""Exact top-k of many scores at a fraction of a full partition.
+"""Exact top-k of many scores at a fraction of a full partition's cost.
 
-The best ``count`` scores lie in the blocks whose maxima are among the ``count`` highest, so only those
-blocks are partitioned. A block takes every n-th score, so that finding all maxima is a few passes over
-whole rows. Ties go to the lower position, exactly, wherever they fall.
+The best ``count`` scores are in the blocks whose maxima are among the ``count`` highest, so only those
+blocks are partitioned. A block is every n-th score, so that the maxima are a few passes over contiguous rows.
+Ties go to the lower position, exactly.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ BLOCK = 32
 
 
 def top_k(scores: NDArray[np.float32], count: int) -> NDArray[np.int64]:
-    """The positions of the highest scores, best first, the lower position first among equals.
+    """Positions of the highest scores, best first, the lower position first among equals.
 
     Args:
-        scores: (n,) scores; -inf is never listed.
-        count: Positions wanted.
+        scores: (n,); -inf is never returned.
+        count: Positions to return.
 
     Returns:
         (at most ``count``,) positions.

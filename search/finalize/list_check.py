@@ -19,7 +19,7 @@ from recsys.evaluation import list_intervals
 from recsys.metrics.ranking import best_of
 from recsys.ranking.item_regression import DENSE_ITEMS
 from recsys.ranking.list_data import ListData
-from recsys.ranking.list_ensemble import blend_lists, judge_starts
+from recsys.ranking.list_ensemble import blend_lists, evaluate_starts
 from recsys.ranking.list_validation import ListValidation, unseen_scores
 from recsys.seeds import derive_seed
 from search.results.metrics import JudgedListsResult
@@ -59,7 +59,7 @@ def check_lists(
     validation = ListValidation.of(
         train_ratings, shape="random", seed=seed, item_features=features, draws=draws
     )
-    selection = blend_lists(judge_starts(validation), validation)
+    selection = blend_lists(evaluate_starts(validation), validation)
     ranker = selection.fit(train_ratings, seed=seed)
     judged = np.unique(test.users).astype(np.int64)
     lists = best_of(unseen_scores(ranker, ListData(train_ratings), judged, users_fitted=True), max(at))

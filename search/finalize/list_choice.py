@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from recsys.data.dataset import Dataset
-from recsys.ranking.list_ensemble import ListTrial, blend_lists, judge_starts
+from recsys.ranking.list_ensemble import ListTrial, blend_lists, evaluate_starts
 from recsys.ranking.list_selection import ListSelection, fixed_lists
 from recsys.ranking.list_validation import ListFigures, ListValidation
 from recsys.training.serialization import plain
@@ -39,7 +39,7 @@ def choose_lists(
     trials = list_trials(results)
     if not trials and not lists.impossible:
         log("no list trial ended: lists are a blend of the families' own starting points")
-        trials = judge_starts(lists, progress=log)
+        trials = evaluate_starts(lists, progress=log)
     chosen = blend_lists(trials, lists, max_milliseconds=plan.max_milliseconds, progress=log)
     return replace(chosen, positives=dataset.positives)
 

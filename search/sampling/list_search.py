@@ -37,7 +37,7 @@ def search_lists(validation: ListValidation, plan: SearchPlan) -> list[ListTrial
         elif space.ranges:
             values, _ = sampler.propose(key, slot.number)
         config = family.config(values)
-        figures = validation.judge(name, config)
+        figures = validation.evaluate(name, config)
         row = {"status": TrialStatus.FINISHED.value, **figures.describe()}
         sampler.on_trial_complete(key, row)
         trials.append(ListTrial(slot.number, name, config, figures))

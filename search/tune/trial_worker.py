@@ -173,7 +173,7 @@ class TrialWorker(tune.Trainable):  # type: ignore[misc]
             assert self._lists is not None
             if self._judging is None:
                 config = search_family(self._spec.family).config(self._spec.config)
-                self._judging = self._lists.judge_by_epochs(self._spec.family, config)
+                self._judging = self._lists.evaluate_by_epochs(self._spec.family, config)
             try:
                 ndcg = next(self._judging)
             except StopIteration as end:

@@ -47,7 +47,7 @@ def ladder(cut: ListCut, *, at: Sequence[int], seed: int) -> dict[str, JsonObjec
     data, histories = ListData(cut.train), ListData(cut.histories)
     rankers, shares, figures = {}, {}, {}
     for name, settings in SETTINGS.items():
-        config = max(settings, key=lambda entry: validation.judge(name, entry).ndcg)
+        config = max(settings, key=lambda entry: validation.evaluate(name, entry).ndcg)
         rankers[name] = LIST_FAMILIES[name].fit(data, config, seed=seed)
         scores = unseen_scores(rankers[name], histories, cut.users, users_fitted=not cut.fold_in)
         shares[name] = 1 / float(scores.max(axis=1).mean())

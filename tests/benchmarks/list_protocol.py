@@ -16,7 +16,7 @@ from recsys.data.dataset import Dataset
 from recsys.data.ratings import Ratings
 from recsys.data.splits import make_split
 from recsys.errors import InputError
-from recsys.ranking.list_holdout import HoldoutShape, holdout_shape, take_out
+from recsys.ranking.list_holdout import HoldoutShape, holdout_shape, split_off
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,7 +52,7 @@ def cut_lists(dataset: Dataset, protocol: str, *, seed: int) -> ListCut:
     if protocol == "newest":
         if ratings.times is None:
             raise InputError("newest: the ratings have no times, so nobody's newest are known")
-        known, test = take_out(ratings, shape="newest", seed=seed)
+        known, test = split_off(ratings, shape="newest", seed=seed)
         return _of_known(known, test, "newest", protocol)
     split = make_split(dataset, protocol, seed=seed)
     known = ratings.take(np.sort(np.concatenate([split.train, split.valid])))

@@ -130,7 +130,7 @@ def test_a_release_refuses_a_head_outside_the_bounds(trained: Ranker) -> None:
 def test_a_search_hears_of_every_epoch() -> None:
     """The steps of the first draw, and the figures of a fit at once."""
     validation = ListValidation.of(DATASET.ratings, shape="random", seed=0, draws=2)
-    steps = validation.judge_by_epochs(NAME, CONFIG)
+    steps = validation.evaluate_by_epochs(NAME, CONFIG)
     heard = []
     try:
         while True:
@@ -139,7 +139,7 @@ def test_a_search_hears_of_every_epoch() -> None:
         figures = end.value
     assert 1 <= len(heard) <= CONFIG.epochs
     assert heard == sorted(heard)  # the best so far
-    at_once = validation.judge(NAME, CONFIG)
+    at_once = validation.evaluate(NAME, CONFIG)
     assert (figures.ndcg, figures.precision) == (at_once.ndcg, at_once.precision)
     ease = LIST_FAMILIES["ease"].starts[0]
-    assert list(validation.judge_by_epochs("ease", ease)) == []
+    assert list(validation.evaluate_by_epochs("ease", ease)) == []

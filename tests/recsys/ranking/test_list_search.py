@@ -11,9 +11,9 @@ import scipy.sparse as sp
 from recsys.data.ratings import Ratings
 from recsys.errors import InputError
 from recsys.metrics.ranking import best_of, evaluate_lists, pair_matrix
-from recsys.ranking.bagged_blend import JudgedScores, bagged_weights
+from recsys.ranking.bagged_blend import CandidateScores, bagged_weights
 from recsys.ranking.list_data import ListData
-from recsys.ranking.list_ensemble import ListTrial, blend_lists, judge_starts
+from recsys.ranking.list_ensemble import ListTrial, blend_lists, evaluate_starts
 from recsys.ranking.list_families import LIST_FAMILIES
 from recsys.ranking.list_holdout import hold_out, holdout_shape
 from recsys.ranking.list_selection import fixed_lists
@@ -81,7 +81,7 @@ def judged_lists() -> tuple[list[np.ndarray], sp.csr_matrix]:
 
 def test_bagged_selection_takes_what_helps_and_leaves_what_does_not() -> None:
     scores, relevant = judged_lists()
-    blend = bagged_weights(JudgedScores.of(scores, relevant), seed=0)
+    blend = bagged_weights(CandidateScores.of(scores, relevant), seed=0)
     assert blend.weights[0] == 0
     assert (blend.weights[1:] > 0).all()
     alone = [evaluate_lists(best_of(entry, 10), relevant).ndcg for entry in scores]
@@ -89,24 +89,24 @@ def test_bagged_selection_takes_what_helps_and_leaves_what_does_not() -> None:
     mixed = sum(np.float32(weight) * array for weight, array in zip(blend.weights, scores, strict=True))
     assert blend.ndcg == pytest.approx(evaluate_lists(best_of(np.asarray(mixed), 10), relevant).ndcg)
     assert blend.ndcg > blend.alone.max()
-    scaled = bagged_weights(JudgedScores.of([scores[0], 100 * scores[1], scores[2]], relevant), seed=0)
+    scaled = bagged_weights(CandidateScores.of([scores[0], 100 * scores[1], scores[2]], relevant), seed=0)
     np.testing.assert_allclose(scaled.weights, blend.weights / [1, 100, 1], rtol=1e-4)
-    alike = bagged_weights(JudgedScores.of([scores[1]] * 4, relevant), seed=0).weights
+    alike = bagged_weights(CandidateScores.of([scores[1]] * 4, relevant), seed=0).weights
     assert (alike > 0).sum() > 1  # the bags differ in members: weights lean to equal where nothing tells
     with pytest.raises(ValueError, match="no members"):
-        JudgedScores.of([], relevant)
+        CandidateScores.of([], relevant)
     with pytest.raises(ValueError, match="no list has"):
-        JudgedScores.of(scores, sp.csr_matrix(relevant.shape))
+        CandidateScores.of(scores, sp.csr_matrix(relevant.shape))
 
 
 def test_lists_of_several_draws_are_judged_together() -> None:
     scores, relevant = judged_lists()
     parts = [
-        JudgedScores.of([entry[rows] for entry in scores], relevant[rows])
+        CandidateScores.of([entry[rows] for entry in scores], relevant[rows])
         for rows in (np.arange(300), np.arange(300, 800))
     ]
-    joined = JudgedScores.joined(parts)
-    whole = bagged_weights(JudgedScores.of(scores, relevant), seed=3)
+    joined = CandidateScores.concatenate(parts)
+    whole = bagged_weights(CandidateScores.of(scores, relevant), seed=3)
     together = bagged_weights(joined, seed=3)
     np.testing.assert_allclose(together.weights, whole.weights, rtol=1e-5)
     np.testing.assert_allclose(together.alone, whole.alone)
@@ -115,7 +115,7 @@ def test_lists_of_several_draws_are_judged_together() -> None:
 def test_lists_of_few_items_are_blended() -> None:
     scores = [np.eye(4, dtype=np.float32)[:, ::-1] + 0.1, np.eye(4, dtype=np.float32)]
     relevant = sp.csr_matrix(np.eye(4) + np.eye(4)[:, ::-1])
-    judged = JudgedScores.of(scores, relevant)
+    judged = CandidateScores.of(scores, relevant)
     assert (bagged_weights(judged, seed=0, costs=[1, 1], most=2).weights > 0).sum() >= 1
     assert (bagged_weights(judged, seed=0, costs=[1, 1], most=1.5).weights > 0).sum() == 1
 
@@ -158,7 +158,7 @@ def some_trials(validation: ListValidation) -> list[ListTrial]:
     trials = []
     for number, name in enumerate(("als", "ease", "random_walk", "popularity")):
         config = LIST_FAMILIES[name].usable(LIST_FAMILIES[name].starts[0], validation.data)
-        trials.append(ListTrial(number, name, config, validation.judge(name, config)))
+        trials.append(ListTrial(number, name, config, validation.evaluate(name, config)))
     return trials
 
 
@@ -189,7 +189,7 @@ def test_people_judged_in_blocks_have_the_same_figures_and_blend(monkeypatch: py
     assert len(cut.draws[0].blocks()) == -(-len(cut.holdout.users) // 7)
     np.testing.assert_array_equal(cut.holdout.users, whole.holdout.users)
     for trial in trials:
-        figures = cut.judge(trial.family, trial.config)
+        figures = cut.evaluate(trial.family, trial.config)
         assert figures.ndcg == pytest.approx(trial.figures.ndcg, rel=1e-9)
         assert figures.precision == pytest.approx(trial.figures.precision, rel=1e-9)
     again = blend_lists(trials, cut)
@@ -214,8 +214,8 @@ def test_the_holdout_does_not_depend_on_the_order_of_rows() -> None:
     shuffled = ratings.take(np.random.default_rng(0).permutation(len(ratings)))
     entry, other = validation_of(), validation_of(shuffled)
     assert (entry.holdout.relevant != other.holdout.relevant).nnz == 0
-    assert entry.judge("popularity", LIST_FAMILIES["popularity"].starts[0]).ndcg == pytest.approx(
-        other.judge("popularity", LIST_FAMILIES["popularity"].starts[0]).ndcg
+    assert entry.evaluate("popularity", LIST_FAMILIES["popularity"].starts[0]).ndcg == pytest.approx(
+        other.evaluate("popularity", LIST_FAMILIES["popularity"].starts[0]).ndcg
     )
 
 
@@ -257,7 +257,7 @@ def test_a_list_may_take_so_many_milliseconds() -> None:
 
 def test_without_trials_every_familys_starts_are_judged() -> None:
     validation = validation_of()
-    trials = judge_starts(validation)
+    trials = evaluate_starts(validation)
     assert {trial.family for trial in trials} == {
         name for name, entry in LIST_FAMILIES.items() if entry.share > 0
     }

@@ -10,7 +10,7 @@ import torch
 from recsys.errors import InputError
 from recsys.models.bayes_mf import row_groups
 from recsys.ranking import item_gram as item_gram_module
-from recsys.ranking.als_rows import AlsRows, alternate, solve_positive
+from recsys.ranking.als_rows import AlsRows, alternate, solve_positive_definite
 from recsys.ranking.item_gram import dense_gram, item_gram, symmetric_inverse
 from tests.recsys.models.played_device import CARD, DeviceWatch
 
@@ -63,7 +63,7 @@ def test_rounds_are_half_steps_in_turn_and_judged_people_may_be_fewer() -> None:
 
 def test_what_is_not_positive_definite_is_0_and_harms_no_other_row() -> None:
     systems = torch.stack([torch.eye(3), -torch.eye(3), torch.zeros(3, 3), 2 * torch.eye(3)])
-    solved = solve_positive(systems, torch.ones(4, 3))
+    solved = solve_positive_definite(systems, torch.ones(4, 3))
     torch.testing.assert_close(solved, torch.tensor([[1.0], [0.0], [0.0], [0.5]]).expand(4, 3))
 
 

@@ -44,7 +44,7 @@ def test_every_epoch_is_a_row_and_the_last_has_the_lists_figures(
     assert len(epochs) == (0 if family == "ease" else 3)
     assert all(row["ndcg_at_10"] > 0 for row in epochs)
     (trial,) = list_trials([read_result(trial_folder(tmp_path, 0))])
-    figures = LISTS.judge(family, trial.config)
+    figures = LISTS.evaluate(family, trial.config)
     assert (last["status"], last["ndcg_at_10"]) == ("finished", figures.ndcg)
 
 
