@@ -39,5 +39,5 @@ def test_weights_are_those_of_each_user_alone(smooth: float, monkeypatch: pytest
         alone = regress(kernel, vectors.items[rated].astype(np.float32), beyond, noise)
         np.testing.assert_allclose(weights[own], alone, atol=2e-4)
     broken = replace(vectors, item_noise=np.full(ITEMS, np.nan, np.float32))
-    with pytest.raises(FloatingPointError, match="not numbers"):
+    with pytest.raises(FloatingPointError, match="not finite"):
         regress_all(kernel, broken, traits, users=users, items=items, values=values, device=CPU)
