@@ -59,7 +59,24 @@ exec {start}
 """
 
 
-PLAYS = itertools.count(1)
+NETWORKS = itertools.count(os.getpid() * 250)
+
+
+def claim_network() -> tuple[str, str]:
+    """A new bridge, and the first three bytes of its network's addresses, 10.50.1 to 10.199.250.
+
+    The bridge is called after its network, and the kernel gives a name once: no two processes get the same.
+    It takes interfaces of a dead namespace away in its own time, so that no process uses a name twice.
+    """
+    for number in itertools.islice(NETWORKS, 150 * 250):
+        second, third = number // 250 % 150 + 50, number % 250 + 1
+        tag = f"b{second}p{third}"
+        done = subprocess.run(["ip", "link", "add", tag, "type", "bridge"], capture_output=True, text=True)
+        if done.returncode == 0:
+            return tag, f"10.{second}.{third}"
+        if "File exists" not in done.stderr:
+            raise RuntimeError(f"ip link add {tag}: {done.stderr.strip()}")
+    raise RuntimeError("every network of the play is taken")
 
 
 class Namespaces:
@@ -69,10 +86,7 @@ class Namespaces:
     """
 
     def __init__(self, *, volumes: dict[str, Path] | None = None, one_core_each: bool = False) -> None:
-        # The kernel takes interfaces of a dead namespace away in its own time: no name is used twice.
-        play = next(PLAYS)
-        self.tag = f"b{os.getpid() % 10000}p{play}"
-        self.net = f"10.{os.getpid() % 150 + 50}.{play % 250 + 1}"
+        self.tag, self.net = claim_network()
         self.bridge_ip = f"{self.net}.1"
         self.api_url = ""
         self.volumes = volumes or {}
@@ -83,7 +97,6 @@ class Namespaces:
         self.spaces: dict[str, str] = {}
         self.logs = Path(tempfile.mkdtemp(prefix="played-"))
         try:
-            run("ip", "link", "add", self.tag, "type", "bridge")
             run("ip", "addr", "add", f"{self.bridge_ip}/24", "dev", self.tag)
             run("ip", "link", "set", self.tag, "up")
         except BaseException:
