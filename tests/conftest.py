@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -42,11 +43,14 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The longest files first: no worker is left alone with one at the end."""
     slow = {item.path for item in items if item.get_closest_marker("slow")}
+    seconds: dict[Path, float] = {}  # of the files that ask for more than most
+    for item in items:
+        if marker := item.get_closest_marker("timeout"):
+            seconds[item.path] = max(marker.args[0], seconds.get(item.path, 0))
 
-    def place(item: pytest.Item) -> int:
-        if item.path not in slow:
-            return 2
-        return 0 if item.path.parent.name == "end_to_end" else 1
+    def place(item: pytest.Item) -> tuple[float, int]:
+        rank = 2 if item.path not in slow else 0 if item.path.parent.name == "end_to_end" else 1
+        return -seconds.get(item.path, 0), rank
 
     items.sort(key=place)
 

@@ -59,6 +59,7 @@ def head(tmp_path: Path) -> Iterator[int]:
     command = [str(Path(sys.executable).parent / "ray"), "start", "--head", "--block", f"--port={port}"]
     command += ["--node-ip-address=127.0.0.1", "--num-cpus=2", "--include-dashboard=false"]
     command += ["--disable-usage-stats", "--object-store-memory=100000000"]
+    command += [f"--ray-client-server-port={free_port()}"]  # Ray's own choice is the same for all heads
     with (tmp_path / "head.log").open("wb") as log:
         process = subprocess.Popen(command, env=environment, stdout=log, stderr=log, start_new_session=True)
     try:

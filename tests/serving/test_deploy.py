@@ -33,6 +33,7 @@ def cluster() -> Iterator[str]:
     command = [str(Path(sys.executable).with_name("ray")), "start", "--head", f"--port={port}"]
     command += ["--include-dashboard=false", "--num-cpus=6", f"--temp-dir={folder}"]
     command += ["--object-store-memory=100000000"]
+    command += [f"--ray-client-server-port={free_port()}"]  # Ray's own choice is the same for all heads
     environment = {**os.environ, "RAY_USAGE_STATS_ENABLED": "0", "PYTHONPATH": str(ROOT)}
     try:
         done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=SECONDS)
