@@ -122,6 +122,7 @@ def test_replicas_come_with_the_load_and_go_without_a_lost_event(
                     exposed.append(answer.json()["exposure_id"])
                 else:
                     failed.append(answer.text)
+                time.sleep(0.005)  # enough of a load, and the new replicas' starts get a core
 
     def replicas() -> int:
         return len(listening(tree(process.pid)).get(("127.0.0.1", port), set()))

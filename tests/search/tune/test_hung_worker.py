@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import signal
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from recsys.training.trial import Trial
 from recsys.training.trial_types import EpochReport, EventKind, RunEvent, TrialResult, TrialSpec, TrialStatus
@@ -91,6 +93,17 @@ def search(folder: Path, listener: Stopper) -> None:
             time.sleep(0.1)
 
 
+@pytest.fixture
+def one_thread(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """In Ray's workers and here: the last digits of a float32 sum depend on the number of threads."""
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.mark.usefixtures("one_thread")
 def test_a_stopped_worker_is_ended_and_its_trial_goes_on_so_often_and_no_more(tmp_path: Path) -> None:
     listener = Stopper()
     search(tmp_path / "run", listener)
