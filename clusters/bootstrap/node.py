@@ -23,7 +23,7 @@ BASE = Path.home() / "breakthrough"
 RAY_STARTS = 3
 HEAD_PORT = 6379
 HEAD_SECONDS = 1500.0  # the head may have packages to install
-WARMED = "import torch, ray.tune, search.run.search_run"
+WARMED = "import search.run.search_run"  # and with it torch, Ray Tune and Optuna
 # A pod that vanishes closes no connection. Ray gives one up after 5 + 2 minutes (its clients' keep-alive) and
 # counts a node as dead after about 65 s; with these it is 30 s and about 36 s. They must be equal on every
 # node: a server takes pings as often as its own setting says, and no more.

@@ -20,7 +20,8 @@ from clusters.runpod.lifecycle import Pace
 from clusters.upload import ROOT, Archive, code_files, pack
 
 HERE = Path(__file__).parent
-STAND_IN = {"search/breakthrough.py": HERE / "stand_in.py"}
+# The second is what a node imports ahead of the search.
+STAND_IN = dict.fromkeys(("search/breakthrough.py", "search/run/search_run.py"), HERE / "stand_in.py")
 PLAYED_GPU = {"sitecustomize.py": HERE / "played" / "visible_gpu.py"}
 
 
