@@ -1,4 +1,4 @@
-"""Linear - normalisation - ReLU - dropout, and stacks of it: the body of encoder and decoder."""
+"""Layers of encoder and decoder: blocks of linear, normalisation, ReLU and dropout, and stacks of them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from recsys.models.hybrid_vae.noise import Noise, dropout
 
 
 def linear(inputs: int, outputs: int) -> nn.Linear:
-    """Xavier-normal weights, zero bias."""
+    """A linear layer with Xavier-normal weights and zero bias, of ``inputs`` and ``outputs`` units."""
     layer = nn.Linear(inputs, outputs)
     nn.init.xavier_normal_(layer.weight)
     nn.init.zeros_(layer.bias)
@@ -19,6 +19,8 @@ def linear(inputs: int, outputs: int) -> nn.Linear:
 
 
 class Block(nn.Module):
+    """Linear - normalisation - ReLU - dropout of ``share``; (batch, inputs) to (batch, outputs)."""
+
     def __init__(self, inputs: int, outputs: int, *, normalisation: Normalisation, share: float) -> None:
         super().__init__()
         self.linear = linear(inputs, outputs)
@@ -37,7 +39,7 @@ class Block(nn.Module):
 
 
 class Stack(nn.Module):
-    """Blocks of ``widths``, one after the other."""
+    """Blocks of ``widths`` in sequence."""
 
     def __init__(
         self, inputs: int, widths: Sequence[int], *, normalisation: Normalisation, share: float
@@ -50,7 +52,7 @@ class Stack(nn.Module):
         self.blocks = nn.ModuleList(blocks)
 
     def outputs(self, x: Tensor, noise: Noise | None) -> list[Tensor]:
-        """(batch, width) of each block, in order."""
+        """(batch, width) outputs of each block, in order; without ``noise`` nothing is dropped."""
         outputs = []
         for block in self.blocks:
             x = block(x, noise)

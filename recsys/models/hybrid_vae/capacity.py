@@ -1,6 +1,6 @@
-"""How many numbers a hybrid VAE trains, every table counted, without building it.
+"""Parameter count of a hybrid VAE, every table counted, without building it.
 
-A contract test holds this to the sum of the real tensors.
+A contract test compares it with the sum of the real tensors.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from recsys.models.hybrid_vae.time_bins import ITEM_BINS, USER_BINS
 
 
 def encoder_inputs(config: HybridVaeConfig) -> int:
-    """Width of what the encoder reads: user, item, then h, g, the product and the start's link, where any."""
+    """Width of the encoder's input: user, item, then h, g, the product and the start's score, if any."""
     k = config.dot_product
-    paths = k + (2 * k if config.history != "none" else 0)
-    return 2 * config.factors + paths + int(config.start != "random")
+    extra = k + (2 * k if config.history != "none" else 0)
+    return 2 * config.factors + extra + int(config.start != "random")
 
 
 def parameter_count(
@@ -28,8 +28,19 @@ def parameter_count(
     item_features: int = 0,
     levels: int = MOST_LEVELS,
 ) -> int:
-    """For tables over ``users`` and ``items`` rows; the feature columns, and the ``levels`` that a rating
-    can have, count where an option reads them."""
+    """Number of trainable parameters.
+
+    Args:
+        config: Of the network.
+        users: Rows of the users' tables.
+        items: Rows of the items' tables.
+        user_features: Columns; they count where an option reads them.
+        item_features: Columns; they count where an option reads them.
+        levels: Distinct ratings; they count for an ordinal output.
+
+    Returns:
+        The parameters of all tables and layers.
+    """
     rows = users + items
     total = rows * config.factors
     if config.biases:

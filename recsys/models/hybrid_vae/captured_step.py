@@ -1,9 +1,9 @@
-"""A training step as a CUDA graph: after a few eager steps all its kernels are launched by one call.
+"""CUDA graph of a training step: after a few eager steps all its kernels are launched by a single call.
 
 A graph replays fixed kernels on fixed addresses. So a batch is copied into the buffer that the step was
-captured with, what changes from step to step (learning rate, KL weight) lies in tensors on the device, and
-random numbers come from a generator registered with the graph, which goes on at every replay. Eager steps
-before the capture are steps of the training like any other; nothing is executed twice.
+captured with, values that change between steps (learning rate, KL weight) are tensors on the device, and
+random numbers come from a generator that is registered with the graph and advances at every replay. The eager
+steps before the capture are ordinary training steps; nothing is executed twice.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from torch import Tensor
 
 from recsys.models.hybrid_vae.noise import Noise
 
-EAGER_STEPS = 3  # before a capture: libraries and the optimiser's moments are set up in them
+EAGER_STEPS = 3  # before a capture: they initialise libraries and the optimiser's moments
 LOG = logging.getLogger(__name__)
 
 Outputs = tuple[Tensor, ...]
@@ -25,22 +25,31 @@ Step = Callable[[Tensor], Outputs]
 
 
 class GraphBackend(Protocol):
-    """Where steps are run and captured."""
+    """Runs and captures steps."""
 
     def warm_up(self, step: Step, rows: Tensor) -> Outputs:
-        """An eager step on the stream of the capture."""
+        """Runs ``step`` of the batch ``rows`` eagerly, on the stream of the capture; returns its outputs."""
 
     def capture(self, step: Step, rows: Tensor) -> tuple[Callable[[], None], Outputs]:
-        """Records a step without executing it: what replays it, and the tensors that each replay fills.
+        """Records a step without executing it.
 
-        Raises RuntimeError where the step cannot be captured; it can then be run eagerly."""
+        Args:
+            step: To capture.
+            rows: (batch,) buffer that it reads.
+
+        Returns:
+            A function that replays it, and the tensors that each replay fills.
+
+        Raises:
+            RuntimeError: The step cannot be captured; it can then be run eagerly.
+        """
 
 
 class CudaGraphs:
-    """Steps on a card, on a stream of their own (PyTorch documentation, "CUDA Graphs")."""
+    """Steps on a GPU, on a separate stream (PyTorch documentation, "CUDA Graphs")."""
 
     def __init__(self, noise: Noise) -> None:
-        """``noise`` is all that the steps draw random numbers from."""
+        """``noise`` is the only source of random numbers in the steps."""
         self._noise = noise
         self._stream = torch.cuda.Stream(noise.device)
 
@@ -53,15 +62,15 @@ class CudaGraphs:
         return outputs
 
     def capture(self, step: Step, rows: Tensor) -> tuple[Callable[[], None], Outputs]:
-        current, drawn = torch.cuda.current_stream(self._noise.device), self._noise.state()
+        current, noise_state = torch.cuda.current_stream(self._noise.device), self._noise.state()
         graph = torch.cuda.CUDAGraph()
         graph.register_generator_state(self._noise.generator)
         try:
-            # Other threads may use the card meanwhile.
+            # Other threads may use the GPU during the capture.
             with torch.cuda.graph(graph, stream=self._stream, capture_error_mode="thread_local"):
                 outputs = step(rows)
         except RuntimeError:
-            self._noise.load_state(drawn)  # the generator would believe that it is still being captured
+            self._noise.load_state(noise_state)  # else the generator stays in its capturing state
             raise
         finally:
             torch.cuda.set_stream(current)
@@ -69,8 +78,8 @@ class CudaGraphs:
 
 
 class CapturedStep:
-    """``step`` for batches of one size, replayed once it has been captured; other sizes, such as an epoch's
-    last batch, run eagerly. Its outputs hold until the next call."""
+    """``step`` for batches of a fixed size, captured after EAGER_STEPS; other sizes, such as an epoch's last
+    batch, run eagerly. The outputs are valid until the next call."""
 
     def __init__(self, step: Step, backend: GraphBackend) -> None:
         self._step, self._backend = step, backend
@@ -81,7 +90,7 @@ class CapturedStep:
         self._outputs: Outputs = ()
 
     def __call__(self, rows: Tensor) -> Outputs:
-        """The step's outputs for ``rows`` (batch,). The first call's size is the one that is captured."""
+        """The step's outputs for ``rows`` (batch,). Batches of the first call's size are captured."""
         if self._rows is None:
             self._rows = rows.clone()
         if self._failed or rows.shape != self._rows.shape:
@@ -102,5 +111,5 @@ class CapturedStep:
 
 
 def capturing(noise: Noise) -> GraphBackend | None:
-    """The backend for steps on the device of ``noise``; None where they run eagerly, as on a CPU."""
+    """The backend for the device of ``noise``; None where steps run eagerly, as on a CPU."""
     return CudaGraphs(noise) if noise.device.type == "cuda" else None

@@ -1,6 +1,6 @@
-"""Every dial of the hybrid VAE. The defaults are the owner's proven formula, exactly.
+"""Hyperparameters of the hybrid VAE. The defaults are exactly the owner's proven formula.
 
-An option that the formula does not have is off by default; each field says meaning, unit, off-value.
+Options that the formula lacks are off by default; each field states its meaning, unit and off-value.
 """
 
 from __future__ import annotations
@@ -24,6 +24,8 @@ Widths = Annotated[tuple[PositiveInt, ...], Field(min_length=1)]
 
 @family_config("hybrid_vae")
 class HybridVaeConfig:
+    """Hyperparameters by topic."""
+
     # Capacity.
     factors: PositiveInt = 150  # width of a user's and of an item's embedding
     hidden: Widths = (512, 256, 128)  # encoder widths; the decoder mirrors them
@@ -31,31 +33,31 @@ class HybridVaeConfig:
 
     # Structure: the repaired form.
     biases: bool = False  # add offset + user bias + item bias before the sigmoid
-    dot_product: NonNegativeInt = 0  # add (p + h).(q + g) over the first so many dimensions; 0 = off
+    dot_product: NonNegativeInt = 0  # dimensions over which (p + h).(q + g) is added; 0 = off
     history: HistoryKind = "none"  # h and g: sums over a user's other items and an item's other users
-    history_limit: NonNegativeInt = 0  # at most so many ratings of a row in its history, the newest; 0 = all
+    history_limit: NonNegativeInt = 0  # newest ratings of a row in its history, at most; 0 = all
     attention_heads: int = 4  # of an "attended" history (``attention.py``); they share dot_product evenly
-    skip_connections: bool = False  # each encoder layer to the decoder's of its width (``bottleneck.py``)
+    skip_connections: bool = False  # encoder layers to decoder layers of their width (``bottleneck.py``)
     normalisation: Normalisation = "batch"  # after each hidden linear layer
-    embedding_scale: NonNegativeFloat = 0.1  # standard deviation of the embeddings' start
+    embedding_scale: NonNegativeFloat = 0.1  # standard deviation of the initial embeddings
 
-    # How old the item and how long here the user is, when the rating is given (``levels.py``). "none" = off.
+    # Ages of the item and of the user's membership when a rating is given (``time_levels.py``). "none" = off.
     time: Time = "none"
 
-    # What a rating is: a squared error in stars, or the likelihood of ordered levels (``ordinal.py``);
-    # ``ordinal_by_user`` also learns how widely each user spreads their ratings. ``gaussian`` = off.
+    # Observation model: squared error in stars, or the likelihood of ordered levels (``ordinal.py``);
+    # ``ordinal_by_user`` also learns the width of each user's ratings. ``gaussian`` = off.
     output: OutputKind = "gaussian"
 
-    # The latent's prior: a standard normal, or centred by the pair's genres and demographics (``prior.py``).
+    # The latent's prior: a standard normal, or centred by genres and demographics (``feature_prior.py``).
     latent_prior: Prior = "standard"
 
-    # Draws of z whose stars a prediction averages, in place of z = mean (``draws.py``); even; 0 = off.
+    # Draws of z that a prediction averages over, instead of z = mean (``monte_carlo.py``); even; 0 = off.
     samples: NonNegativeInt = 0
 
-    # Initialisation from a factorisation (Bayesian MF on train); the VAE learns what it leaves over.
+    # Initialisation from a factorisation (Bayesian MF on train); the VAE learns its residuals.
     start: Start = "random"
     start_factors: PositiveInt = 20  # of the sampler's vectors
-    start_rank: PositiveInt = 32  # columns of the tables that hold its posterior mean, biases included
+    start_rank: PositiveInt = 32  # columns of the tables of its posterior mean, biases included
     start_sweeps: Annotated[int, Field(ge=4)] = 160  # of the sampler
 
     # Regularisation.
@@ -67,7 +69,7 @@ class HybridVaeConfig:
     kl_schedule: KlSchedule = "constant"
     kl_start: NonNegativeFloat = 0.005  # cosine schedule: weight at the first step
     kl_end: NonNegativeFloat = 0.012  # cosine schedule: weight at the last step
-    free_bits: NonNegativeFloat = 0.0  # nats, total over the latent, below which KL is not pushed; 0 = off
+    free_bits: NonNegativeFloat = 0.0  # nats, total over the latent, below which KL is not reduced; 0 = off
 
     # Optimisation.
     batch_size: Annotated[int, Field(ge=2)] = 2048
@@ -75,13 +77,13 @@ class HybridVaeConfig:
     learning_rate_schedule: RateSchedule = "plateau"
     plateau_patience: NonNegativeInt = 5  # epochs without a better valid loss before the rate is halved
     warmup_epochs: NonNegativeInt = 0  # of linear ramp, at most a quarter of the run; 0 = off
-    warmup_start: NonNegativeInt = 0  # epoch at which that ramp begins (moved by a contingency)
+    warmup_start: NonNegativeInt = 0  # epoch at which that ramp begins (set by a recovery)
     gradient_clip: NonNegativeFloat = 1.0  # largest gradient norm; 0 = off
     patience: PositiveInt = 15  # epochs without a better valid rmse before the trial stops
 
     # Weight averaging.
     swa_start: Annotated[float, Field(gt=0, le=1)] = 1.0  # share of the run before averaging; 1 = off
-    swa_learning_rate: NonNegativeFloat = 1e-4  # from then on
+    swa_learning_rate: NonNegativeFloat = 1e-4  # during averaging
     ema_decay: Share = 0.0  # of an exponential average over steps; 0 = off
 
     def __post_init__(self) -> None:
@@ -110,5 +112,5 @@ class HybridVaeConfig:
         return self.swa_start < 1 or self.ema_decay > 0
 
     def highest_kl_weight(self) -> float:
-        """The largest KL weight that any step of the schedule uses."""
+        """The largest KL weight of the schedule."""
         return self.kl_weight if self.kl_schedule == "constant" else max(self.kl_start, self.kl_end)

@@ -1,8 +1,8 @@
-"""A trained network as plain arrays, arranged for answering in numpy.
+"""Export of a trained network as plain arrays, for inference in numpy.
 
-BatchNorm is folded into the linear layer before it. The first layer is split: what it says of an item
-(``item_half``) is worked out here for every item, so that a request pays for one user's half and for
-hidden layers only; user halves would be several times the embeddings and are made on demand.
+BatchNorm is folded into the linear layer before it. The first layer is split: its item half (``item_half``)
+is precomputed for every item, so that a request computes only a user's half and the hidden layers; user
+halves would be several times as large as the embeddings and are computed on demand.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ from recsys.types import Arrays, BoolArray
 
 
 def _array(tensor: Tensor) -> NDArray[np.float32]:
-    # A copy: numpy would share memory with weights that go on training.
+    # A copy: numpy would share memory with weights that are still trained.
     return np.array(tensor.detach().float().cpu().numpy(), order="C")
 
 
 def _folded(block: Block) -> tuple[Tensor, Tensor]:
-    """Weight (outputs, inputs) and bias with the block's BatchNorm, if any, multiplied in."""
+    """Weight (outputs, inputs) and bias (outputs,) of a block, its BatchNorm folded in."""
     weight, bias = block.linear.weight, block.linear.bias
     norm = block.norm
     if not isinstance(norm, nn.BatchNorm1d):
@@ -42,7 +42,16 @@ def _folded(block: Block) -> tuple[Tensor, Tensor]:
 
 @torch.no_grad()
 def export(network: HybridVae, train: Ratings, *, noise_variance: float) -> ModelArtifact:
-    """``noise_variance`` is the squared error that fold-in expects of a rating, stars squared."""
+    """Packs a network.
+
+    Args:
+        network: In evaluation mode.
+        train: Its training slice.
+        noise_variance: Squared error of a rating that fold-in assumes, stars squared.
+
+    Returns:
+        The artifact.
+    """
     config, k = network.config, network.config.dot_product
     factors = config.factors
     sums = network.sums()
@@ -50,26 +59,26 @@ def export(network: HybridVae, train: Ratings, *, noise_variance: float) -> Mode
     first: Block = network.bottleneck.encoder.blocks[0]  # type: ignore[assignment]
     weight, bias = _folded(first)
     # Columns in the order of HybridVae.forward: user, item, h, g, product, start.
-    at = 2 * factors
-    item_half = network.item_embedding @ weight[:, factors:at].T + bias
+    column = 2 * factors
+    item_half = network.item_embedding @ weight[:, factors:column].T + bias
     item_factors = network.item_embedding[:, :k]
     arrays["first.user"] = _array(weight[:, :factors])
     if sums is not None:
-        user_history, item_history = _whole_histories(network, sums)
+        user_history, item_history = _full_histories(network, sums)
         arrays["user_history"] = _array(user_history)
-        arrays["first.user_history"] = _array(weight[:, at : at + k])
-        item_half = item_half + item_history @ weight[:, at + k : at + 2 * k].T
+        arrays["first.user_history"] = _array(weight[:, column : column + k])
+        item_half = item_half + item_history @ weight[:, column + k : column + 2 * k].T
         item_factors = item_factors + item_history
-        at += 2 * k
+        column += 2 * k
         _add_history(arrays, network.user_history)
     if k > 0:
         arrays["item_factors"] = _array(item_factors)
-        arrays["first.product"] = _array(weight[:, at : at + k])
-        at += k
+        arrays["first.product"] = _array(weight[:, column : column + k])
+        column += k
     if config.start != "random":
         arrays["start_users"] = _array(network.start_users)
         arrays["start_items"] = _array(network.start_items)
-        arrays["first.start"] = _array(weight[:, at])
+        arrays["first.start"] = _array(weight[:, column])
     arrays["item_half"] = _array(item_half)
     _add_biases(arrays, network)
     _add_layers(arrays, network)
@@ -78,7 +87,7 @@ def export(network: HybridVae, train: Ratings, *, noise_variance: float) -> Mode
     sharpness = 1.0
     if network.ordinal is not None:
         sharpness = _add_ordinal(arrays, network.ordinal, seen)
-    # The two tables that make a release big, at half width: a contract test bounds what rounding costs.
+    # The two largest tables in half precision: a contract test bounds the rounding error.
     for name in ("user_embedding", "item_half"):
         arrays[name] = arrays[name].astype(np.float16)
     settings = {
@@ -94,75 +103,75 @@ def export(network: HybridVae, train: Ratings, *, noise_variance: float) -> Mode
     return ModelArtifact(family="hybrid_vae", settings=settings, arrays=arrays, scale=network.scale)
 
 
-def _whole_histories(network: HybridVae, sums: Sums) -> tuple[Tensor, Tensor]:
-    """h of every user and g of every item, nothing left out."""
+def _full_histories(network: HybridVae, sums: Sums) -> tuple[Tensor, Tensor]:
+    """h of every user and g of every item, without a target left out."""
     sides = ((network.user_history, sums.users), (network.item_history, sums.items))
     user, item = (side.pooled(total, side.count) for side, total in sides)
     return user, item
 
 
 def _add_history(arrays: Arrays, side: SideHistory) -> None:
-    """What each item adds to the h of somebody who rates it; attention's weights are multiplied in."""
+    """Each item's terms in the h of its users, times the attention weights."""
     tables: list[Tensor] = list(side.tables)
     if side.attention is not None:
         weights = side.attention.weights()
-        tables = [side.attention.by(table, weights) for table in tables]
+        tables = [side.attention.weighted(table, weights) for table in tables]
         arrays["history.squares"] = _array(weights.square())
-    for number, table in enumerate(tables):
-        arrays[f"history.{number}"] = _array(table)
+    for index, table in enumerate(tables):
+        arrays[f"history.{index}"] = _array(table)
 
 
 def _add_biases(arrays: Arrays, network: HybridVae) -> None:
-    """Those of now, where time has levels; none without either."""
-    parts: dict[str, list[Tensor]] = {"user_bias": [], "item_bias": []}
+    """Biases and the newest time levels, where the network has either."""
+    terms: dict[str, list[Tensor]] = {"user_bias": [], "item_bias": []}
     if network.config.biases:
-        parts["user_bias"].append(network.user_bias)
-        # The constant goes with the items: one addition less.
-        parts["item_bias"].append(network.item_bias + network.offset)
+        terms["user_bias"].append(network.user_bias)
+        # The constant is added to the items' biases.
+        terms["item_bias"].append(network.item_bias + network.offset)
     if network.levels is not None:
-        parts["user_bias"].append(network.levels.users.at(network.levels.now))
-        parts["item_bias"].append(network.levels.items.at(network.levels.now))
-    arrays |= {name: _array(torch.stack(result).sum(dim=0)) for name, result in parts.items() if result}
+        terms["user_bias"].append(network.levels.users.at(network.levels.now))
+        terms["item_bias"].append(network.levels.items.at(network.levels.now))
+    arrays |= {name: _array(torch.stack(tables).sum(dim=0)) for name, tables in terms.items() if tables}
 
 
 def _add_layers(arrays: Arrays, network: HybridVae) -> None:
-    """Everything after the first linear layer, numbered in the order it is applied."""
+    """Everything after the first linear layer, numbered in order of application."""
     bottleneck = network.bottleneck
     encoder, decoder = list(bottleneck.encoder.blocks), list(bottleneck.decoder.blocks)
-    for number, block in enumerate(encoder + decoder):
+    for index, block in enumerate(encoder + decoder):
         assert isinstance(block, Block)
-        if number > 0:
+        if index > 0:
             weight, bias = _folded(block)
-            arrays[f"layer.{number}.weight"], arrays[f"layer.{number}.bias"] = _array(weight), _array(bias)
+            arrays[f"layer.{index}.weight"], arrays[f"layer.{index}.bias"] = _array(weight), _array(bias)
         if isinstance(block.norm, nn.LayerNorm):
-            arrays[f"layer.{number}.gain"] = _array(block.norm.weight)
-            arrays[f"layer.{number}.shift"] = _array(block.norm.bias)
+            arrays[f"layer.{index}.gain"] = _array(block.norm.weight)
+            arrays[f"layer.{index}.shift"] = _array(block.norm.bias)
     arrays["mean.weight"], arrays["mean.bias"] = _array(bottleneck.mean.weight), _array(bottleneck.mean.bias)
-    # Also where nothing is drawn: the KL of any pairs can be told from a packed model.
+    # Also without draws, so that a packed model can compute the KL of any pairs.
     arrays["log_variance.weight"] = _array(bottleneck.log_variance.weight)
     arrays["log_variance.bias"] = _array(bottleneck.log_variance.bias)
     if bottleneck.draws is not None:
         arrays["draws"] = _array(bottleneck.draws)
-    for number, gain in enumerate(bottleneck.gains or ()):
-        arrays[f"skip.{number}"] = _array(gain)
+    for index, gain in enumerate(bottleneck.gains or ()):
+        arrays[f"skip.{index}"] = _array(gain)
     arrays["output.weight"] = _array(bottleneck.output.weight[0])
     arrays["output.bias"] = _array(bottleneck.output.bias)
 
 
 def _add_prior(arrays: Arrays, seen: BoolArray) -> None:
-    """Mean and variance of the trained users' own parameters: what a new user is before any rating."""
-    own = arrays["user_embedding"]
+    """Mean and variance of the trained users' parameters: the prior of a new user."""
+    parameters = arrays["user_embedding"]
     if "start_users" in arrays:
-        own = np.concatenate([arrays["start_users"], own], axis=1)
+        parameters = np.concatenate([arrays["start_users"], parameters], axis=1)
     if "user_bias" in arrays:
-        own = np.concatenate([arrays["user_bias"][:, None], own], axis=1)
-    own = own[seen]
-    arrays["prior.mean"] = own.mean(axis=0).astype(np.float32)
-    arrays["prior.variance"] = np.maximum(own.var(axis=0), 1e-8).astype(np.float32)
+        parameters = np.concatenate([arrays["user_bias"][:, None], parameters], axis=1)
+    parameters = parameters[seen]
+    arrays["prior.mean"] = parameters.mean(axis=0).astype(np.float32)
+    arrays["prior.variance"] = np.maximum(parameters.var(axis=0), 1e-8).astype(np.float32)
 
 
 def _add_ordinal(arrays: Arrays, ordinal: OrdinalOutput, seen: BoolArray) -> float:
-    """Levels, cutpoints and each user's sharpness; returns that of a new user."""
+    """Levels, cutpoints and each user's sharpness; returns a new user's."""
     arrays["ordinal.levels"], arrays["ordinal.cuts"] = _array(ordinal.levels), _array(ordinal.cuts())
     if ordinal.spread is None:
         return 1.0

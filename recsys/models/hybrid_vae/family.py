@@ -1,4 +1,4 @@
-"""The hybrid VAE's line in the registry: config, search ranges, and lazily its trainer and scorer."""
+"""Registry entry of the hybrid VAE: config, search ranges; trainer and scorer are imported when needed."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 from recsys import bounds
 from recsys.data.split import TrainingData
 from recsys.errors import InputError
-from recsys.models.base import History, ModelArtifact, ModelFamily, Scorer
+from recsys.models.base import History, ModelArtifact, ModelFamily, Scorer, require_two_ratings
 from recsys.models.bayes_mf.observation import MOST_LEVELS, rating_levels
 from recsys.models.hybrid_vae.config import HybridVaeConfig
 from recsys.models.ranges import Categorical, FloatRange, IntRange, Range
@@ -28,7 +28,7 @@ HIDDEN = {
     "512-256-128": (512, 256, 128),
     "640-384-192": (640, 384, 192),
 }
-# What the search varies, besides what ``search_ranges`` bounds.
+# Ranges that do not depend on the bounds.
 FREE_RANGES: dict[str, Range] = {
     "biases": Categorical({"on": True, "off": False}),
     "dot_product": Categorical({"8": 8, "16": 16, "32": 32}),
@@ -36,7 +36,7 @@ FREE_RANGES: dict[str, Range] = {
         {"none": "none", "implicit": "implicit", "ratings": "ratings", "attended": "attended"}
     ),
     "time": Categorical({"none": "none", "levels": "levels"}),
-    "samples": Categorical({"off": 0, "4": 4}),  # more than serving should pay for is not drawn
+    "samples": Categorical({"off": 0, "4": 4}),  # more would be too slow for serving
     "output": Categorical(
         {"gaussian": "gaussian", "ordinal": "ordinal", "ordinal_by_user": "ordinal_by_user"}
     ),
@@ -55,8 +55,8 @@ FREE_RANGES: dict[str, Range] = {
 
 
 def search_ranges() -> dict[str, Range]:
-    """What the search varies. The upper ends of bounded fields come from ``recsys.bounds`` when asked for;
-    the count of all parameters, which depends on the data, is bounded there as well."""
+    """What the search varies. The upper ends of bounded fields are read from ``recsys.bounds`` at each call;
+    the number of parameters, which depends on the data, is bounded there as well."""
     hidden = {
         name: widths
         for name, widths in HIDDEN.items()
@@ -69,11 +69,11 @@ def search_ranges() -> dict[str, Range]:
         "latent": IntRange(min(16, latent), max(latent // 16 * 16, min(16, latent)), 16),
         "kl_weight": FloatRange(min(0.001, kl), kl, log=True),
     }
-    whole = bounded | FREE_RANGES
-    return {name: whole[name] for name in ORDER}
+    ranges = bounded | FREE_RANGES
+    return {name: ranges[name] for name in ORDER}
 
 
-# The order of drawing: with it a seed draws the same configs again.
+# The order in which fields are drawn: a seed draws the same configs again only in the same order.
 ORDER = (
     "factors",
     "hidden",
@@ -95,24 +95,27 @@ def build(
     device: torch.device,
     start: WarmStart | None = None,
 ) -> HybridVaeTrainer:
-    """``start``: the factorisation to start from, where it is known already (a checkpoint's)."""
+    """Makes the trainer, as ``ModelFamily.build``; ``start`` is the factorisation of a checkpoint, which is
+    then not fitted again."""
     from recsys.models.hybrid_vae.trainer import HybridVaeTrainer
 
     return HybridVaeTrainer(config, data, epochs=epochs, seed=seed, device=device, start=start)
 
 
 def make_scorer(member: ModelArtifact, histories: Callable[[int], History]) -> Scorer:
+    """Makes the scorer, as ``ModelFamily.scorer``."""
     from recsys.models.hybrid_vae.scorer import HybridVaeScorer
 
     return HybridVaeScorer(member, histories)
 
 
 def check(config: HybridVaeConfig, data: TrainingData) -> None:
-    """Raises InputError where ``data`` cannot feed an option of ``config``."""
-    if len(data.train) < 2:
-        raise InputError(
-            f"the training slice holds {len(data.train)} ratings, expected 2 or more; use more data"
-        )
+    """Checks a trial's data, as ``ModelFamily.check``.
+
+    Raises:
+        InputError: Too few ratings, or an option of ``config`` that ``data`` does not support.
+    """
+    require_two_ratings("hybrid_vae", data)
     default = HybridVaeConfig()
     for name, reason in unsupported_options(data).items():
         value, off = getattr(config, name), getattr(default, name)
@@ -121,7 +124,7 @@ def check(config: HybridVaeConfig, data: TrainingData) -> None:
 
 
 def unsupported_options(data: TrainingData) -> dict[str, str]:
-    """The options that ``data`` cannot feed, and why."""
+    """The options that ``data`` does not support, and why; as ``ModelFamily.unsupported_options``."""
     train, result = data.train, {}
     if len(train) <= max(train.user_count, 1):
         result["history"] = (
@@ -140,10 +143,10 @@ def unsupported_options(data: TrainingData) -> dict[str, str]:
 
 
 def restorable_inputs(state: Arrays) -> dict[str, Any]:
-    """The factorisation that a saved state started from."""
-    from recsys.models.hybrid_vae.states import start_of
+    """The factorisation that a saved state started from; as ``ModelFamily.restorable_inputs``."""
+    from recsys.models.hybrid_vae.states import saved_start
 
-    start = start_of(state)
+    start = saved_start(state)
     return {} if start is None else {"start": start}
 
 

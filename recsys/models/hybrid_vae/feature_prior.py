@@ -1,9 +1,8 @@
-"""The latent's prior centred where genres and demographics say: the upper level of a hierarchical VAE.
+"""Conditional prior of the latent, centred by genres and demographics: the top level of a hierarchical VAE.
 
-p(z | pair) = N(f_user W_user + f_item W_item, 1), with W learned and starting at the standard normal (a
-conditional prior: Sohn, Lee & Yan 2015, section 4). Pairs of one genre then share what they have in common
-by the prior, and the KL counts only what a pair's own z adds. Prediction is from the posterior mean and
-does not read it.
+p(z | pair) = N(f_user W_user + f_item W_item, 1), with W learned from 0, the standard normal (Sohn, Lee & Yan
+2015, section 4). Pairs of a genre share their common part in the prior, and the KL counts only what a pair's
+z adds. Prediction uses the posterior mean and does not read it.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ from recsys.models.hybrid_vae.gather import gather
 
 
 class FeaturePrior(nn.Module):
-    """``forward`` gives the prior means of a batch of pairs."""
+    """Prior means of pairs."""
 
     def __init__(self, data: TrainingData, latent: int) -> None:
         super().__init__()
@@ -29,16 +28,17 @@ class FeaturePrior(nn.Module):
             self.register_parameter(side, nn.Parameter(torch.zeros(features.shape[1], latent)))
 
     def forward(self, users: Tensor, items: Tensor) -> Tensor:
-        """(batch, latent) for ``users``, ``items`` (batch,) rows."""
+        """(batch, latent) prior means for the rows ``users`` (batch,) and ``items`` (batch,)."""
         rows = {"user": users, "item": items}
-        parts = [
+        terms = [
             gather(self.get_buffer(f"{side}_rows"), rows[side]) @ self.get_parameter(side)
             for side in self.sides
         ]
-        return torch.stack(parts).sum(dim=0)
+        return torch.stack(terms).sum(dim=0)
 
 
 def unit_rows(features: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Rows of length 1, so that a film of four genres weighs as one of one; empty rows stay empty."""
+    """``features`` (n, columns) scaled to unit length, so that a film of four genres weighs as much as one
+    of a single genre; zeros stay zeros."""
     length = np.linalg.norm(features, axis=1, keepdims=True)
     return np.asarray(features / np.maximum(length, 1e-6), dtype=np.float32)

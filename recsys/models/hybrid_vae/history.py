@@ -1,11 +1,11 @@
-"""What a user rated says who they are; who rated an item says what it is (SVD++, Koren 2008, flipped too).
+"""Histories of users and items as implicit and explicit feedback (SVD++, Koren 2008, on both sides).
 
 h_u = sum over j in N(u) without i of (Y_j + (r_uj - centre) W_j) / sqrt(|N(u)| - 1), and g_i the same with
-users for items. The target's own rating is taken out, or the model reads the answer from its input
-(measured: training error collapses, validation does not move); the centre is one constant, since a
-user's own mean would hold the target again. Sums are sparse products: over whole histories in prediction,
-and in training on small data; over a batch's own rows (``batch_history.py``) in training on large data.
-``attended`` weighs them (``attention.py``).
+users for items. The target's own rating is left out, or the label leaks into the input (measured: the
+training error collapses, valid does not improve); the centre is a constant, since a user's mean would contain
+the target again. Sums are sparse products: over full histories in prediction and in training on small data,
+over a batch's rows (``batch_history.py``) in training on large data. ``attended`` weighs them
+(``attention.py``).
 """
 
 from __future__ import annotations
@@ -30,10 +30,15 @@ from recsys.types import BoolArray, FloatArray, IntArray
 
 @dataclass(frozen=True)
 class Pairs:
-    """User-item pairs on a device. ``centred`` (n,) stars minus the centre; ``in_user`` and ``in_item``
-    (n,) 1 where the pair is part of the user's, of the item's history, else 0; ``left_out`` (n,) what the
-    start's link changes by once the pair's own rating is left out; ``user_level`` and ``item_level`` (n,)
-    the bins of ``levels.py``; None for a model without."""
+    """User-item pairs on a device; a field is None for a model that does not read it.
+
+    Attributes:
+        users, items: (n,) rows.
+        centred: (n,) stars minus the centre.
+        in_user, in_item: (n,) 1 where the pair is in the user's, in the item's history, else 0.
+        left_out: (n,) change of the start's score when the pair's own rating is left out.
+        user_level, item_level: (n,) bins of ``time_levels.py``.
+    """
 
     users: Tensor
     items: Tensor
@@ -45,8 +50,9 @@ class Pairs:
     item_level: Tensor | None = None
 
     def take(self, rows: Tensor) -> Pairs:
-        parts = vars(self).values()
-        return Pairs(*(None if part is None else part[rows] for part in parts))  # type: ignore[arg-type]
+        """The pairs at the indices ``rows`` (batch,)."""
+        columns = vars(self).values()
+        return Pairs(*(None if column is None else column[rows] for column in columns))  # type: ignore[arg-type]
 
     def __len__(self) -> int:
         return len(self.users)
@@ -54,8 +60,14 @@ class Pairs:
 
 @dataclass(frozen=True)
 class BatchSums:
-    """Sums for one batch: ``values`` (different rows, width) and, a pair each, ``index`` of its row, ``kept``
-    ratings that were summed, and ``has_target`` where its own is one of them."""
+    """History sums of a batch.
+
+    Attributes:
+        values: (distinct rows, width).
+        index: (batch,) index of each pair's row.
+        kept: (batch,) ratings that were summed.
+        has_target: (batch,) 1.0 where the pair's own rating is among them.
+    """
 
     values: Tensor
     index: Tensor
@@ -64,7 +76,7 @@ class BatchSums:
 
 
 class _Product(torch.autograd.Function):
-    """``matrix @ table`` for a constant sparse matrix whose transpose is at hand."""
+    """``matrix @ table`` for a constant sparse matrix with a given transpose."""
 
     @staticmethod
     def forward(ctx: Any, table: Tensor, matrix: Tensor, transposed: Tensor) -> Tensor:
@@ -76,15 +88,15 @@ class _Product(torch.autograd.Function):
         return ctx.transposed @ gradients[0].contiguous(), None, None
 
 
-Matrices = Sequence[tuple[Tensor, Tensor | None]]  # forward and transposed; None where no gradient is wanted
+Matrices = Sequence[tuple[Tensor, Tensor | None]]  # forward and transposed; None where no gradient is needed
 
 
 def _summed(tables: Iterable[Tensor], matrices: Matrices) -> Tensor:
     """(rows, columns): the first table over the ratings, plus the second times their centred stars."""
     total: Tensor | None = None
     for table, (matrix, transposed) in zip(tables, matrices, strict=False):
-        part: Tensor = _Product.apply(table, matrix, transposed)  # type: ignore[no-untyped-call]
-        total = part if total is None else total + part
+        product: Tensor = _Product.apply(table, matrix, transposed)  # type: ignore[no-untyped-call]
+        total = product if total is None else total + product
     assert total is not None
     return total
 
@@ -110,19 +122,28 @@ def _csr(
 
 
 def newest(rows: np.ndarray[Any, Any], times: np.ndarray[Any, Any] | None, limit: int) -> BoolArray:
-    """(n,) whether a rating is among the ``limit`` newest of its row; 0 keeps all."""
+    """Selects the newest ratings of each row.
+
+    Args:
+        rows: (n,) of the ratings.
+        times: (n,) Unix seconds; None: in their order.
+        limit: Ratings of a row; 0 for all.
+
+    Returns:
+        (n,) whether a rating is selected.
+    """
     if limit == 0:
         return np.ones(len(rows), dtype=np.bool_)
     order = np.lexsort((times if times is not None else np.arange(len(rows)), rows))
     ends = np.cumsum(np.bincount(rows))
-    behind = ends[rows[order]] - 1 - np.arange(len(rows))
+    newer = ends[rows[order]] - 1 - np.arange(len(rows))
     keep = np.empty(len(rows), dtype=np.bool_)
-    keep[order] = behind < limit
+    keep[order] = newer < limit
     return keep
 
 
 class SideHistory(nn.Module):
-    """The histories of one side (users, say) as sums over tables of the other side."""
+    """Histories of the users, or of the items, as sums over tables of the other side."""
 
     def __init__(
         self,
@@ -138,8 +159,19 @@ class SideHistory(nn.Module):
         heads: int = 1,
         whole_gradients: bool = True,
     ) -> None:
-        """``heads`` of the attention, where ``kind`` has one; they share ``width`` evenly. Without
-        ``whole_gradients`` training goes by ``batch_sums`` alone, and the transposes are not made."""
+        """
+        Args:
+            ratings: The training slice.
+            flipped: True for the histories of items.
+            kind: Of history, but "none".
+            width: Of the sums.
+            centre: Subtracted from stars.
+            limit: Newest ratings of a row, at most; 0 for all.
+            scale: Standard deviation of the initial tables.
+            device: Of the matrices.
+            heads: Of the attention, which share ``width`` evenly.
+            whole_gradients: False where training uses ``batch_sums`` alone, which needs no transposes.
+        """
         super().__init__()
         self._whole_gradients = whole_gradients
         rows, columns = (ratings.items, ratings.users) if flipped else (ratings.users, ratings.items)
@@ -159,12 +191,11 @@ class SideHistory(nn.Module):
         self.count = torch.from_numpy(np.bincount(index[0], minlength=shape[0]).astype(np.float32)).to(device)
 
     def sums(self) -> Tensor:
-        """(rows, width) sums over whole histories, as ``pooled`` takes them; (rows, width + heads) of an
-        attended history."""
+        """(rows, width) sums over full histories, for ``pooled``; (rows, width + heads) of attended ones."""
         return self._weighted_sums(self.matrices)
 
     def batch_sums(self, batch: BatchMatrix) -> BatchSums:
-        """Sums of the rows of ``batch``."""
+        """Sums of the rows of a batch, from ``RowRatings.batch``."""
         device = self.count.device
         shape = (len(batch.ends) - 1, self.shape[1])
         matrices = [
@@ -178,7 +209,7 @@ class SideHistory(nn.Module):
             )[: len(self.tables)]
         ]
         index, kept, has_target = (
-            torch.from_numpy(part).to(device) for part in (batch.index, batch.kept, batch.has_target)
+            torch.from_numpy(array).to(device) for array in (batch.index, batch.kept, batch.has_target)
         )
         return BatchSums(self._weighted_sums(matrices), index, kept, has_target)
 
@@ -190,7 +221,7 @@ class SideHistory(nn.Module):
         if self.attention is None:
             return _summed(self.tables, matrices)
         weights = self.attention.weights()
-        values = _summed([self.attention.by(table, weights) for table in self.tables], matrices)
+        values = _summed([self.attention.weighted(table, weights) for table in self.tables], matrices)
         return torch.cat([values, _summed([weights.square()], matrices)], dim=1)
 
     def forward(
@@ -201,24 +232,35 @@ class SideHistory(nn.Module):
         inside: Tensor | None,
         centred: Tensor | None,
     ) -> Tensor:
-        """(batch, width) for the pairs (``rows``, ``targets``), the target left out where ``inside`` is 1."""
+        """Histories of pairs, each without the pair's own rating.
+
+        Args:
+            sums: Of ``sums`` or ``batch_sums``.
+            rows: (batch,) of this side.
+            targets: (batch,) rows of the other side.
+            inside: (batch,) 1 where the pair is in the history; None: nowhere.
+            centred: (batch,) stars minus the centre.
+
+        Returns:
+            (batch, width).
+        """
         count = self.count[rows]
         total = gather(sums.values, sums.index) if isinstance(sums, BatchSums) else gather(sums, rows)
-        leave = sums.has_target if isinstance(sums, BatchSums) else inside
-        if leave is not None and inside is not None and centred is not None:
-            own = gather(self.tables[0], targets)
+        summed = sums.has_target if isinstance(sums, BatchSums) else inside
+        if summed is not None and inside is not None and centred is not None:
+            term = gather(self.tables[0], targets)
             if len(self.tables) > 1:
-                own = own + centred[:, None] * gather(self.tables[1], targets)
+                term = term + centred[:, None] * gather(self.tables[1], targets)
             if self.attention is not None:
-                own = self.attention.term(own, targets)
-            total = total - leave[:, None] * own
+                term = self.attention.term(term, targets)
+            total = total - summed[:, None] * term
             count = count - inside
-        if isinstance(sums, BatchSums):  # a sample of the others stands for all of them
+        if isinstance(sums, BatchSums):  # a sample is scaled to all others
             total = total * (count / (sums.kept - sums.has_target).clamp(min=1))[:, None]
         return self.pooled(total, count)
 
     def pooled(self, sums: Tensor, count: Tensor) -> Tensor:
-        """(n, width) from ``sums`` over ``count`` (n,) ratings."""
+        """(n, width) from ``sums`` (n, width or width + heads) over ``count`` (n,) ratings."""
         if self.attention is not None:
             return self.attention.pooled(sums)
         return sums * torch.rsqrt(count.clamp(min=1))[:, None]

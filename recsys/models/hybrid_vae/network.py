@@ -1,10 +1,10 @@
-"""The whole network: embeddings, optional paths past the bottleneck, and a sigmoid onto the scale.
+"""Network of the hybrid VAE: embeddings, optional terms past the bottleneck, and a sigmoid onto the scale.
 
-As written by the owner: low + span * sigmoid(decoder(z)). Repaired: low + span * sigmoid(offset + b_u +
-b_i + (p_u + h_u).(q_i + g_i) + decoder(z)), where p and q are the first dimensions of the embeddings and
-the encoder also reads h, g and the elementwise product: additive and product terms are what a small MLP
-on concatenated embeddings does not find (Rendle et al. 2020, arXiv:2005.09683). With a factorisation to
-start from, its score is added too, and read by the encoder.
+The owner's formula: low + span * sigmoid(decoder(z)). Repaired: low + span * sigmoid(offset + b_u + b_i +
+(p_u + h_u).(q_i + g_i) + decoder(z)), where p and q are the first dimensions of the embeddings and the
+encoder also reads h, g and the elementwise product: a small MLP on concatenated embeddings does not learn
+additive and product terms (Rendle et al. 2020, arXiv:2005.09683). With a factorisation to start from, its
+score is added too, and read by the encoder.
 """
 
 from __future__ import annotations
@@ -29,29 +29,33 @@ from recsys.models.hybrid_vae.time_levels import TimeLevels
 from recsys.models.hybrid_vae.warm_start import WarmStart
 from recsys.models.optim.row_adam import TableRows
 
-ROW_ORDER = (
-    0  # seed of the order in which a row's ratings lie; what is drawn from it comes from the trainer's
-)
+ROW_ORDER = 0  # seed of the order of a row's ratings; the draws from it are the trainer's
 
 
 class Sums(NamedTuple):
-    """History sums of every user and item, for a step or a whole prediction."""
+    """History sums of all users and items, for a step or a prediction."""
 
     users: Tensor
     items: Tensor
 
 
 class RowSums(NamedTuple):
-    """History sums of a batch's own users and items."""
+    """History sums of a batch's users and items."""
 
     users: BatchSums
     items: BatchSums
 
 
 class Output(NamedTuple):
-    """``stars`` (batch,) and the ``link`` that they come from, (draws, batch) where there are several;
-    ``mean``, ``log_variance`` and the means of ``prior`` (batch, latent), float32; ``prior`` is None where it
-    is the standard normal."""
+    """A batch's predictions.
+
+    Attributes:
+        stars: (batch,).
+        link: (batch,) before the output, or (draws, batch).
+        mean: (batch, latent) of the posterior, float32.
+        log_variance: (batch, latent) of the posterior, float32.
+        prior: (batch, latent) means of the prior, float32; None for the standard normal.
+    """
 
     stars: Tensor
     link: Tensor
@@ -61,6 +65,8 @@ class Output(NamedTuple):
 
 
 class HybridVae(nn.Module):
+    """The network, with the histories of its training slice."""
+
     def __init__(
         self,
         config: HybridVaeConfig,
@@ -69,8 +75,14 @@ class HybridVae(nn.Module):
         start: WarmStart | None = None,
         prior: FeaturePrior | None = None,
     ) -> None:
-        """``ratings`` are the training slice: their counts shape the tables, their rows are the histories.
-        ``start`` and ``prior`` are given where the config asks for them."""
+        """
+        Args:
+            config: Of the network.
+            ratings: The training slice, which sizes the tables and fills the histories.
+            device: Of the histories.
+            start: The factorisation to start from, if configured.
+            prior: Of the latent, if configured.
+        """
         super().__init__()
         self.config = config
         self.scale = ratings.scale
@@ -81,14 +93,14 @@ class HybridVae(nn.Module):
         if config.biases:
             share = (self.centre - self.scale.low) / self.scale.span
             share = min(max(share, 0.01), 0.99)
-            # A start has its own offset, cutpoints are one.
+            # A start has an offset of its own, and cutpoints replace it.
             sigmoid = start is None and config.output == "gaussian"
             centre = torch.logit(torch.tensor(share)) if sigmoid else torch.zeros(())
             self.offset = nn.Parameter(centre)
             self.user_bias = nn.Parameter(torch.zeros(ratings.user_count))
             self.item_bias = nn.Parameter(torch.zeros(ratings.item_count))
         if start is not None:
-            # The tables stay as they are: trained on with their own ratings in sight they would overfit.
+            # The tables are frozen: trained further on the ratings that they were fitted to, they overfit.
             self.start_users = nn.Parameter(torch.from_numpy(start.users), requires_grad=False)
             self.start_items = nn.Parameter(torch.from_numpy(start.items), requires_grad=False)
             self.start_slope = nn.Parameter(torch.ones(()))
@@ -118,13 +130,13 @@ class HybridVae(nn.Module):
         if config.output != "gaussian":
             self.ordinal = OrdinalOutput(ratings, by_user=config.output == "ordinal_by_user")
         if start is not None:
-            # Begin as the factorisation itself; a random decoder first has to unlearn its noise.
+            # Start as the factorisation itself; a random decoder would first have to unlearn its noise.
             nn.init.zeros_(self.bottleneck.output.weight)
             if self.ordinal is not None:
                 self._fit_cutpoints(self.ordinal, start, ratings)
 
     def _fit_cutpoints(self, ordinal: OrdinalOutput, start: WarmStart, ratings: Ratings) -> None:
-        """The start's scores were scaled for the sigmoid; the same scores under cutpoints."""
+        """Rescales the start's scores, which were fitted for the sigmoid, to the cutpoints."""
         score = np.einsum("nr,nr->n", start.users[ratings.users], start.items[ratings.items])
         link = torch.from_numpy(np.asarray(score + start.left_out, dtype=np.float32))
         slope = ordinal.fit(link, torch.from_numpy(ordinal.labels(ratings.values)))
@@ -132,24 +144,24 @@ class HybridVae(nn.Module):
         nn.init.zeros_(self.start_offset)
 
     def sums(self) -> Sums | None:
-        """History sums with the weights as they are; None for a model without histories."""
+        """History sums under the current weights; None for a model without histories."""
         if self.config.history == "none":
             return None
         return Sums(self.user_history.sums(), self.item_history.sums())
 
     def batch_sums(self, batch: tuple[BatchMatrix, BatchMatrix]) -> RowSums:
-        """History sums of a batch's users and items."""
+        """History sums of a ``batch`` of users' and items' ratings (``RowRatings.batch``)."""
         users, items = batch
         return RowSums(self.user_history.batch_sums(users), self.item_history.batch_sums(items))
 
     def start_link(self, pairs: Pairs) -> Tensor:
-        """(batch,) the factorisation's score, a training pair's own rating left out."""
+        """(batch,) scores of ``pairs`` by the factorisation, a training pair's own rating left out."""
         users, items = gather(self.start_users, pairs.users), gather(self.start_items, pairs.items)
         link = (users * items).sum(dim=1)
         return link if pairs.left_out is None else link + pairs.left_out
 
     def stars(self, link: Tensor, users: Tensor) -> Tensor:
-        """(batch,) stars of ``users`` for a ``link`` (batch,)."""
+        """(batch,) stars for a ``link`` (batch,) of the rows ``users`` (batch,)."""
         if self.ordinal is not None:
             return self.ordinal.stars(link, users)
         return self.scale.low + self.scale.span * torch.sigmoid(link)
@@ -161,9 +173,17 @@ class HybridVae(nn.Module):
         noise: Noise | None,
         embedded: tuple[TableRows, TableRows] | None = None,
     ) -> Output:
-        """Stars for ``pairs``. ``noise`` None: evaluation (no dropout, z = mu or averaged over).
-        ``embedded``: rows of the users' and items' embeddings, where the optimiser has brought only those up
-        to date."""
+        """Predicts pairs.
+
+        Args:
+            pairs: The batch.
+            sums: History sums, for a model with histories.
+            noise: Of dropout and z; None in evaluation (no dropout; z is its mean, or averaged over).
+            embedded: Current rows of the users' and items' embeddings, where the tables are out of date.
+
+        Returns:
+            Stars, and what the loss reads.
+        """
         config, k = self.config, self.config.dot_product
         if embedded is None:
             user, item = gather(self.user_embedding, pairs.users), gather(self.item_embedding, pairs.items)
@@ -186,27 +206,27 @@ class HybridVae(nn.Module):
             product = p * q
             link = link + product.sum(dim=1)
             inputs.append(product)
-        read = dropout(torch.cat(inputs, dim=1), config.dropout / 2, noise)
+        encoder_input = dropout(torch.cat(inputs, dim=1), config.dropout / 2, noise)
         if config.start != "random":
-            started = self.start_link(pairs)
-            link = link + self.start_offset + self.start_slope * started
-            read = torch.cat([read, started[:, None].to(read.dtype)], dim=1)
-        decoded = self.bottleneck(read, noise)
-        whole: Tensor = link + decoded.link
-        if whole.dim() == 1:
-            stars = self.stars(whole, pairs.users)
+            start_score = self.start_link(pairs)
+            link = link + self.start_offset + self.start_slope * start_score
+            encoder_input = torch.cat([encoder_input, start_score[:, None].to(encoder_input.dtype)], dim=1)
+        decoded = self.bottleneck(encoder_input, noise)
+        total: Tensor = link + decoded.link
+        if total.dim() == 1:
+            stars = self.stars(total, pairs.users)
         else:
-            stars = torch.stack([self.stars(one, pairs.users) for one in whole]).mean(dim=0)
+            stars = torch.stack([self.stars(draw, pairs.users) for draw in total]).mean(dim=0)
         prior = None if self.prior is None else self.prior(pairs.users, pairs.items).float()
-        return Output(stars, whole, decoded.mean, decoded.log_variance, prior)
+        return Output(stars, total, decoded.mean, decoded.log_variance, prior)
 
 
 def _rows_of_batches(
     config: HybridVaeConfig, ratings: Ratings, centre: float, device: torch.device
 ) -> tuple[RowRatings, RowRatings] | None:
-    """Users' and items' ratings by row where a step's own rows are cheaper than whole sums, else None.
+    """Users' and items' ratings by row where sums of a batch's rows are cheaper than full sums, else None.
 
-    On a graphics card whole sums are cheap at any size that fits it."""
+    On a GPU full sums are cheap at any size that fits its memory."""
     if device.type == "cuda" or len(ratings) <= config.batch_size:
         return None
     counts = (ratings.user_count, ratings.item_count)

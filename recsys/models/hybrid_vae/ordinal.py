@@ -1,10 +1,10 @@
-"""Ordered levels in place of one sigmoid: cumulative logit with learned cutpoints (McCullagh 1980).
+"""Ordinal output: cumulative logit model with learned cutpoints (McCullagh 1980).
 
-P(rating at least level l) = sigmoid(s_u (link - c_l)). The cutpoints c are the same for everyone and learned
-as one number and the logarithms of the gaps, so that they stay in order; ``s_u`` is how sharply a user tells
-levels apart, 1 unless ``by_user`` (after OrdRec, Koren & Sill 2011, who give each user cutpoints of their
-own: the bias path already moves them all, so one number more a user spreads them). Training maximises the
-likelihood of the level given; the prediction is the expected stars, on which ``loss`` and ``rmse`` are taken.
+P(rating at least level l) = sigmoid(s_u (link - c_l)). The cutpoints c are shared by all users and learned as
+the first one and the logarithms of the gaps, so that they stay in order; ``s_u`` is a user's sharpness, 1
+unless ``by_user`` (after OrdRec, Koren & Sill 2011, where every user has cutpoints: here the user bias shifts
+them, so a single factor that spreads them suffices). Training maximises the likelihood of the observed level;
+the prediction is the expected stars, of which ``loss`` and ``rmse`` are computed.
 """
 
 from __future__ import annotations
@@ -19,17 +19,25 @@ from recsys.data.ratings import Ratings
 from recsys.models.bayes_mf.observation import MOST_LEVELS, rating_levels
 from recsys.models.hybrid_vae.gather import gather
 
-FITTED_ON = 100_000  # ratings, for the cutpoints of a start
+FITTED_ON = 100_000  # ratings that the cutpoints of a start are fitted to
 
 
 class OrdinalOutput(nn.Module):
-    """``levels`` (levels,) stars, rising; ``cuts`` one less, where the link passes from level to level."""
+    """``levels`` (levels,) stars, ascending; ``cuts`` (levels - 1,) the cutpoints between them."""
 
     levels: Tensor
     steps: Tensor
 
     def __init__(self, ratings: Ratings, *, by_user: bool) -> None:
-        """Cutpoints begin where the shares of ``ratings`` lie, whose values are 2 to 21 distinct ones."""
+        """Initialises the cutpoints at the quantiles of the ratings.
+
+        Args:
+            ratings: The training slice.
+            by_user: Whether users have a sharpness.
+
+        Raises:
+            ValueError: Not 2 to 21 distinct ratings.
+        """
         super().__init__()
         levels = rating_levels(ratings.values, "ordinal").astype(np.float32)
         if len(levels) < 2:
@@ -44,27 +52,37 @@ class OrdinalOutput(nn.Module):
         self.spread = nn.Parameter(torch.zeros(ratings.user_count)) if by_user else None
 
     def cuts(self) -> Tensor:
+        """(levels - 1,) cutpoints, ascending."""
         return torch.cat([self.first[None], self.first + self.gaps.exp().cumsum(0)])
 
     def labels(self, values: NDArray[np.float32]) -> NDArray[np.int64]:
-        """(n,) the level of each rating, the nearest below where it is none of them."""
+        """(n,) level of each of ``values`` (n,), the next lower one for a rating between levels."""
         levels = self.levels.cpu().numpy()
         result: NDArray[np.int64] = np.searchsorted(levels, values, side="right") - 1
         return result.clip(0)
 
     def above(self, link: Tensor, users: Tensor) -> Tensor:
-        """(batch, levels - 1) logits of a rating above each cutpoint."""
+        """(batch, levels - 1) logits of a rating above each cutpoint, for ``link`` and ``users`` (batch,)."""
         logits = link[:, None] - self.cuts()
         return logits if self.spread is None else logits * gather(self.spread, users).exp()[:, None]
 
     def stars(self, link: Tensor, users: Tensor) -> Tensor:
-        """(batch,) expected stars."""
+        """(batch,) expected stars, for ``link`` and ``users`` (batch,)."""
         return self.levels[0] + (torch.sigmoid(self.above(link, users)) * self.steps).sum(dim=1)
 
     def surprise(self, link: Tensor, users: Tensor, labels: Tensor) -> Tensor:
-        """Mean negative log-likelihood of ``labels`` (batch,), nats.
+        """Mean negative log-likelihood.
 
-        From sigmoid(a) - sigmoid(b) = sigmoid(a) sigmoid(-b) (1 - exp(b - a)), which loses no digits."""
+        By sigmoid(a) - sigmoid(b) = sigmoid(a) sigmoid(-b) (1 - exp(b - a)), which is numerically stable.
+
+        Args:
+            link: (batch,).
+            users: (batch,) rows.
+            labels: (batch,) observed levels.
+
+        Returns:
+            () nats.
+        """
         logits = self.above(link, users)
         last = len(self.steps)
         low = logits.gather(1, (labels - 1).clamp(min=0)[:, None]).squeeze(1)
@@ -77,22 +95,29 @@ class OrdinalOutput(nn.Module):
         return -log_share.mean()
 
     def fit(self, link: Tensor, labels: Tensor) -> float:
-        """Moves the cutpoints to where they say most of ``labels`` (n,) given a fixed ``link`` (n,), and
-        returns the slope by which that link is best multiplied."""
+        """Maximum likelihood fit of the cutpoints to a fixed link.
+
+        Args:
+            link: (n,).
+            labels: (n,) observed levels.
+
+        Returns:
+            The fitted slope of the link.
+        """
         indices = torch.linspace(0, len(link) - 1, min(FITTED_ON, len(link))).long()
         link, labels = link[indices], labels[indices]
         slope = torch.ones((), requires_grad=True)
-        moved = [slope, self.first, self.gaps]
-        optimizer = torch.optim.LBFGS(moved, max_iter=60, line_search_fn="strong_wolfe")
-        nobody = torch.zeros(len(link), dtype=torch.int64)
+        parameters = [slope, self.first, self.gaps]
+        optimizer = torch.optim.LBFGS(parameters, max_iter=60, line_search_fn="strong_wolfe")
+        users = torch.zeros(len(link), dtype=torch.int64)  # all with a sharpness of 1
 
         def error() -> float:
             optimizer.zero_grad()
-            value = self.surprise(slope * link, nobody, labels)
+            value = self.surprise(slope * link, users, labels)
             value.backward()
             return value.item()
 
         optimizer.step(error)
-        for tensor in moved:
+        for tensor in parameters:
             tensor.grad = None
         return float(slope.detach())

@@ -1,4 +1,4 @@
-"""A trainer's whole state as named arrays, and back: what an exact continuation needs."""
+"""State of a trainer as named arrays, for exact checkpoints."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from recsys.models.base import with_prefix, without_prefix
 from recsys.models.hybrid_vae.noise import Noise
 from recsys.models.hybrid_vae.warm_start import WarmStart
 from recsys.models.optim.averaging import Average
@@ -20,7 +21,7 @@ from recsys.types import Arrays
 
 @dataclass(frozen=True)
 class TrainingParts:
-    """What a training is made of and changes in place; ``left_out`` is its start's, None without one."""
+    """The mutable state of a training; ``left_out`` is its start's, None without one."""
 
     network: nn.Module
     weights: Sequence[nn.Parameter]
@@ -33,31 +34,37 @@ class TrainingParts:
 
 
 def gather(parts: TrainingParts, *, epoch: int) -> Arrays:
-    """Weights, statistics, optimizer, averages, plateau, random state, epoch, and of a start what the
-    network does not hold."""
+    """Collects weights, statistics, optimizer, averages, plateau, random state, epoch, and what the network
+    does not hold of a start.
+
+    Args:
+        parts: Of the training.
+        epoch: Epochs trained so far.
+
+    Returns:
+        Copies, by name.
+    """
     arrays: Arrays = {"epoch": np.array([epoch])}
     if parts.left_out is not None:
-        arrays["start/left_out"] = parts.left_out  # it never changes: no copy
+        arrays["start/left_out"] = parts.left_out  # constant: no copy
     for name, tensor in parts.network.state_dict().items():
         arrays[f"network/{name}"] = tensor.detach().cpu().numpy().copy()
     moments = parts.optimizer.state_dict()["state"]
-    for number, values in moments.items():
+    for index, values in moments.items():
         for name, tensor in values.items():
-            arrays[f"optimizer/{number}/{name}"] = tensor.detach().cpu().numpy().copy()
+            arrays[f"optimizer/{index}/{name}"] = tensor.detach().cpu().numpy().copy()
     for label, average in (("ema", parts.ema), ("swa", parts.swa)):
         if average is not None:
             arrays[f"{label}/count"] = np.array([average.count])
-            for number, tensor in enumerate(average.tensors):
-                arrays[f"{label}/{number}"] = tensor.detach().cpu().numpy().copy()
+            for index, tensor in enumerate(average.tensors):
+                arrays[f"{label}/{index}"] = tensor.detach().cpu().numpy().copy()
     plateau = parts.plateau
     arrays["plateau"] = np.array([plateau.best, plateau.bad_epochs, plateau.scale], dtype=np.float64)
-    for name, array in parts.noise.state().items():
-        arrays[f"noise/{name}"] = array
-    return arrays
+    return arrays | with_prefix("noise", parts.noise.state())
 
 
-def start_of(state: Mapping[str, NDArray[Any]]) -> WarmStart | None:
-    """The factorisation that a training with ``state`` started from; None where it had none."""
+def saved_start(state: Mapping[str, NDArray[Any]]) -> WarmStart | None:
+    """The factorisation that a training with ``state`` started from; None without one."""
     if "start/left_out" not in state:
         return None
     return WarmStart(
@@ -69,13 +76,21 @@ def start_of(state: Mapping[str, NDArray[Any]]) -> WarmStart | None:
 
 
 def restore(parts: TrainingParts, state: Mapping[str, NDArray[Any]]) -> int:
-    """Puts ``state`` back and returns its epoch. Averages that the state lacks start from its weights."""
+    """Restores a state; averages that it lacks start from its weights.
+
+    Args:
+        parts: Of a training with the same config and data; changed.
+        state: Of ``gather``.
+
+    Returns:
+        Its epoch.
+    """
     for name, tensor in parts.network.state_dict().items():
         tensor.copy_(torch.from_numpy(np.array(state[f"network/{name}"])))
     moments: dict[int, dict[str, torch.Tensor]] = {}
-    for path, array in _under(state, "optimizer"):
-        number, name = path.split("/")
-        moments.setdefault(int(number), {})[name] = torch.from_numpy(np.array(array))
+    for path, array in without_prefix("optimizer", state).items():
+        index, name = path.split("/")
+        moments.setdefault(int(index), {})[name] = torch.from_numpy(np.array(array))
     groups = parts.optimizer.state_dict()["param_groups"]
     parts.optimizer.load_state_dict({"state": moments, "param_groups": groups})
     for label, average in (("ema", parts.ema), ("swa", parts.swa)):
@@ -83,16 +98,11 @@ def restore(parts: TrainingParts, state: Mapping[str, NDArray[Any]]) -> int:
             continue
         stored = f"{label}/count" in state
         average.count = int(state[f"{label}/count"][0]) if stored else 0
-        for index, (tensor, weight) in enumerate(zip(average.tensors, parts.weights, strict=True)):
-            source = torch.from_numpy(np.array(state[f"{label}/{index}"])) if stored else weight.detach()
+        for number, (tensor, weight) in enumerate(zip(average.tensors, parts.weights, strict=True)):
+            source = torch.from_numpy(np.array(state[f"{label}/{number}"])) if stored else weight.detach()
             tensor.copy_(source)
     best, bad_epochs, scale = state["plateau"]
     plateau = parts.plateau
     plateau.best, plateau.bad_epochs, plateau.scale = float(best), int(bad_epochs), float(scale)
-    parts.noise.load_state(dict(_under(state, "noise")))
+    parts.noise.load_state(without_prefix("noise", state))
     return int(state["epoch"][0])
-
-
-def _under(state: Mapping[str, NDArray[Any]], label: str) -> list[tuple[str, NDArray[Any]]]:
-    prefix = f"{label}/"
-    return [(name[len(prefix) :], array) for name, array in state.items() if name.startswith(prefix)]

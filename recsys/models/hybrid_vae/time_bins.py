@@ -1,10 +1,8 @@
-"""How long a user or an item had been known at its newest rating so far, in log-spaced bins.
+"""Age of a user or an item at its newest rating so far, in log-spaced bins.
 
-A row is in the bin of the newest training rating that is not later than the one asked about, counted from
-the row's first: what is known of it then stays known until something newer is (an age that went on by
-itself would leave, for an answer now, the bins that its ratings have told of). Where train has no such
-rating, the row is new: bin 0. So ratings given later, of anybody, can be changed or taken away and no bin
-moves.
+A row's bin is that of its newest training rating up to the given time, counted from its first rating. The bin
+does not advance without ratings: otherwise predictions as of now would read bins that were not trained. A row
+without such a rating is new: bin 0. So later ratings never change a bin.
 """
 
 from __future__ import annotations
@@ -15,17 +13,23 @@ from numpy.typing import NDArray
 from recsys.types import IntArray
 
 Times = NDArray[np.int64]  # Unix seconds, or seconds between
-USER_EDGES: Times = 60 * 16 ** np.arange(6)  # where bins begin: a minute to two years
+USER_EDGES: Times = 60 * 16 ** np.arange(6)  # lower edges of the bins: a minute to two years
 ITEM_EDGES: Times = 86_400 * 4 ** np.arange(7)  # a day to eleven years
 USER_BINS, ITEM_BINS = len(USER_EDGES) + 1, len(ITEM_EDGES) + 1
 NEVER = np.iinfo(np.int64).max
 
 
-class KnownFor:
-    """``since`` (count, bins) is when train first has each row in each bin; ``NEVER`` if never."""
+class AgeBins:
+    """``since`` (count, bins) is the first time at which each row is in each bin; ``NEVER`` if never."""
 
     def __init__(self, rows: IntArray, times: Times, *, count: int, edges: Times) -> None:
-        """``rows`` and ``times`` (n,) of the training ratings, ``count`` rows in all."""
+        """
+        Args:
+            rows: (n,) of the training ratings.
+            times: (n,) of the training ratings, Unix seconds.
+            count: Rows in all.
+            edges: (bins - 1,) lower edges of the bins after the first, seconds.
+        """
         first = np.full(count, NEVER)
         np.minimum.at(first, rows, times)
         bins = np.searchsorted(edges, times - first[rows], side="right")
@@ -33,7 +37,7 @@ class KnownFor:
         np.minimum.at(self.since, (rows, bins), times)
 
     def bins(self, rows: IntArray, times: Times) -> NDArray[np.int64]:
-        """(n,) of ``rows`` at ``times``."""
+        """(n,) bins of ``rows`` (n,) at ``times`` (n,), Unix seconds."""
         result = np.zeros(len(rows), dtype=np.int64)
         for index in range(1, self.since.shape[1]):
             result[self.since[rows, index] <= times] = index

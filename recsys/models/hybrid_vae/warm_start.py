@@ -1,12 +1,11 @@
-"""A factorisation to start from: the posterior mean of a short Bayesian MF run, as low-rank tables.
+"""Warm start of the VAE: the posterior mean of a short Bayesian MF run, as low-rank tables.
 
-The VAE then learns what is left, and its encoder reads the factorisation's score. Two steps make this
-honest. Samples of user times item vectors are summed and cut to their leading singular vectors, so that
-tables of 32 columns hold the mean over all samples (measured, ML-100K: nothing lost from 24 on). And a
-training rating's score is taken as if that rating had not been seen, by weighing each sample with the
-inverse of the rating's likelihood (leave-one-out importance sampling, Gelfand et al. 1992, weights
-truncated): otherwise the VAE would learn on scores that know the answer (train rmse 0.745 as fitted,
-0.860 left out, against 0.860 on valid).
+The VAE learns the residuals, and its encoder reads the factorisation's score. Samples of user times item
+vectors are summed and truncated to their leading singular vectors, so that tables of 32 columns hold the mean
+over all samples (measured, ML-100K: no loss from 24 on). A training rating's score leaves that rating out, by
+weighing each sample with the inverse of the rating's likelihood (leave-one-out importance sampling, Gelfand
+et al. 1992, weights truncated): otherwise the VAE would train on scores that contain the label (train rmse
+0.745 as fitted, 0.860 left out, against 0.860 on valid).
 """
 
 from __future__ import annotations
@@ -28,16 +27,22 @@ from recsys.models.hybrid_vae.config import HybridVaeConfig
 from recsys.types import FloatArray
 
 BURN_IN = 0.25  # share of the sweeps
-BUFFER_RANKS = 8  # columns gathered before they are cut again, in ranks
-CHUNK = 262_144  # ratings whose tables' rows are gathered at a time
-MOST_LINKED = 2_000_000  # ratings that two numbers are fitted on
+BUFFER_RANKS = 8  # columns that are collected before a truncation, in ranks
+CHUNK = 262_144  # ratings of a batch of scores
+MOST_LINKED = 2_000_000  # ratings that offset and slope are fitted to
 WORST = 20.0  # largest leave-one-out weight of a sample
 
 
 @dataclass(frozen=True)
 class WarmStart:
-    """``users`` (users, rank) and ``items`` (items, rank): their product plus ``offset`` is the link
-    before the sigmoid. ``left_out`` (n,) is what to add for each training rating."""
+    """A factorisation.
+
+    Attributes:
+        users: (users, rank).
+        items: (items, rank).
+        offset: Plus the product of the tables, the link before the sigmoid.
+        left_out: (n,) change of each training rating's product when the rating is left out.
+    """
 
     users: NDArray[np.float32]
     items: NDArray[np.float32]
@@ -46,7 +51,7 @@ class WarmStart:
 
 
 class LowRankSum:
-    """Sum of left @ right.T over many pairs of tables, kept as one pair of bounded width."""
+    """Low-rank approximation of the sum of left @ right.T over many pairs of tables."""
 
     def __init__(self, *, rank: int) -> None:
         self.rank = rank
@@ -54,15 +59,15 @@ class LowRankSum:
         self._right: list[Tensor] = []
 
     def add(self, left: Tensor, right: Tensor) -> None:
-        """One pair: ``left`` (rows, n), ``right`` (columns, n)."""
+        """Adds a pair of tables, ``left`` (rows, n) and ``right`` (columns, n)."""
         self._left.append(left)
         self._right.append(right)
-        if sum(part.shape[1] for part in self._left) > BUFFER_RANKS * self.rank:
-            shorter = self.cut(4 * self.rank)
-            self._left, self._right = [shorter[0]], [shorter[1]]
+        if sum(table.shape[1] for table in self._left) > BUFFER_RANKS * self.rank:
+            left, right = self.truncated(4 * self.rank)
+            self._left, self._right = [left], [right]
 
-    def cut(self, rank: int) -> tuple[Tensor, Tensor]:
-        """The best tables of at most ``rank`` columns, each holding the root of the singular values."""
+    def truncated(self, rank: int) -> tuple[Tensor, Tensor]:
+        """The best tables of at most ``rank`` columns, each with the root of the singular values."""
         left_basis, left_core = torch.linalg.qr(torch.cat(self._left, dim=1))
         right_basis, right_core = torch.linalg.qr(torch.cat(self._right, dim=1))
         left, values, right = torch.linalg.svd(left_core @ right_core.T, full_matrices=False)
@@ -73,28 +78,38 @@ class LowRankSum:
 def fit_warm_start(
     config: HybridVaeConfig, data: TrainingData, *, seed: int, device: torch.device | None = None
 ) -> WarmStart:
-    """Runs the sampler on train: seconds on ML-100K, a minute on ML-1M."""
+    """Fits a factorisation to train: seconds on ML-100K, a minute on ML-1M.
+
+    Args:
+        config: Of the network.
+        data: Of the trial.
+        seed: Of the sampler.
+        device: Of the sampler; None: the CPU.
+
+    Returns:
+        The posterior mean of the link.
+    """
     train = data.train
     sampler = Sampler(BayesMfConfig(factors=config.start_factors), data, seed=seed, device=device)
     total = LowRankSum(rank=config.start_rank)
     weights, weighted = torch.zeros_like(sampler.score), torch.zeros_like(sampler.score)
     burn_in = int(config.start_sweeps * BURN_IN)
-    kept = 0
+    samples = 0
     for sweep in range(config.start_sweeps):
         sampler.sweep()
         if sweep < burn_in:
             continue
-        kept += 1
+        samples += 1
         middle = _middle(sampler)
         total.add(*_tables(sampler, middle))
         _add_left_out(sampler, middle, weights, weighted)
-    user_table, item_table = total.cut(config.start_rank)
-    users, items = user_table.cpu().numpy(), (item_table / kept).cpu().numpy()
+    user_table, item_table = total.truncated(config.start_rank)
+    users, items = user_table.cpu().numpy(), (item_table / samples).cpu().numpy()
     entries = sampler.items.ratings.entry_index
     score = (weighted[entries] / weights[entries]).cpu().numpy()
-    every = max(1, len(train) // MOST_LINKED)
-    share = (train.values[::every] - train.scale.low) / train.scale.span
-    offset, slope = _link(score[::every].astype(np.float64), share)
+    step = max(1, len(train) // MOST_LINKED)
+    share = (train.values[::step] - train.scale.low) / train.scale.span
+    offset, slope = _fit_sigmoid(score[::step].astype(np.float64), share)
     for start in range(0, len(train), CHUNK):
         rows = slice(start, start + CHUNK)
         score[rows] -= np.einsum("nr,nr->n", users[train.users[rows]], items[train.items[rows]])
@@ -108,12 +123,12 @@ def fit_warm_start(
 
 
 def _middle(sampler: Sampler) -> float:
-    """Where the scale's middle lies among the scores: the chain may shift it together with the biases."""
+    """The score in the middle of the scale, which the chain may shift together with the biases."""
     return sampler.centre if sampler.cutpoints is None else float(sampler.cutpoints.values.mean())
 
 
 def _tables(sampler: Sampler, middle: float) -> tuple[Tensor, Tensor]:
-    """Tables whose product is every pair's score minus ``middle``."""
+    """(users, width) and (items, width) tables whose product is the scores minus ``middle``."""
     users, items = sampler.users.drawn, sampler.items.drawn
     left = torch.cat([users, torch.ones_like(users[:, :1])], dim=1)
     shift = items[:, -1:] + (sampler.centre - middle)
@@ -143,8 +158,8 @@ def _add_left_out(sampler: Sampler, middle: float, weights: Tensor, weighted: Te
     for_each(add, sampler.items.ratings.groups)
 
 
-def _link(score: Array, share: FloatArray) -> tuple[float, float]:
-    """Offset and slope with sigmoid(offset + slope score) closest to ``share``, by Gauss-Newton."""
+def _fit_sigmoid(score: Array, share: FloatArray) -> tuple[float, float]:
+    """Least-squares offset and slope of sigmoid(offset + slope score) to ``share``, by Gauss-Newton."""
     result = np.array([0.0, 1.0])
     design = np.stack([np.ones_like(score), score], axis=1)
     for _ in range(20):

@@ -233,11 +233,11 @@ def test_what_training_knew_of_a_user_is_remembered_for_the_next_ratings(
     monkeypatch.setattr(scorer, "_precisions", {})
     ratings = [joined(user, dict.fromkeys(range(0, 30, 6), 5.0)) for user in users]
     first = scorer.fold_in_many(ratings, users)
-    monkeypatch.setattr(scoring, "MOST_REMEMBERED", KNOWN + 1)
+    monkeypatch.setattr(scoring, "MOST_CACHED", KNOWN + 1)
     for order in (users[::-1], users[3:5], users):  # all known; some; too many with those that are new
         again = scorer.fold_in_many([ratings[user] for user in order], order)
         for user, state in zip(order, again, strict=True):
-            np.testing.assert_allclose(state.own, first[user].own, rtol=1e-4, atol=1e-5)
+            np.testing.assert_allclose(state.parameters, first[user].parameters, rtol=1e-4, atol=1e-5)
         del scorer._precisions[order[0]]
         scorer._precisions |= {-1: np.zeros(1), -2: np.zeros(1)}
 

@@ -16,7 +16,7 @@ from recsys.data.split import TrainingData
 from recsys.errors import InputError
 from recsys.models.hybrid_vae.config import HybridVaeConfig
 from recsys.models.hybrid_vae.family import FAMILY
-from recsys.models.hybrid_vae.time_bins import ITEM_EDGES, USER_EDGES, KnownFor
+from recsys.models.hybrid_vae.time_bins import ITEM_EDGES, USER_EDGES, AgeBins
 from recsys.models.hybrid_vae.trainer import HybridVaeTrainer
 from recsys.training.epoch_metrics import evaluate
 from tests.recsys.models.test_ordinal import CONFIG as ORDINAL
@@ -64,7 +64,7 @@ rated = st.lists(st.tuples(st.integers(0, 3), moments), max_size=20)
 
 def bins(pairs: list[tuple[int, int]], row: int, time: int, edges: np.ndarray) -> int:
     rows, times = np.array(pairs, dtype=np.int64).reshape(-1, 2).T
-    known = KnownFor(rows, times, count=4, edges=edges)
+    known = AgeBins(rows, times, count=4, edges=edges)
     return int(known.bins(np.array([row]), np.array([time]))[0])
 
 

@@ -47,7 +47,7 @@ def test_a_low_rank_sum_is_the_sum_of_products() -> None:
         left, right = random.standard_normal((30, 20)), random.standard_normal((40, 20))
         total.add(torch.from_numpy(left), torch.from_numpy(right))
         expected += left @ right.T
-    first, second = total.cut(30)
+    first, second = total.truncated(30)
     np.testing.assert_allclose((first @ second.T).numpy(), expected, atol=1e-8)
 
 
