@@ -18,8 +18,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-LONGEST_GAP = 32  # steps that a row is behind at most
-BLOCK = 150_000  # numbers of the table that are replayed together: with its moments they fit a 2 MB cache
+LONGEST_GAP = 64  # steps that a row is behind at most
+BLOCK = 300_000  # numbers of the table that are replayed together, in cache (smaller ones call too often)
 SMALLEST = 10_000_000  # numbers of tables together from which steps by row are cheaper (measured)
 
 
@@ -31,8 +31,8 @@ def cheaper_by_row(numbers: int, device: torch.device) -> bool:
 
 
 class TableRows(NamedTuple):
-    """Rows of a table that a step reads: ``values`` (different rows, width), a leaf of the step's graph, and
-    ``places`` (batch,) of each pair's row in them."""
+    """Rows of a table that a step reads: ``values`` (different rows, width), a leaf of the step's graph that
+    lasts until the step, and ``places`` (batch,) of each pair's row in them."""
 
     values: Tensor
     places: Tensor
@@ -42,7 +42,7 @@ class _Block(NamedTuple):
     """Gathered rows: weights, moments, and their exponential average where there is one."""
 
     parts: tuple[Tensor, ...]
-    rows: Tensor
+    rows: NDArray[np.int64]
     last: NDArray[np.int64]  # steps that each row has had, rising
 
 
@@ -64,6 +64,7 @@ class RowAdam:
         self.table, self.average, self._optimizer = table, average, optimizer
         self._zeros = torch.zeros(max(BLOCK, table.shape[1]))
         self._height = max(1, BLOCK // table.shape[1])
+        self._buffers: list[Tensor] = []
         self._count = torch.zeros(())
         self.reset()
 
@@ -148,15 +149,19 @@ class RowAdam:
         return parts if self.average is None else (*parts, self.average)
 
     def _gathered(self, rows: NDArray[np.int64]) -> _Block:
-        indices = torch.from_numpy(rows)
-        return _Block(
-            tuple(part.index_select(0, indices) for part in self._stored()), indices, self._last[rows]
-        )
+        """Copies of ``rows``, in the memory of the block before: fresh memory costs as much as copying."""
+        indices, stored = torch.from_numpy(rows), self._stored()
+        if not self._buffers or len(self._buffers[0]) < len(rows):
+            self._buffers = [part.new_empty(max(len(rows), self._height), part.shape[1]) for part in stored]
+        parts = tuple(buffer[: len(rows)] for buffer in self._buffers)
+        for part, copy in zip(stored, parts, strict=True):
+            torch.index_select(part, 0, indices, out=copy)
+        return _Block(parts, rows, self._last[rows])
 
     def _store(self, block: _Block, now: int) -> None:
         for part, values in zip(self._stored(), block.parts, strict=True):
-            part.index_copy_(0, block.rows, values.detach())
-        self._last[block.rows.numpy()] = now
+            part.numpy()[block.rows] = values.detach().numpy()  # faster than index_copy_
+        self._last[block.rows] = now
 
     @torch.no_grad()
     def _replay(self, block: _Block) -> None:

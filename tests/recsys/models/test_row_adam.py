@@ -8,6 +8,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from recsys.data.ratings import Ratings, RatingScale
@@ -65,7 +67,7 @@ class Twins:
         torch.testing.assert_close(own["exp_avg_sq"], dense["exp_avg_sq"], rtol=1e-5, atol=0)
 
 
-@pytest.mark.parametrize("block", [70, 150_000])
+@pytest.mark.parametrize("block", [70, row_adam.BLOCK])
 def test_weights_moments_and_average_are_the_dense_ones(block: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(row_adam, "BLOCK", block)
     twins = Twins(203, 7)
@@ -79,6 +81,28 @@ def test_weights_moments_and_average_are_the_dense_ones(block: int, monkeypatch:
     twins.assert_equal()
     twins.by_row.flush()  # nothing is pending: nothing moves
     twins.assert_equal()
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    st.integers(1, 80),
+    st.integers(1, 2_000),
+    st.floats(0, 1e-2),
+    st.lists(st.tuples(st.integers(1, 300), st.floats(1e-6, 1e-2), st.booleans()), min_size=1, max_size=100),
+)
+def test_any_gap_block_rates_batches_and_flushes_give_the_dense_figures(
+    gap: int, block: int, weight_decay: float, steps: list[tuple[int, float, bool]]
+) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(row_adam, "LONGEST_GAP", gap)
+        patch.setattr(row_adam, "BLOCK", block)
+        twins = Twins(150, 5, weight_decay=weight_decay)
+        for batch, rate, flushed in steps:
+            twins.step(rate, batch)
+            if flushed:
+                twins.by_row.flush()
+        twins.by_row.flush()
+        twins.assert_equal()
 
 
 def test_rows_that_are_read_are_as_dense_steps_left_them() -> None:
