@@ -1,14 +1,15 @@
-"""Blend the members' predictions, with weights fitted on the validation slice.
+"""Blending of members' predictions, with weights fitted to the validation slice.
 
 Of several methods, the one with the lowest cross-validated error is chosen, the simplest on a tie; its
-weights are then fitted on the whole slice. A correction is added where it lowers the cross-validated error
-too.
+weights are then fitted to the full slice. A correction is added if it lowers the cross-validated error too.
 """
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import reduce
 
 import numpy as np
 from numpy.typing import NDArray
@@ -51,9 +52,9 @@ class Blend:
 
     @property
     def error(self) -> float:
-        """Cross-validated rmse of what was chosen, stars; NaN with one member."""
-        chosen = self.method if self.correction is None else CORRECTED
-        return self.held_out.get(chosen, float("nan"))
+        """Cross-validated rmse of the chosen method, stars; NaN with a single member."""
+        name = self.method if self.correction is None else CORRECTED
+        return self.held_out.get(name, float("nan"))
 
     def predict(self, predictions: FloatArray, validation: Ratings, train: Ratings) -> NDArray[np.float32]:
         """Blended predictions.
@@ -69,7 +70,7 @@ class Blend:
         stars = self.sum(predictions)
         if self.correction is not None:
             stars = self.correction.predict(stars, validation, train)
-        return np.clip(stars, validation.scale.low, validation.scale.high)
+        return validation.scale.clip(stars)
 
     def sum(self, predictions: FloatArray) -> NDArray[np.float32]:
         """The weighted sum, neither corrected nor clipped.
@@ -91,19 +92,25 @@ class Blend:
 
         Args:
             members: (members,) nats.
+
+        Returns:
+            Nats.
         """
         total = float(self.weights.sum())
         return float(self.weights @ np.asarray(members)) / total if total > 0 else 0.0
 
 
 def fit_corrected(predictions: FloatArray, validation: Ratings, train: Ratings, *, seed: int) -> Blend:
-    """``fit_blend`` with a correction, where that lowers the cross-validated error.
+    """``fit_blend`` with a correction, if that lowers the cross-validated error.
 
     Args:
         predictions: (members, n) of the validation slice.
-        validation: The slice. Where it is weighted there is no correction, whose fit takes no weights.
-        train: The slice that the members learned from.
+        validation: The slice. A weighted one gets no correction, whose fit has no weights.
+        train: The slice that the members were trained on.
         seed: Of the folds.
+
+    Returns:
+        The blend.
 
     Raises:
         InputError: As ``fit_blend``.
@@ -128,6 +135,9 @@ def fit_blend(
         seed: Of the folds.
         weights: (n,) of the squared errors; None: equal.
 
+    Returns:
+        The blend, without a correction.
+
     Raises:
         InputError: There are no members, no ratings, or predictions that are not finite.
     """
@@ -139,17 +149,17 @@ def fit_blend(
     if weights is not None:
         root = np.sqrt(weights / weights.mean(dtype=np.float64))
         predictions, targets = predictions * root, targets * root
-    parts = [
+    folds = [
         Moments.of(predictions[:, fold == k], targets[fold == k]) for k in range(FOLDS) if (fold == k).any()
     ]
-    total = _sum(parts)
-    if len(parts) < 2:
+    total = _sum(folds)
+    if len(folds) < 2:
         return Blend("mean", METHODS["mean"](total), {})
     held_out = dict.fromkeys(METHODS, 0.0)
-    for k, part in enumerate(parts):
-        rest = _sum([other for index, other in enumerate(parts) if index != k])
+    for k, moments in enumerate(folds):
+        others = _sum([other for index, other in enumerate(folds) if index != k])
         for name, fit in METHODS.items():
-            held_out[name] += part.mse(fit(rest)) * part.count / count
+            held_out[name] += moments.mse(fit(others)) * moments.count / count
     method = next(name for name, error in held_out.items() if error <= min(held_out.values()) + TIE)
     return Blend(
         method, METHODS[method](total), {name: float(np.sqrt(error)) for name, error in held_out.items()}
@@ -169,11 +179,8 @@ def folds_of(count: int, seed: int) -> NDArray[np.int64]:
     return np.random.default_rng(derive_seed(seed, "blend")).integers(0, FOLDS, count)
 
 
-def _sum(parts: Sequence[Moments]) -> Moments:
-    total = parts[0]
-    for part in parts[1:]:
-        total = total + part
-    return total
+def _sum(folds: Sequence[Moments]) -> Moments:
+    return reduce(operator.add, folds)
 
 
 def _require_blendable(predictions: FloatArray, targets: FloatArray) -> None:

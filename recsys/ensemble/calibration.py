@@ -1,9 +1,9 @@
-"""A blend's stars, corrected by what kind of person gives the rating and what kind of item gets it.
+"""Calibration of a blend's stars by the rating profiles of the user and the item.
 
-Feature-weighted linear stacking (Sill, Takacs, Mackey & Lin 2009, arXiv:0911.0460) of one model, the blend
-itself: to its stars is added a quadratic in them whose three coefficients are each a user's part plus an
-item's part, linear in their profiles, and one cubic for all. Who gives nothing but fives, or an item that
-splits people, so gets another slope than the average. ``recsys.ensemble.calibration_fit`` fits it.
+Feature-weighted linear stacking (Sill, Takacs, Mackey & Lin 2009, arXiv:0911.0460) of a single model, the
+blend: its stars are corrected by a quadratic in them, whose three coefficients are a user's term plus an
+item's term, linear in their profiles, and by a cubic that all share. So a user who gives only fives, or a
+controversial item, has another slope than the average. ``recsys.ensemble.calibration_fit`` fits it.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from recsys.data.ratings import Ratings, RatingScale
 from recsys.ensemble.profiles import COLUMNS, of_items, of_users, profiles, sums_of_one
 from recsys.types import FloatArray
 
-DEGREES = 3  # powers of the blend's stars, 0 1 2, that profiles change
-CUBE = 3  # the power beyond them, the same for all
-EDGE = 2.5  # standard deviations beyond which a profile counts as that far out
+DEGREES = 3  # powers of the blend's stars, 0 1 2, with coefficients by profile
+CUBE = 3  # the next power, the same for all
+EDGE = 2.5  # standard deviations at which profiles are clipped
 Array = NDArray[np.float64]
 Row = tuple[float, ...]
 
@@ -39,7 +39,7 @@ class ProfileEffect:
     spreads: Row
     slopes: tuple[Row, ...]
 
-    def parts(self, result: Array) -> Array:
+    def coefficients(self, result: Array) -> Array:
         """Coefficients of the correction.
 
         Args:
@@ -49,8 +49,8 @@ class ProfileEffect:
             (n, DEGREES).
         """
         means, spreads, slopes = self._arrays
-        parts: Array = standardised(result, means, spreads) @ slopes
-        return parts
+        coefficients: Array = standardised(result, means, spreads) @ slopes
+        return coefficients
 
     @cached_property
     def _arrays(self) -> tuple[Array, Array, Array]:
@@ -59,8 +59,16 @@ class ProfileEffect:
 
 @dataclass(frozen=True)
 class Correction:
-    """``everyone`` (COLUMNS,) the average rating's sums; ``centre`` and ``spread`` of the blend's stars;
-    ``alone`` (CUBE + 1,) the cubic that all share."""
+    """A fitted calibration.
+
+    Attributes:
+        everyone: (COLUMNS,) sums of the average rating, which profiles are shrunk towards.
+        centre: Mean of the blend's stars.
+        spread: Standard deviation of the blend's stars.
+        alone: (CUBE + 1,) coefficients of the shared cubic.
+        users: Effect of users' profiles.
+        items: Effect of items' profiles.
+    """
 
     everyone: Row
     centre: float
@@ -91,7 +99,7 @@ class Correction:
         Returns:
             (users, DEGREES).
         """
-        return self.users.parts(of_users(ratings, self._everyone))
+        return self.users.coefficients(of_users(ratings, self._everyone))
 
     def of_history(self, values: FloatArray, scale: RatingScale) -> Array:
         """The coefficients of one user.
@@ -103,8 +111,9 @@ class Correction:
         Returns:
             (DEGREES,).
         """
-        part: Array = self.users.parts(profiles(sums_of_one(values, scale), self._everyone))[0]
-        return part
+        profile = profiles(sums_of_one(values, scale), self._everyone)
+        coefficients: Array = self.users.coefficients(profile)[0]
+        return coefficients
 
     def of_items(self, ratings: Ratings) -> Array:
         """Every item's coefficients.
@@ -115,7 +124,7 @@ class Correction:
         Returns:
             (items, DEGREES).
         """
-        return self.items.parts(of_items(ratings, self._everyone))
+        return self.items.coefficients(of_items(ratings, self._everyone))
 
     def apply(self, stars: FloatArray, users: FloatArray, items: FloatArray) -> NDArray[np.float32]:
         """Corrects predictions.
@@ -129,12 +138,12 @@ class Correction:
             (n,) stars, not clipped to the scale.
         """
         x = (stars - self.centre) / self.spread
-        flat, slope, bend, cube = self.alone
+        constant, linear, quadratic, cubic = self.alone
         coefficients = users + items
         corrected = (
             stars
-            + (coefficients[..., 0] + flat)
-            + x * (coefficients[..., 1] + slope + x * (coefficients[..., 2] + bend + x * cube))
+            + (coefficients[..., 0] + constant)
+            + x * (coefficients[..., 1] + linear + x * (coefficients[..., 2] + quadratic + x * cubic))
         )
         return np.asarray(corrected, dtype=np.float32)
 

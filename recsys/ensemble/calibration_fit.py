@@ -1,4 +1,4 @@
-"""Fits a correction to validation by ridge regression, and keeps it only where it helps on other folds."""
+"""Ridge regression of a calibration, kept only if it helps in cross-validation."""
 
 from __future__ import annotations
 
@@ -13,21 +13,27 @@ from recsys.ensemble.calibration import CUBE, DEGREES, Correction, ProfileEffect
 from recsys.ensemble.profiles import COLUMNS, everyone_of, of_items, of_users
 from recsys.types import FloatArray, IntArray
 
-RIDGE = 300.0  # standardised columns' coefficients are 0 unless rather more ratings than this object
+RIDGE = 300.0  # ratings that the prior of a standardised column's coefficient, 0, weighs as much as
 CERTAIN = 2.0  # standard errors of the paired gain in squared error
-CHUNK = 1 << 18  # ratings worked on at a time
-TINY = 1e-9  # a spread below it is none: 1 stands in for it
+CHUNK = 1 << 18  # ratings of a block of the design
+TINY = 1e-9  # a standard deviation below it is replaced by 1
 Array = NDArray[np.float64]
 
 
 def fit_correction(
     stars: FloatArray, validation: Ratings, train: Ratings, fold: IntArray
 ) -> tuple[Correction | None, float]:
-    """For a blend's ``stars`` (n,) of ``validation``, the validation slice; ``train`` is the slice
-    its members learned from, ``fold`` (n,) the fold of each rating.
+    """Fits a correction of a blend's stars.
 
-    Also its rmse on the folds that it was not fitted on. None instead of a correction where that is not
-    lower than the blend's own beyond luck."""
+    Args:
+        stars: (n,) blended predictions of ``validation``.
+        validation: The validation slice.
+        train: The slice that the members were trained on.
+        fold: (n,) the fold of each rating.
+
+    Returns:
+        The correction, or None without a significant gain; and its cross-validated rmse, stars.
+    """
     design = Design.of(stars, validation, train)
     folds = int(fold.max(initial=0)) + 1
     grams = np.zeros((folds, design.width, design.width))
@@ -39,15 +45,15 @@ def fit_correction(
             grams[k] += fold_columns.T @ fold_columns
             crosses[k] += fold_columns.T @ residuals[fold[rows] == k]
     gram, cross = grams.sum(axis=0), crosses.sum(axis=0)
-    apart = np.stack([solve(gram - grams[k], cross - crosses[k]) for k in range(folds)])
+    held_out = np.stack([solve(gram - grams[k], cross - crosses[k]) for k in range(folds)])
     corrected = np.empty(len(stars))
     for rows, columns in design.chunks():
-        corrected[rows] = stars[rows] + np.einsum("nc,nc->n", columns, apart[fold[rows]])
+        corrected[rows] = stars[rows] + np.einsum("nc,nc->n", columns, held_out[fold[rows]])
     low, high = validation.scale.low, validation.scale.high
     after = np.square(corrected.clip(low, high) - validation.values)
     gain = np.square(stars.clip(low, high) - validation.values) - after
-    sure = gain.mean() > CERTAIN * gain.std() / np.sqrt(len(gain))
-    return (design.correction(solve(gram, cross)) if sure else None), float(np.sqrt(after.mean()))
+    significant = gain.mean() > CERTAIN * gain.std() / np.sqrt(len(gain))
+    return (design.correction(solve(gram, cross)) if significant else None), float(np.sqrt(after.mean()))
 
 
 @dataclass(frozen=True)
@@ -65,6 +71,7 @@ class Design:
 
     @classmethod
     def of(cls, stars: FloatArray, validation: Ratings, train: Ratings) -> Design:
+        """The design of ``fit_correction``'s arguments."""
         everyone = everyone_of(train)
         centre = float(stars.mean(dtype=np.float64))
         spread = float(stars.std(dtype=np.float64))
@@ -80,36 +87,37 @@ class Design:
 
     @property
     def width(self) -> int:
+        """Columns."""
         return CUBE + 1 + 2 * DEGREES * COLUMNS
 
     def chunks(self) -> Iterator[tuple[slice, Array]]:
-        """Rows and their columns, (at most CHUNK, width)."""
+        """Blocks of rows, and their columns (at most CHUNK, width)."""
         for start in range(0, len(self.x), CHUNK):
             rows = slice(start, start + CHUNK)
             powers = self.x[rows, None] ** np.arange(CUBE + 1)
-            parts = [powers]
+            columns = [powers]
             for side in (self.users, self.items):
                 row_profiles = side.profiles[side.rows[rows]]
-                parts += [row_profiles * powers[:, power, None] for power in range(DEGREES)]
-            yield rows, np.concatenate(parts, axis=1)
+                columns += [row_profiles * powers[:, power, None] for power in range(DEGREES)]
+            yield rows, np.concatenate(columns, axis=1)
 
-    def correction(self, solved: Array) -> Correction:
-        """Of the columns' coefficients ``solved`` (width,)."""
-        alone, rest = solved[: CUBE + 1], solved[CUBE + 1 :].reshape(2, DEGREES, COLUMNS)
+    def correction(self, coefficients: Array) -> Correction:
+        """The correction with ``coefficients`` (width,) of the columns."""
+        alone, slopes = coefficients[: CUBE + 1], coefficients[CUBE + 1 :].reshape(2, DEGREES, COLUMNS)
         return Correction(
             everyone=self.everyone,
             centre=self.centre,
             spread=self.spread,
             alone=tuple(alone.tolist()),
-            users=self.users.side(rest[0].T),
-            items=self.items.side(rest[1].T),
+            users=self.users.effect(slopes[0].T),
+            items=self.items.effect(slopes[1].T),
         )
 
 
 @dataclass(frozen=True)
 class Table:
-    """``profiles`` (n, COLUMNS) of all users or items, standardised over the ``rows`` (ratings,) that are
-    asked for."""
+    """``profiles`` (n, COLUMNS) of all users or items, standardised over the ``rows`` (ratings,) of the
+    validation slice."""
 
     profiles: Array
     rows: IntArray
@@ -118,6 +126,7 @@ class Table:
 
     @classmethod
     def of(cls, result: Array, rows: IntArray) -> Table:
+        """Standardises the profiles ``result`` (n, COLUMNS) over ``rows``."""
         share = np.bincount(rows, minlength=len(result)) / len(rows)
         means = share @ result
         spreads = np.sqrt(share @ np.square(result - means))
@@ -125,11 +134,12 @@ class Table:
         table = standardised(result, means, spreads)
         return cls(table, rows, tuple(means.tolist()), tuple(spreads.tolist()))
 
-    def side(self, slopes: Array) -> ProfileEffect:
+    def effect(self, slopes: Array) -> ProfileEffect:
+        """The effect with ``slopes`` (COLUMNS, DEGREES)."""
         return ProfileEffect(self.means, self.spreads, tuple(tuple(row) for row in slopes.tolist()))
 
 
 def solve(gram: Array, cross: Array) -> Array:
-    """Ridge regression's coefficients from the columns' moments."""
+    """Coefficients (width,) of the ridge regression with moments ``gram`` (width, width) and ``cross``."""
     result: Array = np.linalg.solve(gram + RIDGE * np.eye(len(cross)), cross).astype(np.float64)
     return result

@@ -1,7 +1,7 @@
-"""Second moments of the members' predictions: all that any blend of them is judged and fitted by.
+"""Second moments of members' predictions, which determine the error of any blend of them.
 
 The squared error of weights w over n ratings is (w'Gw - 2 w'c + t) / n with G = P P', c = P y, t = y'y,
-so five million ratings are read once, and fitting costs nothing more.
+so five million ratings are read only once.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from recsys.types import FloatArray
 
-CHUNK = 1 << 20  # ratings held in float64 at a time
+CHUNK = 1 << 20  # ratings of a block in float64
 
 
 @dataclass(frozen=True)
@@ -32,6 +32,9 @@ class Moments:
         Args:
             predictions: (members, n) stars.
             targets: (n,) stars.
+
+        Returns:
+            Their sums.
         """
         members = len(predictions)
         gram, cross, total = np.zeros((members, members)), np.zeros(members), 0.0

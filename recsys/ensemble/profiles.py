@@ -9,7 +9,7 @@ from recsys.data.ratings import Ratings, RatingScale
 from recsys.types import FloatArray, IntArray
 
 COLUMNS = 5  # log of 1 + count, mean, standard deviation, share at the scale's top, share at its bottom
-DAMPING = 5.0  # ratings of everyone's that count beside a person's or an item's own
+DAMPING = 5.0  # average ratings that are added to a user's or an item's
 Array = NDArray[np.float64]
 
 

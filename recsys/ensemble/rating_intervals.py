@@ -1,13 +1,12 @@
-"""Intervals around predicted ratings: weighted split conformal quantiles of valid's residuals, by activity.
+"""Prediction intervals of ratings: weighted split conformal quantiles of valid's residuals, by user activity.
 
-A residual is a rating minus its prediction, in units of its deviation by the members' posteriors where there
-are any (locally weighted conformal prediction, Lei et al. 2018, arXiv:1604.04173), so that ratings hard to
-predict have wider intervals. Users with about as many known ratings form a band; in each band the interval
-runs from the prediction plus a low residual quantile to the prediction plus a high one, and need not be
-symmetric. Rows of other bands, shifted and stretched to the band's mean and spread, count for ``NEXT_BAND`` a
-step (weights as in Barber et al. 2023, arXiv:2202.13415): a band's own are few and make its quantiles noisy.
-With the finite-sample correction of split conformal prediction (Vovk et al. 2005) coverage is near ``level``
-for light and heavy users alike.
+A residual is a rating minus its prediction, divided by the members' posterior standard deviation if there is
+one (locally weighted conformal prediction, Lei et al. 2018, arXiv:1604.04173), so that uncertain predictions
+have wider intervals. Users with similar numbers of known ratings form a band; a band's interval is the
+prediction plus a low and a high quantile of residuals, and need not be symmetric. Rows of other bands,
+standardised to the band's mean and standard deviation, have weight ``NEXT_BAND`` per step (as in Barber et
+al. 2023, arXiv:2202.13415), since a band alone has few rows and noisy quantiles. With the finite-sample
+correction of split conformal prediction (Vovk et al. 2005) coverage is close to ``level`` for all bands.
 """
 
 from __future__ import annotations
@@ -22,9 +21,9 @@ from recsys.types import FloatArray, IntArray
 
 LEVEL = 0.8
 MAX_BANDS = 5
-MIN_ROWS = 200  # of valid, in a band: fewer make its quantiles a lottery
-# Weight of a band's rows in its neighbour's quantiles. ML-100K, random split, five bands: coverage is off 80%
-# by 1.9 points (root mean square) with bands apart, 1.6 with a half.
+MIN_ROWS = 200  # of valid, in a band: with fewer its quantiles are too noisy
+# Weight of a band's rows in its neighbour's quantiles. ML-100K, random split, five bands: coverage differs
+# from 80% by 1.9 points (root mean square) with separate bands, 1.6 with a half.
 NEXT_BAND = 0.5
 
 
@@ -33,11 +32,11 @@ class RatingIntervals:
     """Offsets from a prediction to its interval, by band.
 
     Attributes:
-        level: the share of ratings that should lie inside, 0 to 1.
+        level: Nominal coverage, 0 to 1.
         least_ratings: (bands,) known ratings from which a user is in the band, ascending; the first is 0.
         low: (bands,) stars to add to a prediction for the lower end, deviations where ``scaled``.
         high: (bands,) likewise for the upper end.
-        scaled: whether low and high are multiples of each prediction's own deviation.
+        scaled: Whether low and high are multiples of each prediction's deviation.
     """
 
     level: float
@@ -75,8 +74,14 @@ class RatingIntervals:
         Args:
             stars: (n,) predicted ratings.
             known_ratings: (n,) known ratings of each prediction's user, or one number for all.
-            scale: the lowest and highest rating that there can be.
+            scale: Of the ratings.
             deviations: (n,) stars, of the ratings around their predictions; read where ``scaled``.
+
+        Returns:
+            (n,) lower and (n,) upper ends, stars.
+
+        Raises:
+            ValueError: ``scaled``, without deviations.
         """
         band = self.bands(known_ratings)
         unit: FloatArray | float = 1.0
@@ -84,9 +89,8 @@ class RatingIntervals:
             if deviations is None:
                 raise ValueError("intervals in units of deviations, and no deviations")
             unit = deviations
-        low = np.clip(stars + unit * np.asarray(self.low)[band], scale.low, scale.high)
-        high = np.clip(stars + unit * np.asarray(self.high)[band], scale.low, scale.high)
-        return low.astype(np.float32), high.astype(np.float32)
+        low, high = (stars + unit * np.asarray(offsets)[band] for offsets in (self.low, self.high))
+        return scale.clip(low), scale.clip(high)
 
     def covers(
         self,
@@ -122,7 +126,7 @@ class BandCoverage:
 
 
 def user_activity(ratings: Ratings) -> NDArray[np.int64]:
-    """Known ratings by user, which activity bands are made of.
+    """Number of known ratings of each user.
 
     Args:
         ratings: All known.
@@ -141,15 +145,18 @@ def fit_rating_intervals(
     deviations: FloatArray | None = None,
     level: float = LEVEL,
 ) -> RatingIntervals | None:
-    """Intervals from predictions of held-out ratings; None where there are fewer than ``MIN_ROWS``.
+    """Fits intervals to the residuals of held-out ratings.
 
     Args:
-        stars: (n,) predictions of ``valid`` by models that did not train on it.
-        valid: the held-out ratings.
-        known_ratings: (users,) ratings of each user that the models did know.
+        stars: (n,) predictions of ``valid`` by models that were not trained on it.
+        valid: The held-out ratings.
+        known_ratings: (users,) ratings of each user that the models were trained on.
         deviations: (n,) stars, of each rating around its prediction by the models' posteriors, or None;
-            NaN where they were not asked: such rows are left out.
-        level: the share of ratings that should lie inside.
+            rows with NaN are left out.
+        level: The share of ratings inside.
+
+    Returns:
+        The intervals; None with fewer than ``MIN_ROWS`` ratings.
     """
     if deviations is not None and not np.isfinite(deviations).all():
         rows = np.flatnonzero(np.isfinite(deviations))
@@ -208,7 +215,7 @@ def coverage_by_band(
 
 
 def _band_starts(activity: IntArray) -> NDArray[np.int64]:
-    """Where each band begins: quantiles of the rows' activity, every band with ``MIN_ROWS`` rows."""
+    """Lower ends of the bands: quantiles of the rows' activity, with ``MIN_ROWS`` rows in each band."""
     count = max(1, min(MAX_BANDS, len(activity) // MIN_ROWS))
     cuts = np.unique(np.quantile(activity, np.arange(1, count) / count, method="higher"))
     starts = [0]
@@ -220,15 +227,15 @@ def _band_starts(activity: IntArray) -> NDArray[np.int64]:
 
 
 def _moments(residuals: NDArray[np.float64]) -> tuple[float, float]:
-    """Mean and standard deviation, 1 in place of none."""
+    """Mean and standard deviation, 1 instead of 0."""
     return float(residuals.mean()), float(residuals.std()) or 1.0
 
 
 def _quantiles(
     residuals: NDArray[np.float64], weights: NDArray[np.float64], level: float
 ) -> tuple[float, float]:
-    """The conformal low and high quantile: each tail holds at most (1 - level) / 2 of a new residual, which
-    weighs as much as the heaviest of ``residuals``."""
+    """The conformal low and high quantiles: a new residual, with the largest of ``weights``, is in each tail
+    with probability at most (1 - level) / 2."""
     order = np.argsort(residuals, kind="stable")
     ordered, ordered_weights = residuals[order], weights[order]
     tail_weight = (weights.sum() + weights.max()) * (1 - level) / 2 + 1e-9 * weights.max()

@@ -1,4 +1,4 @@
-"""Three ways to fit ensemble weights, from the moments of the members' predictions."""
+"""Fits of ensemble weights from the moments of the members' predictions: mean, greedy, non-negative."""
 
 from __future__ import annotations
 
@@ -39,18 +39,18 @@ def greedy(moments: Moments, rounds: int = GREEDY_ROUNDS) -> Weights:
     Returns:
         (members,) shares of the selection, sum 1.
     """
-    chosen = np.zeros(len(moments.cross))
-    best, best_mse = chosen, np.inf
+    counts = np.zeros(len(moments.cross))
+    best, best_mse = counts, np.inf
     for size in range(1, rounds + 1):
         # Adding member m: sum vector s + e_m; its error needs only G s, the diagonal and c.
-        along = moments.gram @ chosen
-        squared = (chosen @ along + 2 * along + np.diag(moments.gram)) / size**2
-        squared -= 2 * (chosen @ moments.cross + moments.cross) / size
-        chosen = chosen.copy()
-        chosen[int(np.argmin(squared))] += 1
-        mse = moments.mse(chosen / size)
+        product = moments.gram @ counts
+        squared = (counts @ product + 2 * product + np.diag(moments.gram)) / size**2
+        squared -= 2 * (counts @ moments.cross + moments.cross) / size
+        counts = counts.copy()
+        counts[int(np.argmin(squared))] += 1
+        mse = moments.mse(counts / size)
         if mse < best_mse - 1e-12:
-            best, best_mse = chosen / size, mse
+            best, best_mse = counts / size, mse
     return best
 
 

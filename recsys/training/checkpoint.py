@@ -1,7 +1,7 @@
-"""A trial's checkpoint: one safetensors file, replaced whole, with plain JSON in its header.
+"""Checkpoint file of a trial: a safetensors file with plain JSON in its header, replaced atomically.
 
-One file means one atomic rename: whatever happens in the middle (a kill, a full disk), the previous
-checkpoint stays valid. Nothing in it can run code when read.
+A single file needs a single atomic rename: after a kill or a full disk the previous checkpoint is valid.
+Reading it cannot run code.
 """
 
 from __future__ import annotations
@@ -18,7 +18,19 @@ VERSION = 1
 
 
 def write_checkpoint(folder: Path, arrays: Arrays, facts: JsonObject) -> Path:
-    """Writes ``folder``/checkpoint.safetensors. Raises OSError and leaves the one before."""
+    """Writes a checkpoint.
+
+    Args:
+        folder: Of the checkpoint; made where it is missing.
+        arrays: By name.
+        facts: Plain JSON.
+
+    Returns:
+        The file.
+
+    Raises:
+        OSError: A full disk, or no permission; the previous checkpoint stays.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / NAME
     write_arrays(path, arrays, {"version": str(VERSION), "facts": json.dumps(facts)})
@@ -26,7 +38,17 @@ def write_checkpoint(folder: Path, arrays: Arrays, facts: JsonObject) -> Path:
 
 
 def read_checkpoint(folder: Path) -> tuple[Arrays, JsonObject]:
-    """Arrays (read-only views) and facts. Raises InputError where there is none or it is damaged."""
+    """Reads a checkpoint of ``write_checkpoint``.
+
+    Args:
+        folder: Of the checkpoint.
+
+    Returns:
+        Arrays (read-only views of the file) and facts.
+
+    Raises:
+        InputError: A missing or damaged file, or one of another version.
+    """
     path = folder / NAME
     if not path.exists():
         raise InputError(f"{folder} holds no {NAME}; start the trial afresh")

@@ -53,6 +53,9 @@ def plateau(reports: Sequence[EpochReport], epochs: int) -> Diagnostic | None:
     Args:
         reports: All so far.
         epochs: Planned.
+
+    Returns:
+        The diagnostic if the rule fires, as with all rules.
     """
     stale, last = plateau_rule(epochs)
     if not stale < len(reports) <= last:
@@ -154,10 +157,13 @@ class DiagnosticMonitor:
         self.ongoing = set(ongoing)
 
     def update(self, reports: Sequence[EpochReport]) -> list[Diagnostic]:
-        """Diagnostics that begin with the newest report.
+        """Applies the rules to the newest report.
 
         Args:
             reports: All so far.
+
+        Returns:
+            The diagnostics that begin with it.
         """
         newest = reports[-1]
         rules: list[Callable[[], Diagnostic | None]] = [
@@ -174,12 +180,15 @@ class DiagnosticMonitor:
 
 
 def diagnostic_event(diagnostic: Diagnostic, *, trial: int, epoch: int) -> RunEvent:
-    """The event that records a diagnostic, as of now.
+    """The event that records a diagnostic.
 
     Args:
         diagnostic: That fired.
         trial: Its number.
         epoch: At which it fired.
+
+    Returns:
+        The event, at the current time.
     """
     return RunEvent(
         kind=diagnostic.kind,

@@ -1,14 +1,14 @@
-"""Metrics of one epoch: on valid and on a fixed sample of train, in evaluation mode.
+"""Metrics of an epoch: on valid and on a fixed sample of train, in evaluation mode.
 
 Monitoring may cost 1% of training (tests/benchmarks/watching.py), and predicting a rating costs half of
-training on it: small data gets a small sample. It is stratified by each rating's residual from the means of
-its user and item, so that it has train's share of easy and hard ratings. Measured on ML-100K, 600 stratified
-rows give train's rmse within 0.006 to 0.015 stars (one standard error), 600 at random within 0.025; the gap
-diagnostic begins at most an epoch earlier or later than by 20,000 rows.
+training on it, so that small data gets a small sample. The sample is stratified by each rating's residual
+from the means of its user and item. Measured on ML-100K, 600 stratified rows estimate train's rmse within
+0.006 to 0.015 stars (one standard error), 600 random ones within 0.025; the gap diagnostic begins at most an
+epoch earlier or later than with 20,000 rows.
 
-A model with time effects predicts as of the newest training time, whatever the time of a rating: a packed
-member serves such predictions, so trials are ranked, blends fitted and test evaluated
-(``search.finalize.evaluator``) by them. The ablation benchmark measures what each rating's own time is worth.
+A model with time effects predicts at the newest training time, whatever the time of a rating: a packed member
+serves such predictions, so that trials are ranked, blends fitted and test evaluated by them
+(``search.finalize.evaluator``). The ablation benchmark measures the gain of each rating's own time.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ from recsys.models.base import TRAIN_SAMPLE, Trainer
 from recsys.seeds import derive_seed
 from recsys.types import FloatArray
 
-SAMPLE_SHARE = 128  # the sample is one rating of train in so many, LEAST_SAMPLE to TRAIN_SAMPLE of them
+SAMPLE_SHARE = 128  # the sample is one in 128 ratings of train, LEAST_SAMPLE to TRAIN_SAMPLE of them
 LEAST_SAMPLE = 500
 MAX_CANDIDATES = 400_000  # random ratings that the sample is stratified over
-DAMPING = 5.0  # ratings' worth of the overall mean
+DAMPING = 5.0  # ratings that the prior "no deviation" weighs as much as
 
 
 @dataclass(frozen=True)
@@ -56,6 +56,9 @@ def train_sample(data: TrainingData, seed: int) -> Ratings:
     Args:
         data: Of the trial.
         seed: Of the trial.
+
+    Returns:
+        The sample.
     """
     train = data.train
     count = min(len(train), TRAIN_SAMPLE, max(LEAST_SAMPLE, len(train) // SAMPLE_SHARE))
@@ -82,6 +85,9 @@ def evaluate(trainer: Trainer, valid: Ratings, sample: Ratings) -> EpochMetrics:
         trainer: After an epoch.
         valid: The validation slice, weighted where it has weights.
         sample: Of the training slice.
+
+    Returns:
+        The metrics, and the predictions of ``valid``.
     """
     valid, sample = (replace(ratings, times=None) for ratings in (valid, sample))
     train_errors = trainer.predict(sample).astype(np.float64) - sample.values

@@ -19,7 +19,7 @@ from recsys.types import JsonObject
 REDUCED_KL_WEIGHT = 0.005
 FREE_BITS = 2.0  # nats, total over the latent: the plan's template has the same
 WARMUP_EPOCHS = 5  # of a run of 100; shorter runs get their share
-# How often each may be answered in one trial.
+# Recoveries from each kind in a trial, at most.
 LIMITS = {
     EventKind.OUT_OF_MEMORY: 1,
     EventKind.DIVERGED: 3,
@@ -47,7 +47,7 @@ class RecoveryAction:
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an allocator refused: the GPU's, torch's on the CPU, numpy's or Python's."""
+    """Whether ``error`` is a failed allocation: on the GPU, or by torch, numpy or Python on the CPU."""
     if isinstance(error, MemoryError):
         return True
     return isinstance(error, RuntimeError) and any(
@@ -56,18 +56,21 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 def first_line(error: BaseException) -> str:
-    """The first line of an error's message, at most 200 characters; its type where it has none."""
+    """The first line of the message of ``error``, at most 200 characters; its type if it has none."""
     return str(error).splitlines()[0][:200] if str(error) else type(error).__name__
 
 
 def recovery_event(diagnostic: Diagnostic, action: RecoveryAction, *, trial: int, epoch: int) -> RunEvent:
-    """The event that records a recovery, as of now.
+    """The event that records a recovery.
 
     Args:
-        diagnostic: What was recovered from.
-        action: What was done.
+        diagnostic: Of the fault.
+        action: The recovery.
         trial: Its number.
         epoch: The last epoch before it.
+
+    Returns:
+        The event, at the current time.
     """
     event = diagnostic_event(diagnostic, trial=trial, epoch=epoch)
     message = f"{diagnostic.kind.value}: {diagnostic.message}"

@@ -42,21 +42,21 @@ def plain(value: Any) -> Any:
 
 
 def trial_to_json(trial: TrialResult) -> JsonObject:
-    """A trial as the content of ``result.json``."""
+    """``trial`` as the content of ``result.json``."""
     result: JsonObject = plain(trial)
     return result
 
 
 def trial_from_json(row: JsonObject) -> TrialResult:
-    """The inverse of ``trial_to_json``; fields of a later version are ignored."""
+    """The trial of ``row``, by the inverse of ``trial_to_json``; fields of a later version are ignored."""
     return _TRIALS.validate_python(row)
 
 
 def report_from_json(row: JsonObject) -> EpochReport:
-    """The report that ``plain`` converted; metrics that were not finite come back as NaN."""
+    """The report that ``plain`` converted to ``row``; metrics that were not finite become NaN."""
     return _REPORTS.validate_python(row)
 
 
 def event_from_json(row: JsonObject) -> RunEvent:
-    """The event that ``plain`` converted."""
+    """The event that ``plain`` converted to ``row``."""
     return _EVENTS.validate_python(row)

@@ -10,7 +10,7 @@ import numpy as np
 from recsys.bounds import DataShape, require_safe
 from recsys.data.ratings import RatingScale
 from recsys.errors import InputError
-from recsys.models.base import ModelArtifact
+from recsys.models.base import ModelArtifact, with_prefix, without_prefix
 from recsys.models.hybrid_vae.config import HybridVaeConfig
 from recsys.models.registry import make_config
 from recsys.training.checkpoint import read_checkpoint, write_checkpoint
@@ -31,7 +31,7 @@ def write_snapshot(folder: Path, progress: TrialProgress, state: Arrays) -> None
     Raises:
         OSError: A full disk; the previous checkpoint stays.
     """
-    arrays: Arrays = {f"trainer/{name}": array for name, array in state.items()}
+    arrays = with_prefix("trainer", state)
     facts: JsonObject = {
         "spec": plain(progress.spec),
         "config": plain(progress.config),
@@ -45,7 +45,7 @@ def write_snapshot(folder: Path, progress: TrialProgress, state: Arrays) -> None
     }
     member, predictions = progress.best_member, progress.best_predictions
     if member is not None and predictions is not None:
-        arrays |= {f"best/{name}": array for name, array in member.arrays.items()}
+        arrays |= with_prefix("best", member.arrays)
         arrays["predictions"] = predictions
         facts["best"] = {
             "family": member.family,
@@ -88,7 +88,7 @@ def read_snapshot(
     if "best" in facts:
         best = facts["best"]
         scale = RatingScale(*best["scale"])
-        member = ModelArtifact(best["family"], best["settings"], _with_prefix(saved, "best/"), scale)
+        member = ModelArtifact(best["family"], best["settings"], without_prefix("best", saved), scale)
         predictions = saved["predictions"]
     progress = TrialProgress(
         spec=spec,
@@ -103,11 +103,7 @@ def read_snapshot(
         seconds=facts["seconds"],
     )
     progress.monitor.ongoing = set(facts["ongoing"])
-    return progress, _with_prefix(saved, "trainer/")
-
-
-def _with_prefix(arrays: Arrays, prefix: str) -> Arrays:
-    return {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
+    return progress, without_prefix("trainer", saved)
 
 
 # What a recovery may change (recsys.training.recovery); every other field is the trial's own.

@@ -1,4 +1,4 @@
-"""What a trial has reached between two epochs: all of a checkpoint but the trainer's own state."""
+"""Progress of a trial between two epochs: a checkpoint without the trainer's state."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class TrialProgress:
         best_member: Its model.
         best_predictions: Its predictions of the valid slice, (n,) stars.
         seconds: Of training and evaluation, failed epochs included.
-        monitor: Knows the diagnostics that hold now.
+        monitor: Of the current diagnostics.
     """
 
     spec: TrialSpec
@@ -76,6 +76,9 @@ class TrialProgress:
             error: What went wrong, "" where nothing did.
             parameters: Of the model.
             folder: Of the trial, relative to the run's.
+
+        Returns:
+            The outcome, with the metrics of the best epoch.
         """
         best = self.best_report
 

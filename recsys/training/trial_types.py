@@ -1,6 +1,6 @@
 """Specification, epoch reports, events and result of a trial, as plain values.
 
-They cross processes and end up in results.json, MLflow, notifications and the report alike.
+They cross processes, and results.json, MLflow, notifications and the report read them.
 """
 
 from __future__ import annotations
@@ -159,6 +159,8 @@ class ConfigChange:
 
 
 class TrialStatus(Enum):
+    """How a trial ended."""
+
     FINISHED = "finished"
     PRUNED = "pruned"
     FAILED = "failed"

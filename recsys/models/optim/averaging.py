@@ -1,7 +1,7 @@
-"""Averages of weights over a training: SWA (Izmailov et al. 2018) and EMA (Polyak & Juditsky 1992).
+"""Weight averaging: SWA (Izmailov et al. 2018) and EMA (Polyak & Juditsky 1992).
 
-SWA is the plain mean of the weights at the end of each epoch after its start; EMA follows every step,
-with the decay held down early, min(decay, (1 + t) / (10 + t)), so that the start does not linger.
+SWA is the plain mean of the weights at the end of each epoch after its start; EMA is updated at every step,
+with a lower decay at first, min(decay, (1 + t) / (10 + t)), so that the initial weights are soon forgotten.
 """
 
 from __future__ import annotations
@@ -20,18 +20,18 @@ class Average:
         self.count = 0
 
     def add(self, tensors: Sequence[Tensor]) -> None:
-        """Plain mean with what came before."""
+        """Updates the plain mean by ``tensors``, of the shapes given to the constructor."""
         self._lerp(tensors, 1 / (self.count + 1))
 
     def follow(
         self, tensors: Sequence[Tensor], decay: float, *, apart: Collection[int] = frozenset()
     ) -> float:
-        """Exponential average.
+        """Updates the exponential moving average.
 
         Args:
-            tensors: the weights of now.
-            decay: share that the average keeps, once it has seen many steps.
-            apart: numbers of tensors that somebody else averages, with the weight returned.
+            tensors: The current weights.
+            decay: Weight of the old average, after many steps.
+            apart: Indices of tensors that the caller averages, with the weight returned.
 
         Returns:
             The share of ``tensors`` in the new average.
@@ -44,8 +44,8 @@ class Average:
     def _lerp(self, tensors: Sequence[Tensor], weight: float, apart: Collection[int] = frozenset()) -> None:
         pairs = [
             (average, tensor.detach())
-            for number, (average, tensor) in enumerate(zip(self.tensors, tensors, strict=True))
-            if number not in apart
+            for index, (average, tensor) in enumerate(zip(self.tensors, tensors, strict=True))
+            if index not in apart
         ]
         if pairs:
             torch._foreach_lerp_([average for average, _ in pairs], [tensor for _, tensor in pairs], weight)

@@ -1,4 +1,4 @@
-"""Which device to train on, what it can do quickly, and how full its memory is."""
+"""Device of the training: its choice, reduced precision and memory use."""
 
 from __future__ import annotations
 
@@ -12,7 +12,17 @@ from recsys.errors import InputError
 
 
 def pick_device(name: str = "auto") -> torch.device:
-    """The device called ``name``; "auto" is the GPU where there is one. Raises InputError."""
+    """The device of a trial.
+
+    Args:
+        name: "cpu", "cuda", "cuda:N", or "auto" for the GPU where there is one.
+
+    Returns:
+        The device.
+
+    Raises:
+        InputError: An unknown name, or a GPU that torch does not see.
+    """
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     try:
@@ -25,8 +35,16 @@ def pick_device(name: str = "auto") -> torch.device:
 
 
 def mixed_precision(device: torch.device) -> AbstractContextManager[Any]:
-    """Autocast to bfloat16 on a CPU with products of it (AVX512-BF16, AMX), else nothing. No loss scaling:
-    bfloat16 keeps the range. A card has TF32 instead (``tensor_cores``), which casts nothing."""
+    """Autocast to bfloat16 on a CPU with instructions for it (AVX512-BF16, AMX), else nothing.
+
+    bfloat16 has float32's range, so no loss scaling is needed. A GPU has TF32 instead (``tensor_cores``).
+
+    Args:
+        device: Of the training.
+
+    Returns:
+        A context for the forward pass.
+    """
     supported = getattr(torch.cpu, "_is_avx512_bf16_supported", None)
     if device.type != "cpu" or not (supported and supported()):
         return nullcontext()
@@ -35,7 +53,7 @@ def mixed_precision(device: torch.device) -> AbstractContextManager[Any]:
 
 @contextmanager
 def tensor_cores(device: torch.device) -> Iterator[None]:
-    """float32 products by TF32 inside, on a card that has it; both passes belong inside."""
+    """Context with TF32 products of float32 on a GPU; both passes belong inside."""
     if device.type != "cuda":
         yield
         return
@@ -53,7 +71,7 @@ def has_gpu() -> bool:
 
 
 def is_lost(device: torch.device) -> bool:
-    """Whether a GPU that was there answers no more: taken away, or this process's context on it is broken."""
+    """Whether a GPU no longer responds: it was removed, or this process's CUDA context is broken."""
     if device.type != "cuda":
         return False
     try:
@@ -64,7 +82,7 @@ def is_lost(device: torch.device) -> bool:
 
 
 def memory_share(device: torch.device) -> float:
-    """Used share of the whole device's memory (everyone's, as NVML counts it); 0 on a CPU."""
+    """Share of the memory of ``device`` in use, by all processes as NVML counts it; 0 on a CPU."""
     if device.type != "cuda":
         return 0.0
     free, total = torch.cuda.mem_get_info(device)

@@ -1,6 +1,6 @@
-"""Learning rate and KL weight over a training, as functions of progress: no state but the plateau's.
+"""Schedules as functions of progress; only that of a plateau has state.
 
-``progress`` is steps done over steps planned, in [0, 1); a shorter run therefore sees the whole curve.
+``progress`` is steps done over steps planned, in [0, 1), so that a shorter run follows the same curve.
 """
 
 from __future__ import annotations
@@ -16,20 +16,20 @@ def cosine(start: float, end: float, progress: float) -> float:
 
 
 def ramp(epoch: float, *, start: float, length: float) -> float:
-    """1, but rising linearly from 0 to 1 over ``length`` epochs from ``start`` on."""
+    """Warm-up factor at ``epoch``: from 0 to 1 over ``length`` epochs from ``start`` on, 1 elsewhere."""
     if length <= 0 or not start <= epoch < start + length:
         return 1.0
     return (epoch - start) / length
 
 
 def warmup_length(warmup_epochs: int, epochs: int) -> float:
-    """Epochs of ramp: as asked, but at most a quarter of the run, so that a short run still trains."""
+    """Epochs of warm-up: as configured, but at most a quarter of ``epochs``."""
     return min(float(warmup_epochs), epochs / 4)
 
 
 @dataclass
 class Plateau:
-    """Halves the rate when valid loss has not fallen for more than ``patience`` epochs.
+    """Scales the rate by ``factor`` after more than ``patience`` epochs without a lower valid loss.
 
     The rule of torch's ReduceLROnPlateau with its default relative threshold of 1e-4.
     """
@@ -41,6 +41,7 @@ class Plateau:
     scale: float = 1.0
 
     def on_validation(self, loss: float) -> None:
+        """Updates ``scale`` after an epoch with ``loss`` on valid."""
         if loss < self.best * (1 - 1e-4):
             self.best, self.bad_epochs = loss, 0
             return
