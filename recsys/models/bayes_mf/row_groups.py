@@ -148,3 +148,23 @@ def for_each(function: Callable[[RowGroup], object], groups: Sequence[RowGroup])
                 pass
     finally:
         torch.set_num_threads(threads)
+
+
+def sum_of(function: Callable[[RowGroup], Tensor], groups: Sequence[RowGroup]) -> float:
+    """Sum over groups, always in their order, so that it does not depend on the threads.
+
+    Args:
+        function: Called as in ``for_each``; returns a scalar tensor, float64.
+        groups: Of one ``RowGroups``.
+
+    Returns:
+        The sum of what ``function`` returned.
+    """
+    sums = torch.zeros(len(groups), dtype=torch.float64, device=groups[0].rows.device)
+    index_of = {group.first: index for index, group in enumerate(groups)}
+
+    def store(group: RowGroup) -> None:
+        sums[index_of[group.first]] = function(group)
+
+    for_each(store, groups)
+    return float(sums.sum())

@@ -8,7 +8,7 @@ also yields the new scores of its ratings.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -31,7 +31,7 @@ from recsys.models.bayes_mf.cutpoints import (
 )
 from recsys.models.bayes_mf.factor_block import FactorBlock
 from recsys.models.bayes_mf.observation import rating_levels, row_precisions
-from recsys.models.bayes_mf.row_groups import RowGroup, for_each, group_rows
+from recsys.models.bayes_mf.row_groups import RowGroup, for_each, group_rows, sum_of
 from recsys.models.bayes_mf.row_prior import RowPrior
 from recsys.seeds import derive_seed
 from recsys.types import Arrays
@@ -175,20 +175,8 @@ class Sampler:
                 # Padding has mass LEAST in both.
                 return (after / before).log_().sum(dtype=torch.float64)
 
-            log_ratio = self._sum(group_log_ratio)
+            log_ratio = sum_of(group_log_ratio, self.items.ratings.groups)
         cutpoints.accept_or_reject(proposed, log_ratio, random)
-
-    def _sum(self, function: Callable[[RowGroup], Tensor]) -> float:
-        """Sum of ``function`` over the items' groups, always in their order."""
-        groups = self.items.ratings.groups
-        sums = torch.zeros(len(groups), dtype=torch.float64, device=self.device)
-        index_of = {group.first: index for index, group in enumerate(groups)}
-
-        def store(group: RowGroup) -> None:
-            sums[index_of[group.first]] = function(group)
-
-        for_each(store, groups)
-        return float(sums.sum())
 
     def _draw_precision(self, squared: Tensor) -> None:
         user_precision = self.users.root_precisions().square()
@@ -200,7 +188,7 @@ class Sampler:
             return by_item.sum(dtype=torch.float64)
 
         count = float(self.users.counts.sum())
-        rate = 1 + 0.5 * self._sum(weighted)
+        rate = 1 + 0.5 * sum_of(weighted, self.items.ratings.groups)
         self.precision = float(self._host_random("precision").gamma(1 + 0.5 * count, 1 / rate))
 
     def _draw_row_precisions(self, squared: Tensor) -> None:
