@@ -89,6 +89,7 @@ def ours(data: TrainingData, count: int, folder: Path) -> list[float]:
         listener=clock,
         should_end=nothing,
         tick=nothing,
+        lists=None,
         patience=lambda: 60.0,
     )
     with ray_cluster(concurrency=1, gpus_per_trial=0, data_bytes=0) as resources:

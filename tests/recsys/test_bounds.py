@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -97,17 +99,17 @@ def test_the_count_is_that_of_the_real_tensors(normalisation: str, history: str,
 class Drawing:
     """Any point of every range, as Hypothesis draws it."""
 
-    def __init__(self, draw: st.DrawFn) -> None:
+    def __init__(self, draw: Callable[[st.SearchStrategy[Any]], Any]) -> None:
         self.draw = draw
 
     def suggest_float(self, name: str, low: float, high: float, *, log: bool = False) -> float:
-        return self.draw(st.floats(low, high))
+        return float(self.draw(st.floats(low, high)))
 
     def suggest_int(self, name: str, low: int, high: int, *, step: int = 1) -> int:
-        return low + step * self.draw(st.integers(0, (high - low) // step))
+        return low + step * int(self.draw(st.integers(0, (high - low) // step)))
 
     def suggest_categorical(self, name: str, choices: list[str]) -> str:
-        return self.draw(st.sampled_from(choices))
+        return str(self.draw(st.sampled_from(choices)))
 
 
 @settings(max_examples=500, deadline=None)

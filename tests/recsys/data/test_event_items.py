@@ -76,7 +76,7 @@ def test_clicks_are_positives_with_the_weights_of_the_metrics(
 def test_items_added_through_the_service_bring_titles_genres_and_features(
     store: EventStore, base: Dataset, tmp_path: Path
 ) -> None:
-    cells = {"price": [float(row) for row in range(40)], "language": ["en", "fr"] * 20}
+    cells: dict[str, Any] = {"price": [float(row) for row in range(40)], "language": ["en", "fr"] * 20}
     featured = with_features(base, cells)
     now: dict[str, dict[str, Any]] = {
         "n1": {"title": "New (2030)", "genres": ["Opera"], "features": {"price": 3, "studio": "A"}},

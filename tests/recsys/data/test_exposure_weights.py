@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -93,8 +94,9 @@ def test_the_option_reports_what_it_weighed_and_needs_events(tmp_path: Path) -> 
     store = EventStore(str(tmp_path / "events.db"))
     store.create_tables()
     base = make_dataset()
-    fields = {"items": ("i1", "i2"), "predicted": (3.0, 3.0), "source": "personal", "milliseconds": 1.0}
-    shown = Exposure("x", 1e9, "new", "main", "a", 1, "r", **fields, propensities=(0.9, 0.01))
+    fields: dict[str, Any] = {"items": ("i1", "i2"), "predicted": (3.0, 3.0), "source": "personal"}
+    fields |= {"milliseconds": 1.0, "propensities": (0.9, 0.01)}
+    shown = Exposure("x", 1e9, "new", "main", "a", 1, "r", **fields)
     rated = [Feedback(f"e{item}", "x", "new", "rating", item, 4.0, 1e9 + 1) for item in ("i1", "i2", "i3")]
     store.add(exposures=[shown], feedback=rated)
     served = read_served(str(tmp_path / "events.db"), base.ratings.scale)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -30,7 +31,7 @@ def write(path: Path, text: str) -> str:
 
 
 def test_kinds_and_values() -> None:
-    table = {
+    table: dict[str, Sequence[object]] = {
         "price": ["1", "3", "", "2"],
         "colour": ["red", "blue", "red", "blue"],
         "tags": ["x|y", "y", None, "x"],
@@ -41,7 +42,8 @@ def test_kinds_and_values() -> None:
     assert kinds == {"price": "number", "colour": "category", "tags": "list", "e": "vector"}
     features, notes = encoding.encode(table, 4, where="items")
     spread = np.std([1, 3, 2])
-    assert np.allclose(features[:, 0], [-1 / spread, 1 / spread, 0, 0])  # a missing price is the mean
+    prices = np.array([-1, 1, 0, 0]) / spread  # a missing price is the mean
+    assert np.allclose(features[:, 0], prices)
     assert features[:, 1:3].tolist() == [[0, 1], [1, 0], [0, 1], [1, 0]]  # blue, red
     assert features[:, 3:5].tolist() == [[1, 1], [0, 1], [0, 0], [1, 0]]  # x, y
     assert np.isclose(np.square(features[:, 5:]).sum(axis=1).mean(), 4)

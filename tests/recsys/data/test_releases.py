@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from recsys.data import loading, releases
+from recsys.data import releases
 from recsys.data.download import Unreachable
 from recsys.data.loading import load_dataset
 from recsys.data.package_download import INSIDE, fetch_ml_100k, movies_csv
@@ -164,9 +164,12 @@ def test_out_of_reach_says_what_to_do(tmp_path: Path) -> None:
         ):
             release_folder("ml-20m", cache=tmp_path, base_url=nowhere)
         asked: list[Path] = []
-        folder = release_folder(
-            "ml-100k", cache=tmp_path, base_url=nowhere, second_way=lambda at: str(asked.append(at))
-        )
+
+        def second_way(folder: Path) -> str:
+            asked.append(folder)
+            return "another source"
+
+        folder = release_folder("ml-100k", cache=tmp_path, base_url=nowhere, second_way=second_way)
         assert asked == [folder]
 
         def broken(folder: Path) -> str:
@@ -256,4 +259,3 @@ def test_titles_get_their_year_back() -> None:
 def test_every_name_of_the_plan_is_known() -> None:
     assert set(RELEASES) == {"ml-100k", "ml-1m", "ml-10m", "ml-20m", "ml-25m", "ml-32m", "ml-latest-small"}
     assert releases.BASE_URL.startswith("https://")
-    assert loading.locate

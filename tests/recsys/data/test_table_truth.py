@@ -10,8 +10,10 @@ import csv
 import gzip
 import io
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -28,7 +30,7 @@ from tests.recsys.data.examples import as_table
 TABLES = int(os.environ.get("RECSYS_TABLES", "120"))
 PIECES = [b'"', b"\n", b"\r", b",", b"", b"\xff", b"x", b"\0", b" "]
 MARKS = [",", ";", "\t", "|", "::"]
-ID_KINDS = {
+ID_KINDS: dict[str, Callable[[int], str]] = {
     "whole": lambda number: str(number),
     "padded": lambda number: f"{number:05}",
     "floats": lambda number: f"{number}.0",
@@ -110,7 +112,7 @@ def tables(draw: st.DrawFn) -> Table:
         text = "".join("::".join(fields) + end for fields in lines)
     else:
         out = io.StringIO()
-        quoting = csv.QUOTE_ALL if quote_all else csv.QUOTE_MINIMAL
+        quoting: Literal[0, 1] = csv.QUOTE_ALL if quote_all else csv.QUOTE_MINIMAL
         csv.writer(out, delimiter=mark, lineterminator=end, quoting=quoting).writerows(lines)
         text = out.getvalue()
     content = text.encode(draw(st.sampled_from(["utf-8", "utf-8-sig", "utf-16"])))

@@ -49,9 +49,10 @@ def grams(
 def draw(precision: Array, right: Array, random: np.random.Generator) -> tuple[Array, Array]:
     """Mean, and one draw, of each Normal with ``precision`` and mean inverse(precision) ``right``."""
     root = np.linalg.cholesky(precision)
-    mean = np.linalg.solve(precision, right[:, :, None])[:, :, 0]
+    mean: Array = np.asarray(np.linalg.solve(precision, right[:, :, None])[:, :, 0], dtype=np.float64)
     noise = random.standard_normal((*right.shape, 1))
-    return mean, mean + np.linalg.solve(root.transpose(0, 2, 1), noise)[:, :, 0]
+    deviation: Array = np.asarray(np.linalg.solve(root.transpose(0, 2, 1), noise)[:, :, 0], dtype=np.float64)
+    return mean, mean + deviation
 
 
 def row_precisions(

@@ -19,6 +19,7 @@ from recsys.data.ratings import RatingScale
 from recsys.errors import InputError
 from recsys.models.artifact import load_artifact, open_arrays, save_artifact, write_arrays
 from recsys.models.base import ModelArtifact
+from recsys.types import Arrays
 
 DTYPES = st.sampled_from(["f4", "f8", "i4", "i8", "u1", "?", "f2", "u8"])
 
@@ -50,7 +51,7 @@ def test_the_library_reads_what_we_write_and_we_what_it_writes(
 
 
 def test_opened_arrays_are_aligned_views_that_cannot_be_written(tmp_path: Path) -> None:
-    arrays = {
+    arrays: Arrays = {
         "odd": np.arange(3, dtype=np.uint8),
         "wide": np.arange(5, dtype=np.float64),
         "f": np.ones(7, "f4"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,9 +19,10 @@ from recsys.models.hybrid_vae.attention import GAIN, LIMIT
 from recsys.models.hybrid_vae.config import HybridVaeConfig
 from recsys.models.hybrid_vae.family import FAMILY
 from recsys.models.hybrid_vae.history import SideHistory, newest
+from recsys.models.hybrid_vae.scorer import HybridVaeScorer
 from recsys.models.hybrid_vae.trainer import HybridVaeTrainer
+from tests.recsys.models.test_bayes_mf import world
 from tests.recsys.models.test_warm_start import CONFIG as STARTED
-from tests.recsys.models.test_warm_start import world
 from tests.small_ratings import SCALE, history_of, training_data
 
 HALF = 1e-3  # stars: a packed member keeps its tables in half precision
@@ -153,7 +155,7 @@ def test_it_begins_as_the_plain_history_and_learns_to_weigh() -> None:
 
 
 @pytest.mark.parametrize("changes", [{}, {"attention_heads": 8}, {"history_limit": 5}, {"ema_decay": 0.9}])
-def test_packed_it_answers_the_same(changes: dict[str, float]) -> None:
+def test_packed_it_answers_the_same(changes: dict[str, Any]) -> None:
     trainer = built(replace(CONFIG, **changes))
     scorer = FAMILY.scorer(trainer.export(), lambda user: history_of(DATA.train, user))
     for user in range(0, DATA.train.user_count, 9):
@@ -167,9 +169,12 @@ def test_a_new_users_history_is_pooled_as_a_known_users_is() -> None:
     scorer = FAMILY.scorer(built().export(), lambda user: history_of(DATA.train, user))
     nobody = History(np.zeros(0, np.int32), np.zeros(0, np.float32))
     users = [0, 7, 20]
+    assert isinstance(scorer, HybridVaeScorer)
     folded = scorer.fold_in_many([nobody, *(history_of(DATA.train, user) for user in users)], [None] * 4)
     np.testing.assert_array_equal(folded[0].history, 0)
     for state, known in zip(folded[1:], scorer.known_users(users), strict=True):
+        assert state.history is not None
+        assert known.history is not None
         np.testing.assert_allclose(state.history, known.history, atol=1e-5)
 
 

@@ -68,7 +68,7 @@ def pooled(
     seed: int,
 ) -> torch.Tensor:
     batch = by_row.batch(ratings.items[pairs], pairs, most=most, random=np.random.default_rng(seed))
-    return history(
+    return history.forward(
         history.batch_sums(batch),
         torch.from_numpy(ratings.items[pairs]),
         torch.from_numpy(ratings.users[pairs]),
@@ -78,7 +78,7 @@ def pooled(
 
 
 def whole(history: SideHistory, ratings: Ratings, pairs: np.ndarray) -> torch.Tensor:
-    return history(
+    return history.forward(
         history.sums(),
         torch.from_numpy(ratings.items[pairs]),
         torch.from_numpy(ratings.users[pairs]),

@@ -43,7 +43,7 @@ def world(seed: int = 0, half_stars: bool = True) -> TrainingData:
     ratings = Ratings(
         users=users.astype(np.int32),
         items=items.astype(np.int32),
-        values=stars[users, items],
+        values=stars[users, items].astype(np.float32),
         times=None,
         scale=RatingScale(0.5, 5),
         user_count=USERS + 1,  # the last user and item have no rating

@@ -88,10 +88,10 @@ def test_truncated_normals_are_scipys_also_far_from_the_score() -> None:
     far = truncated_normal(torch.tensor([9.0]), torch.tensor([10.0]), torch.tensor([0.5]))
     assert 9 <= far.item() <= 10
     # Beyond where erfc underflows, an interval has no mass and draws stay inside.
-    low, high = torch.tensor([-40.0, 20.0, -1e6]), torch.tensor([-30.0, 21.0, 1e6])
-    assert interval_mass(low, high).tolist() == [0, 0, 1]
-    drawn = truncated_normal(low, high, torch.full((3,), 0.5))
-    assert bool(((low <= drawn) & (drawn <= high)).all())
+    first, last = torch.tensor([-40.0, 20.0, -1e6]), torch.tensor([-30.0, 21.0, 1e6])
+    assert interval_mass(first, last).tolist() == [0, 0, 1]
+    inside = truncated_normal(first, last, torch.full((3,), 0.5))
+    assert bool(((first <= inside) & (inside <= last)).all())
 
 
 def test_a_large_history_keeps_its_leading_singular_values(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -24,7 +24,7 @@ PARITY = {
     "user_features": np.eye(2, dtype=np.float32)[np.arange(PLAIN.train.user_count) % 2],
     "item_features": np.eye(3, dtype=np.float32)[np.arange(PLAIN.train.item_count) % 2],
 }
-DATA = replace(PLAIN, **PARITY)
+DATA = replace(PLAIN, user_features=PARITY["user_features"], item_features=PARITY["item_features"])
 CONFIG = HybridVaeConfig(
     factors=8,
     hidden=(16,),

@@ -135,11 +135,13 @@ class Plain:
 
         def cost(own: Tensor) -> Tensor:
             left = values - self.stars(own, given, given.items)
-            return left.square().sum() / noise + (precision * (own - prior).square()).sum()
+            total: Tensor = left.square().sum() / noise + (precision * (own - prior).square()).sum()
+            return total
 
         slopes = torch.autograd.functional.jacobian(lambda at: self.stars(at, given, given.items), prior)
         left = values - self.stars(prior, given, given.items)
-        step = torch.linalg.solve(slopes.T @ slopes / noise + torch.diag(precision), slopes.T @ left / noise)
+        system = slopes.T @ slopes / noise + torch.diag(precision)
+        step: Tensor = torch.linalg.solve(system, slopes.T @ left / noise)
         if (slopes @ step).abs().max() <= LONG_STEP * self.member.scale.span:
             return prior + step
         limit = cost(prior) * (1 + ROUNDING)

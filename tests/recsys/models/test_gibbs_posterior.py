@@ -34,7 +34,7 @@ def moments(kind: type[Sampler] | type[ReferenceSampler], output: str, seed: int
             cuts = sampler.cutpoints.values
             own = [*(cuts - score.mean()), *np.diff(cuts), score.std()]
         rows.append([*own, *rated])
-    return np.mean(rows, axis=0)
+    return np.asarray(np.mean(rows, axis=0))
 
 
 @pytest.mark.slow

@@ -48,16 +48,17 @@ def test_the_packed_scorer_answers_as_a_process_written_out() -> None:
 
     def covariance(one: int, other: int) -> float:
         distance = float(np.square(z[one] - z[other]).sum())
-        smooth = settings["smooth_variance"] / (1 + distance / (2 * settings["squared_length"]))
+        smooth = float(settings["smooth_variance"]) / (1 + distance / (2 * float(settings["squared_length"])))
         return float(z[one] @ z[other]) + smooth
 
     for user in (0, 9):
         history = history_of(DATA.train, user)
         mean = arrays["prior"].astype(np.float64) @ arrays["traits"][user]
         noise = arrays["user_noise"][user] * arrays["item_noise"][history.items].astype(np.float64)
-        gram = np.array([[covariance(one, other) for other in history.items] for one in history.items])
+        rated = history.items.tolist()
+        gram = np.array([[covariance(one, other) for other in rated] for one in rated])
         weights = np.linalg.inv(gram + np.diag(noise)) @ (history.values - mean[history.items])
-        cross = np.array([[covariance(one, other) for other in history.items] for one in items])
+        cross = np.array([[covariance(one, other) for other in rated] for one in items.tolist()])
         expected = np.clip(mean + cross @ weights, member.scale.low, member.scale.high)
         np.testing.assert_allclose(scorer.score(scorer.known_user(user), items), expected, atol=1e-4)
         np.testing.assert_allclose(scorer.score(scorer.fold_in(history, user), items), expected, atol=1e-3)

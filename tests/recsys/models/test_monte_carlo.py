@@ -12,6 +12,7 @@ from recsys.errors import InputError
 from recsys.models.hybrid_vae.config import HybridVaeConfig
 from recsys.models.hybrid_vae.family import FAMILY
 from recsys.models.hybrid_vae.monte_carlo import antithetic
+from recsys.models.hybrid_vae.scorer import HybridVaeScorer
 from recsys.models.hybrid_vae.trainer import HybridVaeTrainer
 from tests.recsys.models.test_ordinal import CONFIG as ORDINAL
 from tests.recsys.models.test_time_levels import CONFIG as TIMED
@@ -81,6 +82,7 @@ def test_packed_it_answers_the_same_one_by_one_and_together(config: HybridVaeCon
     scorer = FAMILY.scorer(trainer.export(), lambda user: history_of(DATA.train, user))
     expected, users = trainer.predict(DATA.valid), list(range(0, DATA.train.user_count, 9))
     rows = [np.flatnonzero(DATA.valid.users == user) for user in users]
+    assert isinstance(scorer, HybridVaeScorer)
     states = scorer.known_users(users)
     together = scorer.score_many(states, [DATA.valid.items[some] for some in rows])
     for state, some, stars in zip(states, rows, together, strict=True):

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import myfm
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from recsys.data.ratings import Ratings
 from recsys.errors import InputError
@@ -39,7 +41,7 @@ def test_predicts_as_the_library_does(output: str) -> None:
     trainer.train_epoch()
     levels = np.unique(DATA.train.values)
     kind = myfm.MyFMRegressor if output == "gaussian" else myfm.MyFMOrderedProbit
-    target = DATA.train.values.astype(np.float64) - trainer.centre
+    target: NDArray[Any] = DATA.train.values.astype(np.float64) - trainer.centre
     if output == "ordinal":
         target = np.searchsorted(levels, DATA.train.values)
     model = kind(rank=3, random_seed=trainer.seed).fit(

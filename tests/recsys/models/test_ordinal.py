@@ -15,8 +15,8 @@ from recsys.models.hybrid_vae.config import HybridVaeConfig, OutputKind
 from recsys.models.hybrid_vae.family import FAMILY
 from recsys.models.hybrid_vae.ordinal import OrdinalOutput
 from recsys.models.hybrid_vae.trainer import HybridVaeTrainer
+from tests.recsys.models.test_bayes_mf import world
 from tests.recsys.models.test_warm_start import CONFIG as STARTED
-from tests.recsys.models.test_warm_start import world
 from tests.small_ratings import history_of, training_data
 
 DATA = training_data()

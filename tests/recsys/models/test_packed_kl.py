@@ -21,7 +21,7 @@ DATA = training_data()
 SMALL: dict[str, Any] = {"factors": 8, "hidden": (16, 8), "latent": 4, "batch_size": 64}
 
 
-def packed_kl(member: ModelArtifact, ratings: Ratings, **options: int) -> float | None:
+def packed_kl(member: ModelArtifact, ratings: Ratings, **options: Any) -> float | None:
     scorer = family_named(member.family).scorer(member, make_histories(DATA.train))
     return scorer_kl(scorer, ratings, **options)
 

@@ -97,7 +97,7 @@ def test_blended_and_saved_it_scores_the_sum_and_is_retrieved_exactly(
         blend = sum_rankers(parts, family="blend")
         blend.save(tmp_path / str(len(parts)))
         opened = Ranker.open(tmp_path / str(len(parts)))
-        expected = sum(weight * part.scores(histories) for part, weight in parts)
+        expected = np.sum([weight * part.scores(histories) for part, weight in parts], axis=0)
         assert np.allclose(opened.scores(histories), expected, rtol=1e-4, atol=1e-4)
         request = RetrievalRequest(histories[0], None, 10, exclude=[histories[0].items])
         result = Retriever(opened, fewest=1).best([request])[0].items

@@ -11,7 +11,7 @@ from typing import Any
 from recsys.release.manifest import Manifest
 
 
-def edit(folder: Path, change: Callable[[dict[str, object]], object], *, sign: bool = False) -> None:
+def edit(folder: Path, change: Callable[[dict[str, Any]], object], *, sign: bool = False) -> None:
     """Change the manifest; ``sign`` makes its release_id fit again, as a careful forger would."""
     path = folder / "manifest.json"
     text = json.loads(path.read_text())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -75,7 +76,7 @@ def test_a_release_scores_items_that_it_does_not_have(tmp_path: Path) -> None:
 
 
 def test_dates_are_numbers_and_a_vector_may_come_as_a_list() -> None:
-    cells = {
+    cells: dict[str, Sequence[object]] = {
         "premiere": ["2001-01-01", "2003-01-01T10:00:00Z", "", "2005-01-01"],
         **{f"plot_{n}": [0.1 * n, 0.2, 0.3, 0.4 + n] for n in range(3)},
     }

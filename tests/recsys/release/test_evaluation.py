@@ -11,13 +11,8 @@ import torch
 from scipy.stats import t as student
 
 from recsys.data.ratings import Ratings
-from recsys.evaluation import (
-    _ranked_alone,
-    evaluate_release,
-    predict_pairs,
-    recommend_lists,
-    release_predictor,
-)
+from recsys.evaluation import _ranked_alone, evaluate_release, recommend_lists
+from recsys.predictions import predict_pairs, release_predictor
 from recsys.release.load import load_release
 from recsys.release.queries import NO_RULES, Query, Rules
 from recsys.release.recommender import Recommender

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -16,7 +17,7 @@ from tests.recsys.release.test_topk_pruning import history, items_of
 class Broken:
     """A member whose every answer fails."""
 
-    def known_user(self, user: int) -> object:
+    def known_user(self, *arguments: Any) -> Any:
         raise ValueError("rows are gone")
 
     fold_in = score = known_user

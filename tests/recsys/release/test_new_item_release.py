@@ -30,7 +30,7 @@ def test_a_release_holds_new_items_and_rates_them_with_a_wide_interval(tmp_path:
     values = np.asarray(release.histories.values, dtype=np.float32)
     least, most = np.quantile(values, [0.1, 0.9])
     assert ends[0][0] <= least < stars[0] < most <= ends[1][0]
-    low, high = release.manifest.rating_blend.intervals.ends(
-        stars, len(release.histories(0).items), RatingScale(0.5, 5)
-    )
+    intervals = release.manifest.rating_blend.intervals
+    assert intervals is not None
+    low, high = intervals.ends(stars, len(release.histories(0).items), RatingScale(0.5, 5))
     assert (ends[0][1], ends[1][1]) == (low[1], high[1])

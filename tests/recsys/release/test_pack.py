@@ -36,7 +36,8 @@ def test_nothing_is_left_of_a_packing_that_fails(tmp_path: Path, monkeypatch: py
 def test_parts_that_do_not_fit_are_refused(tmp_path: Path) -> None:
     dataset, other = make_dataset(), make_dataset(items=30)
     split = make_cut(dataset)
-    data = TrainingData(*(dataset.ratings.take(split.rows(name)) for name in ("train", "valid")))
+    train, valid = (dataset.ratings.take(split.rows(name)) for name in ("train", "valid"))
+    data = TrainingData(train, valid)
     ranker = fit_als(seen_matrix(other.ratings), AlsConfig(factors=4, rounds=1), seed=0)
     with pytest.raises(InputError, match="ranker has 30 items, its catalogue 40"):
         pack_release(
@@ -53,7 +54,8 @@ def test_parts_that_do_not_fit_are_refused(tmp_path: Path) -> None:
 def test_a_hybrid_vae_outside_the_bounds_is_not_packed(tmp_path: Path) -> None:
     dataset = make_dataset()
     split = make_cut(dataset)
-    data = TrainingData(*(dataset.ratings.take(split.rows(name)) for name in ("train", "valid")))
+    train, valid = (dataset.ratings.take(split.rows(name)) for name in ("train", "valid"))
+    data = TrainingData(train, valid)
     member = fit_member("vae", data)
     packed = replace(member.packed, family="hybrid_vae")
     ranker = fit_als(seen_matrix(dataset.ratings), AlsConfig(factors=4, rounds=1), seed=0)
@@ -71,6 +73,7 @@ def test_a_hybrid_vae_outside_the_bounds_is_not_packed(tmp_path: Path) -> None:
 
 def test_histories_are_the_ratings_by_user_oldest_first() -> None:
     ratings = make_dataset(seed=3).ratings
+    assert ratings.times is not None
     histories = make_histories(ratings)
     assert histories.values.dtype == np.float16
     for user in range(ratings.user_count):
@@ -88,6 +91,7 @@ def test_odd_stars_keep_their_digits() -> None:
 
 def test_popularity_counts_decays_and_shrinks() -> None:
     ratings = make_dataset(seed=1).ratings
+    assert ratings.times is not None
     popularity = make_popularity(ratings)
     item = int(ratings.items[0])
     rows = ratings.items == item

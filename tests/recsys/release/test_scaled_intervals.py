@@ -29,7 +29,7 @@ def expected_deviations(release: Release, user: int, items: np.ndarray) -> np.nd
         for member in release.members
         if not member.name.startswith("bias")
     ]
-    return np.maximum(np.mean(own, axis=0), 0.02 * 4.5)
+    return np.asarray(np.maximum(np.mean(own, axis=0), 0.02 * 4.5))
 
 
 def test_predictions_come_with_ends_in_units_of_the_posteriors_deviation(release: Release) -> None:

@@ -52,8 +52,7 @@ def test_continues_exactly(fields: dict[str, Any], tmp_path: Path) -> None:
     run(second)
 
     def figures(trial: Trial) -> list[Any]:
-        same = {"seconds": 0.0, "ratings_per_second": 0.0}
-        return [replace(report, **same) for report in trial.reports]
+        return [replace(report, seconds=0.0, ratings_per_second=0.0) for report in trial.reports]
 
     assert figures(second) == figures(straight)
     assert kinds(second) == kinds(straight)
