@@ -1,7 +1,7 @@
-"""Ratings as pairs on the device, and which of them lie in the training histories.
+"""Ratings as pairs on the device, marked where they are in the training histories.
 
-Prediction for a training rating leaves that rating out of the histories, as training does: otherwise the
-error on train would be the error of a model that has been told the answer.
+A prediction of a training rating leaves that rating out of the histories, as training does: otherwise the
+label leaks into the error on train.
 """
 
 from __future__ import annotations
@@ -28,7 +28,13 @@ class PairBuilder:
         device: torch.device,
         left_out: NDArray[np.float32] | None = None,
     ) -> None:
-        """``left_out`` (n,) by training rating, as ``FactorStart`` has it."""
+        """
+        Args:
+            network: Whose histories mark the pairs.
+            train: The training slice.
+            device: Of the pairs.
+            left_out: (n,) of the training ratings, from the ``WarmStart``, or None.
+        """
         self.device = device
         self.histories, self._left_out = network.config.history != "none", left_out
         self._levels = network.levels
@@ -51,6 +57,7 @@ class PairBuilder:
         return torch.from_numpy(np.ascontiguousarray(array)).to(self.device)
 
     def __call__(self, ratings: Ratings) -> Pairs:
+        """The pairs of any ratings, in order."""
         pairs = self._without_levels(ratings)
         if self._levels is None:
             return pairs
@@ -62,9 +69,9 @@ class PairBuilder:
         if not self.histories and self._left_out is None:
             return Pairs(users, items)
         keys = self._keys(ratings)
-        at = np.searchsorted(self._sorted, keys).clip(max=len(self._sorted) - 1)
-        known = self._sorted[at] == keys
-        rows = self._order[at]
+        index = np.searchsorted(self._sorted, keys).clip(max=len(self._sorted) - 1)
+        known = self._sorted[index] == keys
+        rows = self._order[index]
         left_out = None
         if self._left_out is not None:
             left_out = self._put(np.where(known, self._left_out[rows], 0).astype(np.float32))

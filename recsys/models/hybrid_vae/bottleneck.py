@@ -1,11 +1,11 @@
-"""Encoder to mu and log variance, a draw of z, decoder mirrored to one number (Kingma & Welling 2014).
+"""Variational bottleneck: encoder to mu and log variance, draw of z, decoder (Kingma & Welling 2014).
 
 With ``skip_connections`` the decoder's layer of each width also receives the encoder's output of that width
 (U-Net: Ronneberger et al. 2015), times a learned gain per unit that starts at 0 (ReZero: Bachlechner et al.
-2021), so that training starts at the plain network. What passes there goes around the latent and costs no
-KL; the price in parameters is the sum of the hidden widths.
+2021), so that training starts at the plain network. Skip connections bypass the latent and have no KL; they
+add as many parameters as the sum of the hidden widths.
 
-Without noise z is mu, or each of the fixed ``draws`` that the config has prediction average over.
+Without noise z is mu, or each of the fixed ``draws`` that a prediction averages over, if configured.
 """
 
 from __future__ import annotations
@@ -31,6 +31,8 @@ class Decoded(NamedTuple):
 
 
 class Bottleneck(nn.Module):
+    """The variational autoencoder of pairs, from ``inputs`` features to a link."""
+
     draws: Tensor | None
 
     def __init__(self, inputs: int, config: HybridVaeConfig) -> None:
@@ -48,20 +50,37 @@ class Bottleneck(nn.Module):
         self.register_buffer("draws", draws)
 
     def forward(self, x: Tensor, noise: Noise | None) -> Decoded:
-        """``x`` (batch, inputs). Without ``noise``: no dropout, z as the config says."""
+        """Encodes and decodes a batch.
+
+        Args:
+            x: (batch, inputs).
+            noise: Of dropout and z; None in evaluation.
+
+        Returns:
+            The link, and mean and log variance of the posterior.
+        """
         layers = self.encoder.outputs(x, noise)
         encoded = layers[-1]
         mean, log_variance = self.mean(encoded).float(), self.log_variance(encoded).float()
         if noise is None and self.draws is not None:
-            spread = torch.exp(0.5 * log_variance)
-            link = torch.stack([self.decode(mean + spread * draw, None, layers) for draw in self.draws])
+            deviation = torch.exp(0.5 * log_variance)
+            link = torch.stack([self.decode(mean + deviation * draw, None, layers) for draw in self.draws])
         else:
             z = mean if noise is None else mean + noise.normal(mean) * torch.exp(0.5 * log_variance)
             link = self.decode(z, noise, layers)
         return Decoded(link, mean, log_variance)
 
     def decode(self, z: Tensor, noise: Noise | None, encoded: list[Tensor]) -> Tensor:
-        """(batch,) link of ``z`` (batch, latent); ``encoded`` are the outputs of the encoder's layers."""
+        """Decodes a latent.
+
+        Args:
+            z: (batch, latent).
+            noise: Of dropout; None in evaluation.
+            encoded: Outputs of the encoder's layers, for skip connections.
+
+        Returns:
+            (batch,) link.
+        """
         if self.gains is None:
             return self._output(self.decoder(z, noise))
         for block, gain, layer in zip(self.decoder.blocks, self.gains, encoded[::-1], strict=True):

@@ -188,7 +188,7 @@ class HybridVae(nn.Module):
         if embedded is None:
             user, item = gather(self.user_embedding, pairs.users), gather(self.item_embedding, pairs.items)
         else:
-            user, item = (gather(rows.values, rows.places) for rows in embedded)
+            user, item = (gather(rows.values, rows.positions) for rows in embedded)
         link: Tensor | float = 0.0
         if config.biases:
             link = self.offset + gather(self.user_bias, pairs.users) + gather(self.item_bias, pairs.items)

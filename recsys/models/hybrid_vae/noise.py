@@ -1,9 +1,9 @@
-"""Cheap randomness for training: dropout masks and the latent's normals.
+"""Random numbers of training: dropout masks, the latent's normals and the order of ratings.
 
-A card has torch's own fused dropout. On a CPU drawing Bernoulli masks one by one costs half of a step
-(measured: 46 ms for 4.3 million). There one call draws a byte for each activation (1 ms); a unit is dropped
-where its byte is below 256 p, and the rest are scaled by the exact share kept, so that expectations are right
-although p is rounded to 1/256. ReLU and dropout share one pass over memory.
+A GPU has torch's fused dropout. On a CPU Bernoulli masks cost half of a step (measured: 46 ms for 4.3
+million). There a single call draws a byte for each activation (1 ms); a unit is dropped where its byte is
+below 256 p, and the others are scaled by the exact share kept, so that expectations are right although p is
+rounded to 1/256. ReLU and dropout share a pass over memory.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from torch import Tensor
 
 
 class Noise:
-    """Dropout, normals and orders on one device, from one seed, with a state that can be stored."""
+    """Random streams of a training on a device, with a state for checkpoints."""
 
     def __init__(self, seed: int, device: torch.device) -> None:
         self.device = device
@@ -27,24 +27,26 @@ class Noise:
         self._numpy = np.random.SFC64(seed)
 
     def bytes(self, *shape: int) -> Tensor:
-        """uint8 on the host, even over 0..255."""
+        """Uniform uint8 of ``shape``, on the host."""
         count = math.prod(shape)
         words = (count + 7) // 8
         return torch.from_numpy(self._numpy.random_raw(words).view(np.uint8))[:count].view(shape)
 
     def fused_dropout(self, x: Tensor, share: float) -> Tensor:
-        """Dropout of ``share`` on a card: torch.nn.functional.dropout with this generator in place of the
-        process's."""
+        """Dropout of ``share`` on a GPU: torch.nn.functional.dropout with this generator instead of the
+        global one."""
         return torch._fused_dropout(x, 1 - share, generator=self.generator)[0]
 
     def normal(self, like: Tensor) -> Tensor:
+        """Standard normal numbers of the shape of ``like``."""
         return torch.randn(like.shape, generator=self.generator, device=self.device)
 
     def order(self, count: int) -> Tensor:
-        """A random order of ``count`` rows."""
+        """(count,) a random permutation of 0 to ``count`` - 1."""
         return torch.randperm(count, generator=self.generator, device=self.device)
 
     def state(self) -> dict[str, NDArray[Any]]:
+        """For ``load_state``."""
         inner = self._numpy.state
         return {
             "torch": self.generator.get_state().numpy().copy(),
@@ -53,6 +55,7 @@ class Noise:
         }
 
     def load_state(self, state: dict[str, NDArray[Any]]) -> None:
+        """Restores ``state``."""
         self.generator = torch.Generator(device=self.device)
         self.generator.set_state(torch.from_numpy(np.array(state["torch"])))
         inner = self._numpy.state
@@ -62,7 +65,7 @@ class Noise:
 
 
 def threshold(share: float) -> int:
-    """The byte below which a unit is dropped: at most 255, so that a share below 1 keeps something."""
+    """The byte below which a unit is dropped for dropout of ``share``: at most 255, so that not all are."""
     return min(round(256 * share), 255)
 
 
@@ -70,7 +73,7 @@ class _Dropout(torch.autograd.Function):
     """``x`` where its byte of ``noise`` is at least ``cut`` (above 0), times ``scale``; 0 elsewhere.
 
     No boolean tensors: on a CPU comparing and multiplying by one costs five times the arithmetic (measured).
-    ``noise`` is used up."""
+    ``noise`` is overwritten."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, noise: Tensor, cut: int, scale: float) -> Tensor:
@@ -86,7 +89,7 @@ class _Dropout(torch.autograd.Function):
 
 
 class _RectifiedDropout(torch.autograd.Function):
-    """ReLU, then the same: what passed is what is above 0, so that no mask is kept."""
+    """ReLU, then dropout: the output is above 0 where a unit passed, so that no mask is stored."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, noise: Tensor, cut: int, scale: float) -> Tensor:
@@ -106,7 +109,17 @@ def _zero_or_one(noise: Tensor, cut: int, dtype: torch.dtype) -> Tensor:
 
 
 def dropout(x: Tensor, share: float, noise: Noise | None, *, rectify: bool = False) -> Tensor:
-    """ReLU where ``rectify``, then dropout of ``share`` where ``noise`` is given (training)."""
+    """Dropout, after ReLU if requested.
+
+    Args:
+        x: Of any shape.
+        share: Probability of a unit to be dropped.
+        noise: None in evaluation: nothing is dropped.
+        rectify: Whether ReLU is applied first.
+
+    Returns:
+        A tensor of the shape of ``x``.
+    """
     cut = threshold(share)
     if noise is None or cut == 0:
         return torch.relu(x) if rectify else x

@@ -20,7 +20,7 @@ from recsys.types import Arrays
 
 
 @dataclass(frozen=True)
-class TrainingParts:
+class TrainingState:
     """The mutable state of a training; ``left_out`` is its start's, None without one."""
 
     network: nn.Module
@@ -33,34 +33,34 @@ class TrainingParts:
     left_out: NDArray[np.float32] | None
 
 
-def gather(parts: TrainingParts, *, epoch: int) -> Arrays:
+def collect(training: TrainingState, *, epoch: int) -> Arrays:
     """Collects weights, statistics, optimizer, averages, plateau, random state, epoch, and what the network
     does not hold of a start.
 
     Args:
-        parts: Of the training.
+        training: Between two epochs.
         epoch: Epochs trained so far.
 
     Returns:
         Copies, by name.
     """
     arrays: Arrays = {"epoch": np.array([epoch])}
-    if parts.left_out is not None:
-        arrays["start/left_out"] = parts.left_out  # constant: no copy
-    for name, tensor in parts.network.state_dict().items():
+    if training.left_out is not None:
+        arrays["start/left_out"] = training.left_out  # constant: no copy
+    for name, tensor in training.network.state_dict().items():
         arrays[f"network/{name}"] = tensor.detach().cpu().numpy().copy()
-    moments = parts.optimizer.state_dict()["state"]
+    moments = training.optimizer.state_dict()["state"]
     for index, values in moments.items():
         for name, tensor in values.items():
             arrays[f"optimizer/{index}/{name}"] = tensor.detach().cpu().numpy().copy()
-    for label, average in (("ema", parts.ema), ("swa", parts.swa)):
+    for label, average in (("ema", training.ema), ("swa", training.swa)):
         if average is not None:
             arrays[f"{label}/count"] = np.array([average.count])
             for index, tensor in enumerate(average.tensors):
                 arrays[f"{label}/{index}"] = tensor.detach().cpu().numpy().copy()
-    plateau = parts.plateau
+    plateau = training.plateau
     arrays["plateau"] = np.array([plateau.best, plateau.bad_epochs, plateau.scale], dtype=np.float64)
-    return arrays | with_prefix("noise", parts.noise.state())
+    return arrays | with_prefix("noise", training.noise.state())
 
 
 def saved_start(state: Mapping[str, NDArray[Any]]) -> WarmStart | None:
@@ -75,34 +75,34 @@ def saved_start(state: Mapping[str, NDArray[Any]]) -> WarmStart | None:
     )
 
 
-def restore(parts: TrainingParts, state: Mapping[str, NDArray[Any]]) -> int:
+def restore(training: TrainingState, state: Mapping[str, NDArray[Any]]) -> int:
     """Restores a state; averages that it lacks start from its weights.
 
     Args:
-        parts: Of a training with the same config and data; changed.
-        state: Of ``gather``.
+        training: With the same config and data; changed.
+        state: Of ``collect``.
 
     Returns:
         Its epoch.
     """
-    for name, tensor in parts.network.state_dict().items():
+    for name, tensor in training.network.state_dict().items():
         tensor.copy_(torch.from_numpy(np.array(state[f"network/{name}"])))
     moments: dict[int, dict[str, torch.Tensor]] = {}
     for path, array in without_prefix("optimizer", state).items():
         index, name = path.split("/")
         moments.setdefault(int(index), {})[name] = torch.from_numpy(np.array(array))
-    groups = parts.optimizer.state_dict()["param_groups"]
-    parts.optimizer.load_state_dict({"state": moments, "param_groups": groups})
-    for label, average in (("ema", parts.ema), ("swa", parts.swa)):
+    groups = training.optimizer.state_dict()["param_groups"]
+    training.optimizer.load_state_dict({"state": moments, "param_groups": groups})
+    for label, average in (("ema", training.ema), ("swa", training.swa)):
         if average is None:
             continue
         stored = f"{label}/count" in state
         average.count = int(state[f"{label}/count"][0]) if stored else 0
-        for number, (tensor, weight) in enumerate(zip(average.tensors, parts.weights, strict=True)):
+        for number, (tensor, weight) in enumerate(zip(average.tensors, training.weights, strict=True)):
             source = torch.from_numpy(np.array(state[f"{label}/{number}"])) if stored else weight.detach()
             tensor.copy_(source)
     best, bad_epochs, scale = state["plateau"]
-    plateau = parts.plateau
+    plateau = training.plateau
     plateau.best, plateau.bad_epochs, plateau.scale = float(best), int(bad_epochs), float(scale)
-    parts.noise.load_state(without_prefix("noise", state))
+    training.noise.load_state(without_prefix("noise", state))
     return int(state["epoch"][0])

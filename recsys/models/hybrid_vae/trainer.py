@@ -1,9 +1,9 @@
-"""Training of the hybrid VAE: batches cut from tensors that lie on the device, one fused Adam.
+"""Training of the hybrid VAE: minibatches from tensors on the device, and a fused Adam.
 
-Nothing in a step waits for the device: sums and the largest gradient norm stay tensors until the epoch
-ends, and on a card steps are replays of a CUDA graph (``captured_step.py``). Weight decay is coupled into
-Adam's gradient (the formula's), so it also shrinks unseen rows; of large tables on a CPU those rows are
-brought up to date when they are next read (``row_adam.py``).
+A step never waits for the device: sums and the largest gradient norm are tensors until the epoch ends, and
+on a GPU steps are replays of a CUDA graph (``captured_step.py``). Weight decay is coupled into Adam's
+gradient, as in the formula, so it also shrinks rows that a batch does not read; in large tables on a CPU
+those are updated when they are next read (``row_adam.py``).
 """
 
 from __future__ import annotations
@@ -42,16 +42,16 @@ from recsys.models.optim.schedules import Plateau
 from recsys.seeds import derive_seed
 from recsys.types import Arrays
 
-# Pairs over which batch statistics are taken again.
+# Pairs over which batch statistics are measured.
 SAMPLE = 200_000
-# Ratings that the noise in them is read from, at every new best: it is right within 3%.
+# Ratings that the noise variance is estimated from, at every new best epoch: within 3%.
 NOISE_SAMPLE = 2_000
-EMBEDDINGS = (0, 1)  # numbers of the users' and items' tables among the weights
+EMBEDDINGS = (0, 1)  # indices of the users' and items' tables in the weights
 
 
 class HybridVaeTrainer:
-    """One training. ``epochs`` is its planned length (schedules scale with it); ``start`` is what the config
-    starts from, found here where it is not given."""
+    """Trains a hybrid VAE. ``epochs`` is the planned length, which schedules scale with; ``start`` is the
+    factorisation to start from, fitted here if it is configured and not given."""
 
     def __init__(
         self,
@@ -78,7 +78,7 @@ class HybridVaeTrainer:
         rate = config.learning_rate
         self.optimizer = torch.optim.Adam(
             self.weights,
-            lr=rate if self._graphs is None else torch.tensor(rate, device=device),  # a graph keeps a number
+            lr=rate if self._graphs is None else torch.tensor(rate, device=device),  # a graph copies numbers
             weight_decay=config.weight_decay,
             fused=True,
             capturable=self._graphs is not None,
@@ -97,28 +97,28 @@ class HybridVaeTrainer:
         self._labels: Tensor | None = None
         if self.network.ordinal is not None:
             self._labels = torch.from_numpy(self.network.ordinal.labels(train.values)).to(device)
-        chosen = np.random.default_rng(derive_seed(seed, "sample")).permutation(len(train))[:SAMPLE]
-        self._sample = self._pairs.take(torch.from_numpy(np.sort(chosen)).to(device))
+        sample = np.random.default_rng(derive_seed(seed, "sample")).permutation(len(train))[:SAMPLE]
+        self._sample = self._pairs.take(torch.from_numpy(np.sort(sample)).to(device))
         self._predictor: HybridVae | None = None
-        self._sums: Sums | None = None  # its histories'
-        self._read: tuple[Ratings, Tensor] | None = None  # last predicted, and their KL by dimension
+        self._sums: Sums | None = None  # of the predictor's histories
+        self._kl: tuple[Ratings, Tensor] | None = None  # the last predicted ratings, their KL by dimension
 
     def _row_adams(self) -> tuple[RowAdam, RowAdam] | None:
-        """The embeddings' own optimisers where steps by row are cheaper than dense ones, else None."""
-        users, items = (self.weights[number] for number in EMBEDDINGS)
+        """The optimisers of the embeddings where steps by row are cheaper than dense ones, else None."""
+        users, items = (self.weights[index] for index in EMBEDDINGS)
         if not cheaper_by_row(users.numel() + items.numel(), self.device):
             return None
-        averages = [None if self.ema is None else self.ema.tensors[number] for number in EMBEDDINGS]
+        averages = [None if self.ema is None else self.ema.tensors[index] for index in EMBEDDINGS]
         return RowAdam(users, self.optimizer, averages[0]), RowAdam(items, self.optimizer, averages[1])
 
     def flush(self) -> None:
-        """Does the embeddings' pending steps: they are whole between epochs."""
+        """Applies the embeddings' pending steps, as between epochs."""
         for table in self.row_adams or ():
             table.flush()
 
     @property
-    def _parts(self) -> states.TrainingParts:
-        return states.TrainingParts(
+    def _training(self) -> states.TrainingState:
+        return states.TrainingState(
             self.network,
             self.weights,
             self.optimizer,
@@ -135,15 +135,15 @@ class HybridVaeTrainer:
 
     def train_epoch(self) -> dict[str, float]:
         self.network.train()
-        self._predictor = self._read = None
+        self._predictor = self._kl = None
         batches = self.noise.order(len(self._values)).split(self.config.batch_size)
-        # A lone last rating has no batch statistics; the order differs next epoch.
+        # A last batch of a single rating has no batch statistics; the order changes with the epoch.
         batches = tuple(rows for rows in batches[: self.epoch_steps] if len(rows) > 1)
         squared = torch.zeros((), device=self.device)
         divergence, norm = squared.clone(), squared.clone()
         with tensor_cores(self.device):
-            for number, (rows, histories) in enumerate(zip(batches, self._histories(batches), strict=True)):
-                error, kl, gradient = self._step(rows, self.epoch + number / len(batches), histories)
+            for index, (rows, histories) in enumerate(zip(batches, self._histories(batches), strict=True)):
+                error, kl, gradient = self._step(rows, self.epoch + index / len(batches), histories)
                 squared += error * len(rows)
                 divergence += kl
                 norm = torch.maximum(norm, torch.nan_to_num(gradient, nan=torch.inf))
@@ -151,10 +151,10 @@ class HybridVaeTrainer:
         self.epoch += 1
         if self.swa is not None and self.epoch > averaging_from(self.config, self.epochs):
             self.swa.add(self.weights)
-        used = sum(len(rows) for rows in batches)
+        trained = sum(len(rows) for rows in batches)
         kl_mean = divergence.item() / max(len(batches), 1)
         return {
-            "train_loss": squared.item() / max(used, 1) + 0.01 * kl_mean,
+            "train_loss": squared.item() / max(trained, 1) + 0.01 * kl_mean,
             "gradient_norm": norm.item(),
             "kl_weight": kl_weight(self.config, self.epoch / self.epochs),
             "learning_rate": learning_rate(
@@ -163,31 +163,31 @@ class HybridVaeTrainer:
         }
 
     def _histories(self, batches: Sequence[Tensor]) -> Iterator[tuple[BatchMatrix, BatchMatrix] | None]:
-        """What each step reads of histories, built in a thread one step ahead; None where sums are whole."""
+        """The ratings of each batch's rows, built in a thread one step ahead; None where sums are full."""
         by_row = self.network.by_row
         if by_row is None:
             yield from (None for _ in batches)
             return
         users, items = by_row
 
-        def read(number: int) -> tuple[BatchMatrix, BatchMatrix]:
-            random = np.random.default_rng(derive_seed(self.seed, "histories", self.epoch, number))
-            pairs = batches[number].cpu().numpy()
+        def build(index: int) -> tuple[BatchMatrix, BatchMatrix]:
+            random = np.random.default_rng(derive_seed(self.seed, "histories", self.epoch, index))
+            pairs = batches[index].cpu().numpy()
             return (
                 users.batch(self.train.users[pairs], pairs, most=None, random=random),
                 items.batch(self.train.items[pairs], pairs, most=SAMPLE_OF_AN_ITEM, random=random),
             )
 
         with ThreadPoolExecutor(1, thread_name_prefix="histories") as pool:
-            coming = pool.submit(read, 0)
-            for number in range(len(batches)):
-                ready, following = coming, number + 1
+            upcoming = pool.submit(build, 0)
+            for index in range(len(batches)):
+                current, following = upcoming, index + 1
                 if following < len(batches):
-                    coming = pool.submit(read, following)
-                yield ready.result()
+                    upcoming = pool.submit(build, following)
+                yield current.result()
 
     def _step(self, rows: Tensor, epoch: float, histories: tuple[BatchMatrix, BatchMatrix] | None) -> Outputs:
-        """One batch: its mse, its KL and the gradient norm before clipping, on the device."""
+        """A step on a batch: its mse, its KL and the gradient norm before clipping, on the device."""
         config = self.config
         rate = learning_rate(config, epoch=epoch, epochs=self.epochs, plateau=self.plateau)
         for group in self.optimizer.param_groups:
@@ -197,7 +197,7 @@ class HybridVaeTrainer:
                 group["lr"] = rate
         self._kl_weight.fill_(kl_weight(config, epoch / self.epochs))
         captured = self._captured_step()
-        figures = self._descend(rows, histories) if captured is None else captured(rows)
+        outputs = self._descend(rows, histories) if captured is None else captured(rows)
         average_weight, tables = 0.0, self.row_adams or ()
         if self.ema is not None:
             average_weight = self.ema.follow(
@@ -205,10 +205,10 @@ class HybridVaeTrainer:
             )
         for table in tables:
             table.step(rate, average_weight)
-        return figures
+        return outputs
 
     def _captured_step(self) -> CapturedStep | None:
-        """The step as a graph where steps are captured. A change of the config makes a new one."""
+        """The step as a CUDA graph, where steps are captured; a new one after a change of the config."""
         if self._graphs is None or self.network.by_row is not None or self.row_adams is not None:
             return None
         if self._captured is None or self._captured[0] is not self.config:
@@ -216,9 +216,9 @@ class HybridVaeTrainer:
         return self._captured[1]
 
     def _descend(self, rows: Tensor, histories: tuple[BatchMatrix, BatchMatrix] | None = None) -> Outputs:
-        """Gradients of a batch and the dense optimiser's step; what varies between steps is in tensors."""
+        """Gradients of a batch and the dense optimiser's step; values that vary between steps are tensors."""
         config, network = self.config, self.network
-        # float32: sparse products have no bfloat16.
+        # In float32: sparse products have no bfloat16.
         sums = network.sums() if histories is None else network.batch_sums(histories)
         pairs = self._pairs.take(rows)
         embedded = None
@@ -242,7 +242,7 @@ class HybridVaeTrainer:
         return error.detach(), by_dimension.detach().mean(), norm.detach()
 
     def predictor(self) -> HybridVae:
-        """The network that answers now, in evaluation mode: averaged and recalibrated as the config says."""
+        """The network that predicts now, in evaluation mode, averaged and recalibrated if configured."""
         if self._predictor is None:
             self.flush()
             averaged = None
@@ -261,21 +261,21 @@ class HybridVaeTrainer:
         network, pairs = self.predictor(), self._make_pairs(ratings)
         rows = torch.arange(len(pairs), device=self.device)
         total = torch.zeros(self.config.latent, device=self.device)
-        parts = [torch.zeros(0, device=self.device)]
-        for part in rows.split(BATCH[self.device.type]):
-            output = network(pairs.take(part), self._sums, None)
-            parts.append(output.stars)
-            total += kl_by_dimension(output.mean, output.log_variance, output.prior) * len(part)
-        self._read = (ratings, total / max(len(pairs), 1))
-        stars: NDArray[np.float32] = torch.cat(parts).float().cpu().numpy()
+        batches = [torch.zeros(0, device=self.device)]
+        for batch in rows.split(BATCH[self.device.type]):
+            output = network(pairs.take(batch), self._sums, None)
+            batches.append(output.stars)
+            total += kl_by_dimension(output.mean, output.log_variance, output.prior) * len(batch)
+        self._kl = (ratings, total / max(len(pairs), 1))
+        stars: NDArray[np.float32] = torch.cat(batches).float().cpu().numpy()
         return stars
 
     @torch.no_grad()
     def latent_statistics(self, ratings: Ratings) -> tuple[float, float]:
-        if self._read is None or self._read[0] is not ratings:  # else the prediction has come past it
+        if self._kl is None or self._kl[0] is not ratings:  # else the last prediction has computed it
             self.predict(ratings)
-        assert self._read is not None
-        by_dimension = self._read[1]
+        assert self._kl is not None
+        by_dimension = self._kl[1]
         return by_dimension.mean().item(), (by_dimension > 0.01).float().mean().item()
 
     def on_validation(self, loss: float) -> None:
@@ -283,16 +283,16 @@ class HybridVaeTrainer:
 
     def state(self) -> Arrays:
         self.flush()
-        return states.gather(self._parts, epoch=self.epoch)
+        return states.collect(self._training, epoch=self.epoch)
 
     def load_state(self, state: Mapping[str, NDArray[Any]]) -> None:
-        self.epoch = states.restore(self._parts, state)
+        self.epoch = states.restore(self._training, state)
         for table in self.row_adams or ():
             table.reset()
-        self._predictor = self._read = self._captured = None  # the optimiser has new tensors
+        self._predictor = self._kl = self._captured = None  # the optimiser has new tensors
 
     def export(self) -> ModelArtifact:
-        sample = replace(self.train.thinned(NOISE_SAMPLE), times=None)  # as it answers: now
+        sample = replace(self.train.thinned(NOISE_SAMPLE), times=None)  # at the newest time, as when serving
         error = float(np.square(self.predict(sample) - sample.values).mean())
-        # Own training ratings fit better than a new user's will: never expect less than half a star off.
+        # Training ratings are fitted better than a new user's will be: the deviation is half a star at least.
         return export(self.predictor(), self.train, noise_variance=max(error, 0.25))

@@ -53,7 +53,7 @@ class Twins:
         self.dense_average.follow([self.dense], 0.99)
 
         read = self.by_row.read(rows)
-        (read.values[read.places] * weights).sum().backward()
+        (read.values[read.positions] * weights).sum().backward()
         torch.testing.assert_close(self.by_row.leaf.detach(), read.values.detach())
         self.adam.step()  # the table has no gradient: left alone
         self.by_row.step(rate, self.average.follow([self.table], 0.99, apart={0}))
@@ -111,7 +111,7 @@ def test_rows_that_are_read_are_as_dense_steps_left_them() -> None:
         twins.step(1e-3)
     rows = torch.arange(0, 301, 3)
     read = twins.by_row.read(rows)
-    assert_rounded(read.values[read.places], twins.dense[rows])
+    assert_rounded(read.values[read.positions], twins.dense[rows])
 
 
 def test_no_row_is_further_behind_than_the_longest_gap() -> None:
