@@ -16,6 +16,8 @@ from recsys.models.bayes_mf.row_groups import RowGroup, for_each, group_rows
 from recsys.models.item_gp.item_vectors import ItemVectors
 from recsys.models.item_gp.process import Kernel
 
+COVARIANCES = {"cpu": 2**24, "cuda": 2**29}  # numbers of a batch's covariances, unless one user has more
+
 
 def regress_all(
     kernel: Kernel,
@@ -73,7 +75,7 @@ def regress_all(
         # A failed factorisation becomes NaN here, which is checked below for all groups together.
         weights[entries] = torch.where(failed[:, None] == 0, solved, torch.nan).view(-1)
 
-    for_each(regress_group, ratings.groups)
+    for_each(regress_group, [part for group in ratings.groups for part in _split(group)])
     result = weights[ratings.entry_index].cpu().numpy()
     if not np.isfinite(result).all():
         raise FloatingPointError("the covariances of a user's rated items are not finite, or nearly singular")
@@ -98,6 +100,16 @@ def covariances(kernel: Kernel, rated: Tensor) -> Tensor:
     distance = squares[:, :, None] + squares[:, None, :]
     distance.sub_(linear, alpha=2).clamp_min_(0).mul_(0.5 / kernel.squared_lengthscale).add_(1)
     return linear.add_(distance.reciprocal_(), alpha=kernel.variance)
+
+
+def _split(group: RowGroup) -> list[RowGroup]:
+    """Parts of a group whose covariances are few enough numbers."""
+    most = COVARIANCES[group.rows.device.type]
+    count, length = max(1, most // group.longest**2), group.longest
+    return [
+        RowGroup(rows, first := group.first + index * count * length, first + len(rows) * length, length)
+        for index, rows in enumerate(group.rows.split(count))
+    ]
 
 
 def _tensor(array: NDArray[Any], device: torch.device) -> Tensor:

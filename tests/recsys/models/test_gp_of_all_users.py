@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from recsys.models.bayes_mf import row_groups
+from recsys.models.item_gp import all_users
 from recsys.models.item_gp.all_users import regress_all
 from recsys.models.item_gp.item_vectors import ItemVectors
 from recsys.models.item_gp.process import Kernel, regress
@@ -30,6 +31,7 @@ def test_weights_are_those_of_each_user_alone(smooth: float, monkeypatch: pytest
     )
     traits, kernel = random.normal(0, 1, (USERS, 3)).astype(np.float32), Kernel(smooth, 0.4)
     monkeypatch.setitem(row_groups.ENTRIES, "cpu", 30)
+    monkeypatch.setitem(all_users.COVARIANCES, "cpu", 40)  # one to ten users of a group together
     weights = regress_all(kernel, vectors, traits, users=users, items=items, values=values, device=CPU)
     for user in range(USERS):
         own = users == user
