@@ -104,7 +104,7 @@ def covariances(kernel: Kernel, rated: Tensor) -> Tensor:
 
 def _split(group: RowGroup) -> list[RowGroup]:
     """Parts of a group whose covariances are few enough numbers."""
-    most = COVARIANCES[group.rows.device.type]
+    most = COVARIANCES["cpu" if group.rows.device.type == "cpu" else "cuda"]
     count, length = max(1, most // group.longest**2), group.longest
     return [
         RowGroup(rows, first := group.first + index * count * length, first + len(rows) * length, length)
