@@ -1,1 +1,1 @@
-"""What answers: releases as arms, feedback laid over them, one worker, and what to do when it fails."""
+"""Recommendation engine of a replica: releases as arms, recent feedback, a compute thread and fallbacks."""

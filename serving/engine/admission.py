@@ -1,7 +1,7 @@
-"""How many lists may be computed at once: beyond it a request is refused at once rather than late.
+"""Admission control: beyond a number of lists in flight a request is refused at once rather than late.
 
-A queue in front of one computing thread makes everybody late and computes for people who have left. Lists of
-a batch call wait for their turn instead, take at most half of the slots, and are timed one by one.
+A queue in front of a single compute thread makes all requests late and computes for clients that have given
+up. Lists of a batch call wait for their turn instead, use at most half of the slots and are timed one by one.
 """
 
 from __future__ import annotations
@@ -12,31 +12,31 @@ from collections import deque
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
-LEAST_SHARE = 0.5  # of the deadline, that a list and those before it may be expected to take
-BATCH_WAIT_SECONDS = 5.0  # a batch call none of whose lists has a turn for so long is refused
+LEAST_SHARE = 0.5  # of the deadline, that the expected time of a list and its queue may reach
+BATCH_WAIT_SECONDS = 5.0  # without a turn for any of its lists, after which a batch call is refused
 
 
 class Overloaded(RuntimeError):
-    """Too much is being computed; try again in a moment."""
+    """Too many requests are in flight; try again in a moment."""
 
     def __init__(self) -> None:
         super().__init__("too many lists are being computed here at the moment; try again")
 
 
 class BatchCall:
-    """The lists of one batch call. Waiting for one another they are not late: only others' work counts."""
+    """The lists of a batch call. Waiting for each other does not count as late, only for other work."""
 
     def __init__(self) -> None:
-        self.turns = 0  # lists that have had theirs
+        self.turns = 0  # lists that have been admitted
 
 
 class Admission:
-    """``limit`` computed requests in flight, and no more than are expected well before ``deadline``
-    seconds. For one event loop.
+    """Admits at most ``limit`` computed requests, and only those expected well before ``deadline`` seconds.
+    For a single event loop.
 
-    How long one takes in a queue of n is measured, whatever it waits for: a slow release, a busy machine,
-    other work of the loop. The longer a queue, the more its length varies, and the more of the deadline is
-    kept back: a quarter for the third in it, half from the fifth on."""
+    The time of a request in a queue of n is measured, whatever it waits for: a slow release, a busy machine,
+    other work of the loop. A longer queue varies more, so a larger share of the deadline is reserved: a
+    quarter for the third request, half from the fifth on."""
 
     def __init__(
         self,
@@ -47,15 +47,15 @@ class Admission:
     ) -> None:
         self._limit = limit
         self._deadline, self._clock = deadline, clock
-        self._seconds_each = 0.0  # of a slot in the queue, lately
+        self._seconds_each = 0.0  # moving average of the time of a position in the queue
         self._batch_limit = max(1, limit // 2)
         self._waiting: deque[asyncio.Future[None]] = deque()
         self.in_flight = 0
 
     @property
     def full(self) -> bool:
-        """Whether there is no slot for who does not wait. Two always have one: the arms of an interleaved
-        list ask at once."""
+        """Whether a request that does not wait would be refused. Two are always admitted: the arms of an
+        interleaved list request at the same time."""
         expected = (self.in_flight + 1) * self._seconds_each
         allowed = max(LEAST_SHARE, 1 - self.in_flight / 8) * self._deadline
         return self.in_flight >= self._limit or (self.in_flight > 1 and expected > allowed)
@@ -65,12 +65,12 @@ class Admission:
         """Holds one slot.
 
         Args:
-            batch: the list's call; it waits for a slot until its call has had none for
-                ``BATCH_WAIT_SECONDS``. Without one a slot is there at once or never.
-            patient: however long it is expected to take: what would be answered instead is worse than late.
+            batch: The list's call; the list waits for a slot until its call has had none for
+                ``BATCH_WAIT_SECONDS``. Without a call it is admitted at once or refused.
+            patient: Admits it whatever the expected time, as its fallback would be worse than a late list.
 
         Raises:
-            Overloaded: there is no slot.
+            Overloaded: No slot is free.
         """
         if batch is not None:
             await self._turn(batch)
@@ -83,7 +83,7 @@ class Admission:
         try:
             yield
         finally:
-            spent = min(self._clock() - began, self._deadline)  # one stall shuts nobody out for long
+            spent = min(self._clock() - began, self._deadline)  # bounds the effect of a single stall
             self._seconds_each += 0.1 * (spent / queue - self._seconds_each)
             self.in_flight -= 1
             self._wake()

@@ -1,8 +1,8 @@
-"""Stored lists made beside a running replica: a process of the lowest priority, one on a machine.
+"""Background precomputation of lists: a process of the lowest priority on each machine with a replica.
 
-``BackgroundLists`` starts it, again where it was cut short, and lets it go with the replica. Lists that are
-done are taken up by every replica (``Service.use_new_lists``). The process reads what it has to make from its
-standard input: ``python -m serving.engine.background_lists``.
+``BackgroundLists`` starts it, restarts it after an interruption, and ends it with the replica. All replicas
+use finished lists (``Service.use_new_lists``). The process reads its job from standard input:
+``python -m serving.engine.background_lists``.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ from serving.process_group import end_with_parent
 
 log = logging.getLogger(__name__)
 NICE = 19
-LOOK_SECONDS = 2.0  # between looks at what is in service
+POLL_SECONDS = 2.0  # between checks of the releases in service
 MAX_FAILURES = 3  # of a release's lists; a restart tries again
-LOCKED = 75  # exit code: another process is making them
+LOCKED = 75  # exit code: another process is computing them
 
 
 @dataclass(frozen=True)
 class ListJob:
-    """One release's lists to make: ``release`` is its folder, ``base`` the folder of all lists."""
+    """Precomputation of a release's lists: ``release`` is its folder, ``base`` the folder of all lists."""
 
     release: str
     base: str
@@ -45,7 +45,7 @@ class ListJob:
         return cls(str(folder), str(base), rules_json(rules), core_share)
 
     def run(self) -> int:
-        """Makes the lists. Returns an exit code."""
+        """Computes the lists; returns an exit code."""
         rules = rules_from(self.rules)
         try:
             loaded = ServedRelease(self.release, Path(self.release), rules, verify=False)
@@ -60,7 +60,7 @@ class ListJob:
 
 
 class BackgroundLists:
-    """``missing`` gives the jobs whose lists are not there; they are made one after the other."""
+    """Runs the jobs of ``missing``, those without stored lists, one after the other."""
 
     def __init__(self, missing: Callable[[], list[ListJob]]) -> None:
         self._missing = missing
@@ -72,7 +72,7 @@ class BackgroundLists:
         self._thread.start()
 
     def stop(self) -> None:
-        """Ends the process; what it has stored stays."""
+        """Ends the process; stored lists are kept."""
         self._stop.set()
         process = self._process
         if process is not None and process.poll() is None:
@@ -80,7 +80,7 @@ class BackgroundLists:
         self._thread.join(5.0)
 
     def _run(self) -> None:
-        while not self._stop.wait(LOOK_SECONDS):
+        while not self._stop.wait(POLL_SECONDS):
             for job in self._missing():
                 if self._stop.is_set():
                     return
@@ -89,7 +89,7 @@ class BackgroundLists:
                     self._failures[key] = self._failures.get(key, 0) + 1
 
     def _failed(self, job: ListJob) -> bool:
-        """Whether making the lists went wrong (not: was cut short, or is done elsewhere)."""
+        """Whether the job failed, other than by an interruption or because another process runs it."""
         self._process = process = subprocess.Popen(
             [sys.executable, "-m", __name__],
             stdin=subprocess.PIPE,
@@ -105,7 +105,7 @@ class BackgroundLists:
 
 
 def main() -> int:
-    """Makes the lists that standard input names."""
+    """Runs the job on standard input."""
     os.nice(NICE)
     fields = json.load(sys.stdin)
     end_with_parent(fields.pop("parent"))

@@ -1,4 +1,4 @@
-"""Answers of a release to a batch of queries; a known user whose own state fails is folded in."""
+"""Batched recommendations of a release; a known user whose state fails is folded in."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from serving.engine.served_release import ServedRelease
 
 
 def recommend_or_fold_in(loaded: ServedRelease, queries: list[Query]) -> list[RecommendationList]:
+    """The list of each query."""
     answers = loaded.recommender.recommend(queries, loaded.rules)
     for index, (query, answer) in enumerate(zip(queries, answers, strict=True)):
         if answer.fallback and query.user is not None:
@@ -20,14 +21,14 @@ def recommend_or_fold_in(loaded: ServedRelease, queries: list[Query]) -> list[Re
 
 
 def fold_in_known_user(loaded: ServedRelease, query: Query, failed: RecommendationList) -> RecommendationList:
-    """A known user whose own state failed, as somebody new with the same ratings."""
-    person = loaded.recommender.user_state(query)
-    history = person.history
-    stranger = replace(
+    """The list of a known user whose state failed, as of a new user with the same ratings; ``failed`` if that
+    fails too."""
+    history = loaded.recommender.user_state(query).history
+    as_new = replace(
         query, user=None, history=type(history)(np.asarray(history.items), np.asarray(history.values))
     )
     try:
-        answer = loaded.recommender.recommend([stranger], loaded.rules)[0]
+        answer = loaded.recommender.recommend([as_new], loaded.rules)[0]
     except FAILURES:
         return failed
     if answer.fallback:

@@ -1,4 +1,4 @@
-"""Predicted ratings, similar items and popular items: what is asked for beside lists."""
+"""Answers other than lists: predicted ratings, similar items and popular items."""
 
 from __future__ import annotations
 
@@ -25,22 +25,33 @@ async def predict(
     user_id: str,
     values: Sequence[str],
 ) -> PredictedRatings:
-    """Stars for items that the catalogue must have (else KeyError with those it has not); ``values`` as in a
-    query string. Items that were added after the release was made get the mean that their features suggest.
+    """Predicted ratings of items for a user. Items that were added after the release get the mean rating that
+    is predicted from their features.
 
-    Raises UnscoredItem for one of those that the arm's release cannot score."""
+    Args:
+        computation: Of the replica.
+        deployment: In service.
+        recent_ratings: Since the release.
+        user_id: Any id.
+        values: Item ids as in a query string.
+
+    Raises:
+        KeyError: With the ids that are not in the catalogue.
+        UnscoredItem: An added item that the arm's release cannot score.
+    """
     arm = deployment.assign(user_id, None).arm
     loaded = deployment.arms[arm]
-    wanted = item_ids(loaded, values)
-    unknown = [item for item in wanted if loaded.view.row(item) is None]
+    requested = item_ids(loaded, values)
+    unknown = [item for item in requested if loaded.view.row(item) is None]
     if unknown:
         raise KeyError(unknown)
-    added = {item: loaded.unreleased.features_of(item) for item in wanted if loaded.rows.item(item) is None}
+    rows = {item: loaded.rows.item(item) for item in requested}
+    added = {item: loaded.unreleased.features_of(item) for item, row in rows.items() if row is None}
     query = to_query(loaded, RecommendationRequest(user_id=user_id), recent_ratings)
     stars, ends = await computation.call(
-        loaded.recommender.predict_interval, query, loaded.rows.items(wanted)
+        loaded.recommender.predict_interval, query, loaded.rows.items(requested)
     )
-    known = [item for item in wanted if item not in added]
+    known = [item for item in requested if item not in added]
     figures = dict(zip(known, map(float, stars), strict=True))
     intervals: dict[str, tuple[float, float] | None] = {}
     if ends is not None:
@@ -52,16 +63,16 @@ async def predict(
     return PredictedRatings(
         arm,
         loaded.release_id,
-        item_ids=wanted,
-        stars=[figures[item] for item in wanted],
-        intervals=[intervals.get(item) for item in wanted],
+        item_ids=requested,
+        stars=[figures[item] for item in requested],
+        intervals=[intervals.get(item) for item in requested],
     )
 
 
 async def similar(
     computation: ListComputation, loaded: ServedRelease, *, item_id: str, count: int, where: str | None = None
 ) -> list[Recommendation]:
-    """The released items most like one of the catalogue that may be listed.
+    """The most similar released items that may be listed.
 
     Raises:
         InputError: a wrong filter.
@@ -75,10 +86,10 @@ async def similar(
                 lambda: similar_to_added(loaded.recommender, features, count, allowed=allowed)
             )
         )
-    found: list[Recommendation] = await computation.call(
+    items: list[Recommendation] = await computation.call(
         lambda: loaded.recommender.similar(row, count, allowed=allowed)
     )
-    return found
+    return items
 
 
 async def popular(
@@ -91,21 +102,23 @@ async def popular(
     where: str | None = None,
     live: LivePopularity | None = None,
 ) -> list[Recommendation]:
-    """The most rated items that may be listed; ``live`` counts what was rated since the release.
+    """The most rated items that may be listed; ``live`` counts the ratings since the release.
 
-    Raises InputError for an unknown genre or a wrong filter."""
+    Raises:
+        InputError: An unknown genre or a wrong filter.
+    """
     counts = None
     if live is not None and live.belongs_to(loaded):
         counts = live.trending if trending else live.counts
     allowed = listable(loaded, genre=genre, where=where)
-    found: list[Recommendation] = await computation.call(
+    items: list[Recommendation] = await computation.call(
         lambda: loaded.recommender.popular(count, trending=trending, allowed=allowed, counts=counts)
     )
-    return found
+    return items
 
 
 def listable(loaded: ServedRelease, *, genre: str | None = None, where: str | None = None) -> BoolArray:
-    """(items,) mask of what fits and is not hidden."""
+    """(items,) mask of the items that match the filters and are not hidden."""
     allowed = np.ones(len(loaded.release.items), dtype=np.bool_)
     if genre is not None:
         allowed &= loaded.of_genres((genre,))

@@ -1,4 +1,4 @@
-"""Pages of the catalogue: filtered, in the order of ids, or by title with the most rated first."""
+"""Pagination of the catalogue: filtered, in the order of ids, or by title with the most rated first."""
 
 from __future__ import annotations
 
@@ -10,13 +10,21 @@ from recsys.errors import InputError
 from recsys.types import JsonObject
 from serving.engine.served_release import ServedRelease
 
-MAX_HITS = 2_000  # titles of the release that a search finds
+MAX_HITS = 2_000  # titles of the release in a search's results
 
 
 @dataclass(frozen=True)
 class PageRequest:
-    """``title`` is a text that the title holds, ``where`` a filter, ``cursor`` the last page's ``next``;
-    ``unavailable`` also gives items outside their window; ``explores`` is told to ``details``."""
+    """A request for a page.
+
+    Attributes:
+        count: Items of the page.
+        title: Text in the title.
+        where: Filter expression.
+        cursor: ``next`` of the previous page.
+        unavailable: Whether items outside their window are included.
+        explores: Passed to ``ServedRelease.details``.
+    """
 
     count: int
     title: str | None = None
@@ -26,37 +34,37 @@ class PageRequest:
     explores: bool = False
 
 
-def item_page(loaded: ServedRelease, wanted: PageRequest) -> JsonObject:
+def item_page(loaded: ServedRelease, request: PageRequest) -> JsonObject:
     """``items``, the cursor of the ``next`` page and the ``total`` of all pages.
 
     Raises:
         FilterSyntaxError: the filter does not parse.
-        InputError: the cursor names no item.
+        InputError: The cursor is not an item.
     """
     view = loaded.view
-    mask = np.ones(len(view), dtype=np.bool_) if wanted.where is None else view.where(wanted.where).copy()
+    mask = np.ones(len(view), dtype=np.bool_) if request.where is None else view.where(request.where).copy()
     mask[sorted(view.concealed)] = False
-    if not wanted.unavailable:
+    if not request.unavailable:
         mask[view.unlisted] = False
-    if wanted.cursor is not None and view.row(wanted.cursor) is None:
-        raise InputError(f"cursor: there is no item {wanted.cursor!r}; give the `next` of the page before")
-    if wanted.title is None:
+    if request.cursor is not None and view.row(request.cursor) is None:
+        raise InputError(f"cursor: there is no item {request.cursor!r}; give the `next` of the page before")
+    if request.title is None:
         ids, order = view.sorted_ids
-        start = 0 if wanted.cursor is None else int(np.searchsorted(ids, wanted.cursor, side="right"))
+        start = 0 if request.cursor is None else int(np.searchsorted(ids, request.cursor, side="right"))
         following = order[start:]
-        rows = following[mask[following]][: wanted.count + 1].tolist()
+        rows = following[mask[following]][: request.count + 1].tolist()
     else:
-        hits = [row for row in _titled(loaded, wanted.title) if mask[row]]
+        hits = [row for row in _titled(loaded, request.title) if mask[row]]
         mask = np.zeros_like(mask)
         mask[hits] = True
-        if wanted.cursor is not None:
-            last = _by_ratings(loaded, view.row(wanted.cursor) or 0)
+        if request.cursor is not None:
+            last = _by_ratings(loaded, view.row(request.cursor) or 0)
             hits = [row for row in hits if _by_ratings(loaded, row) > last]
-        rows = hits[: wanted.count + 1]
-    shown = rows[: wanted.count]
-    more = len(rows) > wanted.count
+        rows = hits[: request.count + 1]
+    shown = rows[: request.count]
+    more = len(rows) > request.count
     return {
-        "items": [loaded.details(row, explores=wanted.explores) for row in shown],
+        "items": [loaded.details(row, explores=request.explores) for row in shown],
         "next": view.card(shown[-1])["id"] if more else None,
         "total": int(mask.sum()),
     }

@@ -1,7 +1,7 @@
-"""The items as a deployment shows them: a release's own, with what was changed, added and hidden since.
+"""Items of a deployment: a release's, with the changed, added and hidden ones since.
 
-Rows are the release's, then those of the added items in the order in which they came. A view is immutable: a
-change of the catalogue makes a new one.
+Rows are the release's, then those of the added items in order of addition. A view is immutable: a change of
+the catalogue makes a new one.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from serving.catalogue.item_overlay import ItemOverlay
 from serving.catalogue.item_records import CatalogueItem, FeatureValue
 from serving.engine.release_columns import ReleaseColumns
 
-MAX_MASKS = 256  # filters remembered; 84 KB each at ML-32M's size
+MAX_MASKS = 256  # cached filters; 84 KB each at ML-32M's size
 OWN_NAMES = ("id", "title", "genre", "genres", "year", "new", "available", "available_from", "available_to")
 
 
@@ -82,8 +82,8 @@ class ItemView:
 
     def differences(self, other: ItemView) -> set[int]:
         """Rows whose changes are not the same in both."""
-        mine, others = self._changed, other._changed
-        return {row for row in mine.keys() | others.keys() if mine.get(row) is not others.get(row)}
+        first, second = self._changed, other._changed
+        return {row for row in first.keys() | second.keys() if first.get(row) is not second.get(row)}
 
     def is_retitled(self, row: int) -> bool:
         """Whether the title is not the release's."""
@@ -93,18 +93,18 @@ class ItemView:
     # -- an item's fields ----------------------------------------------------------------------------
 
     def card(self, row: int) -> JsonObject:
-        """``id``, ``title``, ``genres`` of an item, and ``new`` where nobody has rated it; the dict is
-        shared, copy it before changing it."""
+        """``id``, ``title``, ``genres`` of an item, and ``new`` for one without ratings; the dict is shared,
+        copy it before changing it."""
         card = self._cards.get(row)
         if card is None:
             changed = self._changed.get(row)
-            own = row < len(self._items)
+            released = row < len(self._items)
             genres = changed.genres if changed and changed.genres is not None else None
             title = changed.title if changed and changed.title is not None else None
             card = {
-                "id": str(self._items.ids.names[row]) if own else self.added[row - len(self._items)],
-                "title": title if title is not None else self._items.titles[row] if own else "",
-                "genres": list(genres if genres is not None else self._items.genres(row) if own else ()),
+                "id": str(self._items.ids.names[row]) if released else self.added[row - len(self._items)],
+                "title": title if title is not None else self._items.titles[row] if released else "",
+                "genres": list(genres if genres is not None else self._items.genres(row) if released else ()),
             }
             if self.column("new").cell(row):
                 card["new"] = True
@@ -112,7 +112,7 @@ class ItemView:
         return card
 
     def details(self, row: int) -> JsonObject:
-        """The card with everything else that is known of the item."""
+        """The card with all other fields of the item."""
         changed = self._changed.get(row) or CatalogueItem("")
         year, reason = self.column("year").cell(row), self._reason(row, changed)
         return {
@@ -139,7 +139,7 @@ class ItemView:
 
     @cached_property
     def concealed(self) -> set[int]:
-        """Rows of items that nobody is shown: hidden themselves, or by the rules."""
+        """Rows of items that are never shown: hidden themselves, or by the rules."""
         return self.hidden | {row for row, item in self._changed.items() if item.hidden}
 
     @cached_property
@@ -151,11 +151,11 @@ class ItemView:
     # -- filters -----------------------------------------------------------------------------------
 
     def with_genres(self, genres: Sequence[str]) -> BoolArray:
-        """(rows,) which have any of ``genres``."""
-        wanted = {name.casefold() for name in genres}
+        """(rows,) mask of the items with any of ``genres``."""
+        requested = {name.casefold() for name in genres}
         column = self.column("genre")
-        held = [any(name.casefold() in wanted for name in _several(value)) for value in column.values]
-        return np.array(held, dtype=np.bool_)[column.codes]
+        matches = [any(name.casefold() in requested for name in _several(value)) for value in column.values]
+        return np.array(matches, dtype=np.bool_)[column.codes]
 
     @cached_property
     def genres(self) -> dict[str, str]:
@@ -183,7 +183,7 @@ class ItemView:
 
     @cached_property
     def names(self) -> tuple[str, ...]:
-        """What filters may name."""
+        """Fields that filters may name."""
         features = {name for item in self._changed.values() for name in item.features}
         return (*OWN_NAMES, *sorted(features - set(OWN_NAMES)))
 
@@ -202,17 +202,18 @@ class ItemView:
         return self.column(test.name)
 
     def _build(self, name: str) -> Column:
-        own = self._columns.named(name)
-        if own is None:  # nothing that the release knows: every item without it, or available
-            own = Column([True if name == "available" else None], np.zeros(len(self._items), dtype=np.int32))
+        released = self._columns.named(name)
+        if released is None:  # a field that the release lacks: without a value, or available
+            value = True if name == "available" else None
+            released = Column([value], np.zeros(len(self._items), dtype=np.int32))
         cells: dict[int, FeatureValue | None] = {}
         for row, item in self._changed.items():
-            kept = own.cell(row) if row < len(self._items) else None
+            kept = released.cell(row) if row < len(self._items) else None
             cells[row] = self._cell(name, item, kept)
-        return own.patched(cells, len(self))
+        return released.patched(cells, len(self))
 
     def _cell(self, name: str, item: CatalogueItem, kept: FeatureValue | None) -> FeatureValue | None:
-        """The value of a changed item; ``kept`` is the release's own."""
+        """The value of a changed item; ``kept`` is the release's."""
         if name == "id":
             return item.item_id
         if name == "title":

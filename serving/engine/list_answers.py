@@ -1,7 +1,7 @@
-"""A list for somebody: assigned to an arm, looked up or computed, and its exposure recorded.
+"""Lists for users: assignment to an arm, lookup or computation, and the record of the exposure.
 
-Nothing here waits on a disk: assignment is a hash, the list is cached or comes from the worker's thread, the
-exposure goes to the writer's.
+No disk access is awaited: assignment is a hash, the list is cached or computed, the exposure is written by a
+thread.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """A list on its way out: who asked for how many items, in which arm, and when (``perf_counter``)."""
+    """A list before its exposure is recorded; times are of ``perf_counter``."""
 
     count: int
     exposure_id: str
@@ -57,7 +57,7 @@ class Draft:
 
 
 class ListAnswers:
-    """``deployment`` gives the revision that answers now."""
+    """``deployment`` returns the revision in service."""
 
     def __init__(
         self,
@@ -79,11 +79,12 @@ class ListAnswers:
     async def recommend(
         self, request: RecommendationRequest, *, batch: BatchCall | None = None
     ) -> Recommended:
-        """One list. Those of a ``batch`` wait for their turn; others are computed at once or refused.
+        """The list of a request. Those of a ``batch`` wait for their turn; others are computed at once or
+        refused.
 
         Raises:
-            InputError: an unknown genre or arm.
-            Overloaded: as many lists as may be are being computed.
+            InputError: An unknown genre or arm.
+            Overloaded: Too many lists are being computed.
         """
         began = perf_counter()
         deployment = self._deployment()
@@ -101,11 +102,11 @@ class ListAnswers:
         merged = None
         if deployment.interleaves(assignment):
             arms = deployment.state.interleaved_arms
-            found = await asyncio.gather(
+            lists = await asyncio.gather(
                 *(self._known_or_computed(deployment, arm, request, batch=batch) for arm in arms),
                 return_exceptions=True,
             )
-            made, merged = interleave(found, request.count, preferred=assignment.arm, exposure_id=exposure_id)
+            made, merged = interleave(lists, request.count, preferred=assignment.arm, exposure_id=exposure_id)
         else:
             made = await self._computed(deployment, assignment.arm, request, count, batch=batch)
         return self._shown(
@@ -118,7 +119,7 @@ class ListAnswers:
     async def _known_or_computed(
         self, deployment: Deployment, arm: str, request: RecommendationRequest, *, batch: BatchCall | None
     ) -> ArmAnswer:
-        """An arm's list for an interleaved one: looked up where it can be."""
+        """An arm's list for an interleaved one, from the cache if possible."""
         began, loaded = perf_counter(), deployment.arms[arm]
         user_id = request.plain_user_id
         cached = None if user_id is None else self._cached(loaded, user_id, request.count)
@@ -135,7 +136,7 @@ class ListAnswers:
         *,
         batch: BatchCall | None,
     ) -> ArmAnswer:
-        """An arm's list of ``count`` items, remembered where it can be."""
+        """An arm's list of ``count`` items, which is cached if possible."""
         loaded = deployment.arms[arm]
         query = replace(to_query(loaded, request, self._recent_ratings), count=count)
         began = perf_counter()
@@ -164,38 +165,38 @@ class ListAnswers:
         request: RecommendationRequest,
         answer: RecommendationList,
     ) -> RecommendationList:
-        """``answer`` with the best new items behind it, ``query.count`` at most: the release's own without a
-        rating and those added since, alternately. Without them where they come too late."""
+        """``answer`` followed by the best new items, at most ``query.count``: those of the release without
+        ratings and those added since, alternately. Without them if they are late."""
         began = perf_counter()
         calls: list[Callable[[], Sequence[Recommendation]]] = []
         if loaded.new_items is not None:
-            own = replace(query, allowed=loaded.new_among(query.allowed))
-            calls.append(lambda: loaded.recommender.recommend([own], loaded.rules)[0].recommendations)
-        places = fitting_unreleased(loaded, request, self._recent_ratings)
-        if len(places):
-            calls.append(lambda: loaded.recommend_unreleased(query, places))
+            unrated = replace(query, allowed=loaded.new_among(query.allowed))
+            calls.append(lambda: loaded.recommender.recommend([unrated], loaded.rules)[0].recommendations)
+        unreleased = fitting_unreleased(loaded, request, self._recent_ratings)
+        if len(unreleased):
+            calls.append(lambda: loaded.recommend_unreleased(query, unreleased))
         if not calls:
             return answer
         try:
-            found = await self._computation.call(_call_all, calls)
+            new_items = await self._computation.call(_call_all, calls)
         except (Overloaded, DeadlineExceeded):
             return answer
         except Exception:
             log.exception("new items of release %s failed", loaded.release_id[:12])
             return answer
-        alternately = [item for turn in zip_longest(*found) for item in turn if item is not None]
+        alternately = [item for turn in zip_longest(*new_items) for item in turn if item is not None]
         return _joined(answer, alternately[: query.count], {"new": 1000 * (perf_counter() - began)})
 
     def cached_list(self, user_id: str, count: int, *, arm: str | None = None) -> Recommended | None:
-        """The plain list of a user where it needs no computing: memorised or stored.
+        """The plain list of a user from the cache.
 
         Args:
-            user_id: any id; all strangers share a list.
-            count: items.
-            arm: asks for an arm by name.
+            user_id: Any id; all unknown users share a list.
+            count: Items.
+            arm: Forces an arm by name.
 
         Returns:
-            The list, its exposure recorded, or None where it has to be computed.
+            The list, with its exposure recorded; None if it has to be computed.
         """
         began = perf_counter()
         deployment = self._deployment()
@@ -205,7 +206,7 @@ class ListAnswers:
         loaded = deployment.arms[assignment.arm]
         explore = deployment.explore[assignment.arm]
         if explore and (loaded.new_items is not None or len(loaded.unreleased.rows)):
-            return None  # those are not remembered
+            return None  # lists with new items are not cached
         placed = perf_counter()
         cached = self._cached(loaded, user_id, candidate_count(count) if explore else count)
         if cached is None:
@@ -219,7 +220,7 @@ class ListAnswers:
         )
 
     def _cached(self, loaded: ServedRelease, user_id: str, count: int) -> CachedList | None:
-        """A user's plain list of one release, memorised or stored."""
+        """A user's cached plain list of a release."""
         user, person, ratings = loaded.rows.user(user_id), None, self._recent_ratings.of(user_id)
         if ratings is not NO_RATINGS:
             if loaded.rows.history(user_id, ratings) is None:
@@ -231,7 +232,7 @@ class ListAnswers:
     def _shown(
         self, draft: Draft, deployment: Deployment, made: ArmAnswer, merged: MergedList | None = None
     ) -> Recommended:
-        """Records the exposure of a list and asks the shadow arms; ``merged`` is an interleaved one."""
+        """Records the exposure of a list and starts the shadow arms; ``merged`` is an interleaved list."""
         propensities, answer = None, made.answer
         cached = made.cached if merged is None else None
         if draft.explore:
@@ -266,21 +267,25 @@ class ListAnswers:
         return Recommended(exposure, name, draft.assignment, answer, made.loaded, spent, cached, merged)
 
     def validate(self, request: RecommendationRequest) -> None:
-        """Raises InputError for what ``recommend`` would refuse."""
+        """Checks a request as ``recommend`` does.
+
+        Raises:
+            InputError: An unknown genre or arm.
+        """
         deployment = self._deployment()
         _check_arm(deployment, request)
         for loaded in deployment.arms.values():
             to_query(loaded, request, self._recent_ratings)
 
     def _ratings_of(self, request: RecommendationRequest, query: Query) -> object:
-        """What a list was made from beside the release; the same object as long as nothing is rated."""
+        """The recent ratings that a list depends on; the same object until the user rates."""
         if query.history is None or request.user_id is None:
             return NO_RATINGS
         return self._recent_ratings.of(request.user_id)
 
 
 def _check_arm(deployment: Deployment, request: RecommendationRequest) -> None:
-    """Raises InputError where ``request`` names an arm that is not there."""
+    """Raises InputError for an unknown arm."""
     if request.arm is not None and request.arm not in deployment.arms:
         raise InputError(f"there is no arm {request.arm!r}; there are {', '.join(deployment.arms)}")
 
@@ -292,8 +297,8 @@ def _call_all(calls: Sequence[Callable[[], Sequence[Recommendation]]]) -> list[S
 def _joined(
     ranked: RecommendationList, new: Sequence[Recommendation], stages: Mapping[str, float]
 ) -> RecommendationList:
-    """``ranked`` with the items of ``new`` that it lacks behind it: what exploration draws from."""
-    found = {item.item: item for item in (*ranked.recommendations, *new)}
+    """``ranked`` followed by the items of ``new`` that it lacks: the candidates of exploration."""
+    items = {item.item: item for item in (*ranked.recommendations, *new)}
     spent = Counter(ranked.milliseconds)
     spent.update(stages)
-    return replace(ranked, recommendations=tuple(found.values()), milliseconds=dict(spent))
+    return replace(ranked, recommendations=tuple(items.values()), milliseconds=dict(spent))

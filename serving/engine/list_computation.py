@@ -1,7 +1,7 @@
-"""Lists and other figures that the recommender's thread computes: admitted, in time, or replaced.
+"""Computation of lists with admission control, deadlines and fallbacks.
 
-A list that comes too late is replaced by the person's last one, or by popular items like one that fails,
-marked and counted. Where too much is being computed the person's last list is better than a refusal.
+A late list is replaced by the user's previous one, or, like a failed one, by popular items; fallbacks are
+marked and counted. Under overload the user's previous list is better than a refusal.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ log = logging.getLogger(__name__)
 
 
 def is_memorable(request: RecommendationRequest, query: Query) -> bool:
-    """Whether the list depends on the person's own ratings and its length alone."""
+    """Whether the list depends on the user's ratings and its length alone, so that it can be cached."""
     return is_plain(query) and not request.ratings
 
 
 class ListComputation:
-    """The computing thread of a replica and the door in front of it."""
+    """The compute thread of a replica, behind its admission control."""
 
     def __init__(self, metrics: ServiceMetrics, *, deadline_ms: float, max_in_flight: int) -> None:
         self._metrics = metrics
@@ -46,18 +46,18 @@ class ListComputation:
         request: RecommendationRequest,
         batch: BatchCall | None = None,
     ) -> RecommendationList:
-        """The list of ``query``, or what replaces it.
+        """The list of ``query``, or its fallback.
 
         Args:
-            loaded: the release that answers.
+            loaded: The release of the arm.
             query: ``request`` in its rows.
-            arm: whose list it is, for the metrics.
-            request: what was asked for.
-            batch: the call of a list that waits for its turn; others are computed at once or refused.
+            arm: For the metrics.
+            request: Of the client.
+            batch: The call of a list that waits for its turn; others are computed at once or refused.
 
         Raises:
-            Overloaded: as many lists as may be are being computed, or those before this one take too long,
-                and no older list is known.
+            Overloaded: Too many lists are being computed, or the queue is too slow, and no previous list is
+                cached.
         """
         memorable = request.user_id is not None and is_memorable(request, query)
         person = request.user_id if memorable else None
@@ -85,7 +85,7 @@ class ListComputation:
     def _older_list(
         self, loaded: ServedRelease, query: Query, person: str | None
     ) -> RecommendationList | None:
-        """The last list of the ``person`` whose plain list was asked for, if one is known."""
+        """The previous plain list of ``person``, if it is cached."""
         older = None if person is None else loaded.outdated_list(query.user, person, query)
         if older is not None:
             self._metrics.overloads.labels("stored").inc()
@@ -105,13 +105,17 @@ class ListComputation:
         self._metrics.overloads.labels("refused").inc()
 
     async def call(self, function: Callable[..., Any], *arguments: Any) -> Any:
-        """Any other work on a release that somebody waits for. Raises what it raises, ``Overloaded`` or
-        ``DeadlineExceeded``."""
+        """Runs other work on a release, under admission control.
+
+        Raises:
+            Overloaded: Too much is being computed.
+            DeadlineExceeded: It was late. Errors of ``function`` are raised as they are.
+        """
         async with self.admission.slot():
             return await self.call_unlimited(function, *arguments)
 
     async def call_unlimited(self, function: Callable[..., Any], *arguments: Any) -> Any:
-        """The same for work that must not be refused."""
+        """As ``call``, for work that must not be refused."""
         kind = getattr(function, "__qualname__", "")
         return await self.batcher.call(
             lambda: function(*arguments), kind=kind, seconds=max(1.0, self._deadline)

@@ -16,7 +16,7 @@ from recsys.data.event_store import ANONYMOUS
 from recsys.release.queries import Query
 from serving.catalogue.rule_set import RuleSet
 from serving.domain import Exposure
-from serving.engine.exploration import CANDIDATES_PER_PLACE, MAX_EXPLORE
+from serving.engine.exploration import CANDIDATES_PER_POSITION, MAX_EXPLORE
 from serving.engine.served_release import ServedRelease
 from serving.estimate.off_policy import Explored
 from serving.events.store import EventStore
@@ -132,8 +132,8 @@ def _probability(propensity: float, places: int) -> float:
 
 
 def _largest_weight(rows: list[Exposure]) -> float:
-    """The largest sum of a list's weights under the exploration policy: each explored position shows one of
-    (CANDIDATES_PER_PLACE - 1) n pool items, n more where new items are explored, every other one an item of
+    """The largest sum of a list's weights under the exploration policy: an explored position shows one of
+    (CANDIDATES_PER_POSITION - 1) n pool items, n more where new items are explored, another one an item of
     the list."""
     share = max(1 - max(shown.propensities) for shown in rows)
     shares = {round(1 - max(shown.propensities), 9) for shown in rows} - {0.0}
@@ -145,7 +145,7 @@ def _largest_weight(rows: list[Exposure]) -> float:
         (1 - max(exposure.propensities)) / min(exposure.propensities) / len(exposure.items)
         for exposure in explored
     ]
-    deepest = CANDIDATES_PER_PLACE - 1 + (max(pools, default=0) > CANDIDATES_PER_PLACE - 1 + 1e-6)
+    deepest = CANDIDATES_PER_POSITION - 1 + (max(pools, default=0) > CANDIDATES_PER_POSITION - 1 + 1e-6)
     drawn = max(math.ceil(places * explored_share) * deepest / explored_share for explored_share in shares)
     return drawn + places / (1 - share)
 

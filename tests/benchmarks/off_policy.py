@@ -19,11 +19,11 @@ from pathlib import Path
 import numpy as np
 
 from recsys.types import BoolArray, FloatArray
-from serving.engine.exploration import CANDIDATES_PER_PLACE
+from serving.engine.exploration import CANDIDATES_PER_POSITION
 from serving.estimate.off_policy import Explored, OffPolicyEstimate, estimate_hit_rate
 
 PLACES, EXPLORE = 10, 0.1
-POOL = PLACES * (CANDIDATES_PER_PLACE - 1)
+POOL = PLACES * (CANDIDATES_PER_POSITION - 1)
 LATER_USERS = 20_000
 
 

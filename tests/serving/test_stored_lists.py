@@ -86,7 +86,7 @@ def test_a_running_replica_takes_up_lists_made_in_the_background(
     tmp_path: Path, releases: dict[str, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Two arms of releases without lists, one exploring: none is computed once the process has made them."""
-    monkeypatch.setattr(background_lists, "LOOK_SECONDS", 0.05)
+    monkeypatch.setattr(background_lists, "POLL_SECONDS", 0.05)
     arms = [
         {"name": "a", "release": str(releases["a"]), "share": 0.5},
         {"name": "b", "release": str(releases["b"]), "share": 0.5, "explore": 0.2},
@@ -159,7 +159,7 @@ def test_lists_that_cannot_be_stored_are_given_up(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A full disk, say: a few tries, one line each, and the replica goes on computing."""
-    monkeypatch.setattr(background_lists, "LOOK_SECONDS", 0.01)
+    monkeypatch.setattr(background_lists, "POLL_SECONDS", 0.01)
     monkeypatch.setattr(background_lists, "MAX_FAILURES", 1)
     tries = 0
 
