@@ -1,7 +1,6 @@
 """Lists for users: assignment to an arm, lookup or computation, and the record of the exposure.
 
-No disk access is awaited: assignment is a hash, the list is cached or computed, the exposure is written by a
-thread.
+No disk access is awaited: assignment is a hash, a list is cached or computed, a thread writes the exposure.
 """
 
 from __future__ import annotations
@@ -79,8 +78,7 @@ class ListAnswers:
     async def recommend(
         self, request: RecommendationRequest, *, batch: BatchCall | None = None
     ) -> Recommended:
-        """The list of a request. Those of a ``batch`` wait for their turn; others are computed at once or
-        refused.
+        """The list of a request: one of a ``batch`` waits its turn, another is computed at once or refused.
 
         Raises:
             InputError: An unknown genre or arm.
@@ -267,11 +265,7 @@ class ListAnswers:
         return Recommended(exposure, name, draft.assignment, answer, made.loaded, spent, cached, merged)
 
     def validate(self, request: RecommendationRequest) -> None:
-        """Checks a request as ``recommend`` does.
-
-        Raises:
-            InputError: An unknown genre or arm.
-        """
+        """Checks a request; raises InputError for an unknown genre or arm, as ``recommend`` does."""
         deployment = self._deployment()
         _check_arm(deployment, request)
         for loaded in deployment.arms.values():
