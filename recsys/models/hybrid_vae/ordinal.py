@@ -104,7 +104,8 @@ class OrdinalOutput(nn.Module):
         Returns:
             The fitted slope of the link.
         """
-        indices = torch.linspace(0, len(link) - 1, min(FITTED_ON, len(link))).long()
+        spaced = np.linspace(0, len(link) - 1, min(FITTED_ON, len(link)))  # float32 ends at 16.7 million
+        indices = torch.from_numpy(spaced.astype(np.int64))
         link, labels = link[indices], labels[indices]
         slope = torch.ones((), requires_grad=True)
         parameters = [slope, self.first, self.gaps]

@@ -11,6 +11,7 @@ from scipy.special import expit
 
 from recsys.bounds import DataShape, parameter_count
 from recsys.errors import InputError
+from recsys.models.hybrid_vae import ordinal
 from recsys.models.hybrid_vae.config import HybridVaeConfig, OutputKind
 from recsys.models.hybrid_vae.family import FAMILY
 from recsys.models.hybrid_vae.ordinal import OrdinalOutput
@@ -102,6 +103,18 @@ def test_a_start_keeps_its_error_under_cutpoints() -> None:
         trainer = FAMILY.build(config, data, epochs=3, seed=2, device=CPU)
         errors.append(np.sqrt(np.square(trainer.predict(data.valid) - data.valid.values).mean()))
     assert errors[1] < 1.02 * errors[0]
+
+
+@pytest.mark.parametrize("ratings", [500, 20_480_000])  # float32 cannot count to the second, ML-32M's
+def test_cutpoints_are_fitted_to_a_sample_of_however_many_ratings(
+    ratings: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ordinal, "FITTED_ON", 5_000)
+    output, random = OrdinalOutput(DATA.train, by_user=False), torch.Generator().manual_seed(0)
+    link = torch.randn(ratings, generator=random)
+    noise = torch.rand(ratings, generator=random).clamp_(1e-6, 1 - 1e-6).logit_()
+    labels = torch.bucketize(2 * link + noise, torch.linspace(-3, 3, len(output.levels) - 1))
+    assert output.fit(link, labels) == pytest.approx(2, abs=0.4 if ratings == 500 else 0.15)
 
 
 def test_a_continuous_scale_is_refused_before_training() -> None:
